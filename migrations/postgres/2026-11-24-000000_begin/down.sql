@@ -1,0 +1,16 @@
+DROP TABLE usage_callers;
+DROP TABLE usage_hours;
+DROP TABLE idempotency_keys;
+DROP TABLE sign_in_attempts;
+DROP TABLE sessions;
+DROP TABLE audit_entries;
+DROP TABLE audit_heads;
+DROP TABLE key_changes;
+DROP TABLE feed_head;
+DROP TABLE key_secrets;
+DROP TABLE api_keys;
+DROP TABLE members;
+DROP TABLE sign_in_methods;
+DROP TABLE people;
+DROP TABLE organizations;
+DROP TABLE installation;

@@ -1,0 +1,175 @@
+-- One row: what belongs to this database as a whole.
+CREATE TABLE installation (
+    id SMALLINT NOT NULL PRIMARY KEY CHECK (id = 1),
+    nonce BLOB NOT NULL,
+    secret_check BLOB NOT NULL,
+    notices TEXT NOT NULL,
+    set_up_at BIGINT
+);
+
+CREATE TABLE organizations (
+    id BLOB NOT NULL PRIMARY KEY,
+    slug TEXT NOT NULL UNIQUE,
+    name TEXT NOT NULL,
+    created_at BIGINT NOT NULL
+);
+
+CREATE TABLE people (
+    id BLOB NOT NULL PRIMARY KEY,
+    email TEXT NOT NULL,
+    email_folded TEXT NOT NULL UNIQUE,
+    name TEXT NOT NULL,
+    zone TEXT,
+    disabled_at BIGINT,
+    created_at BIGINT NOT NULL
+);
+
+CREATE TABLE sign_in_methods (
+    id BLOB NOT NULL PRIMARY KEY,
+    person_id BLOB NOT NULL REFERENCES people (id),
+    kind TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    credential TEXT,
+    created_at BIGINT NOT NULL,
+    updated_at BIGINT NOT NULL
+);
+CREATE UNIQUE INDEX sign_in_methods_subject ON sign_in_methods (kind, subject);
+CREATE INDEX sign_in_methods_person ON sign_in_methods (person_id);
+
+CREATE TABLE members (
+    org_id BLOB NOT NULL REFERENCES organizations (id),
+    person_id BLOB NOT NULL REFERENCES people (id),
+    role TEXT NOT NULL,
+    joined_at BIGINT NOT NULL,
+    PRIMARY KEY (org_id, person_id)
+);
+CREATE INDEX members_person ON members (person_id);
+
+CREATE TABLE api_keys (
+    id BLOB NOT NULL PRIMARY KEY,
+    org_id BLOB NOT NULL REFERENCES organizations (id),
+    name TEXT NOT NULL,
+    name_folded TEXT NOT NULL,
+    live_name TEXT,
+    description TEXT NOT NULL,
+    scopes TEXT NOT NULL,
+    owner_id BLOB NOT NULL REFERENCES people (id),
+    backup_id BLOB REFERENCES people (id),
+    created_by TEXT NOT NULL,
+    created_at BIGINT NOT NULL,
+    expires_at BIGINT,
+    expiring_at BIGINT,
+    disabled_at BIGINT,
+    revoked_at BIGINT,
+    revoked_by TEXT,
+    revoke_reason TEXT,
+    requests_per_minute BIGINT NOT NULL,
+    allowed_ips TEXT NOT NULL,
+    self_rotate BOOLEAN NOT NULL,
+    secret_id BLOB NOT NULL,
+    last_used_at BIGINT
+);
+CREATE UNIQUE INDEX api_keys_live_name ON api_keys (org_id, live_name);
+CREATE INDEX api_keys_expiry ON api_keys (org_id, expires_at);
+CREATE INDEX api_keys_owner ON api_keys (org_id, owner_id);
+
+-- Every secret that a key has had.
+CREATE TABLE key_secrets (
+    id BLOB NOT NULL PRIMARY KEY,
+    org_id BLOB NOT NULL REFERENCES organizations (id),
+    key_id BLOB NOT NULL REFERENCES api_keys (id),
+    digest BLOB NOT NULL UNIQUE,
+    prefix TEXT NOT NULL,
+    last4 TEXT NOT NULL,
+    sha256_prefix TEXT NOT NULL,
+    created_at BIGINT NOT NULL,
+    first_used_at BIGINT,
+    last_used_at BIGINT,
+    last_address TEXT,
+    last_program TEXT
+);
+CREATE INDEX key_secrets_key ON key_secrets (org_id, key_id);
+CREATE INDEX key_secrets_last4 ON key_secrets (org_id, last4);
+CREATE INDEX key_secrets_sha256 ON key_secrets (org_id, sha256_prefix);
+
+-- Positions follow the order of commits: the head's row is locked until then.
+CREATE TABLE feed_head (
+    id SMALLINT NOT NULL PRIMARY KEY CHECK (id = 1),
+    position BIGINT NOT NULL
+);
+INSERT INTO feed_head (id, position) VALUES (1, 0);
+CREATE TABLE key_changes (
+    position BIGINT NOT NULL PRIMARY KEY,
+    org_id BLOB NOT NULL,
+    key_id BLOB NOT NULL,
+    at BIGINT NOT NULL
+);
+
+CREATE TABLE audit_heads (
+    org_id BLOB NOT NULL PRIMARY KEY REFERENCES organizations (id),
+    size BIGINT NOT NULL
+);
+CREATE TABLE audit_entries (
+    org_id BLOB NOT NULL REFERENCES organizations (id),
+    position BIGINT NOT NULL,
+    id BLOB NOT NULL UNIQUE,
+    at BIGINT NOT NULL,
+    actor TEXT NOT NULL,
+    action TEXT NOT NULL,
+    target TEXT NOT NULL,
+    entry TEXT NOT NULL,
+    PRIMARY KEY (org_id, position)
+);
+CREATE INDEX audit_entries_target ON audit_entries (org_id, target, position);
+
+CREATE TABLE sessions (
+    digest BLOB NOT NULL PRIMARY KEY,
+    person_id BLOB,
+    state TEXT NOT NULL,
+    created_at BIGINT NOT NULL,
+    seen_at BIGINT NOT NULL,
+    ends_at BIGINT NOT NULL
+);
+CREATE INDEX sessions_person ON sessions (person_id);
+CREATE INDEX sessions_end ON sessions (ends_at);
+
+CREATE TABLE sign_in_attempts (
+    bucket BLOB NOT NULL PRIMARY KEY,
+    failures BIGINT NOT NULL,
+    last_at BIGINT NOT NULL,
+    blocked_until BIGINT NOT NULL
+);
+
+CREATE TABLE idempotency_keys (
+    digest BLOB NOT NULL PRIMARY KEY,
+    org_id BLOB NOT NULL,
+    request BLOB NOT NULL,
+    answer TEXT,
+    sealed BLOB,
+    created_at BIGINT NOT NULL
+);
+CREATE INDEX idempotency_keys_age ON idempotency_keys (created_at);
+
+CREATE TABLE usage_hours (
+    org_id BLOB NOT NULL,
+    key_id BLOB NOT NULL,
+    secret_id BLOB NOT NULL,
+    scope TEXT NOT NULL,
+    outcome TEXT NOT NULL,
+    hour BIGINT NOT NULL,
+    requests BIGINT NOT NULL,
+    PRIMARY KEY (org_id, key_id, hour, secret_id, scope, outcome)
+);
+
+-- Who calls with which secret; bounded by the meter, whatever clients send.
+CREATE TABLE usage_callers (
+    org_id BLOB NOT NULL,
+    key_id BLOB NOT NULL,
+    secret_id BLOB NOT NULL,
+    hour BIGINT NOT NULL,
+    address TEXT NOT NULL,
+    program TEXT NOT NULL,
+    requests BIGINT NOT NULL,
+    last_at BIGINT NOT NULL,
+    PRIMARY KEY (org_id, key_id, hour, secret_id, address, program)
+);

@@ -1,0 +1,361 @@
+//! `/v1/api-keys`: making, reading, changing and ending keys.
+
+use actix_web::http::header;
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+
+use crate::api::object::{self, Page};
+use crate::error::{Error, FieldError, Result};
+use crate::id::{KeyId, UserId};
+use crate::keys::draft::{Expiry, RawDraft, RawEdit, check_reason};
+use crate::keys::store::{self, Filter};
+use crate::keys::{Key, Status, lifecycle};
+use crate::scope::Scope;
+use crate::time::Time;
+use crate::web::Shared;
+use crate::web::body::{Json, OptionalJson, Query};
+use crate::web::idempotency::{self, Claim, Earlier, Refused};
+use crate::web::principal::KeyCaller;
+use crate::web::problem::Problem;
+
+const DEFAULT_LIMIT: i64 = 50;
+const MAX_LIMIT: i64 = 100;
+
+/// The body of `POST /v1/api-keys`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CreateBody {
+    name: String,
+    #[serde(default)]
+    description: Option<String>,
+    scopes: Vec<String>,
+    #[serde(default)]
+    expires_in_days: Option<i64>,
+    #[serde(default)]
+    expires_at: Option<String>,
+    #[serde(default)]
+    owner: Option<String>,
+    #[serde(default)]
+    backup: Option<String>,
+    #[serde(default)]
+    requests_per_minute: Option<i64>,
+    #[serde(default)]
+    allowed_ips: Option<Vec<String>>,
+    #[serde(default)]
+    self_rotate: Option<bool>,
+}
+
+/// `POST /v1/api-keys`: makes a key and shows it, this once.
+pub async fn create(
+    site: Shared,
+    caller: KeyCaller,
+    request: HttpRequest,
+    body: Json<CreateBody>,
+) -> Result<HttpResponse, Problem> {
+    let now = Time::now();
+    let name = idempotency::header(&request)?;
+    let draft = draft(body.value, site.default_rpm)?.check(now).map_err(Error::Invalid)?;
+    let (context, manager) = (caller.context(&request, now), caller.manager()?);
+    let claim = name.map(|name| {
+        let route = "POST /v1/api-keys";
+        Claim::new(&site.mint.keyring, caller.key.org, caller.secret.expose(), route, &name, &body.bytes)
+    });
+    let _place = claim.as_ref().map(|claim| site.running.enter(claim)).transpose()?;
+    let mint = site.mint.clone();
+    let made = site.db.write(move |tx| {
+        if let Some(claim) = &claim {
+            match claim.take(tx, &mint.keyring, now) {
+                Ok(None) => {}
+                Ok(Some(earlier)) => return Ok(Ok(Made::Before(earlier))),
+                Err(Refused::Failed(error)) => return Err(error),
+                Err(refused) => return Ok(Err(refused)),
+            }
+        }
+        let (key, secret) = lifecycle::create(tx, &context, &manager, &mint, &draft)?;
+        let answer = object::key(&key, now);
+        if let Some(claim) = &claim {
+            claim.keep(tx, &mint.keyring, &answer.to_string(), secret.expose())?;
+        }
+        Ok(Ok(Made::Now(answer, secret)))
+    });
+    match made.await?? {
+        Made::Now(answer, secret) => Ok(created(answer, Some(secret.expose()), false)),
+        Made::Before(earlier) => {
+            let answer = serde_json::from_str(&earlier.answer).map_err(Error::internal)?;
+            Ok(created(answer, earlier.secret.as_ref().map(|secret| secret.as_str()), true))
+        }
+    }
+}
+
+enum Made {
+    Now(Value, crate::keys::secret::PlainSecret),
+    Before(Earlier),
+}
+
+/// The one answer that holds a key, and its replay.
+fn created(mut answer: Value, secret: Option<&str>, replayed: bool) -> HttpResponse {
+    let mut response = HttpResponse::Created();
+    response.insert_header((header::CACHE_CONTROL, "no-store"));
+    if let Some(id) = answer["id"].as_str() {
+        response.insert_header((header::LOCATION, format!("/v1/api-keys/{id}")));
+    }
+    if replayed {
+        response.insert_header(("Idempotency-Replayed", "true"));
+    }
+    answer["key"] = secret.into();
+    if secret.is_none() {
+        answer["code"] = "secret_already_shown".into();
+    }
+    response.json(answer)
+}
+
+fn draft(body: CreateBody, default_rpm: u32) -> Result<RawDraft> {
+    let expiry = match (body.expires_in_days, body.expires_at) {
+        (Some(_), Some(_)) => {
+            return Err(Error::invalid("expires_at", "Send expires_in_days or expires_at, not both."));
+        }
+        (Some(days), None) => ("expires_in_days", Expiry::InDays(days)),
+        (None, Some(text)) => ("expires_at", Expiry::parse(&text)),
+        (None, None) => ("expires_at", Expiry::Never),
+    };
+    Ok(RawDraft {
+        name: body.name,
+        description: body.description.unwrap_or_default(),
+        scopes: body.scopes,
+        expiry,
+        owner: body.owner,
+        backup: body.backup,
+        requests_per_minute: body.requests_per_minute.unwrap_or(default_rpm.into()),
+        allowed_ips: body.allowed_ips.unwrap_or_default(),
+        self_rotate: body.self_rotate.unwrap_or(false),
+    })
+}
+
+/// The query of `GET /v1/api-keys`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ListQuery {
+    status: Option<String>,
+    scope: Option<String>,
+    owner: Option<String>,
+    q: Option<String>,
+    fingerprint: Option<String>,
+    limit: Option<String>,
+    cursor: Option<String>,
+}
+
+/// `GET /v1/api-keys`: the organisation's keys, newest first.
+pub async fn list(site: Shared, caller: KeyCaller, query: Query<ListQuery>) -> Result<HttpResponse, Problem> {
+    let now = Time::now();
+    let (filter, limit, after) = query.0.check().map_err(Error::Invalid)?;
+    let org = caller.key.org;
+    let manager = caller.manager()?;
+    let mut keys = site
+        .db
+        .read(move |conn| {
+            let filter = if manager.role.sees_all_keys() {
+                filter
+            } else {
+                Filter { owner: Some(manager.person), ..filter }
+            };
+            match store::list_after(conn, org, &filter, after, limit + 1, now) {
+                Err(Error::NotFound) => {
+                    Err(Error::invalid("cursor", "Use the next_cursor of an earlier answer."))
+                }
+                keys => keys,
+            }
+        })
+        .await?;
+    let most = usize::try_from(limit).unwrap_or_default();
+    let more = keys.len() > most;
+    keys.truncate(most);
+    let next_cursor = keys.last().filter(|_| more).map(|key| key.id.to_string());
+    let data = keys.iter().map(|key| object::key(key, now)).collect();
+    Ok(HttpResponse::Ok().json(Page { data, next_cursor }))
+}
+
+impl ListQuery {
+    fn check(self) -> Result<(Filter, i64, Option<KeyId>), Vec<FieldError>> {
+        let mut errors = Vec::new();
+        let mut filter = Filter::default();
+        if let Some(name) = &self.status {
+            filter.status = Status::parse(name);
+            if filter.status.is_none() {
+                errors.push(FieldError::new("status", "Use active, expiring, disabled, expired or revoked."));
+            }
+        }
+        if let Some(name) = &self.scope {
+            filter.scope = Scope::parse(name);
+            if filter.scope.is_none() {
+                errors.push(FieldError::new("scope", "Use one of the scopes."));
+            }
+        }
+        if let Some(id) = &self.owner {
+            filter.owner = UserId::parse(id);
+            if filter.owner.is_none() {
+                errors.push(FieldError::new("owner", "Use the id of a member: user_…"));
+            }
+        }
+        if let Some(digits) = &self.fingerprint {
+            let hexadecimal = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+            if !hexadecimal || !(8..=64).contains(&digits.len()) {
+                errors.push(FieldError::new(
+                    "fingerprint",
+                    "Use 8 to 64 hexadecimal digits of the key's SHA-256.",
+                ));
+            }
+        }
+        if self.q.as_ref().is_some_and(|q| q.chars().count() > 200) {
+            errors.push(FieldError::new("q", "Use at most 200 characters."));
+        }
+        let limit = self.limit.as_deref().map_or(Some(DEFAULT_LIMIT), |text| text.parse().ok());
+        let limit = limit.filter(|limit| (1..=MAX_LIMIT).contains(limit));
+        if limit.is_none() {
+            errors.push(FieldError::new("limit", format!("Use a number from 1 to {MAX_LIMIT}.")));
+        }
+        let after = self.cursor.as_deref().map(KeyId::parse);
+        if after == Some(None) {
+            errors.push(FieldError::new("cursor", "Use the next_cursor of an earlier answer."));
+        }
+        filter.fingerprint = self.fingerprint;
+        filter.search = self.q.filter(|q| !q.trim().is_empty());
+        match limit {
+            Some(limit) if errors.is_empty() => Ok((filter, limit, after.flatten())),
+            _ => Err(errors),
+        }
+    }
+}
+
+/// `GET /v1/api-keys/self`: the caller's own key.
+pub async fn show_self(site: Shared, caller: KeyCaller) -> Result<HttpResponse, Problem> {
+    let (org, id) = (caller.key.org, caller.key.key);
+    show_key(&site, org, id, None).await
+}
+
+/// `GET /v1/api-keys/{id}`.
+pub async fn show(site: Shared, caller: KeyCaller, path: web::Path<String>) -> Result<HttpResponse, Problem> {
+    let manager = caller.manager()?;
+    show_key(&site, caller.key.org, parse_id(&path)?, Some(manager)).await
+}
+
+async fn show_key(
+    site: &Shared,
+    org: crate::id::OrgId,
+    id: KeyId,
+    manager: Option<lifecycle::Manager>,
+) -> Result<HttpResponse, Problem> {
+    let key = site.db.read(move |conn| store::find(conn, org, id)?.ok_or(Error::NotFound)).await?;
+    if manager.is_some_and(|manager| !manager.sees(&key)) {
+        return Err(Problem::not_found());
+    }
+    Ok(answer(&key))
+}
+
+/// The body of `PATCH /v1/api-keys/{id}`: what is left out stays.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PatchBody {
+    #[serde(default, deserialize_with = "present")]
+    name: Option<Value>,
+    description: Option<String>,
+    scopes: Option<Vec<String>>,
+    #[serde(default, deserialize_with = "present")]
+    expires_at: Option<Option<String>>,
+    requests_per_minute: Option<i64>,
+    allowed_ips: Option<Vec<String>>,
+    owner: Option<String>,
+    #[serde(default, deserialize_with = "present")]
+    backup: Option<Option<String>>,
+    disabled: Option<bool>,
+    self_rotate: Option<bool>,
+}
+
+/// Tells a member that is `null` from one that is left out.
+fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
+}
+
+/// `PATCH /v1/api-keys/{id}`.
+pub async fn patch(
+    site: Shared,
+    caller: KeyCaller,
+    request: HttpRequest,
+    path: web::Path<String>,
+    body: Json<PatchBody>,
+) -> Result<HttpResponse, Problem> {
+    let now = Time::now();
+    let id = parse_id(&path)?;
+    let body = body.value;
+    if body.name.is_some() {
+        return Err(Error::NameImmutable.into());
+    }
+    let edit = RawEdit {
+        description: body.description,
+        scopes: body.scopes,
+        expires_at: body.expires_at.map(|text| text.map_or(Expiry::Never, |text| Expiry::parse(&text))),
+        requests_per_minute: body.requests_per_minute,
+        allowed_ips: body.allowed_ips,
+        owner: body.owner,
+        backup: body.backup,
+        disabled: body.disabled,
+        self_rotate: body.self_rotate,
+    };
+    let edit = edit.check(now).map_err(Error::Invalid)?;
+    let (context, manager, mint) = (caller.context(&request, now), caller.manager()?, site.mint.clone());
+    let key = site.db.write(move |tx| lifecycle::edit(tx, &context, &manager, &mint, id, &edit)).await?;
+    Ok(answer(&key))
+}
+
+/// The body of `POST /v1/api-keys/{id}/revoke`.
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+pub struct RevokeBody {
+    reason: Option<String>,
+}
+
+/// `POST /v1/api-keys/{id}/revoke`: ends a key before it answers.
+pub async fn revoke(
+    site: Shared,
+    caller: KeyCaller,
+    request: HttpRequest,
+    path: web::Path<String>,
+    body: OptionalJson<RevokeBody>,
+) -> Result<HttpResponse, Problem> {
+    let reason = check_reason(body.0.reason.as_deref().unwrap_or_default())
+        .map_err(|error| Error::Invalid(vec![error]))?;
+    let key = end(&site, &caller, &request, parse_id(&path)?, reason).await?;
+    Ok(answer(&key))
+}
+
+/// `DELETE /v1/api-keys/{id}`: the same without an answer.
+pub async fn delete(
+    site: Shared,
+    caller: KeyCaller,
+    request: HttpRequest,
+    path: web::Path<String>,
+) -> Result<HttpResponse, Problem> {
+    end(&site, &caller, &request, parse_id(&path)?, None).await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+async fn end(
+    site: &Shared,
+    caller: &KeyCaller,
+    request: &HttpRequest,
+    id: KeyId,
+    reason: Option<String>,
+) -> Result<Key, Problem> {
+    let context = caller.context(request, Time::now());
+    // A key may always end itself, whoever its owner is.
+    let manager = if id == caller.key.key { None } else { Some(caller.manager()?) };
+    Ok(site.db.write(move |tx| lifecycle::revoke(tx, &context, manager.as_ref(), id, reason.clone())).await?)
+}
+
+fn parse_id(text: &str) -> Result<KeyId, Problem> {
+    KeyId::parse(text).ok_or_else(Problem::not_found)
+}
+
+fn answer(key: &Key) -> HttpResponse {
+    HttpResponse::Ok().json(object::key(key, Time::now()))
+}

@@ -1,0 +1,274 @@
+//! The application: every route on one screen, and how it starts and stops.
+
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Instant;
+
+use actix_web::dev::Server;
+use actix_web::http::Method;
+use actix_web::middleware::{Compress, from_fn};
+use actix_web::web::{PayloadConfig, ServiceConfig};
+use actix_web::{App, HttpServer, Route, web as actix};
+use tokio::sync::watch;
+
+use crate::api;
+use crate::config::{Config, PublicUrl};
+use crate::crypto::Keyring;
+use crate::db::Db;
+use crate::gateway::inference;
+use crate::gateway::upstream::Upstream;
+use crate::keys::lifecycle::{self, Mint};
+use crate::portal;
+use crate::time::Time;
+use crate::usage::meter::Meter;
+use crate::verify::limit::Limiter;
+use crate::web::permission;
+use crate::web::problem::{Code, Problem};
+use crate::web::{Site, assets, body, csrf, envelope, gate, health, idempotency, session};
+
+type Endpoint = (Method, &'static str, fn() -> Route);
+
+macro_rules! routes {
+    ($($method:ident $path:literal => $handler:path),* $(,)?) => {
+        vec![$((Method::$method, $path, (|| actix::method(Method::$method).to($handler)) as fn() -> Route)),*]
+    };
+}
+
+fn routes() -> Vec<Endpoint> {
+    routes![
+        GET "/healthz" => health::alive,
+        GET "/readyz" => health::ready,
+        GET "/assets/{file}" => assets::serve,
+        GET "/favicon.ico" => assets::favicon,
+        GET "/robots.txt" => assets::robots,
+        // The API.
+        GET "/v1/api-keys" => api::keys::list,
+        POST "/v1/api-keys" => api::keys::create,
+        GET "/v1/api-keys/self" => api::keys::show_self,
+        GET "/v1/api-keys/{id}" => api::keys::show,
+        PATCH "/v1/api-keys/{id}" => api::keys::patch,
+        DELETE "/v1/api-keys/{id}" => api::keys::delete,
+        POST "/v1/api-keys/{id}/revoke" => api::keys::revoke,
+        GET "/v1/models" => inference::models,
+        GET "/v1/inference" => inference::models,
+        POST "/v1/inference" => inference::infer,
+        // The portal.
+        GET "/" => portal::home,
+        GET "/setup" => portal::setup::form,
+        POST "/setup" => portal::setup::submit,
+        GET "/sign-in" => portal::sign_in::form,
+        POST "/sign-in" => portal::sign_in::submit,
+        POST "/sign-out" => portal::sign_in::sign_out,
+        GET "/account" => portal::account::show,
+        POST "/account" => portal::account::save,
+        GET "/keys/{id}" => portal::keys::show::deep_link,
+        GET "/o/{org}" => portal::organization,
+        GET "/o/{org}/keys" => portal::keys::list::show,
+        POST "/o/{org}/keys" => portal::keys::create::submit,
+        GET "/o/{org}/keys/new" => portal::keys::create::form,
+        GET "/o/{org}/keys/{id}" => portal::keys::show::show,
+        GET "/o/{org}/keys/{id}/first-use" => portal::keys::reveal::first_use,
+        GET "/o/{org}/keys/{id}/edit" => portal::keys::edit::form,
+        POST "/o/{org}/keys/{id}/edit" => portal::keys::edit::submit,
+        GET "/o/{org}/keys/{id}/disable" => portal::keys::disable::confirm_disable,
+        POST "/o/{org}/keys/{id}/disable" => portal::keys::disable::disable,
+        GET "/o/{org}/keys/{id}/enable" => portal::keys::disable::confirm_enable,
+        POST "/o/{org}/keys/{id}/enable" => portal::keys::disable::enable,
+        GET "/o/{org}/keys/{id}/revoke" => portal::keys::revoke::confirm,
+        POST "/o/{org}/keys/{id}/revoke" => portal::keys::revoke::submit,
+    ]
+}
+
+/// Why the server could not be built.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// A route has no permission, or a permission no route.
+    #[error("the permission table does not fit the routes: {0}")]
+    Permissions(String),
+    /// The address can't be listened on.
+    #[error("KEYDESK_LISTEN {address} can't be listened on: {cause}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why not.
+        cause: std::io::Error,
+    },
+    /// The client for the upstream can't be made.
+    #[error("the client for the upstream can't be made: {0}")]
+    Upstream(#[from] reqwest::Error),
+    /// The domain refuses.
+    #[error(transparent)]
+    Domain(#[from] crate::error::Error),
+}
+
+/// A server that is bound and ready to run.
+pub struct Application {
+    server: Server,
+    site: Arc<Site>,
+    address: SocketAddr,
+    tick: std::time::Duration,
+}
+
+impl Application {
+    /// Binds the address and puts everything together.
+    pub async fn build(config: Config, db: Db, keyring: Keyring) -> Result<Application, BuildError> {
+        check_permissions(&routes())?;
+        let failed = |cause| BuildError::Listen { address: config.listen, cause };
+        let listener = TcpListener::bind(config.listen).map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        let mint = Mint { keyring, prefix: config.key_prefix, notices: config.notices };
+        let notices = mint.notices.clone();
+        db.write(move |tx| lifecycle::mark_expiring(tx, &notices, Time::now())).await?;
+        let site = Arc::new(Site {
+            db,
+            mint,
+            public_url: config.public_url.unwrap_or_else(|| PublicUrl::loopback(address.port())),
+            default_rpm: config.default_rpm,
+            trusted_proxies: config.trusted_proxies,
+            limiter: Limiter::new(Instant::now()),
+            meter: Meter::default(),
+            upstream: Upstream::new(config.upstream_url, config.upstream_key)?,
+            running: idempotency::Running::default(),
+        });
+        let shared = site.clone();
+        let server = HttpServer::new(move || {
+            App::new()
+                .app_data(actix::Data::new(shared.clone()))
+                .app_data(PayloadConfig::new(body::MAX_BODY))
+                .wrap(Compress::default())
+                .wrap(from_fn(envelope::wrap))
+                .configure(|service| mount(service, &shared))
+        })
+        .listen(listener)
+        .map_err(failed)?
+        .disable_signals()
+        .shutdown_timeout(30)
+        .run();
+        Ok(Application { server, site, address, tick: config.tick })
+    }
+
+    /// The bound address.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What handlers share.
+    pub fn site(&self) -> &Site {
+        &self.site
+    }
+
+    /// Serves until `stop` resolves; then answers what has begun and writes the last counts.
+    pub async fn run_until(self, stop: impl Future<Output = ()>) -> std::io::Result<()> {
+        let (stopping, stopped) = watch::channel(false);
+        let ticker = tokio::spawn(crate::ticker::run(self.site.clone(), self.tick, stopped));
+        let handle = self.server.handle();
+        let running = tokio::spawn(self.server);
+        stop.await;
+        tracing::info!("stopping: open requests are answered first");
+        handle.stop(true).await;
+        running.await.map_err(std::io::Error::other)??;
+        // Last, so that the counts of the last requests are written too.
+        stopping.send_replace(true);
+        ticker.await.map_err(std::io::Error::other)
+    }
+}
+
+/// Mounts each path once, with all its methods, each behind its gate.
+fn mount(service: &mut ServiceConfig, site: &Arc<Site>) {
+    let mut paths: BTreeMap<usize, (&str, Vec<(Method, fn() -> Route)>)> = BTreeMap::new();
+    let mut places: BTreeMap<&str, usize> = BTreeMap::new();
+    for (order, (method, path, route)) in routes().into_iter().enumerate() {
+        let place = *places.entry(path).or_insert(order);
+        paths.entry(place).or_insert((path, Vec::new())).1.push((method, route));
+    }
+    let (portal, open): (Vec<_>, Vec<_>) = paths.into_values().partition(|(path, _)| is_portal(path));
+    for (path, methods) in open {
+        service.service(resource(path, methods));
+    }
+    let https = site.public_url.is_https();
+    let pages = actix::scope("")
+        .wrap(session::middleware(&site.db, &site.mint.keyring, https))
+        .wrap(from_fn(csrf::guard));
+    let pages =
+        portal.into_iter().fold(pages, |pages, (path, methods)| pages.service(resource(path, methods)));
+    service.service(pages.default_service(actix::to(no_page)));
+}
+
+fn resource(path: &'static str, methods: Vec<(Method, fn() -> Route)>) -> actix_web::Resource {
+    let allowed: Vec<String> = methods.iter().map(|(method, _)| method.to_string()).collect();
+    let allowed = allowed.join(", ");
+    let mut resource = actix::resource(path);
+    if path == "/v1/inference" {
+        resource = resource.app_data(PayloadConfig::new(body::MAX_INFERENCE_BODY));
+    }
+    for (method, route) in methods {
+        let Some(permission) = permission::of(&method, path) else {
+            continue;
+        };
+        let gated = move |request, next| gate::pass(permission, request, next);
+        resource = resource.route(route().wrap(from_fn(gated)));
+    }
+    resource.default_service(actix::to(move || {
+        let allowed = allowed.clone();
+        async move {
+            let problem =
+                Problem::new(Code::MethodNotAllowed, format!("Use one of these methods here: {allowed}."));
+            Err::<actix_web::HttpResponse, _>(problem.with_header(actix_web::http::header::ALLOW, allowed))
+        }
+    }))
+}
+
+async fn no_page() -> Result<actix_web::HttpResponse, Problem> {
+    Err(Problem::not_found())
+}
+
+fn is_portal(path: &str) -> bool {
+    !["/v1/", "/assets/", "/healthz", "/readyz", "/favicon.ico", "/robots.txt"]
+        .iter()
+        .any(|start| path.starts_with(start))
+}
+
+/// Compares routes and permission table: each must have exactly one line in the other.
+fn check_permissions(routes: &[Endpoint]) -> Result<(), BuildError> {
+    let routes: Vec<(&str, &str)> = routes.iter().map(|(method, path, _)| (method.as_str(), *path)).collect();
+    let lines: Vec<(&str, &str)> =
+        permission::TABLE.iter().map(|(method, path, _)| (*method, *path)).collect();
+    let missing = routes.iter().find(|route| lines.iter().filter(|line| line == route).count() != 1);
+    let unused = lines.iter().find(|line| routes.iter().filter(|route| route == line).count() != 1);
+    match missing.or(unused) {
+        Some((method, path)) => Err(BuildError::Permissions(format!("{method} {path}"))),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_route_has_one_permission_and_every_permission_a_route() {
+        assert!(check_permissions(&routes()).is_ok());
+    }
+
+    #[test]
+    fn a_route_without_permission_stops_the_start() {
+        let mut routes = routes();
+        routes.push((Method::GET, "/forgotten", || actix::get().to(health::alive)));
+        assert!(
+            matches!(check_permissions(&routes), Err(BuildError::Permissions(route)) if route == "GET /forgotten")
+        );
+    }
+
+    #[test]
+    fn whatever_changes_something_needs_more_than_reading() {
+        for (method, path, permission) in permission::TABLE {
+            let reads = matches!(
+                permission,
+                permission::Permission::Member(crate::orgs::role::Act::ReadKeys)
+                    | permission::Permission::Public
+            );
+            assert!(*method == "GET" || !reads, "{method} {path}");
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! What an entry can tell.
+
+use serde::Serialize;
+
+use crate::id::{KeyId, OrgId, UserId};
+use crate::scope::Scopes;
+use crate::time::Time;
+
+/// Who did it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Actor {
+    /// A signed-in person.
+    Person(UserId),
+    /// A program, by its key.
+    Key(KeyId),
+    /// Whoever ran the command line on the server.
+    CommandLine,
+    /// Keydesk itself.
+    System,
+}
+
+impl std::fmt::Display for Actor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Actor::Person(id) => id.fmt(f),
+            Actor::Key(id) => id.fmt(f),
+            Actor::CommandLine => f.write_str("system:cli"),
+            Actor::System => f.write_str("system"),
+        }
+    }
+}
+
+impl Serialize for Actor {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// Who asks for a change, from where, when and with which request: what every entry names.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// The organisation in which it happens.
+    pub org: OrgId,
+    /// Who does it.
+    pub actor: Actor,
+    /// The client's address, where there is one.
+    pub address: Option<String>,
+    /// The request, where there is one.
+    pub request: Option<String>,
+    /// When it happens.
+    pub now: Time,
+}
+
+/// Something that happened, with what was before and after where that matters.
+#[derive(Debug, Serialize)]
+#[serde(tag = "action", content = "details")]
+pub enum Event {
+    /// The organisation was set up with its first owner.
+    #[serde(rename = "organization.created")]
+    OrganizationCreated {
+        /// Its name.
+        name: String,
+        /// Its first owner.
+        owner: UserId,
+    },
+    /// A key was made.
+    #[serde(rename = "key.created")]
+    KeyCreated {
+        /// Its name.
+        name: String,
+        /// What it may do.
+        scopes: Scopes,
+        /// Who answers for it.
+        owner: UserId,
+        /// When it ends; never if `None`.
+        expires_at: Option<Time>,
+        /// The first digits of its SHA-256.
+        sha256_prefix: String,
+    },
+    /// Settings of a key were changed.
+    #[serde(rename = "key.updated")]
+    KeyUpdated {
+        /// Each changed setting.
+        changes: Vec<Change>,
+    },
+    /// A key was disabled.
+    #[serde(rename = "key.disabled")]
+    KeyDisabled,
+    /// A disabled key was enabled.
+    #[serde(rename = "key.enabled")]
+    KeyEnabled,
+    /// A key was revoked.
+    #[serde(rename = "key.revoked")]
+    KeyRevoked {
+        /// Why, in the words of whoever did it.
+        reason: Option<String>,
+    },
+    /// A person signed in.
+    #[serde(rename = "person.signed_in")]
+    SignedIn,
+    /// A person signed out.
+    #[serde(rename = "person.signed_out")]
+    SignedOut,
+    /// A person's password was replaced.
+    #[serde(rename = "person.password_reset")]
+    PasswordReset,
+    /// A person changed their profile.
+    #[serde(rename = "person.updated")]
+    PersonUpdated {
+        /// Each changed setting.
+        changes: Vec<Change>,
+    },
+}
+
+/// A setting before and after.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct Change {
+    /// The setting, by its name in the API.
+    pub field: &'static str,
+    /// Its value before.
+    pub before: serde_json::Value,
+    /// Its value after.
+    pub after: serde_json::Value,
+}

@@ -1,0 +1,8 @@
+//! The audit log: one append-only list of entries per organisation.
+//!
+//! An entry is written in the transaction of the change it tells of: no entry, no commit.
+//! Its text is stored as first written. People are named by id, so that erasing a person
+//! keeps the log whole; no entry ever holds a secret.
+
+pub mod event;
+pub mod log;

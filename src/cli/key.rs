@@ -1,0 +1,270 @@
+//! `keydesk key`: the portal's acts for scripts.
+
+use clap::{Args, Subcommand};
+
+use crate::api::object;
+use crate::audit::event::{Actor, Context};
+use crate::cli::{Failure, print, store as open};
+use crate::config::Config;
+use crate::crypto::Keyring;
+use crate::db::{Conn, Db};
+use crate::error::{Error, Result};
+use crate::id::KeyId;
+use crate::keys::draft::{Expiry, RawDraft, check_reason};
+use crate::keys::lifecycle::{self, Manager, Mint};
+use crate::keys::store::{self, Filter};
+use crate::keys::{Key, Status};
+use crate::orgs;
+use crate::orgs::role::Role;
+use crate::orgs::store::Org;
+use crate::time::{Time, parse_span};
+
+/// What to do with keys.
+#[derive(Subcommand)]
+pub enum Act {
+    /// Create a key and print it alone on standard output
+    Create(Box<Create>),
+    /// List the keys of an organisation
+    List {
+        /// The organisation, by slug
+        #[arg(long)]
+        org: String,
+        /// Only keys of this status
+        #[arg(long)]
+        status: Option<String>,
+        /// Print one JSON object a line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show one key
+    Show(Named),
+    /// End a key for good
+    Revoke {
+        /// Which
+        #[command(flatten)]
+        named: Named,
+        /// Why, kept in the audit log
+        #[arg(long, default_value = "")]
+        reason: String,
+    },
+    /// Set a key aside
+    Disable(Named),
+    /// Take a disabled key up again
+    Enable(Named),
+}
+
+/// A new key.
+#[derive(Args)]
+pub struct Create {
+    /// The organisation, by slug
+    #[arg(long)]
+    org: String,
+    /// Its name
+    #[arg(long)]
+    name: String,
+    /// What it may do; may be given several times or separated by commas
+    #[arg(long = "scope", required = true, value_delimiter = ',', num_args = 1..)]
+    scopes: Vec<String>,
+    /// What it is for
+    #[arg(long, default_value = "")]
+    description: String,
+    /// How long it lives, such as 90d; for ever if left out
+    #[arg(long)]
+    expires: Option<String>,
+    /// Its owner, by id or e-mail address; the organisation's first owner if left out
+    #[arg(long)]
+    owner: Option<String>,
+    /// Requests a minute
+    #[arg(long)]
+    requests_per_minute: Option<i64>,
+}
+
+/// A key by its id or its name.
+#[derive(Args)]
+pub struct Named {
+    /// The organisation, by slug
+    #[arg(long)]
+    org: String,
+    /// The key, by id or by the name of a living one
+    key: String,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// An open database with the organisation that a command is about.
+struct Desk {
+    config: Config,
+    db: Db,
+    keyring: Keyring,
+    org: Org,
+    now: Time,
+}
+
+impl Desk {
+    fn open(org: &str) -> Result<Desk, Failure> {
+        let config = open::config()?;
+        let (db, keyring) = open::open(&config)?;
+        let found = db.read_now(|conn| orgs::store::by_slug(conn, org))?;
+        let org = found.ok_or_else(|| {
+            Failure::Refused(format!("there is no organisation {org:?}. `keydesk user list` shows them."))
+        })?;
+        Ok(Desk { config, db, keyring, org, now: Time::now() })
+    }
+
+    fn mint(&self) -> Mint {
+        Mint {
+            keyring: self.keyring.clone(),
+            prefix: self.config.key_prefix.clone(),
+            notices: self.config.notices.clone(),
+        }
+    }
+
+    fn context(&self) -> Context {
+        Context { org: self.org.id, actor: Actor::CommandLine, address: None, request: None, now: self.now }
+    }
+
+    /// Whoever runs this on the server may do what an owner may.
+    fn manager(&self) -> Result<Manager, Failure> {
+        let owner = self.db.read_now(|conn| orgs::store::first_owner(conn, self.org.id))?;
+        let owner = owner.ok_or_else(|| Failure::Refused("the organisation has no owner.".into()))?;
+        Ok(Manager { person: owner.id, role: Role::Owner })
+    }
+
+    fn find(&self, which: &str) -> Result<Key, Failure> {
+        let key = self.db.read_now(|conn| find(conn, &self.org, which, self.now))?;
+        key.ok_or_else(|| {
+            Failure::Refused(format!(
+                "{} has no key {which:?}. `keydesk key list --org {}` shows them.",
+                self.org.name, self.org.slug
+            ))
+        })
+    }
+}
+
+impl Act {
+    /// Carries it out.
+    pub fn run(&self) -> Result<(), Failure> {
+        match self {
+            Act::Create(create) => create.run(),
+            Act::List { org, status, json } => list(org, status.as_deref(), *json),
+            Act::Show(named) => {
+                let desk = Desk::open(&named.org)?;
+                show(&desk.find(&named.key)?, named.json, desk.now);
+                Ok(())
+            }
+            Act::Revoke { named, reason } => {
+                let reason = check_reason(reason).map_err(|error| Error::Invalid(vec![error]))?;
+                change(named, |desk, id| {
+                    let (context, manager) = (desk.context(), desk.manager()?);
+                    Ok(desk.db.write_now(|tx| {
+                        lifecycle::revoke(tx, &context, Some(&manager), id, reason.clone())
+                    })?)
+                })
+            }
+            Act::Disable(named) => set_disabled(named, true),
+            Act::Enable(named) => set_disabled(named, false),
+        }
+    }
+}
+
+impl Create {
+    fn run(&self) -> Result<(), Failure> {
+        let desk = Desk::open(&self.org)?;
+        let expiry = match self.expires.as_deref() {
+            None => Expiry::Never,
+            Some(text) => match parse_span(text) {
+                Some(seconds) => Expiry::At(desk.now.whole_second().plus(seconds)),
+                None => {
+                    return Err(Failure::Misused(format!(
+                        "--expires {text:?}: write a span such as 90d, 12h or 30m."
+                    )));
+                }
+            },
+        };
+        let draft = RawDraft {
+            name: self.name.clone(),
+            description: self.description.clone(),
+            scopes: self.scopes.clone(),
+            expiry: ("expires", expiry),
+            owner: self.owner.clone(),
+            backup: None,
+            requests_per_minute: self.requests_per_minute.unwrap_or(desk.config.default_rpm.into()),
+            allowed_ips: Vec::new(),
+            self_rotate: false,
+        };
+        let draft = draft.check(desk.now.whole_second()).map_err(Error::Invalid)?;
+        let (context, manager, mint) = (desk.context(), desk.manager()?, desk.mint());
+        let (key, secret) =
+            desk.db.write_now(|tx| lifecycle::create(tx, &context, &manager, &mint, &draft))?;
+        eprintln!("Created {} ({}). This is the only time that the key is shown:", key.name, key.id);
+        print(secret.expose());
+        Ok(())
+    }
+}
+
+fn list(org: &str, status: Option<&str>, json: bool) -> Result<(), Failure> {
+    let unknown = || Failure::Misused("--status: use active, expiring, disabled, expired or revoked.".into());
+    let status = status.map(|name| Status::parse(name).ok_or_else(unknown)).transpose()?;
+    let desk = Desk::open(org)?;
+    let filter = Filter { status, ..Filter::default() };
+    let mut after = None;
+    loop {
+        let keys =
+            desk.db.read_now(|conn| store::list_after(conn, desk.org.id, &filter, after, 500, desk.now))?;
+        keys.iter().for_each(|key| line(key, json, desk.now));
+        match keys.last() {
+            Some(last) if keys.len() == 500 => after = Some(last.id),
+            _ => return Ok(()),
+        }
+    }
+}
+
+fn set_disabled(named: &Named, disabled: bool) -> Result<(), Failure> {
+    change(named, |desk, id| {
+        let (context, manager, mint) = (desk.context(), desk.manager()?, desk.mint());
+        Ok(desk.db.write_now(|tx| lifecycle::set_disabled(tx, &context, &manager, &mint, id, disabled))?)
+    })
+}
+
+fn change(named: &Named, act: impl FnOnce(&Desk, KeyId) -> Result<Key, Failure>) -> Result<(), Failure> {
+    let desk = Desk::open(&named.org)?;
+    let key = act(&desk, desk.find(&named.key)?.id)?;
+    show(&key, named.json, desk.now);
+    Ok(())
+}
+
+fn find(conn: &mut Conn, org: &Org, which: &str, now: Time) -> Result<Option<Key>> {
+    if let Some(id) = KeyId::parse(which) {
+        return store::find(conn, org.id, id);
+    }
+    store::by_living_name(conn, org.id, which, now)
+}
+
+fn show(key: &Key, json: bool, now: Time) {
+    let value = object::key(key, now);
+    if json {
+        print(&value.to_string());
+        return;
+    }
+    for (name, value) in value.as_object().into_iter().flatten() {
+        let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        print(&format!("{name:20} {value}"));
+    }
+}
+
+fn line(key: &Key, json: bool, now: Time) {
+    if json {
+        print(&object::key(key, now).to_string());
+        return;
+    }
+    let ends = key.expires_at.map_or_else(|| "never".to_owned(), Time::rfc3339);
+    print(&format!(
+        "{}\t{}\t{}\t{}\t{}\t{ends}",
+        key.id,
+        key.name,
+        key.status(now).name(),
+        key.fingerprint.hint,
+        key.scopes.text()
+    ));
+}

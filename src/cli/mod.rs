@@ -1,0 +1,93 @@
+//! The command line. Results go to standard output, everything else to standard error.
+//!
+//! Exit status: 0 done, 1 refused or found, 2 wrong usage or configuration.
+
+pub mod key;
+pub mod serve;
+pub mod setup;
+pub mod store;
+pub mod user;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::ConfigError;
+
+#[derive(Parser)]
+#[command(name = "keydesk", version, about = "Issues, watches and retires the API keys of an AI platform", after_help = HELP)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+const HELP: &str = "Without a command it serves. `keydesk serve --help` lists the configuration.";
+
+#[derive(Subcommand)]
+enum Command {
+    /// Start the server: portal, API and gateway
+    Serve(Box<serve::Serve>),
+    /// Set up the organisation and its first owner without a browser
+    Setup(setup::Setup),
+    /// Create, list, change and end API keys
+    Key {
+        /// What to do
+        #[command(subcommand)]
+        act: key::Act,
+    },
+    /// Find people and give them a new password
+    User {
+        /// What to do
+        #[command(subcommand)]
+        act: user::Act,
+    },
+}
+
+/// Why a command ended without doing what it was asked.
+#[derive(Debug)]
+pub enum Failure {
+    /// Refused: exit status 1.
+    Refused(String),
+    /// Wrong usage or configuration: exit status 2.
+    Misused(String),
+}
+
+impl From<crate::error::Error> for Failure {
+    fn from(error: crate::error::Error) -> Failure {
+        match std::error::Error::source(&error) {
+            Some(cause) => Failure::Refused(format!("{error} {cause}")),
+            None => Failure::Refused(error.to_string()),
+        }
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Failure {
+        Failure::Misused(error.to_string())
+    }
+}
+
+/// Reads the command line and carries it out.
+pub fn run() -> ExitCode {
+    let command = Cli::parse().command.unwrap_or_else(|| Command::Serve(Box::default()));
+    let result = match command {
+        Command::Serve(serve) => serve.run(),
+        Command::Setup(setup) => setup.run(),
+        Command::Key { act } => act.run(),
+        Command::User { act } => act.run(),
+    };
+    let (message, status) = match result {
+        Ok(()) => return ExitCode::SUCCESS,
+        Err(Failure::Refused(message)) => (message, 1),
+        Err(Failure::Misused(message)) => (message, 2),
+    };
+    eprintln!("keydesk: {message}");
+    ExitCode::from(status)
+}
+
+/// Prints a result.
+pub fn print(text: &str) {
+    use std::io::Write;
+    // A reader that went away, as `| head` does, is no failure of ours.
+    let _ = writeln!(std::io::stdout(), "{text}");
+}

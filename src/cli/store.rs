@@ -1,0 +1,91 @@
+//! Opening the database with its secret, for every command.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+
+use crate::cli::Failure;
+use crate::config::{Config, ConfigError, Source};
+use crate::crypto::{Keyring, Root};
+use crate::db::{Db, Location};
+use crate::error::{Error, Result};
+use crate::installation::{self, Offer};
+
+/// Reads the configuration from the environment alone.
+pub fn config() -> Result<Config, Failure> {
+    Ok(Config::load(&Source { flag: &|_| None, env: &environment })?)
+}
+
+/// A variable of the environment.
+pub fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// Opens the database and proves that the secret belongs to it.
+pub fn open(config: &Config) -> Result<(Db, Keyring), Failure> {
+    let data_dir = &config.data_dir;
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(data_dir);
+    made.map_err(|error| {
+        ConfigError::new("KEYDESK_DATA_DIR", format!("{} can't be made: {error}.", data_dir.display()))
+    })?;
+    let db = Db::open(&config.database).map_err(|error| {
+        let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+        let place = match &config.database {
+            Location::Sqlite(path) => path.display().to_string(),
+            Location::Postgres(_) => "the PostgreSQL server".to_owned(),
+        };
+        Failure::Misused(format!("KEYDESK_DATABASE_URL: {place} can't be opened: {cause}"))
+    })?;
+    let file = config.secret_file();
+    let keyring = installation::unlock(
+        &db,
+        &Offer {
+            current: config.secret.clone(),
+            previous: config.secret_previous.clone(),
+            stored: &|| read_secret(&file),
+            generate: &|| write_secret(&file),
+        },
+    );
+    match keyring {
+        Ok(keyring) => Ok((db, keyring)),
+        Err(Error::Conflict(message)) => Err(Failure::Misused(message.to_owned())),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn read_secret(file: &Path) -> Result<Option<Root>> {
+    let text = match fs::read_to_string(file) {
+        Ok(text) => zeroize::Zeroizing::new(text),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => {
+            return Err(Error::internal(format!("{} can't be read: {error}", file.display())));
+        }
+    };
+    let root = Root::parse(&text);
+    root.map(Some).ok_or(Error::Conflict(
+        "KEYDESK_SECRET: the file `secret` in the data directory is damaged. Restore it from a backup.",
+    ))
+}
+
+/// Written whole under another name first, so that no reader ever finds half a secret, and
+/// linked, which fails where another process was faster.
+fn write_secret(file: &Path) -> Result<Root> {
+    let root = Root::generate()?;
+    let failed =
+        |error: std::io::Error| Error::internal(format!("{} can't be written: {error}", file.display()));
+    let draft = file.with_extension(format!("draft-{}", std::process::id()));
+    let mut open = fs::OpenOptions::new();
+    let mut written =
+        open.write(true).create(true).truncate(true).mode(0o600).open(&draft).map_err(failed)?;
+    written.write_all(root.to_base64().as_bytes()).and_then(|()| written.sync_all()).map_err(failed)?;
+    let linked = fs::hard_link(&draft, file);
+    fs::remove_file(&draft).map_err(failed)?;
+    match linked {
+        Ok(()) => Ok(root),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            read_secret(file)?.ok_or_else(|| Error::internal("the secret went away while it was being read"))
+        }
+        Err(error) => Err(failed(error)),
+    }
+}

@@ -1,0 +1,94 @@
+//! `keydesk user`: the way back in.
+
+use clap::Subcommand;
+use serde_json::json;
+
+use crate::audit::event::{Actor, Context, Event};
+use crate::audit::log;
+use crate::cli::setup::read_password;
+use crate::cli::{Failure, print, store};
+use crate::error::Error;
+use crate::orgs;
+use crate::people::{self, password};
+use crate::time::Time;
+use crate::web::session;
+
+/// What to do about people.
+#[derive(Subcommand)]
+pub enum Act {
+    /// List everyone with their organisations and roles
+    List {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Give someone a new password, read from standard input, and end their sessions
+    ResetPassword {
+        /// Their e-mail address
+        #[arg(long)]
+        email: String,
+        /// Read the password from standard input
+        #[arg(long, required = true)]
+        password_stdin: bool,
+    },
+}
+
+impl Act {
+    /// Carries it out.
+    pub fn run(&self) -> Result<(), Failure> {
+        match self {
+            Act::List { json } => list(*json),
+            Act::ResetPassword { email, .. } => reset_password(email),
+        }
+    }
+}
+
+fn list(as_json: bool) -> Result<(), Failure> {
+    let (db, _) = store::open(&store::config()?)?;
+    let people = db.read_now(|conn| {
+        let people = people::store::all(conn)?;
+        people
+            .into_iter()
+            .map(|person| Ok((orgs::store::of_person(conn, person.id)?, person)))
+            .collect::<Result<Vec<_>, Error>>()
+    })?;
+    for (memberships, person) in people {
+        let roles = memberships.iter().map(|(org, role)| (org.slug.as_str(), role.name()));
+        if as_json {
+            let roles: serde_json::Map<_, _> =
+                roles.map(|(slug, role)| (slug.to_owned(), json!(role))).collect();
+            print(
+                &json!({"id": person.id, "email": person.email, "name": person.name, "roles": roles})
+                    .to_string(),
+            );
+        } else {
+            let roles: Vec<String> = roles.map(|(slug, role)| format!("{slug}:{role}")).collect();
+            print(&format!("{}\t{}\t{}\t{}", person.id, person.email, person.name, roles.join(",")));
+        }
+    }
+    Ok(())
+}
+
+fn reset_password(email: &str) -> Result<(), Failure> {
+    let password = read_password()?;
+    let (db, _) = store::open(&store::config()?)?;
+    let person = db.read_now(|conn| people::store::by_email(conn, email))?;
+    let person =
+        person.ok_or_else(|| Failure::Refused(format!("nobody here has the e-mail address {email}.")))?;
+    password::check("password", &password, &[&person.email, &person.name])
+        .map_err(|error| Error::Invalid(vec![error]))?;
+    let hashed = password::hash_now(&password)?;
+    let now = Time::now();
+    db.write_now(|tx| {
+        people::store::set_password(tx, person.id, &hashed, now)?;
+        session::end_all(tx, person.id)?;
+        for (org, _) in orgs::store::of_person(tx.conn, person.id)? {
+            let context =
+                Context { org: org.id, actor: Actor::CommandLine, address: None, request: None, now };
+            log::append(tx, &context, &person.id.to_string(), &Event::PasswordReset)?;
+        }
+        Ok(())
+    })?;
+    eprintln!("{} has a new password; all their sessions have ended.", person.email);
+    Ok(())
+}

@@ -1,0 +1,411 @@
+//! The configuration: one field a setting, read from flags and environment variables.
+//!
+//! A value that is missing, empty, too short or unreadable is refused at start by the
+//! name of its variable. Secrets come from their variable or from the file that
+//! `VARIABLE_FILE` names, never from a flag.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use secrecy::SecretString;
+
+use crate::crypto::Root;
+use crate::db::Location;
+use crate::notices::schedule::Steps;
+use crate::time::parse_span;
+
+/// A setting that may be given as a flag of `serve` and as a variable.
+pub struct Setting {
+    /// The environment variable.
+    pub variable: &'static str,
+    /// What stands when it is not set, as shown in the help.
+    pub default: &'static str,
+    /// What it means, in one line.
+    pub meaning: &'static str,
+    /// Whether it is a secret: never a flag, and also read from a file.
+    pub secret: bool,
+}
+
+const fn open(variable: &'static str, default: &'static str, meaning: &'static str) -> Setting {
+    Setting { variable, default, meaning, secret: false }
+}
+
+const fn secret(variable: &'static str, default: &'static str, meaning: &'static str) -> Setting {
+    Setting { variable, default, meaning, secret: true }
+}
+
+/// Every setting there is, in the order of the help.
+pub const SETTINGS: [Setting; 16] = [
+    open("KEYDESK_LISTEN", "127.0.0.1:8080", "Address of portal and API; port 0 picks a free one"),
+    open(
+        "KEYDESK_PUBLIC_URL",
+        "http://localhost:PORT on loopback",
+        "Origin under which people and programs reach it",
+    ),
+    open("KEYDESK_ALLOW_HTTP", "0", "1 allows a public URL with http off loopback"),
+    open("KEYDESK_DATA_DIR", "keydesk-data", "Directory of the SQLite file and the generated secret"),
+    open("KEYDESK_DATABASE_URL", "SQLite file in the data directory", "sqlite:PATH or postgres://…"),
+    secret("KEYDESK_SECRET", "generated file", "Root of key digests and sessions: at least 32 bytes, base64"),
+    secret("KEYDESK_SECRET_PREVIOUS", "none", "The secret before this one, while it is being replaced"),
+    open(
+        "KEYDESK_UPSTREAM_URL",
+        "built-in echo",
+        "Base URL of an OpenAI-compatible server, such as https://host/v1",
+    ),
+    secret("KEYDESK_UPSTREAM_KEY", "none", "Credential for the upstream"),
+    open("KEYDESK_KEY_PREFIX", "kd", "First part of new keys: 2 to 8 of a-z0-9"),
+    open("KEYDESK_NOTICES", "30d,14d,7d,3d,1d", "Steps before a key's end at which it counts as expiring"),
+    open("KEYDESK_TICK", "30s", "How often due work is looked for"),
+    open("KEYDESK_MAX_STALENESS", "5s", "How long a process may answer from memory without the database"),
+    open("KEYDESK_DEFAULT_RPM", "600", "Requests a minute for new keys, 1 to 1000000"),
+    open(
+        "KEYDESK_TRUSTED_PROXIES",
+        "none",
+        "Networks whose X-Forwarded-For is believed, separated by commas",
+    ),
+    open("KEYDESK_LOG", "info", "Tracing filter; JSON lines when standard error is no terminal"),
+];
+
+/// The configuration of a process.
+pub struct Config {
+    /// `KEYDESK_LISTEN`.
+    pub listen: SocketAddr,
+    /// `KEYDESK_PUBLIC_URL`, when set.
+    pub public_url: Option<PublicUrl>,
+    /// `KEYDESK_DATA_DIR`.
+    pub data_dir: PathBuf,
+    /// `KEYDESK_DATABASE_URL`, or the file in the data directory.
+    pub database: Location,
+    /// `KEYDESK_SECRET`.
+    pub secret: Option<Root>,
+    /// `KEYDESK_SECRET_PREVIOUS`.
+    pub secret_previous: Option<Root>,
+    /// `KEYDESK_UPSTREAM_URL`, without a slash at its end.
+    pub upstream_url: Option<String>,
+    /// `KEYDESK_UPSTREAM_KEY`.
+    pub upstream_key: Option<SecretString>,
+    /// `KEYDESK_KEY_PREFIX`.
+    pub key_prefix: String,
+    /// `KEYDESK_NOTICES`.
+    pub notices: Steps,
+    /// `KEYDESK_TICK`.
+    pub tick: Duration,
+    /// `KEYDESK_MAX_STALENESS`. Each call still asks the database, so this bound always holds.
+    pub max_staleness: Duration,
+    /// `KEYDESK_DEFAULT_RPM`.
+    pub default_rpm: u32,
+    /// `KEYDESK_TRUSTED_PROXIES`.
+    pub trusted_proxies: Vec<IpNet>,
+}
+
+/// The origin under which Keydesk is reached. The only source of links and cookie rules.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublicUrl(String);
+
+impl PublicUrl {
+    /// The origin of a server on loopback.
+    pub fn loopback(port: u16) -> PublicUrl {
+        PublicUrl(format!("http://localhost:{port}"))
+    }
+
+    /// An absolute link to a path of the portal or API.
+    pub fn link(&self, path: &str) -> String {
+        format!("{}{path}", self.0)
+    }
+
+    /// The origin, as browsers send it in `Origin`.
+    pub fn origin(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether browsers reach it over TLS.
+    pub fn is_https(&self) -> bool {
+        self.0.starts_with("https://")
+    }
+
+    /// Host and port.
+    pub fn host(&self) -> &str {
+        self.0.split("://").nth(1).unwrap_or_default()
+    }
+}
+
+/// A setting that can't be used: the variable, what is wrong and what to do.
+#[derive(Debug, thiserror::Error)]
+#[error("{variable} {problem}")]
+pub struct ConfigError {
+    variable: String,
+    problem: String,
+}
+
+impl ConfigError {
+    /// A complaint about one variable.
+    pub fn new(variable: &str, problem: impl Into<String>) -> ConfigError {
+        ConfigError { variable: variable.to_owned(), problem: problem.into() }
+    }
+}
+
+/// Where values come from: flags first, then the environment.
+pub struct Source<'a> {
+    /// The value of a flag, by its variable.
+    pub flag: &'a dyn Fn(&str) -> Option<String>,
+    /// The value of an environment variable.
+    pub env: &'a dyn Fn(&str) -> Option<String>,
+}
+
+impl Source<'_> {
+    fn get(&self, variable: &'static str) -> Result<Option<String>, ConfigError> {
+        match (self.flag)(variable).or_else(|| (self.env)(variable)) {
+            Some(value) if value.trim().is_empty() => {
+                Err(ConfigError::new(variable, "is empty. Set a value or leave it out."))
+            }
+            value => Ok(value.map(|value| value.trim().to_owned())),
+        }
+    }
+
+    fn get_secret(&self, variable: &'static str) -> Result<Option<String>, ConfigError> {
+        let from_file = format!("{variable}_FILE");
+        match ((self.env)(variable), (self.env)(&from_file)) {
+            (Some(_), Some(_)) => {
+                Err(ConfigError::new(variable, format!("and {from_file} are both set. Set one.")))
+            }
+            (None, Some(path)) => {
+                let text = std::fs::read_to_string(&path)
+                    .map_err(|error| ConfigError::new(&from_file, format!("can't be read: {error}.")))?;
+                if text.trim().is_empty() {
+                    return Err(ConfigError::new(&from_file, "names an empty file."));
+                }
+                Ok(Some(text.trim().to_owned()))
+            }
+            _ => self.get(variable),
+        }
+    }
+
+    fn parse<T>(
+        &self,
+        variable: &'static str,
+        default: &str,
+        rule: &str,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Result<T, ConfigError> {
+        let value = self.get(variable)?;
+        let text = value.as_deref().unwrap_or(default);
+        parse(text).ok_or_else(|| ConfigError::new(variable, format!("is {text:?}. {rule}")))
+    }
+
+    fn root(&self, variable: &'static str) -> Result<Option<Root>, ConfigError> {
+        let rule = "is too short or not base64. It needs at least 32 random bytes: openssl rand -base64 32";
+        self.get_secret(variable)?
+            .map(|text| Root::parse(&text).ok_or_else(|| ConfigError::new(variable, rule)))
+            .transpose()
+    }
+}
+
+impl Config {
+    /// Reads all settings. Errors name the variable.
+    pub fn load(source: &Source<'_>) -> Result<Config, ConfigError> {
+        let data_dir = PathBuf::from(
+            source.parse("KEYDESK_DATA_DIR", "keydesk-data", "", |text| Some(text.to_owned()))?,
+        );
+        let listen = source.parse("KEYDESK_LISTEN", "127.0.0.1:8080", "Write address:port.", |text| {
+            text.parse::<SocketAddr>().ok()
+        })?;
+        Ok(Config {
+            listen,
+            public_url: public_url(source, listen)?,
+            database: database(source, &data_dir)?,
+            data_dir,
+            secret: source.root("KEYDESK_SECRET")?,
+            secret_previous: source.root("KEYDESK_SECRET_PREVIOUS")?,
+            upstream_url: upstream_url(source)?,
+            upstream_key: source.get_secret("KEYDESK_UPSTREAM_KEY")?.map(SecretString::from),
+            key_prefix: source.parse("KEYDESK_KEY_PREFIX", "kd", "Use 2 to 8 of a-z0-9.", key_prefix)?,
+            notices: source.parse(
+                "KEYDESK_NOTICES",
+                "30d,14d,7d,3d,1d",
+                "Write spans such as 30d,7d,12h.",
+                Steps::parse,
+            )?,
+            tick: source.parse("KEYDESK_TICK", "30s", SPAN_RULE, span)?,
+            max_staleness: source.parse("KEYDESK_MAX_STALENESS", "5s", SPAN_RULE, span)?,
+            default_rpm: source.parse(
+                "KEYDESK_DEFAULT_RPM",
+                "600",
+                "Use a number from 1 to 1000000.",
+                |text| text.parse().ok().filter(|rpm| (1..=1_000_000).contains(rpm)),
+            )?,
+            trusted_proxies: source.parse(
+                "KEYDESK_TRUSTED_PROXIES",
+                "",
+                "Write networks such as 10.0.0.0/8,::1.",
+                networks,
+            )?,
+        })
+    }
+
+    /// The file of the generated secret.
+    pub fn secret_file(&self) -> PathBuf {
+        self.data_dir.join("secret")
+    }
+}
+
+const SPAN_RULE: &str = "Write a span above zero such as 30s, 5m, 1h.";
+
+fn span(text: &str) -> Option<Duration> {
+    let seconds = u64::try_from(parse_span(text)?).ok()?;
+    (seconds > 0).then(|| Duration::from_secs(seconds))
+}
+
+fn key_prefix(text: &str) -> Option<String> {
+    let letters = text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+    (letters && (2..=8).contains(&text.len())).then(|| text.to_owned())
+}
+
+/// Parses networks and single addresses, separated by commas.
+fn networks(text: &str) -> Option<Vec<IpNet>> {
+    text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(parse_network).collect()
+}
+
+/// Parses `10.0.0.0/8` or a single address.
+pub fn parse_network(text: &str) -> Option<IpNet> {
+    text.parse().ok().or_else(|| text.parse::<std::net::IpAddr>().ok().map(IpNet::from))
+}
+
+fn database(source: &Source<'_>, data_dir: &std::path::Path) -> Result<Location, ConfigError> {
+    const VARIABLE: &str = "KEYDESK_DATABASE_URL";
+    let flag = (source.flag)(VARIABLE);
+    let url = match flag {
+        Some(_) => source.get(VARIABLE)?,
+        None => source.get_secret(VARIABLE)?,
+    };
+    let Some(url) = url else {
+        return Ok(Location::Sqlite(data_dir.join("keydesk.sqlite3")));
+    };
+    if let Some(path) = url.strip_prefix("sqlite:") {
+        let path = path.strip_prefix("//").unwrap_or(path);
+        if path.is_empty() {
+            return Err(ConfigError::new(VARIABLE, "names no file. Write sqlite:PATH."));
+        }
+        return Ok(Location::Sqlite(path.into()));
+    }
+    if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+        let tls = ["require", "verify-ca", "verify-full"]
+            .iter()
+            .any(|mode| url.contains(&format!("sslmode={mode}")));
+        if tls && !cfg!(feature = "postgres-tls") {
+            return Err(ConfigError::new(
+                VARIABLE,
+                "asks for TLS, which this build does not speak. Build with `cargo build --release --features postgres-tls`.",
+            ));
+        }
+        return Ok(Location::Postgres(url));
+    }
+    Err(ConfigError::new(VARIABLE, "has an unknown scheme. Use sqlite:PATH or postgres://…"))
+}
+
+fn public_url(source: &Source<'_>, listen: SocketAddr) -> Result<Option<PublicUrl>, ConfigError> {
+    const VARIABLE: &str = "KEYDESK_PUBLIC_URL";
+    let allow_http = source.parse("KEYDESK_ALLOW_HTTP", "0", "Use 0 or 1.", |text| match text {
+        "0" => Some(false),
+        "1" => Some(true),
+        _ => None,
+    })?;
+    let Some(text) = source.get(VARIABLE)? else {
+        return if listen.ip().is_loopback() {
+            Ok(None)
+        } else {
+            Err(ConfigError::new(VARIABLE, "is required when KEYDESK_LISTEN is not on loopback."))
+        };
+    };
+    let rule = "must be an origin without a path, such as https://keys.example.com.";
+    let url = reqwest::Url::parse(&text).map_err(|_| ConfigError::new(VARIABLE, rule))?;
+    let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
+    let plain = url.username().is_empty() && url.password().is_none() && url.has_host();
+    if !bare || !plain || !matches!(url.scheme(), "http" | "https") {
+        return Err(ConfigError::new(VARIABLE, rule));
+    }
+    let host = url.host_str().unwrap_or_default();
+    let loopback = host == "localhost"
+        || host
+            .trim_matches(['[', ']'])
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|address| address.is_loopback());
+    if url.scheme() == "http" && !loopback && !allow_http {
+        return Err(ConfigError::new(
+            VARIABLE,
+            "uses http off loopback. Use https, or set KEYDESK_ALLOW_HTTP=1 if you accept that passwords and keys can be read on the way.",
+        ));
+    }
+    Ok(Some(PublicUrl(url.origin().ascii_serialization())))
+}
+
+fn upstream_url(source: &Source<'_>) -> Result<Option<String>, ConfigError> {
+    const VARIABLE: &str = "KEYDESK_UPSTREAM_URL";
+    let Some(text) = source.get(VARIABLE)? else {
+        return Ok(None);
+    };
+    let url = reqwest::Url::parse(&text)
+        .ok()
+        .filter(|url| matches!(url.scheme(), "http" | "https") && url.query().is_none());
+    let url = url.ok_or_else(|| ConfigError::new(VARIABLE, "must be a base URL such as https://host/v1."))?;
+    Ok(Some(url.as_str().trim_end_matches('/').to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(pairs: &[(&str, &str)]) -> Result<Config, String> {
+        let env =
+            |name: &str| pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
+        Config::load(&Source { flag: &|_| None, env: &env }).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_bad_value_is_refused_by_the_name_of_its_variable() {
+        let cases = [
+            ("KEYDESK_LISTEN", "here"),
+            ("KEYDESK_LISTEN", ""),
+            ("KEYDESK_PUBLIC_URL", "https://keys.example.com/path"),
+            ("KEYDESK_PUBLIC_URL", "http://keys.example.com"),
+            ("KEYDESK_PUBLIC_URL", "ftp://localhost"),
+            ("KEYDESK_DATABASE_URL", "mysql://localhost/x"),
+            ("KEYDESK_DATABASE_URL", "sqlite:"),
+            ("KEYDESK_SECRET", "short"),
+            ("KEYDESK_SECRET", ""),
+            ("KEYDESK_KEY_PREFIX", "KD"),
+            ("KEYDESK_KEY_PREFIX", "k"),
+            ("KEYDESK_NOTICES", "soon"),
+            ("KEYDESK_TICK", "0s"),
+            ("KEYDESK_DEFAULT_RPM", "0"),
+            ("KEYDESK_DEFAULT_RPM", "1000001"),
+            ("KEYDESK_TRUSTED_PROXIES", "10.0.0.0/33"),
+            ("KEYDESK_UPSTREAM_URL", "localhost:1"),
+        ];
+        for (variable, value) in cases {
+            let error = load(&[(variable, value)]).err().unwrap_or_default();
+            assert!(error.starts_with(variable), "{variable}={value:?}: {error:?}");
+        }
+    }
+
+    #[test]
+    fn off_loopback_a_public_url_is_required() {
+        let error = load(&[("KEYDESK_LISTEN", "0.0.0.0:80")]).err().unwrap_or_default();
+        assert!(error.starts_with("KEYDESK_PUBLIC_URL"), "{error}");
+        assert!(
+            load(&[("KEYDESK_LISTEN", "0.0.0.0:80"), ("KEYDESK_PUBLIC_URL", "https://keys.example.com/")])
+                .is_ok()
+        );
+    }
+
+    #[test]
+    fn tls_to_postgres_names_the_feature_that_is_missing() {
+        let result = load(&[("KEYDESK_DATABASE_URL", "postgres://db/keydesk?sslmode=verify-full")]);
+        if cfg!(feature = "postgres-tls") {
+            assert!(result.is_ok());
+        } else {
+            assert!(result.err().unwrap_or_default().contains("postgres-tls"));
+        }
+    }
+}

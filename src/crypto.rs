@@ -1,0 +1,209 @@
+//! The secret of the installation and all that is derived from it.
+//!
+//! One root secret (`KEYDESK_SECRET`) is the input of HKDF-SHA-256 (RFC 5869); each
+//! use has a label of its own, so that no derived key serves two ends.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use chacha20poly1305::aead::{Aead, KeyInit};
+use chacha20poly1305::{ChaCha20Poly1305, Nonce};
+use hkdf::Hkdf;
+use hmac::{Hmac, Mac};
+use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
+
+use crate::error::{Error, Result};
+
+/// The least length of the root secret, in bytes.
+pub const ROOT_LENGTH: usize = 32;
+
+/// A 32-byte digest or authentication code.
+pub type Digest = [u8; 32];
+
+/// The root secret. It can't be printed.
+#[derive(Clone)]
+pub struct Root(Zeroizing<Vec<u8>>);
+
+impl Root {
+    /// A new one from the generator of the operating system.
+    pub fn generate() -> Result<Root> {
+        let mut bytes = Zeroizing::new(vec![0; ROOT_LENGTH]);
+        fill_random(&mut bytes)?;
+        Ok(Root(bytes))
+    }
+
+    /// Parses base64; `None` when it is not base64 or shorter than [`ROOT_LENGTH`] bytes.
+    pub fn parse(text: &str) -> Option<Root> {
+        let bytes = Zeroizing::new(STANDARD.decode(text.trim()).ok()?);
+        (bytes.len() >= ROOT_LENGTH).then_some(Root(bytes))
+    }
+
+    /// The base64 form, for the file that the first start writes.
+    pub fn to_base64(&self) -> Zeroizing<String> {
+        Zeroizing::new(STANDARD.encode(self.0.as_slice()))
+    }
+
+    /// A derived key of any length up to 8,160 bytes.
+    pub fn derive(&self, label: &str, output: &mut [u8]) {
+        let derived = Hkdf::<Sha256>::new(None, &self.0).expand(label.as_bytes(), output);
+        debug_assert!(derived.is_ok(), "HKDF-SHA-256 gives at most 8,160 bytes");
+    }
+
+    fn mac_key(&self, label: &str) -> MacKey {
+        let mut key = Zeroizing::new([0; 32]);
+        self.derive(label, key.as_mut());
+        MacKey::new(key.as_ref())
+    }
+}
+
+/// A prepared HMAC-SHA-256 key (RFC 2104). It can't be printed.
+#[derive(Clone)]
+pub struct MacKey(Hmac<Sha256>);
+
+impl MacKey {
+    fn new(key: &[u8]) -> MacKey {
+        // HMAC takes keys of any length, so the error can't occur; an all-zero key would be
+        // wrong, hence no silent default.
+        match Hmac::<Sha256>::new_from_slice(key) {
+            Ok(mac) => MacKey(mac),
+            Err(_) => unreachable!("HMAC takes keys of any length"),
+        }
+    }
+
+    /// The authentication code of `message`.
+    pub fn digest(&self, message: &[u8]) -> Digest {
+        let mut mac = self.0.clone();
+        mac.update(message);
+        mac.finalize().into_bytes().into()
+    }
+}
+
+/// The keys that the running server uses.
+#[derive(Clone)]
+pub struct Keyring {
+    /// Digests of API keys.
+    pub api_keys: MacKey,
+    /// Digests of API keys under the secret before this one, while it is being replaced.
+    pub api_keys_previous: Option<MacKey>,
+    /// Digests of session identifiers.
+    pub sessions: MacKey,
+    /// Digests of idempotency keys and of what they were sent with.
+    pub idempotency: MacKey,
+    /// Digests of who tries to sign in.
+    pub throttle: MacKey,
+    root: Root,
+}
+
+impl Keyring {
+    /// Derives all keys.
+    pub fn new(root: Root, previous: Option<Root>) -> Keyring {
+        Keyring {
+            api_keys: root.mac_key("keydesk api keys"),
+            api_keys_previous: previous.map(|root| root.mac_key("keydesk api keys")),
+            sessions: root.mac_key("keydesk sessions"),
+            idempotency: root.mac_key("keydesk idempotency"),
+            throttle: root.mac_key("keydesk throttle"),
+            root,
+        }
+    }
+
+    /// A value that only the owner of the root secret can compute for this nonce; it tells
+    /// whether a secret belongs to a database.
+    pub fn check_value(&self, nonce: &[u8]) -> Digest {
+        self.root.mac_key("keydesk check").digest(nonce)
+    }
+
+    /// The one-time token of the set-up link, bound to the database by its nonce.
+    pub fn setup_token(&self, nonce: &[u8]) -> String {
+        hex::encode(&self.root.mac_key("keydesk setup").digest(nonce)[..20])
+    }
+
+    /// 64 bytes for the authenticated encryption of the session cookie.
+    pub fn cookie_key(&self) -> Zeroizing<[u8; 64]> {
+        let mut key = Zeroizing::new([0; 64]);
+        self.root.derive("keydesk cookie", key.as_mut());
+        key
+    }
+
+    /// Seals `plain` under a key derived from the root secret and `context`, which is not kept.
+    pub fn seal(&self, context: &[u8], plain: &[u8]) -> Result<Vec<u8>> {
+        let mut nonce = [0; 12];
+        fill_random(&mut nonce)?;
+        let mut sealed = nonce.to_vec();
+        let text = self.sealer(context).encrypt(&Nonce::from(nonce), plain);
+        sealed.extend(text.map_err(|_| Error::internal("sealing failed"))?);
+        Ok(sealed)
+    }
+
+    /// Opens what [`Keyring::seal`] made with the same context; `None` for anything else.
+    pub fn open(&self, context: &[u8], sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+        let (nonce, text) = sealed.split_first_chunk::<12>()?;
+        self.sealer(context).decrypt(&Nonce::from(*nonce), text).ok().map(Zeroizing::new)
+    }
+
+    fn sealer(&self, context: &[u8]) -> ChaCha20Poly1305 {
+        let key = Zeroizing::new(self.root.mac_key("keydesk seal").digest(context));
+        ChaCha20Poly1305::new((&*key).into())
+    }
+}
+
+/// Whether two byte strings are equal, in time that depends on their lengths alone.
+pub fn same(left: &[u8], right: &[u8]) -> bool {
+    left.ct_eq(right).into()
+}
+
+/// SHA-256 (FIPS 180-4).
+pub fn sha256(message: &[u8]) -> Digest {
+    Sha256::digest(message).into()
+}
+
+/// Fills `bytes` from the generator of the operating system.
+pub fn fill_random(bytes: &mut [u8]) -> Result<()> {
+    getrandom::fill(bytes).map_err(|error| Error::internal(error.to_string()))
+}
+
+/// A random text of `length` characters out of `0-9A-Za-z`, without bias.
+pub fn random_base62(length: usize) -> Result<Zeroizing<String>> {
+    const LETTERS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+    let mut text = Zeroizing::new(String::with_capacity(length));
+    let mut bytes = Zeroizing::new([0_u8; 64]);
+    while text.len() < length {
+        fill_random(bytes.as_mut())?;
+        // 248 is the largest multiple of 62 in a byte; what lies above would favour some letters.
+        let letters = bytes.iter().filter(|&&byte| byte < 248);
+        for byte in letters.take(length - text.len()) {
+            text.push(char::from(LETTERS[usize::from(byte % 62)]));
+        }
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keyring(byte: u8) -> Keyring {
+        Keyring::new(Root(Zeroizing::new(vec![byte; ROOT_LENGTH])), None)
+    }
+
+    #[test]
+    fn a_sealed_text_opens_only_with_its_context_and_secret() {
+        let sealed = keyring(1).seal(b"context", b"text").expect("seals");
+        assert_eq!(
+            keyring(1).open(b"context", &sealed).as_deref().map(Vec::as_slice),
+            Some(b"text".as_slice())
+        );
+        assert!(keyring(1).open(b"other", &sealed).is_none());
+        assert!(keyring(2).open(b"context", &sealed).is_none());
+        assert!(keyring(1).open(b"context", &sealed[..11]).is_none());
+    }
+
+    #[test]
+    fn short_and_unreadable_secrets_are_refused() {
+        assert!(Root::parse("").is_none());
+        assert!(Root::parse("not base64!").is_none());
+        assert!(Root::parse(&STANDARD.encode([7; 31])).is_none());
+        assert!(Root::parse(&STANDARD.encode([7; 32])).is_some());
+    }
+}

@@ -1,0 +1,93 @@
+//! What can go wrong below the faces.
+//!
+//! Domain functions return [`Error`]; a face turns it into a problem document, a page
+//! or a line on standard error. `Invalid` is for values that were understood and are
+//! not acceptable; a text that cannot be parsed never reaches the domain.
+//! The causes of `Unavailable` and `Internal` are logged once, where a face answers,
+//! and are never shown.
+
+use crate::scope::Scopes;
+
+/// The result of a domain function.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why a domain function did not do what was asked. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Values that are not acceptable, each with its field.
+    #[error("{}", list(.0))]
+    Invalid(Vec<FieldError>),
+    /// A name was given for a key that has one.
+    #[error("A key's name never changes.")]
+    NameImmutable,
+    /// Another living key of the organisation has this name.
+    #[error("A live key is already called {0}. Choose another name.")]
+    NameTaken(String),
+    /// The key is revoked or expired and can't be changed.
+    #[error("The key has ended and can't be changed.")]
+    KeyEnded,
+    /// More was asked for than the asker may grant.
+    #[error("You may not grant {}.", .0.names().join(", "))]
+    ScopeNotGrantable(Scopes),
+    /// There is no such thing in this organisation.
+    #[error("There is no such thing here.")]
+    NotFound,
+    /// The role does not allow this.
+    #[error("Your role does not allow this.")]
+    Forbidden,
+    /// The state of things does not allow this.
+    #[error("{0}")]
+    Conflict(&'static str),
+    /// The database can't be reached or is too busy; the same call may succeed soon.
+    #[error("The database can't be reached.")]
+    Unavailable(#[source] Cause),
+    /// A fault of Keydesk or of its configuration.
+    #[error("Something went wrong inside Keydesk.")]
+    Internal(#[source] Cause),
+}
+
+/// What lies behind an error, for the log only.
+pub type Cause = Box<dyn std::error::Error + Send + Sync>;
+
+/// A value that is not acceptable.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct FieldError {
+    /// The member of the JSON body or the field of the form.
+    pub field: &'static str,
+    /// What is wrong and what to do, as a sentence.
+    pub message: String,
+}
+
+impl FieldError {
+    /// A complaint about `field`.
+    pub fn new(field: &'static str, message: impl Into<String>) -> FieldError {
+        FieldError { field, message: message.into() }
+    }
+}
+
+impl Error {
+    /// One value that is not acceptable.
+    pub fn invalid(field: &'static str, message: impl Into<String>) -> Error {
+        Error::Invalid(vec![FieldError::new(field, message)])
+    }
+
+    /// A fault of ours.
+    pub fn internal(cause: impl Into<Cause>) -> Error {
+        Error::Internal(cause.into())
+    }
+}
+
+fn list(errors: &[FieldError]) -> String {
+    let lines: Vec<_> = errors.iter().map(|error| format!("{}: {}", error.field, error.message)).collect();
+    lines.join(" ")
+}
+
+impl From<diesel::result::Error> for Error {
+    fn from(error: diesel::result::Error) -> Error {
+        if crate::db::is_lost(&error) {
+            Error::Unavailable(error.into())
+        } else {
+            Error::Internal(error.into())
+        }
+    }
+}

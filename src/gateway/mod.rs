@@ -1,0 +1,4 @@
+//! The gateway: inference calls on their way to the upstream.
+
+pub mod inference;
+pub mod upstream;

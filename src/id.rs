@@ -1,0 +1,168 @@
+//! Public identifiers: TypeIDs, a type prefix and a UUIDv7 in Crockford base32
+//! (TypeID specification 0.3, RFC 9562 section 5.7). They are safe in logs, URLs and tickets.
+
+use diesel::backend::Backend;
+use diesel::deserialize::{self, FromSql, FromSqlRow};
+use diesel::expression::AsExpression;
+use diesel::serialize::{self, Output, ToSql};
+use diesel::sql_types::Binary;
+use uuid::{NoContext, Timestamp, Uuid};
+
+use crate::time::Time;
+
+const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+const ENCODED: usize = 26;
+
+fn new_bytes(now: Time) -> [u8; 16] {
+    let seconds = u64::try_from(now.seconds()).unwrap_or(0);
+    *Uuid::new_v7(Timestamp::from_unix(NoContext, seconds, 0)).as_bytes()
+}
+
+fn encode(bytes: [u8; 16]) -> String {
+    let mut rest = u128::from_be_bytes(bytes);
+    let mut text = [0_u8; ENCODED];
+    for place in text.iter_mut().rev() {
+        *place = ALPHABET[(rest & 31) as usize];
+        rest >>= 5;
+    }
+    text.iter().map(|&byte| char::from(byte)).collect()
+}
+
+fn decode(text: &str) -> Option<[u8; 16]> {
+    // 26 characters hold 130 bits; the first must leave the two above 128 empty.
+    if text.len() != ENCODED || text.as_bytes()[0] > b'7' {
+        return None;
+    }
+    let mut value = 0_u128;
+    for byte in text.bytes() {
+        let digit = ALPHABET.iter().position(|&letter| letter == byte)?;
+        value = (value << 5) | digit as u128;
+    }
+    Some(value.to_be_bytes())
+}
+
+macro_rules! type_id {
+    ($(#[$doc:meta])* $name:ident, $prefix:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, AsExpression, FromSqlRow)]
+        #[diesel(sql_type = Binary)]
+        pub struct $name([u8; 16]);
+
+        impl $name {
+            /// A new identifier; later ones sort behind earlier ones, to the second.
+            pub fn new(now: Time) -> Self {
+                Self(new_bytes(now))
+            }
+
+            /// Parses the public form. Anything else, also other prefixes, is `None`.
+            pub fn parse(text: &str) -> Option<Self> {
+                decode(text.strip_prefix(concat!($prefix, "_"))?).map(Self)
+            }
+
+            /// The 16 bytes that the database holds.
+            pub fn bytes(&self) -> &[u8; 16] {
+                &self.0
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                write!(f, concat!($prefix, "_{}"), encode(self.0))
+            }
+        }
+
+        impl std::fmt::Debug for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                std::fmt::Display::fmt(self, f)
+            }
+        }
+
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<DB: Backend> ToSql<Binary, DB> for $name
+        where
+            [u8]: ToSql<Binary, DB>,
+        {
+            fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, DB>) -> serialize::Result {
+                self.0.as_slice().to_sql(out)
+            }
+        }
+
+        impl<DB: Backend> FromSql<Binary, DB> for $name
+        where
+            Vec<u8>: FromSql<Binary, DB>,
+        {
+            fn from_sql(bytes: DB::RawValue<'_>) -> deserialize::Result<Self> {
+                let bytes = Vec::<u8>::from_sql(bytes)?;
+                Ok(Self(bytes.as_slice().try_into()?))
+            }
+        }
+    };
+}
+
+type_id!(
+    /// An organisation.
+    OrgId, "org"
+);
+type_id!(
+    /// A person.
+    UserId, "user"
+);
+type_id!(
+    /// An API key; it stays the same when the key's secret is replaced.
+    KeyId, "key"
+);
+type_id!(
+    /// One secret of an API key.
+    SecretId, "sec"
+);
+type_id!(
+    /// An entry of the audit log.
+    EventId, "evt"
+);
+type_id!(
+    /// A way to sign in, such as a password.
+    MethodId, "sim"
+);
+type_id!(
+    /// One HTTP request, told in `X-Request-Id`.
+    RequestId, "req"
+);
+type_id!(
+    /// One answered inference call.
+    InferenceId, "inf"
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Vectors of the TypeID specification, valid.json.
+    #[test]
+    fn the_published_vectors_hold() {
+        let cases = [
+            ("00000000000000000000000000", [0_u8; 16]),
+            ("7zzzzzzzzzzzzzzzzzzzzzzzzz", [255_u8; 16]),
+            ("0123456789abcdefghjkmnpqrs", 0x0110_c853_1d09_52d8_d73e_1194_e95b_5f19_u128.to_be_bytes()),
+        ];
+        for (text, bytes) in cases {
+            assert_eq!(decode(text), Some(bytes));
+            assert_eq!(encode(bytes), text);
+        }
+    }
+
+    #[test]
+    fn other_prefixes_and_shapes_are_refused() {
+        let id = KeyId::new(Time::from_seconds(1_800_000_000));
+        assert_eq!(KeyId::parse(&id.to_string()), Some(id));
+        assert_eq!(OrgId::parse(&id.to_string()), None);
+        for wrong in ["", "key_", "key_8zzzzzzzzzzzzzzzzzzzzzzzzz", "key_0000000000000000000000000l", "key_é"]
+        {
+            assert_eq!(KeyId::parse(wrong), None, "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! What belongs to the database as a whole: the check value of its secret, whether it has
+//! been set up, and for which notice steps its keys were marked.
+
+use diesel::prelude::*;
+
+use crate::crypto::{self, Keyring, Root};
+use crate::db::{Db, Tx};
+use crate::error::{Error, Result};
+use crate::schema::installation;
+use crate::time::Time;
+
+/// The secrets that the configuration offers.
+pub struct Offer<'a> {
+    /// `KEYDESK_SECRET`.
+    pub current: Option<Root>,
+    /// `KEYDESK_SECRET_PREVIOUS`.
+    pub previous: Option<Root>,
+    /// Reads the secret that an earlier start wrote, if there is one.
+    pub stored: &'a dyn Fn() -> Result<Option<Root>>,
+    /// Writes a new secret, unless another process has written one meanwhile; returns
+    /// the one that is there now.
+    pub generate: &'a dyn Fn() -> Result<Root>,
+}
+
+/// Finds the secret of this database and proves that it belongs to it.
+///
+/// A secret is generated only together with an empty database. Errors: `Conflict` when
+/// there is no secret for a database that has one, or when it is another one.
+pub fn unlock(db: &Db, offer: &Offer<'_>) -> Result<Keyring> {
+    db.write_now(|tx| {
+        lock(tx)?;
+        let known = installation::table
+            .select((installation::nonce, installation::secret_check))
+            .first::<(Vec<u8>, Vec<u8>)>(tx.conn)
+            .optional()?;
+        let root = match (&offer.current, (offer.stored)()?) {
+            (Some(root), _) => root.clone(),
+            (None, Some(root)) => root,
+            (None, None) if known.is_none() => (offer.generate)()?,
+            (None, None) => {
+                return Err(Error::Conflict(
+                    "KEYDESK_SECRET is not set, and the database was made with a secret. \
+                     Set KEYDESK_SECRET to that secret, or KEYDESK_DATA_DIR to the directory that holds it.",
+                ));
+            }
+        };
+        let keyring = Keyring::new(root, offer.previous.clone());
+        match known {
+            None => first_start(tx, &keyring)?,
+            Some((nonce, check)) => prove(tx, &keyring, offer.previous.as_ref(), &nonce, &check)?,
+        }
+        Ok(keyring)
+    })
+}
+
+/// The token of the set-up link, while no organisation exists.
+pub fn setup_token(db: &Db, keyring: &Keyring) -> Result<Option<String>> {
+    let (nonce, set_up_at) = db.read_now(|conn| {
+        Ok(installation::table
+            .select((installation::nonce, installation::set_up_at))
+            .first::<(Vec<u8>, Option<Time>)>(conn)?)
+    })?;
+    Ok(set_up_at.is_none().then(|| keyring.setup_token(&nonce)))
+}
+
+/// Marks the database as set up, once: `false` when it already is. The row is locked until
+/// the transaction ends, so of several set-ups at once one wins.
+pub fn set_up(tx: &mut Tx<'_>, now: Time) -> Result<bool> {
+    let changed = diesel::update(installation::table.filter(installation::set_up_at.is_null()))
+        .set(installation::set_up_at.eq(now))
+        .execute(tx.conn)?;
+    Ok(changed == 1)
+}
+
+/// Whether the token is the one of the set-up link and still counts.
+pub fn accepts(tx: &mut crate::db::Conn, keyring: &Keyring, token: &str) -> Result<bool> {
+    let (nonce, set_up_at) = installation::table
+        .select((installation::nonce, installation::set_up_at))
+        .first::<(Vec<u8>, Option<Time>)>(tx)?;
+    Ok(set_up_at.is_none() && crypto::same(keyring.setup_token(&nonce).as_bytes(), token.as_bytes()))
+}
+
+/// The notice steps for which keys were last marked as expiring.
+pub fn notices(tx: &mut Tx<'_>) -> Result<String> {
+    Ok(installation::table.select(installation::notices).first(tx.conn)?)
+}
+
+/// Notes the steps for which keys are marked now.
+pub fn set_notices(tx: &mut Tx<'_>, notices: &str) -> Result<()> {
+    diesel::update(installation::table).set(installation::notices.eq(notices)).execute(tx.conn)?;
+    Ok(())
+}
+
+/// On PostgreSQL two first starts at once must not both find an empty table; SQLite's
+/// transaction has locked the file already.
+fn lock(tx: &mut Tx<'_>) -> Result<()> {
+    if let crate::db::Conn::Postgres(conn) = tx.conn {
+        use diesel::connection::SimpleConnection;
+        conn.batch_execute("LOCK TABLE installation IN EXCLUSIVE MODE")?;
+    }
+    Ok(())
+}
+
+fn first_start(tx: &mut Tx<'_>, keyring: &Keyring) -> Result<()> {
+    let mut nonce = [0_u8; 32];
+    crypto::fill_random(&mut nonce)?;
+    diesel::insert_into(installation::table)
+        .values((
+            installation::id.eq(1_i16),
+            installation::nonce.eq(nonce.as_slice()),
+            installation::secret_check.eq(keyring.check_value(&nonce).as_slice()),
+            installation::notices.eq(""),
+        ))
+        .execute(tx.conn)?;
+    Ok(())
+}
+
+fn prove(
+    tx: &mut Tx<'_>,
+    keyring: &Keyring,
+    previous: Option<&Root>,
+    nonce: &[u8],
+    check: &[u8],
+) -> Result<()> {
+    if crypto::same(&keyring.check_value(nonce), check) {
+        return Ok(());
+    }
+    let replaced = previous.is_some_and(|root| {
+        let value = Keyring::new(root.clone(), None).check_value(nonce);
+        crypto::same(&value, check)
+    });
+    if !replaced {
+        return Err(Error::Conflict(
+            "KEYDESK_SECRET does not belong to this database. Set the secret with which the database was made; \
+             to replace it, set the new one and the old one as KEYDESK_SECRET_PREVIOUS.",
+        ));
+    }
+    diesel::update(installation::table)
+        .set(installation::secret_check.eq(keyring.check_value(nonce).as_slice()))
+        .execute(tx.conn)?;
+    Ok(())
+}

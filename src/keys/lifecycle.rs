@@ -1,0 +1,274 @@
+//! Making, changing and ending keys. Each act is one transaction with its audit entry and
+//! its place in the feed.
+
+use serde_json::json;
+
+use crate::audit::event::{Change, Context, Event};
+use crate::audit::log;
+use crate::crypto::Keyring;
+use crate::db::Tx;
+use crate::error::{Error, Result};
+use crate::id::{KeyId, SecretId, UserId};
+use crate::keys::draft::{Draft, Edit};
+use crate::keys::secret::PlainSecret;
+use crate::keys::{Contact, Key, Revocation, feed, store};
+use crate::notices::schedule::Steps;
+use crate::orgs;
+use crate::orgs::role::Role;
+use crate::scope::Scopes;
+use crate::time::Time;
+
+/// Who makes or changes keys, and what they may.
+#[derive(Clone, Copy, Debug)]
+pub struct Manager {
+    /// The person who does it, or who answers for the key that does.
+    pub person: UserId,
+    /// That person's role now.
+    pub role: Role,
+}
+
+impl Manager {
+    /// Whether this manager may change that key.
+    pub fn manages(&self, key: &Key) -> bool {
+        self.role.manages_all_keys() || (self.role == Role::Member && key.owner.id == self.person)
+    }
+
+    /// Whether this manager may see that key.
+    pub fn sees(&self, key: &Key) -> bool {
+        self.role.sees_all_keys() || key.owner.id == self.person
+    }
+}
+
+/// What new keys need of the configuration.
+#[derive(Clone)]
+pub struct Mint {
+    /// The keys to derive digests with.
+    pub keyring: Keyring,
+    /// The prefix of new keys.
+    pub prefix: String,
+    /// The notice steps, which say from when a key counts as expiring.
+    pub notices: Steps,
+}
+
+/// Makes a key and its secret, which nobody can have again.
+///
+/// Errors: `NameTaken`, `ScopeNotGrantable`, `Invalid` for an owner or backup who is no member.
+pub fn create(
+    tx: &mut Tx<'_>,
+    context: &Context,
+    manager: &Manager,
+    mint: &Mint,
+    draft: &Draft,
+) -> Result<(Key, PlainSecret)> {
+    let now = context.now.whole_second();
+    let (owner, role) = choose_owner(tx, context, manager, draft.owner.as_deref())?;
+    grantable(draft.scopes, manager.role, role)?;
+    let backup = match &draft.backup {
+        Some(who) => Some(member(tx, context, "backup", who)?.0),
+        None => None,
+    };
+    let secret = PlainSecret::generate(&mint.prefix)?;
+    let key = Key {
+        id: KeyId::new(now),
+        org: context.org,
+        name: draft.name.as_str().to_owned(),
+        description: draft.description.clone(),
+        scopes: draft.scopes,
+        owner,
+        backup,
+        created_by: context.actor.to_string(),
+        created_at: now,
+        expires_at: draft.expires_at.map(Time::whole_second),
+        expiring_at: draft.expires_at.and_then(|end| mint.notices.expiring_at(now, end)),
+        disabled_at: None,
+        revoked: None,
+        requests_per_minute: draft.requests_per_minute,
+        allowed_ips: draft.allowed_ips.clone(),
+        self_rotate: draft.self_rotate,
+        secret: SecretId::new(now),
+        fingerprint: secret.fingerprint(),
+        last_used_at: None,
+    };
+    store::insert(tx, &key, &secret, secret.digest(&mint.keyring.api_keys))?;
+    let event = Event::KeyCreated {
+        name: key.name.clone(),
+        scopes: key.scopes,
+        owner: key.owner.id,
+        expires_at: key.expires_at,
+        sha256_prefix: key.fingerprint.sha256_prefix.clone(),
+    };
+    finish(tx, context, key.id, &event)?;
+    Ok((key, secret))
+}
+
+/// Changes settings of a living key. What is already so makes no entry.
+///
+/// Errors: `NotFound`, `Forbidden`, `KeyEnded`, `ScopeNotGrantable`, `Invalid`.
+pub fn edit(
+    tx: &mut Tx<'_>,
+    context: &Context,
+    manager: &Manager,
+    mint: &Mint,
+    id: KeyId,
+    edit: &Edit,
+) -> Result<Key> {
+    let before = living(tx, context, manager, id)?;
+    let mut key = before.clone();
+    if let Some(owner) = &edit.owner {
+        key.owner = choose_owner(tx, context, manager, Some(owner))?.0;
+    }
+    if let Some(backup) = &edit.backup {
+        key.backup = match backup {
+            Some(who) => Some(member(tx, context, "backup", who)?.0),
+            None => None,
+        };
+    }
+    if let Some(scopes) = edit.scopes {
+        let (_, role) = member(tx, context, "owner", &key.owner.id.to_string())?;
+        grantable(scopes, manager.role, role)?;
+        key.scopes = scopes;
+    }
+    if let Some(expires_at) = edit.expires_at {
+        key.expires_at = expires_at.map(Time::whole_second);
+        let made = store::secrets(tx.conn, key.org, key.id)?
+            .first()
+            .map_or(key.created_at, |secret| secret.created_at);
+        key.expiring_at = key.expires_at.and_then(|end| mint.notices.expiring_at(made, end));
+    }
+    if let Some(description) = &edit.description {
+        key.description.clone_from(description);
+    }
+    if let Some(rpm) = edit.requests_per_minute {
+        key.requests_per_minute = rpm;
+    }
+    if let Some(allowed_ips) = &edit.allowed_ips {
+        key.allowed_ips.clone_from(allowed_ips);
+    }
+    if let Some(self_rotate) = edit.self_rotate {
+        key.self_rotate = self_rotate;
+    }
+    if let Some(disabled) = edit.disabled {
+        key.disabled_at = disabled.then(|| key.disabled_at.unwrap_or(context.now.whole_second()));
+    }
+    let changes = changes(&before, &key);
+    let event = match changes.as_slice() {
+        [] => return Ok(key),
+        [only] if only.field == "disabled" && key.disabled_at.is_some() => Event::KeyDisabled,
+        [only] if only.field == "disabled" => Event::KeyEnabled,
+        _ => Event::KeyUpdated { changes },
+    };
+    store::update(tx, &key)?;
+    finish(tx, context, key.id, &event)?;
+    Ok(key)
+}
+
+/// Sets a key aside, or takes it up again. Errors: `NotFound`, `Forbidden`, `KeyEnded`.
+pub fn set_disabled(
+    tx: &mut Tx<'_>,
+    context: &Context,
+    manager: &Manager,
+    mint: &Mint,
+    id: KeyId,
+    disabled: bool,
+) -> Result<Key> {
+    edit(tx, context, manager, mint, id, &Edit { disabled: Some(disabled), ..Edit::default() })
+}
+
+/// Ends a key for good. A key that is already revoked stays as it was.
+///
+/// `by_itself` is set when the key was presented by whoever asks. Errors: `NotFound`, `Forbidden`.
+pub fn revoke(
+    tx: &mut Tx<'_>,
+    context: &Context,
+    manager: Option<&Manager>,
+    id: KeyId,
+    reason: Option<String>,
+) -> Result<Key> {
+    let mut key = store::lock(tx, context.org, id)?;
+    if let Some(manager) = manager {
+        allowed(manager, &key)?;
+    }
+    if key.revoked.is_some() {
+        return Ok(key);
+    }
+    let revocation =
+        Revocation { at: context.now.whole_second(), by: context.actor.to_string(), reason: reason.clone() };
+    store::revoke(tx, context.org, id, &revocation)?;
+    key.revoked = Some(revocation);
+    finish(tx, context, key.id, &Event::KeyRevoked { reason })?;
+    Ok(key)
+}
+
+/// Marks anew from when living keys count as expiring, after the notice steps were changed.
+pub fn mark_expiring(tx: &mut Tx<'_>, notices: &Steps, now: Time) -> Result<()> {
+    if crate::installation::notices(tx)? == notices.to_string() {
+        return Ok(());
+    }
+    for (id, created, ends) in store::living_with_end(tx, now)? {
+        store::set_expiring_at(tx, id, notices.expiring_at(created, ends))?;
+    }
+    crate::installation::set_notices(tx, &notices.to_string())
+}
+
+/// The log's head and the feed's head stay locked from here to the commit, so this comes last.
+fn finish(tx: &mut Tx<'_>, context: &Context, key: KeyId, event: &Event) -> Result<()> {
+    log::append(tx, context, &key.to_string(), event)?;
+    feed::publish(tx, context.org, key, context.now)
+}
+
+fn living(tx: &mut Tx<'_>, context: &Context, manager: &Manager, id: KeyId) -> Result<Key> {
+    let key = store::lock(tx, context.org, id)?;
+    allowed(manager, &key)?;
+    if key.status(context.now).is_ended() { Err(Error::KeyEnded) } else { Ok(key) }
+}
+
+fn allowed(manager: &Manager, key: &Key) -> Result<()> {
+    match (manager.sees(key), manager.manages(key)) {
+        (false, _) => Err(Error::NotFound),
+        (true, false) => Err(Error::Forbidden),
+        (true, true) => Ok(()),
+    }
+}
+
+fn grantable(scopes: Scopes, manager: Role, owner: Role) -> Result<()> {
+    let refused = scopes.without(manager.grantable().intersection(owner.grantable()));
+    if refused.is_empty() { Ok(()) } else { Err(Error::ScopeNotGrantable(refused)) }
+}
+
+fn choose_owner(
+    tx: &mut Tx<'_>,
+    context: &Context,
+    manager: &Manager,
+    who: Option<&str>,
+) -> Result<(Contact, Role)> {
+    let own = manager.person.to_string();
+    let found = member(tx, context, "owner", who.unwrap_or(&own))?;
+    if found.0.id != manager.person && !manager.role.manages_all_keys() {
+        return Err(Error::invalid("owner", "Only admins can give a key to someone else."));
+    }
+    Ok(found)
+}
+
+fn member(tx: &mut Tx<'_>, context: &Context, field: &'static str, who: &str) -> Result<(Contact, Role)> {
+    let (person, role) = orgs::store::find_member(tx.conn, context.org, who)?.ok_or_else(|| {
+        Error::invalid(field, "Name a member of the organisation, by id or e-mail address.")
+    })?;
+    Ok((Contact { id: person.id, email: person.email, name: person.name }, role))
+}
+
+fn changes(before: &Key, after: &Key) -> Vec<Change> {
+    let backup = |key: &Key| key.backup.as_ref().map(|backup| backup.id);
+    let all = [
+        ("description", json!(before.description), json!(after.description)),
+        ("scopes", json!(before.scopes), json!(after.scopes)),
+        ("expires_at", json!(before.expires_at), json!(after.expires_at)),
+        ("requests_per_minute", json!(before.requests_per_minute), json!(after.requests_per_minute)),
+        ("allowed_ips", json!(before.allowed_ips), json!(after.allowed_ips)),
+        ("owner", json!(before.owner.id), json!(after.owner.id)),
+        ("backup", json!(backup(before)), json!(backup(after))),
+        ("disabled", json!(before.disabled_at.is_some()), json!(after.disabled_at.is_some())),
+        ("self_rotate", json!(before.self_rotate), json!(after.self_rotate)),
+    ];
+    let changed = all.into_iter().filter(|(_, before, after)| before != after);
+    changed.map(|(field, before, after)| Change { field, before, after }).collect()
+}

@@ -1,0 +1,149 @@
+//! The life of an API key.
+//!
+//! - **active**: it works. **expiring** is active within the first notice step before its end.
+//! - **expired**: its end has come. Live is half-open: from its making until just before its end.
+//! - **disabled**: set aside by someone; can be undone and holds the key's name meanwhile.
+//! - **revoked**: ended by someone, for good.
+//!
+//! Expired and revoked keys have ended: they stay visible and never change again. A key
+//! keeps its id when its secret is replaced; each secret is a row of its own.
+
+pub mod draft;
+pub mod feed;
+pub mod lifecycle;
+pub mod name;
+pub mod secret;
+pub mod store;
+
+use ipnet::IpNet;
+
+use crate::id::{KeyId, OrgId, SecretId, UserId};
+use crate::keys::secret::Fingerprint;
+use crate::scope::Scopes;
+use crate::time::Time;
+
+/// An API key: everything but its secret.
+#[derive(Clone, Debug)]
+pub struct Key {
+    /// Its identifier, the same for all its secrets.
+    pub id: KeyId,
+    /// The organisation it belongs to.
+    pub org: OrgId,
+    /// Its name, which never changes.
+    pub name: String,
+    /// What it is for, in its owner's words.
+    pub description: String,
+    /// What it may do, as far as its owner's role may.
+    pub scopes: Scopes,
+    /// The member who answers for it.
+    pub owner: Contact,
+    /// The member who gets its mails too.
+    pub backup: Option<Contact>,
+    /// Who made it: `user_…`, `key_…` or `system:cli`.
+    pub created_by: String,
+    /// When it was made.
+    pub created_at: Time,
+    /// When it ends; `None` is never.
+    pub expires_at: Option<Time>,
+    /// From when it counts as expiring.
+    pub expiring_at: Option<Time>,
+    /// Since when it is disabled.
+    pub disabled_at: Option<Time>,
+    /// How it was revoked, if it was.
+    pub revoked: Option<Revocation>,
+    /// Requests a minute that it may make.
+    pub requests_per_minute: u32,
+    /// Networks it may be used from; none is any.
+    pub allowed_ips: Vec<IpNet>,
+    /// Whether it may replace its own secret.
+    pub self_rotate: bool,
+    /// Its secret of now.
+    pub secret: SecretId,
+    /// How to recognise that secret.
+    pub fingerprint: Fingerprint,
+    /// When it was last used, to the minute.
+    pub last_used_at: Option<Time>,
+}
+
+/// A member, as far as a key shows one.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Contact {
+    /// Who.
+    pub id: UserId,
+    /// Where mail reaches them.
+    pub email: String,
+    /// Their name, which the API leaves out.
+    #[serde(skip)]
+    pub name: String,
+}
+
+/// How a key was revoked.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Revocation {
+    /// When.
+    pub at: Time,
+    /// By whom, as in [`Key::created_by`].
+    pub by: String,
+    /// Why, where a reason was given.
+    pub reason: Option<String>,
+}
+
+/// Where a key is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// It works.
+    Active,
+    /// It works, and ends soon.
+    Expiring,
+    /// It is set aside.
+    Disabled,
+    /// Its end has come.
+    Expired,
+    /// It was ended.
+    Revoked,
+}
+
+impl Status {
+    /// All of them, in the order in which they are shown.
+    pub const ALL: [Status; 5] =
+        [Status::Active, Status::Expiring, Status::Disabled, Status::Expired, Status::Revoked];
+
+    /// The name in the API.
+    pub fn name(self) -> &'static str {
+        match self {
+            Status::Active => "active",
+            Status::Expiring => "expiring",
+            Status::Disabled => "disabled",
+            Status::Expired => "expired",
+            Status::Revoked => "revoked",
+        }
+    }
+
+    /// The status of that name.
+    pub fn parse(name: &str) -> Option<Status> {
+        Status::ALL.into_iter().find(|status| status.name() == name)
+    }
+
+    /// Whether the key has ended and can't change any more.
+    pub fn is_ended(self) -> bool {
+        matches!(self, Status::Expired | Status::Revoked)
+    }
+}
+
+impl Key {
+    /// Where the key is in its life at `now`.
+    pub fn status(&self, now: Time) -> Status {
+        let reached = |at: Option<Time>| at.is_some_and(|at| at <= now);
+        if self.revoked.is_some() {
+            Status::Revoked
+        } else if reached(self.expires_at) {
+            Status::Expired
+        } else if self.disabled_at.is_some() {
+            Status::Disabled
+        } else if reached(self.expiring_at) {
+            Status::Expiring
+        } else {
+            Status::Active
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! Names of keys: what they may hold and when two are the same.
+
+use unicode_normalization::UnicodeNormalization;
+
+/// The longest name, in Unicode scalar values.
+pub const MAX_NAME: usize = 64;
+
+/// A checked name, trimmed and in NFC.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Name(String);
+
+impl Name {
+    /// Checks a name. The error says what to do.
+    pub fn parse(text: &str) -> Result<Name, String> {
+        let name: String = text.trim().nfc().collect();
+        let length = name.chars().count();
+        if length == 0 {
+            return Err("Enter a name.".into());
+        }
+        if length > MAX_NAME {
+            return Err(format!("Use at most {MAX_NAME} characters; this name has {length}."));
+        }
+        if name.chars().any(forbidden_character) {
+            return Err(
+                "Leave out control characters, line breaks and characters that change the direction of text."
+                    .into(),
+            );
+        }
+        Ok(Name(name))
+    }
+
+    /// The name as people see it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The form by which two names are the same.
+    pub fn folded(&self) -> String {
+        fold(&self.0)
+    }
+}
+
+/// Removes what distinguishes upper from lower case, in any script. By way of the upper
+/// case, so that ß and SS, σ and ς fall together.
+pub fn fold(text: &str) -> String {
+    text.nfc().collect::<String>().to_uppercase().to_lowercase().nfc().collect()
+}
+
+/// Whether a character may not stand in a name: controls, line and paragraph separators,
+/// and those that change the direction of text or can't be seen (Unicode TR 36, TR 9).
+pub fn forbidden_character(letter: char) -> bool {
+    letter.is_control()
+        || matches!(
+            letter,
+            '\u{061C}'
+                | '\u{200B}'
+                | '\u{200E}'
+                | '\u{200F}'
+                | '\u{2028}'..='\u{202E}'
+                | '\u{2060}'..='\u{206F}'
+                | '\u{FEFF}'
+                | '\u{FFF9}'..='\u{FFFB}'
+        )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_trimmed_normalised_and_bounded() {
+        assert_eq!(Name::parse("  prod-batch ").map(|name| name.0), Ok("prod-batch".into()));
+        assert_eq!(Name::parse("e\u{301}").map(|name| name.0), Ok("é".into()));
+        assert!(Name::parse(&"é".repeat(64)).is_ok());
+        for wrong in ["", "  ", &"a".repeat(65), "a\nb", "a\u{0}b", "a\u{202e}b", "a\u{2028}b", "a\u{200b}b"]
+        {
+            assert!(Name::parse(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn case_does_not_tell_names_apart() {
+        for (left, right) in [("Prod", "pROD"), ("STRASSE", "straße"), ("ΣΑΣ", "σας"), ("É", "e\u{301}")]
+        {
+            assert_eq!(fold(left), fold(right));
+        }
+        assert_ne!(fold("a"), fold("á"));
+    }
+}

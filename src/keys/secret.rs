@@ -1,0 +1,143 @@
+//! The secret of a key: `<prefix>_<40 base62 characters><6 characters of checksum>`.
+//!
+//! The checksum is GitHub's: the CRC-32 (IEEE 802.3) of the random characters as ASCII, in
+//! base62 over `0-9A-Za-z`, padded with `0`. It is no security; it lets a scanner or a
+//! server refuse noise without a database.
+
+use zeroize::Zeroizing;
+
+use crate::crypto::{Digest, MacKey, random_base62, sha256};
+use crate::error::Result;
+
+const RANDOM: usize = 40;
+const CHECKSUM: usize = 6;
+/// How many hexadecimal digits of the SHA-256 are kept and shown.
+pub const SHA256_DIGITS: usize = 12;
+
+/// A whole key, in clear. It can't be printed, compared or serialised; [`PlainSecret::expose`]
+/// is the only way to its text.
+#[derive(Clone)]
+pub struct PlainSecret(Zeroizing<String>);
+
+/// How to recognise a secret without knowing it.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Fingerprint {
+    /// Prefix and last four characters: `kd_…x9Ka`.
+    pub hint: String,
+    /// The first digits of the SHA-256 of the whole key, as `sha256sum` prints it.
+    pub sha256_prefix: String,
+}
+
+impl PlainSecret {
+    /// A new secret from the generator of the operating system.
+    pub fn generate(prefix: &str) -> Result<PlainSecret> {
+        let random = random_base62(RANDOM)?;
+        Ok(PlainSecret(Zeroizing::new(format!("{prefix}_{}{}", *random, checksum(&random)))))
+    }
+
+    /// Parses a presented key: shape and checksum. Any prefix is taken, since the configured
+    /// one may have been another when the key was made.
+    pub fn parse(text: &str) -> Option<PlainSecret> {
+        let (prefix, body) = text.split_once('_')?;
+        let letters = prefix.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+        if !letters || !(2..=8).contains(&prefix.len()) || !is_body(body) {
+            return None;
+        }
+        let (random, check) = body.split_at(RANDOM);
+        (checksum(random) == check).then(|| PlainSecret(Zeroizing::new(text.to_owned())))
+    }
+
+    /// The text, for the one answer that shows it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// The digest under which the database knows it.
+    pub fn digest(&self, key: &MacKey) -> Digest {
+        key.digest(self.0.as_bytes())
+    }
+
+    /// The prefix, without the underscore.
+    pub fn prefix(&self) -> &str {
+        self.0.split('_').next().unwrap_or_default()
+    }
+
+    /// The last four characters.
+    pub fn last4(&self) -> &str {
+        &self.0[self.0.len() - 4..]
+    }
+
+    /// How to recognise it.
+    pub fn fingerprint(&self) -> Fingerprint {
+        let sha256 = hex::encode(sha256(self.0.as_bytes()));
+        Fingerprint::new(self.prefix(), self.last4(), &sha256[..SHA256_DIGITS])
+    }
+}
+
+impl Fingerprint {
+    /// From the parts that the database keeps.
+    pub fn new(prefix: &str, last4: &str, sha256_prefix: &str) -> Fingerprint {
+        Fingerprint { hint: format!("{prefix}_…{last4}"), sha256_prefix: sha256_prefix.to_owned() }
+    }
+}
+
+/// Whether a text holds something shaped like a key, with a right checksum. Such a text must
+/// not stand in a URL.
+pub fn contains_key(text: &str) -> bool {
+    text.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_')
+        .any(|word| PlainSecret::parse(word).is_some())
+}
+
+fn is_body(body: &str) -> bool {
+    body.len() == RANDOM + CHECKSUM && body.bytes().all(|byte| byte.is_ascii_alphanumeric())
+}
+
+fn checksum(random: &str) -> String {
+    const LETTERS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+    let mut rest = crc32fast::hash(random.as_bytes()) as usize;
+    let mut text = [b'0'; CHECKSUM];
+    for place in text.iter_mut().rev() {
+        *place = LETTERS[rest % 62];
+        rest /= 62;
+    }
+    text.iter().map(|&byte| char::from(byte)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_checksum_is_that_of_githubs_published_vector() {
+        assert_eq!(checksum("zQWBuTSOoRi4A9spHcVY5ncnsDkxkJ"), "0mLq17");
+    }
+
+    #[test]
+    fn every_changed_character_is_noticed() {
+        let secret = PlainSecret::generate("kd").expect("generates");
+        assert_eq!(secret.expose().len(), 49);
+        assert!(PlainSecret::parse(secret.expose()).is_some());
+        for place in 3..secret.expose().len() {
+            let mut text = secret.expose().as_bytes().to_vec();
+            text[place] = if text[place] == b'a' { b'b' } else { b'a' };
+            let text = String::from_utf8(text).expect("ASCII");
+            assert!(PlainSecret::parse(&text).is_none(), "{place}");
+        }
+        for wrong in [
+            "",
+            "kd_",
+            &secret.expose()[..48],
+            &format!("{}0", secret.expose()),
+            &format!("K{}", secret.expose()),
+        ] {
+            assert!(PlainSecret::parse(wrong).is_none(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_key_is_found_inside_other_text() {
+        let secret = PlainSecret::generate("kd").expect("generates");
+        assert!(contains_key(&format!("see {}, it leaked", secret.expose())));
+        assert!(!contains_key("kd_x9Ka"));
+    }
+}

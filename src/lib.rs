@@ -1,0 +1,52 @@
+//! Keydesk: issue, watch and retire the API keys of an AI platform.
+//!
+//! # Where things are
+//!
+//! Faces stand above the domain, the domain above the kernel; arrows only run down.
+//!
+//! - [`app`]: `Application`, and every route on one screen. [`ticker`]: the only loop over due work.
+//! - Faces: [`portal`] pages for people, [`api`] JSON for programs, [`gateway`] inference,
+//!   [`cli`] commands. A file has the name of what it shows.
+//! - [`web`]: what the faces share: who calls, permissions, sessions, problems, pages, assets.
+//! - Domain: [`verify`] may this key do this? · [`keys`] the life of a key · [`orgs`]
+//!   organisations and roles · [`people`] and how they sign in · [`audit`] the log ·
+//!   [`usage`] counts · [`notices`] when a key counts as expiring.
+//! - Kernel: [`db`], [`schema`], [`installation`], [`config`], [`error`], [`crypto`], [`id`],
+//!   [`scope`], [`time`].
+//!
+//! # Invariants
+//!
+//! 1. A secret exists in clear in one answer only, and for ten minutes sealed for its replay.
+//!    Its type can't be printed, logged, serialised or compared in variable time.
+//! 2. Every route has a line in [`web::permission`]; the server refuses to start otherwise.
+//!    Ids of other organisations are 404.
+//! 3. Every query starts from an organisation, the look-up of a key by its digest excepted.
+//! 4. A request has one kind of credential, decided in [`web::gate`]. Links come from
+//!    `KEYDESK_PUBLIC_URL` alone.
+//! 5. The time enters at a handler, the ticker or the command line, and is an argument below.
+//! 6. No `unsafe`, no `unwrap` outside tests, no SQL by string but aggregates without input.
+//! 7. An acknowledged change survives `kill -9`; at most the last second of counts is lost.
+
+pub mod api;
+pub mod app;
+pub mod audit;
+pub mod cli;
+pub mod config;
+pub mod crypto;
+pub mod db;
+pub mod error;
+pub mod gateway;
+pub mod id;
+pub mod installation;
+pub mod keys;
+pub mod notices;
+pub mod orgs;
+pub mod people;
+pub mod portal;
+pub mod schema;
+pub mod scope;
+pub mod ticker;
+pub mod time;
+pub mod usage;
+pub mod verify;
+pub mod web;

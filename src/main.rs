@@ -1,0 +1,5 @@
+//! The `keydesk` command.
+
+fn main() -> std::process::ExitCode {
+    keydesk::cli::run()
+}

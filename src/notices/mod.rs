@@ -1,0 +1,3 @@
+//! Warnings before a key ends: when they are due.
+
+pub mod schedule;

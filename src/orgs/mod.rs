@@ -1,0 +1,5 @@
+//! Organisations, their members and what a role may do.
+
+pub mod role;
+pub mod setup;
+pub mod store;

@@ -1,0 +1,81 @@
+//! Setting up an organisation with its first owner.
+
+use secrecy::SecretString;
+
+use crate::audit::event::{Actor, Context, Event};
+use crate::audit::log;
+use crate::db::Tx;
+use crate::error::{Error, FieldError, Result};
+use crate::installation;
+use crate::keys::name::forbidden_character;
+use crate::orgs::role::Role;
+use crate::orgs::store::{self, Org};
+use crate::people::password::{self, Hashed};
+use crate::people::store::{Person, Profile};
+use crate::time::Time;
+
+/// A checked wish to set up an organisation.
+#[derive(Clone)]
+pub struct SetUp {
+    org: String,
+    owner: Profile,
+    /// The owner's time zone, once known.
+    pub zone: Option<String>,
+}
+
+impl SetUp {
+    /// Checks all fields; complaints name `organization`, `name`, `email`, `password`.
+    pub fn parse(
+        org: &str,
+        name: &str,
+        email: &str,
+        password: &SecretString,
+    ) -> Result<SetUp, Vec<FieldError>> {
+        let mut errors = Vec::new();
+        let org = org.trim();
+        if org.is_empty() {
+            errors.push(FieldError::new("organization", "Enter the organisation's name."));
+        } else if org.chars().count() > 100 || org.chars().any(forbidden_character) {
+            errors.push(FieldError::new(
+                "organization",
+                "Use at most 100 characters, none of them control characters.",
+            ));
+        }
+        let owner = Profile::parse(name, email);
+        errors.extend(owner.as_ref().err().into_iter().flatten().cloned());
+        errors.extend(password::check("password", password, &[org, name, email]).err());
+        match owner {
+            Ok(owner) if errors.is_empty() => Ok(SetUp { org: org.to_owned(), owner, zone: None }),
+            _ => Err(errors),
+        }
+    }
+
+    /// Makes the organisation and its owner. Unless `another`, `Conflict` when one exists.
+    pub fn run(
+        &self,
+        tx: &mut Tx<'_>,
+        password: &Hashed,
+        by: Option<Actor>,
+        another: bool,
+        now: Time,
+    ) -> Result<(Org, Person)> {
+        let first = installation::set_up(tx, now)?;
+        if !first && !another {
+            return Err(Error::Conflict(
+                "An organisation exists already. Sign in there, or use `keydesk setup --another` to add one.",
+            ));
+        }
+        let org = store::insert(tx, &self.org, now)?;
+        let known = crate::people::store::by_email(tx.conn, &self.owner.email)?;
+        if known.is_some() {
+            return Err(Error::invalid("email", "This e-mail address is already known here. Use another."));
+        }
+        let owner = crate::people::store::insert(tx, &self.owner, self.zone.as_deref(), password, now)?;
+        store::add_member(tx, org.id, owner.id, Role::Owner, now)?;
+        let actor = by.unwrap_or(Actor::Person(owner.id));
+        let context = Context { org: org.id, actor, address: None, request: None, now };
+        let event = Event::OrganizationCreated { name: org.name.clone(), owner: owner.id };
+        log::append(tx, &context, &org.id.to_string(), &event)?;
+        Ok((org, owner))
+    }
+}

@@ -1,0 +1,204 @@
+//! Rows of people and their ways to sign in.
+
+use diesel::prelude::*;
+
+use crate::db::{Conn, Tx, violates};
+use crate::error::{Error, FieldError, Result};
+use crate::id::{MethodId, UserId};
+use crate::keys::name::forbidden_character;
+use crate::people::password::Hashed;
+use crate::schema::{people, sign_in_methods};
+use crate::time::Time;
+
+const PASSWORD: &str = "password";
+
+/// A person. Created in the order of its columns.
+#[derive(Clone, Debug, PartialEq, Eq, Queryable)]
+pub struct Person {
+    /// Their identifier.
+    pub id: UserId,
+    /// The address, as they wrote it.
+    pub email: String,
+    /// The address for comparing.
+    pub email_folded: String,
+    /// Their name.
+    pub name: String,
+    /// Their time zone by its IANA name, once known.
+    pub zone: Option<String>,
+    /// Since when they may not sign in.
+    pub disabled_at: Option<Time>,
+    /// When they became known.
+    pub created_at: Time,
+}
+
+impl Person {
+    /// The zone in which times are shown to them; UTC until they have one.
+    pub fn time_zone(&self) -> jiff::tz::TimeZone {
+        self.zone
+            .as_deref()
+            .and_then(|name| jiff::tz::TimeZone::get(name).ok())
+            .unwrap_or(jiff::tz::TimeZone::UTC)
+    }
+}
+
+/// A person's name and address, checked.
+#[derive(Clone, Debug)]
+pub struct Profile {
+    /// 1 to 100 characters.
+    pub name: String,
+    /// Something at something, up to 254 bytes.
+    pub email: String,
+}
+
+impl Profile {
+    /// Checks both; complaints name the fields `name` and `email`.
+    pub fn parse(name: &str, email: &str) -> Result<Profile, Vec<FieldError>> {
+        let mut errors = Vec::new();
+        let name = name.trim();
+        let length = name.chars().count();
+        if length == 0 {
+            errors.push(FieldError::new("name", "Enter your name."));
+        } else if length > 100 || name.chars().any(forbidden_character) {
+            errors.push(FieldError::new(
+                "name",
+                "Use at most 100 characters, none of them control characters.",
+            ));
+        }
+        let email = email.trim();
+        if !is_email(email) {
+            errors.push(FieldError::new("email", "Enter an e-mail address such as ada@example.com."));
+        }
+        if errors.is_empty() {
+            Ok(Profile { name: name.to_owned(), email: email.to_owned() })
+        } else {
+            Err(errors)
+        }
+    }
+}
+
+/// The form of an address by which two are the same.
+pub fn fold_email(email: &str) -> String {
+    crate::keys::name::fold(email.trim())
+}
+
+/// Only what every address has; whether mail arrives there, mail alone can tell.
+fn is_email(email: &str) -> bool {
+    let Some((local, domain)) = email.rsplit_once('@') else {
+        return false;
+    };
+    let clean = !email.chars().any(|letter| {
+        letter.is_whitespace() || forbidden_character(letter) || "<>()[]\\,;:\"".contains(letter)
+    });
+    clean
+        && !local.is_empty()
+        && !local.contains('@')
+        && !domain.is_empty()
+        && !domain.starts_with('.')
+        && !domain.ends_with('.')
+        && email.len() <= 254
+}
+
+/// Adds a person with a password. `Conflict` when the address is known.
+pub fn insert(
+    tx: &mut Tx<'_>,
+    profile: &Profile,
+    zone: Option<&str>,
+    password: &Hashed,
+    now: Time,
+) -> Result<Person> {
+    let person = Person {
+        id: UserId::new(now),
+        email: profile.email.clone(),
+        email_folded: fold_email(&profile.email),
+        name: profile.name.clone(),
+        zone: zone.map(str::to_owned),
+        disabled_at: None,
+        created_at: now,
+    };
+    diesel::insert_into(people::table)
+        .values((
+            people::id.eq(person.id),
+            people::email.eq(&person.email),
+            people::email_folded.eq(&person.email_folded),
+            people::name.eq(&person.name),
+            people::zone.eq(&person.zone),
+            people::created_at.eq(now),
+        ))
+        .execute(tx.conn)
+        .map_err(|error| {
+            if violates(&error, "people_email_folded_key", "people.email_folded") {
+                Error::Conflict("This e-mail address is already known here.")
+            } else {
+                error.into()
+            }
+        })?;
+    diesel::insert_into(sign_in_methods::table)
+        .values((
+            sign_in_methods::id.eq(MethodId::new(now)),
+            sign_in_methods::person_id.eq(person.id),
+            sign_in_methods::kind.eq(PASSWORD),
+            sign_in_methods::subject.eq(person.id.to_string()),
+            sign_in_methods::credential.eq(password.expose()),
+            sign_in_methods::created_at.eq(now),
+            sign_in_methods::updated_at.eq(now),
+        ))
+        .execute(tx.conn)?;
+    Ok(person)
+}
+
+/// The person of that id.
+pub fn find(conn: &mut Conn, id: UserId) -> Result<Option<Person>> {
+    Ok(people::table.find(id).first(conn).optional()?)
+}
+
+/// The person of that address.
+pub fn by_email(conn: &mut Conn, email: &str) -> Result<Option<Person>> {
+    Ok(people::table.filter(people::email_folded.eq(fold_email(email))).first(conn).optional()?)
+}
+
+/// Everyone, by address.
+pub fn all(conn: &mut Conn) -> Result<Vec<Person>> {
+    Ok(people::table.order(people::email_folded).load(conn)?)
+}
+
+/// The hash of a person's password, if they have one.
+pub fn password(conn: &mut Conn, person: UserId) -> Result<Option<Hashed>> {
+    let stored: Option<Option<String>> = sign_in_methods::table
+        .filter(sign_in_methods::person_id.eq(person).and(sign_in_methods::kind.eq(PASSWORD)))
+        .select(sign_in_methods::credential)
+        .first(conn)
+        .optional()?;
+    Ok(stored.flatten().map(Hashed::from_stored))
+}
+
+/// Replaces a person's password.
+pub fn set_password(tx: &mut Tx<'_>, person: UserId, password: &Hashed, now: Time) -> Result<()> {
+    diesel::update(sign_in_methods::table)
+        .filter(sign_in_methods::person_id.eq(person).and(sign_in_methods::kind.eq(PASSWORD)))
+        .set((sign_in_methods::credential.eq(password.expose()), sign_in_methods::updated_at.eq(now)))
+        .execute(tx.conn)?;
+    Ok(())
+}
+
+/// Sets the zone in which times are shown to a person.
+pub fn set_zone(tx: &mut Tx<'_>, person: UserId, zone: &str) -> Result<()> {
+    diesel::update(people::table.find(person)).set(people::zone.eq(zone)).execute(tx.conn)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_email;
+
+    #[test]
+    fn addresses_have_something_on_both_sides() {
+        for good in ["ada@example.com", "a+b@localhost", "ü@例え.jp"] {
+            assert!(is_email(good), "{good}");
+        }
+        for bad in
+            ["", "ada", "@example.com", "ada@", "a@b@c", "a b@c", "a@.c", "a@c.", "<a@b>", "a\u{202e}@b"]
+        {
+            assert!(!is_email(bad), "{bad}");
+        }
+    }
+}

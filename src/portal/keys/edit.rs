@@ -1,0 +1,125 @@
+//! The page for changing a key. Its name is shown and can't be changed.
+
+use actix_session::SessionExt;
+use actix_web::http::StatusCode;
+use actix_web::{HttpRequest, HttpResponse, web};
+use askama::Template;
+
+use crate::error::Error;
+use crate::keys::draft::{Expiry, RawEdit};
+use crate::keys::{Key, lifecycle};
+use crate::portal::keys::fields::{self, ExpiryChoice, KeyFields};
+use crate::portal::words;
+use crate::scope::Scope;
+use crate::time::Time;
+use crate::web::form::{Complaints, Fields};
+use crate::web::page::{Layout, Place, Room, html, redirect};
+use crate::web::principal::Member;
+use crate::web::problem::Problem;
+use crate::web::{Shared, session};
+
+#[derive(Template)]
+#[template(path = "portal/keys/edit.html")]
+struct EditPage {
+    layout: Layout,
+    org: Place,
+    id: String,
+    name: String,
+    fields: KeyFields,
+    complaints: Complaints,
+    scopes: Vec<Scope>,
+    presets: Vec<ExpiryChoice>,
+    range: (String, String),
+    /// When it ends as it is.
+    ends: String,
+    zone: String,
+}
+
+/// `GET /o/{org}/keys/{id}/edit`.
+pub async fn form(
+    request: HttpRequest,
+    member: Member,
+    site: Shared,
+    path: web::Path<(String, String)>,
+) -> Result<HttpResponse, Problem> {
+    let key = super::find_managed(&site, &member, &path.1).await?;
+    if key.status(Time::now()).is_ended() {
+        return Err(Error::KeyEnded.into());
+    }
+    let fields = KeyFields {
+        name: key.name.clone(),
+        description: key.description.clone(),
+        scopes: key.scopes.names().into_iter().map(str::to_owned).collect(),
+        expires: "keep".to_owned(),
+        expires_on: String::new(),
+        requests_per_minute: key.requests_per_minute.to_string(),
+        allowed_ips: fields::network_lines(&key.allowed_ips),
+    };
+    page(&request, &member, &key, fields, Complaints::default(), StatusCode::OK)
+}
+
+/// `POST /o/{org}/keys/{id}/edit`.
+pub async fn submit(
+    request: HttpRequest,
+    member: Member,
+    site: Shared,
+    path: web::Path<(String, String)>,
+    submitted: Fields,
+) -> Result<HttpResponse, Problem> {
+    let now = Time::now();
+    let key = super::find_managed(&site, &member, &path.1).await?;
+    if submitted.has("name") {
+        return Err(Error::NameImmutable.into());
+    }
+    let fields = KeyFields::submitted(&submitted);
+    let expiry = fields.expiry(&member.person.time_zone());
+    let raw = RawEdit {
+        description: Some(fields.description.clone()),
+        scopes: Some(fields.scopes.clone()),
+        expires_at: expiry.unwrap_or(Some(Expiry::Unreadable)),
+        requests_per_minute: Some(fields.rpm()),
+        allowed_ips: Some(fields.networks()),
+        ..RawEdit::default()
+    };
+    let (context, manager, mint, id) =
+        (member.context(&request, now), member.manager(), site.mint.clone(), key.id);
+    let changed = match raw.check(now) {
+        Ok(edit) => site.db.write(move |tx| lifecycle::edit(tx, &context, &manager, &mint, id, &edit)).await,
+        Err(errors) => Err(Error::Invalid(errors)),
+    };
+    match changed {
+        Ok(key) => {
+            session::flash(&request.get_session(), &format!("{} was changed.", key.name));
+            Ok(redirect(&request, &format!("/o/{}/keys/{}", member.org.slug, key.id)))
+        }
+        Err(error) => {
+            let complaints = fields::complaints(error)?;
+            page(&request, &member, &key, fields, complaints, StatusCode::UNPROCESSABLE_ENTITY)
+        }
+    }
+}
+
+fn page(
+    request: &HttpRequest,
+    member: &Member,
+    key: &Key,
+    fields: KeyFields,
+    complaints: Complaints,
+    status: StatusCode,
+) -> Result<HttpResponse, Problem> {
+    let (now, zone) = (Time::now(), member.person.time_zone());
+    let view = EditPage {
+        layout: Layout::of(request, Room::Keys),
+        org: Place { slug: member.org.slug.clone(), name: member.org.name.clone() },
+        id: key.id.to_string(),
+        name: key.name.clone(),
+        complaints,
+        scopes: fields::offered(member.role.grantable(), key.scopes),
+        presets: fields::presets(now, &zone),
+        range: fields::custom_range(now, &zone),
+        ends: key.expires_at.map_or_else(|| "never".to_owned(), |end| words::date(end, &zone)),
+        zone: member.person.zone.clone().unwrap_or_else(|| "UTC".to_owned()),
+        fields,
+    };
+    html(status, &view)
+}

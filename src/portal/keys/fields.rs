@@ -1,0 +1,160 @@
+//! The fields of a key, as the pages for creating and editing show them.
+
+use ipnet::IpNet;
+use jiff::tz::TimeZone;
+
+use crate::error::{Error, FieldError};
+use crate::keys::draft::{Expiry, MAX_DAYS};
+use crate::portal::words;
+use crate::scope::{Scope, Scopes};
+use crate::time::{DAY, Time};
+use crate::web::form::{Complaints, Fields};
+use crate::web::problem::Problem;
+
+/// Days after which a key may be asked to end with one click.
+const PRESETS: [i64; 4] = [7, 30, 90, 180];
+/// The one chosen at first.
+pub const PRESELECTED: &str = "90";
+
+/// What stands in the fields, as it was typed.
+#[derive(Clone, Default)]
+pub struct KeyFields {
+    /// `name`.
+    pub name: String,
+    /// `description`.
+    pub description: String,
+    /// `scopes`, by name.
+    pub scopes: Vec<String>,
+    /// `expires`: days, `custom`, `never` or `keep`.
+    pub expires: String,
+    /// `expires_on`: a date.
+    pub expires_on: String,
+    /// `requests_per_minute`.
+    pub requests_per_minute: String,
+    /// `allowed_ips`, a network a line.
+    pub allowed_ips: String,
+}
+
+/// A way to end that can be chosen.
+pub struct ExpiryChoice {
+    /// The value of the radio button.
+    pub value: String,
+    /// What it says.
+    pub label: String,
+    /// The date that comes of it.
+    pub date: String,
+    /// Date and time, for the summary.
+    pub until: String,
+}
+
+impl KeyFields {
+    /// What was submitted.
+    pub fn submitted(fields: &Fields) -> KeyFields {
+        KeyFields {
+            name: fields.get("name").to_owned(),
+            description: fields.get("description").to_owned(),
+            scopes: fields.all("scopes"),
+            expires: fields.get("expires").to_owned(),
+            expires_on: fields.get("expires_on").to_owned(),
+            requests_per_minute: fields.get("requests_per_minute").to_owned(),
+            allowed_ips: fields.get("allowed_ips").to_owned(),
+        }
+    }
+
+    /// Whether the scope is ticked.
+    pub fn has(&self, scope: &Scope) -> bool {
+        self.scopes.iter().any(|name| name == scope.name())
+    }
+
+    /// When the key is asked to end; `None` is as it was.
+    pub fn expiry(&self, zone: &TimeZone) -> Result<Option<Expiry>, FieldError> {
+        match self.expires.as_str() {
+            "keep" => Ok(None),
+            "never" => Ok(Some(Expiry::Never)),
+            "custom" => {
+                let date = self.expires_on.parse().ok();
+                let end = date.and_then(|date| Time::end_of_day(date, zone));
+                end.map(|end| Some(Expiry::At(end)))
+                    .ok_or_else(|| FieldError::new("expires", "Choose a date for the custom expiration."))
+            }
+            days => {
+                let days =
+                    days.parse().map_err(|_| FieldError::new("expires", "Choose when the key expires."))?;
+                Ok(Some(Expiry::InDays(days)))
+            }
+        }
+    }
+
+    /// The limit as a number; what is none is refused as out of range.
+    pub fn rpm(&self) -> i64 {
+        self.requests_per_minute.trim().replace(',', "").parse().unwrap_or(0)
+    }
+
+    /// The networks, one each.
+    pub fn networks(&self) -> Vec<String> {
+        self.allowed_ips
+            .split(|letter: char| letter.is_whitespace() || letter == ',')
+            .filter(|part| !part.is_empty())
+            .map(str::to_owned)
+            .collect()
+    }
+
+    /// The folded limits in one line.
+    pub fn limits_line(&self) -> String {
+        let addresses = match self.networks().len() {
+            0 => "any address".to_owned(),
+            some => words::count(i64::try_from(some).unwrap_or(0), "network", "networks"),
+        };
+        format!("Limits: {} requests a minute, {addresses}", words::number(self.rpm()))
+    }
+}
+
+/// The presets with their dates.
+pub fn presets(now: Time, zone: &TimeZone) -> Vec<ExpiryChoice> {
+    PRESETS
+        .iter()
+        .map(|days| {
+            let end = now.plus(days * DAY);
+            ExpiryChoice {
+                value: days.to_string(),
+                label: format!("{days} days"),
+                date: words::date(end, zone),
+                until: words::date_time(end, zone),
+            }
+        })
+        .collect()
+}
+
+/// The dates that a custom expiry may name, as `min` and `max` of its field.
+pub fn custom_range(now: Time, zone: &TimeZone) -> (String, String) {
+    let day = |at: Time| at.in_zone(zone).date().to_string();
+    (day(now), day(now.plus((MAX_DAYS - 1) * DAY)))
+}
+
+/// Networks, one a line.
+pub fn network_lines(networks: &[IpNet]) -> String {
+    networks.iter().map(IpNet::to_string).collect::<Vec<_>>().join("\n")
+}
+
+/// The scopes that a role may grant, or that the key has already.
+pub fn offered(grantable: Scopes, held: Scopes) -> Vec<Scope> {
+    Scope::ALL.into_iter().filter(|scope| grantable.has(*scope) || held.has(*scope)).collect()
+}
+
+/// What the domain says is wrong with fields, for the form; everything else is a problem.
+pub fn complaints(error: Error) -> Result<Complaints, Problem> {
+    let message = error.to_string();
+    match error {
+        Error::Invalid(errors) => {
+            let field = |field| {
+                if field == "expires_at" { "expires" } else { field }
+            };
+            Ok(Complaints(
+                errors.into_iter().map(|error| FieldError { field: field(error.field), ..error }).collect(),
+            ))
+        }
+        Error::NameTaken(_) => Ok(Complaints(vec![FieldError::new("name", message)])),
+        Error::ScopeNotGrantable(_) => Ok(Complaints(vec![FieldError::new("scopes", message)])),
+        other => Err(other.into()),
+    }
+}

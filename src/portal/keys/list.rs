@@ -1,0 +1,368 @@
+//! The list of keys: tabs, search, filters, order and pages, all in the URL.
+
+use std::collections::HashMap;
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpRequest, HttpResponse};
+use askama::Template;
+
+use crate::error::Error;
+use crate::id::{KeyId, UserId};
+use crate::keys::store::{self, Filter, Order, Page};
+use crate::keys::{Key, Status};
+use crate::orgs::role::Act;
+use crate::portal::words::{self, Badge, When};
+use crate::scope::Scope;
+use crate::time::{DAY, Time};
+use crate::usage;
+use crate::web::Shared;
+use crate::web::form::Fields;
+use crate::web::page::{Layout, Place, Room, html};
+use crate::web::principal::Member;
+use crate::web::problem::{Code, Problem};
+use crate::web::session::is_partial;
+
+const PAGE: i64 = 50;
+const SPARK_DAYS: usize = 7;
+/// From how many days before its end a key's time is shown as a warning.
+const SOON: i64 = 7;
+
+#[derive(Template)]
+#[template(path = "portal/keys/list.html", blocks = ["tabs", "rows"])]
+struct ListPage {
+    layout: Layout,
+    org: Place,
+    asked: Asked,
+    tabs: Vec<Tab>,
+    owners: Vec<(String, String)>,
+    rows: Vec<Row>,
+    /// Keys that pass the filter.
+    matching: i64,
+    /// Keys that there are.
+    total: i64,
+    /// Keys that end within a week, soonest first.
+    ending: Vec<Row>,
+    may_create: bool,
+    zone: String,
+    counted_to: String,
+}
+
+struct Tab {
+    label: &'static str,
+    status: &'static str,
+    count: i64,
+}
+
+struct Row {
+    id: String,
+    name: String,
+    hint: String,
+    badge: Badge,
+    ended: bool,
+    disabled: bool,
+    scopes: Vec<&'static str>,
+    owner: String,
+    last_used: Option<When>,
+    requests: i64,
+    spark: Spark,
+    ends: Option<When>,
+    ends_soon: bool,
+    manageable: bool,
+}
+
+/// Seven bars of one week, as one path for the days before and one for today.
+struct Spark {
+    past: String,
+    today: String,
+}
+
+/// What the URL asks for.
+#[derive(Clone, Default)]
+struct Asked {
+    q: String,
+    status: String,
+    owner: String,
+    scope: String,
+    sort: String,
+    reversed: bool,
+    page: i64,
+}
+
+impl Asked {
+    fn parse(fields: &Fields) -> Result<(Asked, Filter, Order), Problem> {
+        let asked = Asked {
+            q: fields.get("q").trim().to_owned(),
+            status: fields.get("status").to_owned(),
+            owner: fields.get("owner").to_owned(),
+            scope: fields.get("scope").to_owned(),
+            sort: fields.get("sort").to_owned(),
+            reversed: fields.get("dir") == "reversed",
+            page: match fields.get("page") {
+                "" => 1,
+                text => text
+                    .parse()
+                    .ok()
+                    .filter(|page| (1..=1_000_000).contains(page))
+                    .ok_or_else(|| wrong("page"))?,
+            },
+        };
+        if asked.q.chars().count() > 200 || asked.q.chars().any(char::is_control) {
+            return Err(wrong("q"));
+        }
+        let order = match asked.sort.as_str() {
+            "" | "expires" => Order::Expires,
+            "name" => Order::Name,
+            "used" => Order::LastUsed,
+            "created" => Order::Created,
+            _ => return Err(wrong("sort")),
+        };
+        let filter = Filter {
+            status: choice(&asked.status, Status::parse, "status")?,
+            scope: choice(&asked.scope, Scope::parse, "scope")?,
+            owner: choice(&asked.owner, UserId::parse, "owner")?,
+            search: (!asked.q.is_empty()).then(|| asked.q.clone()),
+            fingerprint: None,
+        };
+        Ok((asked, filter, order))
+    }
+
+    fn is_filtered(&self) -> bool {
+        !(self.q.is_empty() && self.owner.is_empty() && self.scope.is_empty() && self.status.is_empty())
+    }
+
+    /// The same view with some parameters changed.
+    fn query(&self, changes: &[(&str, &str)]) -> String {
+        let page = if self.page > 1 { self.page.to_string() } else { String::new() };
+        let reversed = if self.reversed { "reversed" } else { "" };
+        let own = [
+            ("q", self.q.as_str()),
+            ("status", &self.status),
+            ("owner", &self.owner),
+            ("scope", &self.scope),
+            ("sort", &self.sort),
+            ("dir", reversed),
+            ("page", &page),
+        ];
+        let changed = own.map(|(name, value)| {
+            let change = changes.iter().find(|(changed, _)| *changed == name);
+            (name, change.map_or(value, |(_, value)| *value))
+        });
+        let given: Vec<_> = changed.into_iter().filter(|(_, value)| !value.is_empty()).collect();
+        serde_html_form::to_string(&given).unwrap_or_default()
+    }
+}
+
+fn choice<T>(text: &str, parse: impl Fn(&str) -> Option<T>, name: &str) -> Result<Option<T>, Problem> {
+    if text.is_empty() { Ok(None) } else { parse(text).map(Some).ok_or_else(|| wrong(name)) }
+}
+
+fn wrong(name: &str) -> Problem {
+    Problem::new(
+        Code::InvalidRequest,
+        format!(
+            "The address asks for something that does not exist: {name}. Go back to the list and choose again."
+        ),
+    )
+}
+
+/// `GET /o/{org}/keys`.
+pub async fn show(request: HttpRequest, member: Member, site: Shared) -> Result<HttpResponse, Problem> {
+    let now = Time::now();
+    let (asked, mut filter, order) = Asked::parse(&Fields::of_query(&request))?;
+    let (org, manager, zone) = (member.org.id, member.manager(), member.person.time_zone());
+    let own = if manager.role.sees_all_keys() { None } else { Some(manager.person) };
+    filter.owner = own.or(filter.owner);
+    let page = Page { offset: (asked.page - 1) * PAGE, limit: PAGE, reversed: asked.reversed };
+    let week = now.plus(-(SPARK_DAYS as i64 - 1) * DAY).start_of_day(&zone);
+    let found = site.db.read(move |conn| {
+        let keys = store::list(conn, org, &filter, order, page, now)?;
+        let matching = store::count(conn, org, &filter, now)?;
+        let all = Filter { owner: own, ..Filter::default() };
+        let total = store::count(conn, org, &all, now)?;
+        let mut counts = Vec::new();
+        for status in Status::ALL {
+            counts.push((
+                status,
+                store::count(conn, org, &Filter { status: Some(status), ..all.clone() }, now)?,
+            ));
+        }
+        let soon = Filter { status: Some(Status::Expiring), ..all };
+        let ending = store::list(
+            conn,
+            org,
+            &soon,
+            Order::Expires,
+            Page { offset: 0, limit: 100, reversed: false },
+            now,
+        )?;
+        let ids: Vec<KeyId> = keys.iter().map(|key| key.id).collect();
+        let daily = usage::store::daily(conn, org, &ids, week, SPARK_DAYS)?;
+        let owners = crate::orgs::store::members_of(conn, org)?;
+        Ok::<_, Error>((keys, matching, total, counts, ending, daily, owners))
+    });
+    let (keys, matching, total, counts, ending, daily, owners) = found.await?;
+    let row =
+        |key: &Key, daily: &HashMap<KeyId, Vec<i64>>| Row::new(key, daily.get(&key.id), &manager, now, &zone);
+    let ends_in_week = |key: &&Key| key.expires_at.is_some_and(|end| end.since(now) <= SOON * DAY);
+    let view = ListPage {
+        org: Place { slug: member.org.slug.clone(), name: member.org.name.clone() },
+        tabs: tabs(total, &counts),
+        owners: owners
+            .into_iter()
+            .filter(|_| own.is_none())
+            .map(|(person, _)| (person.id.to_string(), person.name))
+            .collect(),
+        rows: keys.iter().map(|key| row(key, &daily)).collect(),
+        matching,
+        total,
+        ending: ending.iter().filter(ends_in_week).map(|key| row(key, &daily)).collect(),
+        may_create: manager.role.may(Act::WriteKeys),
+        zone: member.person.zone.clone().unwrap_or_else(|| "UTC".to_owned()),
+        counted_to: words::clock(now, &zone),
+        layout: Layout::of(&request, Room::Keys).with_flash(&request),
+        asked,
+    };
+    if is_partial(&request) { view.fragments() } else { html(StatusCode::OK, &view) }
+}
+
+fn tabs(total: i64, counts: &[(Status, i64)]) -> Vec<Tab> {
+    let mut tabs = vec![Tab { label: "All", status: "", count: total }];
+    tabs.extend(counts.iter().map(|&(status, count)| Tab {
+        label: Badge::of(status).label,
+        status: status.name(),
+        count,
+    }));
+    tabs
+}
+
+impl ListPage {
+    /// The parts that change with a search: the rows in their place, the tabs and the spoken
+    /// count beside them.
+    fn fragments(&self) -> Result<HttpResponse, Problem> {
+        let rows = self.as_rows().render().map_err(Error::internal)?;
+        let tabs = self.as_tabs().render().map_err(Error::internal)?;
+        let found = words::count(self.matching, "key", "keys");
+        let body = format!(
+            "{rows}<hx-partial hx-target=\"#tabs\" hx-swap=\"outerHTML\">{tabs}</hx-partial>\
+             <hx-partial hx-target=\"#live\" hx-swap=\"textContent\">{found} found</hx-partial>"
+        );
+        let query = self.asked.query(&[]);
+        let address = format!("/o/{}/keys{}{query}", self.org.slug, if query.is_empty() { "" } else { "?" });
+        Ok(HttpResponse::Ok()
+            .content_type("text/html; charset=utf-8")
+            .insert_header((actix_web::http::header::VARY, "HX-Request-Type"))
+            .insert_header(("HX-Replace-Url", address))
+            .body(body))
+    }
+
+    fn tab_query(&self, tab: &Tab) -> String {
+        self.asked.query(&[("status", tab.status), ("page", "")])
+    }
+
+    fn page_query(&self, step: &i64) -> String {
+        self.asked.query(&[("page", &(self.asked.page + step).to_string())])
+    }
+
+    fn has_next(&self) -> bool {
+        self.asked.page * PAGE < self.matching
+    }
+
+    fn sorts_by(&self, column: &str) -> bool {
+        self.asked.sort == column || (self.asked.sort.is_empty() && column == "expires")
+    }
+
+    fn sort_query(&self, column: &str) -> String {
+        let turned = self.sorts_by(column) && !self.asked.reversed;
+        self.asked.query(&[("sort", column), ("dir", if turned { "reversed" } else { "" }), ("page", "")])
+    }
+
+    /// Which way the values run, top to bottom.
+    fn direction(&self, column: &str) -> &'static str {
+        let falls = (column == "used") != self.asked.reversed;
+        if falls { "descending" } else { "ascending" }
+    }
+
+    fn clear_query(&self) -> String {
+        let cleared =
+            Asked { sort: self.asked.sort.clone(), reversed: self.asked.reversed, ..Asked::default() };
+        cleared.query(&[])
+    }
+
+    fn count_line(&self) -> String {
+        let first = (self.asked.page - 1) * PAGE + 1;
+        let last = (first - 1 + i64::try_from(self.rows.len()).unwrap_or(0)).max(first);
+        if self.matching <= PAGE {
+            words::count(self.matching, "key", "keys")
+        } else {
+            format!(
+                "{}–{} of {}",
+                words::number(first),
+                words::number(last),
+                words::count(self.matching, "key", "keys")
+            )
+        }
+    }
+
+    fn ending_title(&self) -> String {
+        let many = words::count(i64::try_from(self.ending.len()).unwrap_or(0), "key expires", "keys expire");
+        format!("{many} in the next 7 days.")
+    }
+
+    fn ending_names(&self) -> String {
+        let shown = self.ending.iter().take(3);
+        let names: Vec<String> = shown
+            .map(|row| format!("{} {}", row.name, row.ends.as_ref().map_or("", |ends| &ends.words)))
+            .collect();
+        let more = self.ending.len().saturating_sub(3);
+        let tail = if more > 0 { format!(" and {more} more") } else { String::new() };
+        format!("{}{tail}.", names.join(", "))
+    }
+}
+
+impl Row {
+    fn new(
+        key: &Key,
+        daily: Option<&Vec<i64>>,
+        manager: &crate::keys::lifecycle::Manager,
+        now: Time,
+        zone: &jiff::tz::TimeZone,
+    ) -> Row {
+        let status = key.status(now);
+        let days = daily.map(Vec::as_slice).unwrap_or(&[0; SPARK_DAYS]);
+        let near = key.expires_at.is_some_and(|end| end > now && end.since(now) <= SOON * DAY);
+        Row {
+            id: key.id.to_string(),
+            name: key.name.clone(),
+            hint: key.fingerprint.hint.clone(),
+            badge: Badge::of(status),
+            ended: status.is_ended(),
+            disabled: status == Status::Disabled,
+            scopes: key.scopes.names(),
+            owner: key.owner.name.clone(),
+            last_used: key.last_used_at.map(|at| When::past(at, now, zone)),
+            requests: days.iter().sum(),
+            spark: Spark::new(days),
+            ends: words::ending(key, now, zone),
+            ends_soon: near && !status.is_ended(),
+            manageable: manager.manages(key),
+        }
+    }
+
+    fn requests(&self) -> String {
+        words::number(self.requests)
+    }
+}
+
+impl Spark {
+    /// Bars 8 wide at a pitch of 10 in a field of 72 × 24; a day without requests is a stub.
+    fn new(days: &[i64]) -> Spark {
+        let most = days.iter().copied().max().unwrap_or(0).max(1);
+        let bar = |(place, &requests): (usize, &i64)| {
+            let height = if requests == 0 { 1 } else { (requests * 24 / most).max(2) };
+            format!("M{} 24v-{height}h8v{height}z", place * 10 + 1)
+        };
+        let mut bars: Vec<String> = days.iter().enumerate().map(bar).collect();
+        let today = bars.pop().unwrap_or_default();
+        Spark { past: bars.concat(), today }
+    }
+}

@@ -1,0 +1,129 @@
+//! The page and the dialog for revoking a key, with what it would stop.
+
+use actix_session::SessionExt;
+use actix_web::http::StatusCode;
+use actix_web::{HttpRequest, HttpResponse, web};
+use askama::Template;
+
+use crate::error::FieldError;
+use crate::keys::draft::check_reason;
+use crate::keys::{Key, lifecycle};
+use crate::portal::keys::show::{CallerRow, scope_name};
+use crate::portal::words::{self, When};
+use crate::time::{DAY, Time};
+use crate::usage;
+use crate::web::form::{Complaints, Fields};
+use crate::web::page::{Layout, Place, Room, html, redirect};
+use crate::web::principal::Member;
+use crate::web::problem::Problem;
+use crate::web::session::is_partial;
+use crate::web::{Shared, session};
+
+const CALLERS: usize = 5;
+
+#[derive(Template)]
+#[template(path = "portal/keys/revoke.html", blocks = ["act"])]
+struct RevokePage {
+    layout: Layout,
+    org: Place,
+    id: String,
+    name: String,
+    /// Whether it stands in the dialog, so that answers go there too.
+    in_dialog: bool,
+    requests: i64,
+    by_scope: String,
+    last_used: Option<When>,
+    callers: Vec<CallerRow>,
+    /// Whether the name must be typed: the key was used in the last 24 hours.
+    in_use: bool,
+    disabled: bool,
+    reason: String,
+    typed: String,
+    complaints: Complaints,
+}
+
+/// `GET /o/{org}/keys/{id}/revoke`.
+pub async fn confirm(
+    request: HttpRequest,
+    member: Member,
+    site: Shared,
+    path: web::Path<(String, String)>,
+) -> Result<HttpResponse, Problem> {
+    let key = super::find_managed(&site, &member, &path.1).await?;
+    if key.revoked.is_some() {
+        return Ok(redirect(&request, &format!("/o/{}/keys/{}", member.org.slug, key.id)));
+    }
+    page(&request, &member, &site, &key, &Fields::default(), Complaints::default(), StatusCode::OK).await
+}
+
+/// `POST /o/{org}/keys/{id}/revoke`.
+pub async fn submit(
+    request: HttpRequest,
+    member: Member,
+    site: Shared,
+    path: web::Path<(String, String)>,
+    fields: Fields,
+) -> Result<HttpResponse, Problem> {
+    let now = Time::now();
+    let key = super::find_managed(&site, &member, &path.1).await?;
+    let mut errors = Vec::new();
+    let reason = check_reason(fields.get("reason")).map_err(|error| errors.push(error)).unwrap_or_default();
+    let typed = crate::keys::name::fold(fields.get("confirm").trim());
+    if was_used_lately(&key, now) && typed != crate::keys::name::fold(&key.name) {
+        errors.push(FieldError::new(
+            "confirm",
+            format!("Type {} to confirm that its callers may be cut off.", key.name),
+        ));
+    }
+    if !errors.is_empty() {
+        let complaints = Complaints(errors);
+        return page(&request, &member, &site, &key, &fields, complaints, StatusCode::UNPROCESSABLE_ENTITY)
+            .await;
+    }
+    let (context, manager, id) = (member.context(&request, now), member.manager(), key.id);
+    site.db.write(move |tx| lifecycle::revoke(tx, &context, Some(&manager), id, reason.clone())).await?;
+    session::flash(&request.get_session(), &format!("{} was revoked.", key.name));
+    Ok(redirect(&request, &format!("/o/{}/keys", member.org.slug)))
+}
+
+fn was_used_lately(key: &Key, now: Time) -> bool {
+    key.last_used_at.is_some_and(|at| now.since(at) < DAY)
+}
+
+async fn page(
+    request: &HttpRequest,
+    member: &Member,
+    site: &Shared,
+    key: &Key,
+    fields: &Fields,
+    complaints: Complaints,
+    status: StatusCode,
+) -> Result<HttpResponse, Problem> {
+    let (now, zone) = (Time::now(), member.person.time_zone());
+    let (org, id) = (member.org.id, key.id);
+    let found = site.db.read(move |conn| {
+        let by_scope = usage::store::last_day_by_scope(conn, org, id, now)?;
+        Ok((by_scope, usage::store::callers_of_last_day(conn, org, id, now, CALLERS)?))
+    });
+    let (by_scope, callers) = found.await?;
+    let scopes = by_scope
+        .iter()
+        .map(|(scope, requests)| format!("{} {}", words::number(*requests), scope_name(scope)));
+    let view = RevokePage {
+        layout: Layout::of(request, Room::Keys),
+        org: Place { slug: member.org.slug.clone(), name: member.org.name.clone() },
+        id: key.id.to_string(),
+        name: key.name.clone(),
+        in_dialog: is_partial(request),
+        requests: by_scope.iter().map(|(_, requests)| requests).sum(),
+        by_scope: scopes.collect::<Vec<_>>().join(", "),
+        last_used: key.last_used_at.map(|at| When::past(at, now, &zone)),
+        callers: callers.iter().map(|caller| CallerRow::new(caller, now, &zone)).collect(),
+        in_use: was_used_lately(key, now),
+        disabled: key.disabled_at.is_some(),
+        reason: fields.get("reason").to_owned(),
+        typed: fields.get("confirm").to_owned(),
+        complaints,
+    };
+    if view.in_dialog { html(status, &view.as_act()) } else { html(status, &view) }
+}

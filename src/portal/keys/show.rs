@@ -1,0 +1,213 @@
+//! A key's page: everything but its secret.
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpRequest, HttpResponse, web};
+use askama::Template;
+
+use crate::error::Error;
+use crate::id::{KeyId, OrgId, UserId};
+use crate::keys::store::SecretUse;
+use crate::keys::{Key, Status, store};
+use crate::people;
+use crate::portal::words::{self, Badge, When};
+use crate::time::Time;
+use crate::usage::store::CallerUse;
+use crate::usage::{self};
+use crate::web::Shared;
+use crate::web::page::{Layout, Place, Room, html, redirect};
+use crate::web::principal::{Member, SignedIn};
+use crate::web::problem::Problem;
+
+const CALLERS: usize = 20;
+
+#[derive(Template)]
+#[template(path = "portal/keys/show.html")]
+struct KeyPage {
+    layout: Layout,
+    org: Place,
+    key: Key,
+    badge: Badge,
+    status: Status,
+    created: String,
+    created_by: String,
+    expires: String,
+    last_used: Option<When>,
+    revoked: Option<Ended>,
+    scopes: Vec<(String, String)>,
+    requests: i64,
+    callers: Vec<CallerRow>,
+    secrets: Vec<SecretRow>,
+    manageable: bool,
+    zone: String,
+    counted_to: String,
+}
+
+struct Ended {
+    at: String,
+    by: String,
+    reason: Option<String>,
+    calls_after: i64,
+}
+
+/// A row of the table of callers, shared with the page for revoking.
+pub struct CallerRow {
+    /// The address.
+    pub address: String,
+    /// The program.
+    pub program: String,
+    /// Its requests.
+    pub requests: String,
+    /// The latest.
+    pub last: When,
+}
+
+struct SecretRow {
+    created: String,
+    first_used: Option<When>,
+    last_used: Option<When>,
+    by: Option<String>,
+}
+
+impl CallerRow {
+    /// Of a caller, for a reader in that zone.
+    pub fn new(caller: &CallerUse, now: Time, zone: &jiff::tz::TimeZone) -> CallerRow {
+        CallerRow {
+            address: caller.address.clone(),
+            program: caller.program.clone(),
+            requests: words::number(caller.requests),
+            last: When::past(caller.last_at, now, zone),
+        }
+    }
+}
+
+/// `GET /keys/{id}`: the link of mails, without the organisation.
+pub async fn deep_link(
+    request: HttpRequest,
+    signed_in: SignedIn,
+    site: Shared,
+    id: web::Path<String>,
+) -> Result<HttpResponse, Problem> {
+    let id = KeyId::parse(&id).ok_or_else(Problem::not_found)?;
+    let orgs: Vec<OrgId> = signed_in.orgs.iter().map(|(org, _)| org.id).collect();
+    let found = site.db.read(move |conn| store::org_of(conn, &orgs, id)?.ok_or(Error::NotFound)).await?;
+    let org = signed_in.orgs.iter().find(|(org, _)| org.id == found);
+    let (org, _) = org.ok_or_else(Problem::not_found)?;
+    Ok(redirect(&request, &format!("/o/{}/keys/{id}", org.slug)))
+}
+
+/// `GET /o/{org}/keys/{id}`.
+pub async fn show(
+    request: HttpRequest,
+    member: Member,
+    site: Shared,
+    path: web::Path<(String, String)>,
+) -> Result<HttpResponse, Problem> {
+    let now = Time::now();
+    let key = super::find(&site, &member, &path.1).await?;
+    let (org, id, zone) = (member.org.id, key.id, member.person.time_zone());
+    let ended_at =
+        key.revoked.as_ref().map(|revoked| revoked.at).or(key.expires_at.filter(|end| *end <= now));
+    let names = [Some(key.created_by.clone()), key.revoked.as_ref().map(|revoked| revoked.by.clone())];
+    let found = site.db.read(move |conn| {
+        let by_scope = usage::store::last_day_by_scope(conn, org, id, now)?;
+        let callers = usage::store::callers_of_last_day(conn, org, id, now, CALLERS)?;
+        let secrets = store::secrets(conn, org, id)?;
+        // Calls of the hour in which the key ended may have been before its end.
+        let calls_after = match ended_at {
+            Some(at) => usage::store::requests_since(conn, org, id, at.plus(crate::time::HOUR))?,
+            None => 0,
+        };
+        let mut actors = Vec::new();
+        for name in names.into_iter().flatten() {
+            actors.push(actor(conn, org, &name)?);
+        }
+        Ok((by_scope, callers, secrets, calls_after, actors))
+    });
+    let (by_scope, callers, secrets, calls_after, mut actors) = found.await?;
+    let revoked = key.revoked.as_ref().map(|revoked| Ended {
+        at: words::date_time(revoked.at, &zone),
+        by: actors.pop().unwrap_or_default(),
+        reason: revoked.reason.clone(),
+        calls_after,
+    });
+    let view = KeyPage {
+        layout: Layout::of(&request, Room::Keys).with_flash(&request),
+        org: Place { slug: member.org.slug.clone(), name: member.org.name.clone() },
+        badge: Badge::of(key.status(now)),
+        status: key.status(now),
+        created: words::date_time(key.created_at, &zone),
+        created_by: actors.pop().unwrap_or_default(),
+        expires: expires(&key, now, &zone),
+        last_used: key.last_used_at.map(|at| When::past(at, now, &zone)),
+        revoked,
+        requests: by_scope.iter().map(|(_, requests)| requests).sum(),
+        scopes: by_scope
+            .iter()
+            .map(|(scope, requests)| (scope_name(scope), words::number(*requests)))
+            .collect(),
+        callers: callers.iter().map(|caller| CallerRow::new(caller, now, &zone)).collect(),
+        secrets: secrets.iter().map(|secret| SecretRow::new(secret, now, &zone)).collect(),
+        manageable: member.manager().manages(&key),
+        zone: member.person.zone.clone().unwrap_or_else(|| "UTC".to_owned()),
+        counted_to: words::clock(now, &zone),
+        key,
+    };
+    html(StatusCode::OK, &view)
+}
+
+/// Whoever did something, for people: a name where there is one.
+fn actor(conn: &mut crate::db::Conn, org: OrgId, text: &str) -> Result<String, Error> {
+    if let Some(id) = UserId::parse(text) {
+        return Ok(people::store::find(conn, id)?.map_or_else(|| text.to_owned(), |person| person.name));
+    }
+    if let Some(id) = KeyId::parse(text) {
+        return Ok(store::find(conn, org, id)?
+            .map_or_else(|| text.to_owned(), |key| format!("the key {}", key.name)));
+    }
+    Ok(if text == "system:cli" { "the command line".to_owned() } else { text.to_owned() })
+}
+
+fn expires(key: &Key, now: Time, zone: &jiff::tz::TimeZone) -> String {
+    match key.expires_at {
+        None => "never".to_owned(),
+        Some(end) if end <= now => {
+            format!("{} ({})", words::date_time(end, zone), When::past(end, now, zone).words)
+        }
+        Some(end) => format!("{} ({})", words::date_time(end, zone), When::ahead(end, now, zone).words),
+    }
+}
+
+/// A scope's name in a table of requests.
+pub fn scope_name(scope: &str) -> String {
+    if scope.is_empty() { "no scope needed".to_owned() } else { scope.to_owned() }
+}
+
+impl SecretRow {
+    fn new(secret: &SecretUse, now: Time, zone: &jiff::tz::TimeZone) -> SecretRow {
+        let by = secret.last_address.as_ref().map(|address| match &secret.last_program {
+            Some(program) => format!("{program} at {address}"),
+            None => address.clone(),
+        });
+        SecretRow {
+            created: words::date_time(secret.created_at, zone),
+            first_used: secret.first_used_at.map(|at| When::past(at, now, zone)),
+            last_used: secret.last_used_at.map(|at| When::past(at, now, zone)),
+            by,
+        }
+    }
+}
+
+impl KeyPage {
+    fn limit(&self) -> String {
+        let networks: Vec<String> = self.key.allowed_ips.iter().map(ToString::to_string).collect();
+        let rate = format!("{} a minute", words::number(self.key.requests_per_minute.into()));
+        if networks.is_empty() { rate } else { format!("{rate}, from {}", networks.join(", ")) }
+    }
+
+    fn owner(&self) -> String {
+        match &self.key.backup {
+            Some(backup) => format!("{}, backup {}", self.key.owner.name, backup.name),
+            None => self.key.owner.name.clone(),
+        }
+    }
+}

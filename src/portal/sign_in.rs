@@ -1,0 +1,87 @@
+//! Signing in and out.
+
+use actix_session::SessionExt;
+use actix_web::http::{StatusCode, header};
+use actix_web::{HttpMessage, HttpRequest, HttpResponse};
+use askama::Template;
+
+use crate::audit::event::Event;
+use crate::people::sign_in::{self, Attempt, Outcome};
+use crate::time::Time;
+use crate::web::form::Fields;
+use crate::web::page::{Layout, Room, html, redirect};
+use crate::web::principal::SignedIn;
+use crate::web::problem::Problem;
+use crate::web::session::safe_next;
+use crate::web::{Shared, address, envelope, session};
+
+#[derive(Template)]
+#[template(path = "portal/sign_in.html")]
+struct SignInPage {
+    layout: Layout,
+    fields: Fields,
+    refused: Option<String>,
+}
+
+/// `GET /sign-in`.
+pub async fn form(request: HttpRequest) -> Result<HttpResponse, Problem> {
+    let fields = Fields::of_query(&request);
+    if request.extensions().get::<SignedIn>().is_some() {
+        return Ok(redirect(&request, safe_next(fields.get("next"))));
+    }
+    let layout = Layout::of(&request, Room::None).with_flash(&request);
+    html(StatusCode::OK, &SignInPage { layout, fields, refused: None })
+}
+
+/// `POST /sign-in`.
+pub async fn submit(request: HttpRequest, site: Shared, fields: Fields) -> Result<HttpResponse, Problem> {
+    let attempt = attempt(&request, &fields);
+    let (outcome, status) =
+        match sign_in::with_password(&site.db, &site.mint.keyring.throttle, attempt, Time::now()).await? {
+            Outcome::Welcome(person) => {
+                session::sign_in(&request.get_session(), person.id);
+                return Ok(redirect(&request, safe_next(fields.get("next"))));
+            }
+            Outcome::Refused => (
+                "The e-mail address or the password is wrong. Check both and try again.".to_owned(),
+                StatusCode::UNPROCESSABLE_ENTITY,
+            ),
+            Outcome::Wait(seconds) => (wait(seconds), StatusCode::TOO_MANY_REQUESTS),
+        };
+    let layout = Layout { person: None, ..Layout::of(&request, Room::None) };
+    html(status, &SignInPage { layout, fields, refused: Some(outcome) })
+}
+
+/// `POST /sign-out`.
+pub async fn sign_out(request: HttpRequest, site: Shared) -> Result<HttpResponse, Problem> {
+    let signed_in = request.extensions().get::<SignedIn>().cloned();
+    if let Some(signed_in) = signed_in {
+        let attempt = attempt(&request, &Fields::default());
+        let now = Time::now();
+        site.db
+            .write(move |tx| sign_in::note(tx, &signed_in.person, &attempt, Event::SignedOut, now))
+            .await?;
+    }
+    session::sign_out(&request.get_session());
+    // What the browser keeps of pages must not outlive the session.
+    let mut response = redirect(&request, "/sign-in");
+    let clear = header::HeaderValue::from_static("\"cache\"");
+    response.headers_mut().insert(header::HeaderName::from_static("clear-site-data"), clear);
+    Ok(response)
+}
+
+fn attempt(request: &HttpRequest, fields: &Fields) -> Attempt {
+    let zone = fields.get("zone");
+    Attempt {
+        email: fields.get("email").chars().take(300).collect(),
+        password: fields.get("password").into(),
+        client: address::group(address::client(request)),
+        request: envelope::request_id(request),
+        zone: jiff::tz::TimeZone::get(zone).ok().map(|_| zone.to_owned()),
+    }
+}
+
+fn wait(seconds: i64) -> String {
+    let time = if seconds < 60 { format!("{seconds} s") } else { format!("{} min", (seconds + 59) / 60) };
+    format!("Too many tries. Wait {time} and try again.")
+}

@@ -1,0 +1,169 @@
+//! Times, numbers and statuses in words, as the pages say them.
+
+use jiff::tz::TimeZone;
+
+use crate::keys::{Key, Status};
+use crate::time::{DAY, HOUR, MINUTE, Time};
+
+/// An instant in words, with the exact time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct When {
+    /// RFC 3339, for `datetime`.
+    pub iso: String,
+    /// Relative, or the date when it is long ago.
+    pub words: String,
+    /// The date.
+    pub date: String,
+    /// Date, time and zone.
+    pub exact: String,
+    /// Whether the words age and a script may refresh them.
+    pub fresh: bool,
+}
+
+impl When {
+    /// An instant in the past: "2 min ago", after 30 days the date.
+    pub fn past(at: Time, now: Time, zone: &TimeZone) -> When {
+        let seconds = now.since(at).max(0);
+        let days = seconds / DAY;
+        let words = match seconds {
+            _ if seconds < MINUTE => "just now".to_owned(),
+            _ if seconds < HOUR => format!("{} min ago", seconds / MINUTE),
+            _ if seconds < DAY => format!("{} h ago", seconds / HOUR),
+            _ if days == 1 => "1 day ago".to_owned(),
+            _ if days <= 30 => format!("{days} days ago"),
+            _ => date(at, zone),
+        };
+        When { words, fresh: days <= 30, ..When::exactly(at, zone) }
+    }
+
+    /// An instant ahead: "in 7 days", "tomorrow". Days are counted by the calendar.
+    pub fn ahead(at: Time, now: Time, zone: &TimeZone) -> When {
+        let seconds = at.since(now);
+        let today = now.in_zone(zone).date();
+        let days = i64::from(at.in_zone(zone).date().since(today).map_or(0, |span| span.get_days()));
+        let words = match seconds {
+            _ if seconds < MINUTE => "in less than a minute".to_owned(),
+            _ if seconds < HOUR => format!("in {} min", seconds / MINUTE),
+            _ if days == 0 => format!("in {} h", seconds / HOUR),
+            _ if days == 1 => "tomorrow".to_owned(),
+            _ => format!("in {days} days"),
+        };
+        When { words, ..When::exactly(at, zone) }
+    }
+
+    fn exactly(at: Time, zone: &TimeZone) -> When {
+        When {
+            iso: at.rfc3339(),
+            words: String::new(),
+            date: date(at, zone),
+            exact: exact(at, zone),
+            fresh: false,
+        }
+    }
+}
+
+/// "30 Nov 2026".
+pub fn date(at: Time, zone: &TimeZone) -> String {
+    at.in_zone(zone).strftime("%-d %b %Y").to_string()
+}
+
+/// "30 Nov 2026, 23:59".
+pub fn date_time(at: Time, zone: &TimeZone) -> String {
+    at.in_zone(zone).strftime("%-d %b %Y, %H:%M").to_string()
+}
+
+/// "14:22".
+pub fn clock(at: Time, zone: &TimeZone) -> String {
+    at.in_zone(zone).strftime("%H:%M").to_string()
+}
+
+fn exact(at: Time, zone: &TimeZone) -> String {
+    at.in_zone(zone).strftime("%-d %b %Y, %H:%M:%S %Z").to_string()
+}
+
+/// "1,204".
+pub fn number(number: i64) -> String {
+    let digits = number.unsigned_abs().to_string();
+    let mut text = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    if number < 0 { format!("−{text}") } else { text }
+}
+
+/// "1 key", "2 keys".
+pub fn count(number_of: i64, one: &str, many: &str) -> String {
+    format!("{} {}", number(number_of), if number_of == 1 { one } else { many })
+}
+
+/// A status as a badge shows it: icon and word, never colour alone.
+#[derive(Clone, Copy, Debug)]
+pub struct Badge {
+    /// The class of the badge.
+    pub class: &'static str,
+    /// Its icon, or nothing for the dot that the style draws.
+    pub icon: &'static str,
+    /// Its word.
+    pub label: &'static str,
+}
+
+impl Badge {
+    /// Of a status.
+    pub fn of(status: Status) -> Badge {
+        let (icon, label) = match status {
+            Status::Active => ("", "Active"),
+            Status::Expiring => ("clock", "Expiring"),
+            Status::Disabled => ("pause", "Disabled"),
+            Status::Expired => ("timer-off", "Expired"),
+            Status::Revoked => ("ban", "Revoked"),
+        };
+        Badge { class: status.name(), icon, label }
+    }
+}
+
+/// When a key ends or ended, for people.
+pub fn ending(key: &Key, now: Time, zone: &TimeZone) -> Option<When> {
+    match (&key.revoked, key.expires_at) {
+        (Some(revocation), _) => {
+            Some(When { words: "revoked".into(), ..When::past(revocation.at, now, zone) })
+        }
+        (None, Some(end)) if end <= now => Some(When::past(end, now, zone)),
+        (None, Some(end)) => Some(When::ahead(end, now, zone)),
+        (None, None) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_grouped_by_thousands() {
+        assert_eq!(number(0), "0");
+        assert_eq!(number(999), "999");
+        assert_eq!(number(1_204), "1,204");
+        assert_eq!(number(1_000_000), "1,000,000");
+        assert_eq!(count(1, "key", "keys"), "1 key");
+        assert_eq!(count(2, "key", "keys"), "2 keys");
+    }
+
+    #[test]
+    fn times_are_relative_to_the_reader_and_rounded_down() {
+        let zone = TimeZone::get("Europe/Berlin").expect("bundled");
+        let now = Time::parse("2026-11-23T14:22:00Z").expect("valid");
+        let past = |seconds| When::past(now.plus(-seconds), now, &zone).words;
+        assert_eq!(past(59), "just now");
+        assert_eq!(past(119), "1 min ago");
+        assert_eq!(past(3 * HOUR), "3 h ago");
+        assert_eq!(past(12 * DAY), "12 days ago");
+        assert_eq!(past(31 * DAY), "23 Oct 2026");
+        let ahead = |seconds| When::ahead(now.plus(seconds), now, &zone).words;
+        assert_eq!(ahead(5 * HOUR), "in 5 h");
+        assert_eq!(ahead(10 * HOUR), "tomorrow");
+        assert_eq!(ahead(7 * DAY), "in 7 days");
+        assert_eq!(date_time(now, &zone), "23 Nov 2026, 15:22");
+    }
+}

@@ -1,0 +1,214 @@
+//! The tables, for both databases.
+//!
+//! Written by hand after `migrations/`; a test compares the two sets of migrations with each other.
+
+#![allow(missing_docs, reason = "the migrations say what each table is for")]
+
+diesel::table! {
+    installation (id) {
+        id -> SmallInt,
+        nonce -> Binary,
+        secret_check -> Binary,
+        notices -> Text,
+        set_up_at -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    organizations (id) {
+        id -> Binary,
+        slug -> Text,
+        name -> Text,
+        created_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    people (id) {
+        id -> Binary,
+        email -> Text,
+        email_folded -> Text,
+        name -> Text,
+        zone -> Nullable<Text>,
+        disabled_at -> Nullable<BigInt>,
+        created_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    sign_in_methods (id) {
+        id -> Binary,
+        person_id -> Binary,
+        kind -> Text,
+        subject -> Text,
+        credential -> Nullable<Text>,
+        created_at -> BigInt,
+        updated_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    members (org_id, person_id) {
+        org_id -> Binary,
+        person_id -> Binary,
+        role -> Text,
+        joined_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    api_keys (id) {
+        id -> Binary,
+        org_id -> Binary,
+        name -> Text,
+        name_folded -> Text,
+        live_name -> Nullable<Text>,
+        description -> Text,
+        scopes -> Text,
+        owner_id -> Binary,
+        backup_id -> Nullable<Binary>,
+        created_by -> Text,
+        created_at -> BigInt,
+        expires_at -> Nullable<BigInt>,
+        expiring_at -> Nullable<BigInt>,
+        disabled_at -> Nullable<BigInt>,
+        revoked_at -> Nullable<BigInt>,
+        revoked_by -> Nullable<Text>,
+        revoke_reason -> Nullable<Text>,
+        requests_per_minute -> BigInt,
+        allowed_ips -> Text,
+        self_rotate -> Bool,
+        secret_id -> Binary,
+        last_used_at -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    key_secrets (id) {
+        id -> Binary,
+        org_id -> Binary,
+        key_id -> Binary,
+        digest -> Binary,
+        prefix -> Text,
+        last4 -> Text,
+        sha256_prefix -> Text,
+        created_at -> BigInt,
+        first_used_at -> Nullable<BigInt>,
+        last_used_at -> Nullable<BigInt>,
+        last_address -> Nullable<Text>,
+        last_program -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    feed_head (id) {
+        id -> SmallInt,
+        position -> BigInt,
+    }
+}
+
+diesel::table! {
+    key_changes (position) {
+        position -> BigInt,
+        org_id -> Binary,
+        key_id -> Binary,
+        at -> BigInt,
+    }
+}
+
+diesel::table! {
+    audit_heads (org_id) {
+        org_id -> Binary,
+        size -> BigInt,
+    }
+}
+
+diesel::table! {
+    audit_entries (org_id, position) {
+        org_id -> Binary,
+        position -> BigInt,
+        id -> Binary,
+        at -> BigInt,
+        actor -> Text,
+        action -> Text,
+        target -> Text,
+        entry -> Text,
+    }
+}
+
+diesel::table! {
+    sessions (digest) {
+        digest -> Binary,
+        person_id -> Nullable<Binary>,
+        state -> Text,
+        created_at -> BigInt,
+        seen_at -> BigInt,
+        ends_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    sign_in_attempts (bucket) {
+        bucket -> Binary,
+        failures -> BigInt,
+        last_at -> BigInt,
+        blocked_until -> BigInt,
+    }
+}
+
+diesel::table! {
+    idempotency_keys (digest) {
+        digest -> Binary,
+        org_id -> Binary,
+        request -> Binary,
+        answer -> Nullable<Text>,
+        sealed -> Nullable<Binary>,
+        created_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    usage_hours (org_id, key_id, hour, secret_id, scope, outcome) {
+        org_id -> Binary,
+        key_id -> Binary,
+        secret_id -> Binary,
+        scope -> Text,
+        outcome -> Text,
+        hour -> BigInt,
+        requests -> BigInt,
+    }
+}
+
+diesel::table! {
+    usage_callers (org_id, key_id, hour, secret_id, address, program) {
+        org_id -> Binary,
+        key_id -> Binary,
+        secret_id -> Binary,
+        hour -> BigInt,
+        address -> Text,
+        program -> Text,
+        requests -> BigInt,
+        last_at -> BigInt,
+    }
+}
+
+diesel::joinable!(api_keys -> organizations (org_id));
+
+diesel::allow_tables_to_appear_in_same_query!(
+    installation,
+    organizations,
+    people,
+    sign_in_methods,
+    members,
+    api_keys,
+    key_secrets,
+    feed_head,
+    key_changes,
+    audit_heads,
+    audit_entries,
+    sessions,
+    sign_in_attempts,
+    idempotency_keys,
+    usage_hours,
+    usage_callers,
+);

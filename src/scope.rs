@@ -1,0 +1,158 @@
+//! Scopes: what a key may do. A key has at least one; none never means all.
+
+use serde::Serialize;
+
+/// One right that a key can hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Scope {
+    /// See what can be called.
+    InferenceRead,
+    /// Call models.
+    InferenceWrite,
+    /// Read usage.
+    AnalyticsRead,
+    /// Check other keys; for gateways.
+    KeysVerify,
+    /// Everything about keys, members and audit; opens no inference and no analytics route.
+    Admin,
+}
+
+impl Scope {
+    /// All scopes, least first, in the order in which they are shown.
+    pub const ALL: [Scope; 5] =
+        [Scope::InferenceRead, Scope::InferenceWrite, Scope::AnalyticsRead, Scope::KeysVerify, Scope::Admin];
+
+    /// The name in the API and in the database.
+    pub fn name(self) -> &'static str {
+        match self {
+            Scope::InferenceRead => "inference:read",
+            Scope::InferenceWrite => "inference:write",
+            Scope::AnalyticsRead => "analytics:read",
+            Scope::KeysVerify => "keys:verify",
+            Scope::Admin => "admin",
+        }
+    }
+
+    /// The scope of that name.
+    pub fn parse(name: &str) -> Option<Scope> {
+        Scope::ALL.into_iter().find(|scope| scope.name() == name)
+    }
+
+    /// What it lets a key do, in one line.
+    pub fn effect(self) -> &'static str {
+        match self {
+            Scope::InferenceRead => "List models and see what can be called",
+            Scope::InferenceWrite => "Run models: chat, completions, embeddings",
+            Scope::AnalyticsRead => "Read usage of the whole organisation",
+            Scope::KeysVerify => "Check other keys; for gateways",
+            Scope::Admin => "Create, change and revoke keys",
+        }
+    }
+
+    /// The verb phrase of a summary sentence: "may list models and run models".
+    pub fn phrase(self) -> &'static str {
+        match self {
+            Scope::InferenceRead => "list models",
+            Scope::InferenceWrite => "run models",
+            Scope::AnalyticsRead => "read usage",
+            Scope::KeysVerify => "check other keys",
+            Scope::Admin => "manage keys",
+        }
+    }
+
+    fn bit(self) -> u8 {
+        1 << (self as u8)
+    }
+}
+
+impl std::fmt::Display for Scope {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A set of scopes.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+pub struct Scopes(u8);
+
+impl Scopes {
+    /// No scope at all.
+    pub const NONE: Scopes = Scopes(0);
+
+    /// Every scope there is.
+    pub fn all() -> Scopes {
+        Scope::ALL.into_iter().collect()
+    }
+
+    /// Whether the set holds this scope.
+    pub fn has(self, scope: Scope) -> bool {
+        self.0 & scope.bit() != 0
+    }
+
+    /// What both sets hold.
+    pub fn intersection(self, other: Scopes) -> Scopes {
+        Scopes(self.0 & other.0)
+    }
+
+    /// What this set holds and the other does not.
+    pub fn without(self, other: Scopes) -> Scopes {
+        Scopes(self.0 & !other.0)
+    }
+
+    /// Whether the set is empty.
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// The scopes of the set, least first.
+    pub fn iter(self) -> impl Iterator<Item = Scope> {
+        Scope::ALL.into_iter().filter(move |scope| self.has(*scope))
+    }
+
+    /// The names, least first.
+    pub fn names(self) -> Vec<&'static str> {
+        self.iter().map(Scope::name).collect()
+    }
+
+    /// Space-separated names: the form of OAuth 2.0 (RFC 6749 section 3.3) and of the database.
+    pub fn text(self) -> String {
+        self.names().join(" ")
+    }
+
+    /// Parses what [`Scopes::text`] printed; unknown names are left out.
+    pub fn from_text(text: &str) -> Scopes {
+        text.split(' ').filter_map(Scope::parse).collect()
+    }
+}
+
+impl FromIterator<Scope> for Scopes {
+    fn from_iter<I: IntoIterator<Item = Scope>>(scopes: I) -> Scopes {
+        Scopes(scopes.into_iter().fold(0, |bits, scope| bits | scope.bit()))
+    }
+}
+
+impl std::fmt::Debug for Scopes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.text())
+    }
+}
+
+impl Serialize for Scopes {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.iter().map(Scope::name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_set_prints_and_parses_to_itself() {
+        for bits in 0..32 {
+            let scopes = Scopes(bits);
+            assert_eq!(Scopes::from_text(&scopes.text()), scopes);
+        }
+        assert_eq!(Scopes::all().0, 31);
+    }
+}

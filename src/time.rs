@@ -1,0 +1,154 @@
+//! Instants and spans as the databases hold them: microseconds in a BIGINT.
+//!
+//! Nothing below a handler or the ticker reads the clock: `now` is an argument.
+
+use diesel::backend::Backend;
+use diesel::deserialize::{self, FromSql, FromSqlRow};
+use diesel::expression::AsExpression;
+use diesel::serialize::{self, Output, ToSql};
+use diesel::sql_types::BigInt;
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, civil};
+
+/// A day of 86,400 seconds, in seconds.
+pub const DAY: i64 = 86_400;
+/// An hour in seconds.
+pub const HOUR: i64 = 3_600;
+/// A minute in seconds.
+pub const MINUTE: i64 = 60;
+const MICROS: i64 = 1_000_000;
+
+/// An instant: microseconds since the Unix epoch, UTC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, AsExpression, FromSqlRow)]
+#[diesel(sql_type = BigInt)]
+pub struct Time(i64);
+
+impl Time {
+    /// Reads the clock. Only handlers, the ticker and the command line call this.
+    pub fn now() -> Time {
+        Time(Timestamp::now().as_microsecond())
+    }
+
+    /// The instant `seconds` after the Unix epoch.
+    pub fn from_seconds(seconds: i64) -> Time {
+        Time(seconds.saturating_mul(MICROS))
+    }
+
+    /// Whole seconds since the Unix epoch, rounded down.
+    pub fn seconds(self) -> i64 {
+        self.0.div_euclid(MICROS)
+    }
+
+    /// The same instant without its fraction of a second. What people see ends on whole seconds.
+    pub fn whole_second(self) -> Time {
+        Time::from_seconds(self.seconds())
+    }
+
+    /// The start of the UTC hour this instant lies in.
+    pub fn hour(self) -> Time {
+        Time::from_seconds(self.seconds().div_euclid(HOUR) * HOUR)
+    }
+
+    /// The instant `seconds` later (earlier when negative), at most the ends of the range.
+    pub fn plus(self, seconds: i64) -> Time {
+        Time(self.0.saturating_add(seconds.saturating_mul(MICROS)))
+    }
+
+    /// Seconds from `earlier` to this instant, rounded down; negative when it lies before.
+    pub fn since(self, earlier: Time) -> i64 {
+        self.0.saturating_sub(earlier.0).div_euclid(MICROS)
+    }
+
+    /// Parses an RFC 3339 date and time with its offset, to the second.
+    pub fn parse(text: &str) -> Option<Time> {
+        let at: Timestamp = text.parse().ok()?;
+        Some(Time(at.as_microsecond()).whole_second())
+    }
+
+    /// RFC 3339 in UTC, to the second: `2026-11-23T15:00:00Z`.
+    pub fn rfc3339(self) -> String {
+        self.timestamp().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+    }
+
+    /// This instant on the wall clock of a zone.
+    pub fn in_zone(self, zone: &TimeZone) -> jiff::ZonedDateTime {
+        self.timestamp().to_zoned_datetime(zone.clone())
+    }
+
+    /// The last second of `date` in `zone`, which is how a chosen day of expiry is meant.
+    pub fn end_of_day(date: civil::Date, zone: &TimeZone) -> Option<Time> {
+        let end = date.at(23, 59, 59, 0).to_zoned_datetime(zone.clone()).ok()?;
+        Some(Time(end.timestamp().as_microsecond()))
+    }
+
+    /// Midnight that begins the day of this instant in `zone`.
+    pub fn start_of_day(self, zone: &TimeZone) -> Time {
+        let start = self.in_zone(zone).start_of_day();
+        start.map_or(self, |start| Time(start.timestamp().as_microsecond()))
+    }
+
+    fn timestamp(self) -> Timestamp {
+        Timestamp::from_microsecond(self.0).unwrap_or(Timestamp::MAX)
+    }
+}
+
+impl<DB: Backend> ToSql<BigInt, DB> for Time
+where
+    i64: ToSql<BigInt, DB>,
+{
+    fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, DB>) -> serialize::Result {
+        self.0.to_sql(out)
+    }
+}
+
+impl<DB: Backend> FromSql<BigInt, DB> for Time
+where
+    i64: FromSql<BigInt, DB>,
+{
+    fn from_sql(bytes: DB::RawValue<'_>) -> deserialize::Result<Self> {
+        i64::from_sql(bytes).map(Time)
+    }
+}
+
+impl serde::Serialize for Time {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.rfc3339())
+    }
+}
+
+/// Parses a span such as `90d`, `24h`, `30m`, `5s` into seconds.
+pub fn parse_span(text: &str) -> Option<i64> {
+    let unit = match text.chars().last()? {
+        's' => 1,
+        'm' => MINUTE,
+        'h' => HOUR,
+        'd' => DAY,
+        _ => return None,
+    };
+    let digits = &text[..text.len() - 1];
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    digits.parse::<i64>().ok()?.checked_mul(unit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_need_a_number_and_a_unit() {
+        assert_eq!(parse_span("90d"), Some(90 * DAY));
+        assert_eq!(parse_span("0s"), Some(0));
+        for wrong in ["", "d", "90", "-1d", "1.5h", "1w", "99999999999999999999d", "é"] {
+            assert_eq!(parse_span(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn times_print_and_parse_to_the_second() {
+        let at = Time::parse("2026-11-23T16:00:00.75+01:00").expect("valid");
+        assert_eq!(at.rfc3339(), "2026-11-23T15:00:00Z");
+        assert_eq!(Time::parse("2026-11-23"), None);
+    }
+}

@@ -1,0 +1,180 @@
+//! What programs send: JSON bodies and query strings, parsed strictly.
+
+use std::future::{Ready, ready};
+use std::pin::Pin;
+
+use actix_web::dev::Payload;
+use actix_web::http::header;
+use actix_web::{FromRequest, HttpRequest, web};
+use serde::de::DeserializeOwned;
+
+use crate::error::FieldError;
+use crate::web::problem::{Code, Problem};
+
+/// The largest body of a call that manages keys, in bytes.
+pub const MAX_BODY: usize = 64 * 1024;
+/// The largest body of an inference call, in bytes.
+pub const MAX_INFERENCE_BODY: usize = 10 * 1024 * 1024;
+
+/// A JSON body. Unknown and duplicate members and wrong types are refused by name, if the
+/// type denies unknown fields.
+pub struct Json<T> {
+    /// What was read.
+    pub value: T,
+    /// The bytes it was read from.
+    pub bytes: web::Bytes,
+}
+
+impl<T: DeserializeOwned + 'static> FromRequest for Json<T> {
+    type Error = Problem;
+    type Future = Pin<Box<dyn Future<Output = Result<Self, Problem>>>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let is_json = is_json(request);
+        let bytes = web::Bytes::from_request(request, payload);
+        Box::pin(async move {
+            if !is_json {
+                return Err(Problem::new(
+                    Code::UnsupportedMediaType,
+                    "Send the body as `Content-Type: application/json`.",
+                ));
+            }
+            let bytes = bytes.await.map_err(unreadable)?;
+            Ok(Json { value: parse(&bytes)?, bytes })
+        })
+    }
+}
+
+/// A JSON body that may be left out.
+pub struct OptionalJson<T>(pub T);
+
+impl<T: DeserializeOwned + Default + 'static> FromRequest for OptionalJson<T> {
+    type Error = Problem;
+    type Future = Pin<Box<dyn Future<Output = Result<Self, Problem>>>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let is_json = is_json(request);
+        let bytes = web::Bytes::from_request(request, payload);
+        Box::pin(async move {
+            let bytes = bytes.await.map_err(unreadable)?;
+            if bytes.is_empty() {
+                return Ok(OptionalJson(T::default()));
+            }
+            if !is_json {
+                return Err(Problem::new(
+                    Code::UnsupportedMediaType,
+                    "Send the body as `Content-Type: application/json`.",
+                ));
+            }
+            Ok(OptionalJson(parse(&bytes)?))
+        })
+    }
+}
+
+/// A query string. Unknown and duplicate parameters are refused, if the type denies unknown
+/// fields.
+pub struct Query<T>(pub T);
+
+impl<T: DeserializeOwned + 'static> FromRequest for Query<T> {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(
+            serde_html_form::from_str(request.query_string())
+                .map(Query)
+                .map_err(|error| Problem::bad_request(format!("The query can't be read: {error}."))),
+        )
+    }
+}
+
+fn is_json(request: &HttpRequest) -> bool {
+    let Some(value) = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok())
+    else {
+        return false;
+    };
+    let essence = value.split(';').next().unwrap_or_default().trim();
+    essence.eq_ignore_ascii_case("application/json")
+}
+
+fn unreadable(error: actix_web::Error) -> Problem {
+    if error.as_response_error().status_code() == actix_web::http::StatusCode::PAYLOAD_TOO_LARGE {
+        Problem::new(Code::PayloadTooLarge, "The body is larger than this call takes.")
+    } else {
+        Problem::bad_request("The body can't be read.")
+    }
+}
+
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| complain(&error))?;
+    deserializer.end().map_err(|_| Problem::bad_request("There is more after the JSON body."))?;
+    Ok(value)
+}
+
+/// Says where a body went wrong without repeating what it holds, which may be a secret.
+fn complain(error: &serde_path_to_error::Error<serde_json::Error>) -> Problem {
+    let cause = error.inner();
+    let text = cause.to_string();
+    let what = match cause.classify() {
+        serde_json::error::Category::Data => {
+            let reason = text.split(" at line ").next().unwrap_or_default();
+            let known = ["unknown field", "missing field", "duplicate field"]
+                .iter()
+                .any(|start| reason.starts_with(start));
+            if known { shorten(reason) } else { wrong_type(reason) }
+        }
+        _ => "is not valid JSON".to_owned(),
+    };
+    let path = error.path().to_string();
+    let place = if path == "." { "the body".to_owned() } else { path };
+    let field = cause.to_string().split('`').nth(1).map(str::to_owned);
+    let mut problem =
+        Problem::bad_request(format!("{place}: {what} (line {}, column {}).", cause.line(), cause.column()));
+    if let Some(field) = known_field(if place == "the body" { field.as_deref() } else { Some(&place) }) {
+        problem.errors.push(FieldError::new(field, what));
+    }
+    problem
+}
+
+/// `unknown field` names what was sent; a long or odd name is cut.
+fn shorten(reason: &str) -> String {
+    let clean: String = reason.chars().filter(|letter| !letter.is_control()).take(120).collect();
+    if crate::keys::secret::contains_key(&clean) { "unknown field".to_owned() } else { clean }
+}
+
+fn wrong_type(reason: &str) -> String {
+    match reason.split("expected ").nth(1) {
+        Some(expected) => format!("has the wrong type; expected {expected}"),
+        None => "has the wrong type".to_owned(),
+    }
+}
+
+/// The members of the API, so that a complaint can name its field.
+fn known_field(name: Option<&str>) -> Option<&'static str> {
+    const FIELDS: [&str; 20] = [
+        "name",
+        "description",
+        "scopes",
+        "expires_in_days",
+        "expires_at",
+        "owner",
+        "backup",
+        "requests_per_minute",
+        "allowed_ips",
+        "self_rotate",
+        "disabled",
+        "reason",
+        "model",
+        "prompt",
+        "max_tokens",
+        "temperature",
+        "stream",
+        "limit",
+        "cursor",
+        "status",
+    ];
+    let name = name?;
+    let name = name.split(['[', '.']).next().unwrap_or(name);
+    FIELDS.into_iter().find(|field| *field == name)
+}

@@ -1,0 +1,137 @@
+//! What surrounds every request: its id, the headers that guard browsers, the log line, and
+//! the look of errors.
+
+use std::time::Instant;
+
+use actix_web::body::{BoxBody, MessageBody};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::error::InternalError;
+use actix_web::http::StatusCode;
+use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use actix_web::middleware::Next;
+use actix_web::{Error, HttpMessage, HttpRequest};
+
+use crate::id::RequestId;
+use crate::time::Time;
+use crate::web::Shared;
+use crate::web::gate::KeyHeaders;
+use crate::web::page;
+use crate::web::principal::KeyCaller;
+use crate::web::problem::{Code, Problem};
+
+/// Nothing but our own files, nothing inline, and no other site may frame or receive a form.
+const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
+     connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+
+/// The id of a request.
+#[derive(Clone)]
+pub struct RequestName(pub String);
+
+/// The id of this request.
+pub fn request_id(request: &HttpRequest) -> String {
+    request.extensions().get::<RequestName>().map(|name| name.0.clone()).unwrap_or_default()
+}
+
+/// Wraps every request.
+pub async fn wrap(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let started = Instant::now();
+    let id = RequestId::new(Time::now()).to_string();
+    request.extensions_mut().insert(RequestName(id.clone()));
+    let https = request.app_data::<Shared>().is_some_and(|site| site.public_url.is_https());
+    let path = request.path().to_owned();
+    let mut response = match next.call(request).await {
+        Ok(response) => response.map_into_boxed_body(),
+        Err(error) => return Err(without_request(&error, &path, https, &id)),
+    };
+    if let Some(problem) = problem_of(&response) {
+        let rendered = render(response.request(), &problem, &id);
+        response = response.into_response(rendered);
+    }
+    add_headers(response.headers_mut(), https, &id);
+    let own = response.request().extensions_mut().remove::<KeyHeaders>();
+    for (name, value) in own.into_iter().flat_map(|KeyHeaders(own)| own) {
+        response.headers_mut().insert(name, value);
+    }
+    log(&response, &id, started);
+    Ok(response)
+}
+
+/// The problem that a handler or an extractor failed with.
+fn problem_of(response: &ServiceResponse<BoxBody>) -> Option<Problem> {
+    let error = response.response().error()?;
+    if let Some(problem) = error.as_error::<Problem>() {
+        return Some(problem.clone());
+    }
+    Some(if error.as_response_error().status_code() == StatusCode::PAYLOAD_TOO_LARGE {
+        Problem::new(Code::PayloadTooLarge, "The request is larger than this call takes.")
+    } else {
+        Problem::bad_request("The request can't be read.")
+    })
+}
+
+/// A middleware failed and the request is gone with it. Only the session's store fails in
+/// this way, and only for want of a database.
+fn without_request(error: &Error, path: &str, https: bool, id: &str) -> Error {
+    tracing::warn!(request = id, path, %error, "not available");
+    let problem = Problem::new(Code::Unavailable, "Nothing was changed. Try again in a moment.");
+    let mut response = if is_page(path) { page::bare_error(&problem, id) } else { problem.document(id) };
+    add_headers(response.headers_mut(), https, id);
+    InternalError::from_response(problem, response).into()
+}
+
+fn render(request: &HttpRequest, problem: &Problem, id: &str) -> actix_web::HttpResponse {
+    if is_page(request.path()) { page::error(request, problem, id) } else { problem.document(id) }
+}
+
+fn is_page(path: &str) -> bool {
+    let machine = ["/v1/", "/assets/", "/healthz", "/readyz"].iter().any(|prefix| path.starts_with(prefix));
+    !machine && path != "/v1"
+}
+
+fn add_headers(headers: &mut HeaderMap, https: bool, id: &str) {
+    let mut set = |name: HeaderName, value: &'static str| {
+        if !headers.contains_key(&name) {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
+    };
+    set(header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY);
+    set(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
+    set(header::REFERRER_POLICY, "same-origin");
+    set(HeaderName::from_static("cross-origin-opener-policy"), "same-origin");
+    set(HeaderName::from_static("cross-origin-resource-policy"), "same-origin");
+    set(header::CACHE_CONTROL, "no-store");
+    if https {
+        set(header::STRICT_TRANSPORT_SECURITY, "max-age=31536000; includeSubDomains");
+    }
+    put(headers, "x-request-id", id);
+}
+
+/// Sets a header to a value made at run time; one that can't stand in a header is left out.
+pub fn put(headers: &mut HeaderMap, name: &'static str, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        headers.insert(HeaderName::from_static(name), value);
+    }
+}
+
+/// One line a request; with a key its id and name, never the key. Queries stay out, since
+/// people put what they like there.
+fn log(response: &ServiceResponse<BoxBody>, id: &str, started: Instant) {
+    let request = response.request();
+    let (method, path) = (request.method().as_str(), request.path());
+    if path.starts_with("/assets/") || path == "/healthz" || path == "/readyz" {
+        return;
+    }
+    let status = response.status().as_u16();
+    let milliseconds = started.elapsed().as_micros() as f64 / 1000.0;
+    let extensions = request.extensions();
+    match extensions.get::<KeyCaller>() {
+        Some(caller) => tracing::info!(
+            request = id, method, path, status, milliseconds,
+            key = %caller.key.key, key_name = caller.key.name, "call"
+        ),
+        None => tracing::info!(request = id, method, path, status, milliseconds, "request"),
+    }
+}

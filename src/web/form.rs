@@ -1,0 +1,81 @@
+//! What browsers send: form fields, kept as typed so that a refused form loses nothing.
+
+use std::pin::Pin;
+
+use actix_web::dev::Payload;
+use actix_web::{FromRequest, HttpRequest, web};
+
+use crate::error::FieldError;
+use crate::web::problem::Problem;
+
+/// The fields of a submitted form or of a query, in their order.
+#[derive(Clone, Default)]
+pub struct Fields(Vec<(String, String)>);
+
+impl Fields {
+    /// The fields of a query string; none when it can't be read.
+    pub fn of_query(request: &HttpRequest) -> Fields {
+        Fields(serde_html_form::from_str(request.query_string()).unwrap_or_default())
+    }
+
+    /// The first value of that name, or nothing.
+    pub fn get(&self, name: &str) -> &str {
+        self.0.iter().find(|(field, _)| field == name).map(|(_, value)| value.as_str()).unwrap_or_default()
+    }
+
+    /// Whether the field was sent at all.
+    pub fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|(field, _)| field == name)
+    }
+
+    /// All values of that name.
+    pub fn all(&self, name: &str) -> Vec<String> {
+        self.0.iter().filter(|(field, _)| field == name).map(|(_, value)| value.clone()).collect()
+    }
+}
+
+impl FromRequest for Fields {
+    type Error = Problem;
+    type Future = Pin<Box<dyn Future<Output = Result<Self, Problem>>>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let bytes = web::Bytes::from_request(request, payload);
+        Box::pin(async move {
+            let bytes = bytes.await?;
+            let fields = serde_html_form::from_bytes(&bytes);
+            fields.map(Fields).map_err(|_| Problem::bad_request("The form can't be read."))
+        })
+    }
+}
+
+impl From<actix_web::Error> for Problem {
+    fn from(error: actix_web::Error) -> Problem {
+        use crate::web::problem::Code;
+        if error.as_response_error().status_code() == actix_web::http::StatusCode::PAYLOAD_TOO_LARGE {
+            Problem::new(Code::PayloadTooLarge, "What was sent is larger than this call takes.")
+        } else {
+            Problem::bad_request("What was sent can't be read.")
+        }
+    }
+}
+
+/// The complaints about a form, as its template asks for them.
+#[derive(Clone, Debug, Default)]
+pub struct Complaints(pub Vec<FieldError>);
+
+impl Complaints {
+    /// What is wrong with a field, if anything.
+    pub fn on(&self, field: &str) -> Option<&str> {
+        self.0.iter().find(|error| error.field == field).map(|error| error.message.as_str())
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}

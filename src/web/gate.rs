@@ -1,0 +1,229 @@
+//! The gate before each handler: reads the one credential that the route takes, checks it
+//! against the route's permission, and hands the principal on.
+
+use std::time::Instant;
+
+use actix_session::SessionExt;
+use actix_web::body::{BoxBody, MessageBody};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::StatusCode;
+use actix_web::http::header::{self, HeaderMap};
+use actix_web::middleware::Next;
+use actix_web::{Error, HttpMessage, HttpRequest, HttpResponse};
+
+use crate::id::KeyId;
+use crate::orgs;
+use crate::scope::Scope;
+use crate::time::{DAY, Time};
+use crate::usage::meter::{Call, Outcome};
+use crate::verify;
+use crate::verify::decision::{self, Refusal};
+use crate::verify::limit::Verdict;
+use crate::web::envelope::put;
+use crate::web::permission::Permission;
+use crate::web::principal::{KeyCaller, Member, SignedIn, bearer, refuse_key_in_url};
+use crate::web::problem::{Code, Problem};
+use crate::web::{Shared, address, session};
+
+/// From how many days before a key's end its answers carry `X-Key-Expires-At`.
+const EXPIRY_HEADER_DAYS: i64 = 14;
+
+/// Lets a request through to its handler, or answers why not.
+pub async fn pass(
+    permission: Permission,
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let need = match permission {
+        Permission::Public => return Ok(next.call(request).await?.map_into_boxed_body()),
+        Permission::Page => None,
+        Permission::SignedIn => Some(None),
+        Permission::Member(act) => Some(Some(act)),
+        Permission::Key(scope) => return with_key(Need::Scope(scope), request, next).await,
+        Permission::AnyKey => return with_key(Need::Nothing, request, next).await,
+        Permission::AdminOrSelf => return with_key(Need::AdminOrSelf, request, next).await,
+    };
+    match admit_person(request.request(), need).await {
+        Ok(None) => Ok(next.call(request).await?.map_into_boxed_body()),
+        Ok(Some(elsewhere)) => Ok(request.into_response(elsewhere)),
+        // `Ok` with the error inside keeps it readable for the envelope.
+        Err(problem) => Ok(request.error_response(problem)),
+    }
+}
+
+/// Puts who is signed in into the request. `Some` is a redirect to where they sign in.
+async fn admit_person(
+    request: &HttpRequest,
+    need: Option<Option<orgs::role::Act>>,
+) -> Result<Option<HttpResponse>, Problem> {
+    refuse_key_in_url(request)?;
+    let site = request.app_data::<Shared>().ok_or_else(Problem::not_found)?;
+    let Some(id) = session::person(&request.get_session()) else {
+        return Ok(need.map(|_| session::to_sign_in(request)));
+    };
+    let found = site
+        .db
+        .read(move |conn| {
+            let person = crate::people::store::find(conn, id)?.filter(|person| person.disabled_at.is_none());
+            let orgs = orgs::store::of_person(conn, id)?;
+            Ok(person.map(|person| SignedIn { person, orgs }))
+        })
+        .await?;
+    let Some(signed_in) = found else {
+        request.get_session().purge();
+        return Ok(need.map(|_| session::to_sign_in(request)));
+    };
+    request.extensions_mut().insert(signed_in.clone());
+    let Some(Some(act)) = need else {
+        return Ok(None);
+    };
+    let slug = request.match_info().get("org").unwrap_or_default();
+    let (org, role) =
+        signed_in.orgs.into_iter().find(|(org, _)| org.slug == slug).ok_or_else(Problem::not_found)?;
+    request.extensions_mut().insert(Member { person: signed_in.person, org, role });
+    if role.may(act) { Ok(None) } else { Err(crate::error::Error::Forbidden.into()) }
+}
+
+/// What a route of the API needs.
+#[derive(Clone, Copy)]
+enum Need {
+    Nothing,
+    Scope(Scope),
+    AdminOrSelf,
+}
+
+impl Need {
+    /// The scope under which the request counts.
+    fn scope(self) -> Option<Scope> {
+        match self {
+            Need::Nothing => None,
+            Need::Scope(scope) => Some(scope),
+            Need::AdminOrSelf => Some(Scope::Admin),
+        }
+    }
+}
+
+async fn with_key(
+    need: Need,
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let now = Time::now();
+    let (caller, verdict) = match admit_key(need, request.request(), now).await {
+        Admission::Stranger(problem) => return Ok(request.error_response(problem)),
+        Admission::Known(caller, verdict) => (caller, verdict),
+    };
+    request.extensions_mut().insert(caller.clone());
+    let (refused, limited) = match verdict {
+        Ok(limited) => (None, Some(limited)),
+        Err((problem, limited)) => (Some(problem), limited),
+    };
+    let response = match refused {
+        Some(problem) => request.error_response(problem),
+        None => next.call(request).await?.map_into_boxed_body(),
+    };
+    count(&caller, need, response.request(), response.status(), now);
+    // The envelope adds them, since it makes a new answer of a problem.
+    let headers = key_headers(&caller, limited.as_ref(), now);
+    response.request().extensions_mut().insert(KeyHeaders(headers));
+    Ok(response)
+}
+
+/// Headers that every answer to a key carries.
+pub struct KeyHeaders(pub HeaderMap);
+
+enum Admission {
+    /// No proven key.
+    Stranger(Problem),
+    /// A proven key, let through or refused, with what its bucket said.
+    Known(KeyCaller, Result<Verdict, (Problem, Option<Verdict>)>),
+}
+
+async fn admit_key(need: Need, request: &HttpRequest, now: Time) -> Admission {
+    let secret = match bearer(request) {
+        Ok(secret) => secret,
+        Err(problem) => return Admission::Stranger(problem),
+    };
+    let Some(site) = request.app_data::<Shared>() else {
+        return Admission::Stranger(Problem::not_found());
+    };
+    let key = match verify::look_up(&site.db, &site.mint.keyring, &secret).await {
+        Ok(Some(key)) => key,
+        Ok(None) => return Admission::Stranger(Problem::invalid_token(Code::InvalidToken)),
+        Err(error) => return Admission::Stranger(error.into()),
+    };
+    let caller = KeyCaller { key, secret, address: address::client(request) };
+    let refuse = |problem, verdict| Admission::Known(caller.clone(), Err((problem, verdict)));
+    if let Err(refusal) = decision::is_usable(&caller.key, caller.address, now) {
+        return refuse(problem(refusal), None);
+    }
+    // A call that lacks a scope takes a token like any other; one that finds none does not.
+    let verdict = site.limiter.take(caller.key.key, caller.key.requests_per_minute, Instant::now());
+    if !verdict.allowed {
+        return refuse(limited(&verdict), Some(verdict));
+    }
+    let itself = request.match_info().get("id").and_then(KeyId::parse) == Some(caller.key.key);
+    let scope = if matches!(need, Need::AdminOrSelf) && itself { None } else { need.scope() };
+    match decision::has_scope(&caller.key, scope) {
+        Ok(()) => Admission::Known(caller, Ok(verdict)),
+        Err(refusal) => refuse(problem(refusal), Some(verdict)),
+    }
+}
+
+fn problem(refusal: Refusal) -> Problem {
+    match refusal {
+        Refusal::Revoked => Problem::invalid_token(Code::KeyRevoked),
+        Refusal::Expired => Problem::invalid_token(Code::KeyExpired),
+        Refusal::Disabled => Problem::invalid_token(Code::KeyDisabled),
+        Refusal::IpNotAllowed => Problem::new(
+            Code::IpNotAllowed,
+            "This key may be used from other addresses only. An admin can change them.",
+        ),
+        Refusal::MissingScope(scope) => Problem::insufficient_scope(scope),
+    }
+}
+
+fn limited(verdict: &Verdict) -> Problem {
+    let detail = format!(
+        "This key may make {} requests a minute. Try again in {} s, or ask an admin for more.",
+        verdict.limit, verdict.retry_after
+    );
+    Problem::new(Code::RateLimited, detail).with_header(header::RETRY_AFTER, verdict.retry_after.to_string())
+}
+
+fn count(caller: &KeyCaller, need: Need, request: &HttpRequest, status: StatusCode, at: Time) {
+    let Some(site) = request.app_data::<Shared>() else {
+        return;
+    };
+    let agent =
+        request.headers().get(header::USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    site.meter.record(&Call {
+        org: caller.key.org,
+        key: caller.key.key,
+        secret: caller.key.secret,
+        scope: need.scope(),
+        outcome: Outcome::of_status(status.as_u16()),
+        address: caller.address,
+        agent,
+        at,
+    });
+}
+
+/// The limit's headers: draft-ietf-httpapi-ratelimit-headers and the older ones beside it;
+/// and the key's end when it is near.
+fn key_headers(caller: &KeyCaller, verdict: Option<&Verdict>, now: Time) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    if let Some(verdict) = verdict {
+        put(&mut headers, "ratelimit-policy", &format!("\"key\";q={};w=60", verdict.limit));
+        put(&mut headers, "ratelimit", &format!("\"key\";r={};t={}", verdict.remaining, verdict.full_in));
+        put(&mut headers, "x-ratelimit-limit", &verdict.limit.to_string());
+        put(&mut headers, "x-ratelimit-remaining", &verdict.remaining.to_string());
+        put(&mut headers, "x-ratelimit-reset", &verdict.full_in.to_string());
+    }
+    if let Some(end) =
+        caller.key.expires_at.filter(|end| (0..EXPIRY_HEADER_DAYS * DAY).contains(&end.since(now)))
+    {
+        put(&mut headers, "x-key-expires-at", &end.rfc3339());
+    }
+    headers
+}

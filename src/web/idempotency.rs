@@ -1,0 +1,210 @@
+//! `Idempotency-Key`: the same request sent twice acts once
+//! (draft-ietf-httpapi-idempotency-key-header).
+//!
+//! The row is written in the transaction of the effect. It is claimed first, so that of two
+//! processes the second waits for the first instead of doing the work too. The secret that
+//! an answer held lies sealed for ten minutes under a key that only the same caller with
+//! the same idempotency key can derive.
+
+use std::collections::HashSet;
+use std::sync::{Mutex, PoisonError};
+
+use actix_web::HttpRequest;
+use diesel::prelude::*;
+
+use crate::crypto::{self, Digest, Keyring};
+use crate::db::{Tx, violates};
+use crate::error::{Error, Result};
+use crate::id::OrgId;
+use crate::schema::idempotency_keys as rows;
+use crate::time::{DAY, MINUTE, Time};
+use crate::web::problem::{Code, Problem};
+
+/// How long the secret of an answer can be had again, in seconds.
+pub const SECRET_KEPT: i64 = 10 * MINUTE;
+/// How long an answer is kept, in seconds.
+const KEPT: i64 = DAY;
+
+/// Reads the header: bare or quoted, 1 to 255 of `[A-Za-z0-9._:-]`.
+pub fn header(request: &HttpRequest) -> Result<Option<String>, Problem> {
+    let wrong =
+        || Problem::bad_request("Idempotency-Key must be 1 to 255 of A-Z, a-z, 0-9, `.`, `_`, `:`, `-`.");
+    let mut values = request.headers().get_all("idempotency-key");
+    let Some(value) = values.next() else {
+        return Ok(None);
+    };
+    if values.next().is_some() {
+        return Err(wrong());
+    }
+    let text = value.to_str().map_err(|_| wrong())?.trim();
+    let text = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._:-".contains(&byte);
+    if text.is_empty() || text.len() > 255 || !text.bytes().all(allowed) {
+        return Err(wrong());
+    }
+    Ok(Some(text.to_owned()))
+}
+
+/// One idempotent request.
+#[derive(Clone)]
+pub struct Claim {
+    org: OrgId,
+    digest: Digest,
+    request: Digest,
+    seal: Vec<u8>,
+}
+
+/// What an earlier request of the same key was answered.
+pub struct Earlier {
+    /// The answer, without the secret.
+    pub answer: String,
+    /// The secret, while it can be had again.
+    pub secret: Option<zeroize::Zeroizing<String>>,
+}
+
+impl Claim {
+    /// Of a caller, proved by `proof` (the presented key, the person's id), for `route`,
+    /// with the idempotency key `name` and this body.
+    pub fn new(keyring: &Keyring, org: OrgId, proof: &str, route: &str, name: &str, body: &[u8]) -> Claim {
+        let mac = &keyring.idempotency;
+        // Lengths first, so that no two lists of parts make the same text.
+        let parts = [proof, route, name].map(|part| format!("{}:{part}", part.len())).concat();
+        Claim {
+            org,
+            digest: mac.digest(format!("key {parts}").as_bytes()),
+            request: mac.digest(&[b"request ", crypto::sha256(body).as_slice()].concat()),
+            seal: parts.into_bytes(),
+        }
+    }
+
+    /// Claims the key in a transaction that is then to do the work, or returns what the
+    /// earlier request was answered. `Conflict` when the earlier request was another one.
+    pub fn take(&self, tx: &mut Tx<'_>, keyring: &Keyring, now: Time) -> Result<Option<Earlier>, Refused> {
+        if let Some(earlier) = self.find(tx, keyring, now)? {
+            return Ok(Some(earlier));
+        }
+        let inserted = diesel::insert_into(rows::table)
+            .values((
+                rows::digest.eq(self.digest.as_slice()),
+                rows::org_id.eq(self.org),
+                rows::request.eq(self.request.as_slice()),
+                rows::created_at.eq(now),
+            ))
+            .execute(tx.conn);
+        match inserted {
+            Ok(_) => Ok(None),
+            // Another process has answered it meanwhile; its answer is there for the next try.
+            Err(error) if violates(&error, "idempotency_keys_pkey", "idempotency_keys.digest") => {
+                Err(Refused::Running)
+            }
+            Err(error) => Err(Refused::Failed(error.into())),
+        }
+    }
+
+    /// Keeps the answer, in the same transaction.
+    pub fn keep(&self, tx: &mut Tx<'_>, keyring: &Keyring, answer: &str, secret: &str) -> Result<()> {
+        let sealed = keyring.seal(&self.seal, secret.as_bytes())?;
+        diesel::update(rows::table.find(self.digest.as_slice()))
+            .set((rows::answer.eq(answer), rows::sealed.eq(sealed)))
+            .execute(tx.conn)?;
+        Ok(())
+    }
+
+    fn find(&self, tx: &mut Tx<'_>, keyring: &Keyring, now: Time) -> Result<Option<Earlier>, Refused> {
+        type Row = (Vec<u8>, Option<String>, Option<Vec<u8>>, Time);
+        let row: Option<Row> = rows::table
+            .find(self.digest.as_slice())
+            .filter(rows::org_id.eq(self.org).and(rows::created_at.gt(now.plus(-KEPT))))
+            .select((rows::request, rows::answer, rows::sealed, rows::created_at))
+            .first(tx.conn)
+            .optional()?;
+        let Some((request, answer, sealed, created_at)) = row else {
+            diesel::delete(rows::table.find(self.digest.as_slice())).execute(tx.conn)?;
+            return Ok(None);
+        };
+        if !crypto::same(&request, &self.request) {
+            return Err(Refused::Other);
+        }
+        let secret = sealed
+            .filter(|_| now.since(created_at) < SECRET_KEPT)
+            .and_then(|sealed| keyring.open(&self.seal, &sealed))
+            .and_then(|bytes| String::from_utf8(bytes.to_vec()).ok())
+            .map(zeroize::Zeroizing::new);
+        Ok(Some(Earlier { answer: answer.unwrap_or_default(), secret }))
+    }
+}
+
+/// Why an idempotency key could not be claimed.
+#[derive(Debug)]
+pub enum Refused {
+    /// It was used for another request.
+    Other,
+    /// Its first request is still being answered.
+    Running,
+    /// Something else went wrong.
+    Failed(Error),
+}
+
+impl From<Error> for Refused {
+    fn from(error: Error) -> Refused {
+        Refused::Failed(error)
+    }
+}
+
+impl From<diesel::result::Error> for Refused {
+    fn from(error: diesel::result::Error) -> Refused {
+        Refused::Failed(error.into())
+    }
+}
+
+impl From<Refused> for Problem {
+    fn from(refused: Refused) -> Problem {
+        match refused {
+            Refused::Other => Problem::new(
+                Code::IdempotencyConflict,
+                "This Idempotency-Key was sent with another body. Use a new one for a new request.",
+            ),
+            Refused::Running => Problem::new(
+                Code::Conflict,
+                "The first request with this Idempotency-Key is still being answered. Try again.",
+            )
+            .with_header(actix_web::http::header::RETRY_AFTER, "1"),
+            Refused::Failed(error) => error.into(),
+        }
+    }
+}
+
+/// The requests that this process is answering right now.
+#[derive(Default)]
+pub struct Running(Mutex<HashSet<Digest>>);
+
+/// The place of one of them; it is free again when this is dropped.
+pub struct Place<'a> {
+    running: &'a Running,
+    digest: Digest,
+}
+
+impl Running {
+    /// Takes the place of a request. `Running` when it is taken.
+    pub fn enter(&self, claim: &Claim) -> Result<Place<'_>, Refused> {
+        let new = self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(claim.digest);
+        if new { Ok(Place { running: self, digest: claim.digest }) } else { Err(Refused::Running) }
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.running.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.digest);
+    }
+}
+
+/// Forgets old answers, and secrets that can't be had again any more.
+pub fn forget_old(tx: &mut Tx<'_>, now: Time) -> Result<()> {
+    diesel::delete(rows::table.filter(rows::created_at.le(now.plus(-KEPT)))).execute(tx.conn)?;
+    diesel::update(
+        rows::table.filter(rows::created_at.le(now.plus(-SECRET_KEPT)).and(rows::sealed.is_not_null())),
+    )
+    .set(rows::sealed.eq(None::<Vec<u8>>))
+    .execute(tx.conn)?;
+    Ok(())
+}

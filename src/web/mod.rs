@@ -1,0 +1,52 @@
+//! What the faces share: who calls, what a route needs, how errors look, pages, assets.
+
+pub mod address;
+pub mod assets;
+pub mod body;
+pub mod csrf;
+pub mod envelope;
+pub mod form;
+pub mod gate;
+pub mod health;
+pub mod idempotency;
+pub mod page;
+pub mod permission;
+pub mod principal;
+pub mod problem;
+pub mod session;
+
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+use crate::config::PublicUrl;
+use crate::db::Db;
+use crate::gateway::upstream::Upstream;
+use crate::keys::lifecycle::Mint;
+use crate::usage::meter::Meter;
+use crate::verify::limit::Limiter;
+
+/// What every handler can reach: shared by all threads of the process.
+pub struct Site {
+    /// The database.
+    pub db: Db,
+    /// What new keys need, and the keys to derive digests with.
+    pub mint: Mint,
+    /// The origin of all links.
+    pub public_url: PublicUrl,
+    /// Requests a minute of new keys.
+    pub default_rpm: u32,
+    /// Proxies whose word about client addresses counts.
+    pub trusted_proxies: Vec<IpNet>,
+    /// The limits of keys.
+    pub limiter: Limiter,
+    /// The counts of requests.
+    pub meter: Meter,
+    /// Where inference goes.
+    pub upstream: Upstream,
+    /// Idempotent requests that are being answered right now.
+    pub running: idempotency::Running,
+}
+
+/// The site as actix hands it to handlers.
+pub type Shared = actix_web::web::Data<Arc<Site>>;

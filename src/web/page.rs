@@ -1,0 +1,213 @@
+//! Pages: what surrounds them, whole or as a fragment, and what errors look like.
+
+use actix_session::SessionExt;
+use actix_web::http::StatusCode;
+use actix_web::http::header;
+use actix_web::{HttpMessage, HttpRequest, HttpResponse};
+use askama::Template;
+
+use crate::error::Error;
+use crate::web::principal::{Member, SignedIn};
+use crate::web::problem::{Code, Problem};
+use crate::web::session::{self, is_partial};
+use crate::web::{Shared, assets};
+
+/// What surrounds a page: who is signed in, where, and what the last act had to say.
+pub struct Layout {
+    /// Who is signed in.
+    pub person: Option<Reader>,
+    /// The organisation that the page is about.
+    pub org: Option<Place>,
+    /// The organisations that the reader belongs to.
+    pub orgs: Vec<Place>,
+    /// The room that the page lies in.
+    pub room: Room,
+    /// What the last act had to say, once.
+    pub flash: Option<String>,
+    /// Host of the public URL.
+    pub host: String,
+}
+
+/// Whoever reads a page.
+pub struct Reader {
+    /// Their name.
+    pub name: String,
+    /// Their e-mail address.
+    pub email: String,
+    /// The name of the zone in which they are told times.
+    pub zone: String,
+}
+
+/// An organisation, as pages link to it.
+pub struct Place {
+    /// In URLs.
+    pub slug: String,
+    /// For people.
+    pub name: String,
+}
+
+impl Place {
+    /// Its first letter, for the tile beside its name.
+    pub fn initial(&self) -> String {
+        self.name.chars().next().map(|letter| letter.to_uppercase().to_string()).unwrap_or_default()
+    }
+}
+
+/// The rooms of the navigation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    /// None of them.
+    None,
+    /// API keys.
+    Keys,
+    /// The reader's account.
+    Account,
+}
+
+/// An icon out of the sprite; decoration that is not read aloud.
+pub struct Icon(&'static str);
+
+impl std::fmt::Display for Icon {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let sprite = assets::path("icons.svg");
+        write!(f, "<svg class=\"icon\" aria-hidden=\"true\"><use href=\"{sprite}#{}\"/></svg>", self.0)
+    }
+}
+
+impl askama::filters::HtmlSafe for Icon {}
+
+impl Layout {
+    /// Of this request.
+    pub fn of(request: &HttpRequest, room: Room) -> Layout {
+        let extensions = request.extensions();
+        let place = |org: &crate::orgs::store::Org| Place { slug: org.slug.clone(), name: org.name.clone() };
+        let signed_in = extensions.get::<SignedIn>();
+        Layout {
+            person: signed_in.map(|signed_in| Reader {
+                name: signed_in.person.name.clone(),
+                email: signed_in.person.email.clone(),
+                zone: signed_in.person.zone.clone().unwrap_or_else(|| "UTC".to_owned()),
+            }),
+            org: extensions
+                .get::<Member>()
+                .map(|member| place(&member.org))
+                .or_else(|| signed_in?.orgs.first().map(|(org, _)| place(org))),
+            orgs: signed_in
+                .into_iter()
+                .flat_map(|signed_in| &signed_in.orgs)
+                .map(|(org, _)| place(org))
+                .collect(),
+            room,
+            flash: None,
+            host: request
+                .app_data::<Shared>()
+                .map(|site| site.public_url.host().to_owned())
+                .unwrap_or_default(),
+        }
+    }
+
+    /// The same with what the last act had to say; it is said once.
+    pub fn with_flash(mut self, request: &HttpRequest) -> Layout {
+        if !is_partial(request) {
+            self.flash = session::take_flash(&request.get_session());
+        }
+        self
+    }
+
+    /// An icon.
+    pub fn icon(&self, name: &'static str) -> Icon {
+        Icon(name)
+    }
+
+    /// The path of an asset.
+    pub fn asset(&self, name: &str) -> &'static str {
+        assets::path(name)
+    }
+
+    /// Whether the page lies in this room, for `aria-current`.
+    pub fn is_in(&self, room: Room) -> bool {
+        self.room == room
+    }
+}
+
+/// Sends a page.
+pub fn html(status: StatusCode, template: &impl Template) -> Result<HttpResponse, Problem> {
+    let text = template.render().map_err(Error::internal)?;
+    Ok(HttpResponse::build(status)
+        .content_type("text/html; charset=utf-8")
+        .insert_header((header::VARY, "HX-Request-Type"))
+        .body(text))
+}
+
+/// Leads to another page of this site, also when htmx asked.
+pub fn redirect(request: &HttpRequest, path: &str) -> HttpResponse {
+    if is_partial(request) {
+        return HttpResponse::Ok().insert_header(("HX-Redirect", path)).finish();
+    }
+    HttpResponse::SeeOther().insert_header((header::LOCATION, path)).finish()
+}
+
+#[derive(Template)]
+#[template(path = "portal/error.html", blocks = ["content"])]
+struct ErrorPage<'a> {
+    layout: Layout,
+    problem: &'a Problem,
+    request: &'a str,
+}
+
+impl ErrorPage<'_> {
+    fn icon(&self) -> &'static str {
+        match self.problem.code {
+            Code::NotFound => "search",
+            Code::Unavailable => "unplug",
+            Code::Forbidden => "ban",
+            _ => "circle-alert",
+        }
+    }
+
+    fn title(&self) -> &'static str {
+        match self.problem.code {
+            Code::NotFound => "There is no such page here",
+            Code::Unavailable => "Keydesk can't reach its database",
+            code => code.title(),
+        }
+    }
+
+    fn text(&self) -> &str {
+        match self.problem.code {
+            Code::NotFound => {
+                "The key may belong to another organisation, or the address is incomplete. Nothing was changed."
+            }
+            Code::Unavailable => {
+                "Nothing was changed. This page works again as soon as the database does; try again in a moment."
+            }
+            _ => &self.problem.detail,
+        }
+    }
+}
+
+/// The page of a problem, or its block alone for htmx.
+pub fn error(request: &HttpRequest, problem: &Problem, id: &str) -> HttpResponse {
+    let page = ErrorPage { layout: Layout::of(request, Room::None), problem, request: id };
+    respond(problem, if is_partial(request) { page.as_content().render() } else { page.render() })
+}
+
+/// The page of a problem where nothing is known of who asked.
+pub fn bare_error(problem: &Problem, id: &str) -> HttpResponse {
+    let layout = Layout {
+        person: None,
+        org: None,
+        orgs: Vec::new(),
+        room: Room::None,
+        flash: None,
+        host: String::new(),
+    };
+    respond(problem, ErrorPage { layout, problem, request: id }.render())
+}
+
+fn respond(problem: &Problem, text: askama::Result<String>) -> HttpResponse {
+    let mut response = HttpResponse::build(problem.code.status());
+    response.content_type("text/html; charset=utf-8").insert_header((header::VARY, "HX-Request-Type"));
+    problem.add_headers(&mut response);
+    response.body(text.unwrap_or_default())
+}

@@ -1,0 +1,81 @@
+//! What each route needs: one table. The server refuses to start when a route has no line
+//! here, or a line no route.
+
+use actix_web::http::Method;
+
+use crate::orgs::role::Act;
+use crate::scope::Scope;
+
+/// What a route needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Permission {
+    /// Nothing: anyone may call it, and credentials are not looked at.
+    Public,
+    /// A page that anyone may see, which knows who is signed in.
+    Page,
+    /// Someone signed in.
+    SignedIn,
+    /// A member of the organisation in the path whose role allows the act.
+    Member(Act),
+    /// A working API key with this scope.
+    Key(Scope),
+    /// Any working API key.
+    AnyKey,
+    /// An API key with `admin`, or the key that the path names.
+    AdminOrSelf,
+}
+
+use Act::{ReadKeys, WriteKeys};
+use Permission::{AdminOrSelf, AnyKey, Key, Member, Page, Public, SignedIn};
+
+/// Every route with what it needs.
+pub const TABLE: &[(&str, &str, Permission)] = &[
+    ("GET", "/healthz", Public),
+    ("GET", "/readyz", Public),
+    ("GET", "/assets/{file}", Public),
+    ("GET", "/favicon.ico", Public),
+    ("GET", "/robots.txt", Public),
+    // The API.
+    ("GET", "/v1/api-keys", Key(Scope::Admin)),
+    ("POST", "/v1/api-keys", Key(Scope::Admin)),
+    ("GET", "/v1/api-keys/self", AnyKey),
+    ("GET", "/v1/api-keys/{id}", Key(Scope::Admin)),
+    ("PATCH", "/v1/api-keys/{id}", Key(Scope::Admin)),
+    ("DELETE", "/v1/api-keys/{id}", AdminOrSelf),
+    ("POST", "/v1/api-keys/{id}/revoke", AdminOrSelf),
+    ("GET", "/v1/models", Key(Scope::InferenceRead)),
+    ("GET", "/v1/inference", Key(Scope::InferenceRead)),
+    ("POST", "/v1/inference", Key(Scope::InferenceWrite)),
+    // The portal.
+    ("GET", "/", Page),
+    ("GET", "/setup", Page),
+    ("POST", "/setup", Page),
+    ("GET", "/sign-in", Page),
+    ("POST", "/sign-in", Page),
+    ("POST", "/sign-out", Page),
+    ("GET", "/account", SignedIn),
+    ("POST", "/account", SignedIn),
+    ("GET", "/keys/{id}", SignedIn),
+    ("GET", "/o/{org}", SignedIn),
+    ("GET", "/o/{org}/keys", Member(ReadKeys)),
+    ("POST", "/o/{org}/keys", Member(WriteKeys)),
+    ("GET", "/o/{org}/keys/new", Member(WriteKeys)),
+    ("GET", "/o/{org}/keys/{id}", Member(ReadKeys)),
+    ("GET", "/o/{org}/keys/{id}/first-use", Member(ReadKeys)),
+    ("GET", "/o/{org}/keys/{id}/edit", Member(WriteKeys)),
+    ("POST", "/o/{org}/keys/{id}/edit", Member(WriteKeys)),
+    ("GET", "/o/{org}/keys/{id}/disable", Member(WriteKeys)),
+    ("POST", "/o/{org}/keys/{id}/disable", Member(WriteKeys)),
+    ("GET", "/o/{org}/keys/{id}/enable", Member(WriteKeys)),
+    ("POST", "/o/{org}/keys/{id}/enable", Member(WriteKeys)),
+    ("GET", "/o/{org}/keys/{id}/revoke", Member(WriteKeys)),
+    ("POST", "/o/{org}/keys/{id}/revoke", Member(WriteKeys)),
+];
+
+/// What the route needs, if the table has a line for it.
+pub fn of(method: &Method, path: &str) -> Option<Permission> {
+    TABLE
+        .iter()
+        .find(|(name, pattern, _)| *name == method.as_str() && *pattern == path)
+        .map(|(_, _, permission)| *permission)
+}

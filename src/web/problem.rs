@@ -1,0 +1,287 @@
+//! Errors of the API: RFC 9457 problem documents with an extension `error`, so that OpenAI
+//! clients read them too. Pages show the same problems in words of their own.
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{self, HeaderName, HeaderValue};
+use actix_web::{HttpResponse, ResponseError};
+use serde::Serialize;
+
+use crate::error::{Error, FieldError};
+use crate::scope::Scope;
+
+/// What went wrong, by the codes of the contract.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "each says what it is; the titles below are its description")]
+pub enum Code {
+    InvalidRequest,
+    MissingCredential,
+    InvalidToken,
+    KeyExpired,
+    KeyRevoked,
+    KeyDisabled,
+    InsufficientScope,
+    ScopeNotGrantable,
+    IpNotAllowed,
+    Forbidden,
+    NotFound,
+    ModelNotFound,
+    MethodNotAllowed,
+    NameTaken,
+    KeyEnded,
+    Conflict,
+    PayloadTooLarge,
+    UnsupportedMediaType,
+    ValidationFailed,
+    NameImmutable,
+    IdempotencyConflict,
+    RateLimited,
+    Internal,
+    UpstreamError,
+    Unavailable,
+}
+
+impl Code {
+    /// The code as programs read it, its status and its title.
+    fn parts(self) -> (&'static str, u16, &'static str) {
+        match self {
+            Code::InvalidRequest => ("invalid_request", 400, "The request can't be read"),
+            Code::MissingCredential => ("missing_credential", 401, "No API key was sent"),
+            Code::InvalidToken => ("invalid_token", 401, "The API key is not valid"),
+            Code::KeyExpired => ("key_expired", 401, "The API key has expired"),
+            Code::KeyRevoked => ("key_revoked", 401, "The API key was revoked"),
+            Code::KeyDisabled => ("key_disabled", 401, "The API key is disabled"),
+            Code::InsufficientScope => ("insufficient_scope", 403, "The API key lacks a scope"),
+            Code::ScopeNotGrantable => ("scope_not_grantable", 403, "A scope may not be granted"),
+            Code::IpNotAllowed => ("ip_not_allowed", 403, "The API key may not be used from this address"),
+            Code::Forbidden => ("forbidden", 403, "This is not allowed"),
+            Code::NotFound => ("not_found", 404, "There is no such thing here"),
+            Code::ModelNotFound => ("model_not_found", 404, "There is no such model"),
+            Code::MethodNotAllowed => ("method_not_allowed", 405, "The method is not allowed here"),
+            Code::NameTaken => ("name_taken", 409, "The name is taken"),
+            Code::KeyEnded => ("key_ended", 409, "The key has ended"),
+            Code::Conflict => ("conflict", 409, "Something else is in the way"),
+            Code::PayloadTooLarge => ("payload_too_large", 413, "The request is too large"),
+            Code::UnsupportedMediaType => ("unsupported_media_type", 415, "The media type is not supported"),
+            Code::ValidationFailed => ("validation_failed", 422, "Some values are not acceptable"),
+            Code::NameImmutable => ("name_immutable", 422, "A key's name never changes"),
+            Code::IdempotencyConflict => {
+                ("idempotency_conflict", 422, "The idempotency key was used for something else")
+            }
+            Code::RateLimited => ("rate_limited", 429, "Too many requests"),
+            Code::Internal => ("internal", 500, "Something went wrong inside Keydesk"),
+            Code::UpstreamError => ("upstream_error", 502, "The upstream did not answer well"),
+            Code::Unavailable => ("unavailable", 503, "Keydesk can't answer right now"),
+        }
+    }
+
+    /// The code as programs read it.
+    pub fn name(self) -> &'static str {
+        self.parts().0
+    }
+
+    /// The HTTP status.
+    pub fn status(self) -> StatusCode {
+        StatusCode::from_u16(self.parts().1).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    /// What it is, for people.
+    pub fn title(self) -> &'static str {
+        self.parts().2
+    }
+}
+
+/// Why a request was refused. Nothing was changed.
+#[derive(Clone, Debug)]
+pub struct Problem {
+    /// What went wrong.
+    pub code: Code,
+    /// What went wrong this time and what to do, as sentences.
+    pub detail: String,
+    /// Values that are not acceptable.
+    pub errors: Vec<FieldError>,
+    headers: Vec<(HeaderName, String)>,
+}
+
+impl Problem {
+    /// A problem with its detail.
+    pub fn new(code: Code, detail: impl Into<String>) -> Problem {
+        Problem { code, detail: detail.into(), errors: Vec::new(), headers: Vec::new() }
+    }
+
+    /// A request that can't be read.
+    pub fn bad_request(detail: impl Into<String>) -> Problem {
+        Problem::new(Code::InvalidRequest, detail)
+    }
+
+    /// Nothing here, or nothing that the asker may know of.
+    pub fn not_found() -> Problem {
+        Problem::new(
+            Code::NotFound,
+            "There is nothing at this address, or it belongs to another organisation.",
+        )
+    }
+
+    /// A request without credential (RFC 6750 section 3.1: no error code).
+    pub fn missing_credential() -> Problem {
+        Problem::new(Code::MissingCredential, "Send an API key as `Authorization: Bearer <key>`.")
+            .with_header(header::WWW_AUTHENTICATE, "Bearer realm=\"keydesk\"")
+    }
+
+    /// A key that opens nothing. Whoever proved a real secret learns why by the code;
+    /// the description is the same for all.
+    pub fn invalid_token(code: Code) -> Problem {
+        let detail = match code {
+            Code::KeyExpired => "The key has expired. Create a new one.",
+            Code::KeyRevoked => "The key was revoked. Create a new one.",
+            Code::KeyDisabled => "The key is disabled. An admin can enable it again.",
+            _ => "The key is unknown here. Check that it was copied whole.",
+        };
+        let challenge = "Bearer realm=\"keydesk\", error=\"invalid_token\", error_description=\"The API key is not valid\"";
+        Problem::new(code, detail).with_header(header::WWW_AUTHENTICATE, challenge)
+    }
+
+    /// A key that lacks a scope (RFC 6750 section 3.1).
+    pub fn insufficient_scope(scope: Scope) -> Problem {
+        let challenge = format!("Bearer realm=\"keydesk\", error=\"insufficient_scope\", scope=\"{scope}\"");
+        Problem::new(
+            Code::InsufficientScope,
+            format!("This call needs the scope {scope}, which this key does not have."),
+        )
+        .with_header(header::WWW_AUTHENTICATE, challenge)
+    }
+
+    /// The same problem with another header.
+    pub fn with_header(mut self, name: HeaderName, value: impl Into<String>) -> Problem {
+        self.headers.push((name, value.into()));
+        self
+    }
+
+    /// The answer of the API. `request` is the request's id.
+    pub fn document(&self, request: &str) -> HttpResponse {
+        let mut response = HttpResponse::build(self.code.status());
+        response.insert_header((header::CONTENT_TYPE, "application/problem+json"));
+        response.insert_header((header::CACHE_CONTROL, "no-store"));
+        self.add_headers(&mut response);
+        response.body(serde_json::to_string(&Document::new(self, request)).unwrap_or_default())
+    }
+
+    /// Adds the headers that the problem asks for.
+    pub fn add_headers(&self, response: &mut actix_web::HttpResponseBuilder) {
+        for (name, value) in &self.headers {
+            if let Ok(value) = HeaderValue::from_str(value) {
+                response.insert_header((name.clone(), value));
+            }
+        }
+        if self.code == Code::UpstreamError {
+            // The upstream may have done the work: a client that tries again pays twice.
+            response.insert_header((HeaderName::from_static("x-should-retry"), "false"));
+        }
+        if self.code == Code::Unavailable && !self.headers.iter().any(|(name, _)| name == header::RETRY_AFTER)
+        {
+            response.insert_header((header::RETRY_AFTER, "1"));
+        }
+    }
+}
+
+impl std::fmt::Display for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.code.name(), self.detail)
+    }
+}
+
+/// The envelope renders problems, since it knows the request; this is only for those that
+/// nobody rendered.
+impl ResponseError for Problem {
+    fn status_code(&self) -> StatusCode {
+        self.code.status()
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        HttpResponse::new(self.code.status())
+    }
+}
+
+impl From<Error> for Problem {
+    fn from(error: Error) -> Problem {
+        let detail = error.to_string();
+        match error {
+            Error::Invalid(errors) => Problem { errors, ..Problem::new(Code::ValidationFailed, detail) },
+            Error::NameImmutable => Problem {
+                errors: vec![FieldError::new("name", detail.clone())],
+                ..Problem::new(Code::NameImmutable, detail)
+            },
+            Error::NameTaken(_) => Problem {
+                errors: vec![FieldError::new("name", detail.clone())],
+                ..Problem::new(Code::NameTaken, detail)
+            },
+            Error::KeyEnded => Problem::new(Code::KeyEnded, detail),
+            Error::ScopeNotGrantable(_) => Problem {
+                errors: vec![FieldError::new("scopes", detail.clone())],
+                ..Problem::new(Code::ScopeNotGrantable, detail)
+            },
+            Error::NotFound => Problem::not_found(),
+            Error::Forbidden => Problem::new(
+                Code::Forbidden,
+                "Your role does not allow this. Ask an admin of the organisation.",
+            ),
+            Error::Conflict(detail) => Problem::new(Code::Conflict, detail),
+            Error::Unavailable(cause) => {
+                tracing::warn!(%cause, "not available");
+                Problem::new(Code::Unavailable, "Nothing was changed. Try again in a moment.")
+            }
+            Error::Internal(cause) => {
+                tracing::error!(%cause, "internal error");
+                Problem::new(Code::Internal, "The fault is on this side and was logged. Nothing was changed.")
+            }
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    r#type: String,
+    title: &'static str,
+    status: u16,
+    detail: &'a str,
+    instance: String,
+    code: &'static str,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    errors: &'a [FieldError],
+    error: OpenAiError<'a>,
+}
+
+#[derive(Serialize)]
+struct OpenAiError<'a> {
+    message: &'a str,
+    r#type: &'static str,
+    param: Option<&'static str>,
+    code: &'static str,
+}
+
+impl<'a> Document<'a> {
+    fn new(problem: &'a Problem, request: &str) -> Document<'a> {
+        let (code, status, title) = problem.code.parts();
+        let kind = match status {
+            401 => "authentication_error",
+            403 => "permission_error",
+            429 => "rate_limit_error",
+            500.. => "server_error",
+            _ => "invalid_request_error",
+        };
+        Document {
+            r#type: format!("urn:keydesk:problem:{code}"),
+            title,
+            status,
+            detail: &problem.detail,
+            instance: format!("urn:keydesk:request:{request}"),
+            code,
+            errors: &problem.errors,
+            error: OpenAiError {
+                message: &problem.detail,
+                r#type: kind,
+                param: problem.errors.first().map(|error| error.field),
+                code,
+            },
+        }
+    }
+}
