@@ -76,6 +76,8 @@ impl Upstream {
         let Some(url) = url else {
             return Ok(Upstream::Echo);
         };
+        // Whoever installs the process's provider first has installed the same one.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(ANSWER_TIMEOUT)

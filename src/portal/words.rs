@@ -154,13 +154,13 @@ mod tests {
     fn times_are_relative_to_the_reader_and_rounded_down() {
         let zone = TimeZone::get("Europe/Berlin").expect("bundled");
         let now = Time::parse("2026-11-23T14:22:00Z").expect("valid");
-        let past = |seconds| When::past(now.plus(-seconds), now, &zone).words;
+        let past = |seconds: i64| When::past(now.plus(-seconds), now, &zone).words;
         assert_eq!(past(59), "just now");
         assert_eq!(past(119), "1 min ago");
         assert_eq!(past(3 * HOUR), "3 h ago");
         assert_eq!(past(12 * DAY), "12 days ago");
         assert_eq!(past(31 * DAY), "23 Oct 2026");
-        let ahead = |seconds| When::ahead(now.plus(seconds), now, &zone).words;
+        let ahead = |seconds: i64| When::ahead(now.plus(seconds), now, &zone).words;
         assert_eq!(ahead(5 * HOUR), "in 5 h");
         assert_eq!(ahead(10 * HOUR), "tomorrow");
         assert_eq!(ahead(7 * DAY), "in 7 days");

@@ -80,12 +80,22 @@ impl<T: DeserializeOwned + 'static> FromRequest for Query<T> {
     type Future = Ready<Result<Self, Problem>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(
-            serde_html_form::from_str(request.query_string())
-                .map(Query)
-                .map_err(|error| Problem::bad_request(format!("The query can't be read: {error}."))),
-        )
+        ready(read_query(request.query_string()).map(Query))
     }
+}
+
+fn read_query<T: DeserializeOwned>(query: &str) -> Result<T, Problem> {
+    let unreadable = |reason: &str| Problem::bad_request(format!("The query can't be read: {reason}."));
+    let pairs: Vec<(String, String)> =
+        serde_html_form::from_str(query).map_err(|_| unreadable("it is not form-encoded"))?;
+    let twice = pairs
+        .iter()
+        .enumerate()
+        .find(|(place, (name, _))| pairs[..*place].iter().any(|(other, _)| other == name));
+    if let Some((_, (name, _))) = twice {
+        return Err(unreadable(&format!("{} stands there twice", shorten(name))));
+    }
+    serde_html_form::from_str(query).map_err(|error| unreadable(&shorten(&error.to_string())))
 }
 
 fn is_json(request: &HttpRequest) -> bool {

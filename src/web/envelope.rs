@@ -12,6 +12,7 @@ use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage, HttpRequest};
 
 use crate::id::RequestId;
+use crate::keys::secret::contains_key;
 use crate::time::Time;
 use crate::web::Shared;
 use crate::web::gate::KeyHeaders;
@@ -75,7 +76,7 @@ fn problem_of(response: &ServiceResponse<BoxBody>) -> Option<Problem> {
 /// A middleware failed and the request is gone with it. Only the session's store fails in
 /// this way, and only for want of a database.
 fn without_request(error: &Error, path: &str, https: bool, id: &str) -> Error {
-    tracing::warn!(request = id, path, %error, "not available");
+    tracing::warn!(request = id, path = loggable(path), %error, "not available");
     let problem = Problem::new(Code::Unavailable, "Nothing was changed. Try again in a moment.");
     let mut response = if is_page(path) { page::bare_error(&problem, id) } else { problem.document(id) };
     add_headers(response.headers_mut(), https, id);
@@ -116,11 +117,16 @@ pub fn put(headers: &mut HeaderMap, name: &'static str, value: &str) {
     }
 }
 
+/// A path that holds a key, which is refused, is not told.
+fn loggable(path: &str) -> &str {
+    if contains_key(path) { "[a path with a key]" } else { path }
+}
+
 /// One line a request; with a key its id and name, never the key. Queries stay out, since
 /// people put what they like there.
 fn log(response: &ServiceResponse<BoxBody>, id: &str, started: Instant) {
     let request = response.request();
-    let (method, path) = (request.method().as_str(), request.path());
+    let (method, path) = (request.method().as_str(), loggable(request.path()));
     if path.starts_with("/assets/") || path == "/healthz" || path == "/readyz" {
         return;
     }

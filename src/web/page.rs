@@ -147,15 +147,30 @@ pub fn redirect(request: &HttpRequest, path: &str) -> HttpResponse {
     HttpResponse::SeeOther().insert_header((header::LOCATION, path)).finish()
 }
 
+/// A problem for someone signed in, inside the frame of the pages.
 #[derive(Template)]
 #[template(path = "portal/error.html", blocks = ["content"])]
 struct ErrorPage<'a> {
     layout: Layout,
-    problem: &'a Problem,
+    text: Text<'a>,
     request: &'a str,
 }
 
-impl ErrorPage<'_> {
+/// A problem for someone of whom nothing is known.
+#[derive(Template)]
+#[template(path = "portal/error_alone.html")]
+struct BareErrorPage<'a> {
+    layout: Layout,
+    text: Text<'a>,
+    request: &'a str,
+}
+
+/// A problem in words for people.
+struct Text<'a> {
+    problem: &'a Problem,
+}
+
+impl Text<'_> {
     fn icon(&self) -> &'static str {
         match self.problem.code {
             Code::NotFound => "search",
@@ -173,7 +188,7 @@ impl ErrorPage<'_> {
         }
     }
 
-    fn text(&self) -> &str {
+    fn words(&self) -> &str {
         match self.problem.code {
             Code::NotFound => {
                 "The key may belong to another organisation, or the address is incomplete. Nothing was changed."
@@ -188,7 +203,11 @@ impl ErrorPage<'_> {
 
 /// The page of a problem, or its block alone for htmx.
 pub fn error(request: &HttpRequest, problem: &Problem, id: &str) -> HttpResponse {
-    let page = ErrorPage { layout: Layout::of(request, Room::None), problem, request: id };
+    let layout = Layout::of(request, Room::None);
+    if layout.person.is_none() {
+        return bare_error(problem, id);
+    }
+    let page = ErrorPage { layout, text: Text { problem }, request: id };
     respond(problem, if is_partial(request) { page.as_content().render() } else { page.render() })
 }
 
@@ -202,7 +221,7 @@ pub fn bare_error(problem: &Problem, id: &str) -> HttpResponse {
         flash: None,
         host: String::new(),
     };
-    respond(problem, ErrorPage { layout, problem, request: id }.render())
+    respond(problem, BareErrorPage { layout, text: Text { problem }, request: id }.render())
 }
 
 fn respond(problem: &Problem, text: askama::Result<String>) -> HttpResponse {

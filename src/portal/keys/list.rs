@@ -38,13 +38,20 @@ struct ListPage {
     rows: Vec<Row>,
     /// Keys that pass the filter.
     matching: i64,
-    /// Keys that there are.
-    total: i64,
     /// Keys that end within a week, soonest first.
     ending: Vec<Row>,
     may_create: bool,
     zone: String,
     counted_to: String,
+}
+
+/// The page of an organisation, or a member, without any key.
+#[derive(Template)]
+#[template(path = "portal/keys/empty.html")]
+struct EmptyPage {
+    layout: Layout,
+    org: Place,
+    may_create: bool,
 }
 
 struct Tab {
@@ -201,11 +208,17 @@ pub async fn show(request: HttpRequest, member: Member, site: Shared) -> Result<
         Ok::<_, Error>((keys, matching, total, counts, ending, daily, owners))
     });
     let (keys, matching, total, counts, ending, daily, owners) = found.await?;
+    let place = Place { slug: member.org.slug.clone(), name: member.org.name.clone() };
+    let layout = Layout::of(&request, Room::Keys).with_flash(&request);
+    let may_create = manager.role.may(Act::WriteKeys);
+    if total == 0 {
+        return html(StatusCode::OK, &EmptyPage { layout, org: place, may_create });
+    }
     let row =
         |key: &Key, daily: &HashMap<KeyId, Vec<i64>>| Row::new(key, daily.get(&key.id), &manager, now, &zone);
     let ends_in_week = |key: &&Key| key.expires_at.is_some_and(|end| end.since(now) <= SOON * DAY);
     let view = ListPage {
-        org: Place { slug: member.org.slug.clone(), name: member.org.name.clone() },
+        org: place,
         tabs: tabs(total, &counts),
         owners: owners
             .into_iter()
@@ -214,12 +227,11 @@ pub async fn show(request: HttpRequest, member: Member, site: Shared) -> Result<
             .collect(),
         rows: keys.iter().map(|key| row(key, &daily)).collect(),
         matching,
-        total,
         ending: ending.iter().filter(ends_in_week).map(|key| row(key, &daily)).collect(),
-        may_create: manager.role.may(Act::WriteKeys),
+        may_create,
         zone: member.person.zone.clone().unwrap_or_else(|| "UTC".to_owned()),
         counted_to: words::clock(now, &zone),
-        layout: Layout::of(&request, Room::Keys).with_flash(&request),
+        layout,
         asked,
     };
     if is_partial(&request) { view.fragments() } else { html(StatusCode::OK, &view) }

@@ -1,0 +1,222 @@
+//! Wrong input is refused with its field's name, changes nothing and prints no secret.
+
+use serde_json::{Value, json};
+
+use crate::support::desk;
+
+#[test]
+fn each_field_of_a_new_key_is_refused_by_its_name() {
+    let (desk, _server, org) = desk();
+    let long = "x".repeat(10_000);
+    let cases: Vec<(&str, Value, u16)> = vec![
+        ("name", json!(""), 422),
+        ("name", json!("   "), 422),
+        ("name", json!("x".repeat(65)), 422),
+        ("name", json!("a\u{0}b"), 422),
+        ("name", json!("a\nb"), 422),
+        ("name", json!("a\u{202e}b"), 422),
+        ("name", json!("a\u{2028}b"), 422),
+        ("name", json!(5), 400),
+        ("name", json!(null), 400),
+        ("name", json!(["a"]), 400),
+        ("description", json!(long), 422),
+        ("description", json!("a\u{7}b"), 422),
+        ("description", json!(1), 400),
+        ("scopes", json!([]), 422),
+        ("scopes", json!(["everything"]), 422),
+        ("scopes", json!([""]), 422),
+        ("scopes", json!("admin"), 400),
+        ("scopes", json!([1]), 400),
+        ("expires_in_days", json!(0), 422),
+        ("expires_in_days", json!(-1), 422),
+        ("expires_in_days", json!(100_000), 422),
+        ("expires_in_days", json!(i64::MAX), 422),
+        ("expires_in_days", json!(1.5), 400),
+        ("expires_in_days", json!("90"), 400),
+        ("expires_at", json!("2001-01-01T00:00:00Z"), 422),
+        ("expires_at", json!("9999-01-01T00:00:00Z"), 422),
+        ("expires_at", json!("tomorrow"), 422),
+        ("expires_at", json!("2030-02-30T00:00:00Z"), 422),
+        ("expires_at", json!(1_900_000_000), 400),
+        ("owner", json!("nobody@example.com"), 422),
+        ("owner", json!("user_00000000000000000000000000"), 422),
+        ("backup", json!("nobody"), 422),
+        ("requests_per_minute", json!(0), 422),
+        ("requests_per_minute", json!(1_000_001), 422),
+        ("requests_per_minute", json!(-5), 422),
+        ("requests_per_minute", json!("600"), 400),
+        ("allowed_ips", json!(["10.0.0.0/33"]), 422),
+        ("allowed_ips", json!(["example.com"]), 422),
+        ("allowed_ips", json!(vec!["10.0.0.1"; 51]), 422),
+        ("allowed_ips", json!("10.0.0.1"), 400),
+        ("self_rotate", json!("yes"), 400),
+    ];
+    for (field, value, status) in cases {
+        let mut body = json!({"name": "refused", "scopes": ["inference:read"]});
+        body[field] = value.clone();
+        let answer = org.admin.post("/v1/api-keys", &body);
+        let shown: String = value.to_string().chars().take(60).collect();
+        assert_eq!(answer.status, status, "{field}: {shown}: {}", answer.body);
+        answer.code();
+        assert_eq!(answer.fields(), [field], "{shown}: {}", answer.body);
+    }
+    let both =
+        json!({"name": "x", "scopes": ["admin"], "expires_in_days": 1, "expires_at": "2030-01-01T00:00:00Z"});
+    assert_eq!(org.admin.post("/v1/api-keys", &both).fields(), ["expires_at"]);
+    assert_eq!(desk.database.count("SELECT COUNT(*) AS count FROM api_keys"), 1);
+    assert_eq!(desk.database.count("SELECT COUNT(*) AS count FROM audit_entries"), 2);
+}
+
+#[test]
+fn a_body_that_is_no_clean_json_is_refused() {
+    let (desk, _server, org) = desk();
+    let valid = r#"{"name": "n", "scopes": ["admin"]}"#;
+    let deep = format!("{}{}", "[".repeat(5_000), "]".repeat(5_000));
+    let cases = [
+        ("", 400),
+        ("{", 400),
+        ("null", 400),
+        ("[]", 400),
+        ("\"text\"", 400),
+        (r#"{"name": "n", "name": "m", "scopes": ["admin"]}"#, 400),
+        (r#"{"name": "n", "scopes": ["admin"], "role": "owner"}"#, 400),
+        (r#"{"name": "n", "scopes": ["admin"], "key": "kd_x"}"#, 400),
+        (r#"{"scopes": ["admin"]}"#, 400),
+        (r#"{"name": "n"}"#, 400),
+        (r#"{"name": "n", "scopes": ["admin"]} trailing"#, 400),
+        (r#"{"name": "n", "scopes": ["admin"], "expires_in_days": 1e999}"#, 400),
+        (deep.as_str(), 400),
+    ];
+    for (body, status) in cases {
+        let answer = org.admin.send("POST", "/v1/api-keys", &[], Some(body));
+        let shown: String = body.chars().take(60).collect();
+        assert_eq!(
+            (answer.status, answer.code().as_str()),
+            (status, "invalid_request"),
+            "{shown}: {}",
+            answer.body
+        );
+    }
+    let unknown = org.admin.send(
+        "POST",
+        "/v1/api-keys",
+        &[],
+        Some(r#"{"name": "n", "scopes": ["admin"], "role": "owner"}"#),
+    );
+    assert!(unknown.body.contains("role"), "{}", unknown.body);
+    let large = format!(r#"{{"name": "n", "scopes": ["admin"], "description": "{}"}}"#, "x".repeat(70_000));
+    assert_eq!(
+        org.admin.send("POST", "/v1/api-keys", &[], Some(&large)).refusal(),
+        (413, "payload_too_large".into())
+    );
+    for kind in ["text/plain", "application/x-www-form-urlencoded", "application/jsonp"] {
+        let answer = org.admin.send("POST", "/v1/api-keys", &[("content-type", kind)], Some(valid));
+        assert_eq!(answer.refusal(), (415, "unsupported_media_type".into()), "{kind}");
+    }
+    let invalid = org.admin.send(
+        "POST",
+        "/v1/api-keys",
+        &[("content-type", "application/json; charset=utf-8")],
+        Some(valid),
+    );
+    assert_eq!(invalid.status, 201);
+    assert_eq!(desk.database.count("SELECT COUNT(*) AS count FROM api_keys"), 2);
+}
+
+#[test]
+fn queries_are_refused_by_the_name_of_their_parameter() {
+    let (_desk, _server, org) = desk();
+    for (query, status) in [
+        ("limit=0", 422),
+        ("limit=101", 422),
+        ("limit=ten", 422),
+        ("status=gone", 422),
+        ("scope=everything", 422),
+        ("owner=ada", 422),
+        ("fingerprint=xyz", 422),
+        ("fingerprint=abc", 422),
+        ("cursor=zzz", 422),
+        ("unknown=1", 400),
+        ("limit=1&limit=2", 400),
+    ] {
+        let answer = org.admin.get(&format!("/v1/api-keys?{query}"));
+        assert_eq!(answer.status, status, "{query}: {}", answer.body);
+        let name = query.split('=').next().unwrap();
+        assert!(answer.body.contains(name), "{query}: {}", answer.body);
+    }
+}
+
+#[test]
+fn there_is_one_credential_in_one_place() {
+    let (_desk, server, org) = desk();
+    let key = org.admin.key.clone();
+    let nobody = server.api("");
+    let with = |headers: &[(&str, &str)]| nobody.send("GET", "/v1/api-keys/self", headers, None);
+    let bearer = format!("Bearer {key}");
+    assert_eq!(with(&[("authorization", &bearer)]).status, 200);
+    assert_eq!(with(&[("authorization", &format!("bEaReR {key}"))]).status, 200);
+    assert_eq!(
+        with(&[("authorization", &bearer), ("authorization", &bearer)]).refusal(),
+        (400, "invalid_request".into())
+    );
+    assert_eq!(with(&[("authorization", &bearer), ("authorization", "Basic eA==")]).status, 400);
+    assert_eq!(with(&[("x-api-key", &key)]).refusal(), (401, "missing_credential".into()));
+    assert_eq!(with(&[("authorization", &format!("Basic {key}"))]).status, 401);
+    assert_eq!(with(&[("authorization", &key)]).status, 401);
+    assert_eq!(
+        with(&[("authorization", &format!("Bearer {key}x"))]).refusal(),
+        (401, "invalid_token".into())
+    );
+    assert_eq!(
+        with(&[("authorization", &format!("Bearer {}", &key[..48]))]).refusal(),
+        (401, "invalid_token".into())
+    );
+    for path in
+        [format!("/v1/models?api_key={key}"), format!("/v1/api-keys?q={key}"), format!("/v1/api-keys/{key}")]
+    {
+        let answer = org.admin.get(&path);
+        assert_eq!(answer.refusal(), (400, "invalid_request".into()), "{path}");
+        assert!(!answer.body.contains(&key));
+    }
+    let mut browser = server.signed_in(&org);
+    assert_eq!(browser.get("/v1/api-keys").status, 401);
+    assert_eq!(browser.get(&format!("/o/{}/keys?q={key}", org.slug)).status, 400);
+    assert!(!server.log().contains(&key));
+}
+
+#[test]
+fn every_mutant_of_a_key_is_unknown() {
+    let (_desk, server, org) = desk();
+    let key = org.admin.key.clone();
+    for place in 0..key.len() {
+        let mut letters = key.as_bytes().to_vec();
+        letters[place] = if letters[place] == b'x' { b'y' } else { b'x' };
+        let mutant = String::from_utf8(letters).unwrap();
+        assert_eq!(
+            server.api(&mutant).get("/v1/api-keys/self").refusal(),
+            (401, "invalid_token".into()),
+            "{place}"
+        );
+    }
+}
+
+#[test]
+fn wrong_addresses_and_methods_are_answered_as_the_contract_says() {
+    let (_desk, server, org) = desk();
+    assert_eq!(org.admin.get("/v1/nothing").refusal(), (404, "not_found".into()));
+    assert_eq!(org.admin.get("/v1/api-keys/not-an-id").refusal(), (404, "not_found".into()));
+    assert_eq!(
+        org.admin.get("/v1/api-keys/key_00000000000000000000000000").refusal(),
+        (404, "not_found".into())
+    );
+    let put = org.admin.send("PUT", "/v1/api-keys", &[], Some("{}"));
+    assert_eq!(put.refusal(), (405, "method_not_allowed".into()));
+    assert_eq!(put.header("allow"), Some("GET, POST"));
+    let page = server.browser().get("/nothing");
+    assert_eq!(page.status, 404);
+    assert_eq!(page.text("h1"), "There is no such page here");
+    for answer in [put, page] {
+        assert!(answer.header("x-request-id").unwrap().starts_with("req_"));
+        assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
+    }
+}

@@ -1,0 +1,107 @@
+//! The command line.
+
+use serde_json::Value;
+
+use crate::support::{Desk, PASSWORD, desk, is_key, text};
+
+#[test]
+fn setup_prints_the_slug_alone_and_refuses_a_second_organisation() {
+    let desk = Desk::new();
+    let setup = |more: &[&str], email: &str| {
+        let mut arguments =
+            vec!["setup", "--org", "Acme AI", "--name", "Ada", "--email", email, "--password-stdin"];
+        arguments.extend(more);
+        desk.run_with_input(&arguments, &format!("{PASSWORD}\n"))
+    };
+    assert_eq!(String::from_utf8(setup(&[], "ada@example.com").stdout).unwrap(), "acme-ai\n");
+    let refused = setup(&[], "bob@example.com");
+    assert_eq!((refused.status.code(), refused.stdout.len()), (Some(1), 0));
+    assert_eq!(desk.database.count("SELECT COUNT(*) AS count FROM people"), 1);
+    assert_eq!(text(&setup(&["--another"], "bob@example.com")), "acme-ai-2");
+    assert_eq!(setup(&["--another"], "not an address").status.code(), Some(1));
+    let weak =
+        ["setup", "--another", "--org", "X", "--name", "Y", "--email", "y@example.com", "--password-stdin"];
+    assert_eq!(desk.run_with_input(&weak, "short").status.code(), Some(1));
+}
+
+#[test]
+fn key_create_prints_the_key_alone() {
+    let (desk, server, org) = desk();
+    let output = desk.run(&[
+        "key",
+        "create",
+        "--org",
+        &org.slug,
+        "--name",
+        "batch",
+        "--scope",
+        "inference:read",
+        "inference:write",
+        "--expires",
+        "90d",
+    ]);
+    let secret = text(&output);
+    assert!(is_key(&secret));
+    assert_eq!(String::from_utf8(output.stdout.clone()).unwrap(), format!("{secret}\n"));
+    assert!(!String::from_utf8(output.stderr).unwrap().contains(&secret));
+    let key = server.api(&secret).get("/v1/api-keys/self").json();
+    assert_eq!(key["created_by"], "system:cli");
+    assert_eq!(key["owner"]["email"], org.email);
+    let again =
+        desk.run(&["key", "create", "--org", &org.slug, "--name", "Batch", "--scope", "inference:read"]);
+    assert_eq!(again.status.code(), Some(1));
+    assert!(String::from_utf8(again.stderr).unwrap().contains("already called"));
+    let unknown = desk.run(&["key", "create", "--org", "nobody", "--name", "x", "--scope", "admin"]);
+    assert_eq!(unknown.status.code(), Some(1));
+    let wrong = desk.run(&[
+        "key",
+        "create",
+        "--org",
+        &org.slug,
+        "--name",
+        "x",
+        "--scope",
+        "admin",
+        "--expires",
+        "soon",
+    ]);
+    assert_eq!(wrong.status.code(), Some(2));
+}
+
+#[test]
+fn keys_are_listed_shown_disabled_enabled_and_revoked() {
+    let (desk, server, org) = desk();
+    let secret = desk.key(&org.slug, "batch", "inference:read");
+    let api = server.api(&secret);
+    let json = |arguments: &[&str]| -> Value { serde_json::from_str(&text(&desk.run(arguments))).unwrap() };
+    let shown = json(&["key", "show", "--org", &org.slug, "batch", "--json"]);
+    assert_eq!(shown, api.get("/v1/api-keys/self").json());
+    let id = shown["id"].as_str().unwrap();
+    assert_eq!(text(&desk.run(&["key", "list", "--org", &org.slug])).lines().count(), 2);
+    assert_eq!(json(&["key", "disable", "--org", &org.slug, id, "--json"])["status"], "disabled");
+    assert_eq!(api.get("/v1/models").code(), "key_disabled");
+    assert_eq!(json(&["key", "list", "--org", &org.slug, "--status", "disabled", "--json"])["id"], id);
+    assert_eq!(json(&["key", "enable", "--org", &org.slug, "batch", "--json"])["status"], "active");
+    assert_eq!(api.get("/v1/models").status, 200);
+    let revoked = json(&["key", "revoke", "--org", &org.slug, "batch", "--reason", "done", "--json"]);
+    assert_eq!(revoked["revoked"]["by"], "system:cli");
+    assert_eq!(api.get("/v1/models").code(), "key_revoked");
+    assert_eq!(desk.run(&["key", "enable", "--org", &org.slug, id]).status.code(), Some(1));
+    assert_eq!(desk.run(&["key", "show", "--org", &org.slug, "nothing"]).status.code(), Some(1));
+}
+
+#[test]
+fn commands_need_no_running_server() {
+    let desk = Desk::new();
+    let setup = ["setup", "--org", "Acme", "--name", "Ada", "--email", "ada@example.com", "--password-stdin"];
+    assert_eq!(text(&desk.run_with_input(&setup, PASSWORD)), "acme");
+    assert!(is_key(&desk.key("acme", "first", "admin")));
+    let people = text(&desk.run(&["user", "list", "--json"]));
+    let person: Value = serde_json::from_str(&people).unwrap();
+    assert_eq!((&person["email"], &person["roles"]["acme"]), (&"ada@example.com".into(), &"owner".into()));
+    let nobody = desk.run_with_input(
+        &["user", "reset-password", "--email", "x@example.com", "--password-stdin"],
+        PASSWORD,
+    );
+    assert_eq!(nobody.status.code(), Some(1));
+}

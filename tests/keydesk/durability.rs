@@ -1,0 +1,65 @@
+//! What was acknowledged survives a kill at any moment, and nothing is there by half.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::support::desk;
+
+const KILLS: u64 = 20;
+
+#[test]
+fn acknowledged_keys_survive_kills_and_none_is_half_there() {
+    let (desk, mut server, org) = desk();
+    let mut acknowledged: Vec<String> = Vec::new();
+    for round in 0..KILLS {
+        let killed = AtomicBool::new(false);
+        let made: Vec<String> = std::thread::scope(|scope| {
+            let writers: Vec<_> = (0..4)
+                .map(|writer| {
+                    let (api, killed) = (server.api(&org.admin.key), &killed);
+                    scope.spawn(move || {
+                        let mut made = Vec::new();
+                        for number in 0.. {
+                            let body = json!({"name": format!("k-{round}-{writer}-{number}"), "scopes": ["inference:read"], "requests_per_minute": 100_000});
+                            match api.try_send("POST", "/v1/api-keys", &[], Some(&body.to_string())) {
+                                Ok(answer) if answer.status == 201 => made.push(answer.json()["key"].as_str().unwrap().to_owned()),
+                                Ok(answer) => assert_eq!(answer.status, 429, "{}", answer.body),
+                                Err(_) => {
+                                    assert!(killed.load(Ordering::SeqCst), "a call failed although nobody killed the server");
+                                    return made;
+                                }
+                            }
+                        }
+                        made
+                    })
+                })
+                .collect();
+            // Another moment in each round, without a generator that could not be repeated.
+            std::thread::sleep(Duration::from_millis(20 + round * 37 % 150));
+            killed.store(true, Ordering::SeqCst);
+            server.kill();
+            writers.into_iter().flat_map(|writer| writer.join().unwrap()).collect()
+        });
+        acknowledged.extend(made);
+        server = desk.start();
+    }
+    assert!(acknowledged.len() > usize::try_from(KILLS).unwrap());
+    for secret in &acknowledged {
+        assert_eq!(server.api(secret).get("/v1/models").status, 200);
+    }
+    let whole = "SELECT COUNT(*) AS count FROM api_keys k JOIN key_secrets s ON s.id = k.secret_id AND s.key_id = k.id";
+    let keys = desk.database.count("SELECT COUNT(*) AS count FROM api_keys");
+    assert_eq!(desk.database.count(whole), keys);
+    assert_eq!(desk.database.count("SELECT COUNT(*) AS count FROM key_secrets"), keys);
+    assert_eq!(
+        desk.database.count("SELECT COUNT(*) AS count FROM audit_entries WHERE action = 'key.created'"),
+        keys
+    );
+    assert_eq!(desk.database.count("SELECT position AS count FROM feed_head"), keys);
+    assert_eq!(
+        desk.database.count("SELECT MAX(position) + 1 AS count FROM audit_entries"),
+        desk.database.count("SELECT COUNT(*) AS count FROM audit_entries"),
+    );
+}

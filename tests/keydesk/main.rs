@@ -1,0 +1,26 @@
+//! Keydesk from outside: the real binary, over HTTP and its command line.
+//!
+//! Every test has a server and a database of its own, an SQLite file or, when
+//! `KEYDESK_TEST_DATABASE` names a PostgreSQL server, a database there.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that can't go on fails")]
+#![allow(missing_docs, unreachable_pub, reason = "the names are sentences")]
+
+mod support;
+
+mod api_keys;
+mod assets;
+mod bad_input;
+mod commands;
+mod durability;
+mod idempotency;
+mod inference;
+mod limits;
+mod migrations;
+mod outage;
+mod permissions;
+mod portal_keys;
+mod sessions;
+mod setup_page;
+mod start;
+mod usage;

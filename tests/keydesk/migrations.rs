@@ -1,0 +1,47 @@
+//! The two sets of migrations make the same tables.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+fn folder(database: &str) -> BTreeMap<String, String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations").join(database);
+    let entries = fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path());
+    let read = |folder: &Path, file: &str| fs::read_to_string(folder.join(file)).unwrap();
+    entries
+        .map(|folder| {
+            let name = folder.file_name().unwrap().to_str().unwrap().to_owned();
+            (name, format!("{}\n{}", read(&folder, "up.sql"), read(&folder, "down.sql")))
+        })
+        .collect()
+}
+
+#[test]
+fn both_databases_have_the_same_tables_and_columns() {
+    let (sqlite, postgres) = (folder("sqlite"), folder("postgres"));
+    assert!(!sqlite.is_empty());
+    assert_eq!(sqlite.keys().collect::<Vec<_>>(), postgres.keys().collect::<Vec<_>>());
+    for (name, statements) in &sqlite {
+        assert_eq!(statements.replace(" BLOB", " BYTEA"), postgres[name], "{name}");
+    }
+}
+
+#[test]
+fn every_table_of_an_organisations_data_names_the_organisation() {
+    let without = [
+        "installation",
+        "organizations",
+        "people",
+        "sign_in_methods",
+        "feed_head",
+        "sessions",
+        "sign_in_attempts",
+    ];
+    for statements in folder("sqlite").values() {
+        for table in statements.split("CREATE TABLE ").skip(1) {
+            let name = table.split_whitespace().next().unwrap();
+            let columns = table.split(");").next().unwrap();
+            assert!(without.contains(&name) || columns.contains("org_id BLOB NOT NULL"), "{name}");
+        }
+    }
+}

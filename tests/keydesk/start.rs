@@ -1,0 +1,157 @@
+//! Starting, stopping and being configured.
+
+use std::os::unix::fs::PermissionsExt;
+
+use serde_json::json;
+
+use crate::support::{Desk, desk, eventually};
+
+const SECRET: &str = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=";
+const OTHER: &str = "YWJjZGVmZ2hpamtsbW5vcHFyc3R1dnd4eXoxMjM0NTY=";
+
+#[test]
+fn a_first_start_makes_a_private_secret_and_prints_one_link() {
+    let desk = Desk::new();
+    let server = desk.start();
+    let link = server.setup_link.clone().unwrap();
+    assert!(link.starts_with("http://localhost:") && link.contains("/setup?token="), "{link}");
+    let secret = std::fs::metadata(desk.data.path().join("secret")).unwrap();
+    assert_eq!(secret.permissions().mode() & 0o777, 0o600);
+    drop(server);
+    let again = desk.start();
+    let token = |link: &str| link.split("token=").nth(1).unwrap().to_owned();
+    assert_eq!(token(&again.setup_link.clone().unwrap()), token(&link));
+    desk.set_up(&again, "Acme");
+    drop(again);
+    assert_eq!(desk.start().setup_link, None);
+}
+
+#[test]
+fn a_secret_of_another_database_is_refused() {
+    let desk = Desk::new().with("KEYDESK_SECRET", SECRET);
+    drop(desk.start());
+    let desk = desk.with("KEYDESK_SECRET", OTHER);
+    let refused = desk.run(&["serve"]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(
+        String::from_utf8_lossy(&refused.stderr).contains("KEYDESK_SECRET does not belong to this database")
+    );
+}
+
+#[test]
+fn a_lost_secret_is_not_replaced_by_another() {
+    let desk = Desk::new();
+    drop(desk.start());
+    std::fs::remove_file(desk.data.path().join("secret")).unwrap();
+    let refused = desk.run(&["serve"]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("KEYDESK_SECRET is not set"));
+    assert!(!desk.data.path().join("secret").exists());
+}
+
+#[test]
+fn a_secret_can_be_replaced_while_keys_go_on_working() {
+    let desk = Desk::new().with("KEYDESK_SECRET", SECRET);
+    let server = desk.start();
+    let org = desk.set_up(&server, "Acme");
+    let mut browser = server.signed_in(&org);
+    drop(server);
+    let desk = desk.with("KEYDESK_SECRET", OTHER).with("KEYDESK_SECRET_PREVIOUS", SECRET);
+    let server = desk.start();
+    assert_eq!(server.api(&org.admin.key).get("/v1/api-keys").status, 200);
+    let mut moved = server.browser();
+    moved.cookie = browser.cookie.take();
+    assert_eq!(moved.get("/account").status, 303);
+    drop(server);
+    // The key was digested anew when it was used, so the old secret is no longer needed.
+    let desk = desk.with("KEYDESK_SECRET_PREVIOUS", OTHER);
+    assert_eq!(desk.start().api(&org.admin.key).get("/v1/api-keys").status, 200);
+}
+
+#[test]
+fn a_secret_may_come_from_a_file() {
+    let desk = Desk::new();
+    let file = desk.data.path().join("my-secret");
+    std::fs::write(&file, format!("{SECRET}\n")).unwrap();
+    let desk = desk.with("KEYDESK_SECRET_FILE", file.to_str().unwrap());
+    drop(desk.start());
+    assert!(!desk.data.path().join("secret").exists());
+    let both = desk.with("KEYDESK_SECRET", SECRET).run(&["serve"]);
+    assert_eq!(both.status.code(), Some(2));
+}
+
+#[test]
+fn a_wrong_setting_is_refused_by_its_name() {
+    for (variable, value) in [
+        ("KEYDESK_SECRET", "short"),
+        ("KEYDESK_SECRET", ""),
+        ("KEYDESK_SECRET_FILE", "/nonexistent/secret"),
+        ("KEYDESK_LISTEN", "0.0.0.0:0"),
+        ("KEYDESK_PUBLIC_URL", "http://keys.example.com"),
+        ("KEYDESK_DATABASE_URL", "mysql://localhost"),
+        ("KEYDESK_DEFAULT_RPM", "none"),
+        ("KEYDESK_LOG", "[[["),
+    ] {
+        let refused = Desk::new().with(variable, value).run(&["serve"]);
+        let message = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert_eq!(refused.status.code(), Some(2), "{variable}: {message}");
+        let named = if variable == "KEYDESK_LISTEN" { "KEYDESK_PUBLIC_URL" } else { variable };
+        assert!(message.contains(named), "{variable}: {message}");
+    }
+    assert_eq!(Desk::new().run(&["serve", "--unknown"]).status.code(), Some(2));
+    assert_eq!(Desk::new().run(&["dance"]).status.code(), Some(2));
+}
+
+#[test]
+fn the_help_lists_every_setting() {
+    let help = Desk::new().run(&["serve", "--help"]);
+    let text = String::from_utf8(help.stdout).unwrap();
+    for name in
+        ["KEYDESK_LISTEN", "--listen", "KEYDESK_SECRET_FILE", "KEYDESK_UPSTREAM_URL", "KEYDESK_DEFAULT_RPM"]
+    {
+        assert!(text.contains(name), "{name}");
+    }
+    assert!(!text.contains("--secret"));
+}
+
+#[test]
+fn a_flag_stands_for_its_variable() {
+    let desk = Desk::new();
+    let refused = desk.run(&["serve", "--default-rpm", "0"]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("KEYDESK_DEFAULT_RPM"));
+}
+
+#[test]
+fn several_processes_start_together_on_one_database() {
+    let desk = Desk::new();
+    let servers: Vec<_> = std::thread::scope(|scope| {
+        let starts: Vec<_> = (0..4).map(|_| scope.spawn(|| desk.start())).collect();
+        starts.into_iter().map(|start| start.join().unwrap()).collect()
+    });
+    let org = desk.set_up(&servers[0], "Acme");
+    for server in &servers {
+        assert_eq!(server.api(&org.admin.key).get("/v1/api-keys").status, 200);
+    }
+    let key = org.admin.create(&json!({"name": "shared", "scopes": ["inference:read"]}));
+    org.admin.delete(&format!("/v1/api-keys/{}", key["id"].as_str().unwrap()));
+    for server in &servers {
+        assert_eq!(server.api(key["key"].as_str().unwrap()).get("/v1/models").status, 401);
+    }
+}
+
+#[test]
+fn a_stop_is_graceful() {
+    let (_desk, server, org) = desk();
+    assert_eq!(org.admin.get("/v1/api-keys").status, 200);
+    assert_eq!(server.stop(), Some(0));
+}
+
+#[test]
+fn a_log_line_about_a_call_names_the_key_and_never_shows_it() {
+    let (_desk, server, org) = desk();
+    org.admin.get("/v1/api-keys");
+    eventually("the log line", || server.log().contains("\"key_name\":\"admin-key\""));
+    assert!(server.log().lines().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()));
+    assert!(!server.log().contains(&org.admin.key));
+}

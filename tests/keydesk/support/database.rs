@@ -1,0 +1,90 @@
+//! A database for one test, dropped with it.
+
+use std::path::Path;
+
+use diesel::connection::SimpleConnection;
+use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Text};
+
+pub struct Database {
+    pub url: String,
+    server: Option<String>,
+    name: String,
+}
+
+#[derive(QueryableByName)]
+struct Count {
+    #[diesel(sql_type = BigInt)]
+    count: i64,
+}
+
+#[derive(QueryableByName)]
+pub struct Line {
+    #[diesel(sql_type = Text)]
+    pub line: String,
+}
+
+impl Database {
+    pub fn new(directory: &Path) -> Database {
+        let name = format!("keydesk_{}", super::unique());
+        match std::env::var("KEYDESK_TEST_DATABASE").ok() {
+            None => {
+                let url = format!("sqlite:{}", directory.join("keydesk.sqlite3").display());
+                Database { url, server: None, name }
+            }
+            Some(server) => {
+                let mut admin = PgConnection::establish(&format!("{server}/postgres")).unwrap();
+                admin.batch_execute(&format!("CREATE DATABASE {name}")).unwrap();
+                Database { url: format!("{server}/{name}"), server: Some(server), name }
+            }
+        }
+    }
+
+    pub fn is_postgres(&self) -> bool {
+        self.server.is_some()
+    }
+
+    /// Runs a statement behind the server's back.
+    pub fn execute(&self, statement: &str) {
+        match &self.server {
+            None => self.sqlite().batch_execute(statement).unwrap(),
+            Some(_) => PgConnection::establish(&self.url).unwrap().batch_execute(statement).unwrap(),
+        }
+    }
+
+    /// What a query, which names its column `count`, counts.
+    pub fn count(&self, query: &str) -> i64 {
+        let query = diesel::sql_query(query);
+        let counted: Count = match &self.server {
+            None => query.get_result(&mut self.sqlite()).unwrap(),
+            Some(_) => query.get_result(&mut PgConnection::establish(&self.url).unwrap()).unwrap(),
+        };
+        counted.count
+    }
+
+    /// What a query, which names its column `line`, lists.
+    pub fn lines(&self, query: &str) -> Vec<String> {
+        let query = diesel::sql_query(query);
+        let lines: Vec<Line> = match &self.server {
+            None => query.load(&mut self.sqlite()).unwrap(),
+            Some(_) => query.load(&mut PgConnection::establish(&self.url).unwrap()).unwrap(),
+        };
+        lines.into_iter().map(|line| line.line).collect()
+    }
+
+    fn sqlite(&self) -> SqliteConnection {
+        let mut conn = SqliteConnection::establish(self.url.strip_prefix("sqlite:").unwrap()).unwrap();
+        conn.batch_execute("PRAGMA busy_timeout = 10000").unwrap();
+        conn
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        if let Some(server) = &self.server {
+            let admin = PgConnection::establish(&format!("{server}/postgres"));
+            let _ = admin
+                .map(|mut admin| admin.batch_execute(&format!("DROP DATABASE {} WITH (FORCE)", self.name)));
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! A server of one's own, and clients for it.
+
+mod client;
+mod database;
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+pub use client::{Answer, Api, Browser, Page};
+pub use database::Database;
+use tempfile::TempDir;
+
+pub const PASSWORD: &str = "correct horse battery staple";
+
+/// A place to run Keydesk in: data directory, database and environment.
+pub struct Desk {
+    pub data: TempDir,
+    pub database: Database,
+    env: Vec<(String, String)>,
+}
+
+/// A running server; stopped when dropped.
+pub struct Server {
+    child: Child,
+    pub base: String,
+    pub setup_link: Option<String>,
+    log: PathBuf,
+}
+
+/// An organisation with its owner and an `admin` key.
+pub struct Org {
+    pub slug: String,
+    pub email: String,
+    pub admin: Api,
+}
+
+impl Desk {
+    pub fn new() -> Desk {
+        let data = TempDir::new().unwrap();
+        let database = Database::new(data.path());
+        Desk { data, database, env: Vec::new() }
+    }
+
+    pub fn with(mut self, variable: &str, value: &str) -> Desk {
+        self.env.retain(|(name, _)| name != variable);
+        self.env.push((variable.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// A command with nothing but this desk's environment.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_keydesk"));
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("KEYDESK_")) {
+            command.env_remove(name);
+        }
+        command
+            .args(arguments)
+            .env("KEYDESK_DATA_DIR", self.data.path())
+            .env("KEYDESK_DATABASE_URL", &self.database.url)
+            .env("KEYDESK_LISTEN", "127.0.0.1:0")
+            .envs(self.env.iter().map(|(name, value)| (name, value)))
+            .current_dir(self.data.path());
+        command
+    }
+
+    /// Runs a command to its end.
+    pub fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).stdin(Stdio::null()).output().unwrap()
+    }
+
+    /// Runs a command with something on its standard input.
+    pub fn run_with_input(&self, arguments: &[&str], input: &str) -> Output {
+        let mut child = self
+            .command(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        child.wait_with_output().unwrap()
+    }
+
+    /// Starts the server and waits until it listens.
+    pub fn start(&self) -> Server {
+        let log = self.data.path().join(format!("log-{}", unique()));
+        let mut child = self
+            .command(&[])
+            .stdout(Stdio::piped())
+            .stderr(std::fs::File::create(&log).unwrap())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let Some(first) = lines.next() else {
+            child.wait().unwrap();
+            panic!("the server did not start: {}", std::fs::read_to_string(&log).unwrap());
+        };
+        let base = first.unwrap().strip_prefix("listening on ").unwrap().to_owned();
+        // The link follows at once when there is one; whether there is, the database knows.
+        let setup_link = if self.is_set_up(&base) {
+            None
+        } else {
+            let line = lines.next().unwrap().unwrap();
+            Some(line[line.find("http").unwrap()..].to_owned())
+        };
+        // Someone must read on, or the server would block on a full pipe.
+        std::thread::spawn(move || lines.for_each(drop));
+        Server { child, base, setup_link, log }
+    }
+
+    fn is_set_up(&self, base: &str) -> bool {
+        Browser::new(base).get("/").header("location").is_some_and(|path| path != "/setup")
+    }
+
+    /// Sets up an organisation by the command line and makes an `admin` key for it.
+    pub fn set_up(&self, server: &Server, name: &str) -> Org {
+        let email = format!("owner-{}@example.com", unique());
+        let arguments = [
+            "setup",
+            "--another",
+            "--org",
+            name,
+            "--name",
+            "Ada Lovelace",
+            "--email",
+            &email,
+            "--password-stdin",
+        ];
+        let slug = text(&self.run_with_input(&arguments, PASSWORD));
+        let admin = self.key(&slug, "admin-key", "admin");
+        Org { admin: Api::new(&server.base, &admin), slug, email }
+    }
+
+    /// Makes a key by the command line.
+    pub fn key(&self, org: &str, name: &str, scopes: &str) -> String {
+        text(&self.run(&["key", "create", "--org", org, "--name", name, "--scope", scopes]))
+    }
+}
+
+impl Server {
+    pub fn browser(&self) -> Browser {
+        Browser::new(&self.base)
+    }
+
+    pub fn api(&self, key: &str) -> Api {
+        Api::new(&self.base, key)
+    }
+
+    /// A browser signed in as the organisation's owner.
+    pub fn signed_in(&self, org: &Org) -> Browser {
+        let mut browser = self.browser();
+        let page = browser.post("/sign-in", &[("email", &org.email), ("password", PASSWORD)]);
+        assert_eq!(page.status, 303, "{}", page.body);
+        browser
+    }
+
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap()
+    }
+
+    /// Asks the server to stop and returns its exit status.
+    pub fn stop(mut self) -> Option<i32> {
+        signal(self.child.id(), "TERM");
+        self.child.wait().unwrap().code()
+    }
+
+    /// Kills the server in the middle of whatever it does.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+pub fn signal(process: u32, name: &str) {
+    let status = Command::new("kill").args([&format!("-{name}"), &process.to_string()]).status().unwrap();
+    assert!(status.success());
+}
+
+/// A desk, its server and one organisation: what most tests begin with.
+pub fn desk() -> (Desk, Server, Org) {
+    let desk = Desk::new();
+    let server = desk.start();
+    let org = desk.set_up(&server, "Acme AI");
+    (desk, server, org)
+}
+
+/// Standard output of a command that succeeded, trimmed.
+pub fn text(output: &Output) -> String {
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    String::from_utf8(output.stdout.clone()).unwrap().trim().to_owned()
+}
+
+/// Waits for something that is to become true, and fails when it does not within 20 s.
+pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !holds() {
+        assert!(started.elapsed() < Duration::from_secs(20), "waited in vain: {what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+pub fn unique() -> u128 {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    u128::from(std::process::id()) << 64 | u128::from(NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+pub fn is_key(text: &str) -> bool {
+    text.strip_prefix("kd_")
+        .is_some_and(|body| body.len() == 46 && body.bytes().all(|byte| byte.is_ascii_alphanumeric()))
+}
+
+/// Whether a file or one beside it holds a text.
+pub fn directory_contains(directory: &Path, needle: &str) -> bool {
+    std::fs::read_dir(directory).unwrap().any(|entry| {
+        let bytes = std::fs::read(entry.unwrap().path()).unwrap_or_default();
+        bytes.windows(needle.len()).any(|window| window == needle.as_bytes())
+    })
+}
