@@ -28,6 +28,8 @@ use crate::web::problem::{Code, Problem};
 use crate::web::{Site, assets, body, csrf, envelope, gate, health, idempotency, session};
 
 type Endpoint = (Method, &'static str, fn() -> Route);
+/// A path with its methods.
+type Methods = (&'static str, Vec<(Method, fn() -> Route)>);
 
 macro_rules! routes {
     ($($method:ident $path:literal => $handler:path),* $(,)?) => {
@@ -176,7 +178,7 @@ impl Application {
 
 /// Mounts each path once, with all its methods, each behind its gate.
 fn mount(service: &mut ServiceConfig, site: &Arc<Site>) {
-    let mut paths: BTreeMap<usize, (&str, Vec<(Method, fn() -> Route)>)> = BTreeMap::new();
+    let mut paths: BTreeMap<usize, Methods> = BTreeMap::new();
     let mut places: BTreeMap<&str, usize> = BTreeMap::new();
     for (order, (method, path, route)) in routes().into_iter().enumerate() {
         let place = *places.entry(path).or_insert(order);

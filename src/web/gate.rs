@@ -113,7 +113,7 @@ async fn with_key(
         Admission::Stranger(problem) => return Ok(request.error_response(problem)),
         Admission::Known(caller, verdict) => (caller, verdict),
     };
-    request.extensions_mut().insert(caller.clone());
+    request.extensions_mut().insert(KeyCaller::clone(&caller));
     let (refused, limited) = match verdict {
         Ok(limited) => (None, Some(limited)),
         Err((problem, limited)) => (Some(problem), limited),
@@ -136,7 +136,7 @@ enum Admission {
     /// No proven key.
     Stranger(Problem),
     /// A proven key, let through or refused, with what its bucket said.
-    Known(KeyCaller, Result<Verdict, (Problem, Option<Verdict>)>),
+    Known(Box<KeyCaller>, Result<Verdict, (Problem, Option<Verdict>)>),
 }
 
 async fn admit_key(need: Need, request: &HttpRequest, now: Time) -> Admission {
@@ -152,7 +152,7 @@ async fn admit_key(need: Need, request: &HttpRequest, now: Time) -> Admission {
         Ok(None) => return Admission::Stranger(Problem::invalid_token(Code::InvalidToken)),
         Err(error) => return Admission::Stranger(error.into()),
     };
-    let caller = KeyCaller { key, secret, address: address::client(request) };
+    let caller = Box::new(KeyCaller { key, secret, address: address::client(request) });
     let refuse = |problem, verdict| Admission::Known(caller.clone(), Err((problem, verdict)));
     if let Err(refusal) = decision::is_usable(&caller.key, caller.address, now) {
         return refuse(problem(refusal), None);

@@ -1,0 +1,150 @@
+// A server of one's own and pages that notice whatever a person would be spared.
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { mkdtemp, mkdir, readFile, rm } from "node:fs/promises";
+import { createRequire } from "node:module";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { createInterface } from "node:readline";
+import { chromium } from "playwright-core";
+
+const root = path.resolve(import.meta.dirname, "../..");
+const binary = path.resolve(root, process.env.KEYDESK_BINARY ?? "target/debug/keydesk");
+const axeSource = await readFile(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+const screenshots = path.join(root, "target/screenshots");
+
+export const password = "correct horse battery staple";
+export const person = { organization: "Acme AI", name: "Mara Lindqvist", email: "mara@acme.example", password };
+
+function environment(data) {
+  const own = Object.entries(process.env).filter(([name]) => !name.startsWith("KEYDESK_"));
+  return { ...Object.fromEntries(own), KEYDESK_LISTEN: "127.0.0.1:0", KEYDESK_DATA_DIR: data };
+}
+
+/** Starts Keydesk on an empty database. */
+export async function startKeydesk() {
+  const data = await mkdtemp(path.join(tmpdir(), "keydesk-browser-"));
+  const child = spawn(binary, [], { env: environment(data), stdio: ["ignore", "pipe", "ignore"] });
+  const exited = new Promise((resolve) => child.on("exit", resolve));
+  const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
+  const listening = (await lines.next()).value;
+  assert.match(listening ?? "", /^listening on http:/);
+  const link = (await lines.next()).value.match(/http\S+/)[0];
+  const base = new URL(link).origin;
+  return {
+    base,
+    link,
+    run: (args, input = "") => run(data, args, input),
+    async setUp() {
+      const { organization, name, email } = person;
+      const args = ["setup", "--org", organization, "--name", name, "--email", email, "--password-stdin"];
+      await run(data, args, password);
+    },
+    async call(key, route, body, method = body ? "POST" : "GET") {
+      const headers = { authorization: `Bearer ${key}`, "content-type": "application/json" };
+      return fetch(base + route, { method, headers, body: body && JSON.stringify(body) });
+    },
+    async stop() {
+      child.kill("SIGTERM");
+      assert.equal(await exited, 0, "Keydesk stops when asked");
+      await rm(data, { recursive: true });
+    },
+  };
+}
+
+async function run(data, args, input) {
+  const child = spawn(binary, args, { env: environment(data), stdio: ["pipe", "pipe", "inherit"] });
+  child.stdin.end(input);
+  let output = "";
+  for await (const chunk of child.stdout) output += chunk;
+  return output.trim();
+}
+
+let browser;
+export async function openBrowser() {
+  const quiet = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"];
+  browser ??= await chromium.launch({
+    executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+    args: [...quiet, "--disable-component-update", "--disable-sync"],
+  });
+  return browser;
+}
+export async function closeBrowser() {
+  await browser?.close();
+  browser = undefined;
+}
+
+/** A page that keeps a list of everything that must not happen. */
+export async function openPage(keydesk, options = {}) {
+  const context = await (await openBrowser()).newContext({
+    viewport: { width: 1280, height: 860 },
+    permissions: ["clipboard-read", "clipboard-write"],
+    timezoneId: "Europe/Berlin",
+    ...options,
+  });
+  const page = await context.newPage();
+  const faults = [];
+  page.on("console", (message) => {
+    // A refused form is answered with 4xx, which Chromium reports for every page.
+    const expected = /Failed to load resource: the server responded with a status of 4\d\d/.test(message.text());
+    if (["error", "warning"].includes(message.type()) && !expected) faults.push(message.text());
+  });
+  page.on("pageerror", (error) => faults.push(error.message));
+  page.on("request", (request) => {
+    const url = request.url();
+    if (!url.startsWith(keydesk.base) && !url.startsWith("blob:")) faults.push(`foreign request: ${url}`);
+  });
+  await page.addInitScript(() => {
+    addEventListener("securitypolicyviolation", (event) => console.error(`CSP: ${event.violatedDirective} ${event.blockedURI}`));
+  });
+  page.faults = faults;
+  return page;
+}
+
+export async function closePage(page) {
+  assert.deepEqual(page.faults, []);
+  await page.context().close();
+}
+
+export async function signIn(page, keydesk) {
+  await page.goto(`${keydesk.base}/sign-in`);
+  await page.getByLabel("E-mail").fill(person.email);
+  await page.getByLabel("Password").fill(password);
+  await page.getByRole("button", { name: "Sign in" }).click();
+  await page.waitForURL(/\/keys$/);
+}
+
+/** Looks at the page as it stands: accessible, nothing cut off, no sideways scroll; takes its picture. */
+export async function inspect(page, name) {
+  const theme = (await page.evaluate(() => matchMedia("(prefers-color-scheme: dark)").matches)) ? "dark" : "light";
+  const { width } = page.viewportSize();
+  await mkdir(screenshots, { recursive: true });
+  await page.screenshot({ path: path.join(screenshots, `${name}-${theme}-${width}.png`), fullPage: true });
+  const where = `${name}, ${theme}, ${width} px`;
+  if (!(await page.evaluate(() => "axe" in window))) await page.evaluate(axeSource);
+  const tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"];
+  const result = await page.evaluate((values) => window.axe.run(document, { runOnly: { type: "tag", values } }), tags);
+  const findings = result.violations.map((found) => `${found.id}: ${found.nodes.map((node) => node.html).join(" | ")}`);
+  assert.deepEqual(findings, [], where);
+  assert.deepEqual(await page.evaluate(cutOff), [], where);
+}
+
+/** What sticks out of the page or of an element that hides what sticks out. */
+function cutOff() {
+  const found = [];
+  const root = document.scrollingElement;
+  if (root.scrollWidth > root.clientWidth) found.push(`sideways scroll: ${root.scrollWidth} > ${root.clientWidth}`);
+  const seen = (element) => element.checkVisibility({ visibilityProperty: true }) && !element.closest(".visually-hidden, svg, .segments, .tabs");
+  for (const element of document.querySelectorAll("body *")) {
+    if (!seen(element)) continue;
+    const box = element.getBoundingClientRect();
+    if (!box.width || element.matches(".skip")) continue;
+    const clip = element.parentElement.closest(".panel, .options, .code, dialog, main");
+    const bounds = clip?.getBoundingClientRect();
+    if (bounds && (box.right > bounds.right + 1 || box.left < bounds.left - 1)) found.push(`cut off: ${element.outerHTML.slice(0, 120)}`);
+  }
+  for (const area of document.querySelectorAll("[data-secret]")) {
+    if (area.scrollHeight > area.clientHeight + 1) found.push(`the secret is cut off: ${area.scrollHeight} > ${area.clientHeight}`);
+  }
+  return found;
+}
