@@ -139,7 +139,7 @@ for (const javaScriptEnabled of [true, false]) {
       await page.getByLabel("Type the key's name").fill("invoice-parser");
       await page.getByRole("button", { name: "Revoke key" }).click();
       await page.getByText("invoice-parser was revoked.").waitFor();
-      await page.getByRole("row", { name: /invoice-parser/ }).getByText("Revoked").waitFor();
+      await page.getByRole("row", { name: /invoice-parser/ }).getByText("Revoked", { exact: true }).waitFor();
       assert.equal((await keydesk.call(secret, "/v1/models")).status, 401);
     });
   });

@@ -80,6 +80,8 @@ export async function openPage(keydesk, options = {}) {
     viewport: { width: 1280, height: 860 },
     permissions: ["clipboard-read", "clipboard-write"],
     timezoneId: "Europe/Berlin",
+    // What moves can't be looked at.
+    reducedMotion: "reduce",
     ...options,
   });
   const page = await context.newPage();

@@ -193,7 +193,7 @@ pub async fn show(request: HttpRequest, member: Member, site: Shared) -> Result<
                 store::count(conn, org, &Filter { status: Some(status), ..all.clone() }, now)?,
             ));
         }
-        let soon = Filter { status: Some(Status::Expiring), ..all };
+        let soon = Filter { status: Some(Status::Active), ..all };
         let ending = store::list(
             conn,
             org,
