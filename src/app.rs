@@ -9,7 +9,7 @@ use actix_web::dev::Server;
 use actix_web::http::Method;
 use actix_web::middleware::{Compress, from_fn};
 use actix_web::web::{PayloadConfig, ServiceConfig};
-use actix_web::{App, HttpServer, Route, web as actix};
+use actix_web::{App, HttpServer, Route, guard, web as actix};
 use tokio::sync::watch;
 
 use crate::api;
@@ -33,8 +33,17 @@ type Methods = (&'static str, Vec<(Method, fn() -> Route)>);
 
 macro_rules! routes {
     ($($method:ident $path:literal => $handler:path),* $(,)?) => {
-        vec![$((Method::$method, $path, (|| actix::method(Method::$method).to($handler)) as fn() -> Route)),*]
+        vec![$((Method::$method, $path, (|| answering(Method::$method).to($handler)) as fn() -> Route)),*]
     };
+}
+
+/// A route for a method; what answers GET answers HEAD too (RFC 9110 section 9.3.2).
+fn answering(method: Method) -> Route {
+    if method == Method::GET {
+        actix::route().guard(guard::Any(guard::Get()).or(guard::Head()))
+    } else {
+        actix::method(method)
+    }
 }
 
 fn routes() -> Vec<Endpoint> {

@@ -63,6 +63,11 @@ pub fn setup_token(db: &Db, keyring: &Keyring) -> Result<Option<String>> {
     Ok(set_up_at.is_none().then(|| keyring.setup_token(&nonce)))
 }
 
+/// Whether an organisation exists.
+pub fn is_set_up(conn: &mut crate::db::Conn) -> Result<bool> {
+    Ok(installation::table.select(installation::set_up_at).first::<Option<Time>>(conn)?.is_some())
+}
+
 /// Marks the database as set up, once: `false` when it already is. The row is locked until
 /// the transaction ends, so of several set-ups at once one wins.
 pub fn set_up(tx: &mut Tx<'_>, now: Time) -> Result<bool> {

@@ -9,8 +9,8 @@ use crate::api::object::{self, Page};
 use crate::error::{Error, FieldError, Result};
 use crate::id::{KeyId, UserId};
 use crate::keys::draft::{Expiry, RawDraft, RawEdit, check_reason};
-use crate::keys::store::{self, Filter};
-use crate::keys::{Key, Status, lifecycle};
+use crate::keys::list::{self as listing, Filter};
+use crate::keys::{Key, Status, lifecycle, store};
 use crate::scope::Scope;
 use crate::time::Time;
 use crate::web::Shared;
@@ -159,7 +159,7 @@ pub async fn list(site: Shared, caller: KeyCaller, query: Query<ListQuery>) -> R
             } else {
                 Filter { owner: Some(manager.person), ..filter }
             };
-            match store::list_after(conn, org, &filter, after, limit + 1, now) {
+            match listing::list_after(conn, org, &filter, after, limit + 1, now) {
                 Err(Error::NotFound) => {
                     Err(Error::invalid("cursor", "Use the next_cursor of an earlier answer."))
                 }
@@ -258,20 +258,28 @@ async fn show_key(
 pub struct PatchBody {
     #[serde(default, deserialize_with = "present")]
     name: Option<Value>,
+    #[serde(default, deserialize_with = "present")]
     description: Option<String>,
+    #[serde(default, deserialize_with = "present")]
     scopes: Option<Vec<String>>,
     #[serde(default, deserialize_with = "present")]
     expires_at: Option<Option<String>>,
+    #[serde(default, deserialize_with = "present")]
     requests_per_minute: Option<i64>,
+    #[serde(default, deserialize_with = "present")]
     allowed_ips: Option<Vec<String>>,
+    #[serde(default, deserialize_with = "present")]
     owner: Option<String>,
     #[serde(default, deserialize_with = "present")]
     backup: Option<Option<String>>,
+    #[serde(default, deserialize_with = "present")]
     disabled: Option<bool>,
+    #[serde(default, deserialize_with = "present")]
     self_rotate: Option<bool>,
 }
 
-/// Tells a member that is `null` from one that is left out.
+/// Tells a member that is `null` from one that is left out; `null` is a wrong type where it
+/// has no meaning.
 fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)
 }

@@ -12,8 +12,8 @@ use crate::error::{Error, Result};
 use crate::id::KeyId;
 use crate::keys::draft::{Expiry, RawDraft, check_reason};
 use crate::keys::lifecycle::{self, Manager, Mint};
-use crate::keys::store::{self, Filter};
-use crate::keys::{Key, Status};
+use crate::keys::list::{self as listing, Filter};
+use crate::keys::{Key, Status, store};
 use crate::orgs;
 use crate::orgs::role::Role;
 use crate::orgs::store::Org;
@@ -211,7 +211,7 @@ fn list(org: &str, status: Option<&str>, json: bool) -> Result<(), Failure> {
     let mut after = None;
     loop {
         let keys =
-            desk.db.read_now(|conn| store::list_after(conn, desk.org.id, &filter, after, 500, desk.now))?;
+            desk.db.read_now(|conn| listing::list_after(conn, desk.org.id, &filter, after, 500, desk.now))?;
         keys.iter().for_each(|key| line(key, json, desk.now));
         match keys.last() {
             Some(last) if keys.len() == 500 => after = Some(last.id),

@@ -107,7 +107,7 @@ impl Serve {
 }
 
 fn start_log(filter: Option<String>) -> Result<(), Failure> {
-    let filter = filter.unwrap_or_else(|| "info".to_owned());
+    let filter = filter.unwrap_or_else(|| "info,actix_server=warn".to_owned());
     let filter = EnvFilter::try_new(&filter).map_err(|_| {
         Failure::Misused(format!(
             "KEYDESK_LOG is {filter:?}. Write a filter such as info or keydesk=debug,warn."

@@ -11,7 +11,9 @@
 pub mod draft;
 pub mod feed;
 pub mod lifecycle;
+pub mod list;
 pub mod name;
+pub mod presented;
 pub mod secret;
 pub mod store;
 

@@ -1,5 +1,4 @@
-//! Rows of keys and their secrets. Every query starts from the organisation, the look-up by
-//! digest alone excepted.
+//! Rows of keys and their secrets. Every query starts from the organisation.
 
 use diesel::prelude::*;
 use ipnet::IpNet;
@@ -9,21 +8,20 @@ use crate::db::{Conn, Tx, violates};
 use crate::error::{Error, Result};
 use crate::id::{KeyId, OrgId, SecretId, UserId};
 use crate::keys::name::fold;
-use crate::keys::secret::{Fingerprint, PlainSecret, SHA256_DIGITS};
-use crate::keys::{Contact, Key, Revocation, Status};
-use crate::orgs::role::Role;
-use crate::schema::{api_keys, key_secrets, members, people};
-use crate::scope::{Scope, Scopes};
+use crate::keys::secret::{Fingerprint, PlainSecret};
+use crate::keys::{Contact, Key, Revocation};
+use crate::schema::{api_keys, key_secrets, people};
+use crate::scope::Scopes;
 use crate::time::Time;
 
 mod alias {
     #![allow(missing_docs, reason = "the macro makes items that it gives no docs")]
     diesel::alias!(crate::schema::people as backups: Backups);
 }
-use alias::backups;
+pub(super) use alias::backups;
 
 #[derive(Queryable)]
-struct Row {
+pub(super) struct Row {
     id: KeyId,
     org_id: OrgId,
     name: String,
@@ -48,10 +46,11 @@ struct Row {
     last_used_at: Option<Time>,
 }
 
-type ContactRow = (UserId, String, String);
-type FullRow = (Row, (String, String, String), ContactRow, Option<ContactRow>);
+pub(super) type ContactRow = (UserId, String, String);
+pub(super) type FullRow = (Row, (String, String, String), ContactRow, Option<ContactRow>);
 
-fn key((row, (prefix, last4, sha256), owner, backup): FullRow) -> Result<Key> {
+/// A key from its joined rows.
+pub(super) fn key((row, (prefix, last4, sha256), owner, backup): FullRow) -> Result<Key> {
     let revoked = row.revoked_at.map(|at| Revocation {
         at,
         by: row.revoked_by.unwrap_or_default(),
@@ -84,7 +83,8 @@ fn contact((id, email, name): ContactRow) -> Contact {
     Contact { id, email, name }
 }
 
-fn networks(text: &str) -> Result<Vec<IpNet>> {
+/// Networks as the database holds them.
+pub(super) fn networks(text: &str) -> Result<Vec<IpNet>> {
     text.split_whitespace().map(|network| network.parse().map_err(Error::internal)).collect()
 }
 
@@ -108,6 +108,7 @@ macro_rules! full {
             ))
     };
 }
+pub(super) use full;
 
 /// Adds a key and its first secret. `NameTaken` when a living key has the name.
 pub fn insert(tx: &mut Tx<'_>, key: &Key, secret: &PlainSecret, digest: Digest) -> Result<()> {
@@ -230,275 +231,6 @@ pub fn revoke(tx: &mut Tx<'_>, org: OrgId, id: KeyId, revocation: &Revocation) -
             api_keys::revoke_reason.eq(&revocation.reason),
             api_keys::live_name.eq(None::<String>),
         ))
-        .execute(tx.conn)?;
-    Ok(())
-}
-
-/// Which keys a list shows.
-#[derive(Clone, Debug, Default)]
-pub struct Filter {
-    /// Only these; `Active` includes expiring ones.
-    pub status: Option<Status>,
-    /// Only those that hold the scope.
-    pub scope: Option<Scope>,
-    /// Only those of this owner.
-    pub owner: Option<UserId>,
-    /// Only those of which a name part, the last four, the fingerprint or the id is this.
-    pub search: Option<String>,
-    /// Only those whose SHA-256 begins with these hexadecimal digits.
-    pub fingerprint: Option<String>,
-}
-
-/// What a list is sorted by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum Order {
-    /// Soonest end first, ended keys last.
-    #[default]
-    Expires,
-    /// By name.
-    Name,
-    /// Last used first.
-    LastUsed,
-    /// Newest first.
-    Created,
-}
-
-/// A part of a list.
-#[derive(Clone, Copy, Debug)]
-pub struct Page {
-    /// How many to leave out before.
-    pub offset: i64,
-    /// How many at most.
-    pub limit: i64,
-    /// Whether the order is turned round.
-    pub reversed: bool,
-}
-
-/// The filter as a condition on the joined tables.
-macro_rules! narrow {
-    ($query:expr, $org:expr, $filter:expr, $now:expr) => {{
-        let mut query = $query.filter(api_keys::org_id.eq($org)).into_boxed();
-        let now = $now;
-        let never = api_keys::expires_at.is_null();
-        let living = api_keys::revoked_at.is_null().and(never.or(api_keys::expires_at.gt(now)));
-        match $filter.status {
-            None => {}
-            Some(Status::Active) => query = query.filter(living.and(api_keys::disabled_at.is_null())),
-            Some(Status::Expiring) => {
-                query = query
-                    .filter(living.and(api_keys::disabled_at.is_null()).and(api_keys::expiring_at.le(now)));
-            }
-            Some(Status::Disabled) => query = query.filter(living.and(api_keys::disabled_at.is_not_null())),
-            Some(Status::Expired) => {
-                query = query.filter(api_keys::revoked_at.is_null().and(api_keys::expires_at.le(now)));
-            }
-            Some(Status::Revoked) => query = query.filter(api_keys::revoked_at.is_not_null()),
-        }
-        if let Some(scope) = $filter.scope {
-            query = query.filter(api_keys::scopes.like(format!("%{}%", scope.name())));
-        }
-        if let Some(owner) = $filter.owner {
-            query = query.filter(api_keys::owner_id.eq(owner));
-        }
-        if let Some(digits) = &$filter.fingerprint {
-            let digits: String = digits.to_lowercase().chars().take(SHA256_DIGITS).collect();
-            query = query.filter(key_secrets::sha256_prefix.like(format!("{digits}%")));
-        }
-        if let Some(search) = $filter.search.as_deref().map(Search::new) {
-            let by_name = api_keys::name_folded.like(search.name).escape('\\');
-            let by_last4 = key_secrets::last4.eq(search.last4);
-            let by_digits = key_secrets::sha256_prefix.like(search.digits);
-            query = match search.id {
-                Some(id) => query.filter(by_name.or(by_last4).or(by_digits).or(api_keys::id.eq(id))),
-                None => query.filter(by_name.or(by_last4).or(by_digits)),
-            };
-        }
-        query
-    }};
-}
-
-/// A search text as the patterns it stands for.
-struct Search {
-    name: String,
-    last4: String,
-    digits: String,
-    id: Option<KeyId>,
-}
-
-impl Search {
-    fn new(text: &str) -> Search {
-        let text = text.trim();
-        let escaped = fold(text).replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
-        let is_digest = (4..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-        let digits: String = text.to_lowercase().chars().take(SHA256_DIGITS).collect();
-        Search {
-            name: format!("%{escaped}%"),
-            // A copied hint, `kd_…x9Ka`, counts as its last four.
-            last4: text.rsplit('…').next().unwrap_or_default().to_owned(),
-            digits: if is_digest { format!("{digits}%") } else { "none".to_owned() },
-            id: KeyId::parse(text),
-        }
-    }
-}
-
-/// The keys of an organisation that pass the filter, in order.
-pub fn list(
-    conn: &mut Conn,
-    org: OrgId,
-    filter: &Filter,
-    order: Order,
-    page: Page,
-    now: Time,
-) -> Result<Vec<Key>> {
-    let query = narrow!(full!(), org, filter, now);
-    let ended = diesel::dsl::case_when(
-        api_keys::revoked_at.is_not_null().or(api_keys::expires_at.le(now).assume_not_null()),
-        1.into_sql::<diesel::sql_types::Integer>(),
-    )
-    .otherwise(0.into_sql::<diesel::sql_types::Integer>());
-    let never =
-        diesel::dsl::case_when(api_keys::expires_at.is_null(), 1.into_sql::<diesel::sql_types::Integer>())
-            .otherwise(0.into_sql::<diesel::sql_types::Integer>());
-    let unused =
-        diesel::dsl::case_when(api_keys::last_used_at.is_null(), 1.into_sql::<diesel::sql_types::Integer>())
-            .otherwise(0.into_sql::<diesel::sql_types::Integer>());
-    // Both databases sort NULL to another end, so that is said in words.
-    let query = match (order, page.reversed) {
-        (Order::Expires, false) => {
-            query.order((ended, never, api_keys::expires_at.asc(), api_keys::id.asc()))
-        }
-        (Order::Expires, true) => {
-            query.order((ended, never.desc(), api_keys::expires_at.desc(), api_keys::id.desc()))
-        }
-        (Order::Name, false) => query.order((api_keys::name_folded.asc(), api_keys::id.asc())),
-        (Order::Name, true) => query.order((api_keys::name_folded.desc(), api_keys::id.desc())),
-        (Order::LastUsed, false) => query.order((unused, api_keys::last_used_at.desc(), api_keys::id.desc())),
-        (Order::LastUsed, true) => {
-            query.order((unused.desc(), api_keys::last_used_at.asc(), api_keys::id.asc()))
-        }
-        (Order::Created, false) => query.order((api_keys::created_at.desc(), api_keys::id.desc())),
-        (Order::Created, true) => query.order((api_keys::created_at.asc(), api_keys::id.asc())),
-    };
-    query.limit(page.limit).offset(page.offset).load(conn)?.into_iter().map(key).collect()
-}
-
-/// The keys behind `after`, newest first; `after` is the last key of the page before.
-/// `NotFound` when there is no such key.
-pub fn list_after(
-    conn: &mut Conn,
-    org: OrgId,
-    filter: &Filter,
-    after: Option<KeyId>,
-    limit: i64,
-    now: Time,
-) -> Result<Vec<Key>> {
-    let mut query = narrow!(full!(), org, filter, now);
-    if let Some(id) = after {
-        let at: Option<Time> = api_keys::table
-            .filter(api_keys::org_id.eq(org).and(api_keys::id.eq(id)))
-            .select(api_keys::created_at)
-            .first(conn)
-            .optional()?;
-        let at = at.ok_or(Error::NotFound)?;
-        query = query
-            .filter(api_keys::created_at.lt(at).or(api_keys::created_at.eq(at).and(api_keys::id.lt(id))));
-    }
-    let query = query.order((api_keys::created_at.desc(), api_keys::id.desc())).limit(limit);
-    query.load(conn)?.into_iter().map(key).collect()
-}
-
-/// How many keys of an organisation pass the filter.
-pub fn count(conn: &mut Conn, org: OrgId, filter: &Filter, now: Time) -> Result<i64> {
-    let joined = api_keys::table
-        .inner_join(key_secrets::table.on(key_secrets::id.eq(api_keys::secret_id)))
-        .select(diesel::dsl::count_star());
-    Ok(narrow!(joined, org, filter, now).first(conn)?)
-}
-
-/// A key as far as checking a presented secret needs it.
-#[derive(Clone, Debug)]
-pub struct Presented {
-    /// The organisation.
-    pub org: OrgId,
-    /// The key.
-    pub key: KeyId,
-    /// The secret that was presented.
-    pub secret: SecretId,
-    /// The key's name.
-    pub name: String,
-    /// What the key holds.
-    pub scopes: Scopes,
-    /// When it ends.
-    pub expires_at: Option<Time>,
-    /// Whether it is set aside.
-    pub disabled: bool,
-    /// Whether it was ended.
-    pub revoked: bool,
-    /// Requests a minute.
-    pub requests_per_minute: u32,
-    /// Networks it may be used from; none is any.
-    pub allowed_ips: Vec<IpNet>,
-    /// Who answers for it.
-    pub owner: UserId,
-    /// The owner's role now; `None` when they are no member any more or may not sign in.
-    pub owner_role: Option<Role>,
-}
-
-/// The key whose secret has this digest: the one query that starts from no organisation.
-pub fn by_digest(conn: &mut Conn, digest: &Digest) -> Result<Option<Presented>> {
-    type Found = (
-        (OrgId, KeyId, SecretId),
-        (String, String, Option<Time>, Option<Time>, Option<Time>, i64, String, UserId),
-        (Option<Role>, Option<Time>),
-    );
-    let found: Option<Found> = key_secrets::table
-        .inner_join(api_keys::table.on(api_keys::id.eq(key_secrets::key_id)))
-        .inner_join(people::table.on(people::id.eq(api_keys::owner_id)))
-        .left_join(
-            members::table
-                .on(members::org_id.eq(api_keys::org_id).and(members::person_id.eq(api_keys::owner_id))),
-        )
-        .filter(key_secrets::digest.eq(digest.as_slice()))
-        .select((
-            (key_secrets::org_id, key_secrets::key_id, key_secrets::id),
-            (
-                api_keys::name,
-                api_keys::scopes,
-                api_keys::expires_at,
-                api_keys::disabled_at,
-                api_keys::revoked_at,
-                api_keys::requests_per_minute,
-                api_keys::allowed_ips,
-                api_keys::owner_id,
-            ),
-            (members::role.nullable(), people::disabled_at),
-        ))
-        .first(conn)
-        .optional()?;
-    let Some(((org, key, secret), row, (role, owner_disabled))) = found else {
-        return Ok(None);
-    };
-    let (name, scopes, expires_at, disabled_at, revoked_at, rpm, allowed_ips, owner) = row;
-    Ok(Some(Presented {
-        org,
-        key,
-        secret,
-        name,
-        scopes: Scopes::from_text(&scopes),
-        expires_at,
-        disabled: disabled_at.is_some(),
-        revoked: revoked_at.is_some(),
-        requests_per_minute: u32::try_from(rpm).map_err(Error::internal)?,
-        allowed_ips: networks(&allowed_ips)?,
-        owner,
-        owner_role: role.filter(|_| owner_disabled.is_none()),
-    }))
-}
-
-/// Replaces the digest of a secret, after the installation's secret was replaced.
-pub fn set_digest(tx: &mut Tx<'_>, secret: SecretId, digest: &Digest) -> Result<()> {
-    diesel::update(key_secrets::table.find(secret))
-        .set(key_secrets::digest.eq(digest.as_slice()))
         .execute(tx.conn)?;
     Ok(())
 }

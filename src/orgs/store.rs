@@ -123,11 +123,6 @@ pub fn first_owner(conn: &mut Conn, org: OrgId) -> Result<Option<Person>> {
         .optional()?)
 }
 
-/// Every organisation, by slug.
-pub fn all(conn: &mut Conn) -> Result<Vec<Org>> {
-    Ok(organizations::table.order(organizations::slug).load(conn)?)
-}
-
 fn slug(name: &str) -> String {
     let mut slug = String::new();
     for letter in name.to_lowercase().nfd().filter(|letter| !is_combining_mark(*letter)) {

@@ -80,6 +80,7 @@ pub async fn with_password(db: &Db, throttle: &MacKey, attempt: Attempt, now: Ti
     let person = db
         .write(move |tx| {
             forget(tx, account)?;
+            give_back(tx, address)?;
             let mut person = person.clone();
             if let (None, Some(zone)) = (&person.zone, &attempt.zone) {
                 store::set_zone(tx, person.id, zone)?;
@@ -152,5 +153,13 @@ fn count(tx: &mut Tx<'_>, bucket: Digest, free: i64, now: Time) -> Result<i64> {
 
 fn forget(tx: &mut Tx<'_>, bucket: Digest) -> Result<()> {
     diesel::delete(attempts::table.find(bucket.as_slice())).execute(tx.conn)?;
+    Ok(())
+}
+
+/// A success was no guess, so the many people behind one address don't slow each other down.
+fn give_back(tx: &mut Tx<'_>, bucket: Digest) -> Result<()> {
+    diesel::update(attempts::table.find(bucket.as_slice()))
+        .set((attempts::failures.eq(attempts::failures - 1), attempts::blocked_until.eq(attempts::last_at)))
+        .execute(tx.conn)?;
     Ok(())
 }

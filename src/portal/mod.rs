@@ -19,8 +19,8 @@ pub async fn home(request: HttpRequest, site: Shared) -> Result<HttpResponse, Pr
     let signed_in = request.extensions().get::<SignedIn>().cloned();
     let path = match signed_in.map(|signed_in| signed_in.orgs) {
         Some(orgs) => orgs.first().map_or("/account".to_owned(), |(org, _)| format!("/o/{}/keys", org.slug)),
-        None if site.db.read(crate::orgs::store::all).await?.is_empty() => "/setup".to_owned(),
-        None => "/sign-in".to_owned(),
+        None if site.db.read(crate::installation::is_set_up).await? => "/sign-in".to_owned(),
+        None => "/setup".to_owned(),
     };
     Ok(redirect(&request, &path))
 }

@@ -30,7 +30,7 @@ struct SetupPage {
 pub async fn form(request: HttpRequest, site: Shared) -> Result<HttpResponse, Problem> {
     let fields = Fields::of_query(&request);
     let open = is_open(&site, &fields).await?;
-    if !open && !site.db.read(crate::orgs::store::all).await?.is_empty() {
+    if !open && site.db.read(installation::is_set_up).await? {
         // Set up already: the link has done its work.
         return Ok(redirect(&request, "/"));
     }

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use crate::keys::store::Presented;
+use crate::keys::presented::Presented;
 use crate::orgs::role::Role;
 use crate::scope::{Scope, Scopes};
 use crate::time::Time;

@@ -12,6 +12,6 @@ pub async fn alive() -> HttpResponse {
 
 /// `GET /readyz`: the database answers, so requests can be served.
 pub async fn ready(site: Shared) -> Result<HttpResponse, Problem> {
-    site.db.read(|conn| crate::orgs::store::all(conn).map(|_| ())).await?;
+    site.db.read(crate::installation::is_set_up).await?;
     Ok(HttpResponse::Ok().content_type("text/plain").body("ready\n"))
 }

@@ -183,7 +183,6 @@ impl Text<'_> {
     fn title(&self) -> &'static str {
         match self.problem.code {
             Code::NotFound => "There is no such page here",
-            Code::Unavailable => "Keydesk can't reach its database",
             code => code.title(),
         }
     }
@@ -194,7 +193,7 @@ impl Text<'_> {
                 "The key may belong to another organisation, or the address is incomplete. Nothing was changed."
             }
             Code::Unavailable => {
-                "Nothing was changed. This page works again as soon as the database does; try again in a moment."
+                "Nothing was changed. Try again in a moment; Keydesk is back as soon as its database can be reached."
             }
             _ => &self.problem.detail,
         }

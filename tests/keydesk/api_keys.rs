@@ -153,6 +153,8 @@ fn settings_change_and_the_name_never() {
     assert_eq!(changed["allowed_ips"], json!(["10.0.0.0/8", "::1/128"]));
     assert_eq!(changed["status"], "disabled");
     assert_eq!(org.admin.get(&path).json(), changed);
+    let nothing = org.admin.patch(&path, &json!({"description": null}));
+    assert_eq!((nothing.status, nothing.fields()), (400, vec!["description".to_owned()]));
     let renamed = org.admin.patch(&path, &json!({"name": "other"}));
     assert_eq!(renamed.refusal(), (422, "name_immutable".into()));
     assert_eq!(org.admin.get(&path).json(), changed);

@@ -41,6 +41,16 @@ fn every_answer_carries_the_headers_that_guard_browsers() {
 }
 
 #[test]
+fn what_answers_get_answers_head() {
+    let (_desk, server, org) = desk();
+    for path in ["/healthz", "/sign-in", "/v1/api-keys/self"] {
+        let answer = org.admin.send("HEAD", path, &[], None);
+        assert_eq!((answer.status, answer.body.as_str()), (200, ""), "{path}");
+    }
+    assert_eq!(server.api("").send("HEAD", "/v1/models", &[], None).status, 401);
+}
+
+#[test]
 fn links_come_from_the_configuration_and_never_from_the_request() {
     let (_desk, server, org) = desk();
     let forged =

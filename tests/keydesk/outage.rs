@@ -90,7 +90,7 @@ fn a_lost_database_is_told_and_comes_back_by_itself() {
     let page = browser.get(&format!("/o/{}/keys", org.slug));
     assert_eq!(page.status, 503);
     assert!(page.header("retry-after").is_some());
-    assert_eq!(page.text("h1"), "Keydesk can't reach its database");
+    assert_eq!(page.text("h1"), "Keydesk can't answer right now");
     assert_eq!(server.api("").get("/readyz").status, 503);
     assert_eq!(server.api("").get("/healthz").status, 200);
     cable.mend();

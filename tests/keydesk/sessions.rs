@@ -82,6 +82,14 @@ fn tries_are_slowed_down_and_nobody_is_locked_out_for_good() {
 }
 
 #[test]
+fn many_people_behind_one_address_can_sign_in() {
+    let (_desk, server, org) = desk();
+    for _ in 0..30 {
+        server.signed_in(&org);
+    }
+}
+
+#[test]
 fn a_form_from_another_site_changes_nothing() {
     let (desk, server, org) = desk();
     let mut browser = server.signed_in(&org);

@@ -7,10 +7,11 @@ use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 
 use crate::error::Error;
-use crate::id::{KeyId, UserId};
-use crate::keys::store::{self, Filter, Order, Page};
+use crate::id::KeyId;
+use crate::keys::list::{self, Filter, Order, Page};
 use crate::keys::{Key, Status};
 use crate::orgs::role::Act;
+use crate::portal::keys::asked::{Asked, PAGE};
 use crate::portal::words::{self, Badge, When};
 use crate::scope::Scope;
 use crate::time::{DAY, Time};
@@ -19,10 +20,9 @@ use crate::web::Shared;
 use crate::web::form::Fields;
 use crate::web::page::{Layout, Place, Room, html};
 use crate::web::principal::Member;
-use crate::web::problem::{Code, Problem};
+use crate::web::problem::Problem;
 use crate::web::session::is_partial;
 
-const PAGE: i64 = 50;
 const SPARK_DAYS: usize = 7;
 /// From how many days before its end a key's time is shown as a warning.
 const SOON: i64 = 7;
@@ -83,95 +83,6 @@ struct Spark {
     today: String,
 }
 
-/// What the URL asks for.
-#[derive(Clone, Default)]
-struct Asked {
-    q: String,
-    status: String,
-    owner: String,
-    scope: String,
-    sort: String,
-    reversed: bool,
-    page: i64,
-}
-
-impl Asked {
-    fn parse(fields: &Fields) -> Result<(Asked, Filter, Order), Problem> {
-        let asked = Asked {
-            q: fields.get("q").trim().to_owned(),
-            status: fields.get("status").to_owned(),
-            owner: fields.get("owner").to_owned(),
-            scope: fields.get("scope").to_owned(),
-            sort: fields.get("sort").to_owned(),
-            reversed: fields.get("dir") == "reversed",
-            page: match fields.get("page") {
-                "" => 1,
-                text => text
-                    .parse()
-                    .ok()
-                    .filter(|page| (1..=1_000_000).contains(page))
-                    .ok_or_else(|| wrong("page"))?,
-            },
-        };
-        if asked.q.chars().count() > 200 || asked.q.chars().any(char::is_control) {
-            return Err(wrong("q"));
-        }
-        let order = match asked.sort.as_str() {
-            "" | "expires" => Order::Expires,
-            "name" => Order::Name,
-            "used" => Order::LastUsed,
-            "created" => Order::Created,
-            _ => return Err(wrong("sort")),
-        };
-        let filter = Filter {
-            status: choice(&asked.status, Status::parse, "status")?,
-            scope: choice(&asked.scope, Scope::parse, "scope")?,
-            owner: choice(&asked.owner, UserId::parse, "owner")?,
-            search: (!asked.q.is_empty()).then(|| asked.q.clone()),
-            fingerprint: None,
-        };
-        Ok((asked, filter, order))
-    }
-
-    fn is_filtered(&self) -> bool {
-        !(self.q.is_empty() && self.owner.is_empty() && self.scope.is_empty() && self.status.is_empty())
-    }
-
-    /// The same view with some parameters changed.
-    fn query(&self, changes: &[(&str, &str)]) -> String {
-        let page = if self.page > 1 { self.page.to_string() } else { String::new() };
-        let reversed = if self.reversed { "reversed" } else { "" };
-        let own = [
-            ("q", self.q.as_str()),
-            ("status", &self.status),
-            ("owner", &self.owner),
-            ("scope", &self.scope),
-            ("sort", &self.sort),
-            ("dir", reversed),
-            ("page", &page),
-        ];
-        let changed = own.map(|(name, value)| {
-            let change = changes.iter().find(|(changed, _)| *changed == name);
-            (name, change.map_or(value, |(_, value)| *value))
-        });
-        let given: Vec<_> = changed.into_iter().filter(|(_, value)| !value.is_empty()).collect();
-        serde_html_form::to_string(&given).unwrap_or_default()
-    }
-}
-
-fn choice<T>(text: &str, parse: impl Fn(&str) -> Option<T>, name: &str) -> Result<Option<T>, Problem> {
-    if text.is_empty() { Ok(None) } else { parse(text).map(Some).ok_or_else(|| wrong(name)) }
-}
-
-fn wrong(name: &str) -> Problem {
-    Problem::new(
-        Code::InvalidRequest,
-        format!(
-            "The address asks for something that does not exist: {name}. Go back to the list and choose again."
-        ),
-    )
-}
-
 /// `GET /o/{org}/keys`.
 pub async fn show(request: HttpRequest, member: Member, site: Shared) -> Result<HttpResponse, Problem> {
     let now = Time::now();
@@ -182,19 +93,19 @@ pub async fn show(request: HttpRequest, member: Member, site: Shared) -> Result<
     let page = Page { offset: (asked.page - 1) * PAGE, limit: PAGE, reversed: asked.reversed };
     let week = now.plus(-(SPARK_DAYS as i64 - 1) * DAY).start_of_day(&zone);
     let found = site.db.read(move |conn| {
-        let keys = store::list(conn, org, &filter, order, page, now)?;
-        let matching = store::count(conn, org, &filter, now)?;
+        let keys = list::list(conn, org, &filter, order, page, now)?;
+        let matching = list::count(conn, org, &filter, now)?;
         let all = Filter { owner: own, ..Filter::default() };
-        let total = store::count(conn, org, &all, now)?;
+        let total = list::count(conn, org, &all, now)?;
         let mut counts = Vec::new();
         for status in Status::ALL {
             counts.push((
                 status,
-                store::count(conn, org, &Filter { status: Some(status), ..all.clone() }, now)?,
+                list::count(conn, org, &Filter { status: Some(status), ..all.clone() }, now)?,
             ));
         }
         let soon = Filter { status: Some(Status::Active), ..all };
-        let ending = store::list(
+        let ending = list::list(
             conn,
             org,
             &soon,

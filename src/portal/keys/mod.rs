@@ -1,5 +1,6 @@
 //! The pages about API keys.
 
+pub mod asked;
 pub mod create;
 pub mod disable;
 pub mod edit;

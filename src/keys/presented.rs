@@ -1,0 +1,102 @@
+//! The look-up of a presented secret: the one query that starts from no organisation.
+
+use diesel::prelude::*;
+use ipnet::IpNet;
+
+use crate::crypto::Digest;
+use crate::db::{Conn, Tx};
+use crate::error::{Error, Result};
+use crate::id::{KeyId, OrgId, SecretId, UserId};
+use crate::keys::store::networks;
+use crate::orgs::role::Role;
+use crate::schema::{api_keys, key_secrets, members, people};
+use crate::scope::Scopes;
+use crate::time::Time;
+
+/// A key as far as checking a presented secret needs it.
+#[derive(Clone, Debug)]
+pub struct Presented {
+    /// The organisation.
+    pub org: OrgId,
+    /// The key.
+    pub key: KeyId,
+    /// The secret that was presented.
+    pub secret: SecretId,
+    /// The key's name.
+    pub name: String,
+    /// What the key holds.
+    pub scopes: Scopes,
+    /// When it ends.
+    pub expires_at: Option<Time>,
+    /// Whether it is set aside.
+    pub disabled: bool,
+    /// Whether it was ended.
+    pub revoked: bool,
+    /// Requests a minute.
+    pub requests_per_minute: u32,
+    /// Networks it may be used from; none is any.
+    pub allowed_ips: Vec<IpNet>,
+    /// Who answers for it.
+    pub owner: UserId,
+    /// The owner's role now; `None` when they are no member any more or may not sign in.
+    pub owner_role: Option<Role>,
+}
+
+/// The key whose secret has this digest.
+pub fn by_digest(conn: &mut Conn, digest: &Digest) -> Result<Option<Presented>> {
+    type Found = (
+        (OrgId, KeyId, SecretId),
+        (String, String, Option<Time>, Option<Time>, Option<Time>, i64, String, UserId),
+        (Option<Role>, Option<Time>),
+    );
+    let found: Option<Found> = key_secrets::table
+        .inner_join(api_keys::table.on(api_keys::id.eq(key_secrets::key_id)))
+        .inner_join(people::table.on(people::id.eq(api_keys::owner_id)))
+        .left_join(
+            members::table
+                .on(members::org_id.eq(api_keys::org_id).and(members::person_id.eq(api_keys::owner_id))),
+        )
+        .filter(key_secrets::digest.eq(digest.as_slice()))
+        .select((
+            (key_secrets::org_id, key_secrets::key_id, key_secrets::id),
+            (
+                api_keys::name,
+                api_keys::scopes,
+                api_keys::expires_at,
+                api_keys::disabled_at,
+                api_keys::revoked_at,
+                api_keys::requests_per_minute,
+                api_keys::allowed_ips,
+                api_keys::owner_id,
+            ),
+            (members::role.nullable(), people::disabled_at),
+        ))
+        .first(conn)
+        .optional()?;
+    let Some(((org, key, secret), row, (role, owner_disabled))) = found else {
+        return Ok(None);
+    };
+    let (name, scopes, expires_at, disabled_at, revoked_at, rpm, allowed_ips, owner) = row;
+    Ok(Some(Presented {
+        org,
+        key,
+        secret,
+        name,
+        scopes: Scopes::from_text(&scopes),
+        expires_at,
+        disabled: disabled_at.is_some(),
+        revoked: revoked_at.is_some(),
+        requests_per_minute: u32::try_from(rpm).map_err(Error::internal)?,
+        allowed_ips: networks(&allowed_ips)?,
+        owner,
+        owner_role: role.filter(|_| owner_disabled.is_none()),
+    }))
+}
+
+/// Replaces the digest of a secret, after the installation's secret was replaced.
+pub fn set_digest(tx: &mut Tx<'_>, secret: SecretId, digest: &Digest) -> Result<()> {
+    diesel::update(key_secrets::table.find(secret))
+        .set(key_secrets::digest.eq(digest.as_slice()))
+        .execute(tx.conn)?;
+    Ok(())
+}
