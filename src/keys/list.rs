@@ -1,6 +1,6 @@
 //! Lists of keys: filtered, sorted, part by part.
 
-use diesel::dsl::case_when;
+use diesel::dsl::{case_when, count as count_of, count_star};
 use diesel::prelude::*;
 use diesel::sql_types::Integer;
 
@@ -9,9 +9,9 @@ use crate::error::{Error, Result};
 use crate::id::{KeyId, OrgId, UserId};
 use crate::keys::name::fold;
 use crate::keys::secret::SHA256_DIGITS;
-use crate::keys::store::{backups, full, key};
+use crate::keys::store::by_ids;
 use crate::keys::{Key, Status};
-use crate::schema::{api_keys, key_secrets, people};
+use crate::schema::{api_keys, key_secrets};
 use crate::scope::Scope;
 use crate::time::Time;
 
@@ -55,26 +55,48 @@ pub struct Page {
     pub reversed: bool,
 }
 
-/// The filter as a condition on the joined tables.
-macro_rules! narrow {
-    ($query:expr, $org:expr, $filter:expr, $now:expr) => {{
-        let mut query = $query.filter(api_keys::org_id.eq($org)).into_boxed();
-        let now = $now;
-        let never = api_keys::expires_at.is_null();
-        let living = api_keys::revoked_at.is_null().and(never.or(api_keys::expires_at.gt(now)));
-        match $filter.status {
-            None => {}
-            Some(Status::Active) => query = query.filter(living.and(api_keys::disabled_at.is_null())),
-            Some(Status::Expiring) => {
-                query = query
-                    .filter(living.and(api_keys::disabled_at.is_null()).and(api_keys::expiring_at.le(now)));
-            }
-            Some(Status::Disabled) => query = query.filter(living.and(api_keys::disabled_at.is_not_null())),
-            Some(Status::Expired) => {
-                query = query.filter(api_keys::revoked_at.is_null().and(api_keys::expires_at.le(now)));
-            }
-            Some(Status::Revoked) => query = query.filter(api_keys::revoked_at.is_not_null()),
-        }
+/// The condition that a key has not ended.
+macro_rules! living {
+    ($now:expr) => {
+        api_keys::revoked_at
+            .is_null()
+            .and(api_keys::expires_at.is_null().or(api_keys::expires_at.assume_not_null().gt($now)))
+    };
+}
+
+/// The condition that a key has a status; `Active` includes expiring ones.
+macro_rules! has_status {
+    (active, $now:expr) => {
+        living!($now).and(api_keys::disabled_at.is_null())
+    };
+    (expiring, $now:expr) => {
+        has_status!(active, $now).and(api_keys::expiring_at.assume_not_null().le($now))
+    };
+    (disabled, $now:expr) => {
+        living!($now).and(api_keys::disabled_at.is_not_null())
+    };
+    (expired, $now:expr) => {
+        api_keys::revoked_at.is_null().and(api_keys::expires_at.assume_not_null().le($now))
+    };
+    (revoked, $now:expr) => {
+        api_keys::revoked_at.is_not_null()
+    };
+}
+
+/// The keys that pass the filter, as a boxed query on their table alone: what is shown of
+/// them is joined later, to the few that are shown.
+macro_rules! narrowed {
+    ($selection:expr, $org:expr, $filter:expr, $now:expr) => {{
+        let mut query = api_keys::table.select($selection).filter(api_keys::org_id.eq($org)).into_boxed();
+        let (org, now) = ($org, $now);
+        query = match $filter.status {
+            None => query,
+            Some(Status::Active) => query.filter(has_status!(active, now)),
+            Some(Status::Expiring) => query.filter(has_status!(expiring, now)),
+            Some(Status::Disabled) => query.filter(has_status!(disabled, now)),
+            Some(Status::Expired) => query.filter(has_status!(expired, now)),
+            Some(Status::Revoked) => query.filter(has_status!(revoked, now)),
+        };
         if let Some(scope) = $filter.scope {
             query = query.filter(api_keys::scopes.like(format!("%{}%", scope.name())));
         }
@@ -83,15 +105,21 @@ macro_rules! narrow {
         }
         if let Some(digits) = &$filter.fingerprint {
             let digits: String = digits.to_lowercase().chars().take(SHA256_DIGITS).collect();
-            query = query.filter(key_secrets::sha256_prefix.like(format!("{digits}%")));
+            let secrets = key_secrets::table.filter(
+                key_secrets::org_id.eq(org).and(key_secrets::sha256_prefix.like(format!("{digits}%"))),
+            );
+            query = query.filter(api_keys::secret_id.eq_any(secrets.select(key_secrets::id)));
         }
         if let Some(search) = $filter.search.as_deref().map(Search::new) {
-            let by_name = api_keys::name_folded.like(search.name).escape('\\');
-            let by_last4 = key_secrets::last4.eq(search.last4);
-            let by_digits = key_secrets::sha256_prefix.like(search.digits);
+            let by_secret =
+                key_secrets::last4.eq(search.last4).or(key_secrets::sha256_prefix.like(search.digits));
+            let secrets =
+                key_secrets::table.filter(key_secrets::org_id.eq(org).and(by_secret)).select(key_secrets::id);
+            let found =
+                api_keys::name_folded.like(search.name).escape('\\').or(api_keys::secret_id.eq_any(secrets));
             query = match search.id {
-                Some(id) => query.filter(by_name.or(by_last4).or(by_digits).or(api_keys::id.eq(id))),
-                None => query.filter(by_name.or(by_last4).or(by_digits)),
+                Some(id) => query.filter(found.or(api_keys::id.eq(id))),
+                None => query.filter(found),
             };
         }
         query
@@ -131,34 +159,82 @@ pub fn list(
     page: Page,
     now: Time,
 ) -> Result<Vec<Key>> {
-    let query = narrow!(full!(), org, filter, now);
-    let ended = case_when(
-        api_keys::revoked_at.is_not_null().or(api_keys::expires_at.le(now).assume_not_null()),
-        1.into_sql::<Integer>(),
-    )
-    .otherwise(0.into_sql::<Integer>());
-    let never =
-        case_when(api_keys::expires_at.is_null(), 1.into_sql::<Integer>()).otherwise(0.into_sql::<Integer>());
-    let unused = case_when(api_keys::last_used_at.is_null(), 1.into_sql::<Integer>())
-        .otherwise(0.into_sql::<Integer>());
-    // Both databases sort NULL to another end, so that is said in words.
-    let query = match (order, page.reversed) {
-        (Order::Expires, false) => {
-            query.order((ended, never, api_keys::expires_at.asc(), api_keys::id.asc()))
-        }
-        (Order::Expires, true) => {
-            query.order((ended, never.desc(), api_keys::expires_at.desc(), api_keys::id.desc()))
-        }
-        (Order::Name, false) => query.order((api_keys::name_folded.asc(), api_keys::id.asc())),
-        (Order::Name, true) => query.order((api_keys::name_folded.desc(), api_keys::id.desc())),
-        (Order::LastUsed, false) => query.order((unused, api_keys::last_used_at.desc(), api_keys::id.desc())),
-        (Order::LastUsed, true) => {
-            query.order((unused.desc(), api_keys::last_used_at.asc(), api_keys::id.asc()))
-        }
-        (Order::Created, false) => query.order((api_keys::created_at.desc(), api_keys::id.desc())),
-        (Order::Created, true) => query.order((api_keys::created_at.asc(), api_keys::id.asc())),
+    let ids = if order == Order::Expires {
+        by_expiry(conn, org, filter, page, now)?
+    } else {
+        let query = narrowed!(api_keys::id, org, filter, now);
+        let unused = case_when(api_keys::last_used_at.is_null(), 1.into_sql::<Integer>())
+            .otherwise(0.into_sql::<Integer>());
+        let query = match (order, page.reversed) {
+            (Order::Name, false) => query.order((api_keys::name_folded.asc(), api_keys::id.asc())),
+            (Order::Name, true) => query.order((api_keys::name_folded.desc(), api_keys::id.desc())),
+            // Both databases sort NULL to another end, so that is said in words.
+            (Order::LastUsed, false) => {
+                query.order((unused, api_keys::last_used_at.desc(), api_keys::id.desc()))
+            }
+            (Order::LastUsed, true) => {
+                query.order((unused.desc(), api_keys::last_used_at.asc(), api_keys::id.asc()))
+            }
+            (_, false) => query.order((api_keys::created_at.desc(), api_keys::id.desc())),
+            (_, true) => query.order((api_keys::created_at.asc(), api_keys::id.asc())),
+        };
+        query.limit(page.limit).offset(page.offset).load(conn)?
     };
-    query.limit(page.limit).offset(page.offset).load(conn)?.into_iter().map(key).collect()
+    by_ids(conn, org, &ids)
+}
+
+/// A stretch of the list by expiry, which an index gives in order.
+#[derive(Clone, Copy)]
+enum Stretch {
+    Ending,
+    Never,
+    Ended,
+}
+
+/// Living keys by their end, those without an end behind them, ended keys last.
+fn by_expiry(conn: &mut Conn, org: OrgId, filter: &Filter, page: Page, now: Time) -> Result<Vec<KeyId>> {
+    let mut ids: Vec<KeyId> = Vec::new();
+    let (mut offset, mut left) = (page.offset, page.limit);
+    let stretches = match page.reversed {
+        false => [Stretch::Ending, Stretch::Never, Stretch::Ended],
+        true => [Stretch::Never, Stretch::Ending, Stretch::Ended],
+    };
+    for stretch in stretches {
+        macro_rules! of_stretch {
+            ($selection:expr) => {{
+                let query = narrowed!($selection, org, filter, now);
+                match stretch {
+                    Stretch::Ending => query.filter(
+                        api_keys::revoked_at.is_null().and(api_keys::expires_at.assume_not_null().gt(now)),
+                    ),
+                    Stretch::Never => {
+                        query.filter(api_keys::revoked_at.is_null().and(api_keys::expires_at.is_null()))
+                    }
+                    Stretch::Ended => query.filter(
+                        api_keys::revoked_at.is_not_null().or(api_keys::expires_at.assume_not_null().le(now)),
+                    ),
+                }
+            }};
+        }
+        let query = of_stretch!(api_keys::id);
+        let query = match page.reversed {
+            false => query.order((api_keys::expires_at.asc(), api_keys::id.asc())),
+            true => query.order((api_keys::expires_at.desc(), api_keys::id.desc())),
+        };
+        let found: Vec<KeyId> = query.limit(left).offset(offset).load(conn)?;
+        if found.is_empty() && offset > 0 {
+            let skipped: i64 = of_stretch!(count_star()).first(conn)?;
+            offset -= skipped.min(offset);
+            continue;
+        }
+        offset = 0;
+        left -= i64::try_from(found.len()).unwrap_or(left);
+        ids.extend(found);
+        if left <= 0 {
+            break;
+        }
+    }
+    Ok(ids)
 }
 
 /// The keys behind `after`, newest first; `after` is the last key of the page before.
@@ -171,7 +247,7 @@ pub fn list_after(
     limit: i64,
     now: Time,
 ) -> Result<Vec<Key>> {
-    let mut query = narrow!(full!(), org, filter, now);
+    let mut query = narrowed!(api_keys::id, org, filter, now);
     if let Some(id) = after {
         let at: Option<Time> = api_keys::table
             .filter(api_keys::org_id.eq(org).and(api_keys::id.eq(id)))
@@ -182,14 +258,38 @@ pub fn list_after(
         query = query
             .filter(api_keys::created_at.lt(at).or(api_keys::created_at.eq(at).and(api_keys::id.lt(id))));
     }
-    let query = query.order((api_keys::created_at.desc(), api_keys::id.desc())).limit(limit);
-    query.load(conn)?.into_iter().map(key).collect()
+    let ids: Vec<KeyId> =
+        query.order((api_keys::created_at.desc(), api_keys::id.desc())).limit(limit).load(conn)?;
+    by_ids(conn, org, &ids)
 }
 
 /// How many keys of an organisation pass the filter.
 pub fn count(conn: &mut Conn, org: OrgId, filter: &Filter, now: Time) -> Result<i64> {
-    let joined = api_keys::table
-        .inner_join(key_secrets::table.on(key_secrets::id.eq(api_keys::secret_id)))
-        .select(diesel::dsl::count_star());
-    Ok(narrow!(joined, org, filter, now).first(conn)?)
+    Ok(narrowed!(count_star(), org, filter, now).first(conn)?)
+}
+
+/// How many keys there are, in all and by status; the active ones include the expiring.
+pub struct Counts {
+    /// All of them.
+    pub total: i64,
+    /// By status, in the order in which they are shown.
+    pub by_status: Vec<(Status, i64)>,
+}
+
+/// Counts the keys of an organisation, or those of one owner, in one pass.
+pub fn counts(conn: &mut Conn, org: OrgId, owner: Option<UserId>, now: Time) -> Result<Counts> {
+    let one = || 1.into_sql::<Integer>();
+    let filter = Filter { owner, ..Filter::default() };
+    let selection = (
+        count_star(),
+        count_of(case_when(has_status!(active, now), one())),
+        count_of(case_when(has_status!(expiring, now), one())),
+        count_of(case_when(has_status!(disabled, now), one())),
+        count_of(case_when(has_status!(expired, now), one())),
+        count_of(case_when(has_status!(revoked, now), one())),
+    );
+    let (total, active, expiring, disabled, expired, revoked) =
+        narrowed!(selection, org, filter, now).first(conn)?;
+    let by_status = Status::ALL.into_iter().zip([active, expiring, disabled, expired, revoked]).collect();
+    Ok(Counts { total, by_status })
 }

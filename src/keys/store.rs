@@ -18,10 +18,10 @@ mod alias {
     #![allow(missing_docs, reason = "the macro makes items that it gives no docs")]
     diesel::alias!(crate::schema::people as backups: Backups);
 }
-pub(super) use alias::backups;
+use alias::backups;
 
 #[derive(Queryable)]
-pub(super) struct Row {
+struct Row {
     id: KeyId,
     org_id: OrgId,
     name: String,
@@ -46,11 +46,10 @@ pub(super) struct Row {
     last_used_at: Option<Time>,
 }
 
-pub(super) type ContactRow = (UserId, String, String);
-pub(super) type FullRow = (Row, (String, String, String), ContactRow, Option<ContactRow>);
+type ContactRow = (UserId, String, String);
+type FullRow = (Row, (String, String, String), ContactRow, Option<ContactRow>);
 
-/// A key from its joined rows.
-pub(super) fn key((row, (prefix, last4, sha256), owner, backup): FullRow) -> Result<Key> {
+fn key((row, (prefix, last4, sha256), owner, backup): FullRow) -> Result<Key> {
     let revoked = row.revoked_at.map(|at| Revocation {
         at,
         by: row.revoked_by.unwrap_or_default(),
@@ -108,7 +107,6 @@ macro_rules! full {
             ))
     };
 }
-pub(super) use full;
 
 /// Adds a key and its first secret. `NameTaken` when a living key has the name.
 pub fn insert(tx: &mut Tx<'_>, key: &Key, secret: &PlainSecret, digest: Digest) -> Result<()> {
@@ -176,6 +174,15 @@ pub fn find(conn: &mut Conn, org: OrgId, id: KeyId) -> Result<Option<Key>> {
         .optional()?
         .map(key)
         .transpose()
+}
+
+/// The keys of these ids, in their order.
+pub fn by_ids(conn: &mut Conn, org: OrgId, ids: &[KeyId]) -> Result<Vec<Key>> {
+    let rows: Vec<FullRow> =
+        full!().filter(api_keys::org_id.eq(org).and(api_keys::id.eq_any(ids))).load(conn)?;
+    let mut keys = rows.into_iter().map(key).collect::<Result<Vec<Key>>>()?;
+    keys.sort_by_key(|key| ids.iter().position(|id| *id == key.id));
+    Ok(keys)
 }
 
 /// The key of that id, locked until the transaction ends. `NotFound` when there is none.

@@ -70,7 +70,11 @@ CREATE TABLE api_keys (
     last_used_at BIGINT
 );
 CREATE UNIQUE INDEX api_keys_live_name ON api_keys (org_id, live_name);
-CREATE INDEX api_keys_expiry ON api_keys (org_id, expires_at);
+-- The orders in which lists show keys, and what their counts are made of.
+CREATE INDEX api_keys_expiry ON api_keys (org_id, expires_at, id);
+CREATE INDEX api_keys_name ON api_keys (org_id, name_folded, id);
+CREATE INDEX api_keys_created ON api_keys (org_id, created_at, id);
+CREATE INDEX api_keys_status ON api_keys (org_id, revoked_at, disabled_at, expires_at, expiring_at);
 CREATE INDEX api_keys_owner ON api_keys (org_id, owner_id);
 
 -- Every secret that a key has had.

@@ -8,7 +8,7 @@ use askama::Template;
 
 use crate::error::Error;
 use crate::id::KeyId;
-use crate::keys::list::{self, Filter, Order, Page};
+use crate::keys::list::{self, Counts, Filter, Order, Page};
 use crate::keys::{Key, Status};
 use crate::orgs::role::Act;
 use crate::portal::keys::asked::{Asked, PAGE};
@@ -94,16 +94,9 @@ pub async fn show(request: HttpRequest, member: Member, site: Shared) -> Result<
     let week = now.plus(-(SPARK_DAYS as i64 - 1) * DAY).start_of_day(&zone);
     let found = site.db.read(move |conn| {
         let keys = list::list(conn, org, &filter, order, page, now)?;
+        let counts = list::counts(conn, org, own, now)?;
         let matching = list::count(conn, org, &filter, now)?;
         let all = Filter { owner: own, ..Filter::default() };
-        let total = list::count(conn, org, &all, now)?;
-        let mut counts = Vec::new();
-        for status in Status::ALL {
-            counts.push((
-                status,
-                list::count(conn, org, &Filter { status: Some(status), ..all.clone() }, now)?,
-            ));
-        }
         let soon = Filter { status: Some(Status::Active), ..all };
         let ending = list::list(
             conn,
@@ -116,13 +109,13 @@ pub async fn show(request: HttpRequest, member: Member, site: Shared) -> Result<
         let ids: Vec<KeyId> = keys.iter().map(|key| key.id).collect();
         let daily = usage::store::daily(conn, org, &ids, week, SPARK_DAYS)?;
         let owners = crate::orgs::store::members_of(conn, org)?;
-        Ok::<_, Error>((keys, matching, total, counts, ending, daily, owners))
+        Ok::<_, Error>((keys, matching, counts, ending, daily, owners))
     });
-    let (keys, matching, total, counts, ending, daily, owners) = found.await?;
+    let (keys, matching, counts, ending, daily, owners) = found.await?;
     let place = Place { slug: member.org.slug.clone(), name: member.org.name.clone() };
     let layout = Layout::of(&request, Room::Keys).with_flash(&request);
     let may_create = manager.role.may(Act::WriteKeys);
-    if total == 0 {
+    if counts.total == 0 {
         return html(StatusCode::OK, &EmptyPage { layout, org: place, may_create });
     }
     let row =
@@ -130,7 +123,7 @@ pub async fn show(request: HttpRequest, member: Member, site: Shared) -> Result<
     let ends_in_week = |key: &&Key| key.expires_at.is_some_and(|end| end.since(now) <= SOON * DAY);
     let view = ListPage {
         org: place,
-        tabs: tabs(total, &counts),
+        tabs: tabs(&counts),
         owners: owners
             .into_iter()
             .filter(|_| own.is_none())
@@ -148,9 +141,9 @@ pub async fn show(request: HttpRequest, member: Member, site: Shared) -> Result<
     if is_partial(&request) { view.fragments() } else { html(StatusCode::OK, &view) }
 }
 
-fn tabs(total: i64, counts: &[(Status, i64)]) -> Vec<Tab> {
-    let mut tabs = vec![Tab { label: "All", status: "", count: total }];
-    tabs.extend(counts.iter().map(|&(status, count)| Tab {
+fn tabs(counts: &Counts) -> Vec<Tab> {
+    let mut tabs = vec![Tab { label: "All", status: "", count: counts.total }];
+    tabs.extend(counts.by_status.iter().map(|&(status, count)| Tab {
         label: Badge::of(status).label,
         status: status.name(),
         count,
