@@ -19,6 +19,7 @@ use crate::db::Db;
 use crate::gateway::inference;
 use crate::gateway::upstream::Upstream;
 use crate::keys::lifecycle::{self, Mint};
+use crate::notices::schedule::Steps;
 use crate::portal;
 use crate::time::Time;
 use crate::usage::meter::Meter;
@@ -128,7 +129,7 @@ impl Application {
         let failed = |cause| BuildError::Listen { address: config.listen, cause };
         let listener = TcpListener::bind(config.listen).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        let mint = Mint { keyring, prefix: config.key_prefix, notices: config.notices };
+        let mint = Mint { keyring, prefix: config.key_prefix, notices: Steps::new(config.notices) };
         let notices = mint.notices.clone();
         db.write(move |tx| lifecycle::mark_expiring(tx, &notices, Time::now())).await?;
         let site = Arc::new(Site {
@@ -139,13 +140,14 @@ impl Application {
             trusted_proxies: config.trusted_proxies,
             limiter: Limiter::new(Instant::now()),
             meter: Meter::default(),
-            upstream: Upstream::new(config.upstream_url, config.upstream_key)?,
             running: idempotency::Running::default(),
         });
+        let upstream = actix::Data::new(Upstream::new(config.upstream_url, config.upstream_key)?);
         let shared = site.clone();
         let server = HttpServer::new(move || {
             App::new()
                 .app_data(actix::Data::new(shared.clone()))
+                .app_data(upstream.clone())
                 .app_data(PayloadConfig::new(body::MAX_BODY))
                 .wrap(Compress::default())
                 .wrap(from_fn(envelope::wrap))

@@ -13,7 +13,6 @@ use secrecy::SecretString;
 
 use crate::crypto::Root;
 use crate::db::Location;
-use crate::notices::schedule::Steps;
 use crate::time::parse_span;
 
 /// A setting that may be given as a flag of `serve` and as a variable.
@@ -88,8 +87,8 @@ pub struct Config {
     pub upstream_key: Option<SecretString>,
     /// `KEYDESK_KEY_PREFIX`.
     pub key_prefix: String,
-    /// `KEYDESK_NOTICES`.
-    pub notices: Steps,
+    /// `KEYDESK_NOTICES`: spans before the end, in seconds.
+    pub notices: Vec<i64>,
     /// `KEYDESK_TICK`.
     pub tick: Duration,
     /// `KEYDESK_MAX_STALENESS`. Each call still asks the database, so this bound always holds.
@@ -225,7 +224,7 @@ impl Config {
                 "KEYDESK_NOTICES",
                 "30d,14d,7d,3d,1d",
                 "Write spans such as 30d,7d,12h.",
-                Steps::parse,
+                spans,
             )?,
             tick: source.parse("KEYDESK_TICK", "30s", SPAN_RULE, span)?,
             max_staleness: source.parse("KEYDESK_MAX_STALENESS", "5s", SPAN_RULE, span)?,
@@ -255,6 +254,11 @@ const SPAN_RULE: &str = "Write a span above zero such as 30s, 5m, 1h.";
 fn span(text: &str) -> Option<Duration> {
     let seconds = u64::try_from(parse_span(text)?).ok()?;
     (seconds > 0).then(|| Duration::from_secs(seconds))
+}
+
+/// Parses `30d,14d,7d`.
+fn spans(text: &str) -> Option<Vec<i64>> {
+    text.split(',').map(|span| parse_span(span.trim()).filter(|&seconds| seconds > 0)).collect()
 }
 
 fn key_prefix(text: &str) -> Option<String> {

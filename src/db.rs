@@ -221,9 +221,15 @@ fn open_sqlite(path: &Path) -> ConnectionResult<SqliteConnection> {
     Ok(conn)
 }
 
+impl From<DieselError> for Error {
+    fn from(error: DieselError) -> Error {
+        if is_lost(&error) { Error::Unavailable(error.into()) } else { Error::Internal(error.into()) }
+    }
+}
+
 /// Whether the error says that the database is away or too busy, rather than that the
 /// statement is wrong.
-pub fn is_lost(error: &DieselError) -> bool {
+fn is_lost(error: &DieselError) -> bool {
     const SIGNS: [&str; 14] = [
         "server closed the connection",
         "terminating connection",

@@ -81,13 +81,3 @@ fn list(errors: &[FieldError]) -> String {
     let lines: Vec<_> = errors.iter().map(|error| format!("{}: {}", error.field, error.message)).collect();
     lines.join(" ")
 }
-
-impl From<diesel::result::Error> for Error {
-    fn from(error: diesel::result::Error) -> Error {
-        if crate::db::is_lost(&error) {
-            Error::Unavailable(error.into())
-        } else {
-            Error::Internal(error.into())
-        }
-    }
-}

@@ -12,7 +12,7 @@
 //!   organisations and roles · [`people`] and how they sign in · [`audit`] the log ·
 //!   [`usage`] counts · [`notices`] when a key counts as expiring.
 //! - Kernel: [`db`], [`schema`], [`installation`], [`config`], [`error`], [`crypto`], [`id`],
-//!   [`scope`], [`time`].
+//!   [`scope`], [`text`], [`time`].
 //!
 //! # Invariants
 //!
@@ -45,6 +45,7 @@ pub mod people;
 pub mod portal;
 pub mod schema;
 pub mod scope;
+pub mod text;
 pub mod ticker;
 pub mod time;
 pub mod usage;

@@ -14,6 +14,7 @@ use crate::keys::draft::{Expiry, RawDraft, check_reason};
 use crate::keys::lifecycle::{self, Manager, Mint};
 use crate::keys::list::{self as listing, Filter};
 use crate::keys::{Key, Status, store};
+use crate::notices::schedule::Steps;
 use crate::orgs;
 use crate::orgs::role::Role;
 use crate::orgs::store::Org;
@@ -116,7 +117,7 @@ impl Desk {
         Mint {
             keyring: self.keyring.clone(),
             prefix: self.config.key_prefix.clone(),
-            notices: self.config.notices.clone(),
+            notices: Steps::new(self.config.notices.clone()),
         }
     }
 

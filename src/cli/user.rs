@@ -3,12 +3,12 @@
 use clap::Subcommand;
 use serde_json::json;
 
-use crate::audit::event::{Actor, Context, Event};
-use crate::audit::log;
+use crate::audit::event::{Actor, Event};
 use crate::cli::setup::read_password;
 use crate::cli::{Failure, print, store};
 use crate::error::Error;
 use crate::orgs;
+use crate::orgs::journal::{self, Origin};
 use crate::people::{self, password};
 use crate::time::Time;
 use crate::web::session;
@@ -82,12 +82,8 @@ fn reset_password(email: &str) -> Result<(), Failure> {
     db.write_now(|tx| {
         people::store::set_password(tx, person.id, &hashed, now)?;
         session::end_all(tx, person.id)?;
-        for (org, _) in orgs::store::of_person(tx.conn, person.id)? {
-            let context =
-                Context { org: org.id, actor: Actor::CommandLine, address: None, request: None, now };
-            log::append(tx, &context, &person.id.to_string(), &Event::PasswordReset)?;
-        }
-        Ok(())
+        let (actor, origin) = (Actor::CommandLine, Origin::default());
+        journal::note(tx, person.id, actor, &origin, &Event::PasswordReset, now)
     })?;
     eprintln!("{} has a new password; all their sessions have ended.", person.email);
     Ok(())

@@ -1,12 +1,12 @@
 //! `GET /v1/models`, `GET /v1/inference` and `POST /v1/inference`.
 
 use actix_web::HttpResponse;
+use actix_web::web::Data;
 use serde::Deserialize;
 
 use crate::error::{Error, FieldError};
-use crate::gateway::upstream::Call;
+use crate::gateway::upstream::{Call, Upstream};
 use crate::time::Time;
-use crate::web::Shared;
 use crate::web::body::Json;
 use crate::web::problem::Problem;
 
@@ -25,14 +25,14 @@ pub struct InferenceBody {
 }
 
 /// `GET /v1/models` and `GET /v1/inference`: what can be called.
-pub async fn models(site: Shared) -> Result<HttpResponse, Problem> {
-    Ok(HttpResponse::Ok().json(site.upstream.models(Time::now()).await?))
+pub async fn models(upstream: Data<Upstream>) -> Result<HttpResponse, Problem> {
+    Ok(HttpResponse::Ok().json(upstream.models(Time::now()).await?))
 }
 
 /// `POST /v1/inference`: one prompt, one answer.
-pub async fn infer(site: Shared, body: Json<InferenceBody>) -> Result<HttpResponse, Problem> {
+pub async fn infer(upstream: Data<Upstream>, body: Json<InferenceBody>) -> Result<HttpResponse, Problem> {
     let call = check(body.value)?;
-    Ok(HttpResponse::Ok().json(site.upstream.infer(&call, Time::now()).await?))
+    Ok(HttpResponse::Ok().json(upstream.infer(&call, Time::now()).await?))
 }
 
 fn check(body: InferenceBody) -> Result<Call, Error> {

@@ -7,8 +7,9 @@ use ipnet::IpNet;
 
 use crate::config::parse_network;
 use crate::error::FieldError;
-use crate::keys::name::{Name, forbidden_character};
+use crate::keys::name::Name;
 use crate::scope::{Scope, Scopes};
+use crate::text::forbidden_character;
 use crate::time::{DAY, Time};
 
 /// The longest description, in characters.
@@ -262,7 +263,7 @@ fn check_rpm(rpm: i64) -> Result<u32, FieldError> {
     u32::try_from(rpm)
         .ok()
         .filter(|_| (1..=MAX_RPM).contains(&rpm))
-        .ok_or_else(|| FieldError::new("requests_per_minute", format!("Use a number from 1 to {MAX_RPM}.")))
+        .ok_or_else(|| FieldError::new("requests_per_minute", "Use a number from 1 to 1,000,000."))
 }
 
 fn check_networks(texts: &[String]) -> Result<Vec<IpNet>, FieldError> {

@@ -7,12 +7,12 @@ use diesel::sql_types::Integer;
 use crate::db::Conn;
 use crate::error::{Error, Result};
 use crate::id::{KeyId, OrgId, UserId};
-use crate::keys::name::fold;
 use crate::keys::secret::SHA256_DIGITS;
 use crate::keys::store::by_ids;
 use crate::keys::{Key, Status};
 use crate::schema::{api_keys, key_secrets};
 use crate::scope::Scope;
+use crate::text::fold;
 use crate::time::Time;
 
 /// Which keys a list shows.

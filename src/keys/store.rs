@@ -7,11 +7,11 @@ use crate::crypto::Digest;
 use crate::db::{Conn, Tx, violates};
 use crate::error::{Error, Result};
 use crate::id::{KeyId, OrgId, SecretId, UserId};
-use crate::keys::name::fold;
 use crate::keys::secret::{Fingerprint, PlainSecret};
 use crate::keys::{Contact, Key, Revocation};
 use crate::schema::{api_keys, key_secrets, people};
 use crate::scope::Scopes;
+use crate::text::fold;
 use crate::time::Time;
 
 mod alias {

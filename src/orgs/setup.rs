@@ -7,11 +7,11 @@ use crate::audit::log;
 use crate::db::Tx;
 use crate::error::{Error, FieldError, Result};
 use crate::installation;
-use crate::keys::name::forbidden_character;
 use crate::orgs::role::Role;
 use crate::orgs::store::{self, Org};
 use crate::people::password::{self, Hashed};
 use crate::people::store::{Person, Profile};
+use crate::text::forbidden_character;
 use crate::time::Time;
 
 /// A checked wish to set up an organisation.

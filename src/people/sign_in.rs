@@ -8,12 +8,9 @@
 use diesel::prelude::*;
 use secrecy::SecretString;
 
-use crate::audit::event::{Actor, Context, Event};
-use crate::audit::log;
 use crate::crypto::{Digest, MacKey};
 use crate::db::{Db, Tx, each};
 use crate::error::Result;
-use crate::orgs;
 use crate::people::password;
 use crate::people::store::{self, Person, fold_email};
 use crate::schema::sign_in_attempts as attempts;
@@ -30,10 +27,8 @@ pub struct Attempt {
     pub email: String,
     /// The password as typed.
     pub password: SecretString,
-    /// The client's address.
+    /// The client's address, as far as tries are counted by it.
     pub client: String,
-    /// The request.
-    pub request: String,
     /// The zone that the browser tells, for people without one.
     pub zone: Option<String>,
 }
@@ -48,8 +43,17 @@ pub enum Outcome {
     Wait(i64),
 }
 
-/// Checks address and password.
-pub async fn with_password(db: &Db, throttle: &MacKey, attempt: Attempt, now: Time) -> Result<Outcome> {
+/// Checks address and password. `welcome` runs in the transaction of the success.
+pub async fn with_password<F>(
+    db: &Db,
+    throttle: &MacKey,
+    attempt: Attempt,
+    mut welcome: F,
+    now: Time,
+) -> Result<Outcome>
+where
+    F: FnMut(&mut Tx<'_>, &Person) -> Result<()> + Send + 'static,
+{
     let account = throttle.digest(format!("account:{}", fold_email(&attempt.email)).as_bytes());
     let address = throttle.digest(format!("address:{}", attempt.client).as_bytes());
     let wait = db
@@ -86,26 +90,11 @@ pub async fn with_password(db: &Db, throttle: &MacKey, attempt: Attempt, now: Ti
                 store::set_zone(tx, person.id, zone)?;
                 person.zone = Some(zone.clone());
             }
-            note(tx, &person, &attempt, Event::SignedIn, now)?;
+            welcome(tx, &person)?;
             Ok(person)
         })
         .await?;
     Ok(Outcome::Welcome(Box::new(person)))
-}
-
-/// Enters an event of a person into the log of each organisation they belong to.
-pub fn note(tx: &mut Tx<'_>, person: &Person, attempt: &Attempt, event: Event, now: Time) -> Result<()> {
-    for (org, _) in orgs::store::of_person(tx.conn, person.id)? {
-        let context = Context {
-            org: org.id,
-            actor: Actor::Person(person.id),
-            address: Some(attempt.client.clone()),
-            request: Some(attempt.request.clone()),
-            now,
-        };
-        log::append(tx, &context, &person.id.to_string(), &event)?;
-    }
-    Ok(())
 }
 
 /// Forgets tries that no longer slow anyone down.

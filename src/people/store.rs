@@ -5,9 +5,9 @@ use diesel::prelude::*;
 use crate::db::{Conn, Tx, violates};
 use crate::error::{Error, FieldError, Result};
 use crate::id::{MethodId, UserId};
-use crate::keys::name::forbidden_character;
 use crate::people::password::Hashed;
 use crate::schema::{people, sign_in_methods};
+use crate::text::forbidden_character;
 use crate::time::Time;
 
 const PASSWORD: &str = "password";
@@ -78,7 +78,7 @@ impl Profile {
 
 /// The form of an address by which two are the same.
 pub fn fold_email(email: &str) -> String {
-    crate::keys::name::fold(email.trim())
+    crate::text::fold(email.trim())
 }
 
 /// Only what every address has; whether mail arrives there, mail alone can tell.

@@ -6,16 +6,17 @@ use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 use serde_json::json;
 
-use crate::audit::event::{Actor, Change, Context, Event};
-use crate::audit::log;
+use crate::audit::event::{Actor, Change, Event};
 use crate::error::FieldError;
+use crate::orgs::journal;
 use crate::people;
+use crate::portal::origin;
 use crate::time::Time;
 use crate::web::form::{Complaints, Fields};
 use crate::web::page::{Layout, Reader, Room, html, redirect};
 use crate::web::principal::SignedIn;
 use crate::web::problem::Problem;
-use crate::web::{Shared, address, envelope, session};
+use crate::web::{Shared, session};
 
 #[derive(Template)]
 #[template(path = "portal/account.html")]
@@ -46,22 +47,16 @@ pub async fn save(
         let layout = Layout::of(&request, Room::Account);
         return html(StatusCode::UNPROCESSABLE_ENTITY, &page(layout, &signed_in, Some(zone), complaints));
     }
-    let (person, orgs) = (signed_in.person, signed_in.orgs);
-    let (now, client, name) =
-        (Time::now(), address::client(&request).to_string(), envelope::request_id(&request));
+    let (person, origin, now) = (signed_in.person, origin(&request), Time::now());
     site.db
         .write(move |tx| {
             if person.zone.as_deref() == Some(&zone) {
                 return Ok(());
             }
             people::store::set_zone(tx, person.id, &zone)?;
-            for (org, _) in &orgs {
-                let changes = vec![Change { field: "zone", before: json!(person.zone), after: json!(zone) }];
-                let (address, request) = (Some(client.clone()), Some(name.clone()));
-                let context = Context { org: org.id, actor: Actor::Person(person.id), address, request, now };
-                log::append(tx, &context, &person.id.to_string(), &Event::PersonUpdated { changes })?;
-            }
-            Ok(())
+            let changes = vec![Change { field: "zone", before: json!(person.zone), after: json!(zone) }];
+            let event = Event::PersonUpdated { changes };
+            journal::note(tx, person.id, Actor::Person(person.id), &origin, &event, now)
         })
         .await?;
     session::flash(&request.get_session(), "Your time zone was saved.");

@@ -9,10 +9,12 @@ pub mod words;
 
 use actix_web::{HttpMessage, HttpRequest, HttpResponse, web};
 
-use crate::web::Shared;
+use crate::orgs::journal::Origin;
 use crate::web::page::redirect;
 use crate::web::principal::SignedIn;
 use crate::web::problem::Problem;
+use crate::web::request::request_id;
+use crate::web::{Shared, address};
 
 /// `GET /`: leads on to where the visitor wants to be.
 pub async fn home(request: HttpRequest, site: Shared) -> Result<HttpResponse, Problem> {
@@ -28,4 +30,9 @@ pub async fn home(request: HttpRequest, site: Shared) -> Result<HttpResponse, Pr
 /// `GET /o/{org}`: leads to its keys.
 pub async fn organization(request: HttpRequest, slug: web::Path<String>) -> HttpResponse {
     redirect(&request, &format!("/o/{slug}/keys"))
+}
+
+/// Where a request comes from, for the audit log.
+fn origin(request: &HttpRequest) -> Origin {
+    Origin { address: Some(address::client(request).to_string()), request: Some(request_id(request)) }
 }

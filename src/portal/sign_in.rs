@@ -5,15 +5,19 @@ use actix_web::http::{StatusCode, header};
 use actix_web::{HttpMessage, HttpRequest, HttpResponse};
 use askama::Template;
 
-use crate::audit::event::Event;
+use crate::audit::event::{Actor, Event};
+use crate::db::Tx;
+use crate::orgs::journal;
 use crate::people::sign_in::{self, Attempt, Outcome};
+use crate::people::store::Person;
+use crate::portal::origin;
 use crate::time::Time;
 use crate::web::form::Fields;
 use crate::web::page::{Layout, Room, html, redirect};
 use crate::web::principal::SignedIn;
 use crate::web::problem::Problem;
 use crate::web::session::safe_next;
-use crate::web::{Shared, address, envelope, session};
+use crate::web::{Shared, address, session};
 
 #[derive(Template)]
 #[template(path = "portal/sign_in.html")]
@@ -35,9 +39,12 @@ pub async fn form(request: HttpRequest) -> Result<HttpResponse, Problem> {
 
 /// `POST /sign-in`.
 pub async fn submit(request: HttpRequest, site: Shared, fields: Fields) -> Result<HttpResponse, Problem> {
-    let attempt = attempt(&request, &fields);
+    let (attempt, origin, now) = (attempt(&request, &fields), origin(&request), Time::now());
+    let welcome = move |tx: &mut Tx<'_>, person: &Person| {
+        journal::note(tx, person.id, Actor::Person(person.id), &origin, &Event::SignedIn, now)
+    };
     let (outcome, status) =
-        match sign_in::with_password(&site.db, &site.mint.keyring.throttle, attempt, Time::now()).await? {
+        match sign_in::with_password(&site.db, &site.mint.keyring.throttle, attempt, welcome, now).await? {
             Outcome::Welcome(person) => {
                 session::sign_in(&request.get_session(), person.id);
                 return Ok(redirect(&request, safe_next(fields.get("next"))));
@@ -56,11 +63,10 @@ pub async fn submit(request: HttpRequest, site: Shared, fields: Fields) -> Resul
 pub async fn sign_out(request: HttpRequest, site: Shared) -> Result<HttpResponse, Problem> {
     let signed_in = request.extensions().get::<SignedIn>().cloned();
     if let Some(signed_in) = signed_in {
-        let attempt = attempt(&request, &Fields::default());
-        let now = Time::now();
-        site.db
-            .write(move |tx| sign_in::note(tx, &signed_in.person, &attempt, Event::SignedOut, now))
-            .await?;
+        let (id, origin, now) = (signed_in.person.id, origin(&request), Time::now());
+        let note =
+            move |tx: &mut Tx<'_>| journal::note(tx, id, Actor::Person(id), &origin, &Event::SignedOut, now);
+        site.db.write(note).await?;
     }
     session::sign_out(&request.get_session());
     // What the browser keeps of pages must not outlive the session.
@@ -76,7 +82,6 @@ fn attempt(request: &HttpRequest, fields: &Fields) -> Attempt {
         email: fields.get("email").chars().take(300).collect(),
         password: fields.get("password").into(),
         client: address::group(address::client(request)),
-        request: envelope::request_id(request),
         zone: jiff::tz::TimeZone::get(zone).ok().map(|_| zone.to_owned()),
     }
 }

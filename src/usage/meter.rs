@@ -7,12 +7,9 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::db::Db;
-use crate::error::Result;
 use crate::id::{KeyId, OrgId, SecretId};
 use crate::scope::Scope;
 use crate::time::{MINUTE, Time};
-use crate::usage::store;
 
 /// How many callers of a secret are told apart within an hour.
 pub const MAX_CALLERS: usize = 64;
@@ -181,25 +178,19 @@ impl Meter {
         }
     }
 
-    /// Writes what was counted. After a failure the counts stay, to be written next time.
-    pub async fn flush(&self, db: &Db) -> Result<()> {
-        let batch = std::mem::take(&mut self.lock().batch);
-        if batch.cells.is_empty() {
-            return Ok(());
-        }
-        let batch = std::sync::Arc::new(batch);
-        let written = db
-            .write({
-                let batch = batch.clone();
-                move |tx| store::add(tx, &batch)
-            })
-            .await;
-        let mut state = self.lock();
-        match written {
-            Ok(()) => state.written.extend(batch.last_uses.iter().map(|(secret, last)| (*secret, last.at))),
-            Err(_) => state.batch.merge(&batch),
-        }
-        written
+    /// Takes what was counted, to be written.
+    pub fn take(&self) -> Batch {
+        std::mem::take(&mut self.lock().batch)
+    }
+
+    /// Notes that a batch was written.
+    pub fn written(&self, batch: &Batch) {
+        self.lock().written.extend(batch.last_uses.iter().map(|(secret, last)| (*secret, last.at)));
+    }
+
+    /// Takes back a batch that could not be written, to be written next time.
+    pub fn give_back(&self, batch: &Batch) {
+        self.lock().batch.merge(batch);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

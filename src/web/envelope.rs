@@ -15,23 +15,14 @@ use crate::id::RequestId;
 use crate::keys::secret::contains_key;
 use crate::time::Time;
 use crate::web::Shared;
-use crate::web::gate::KeyHeaders;
 use crate::web::page;
 use crate::web::principal::KeyCaller;
 use crate::web::problem::{Code, Problem};
+use crate::web::request::{KeyHeaders, RequestName, put};
 
 /// Nothing but our own files, nothing inline, and no other site may frame or receive a form.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
      connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
-
-/// The id of a request.
-#[derive(Clone)]
-pub struct RequestName(pub String);
-
-/// The id of this request.
-pub fn request_id(request: &HttpRequest) -> String {
-    request.extensions().get::<RequestName>().map(|name| name.0.clone()).unwrap_or_default()
-}
 
 /// Wraps every request.
 pub async fn wrap(
@@ -108,13 +99,6 @@ fn add_headers(headers: &mut HeaderMap, https: bool, id: &str) {
         set(header::STRICT_TRANSPORT_SECURITY, "max-age=31536000; includeSubDomains");
     }
     put(headers, "x-request-id", id);
-}
-
-/// Sets a header to a value made at run time; one that can't stand in a header is left out.
-pub fn put(headers: &mut HeaderMap, name: &'static str, value: &str) {
-    if let Ok(value) = HeaderValue::from_str(value) {
-        headers.insert(HeaderName::from_static(name), value);
-    }
 }
 
 /// A path that holds a key, which is refused, is not told.

@@ -19,14 +19,16 @@ use crate::usage::meter::{Call, Outcome};
 use crate::verify;
 use crate::verify::decision::{self, Refusal};
 use crate::verify::limit::Verdict;
-use crate::web::envelope::put;
 use crate::web::permission::Permission;
 use crate::web::principal::{KeyCaller, Member, SignedIn, bearer, refuse_key_in_url};
 use crate::web::problem::{Code, Problem};
+use crate::web::request::{KeyHeaders, put};
 use crate::web::{Shared, address, session};
 
 /// From how many days before a key's end its answers carry `X-Key-Expires-At`.
 const EXPIRY_HEADER_DAYS: i64 = 14;
+/// Routes that OpenAI clients call, which look for the limit's headers under their own names.
+const OPENAI_ROUTES: [&str; 1] = ["/v1/models"];
 
 /// Lets a request through to its handler, or answers why not.
 pub async fn pass(
@@ -34,33 +36,31 @@ pub async fn pass(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
-    let need = match permission {
-        Permission::Public => return Ok(next.call(request).await?.map_into_boxed_body()),
-        Permission::Page => None,
-        Permission::SignedIn => Some(None),
-        Permission::Member(act) => Some(Some(act)),
-        Permission::Key(scope) => return with_key(Need::Scope(scope), request, next).await,
-        Permission::AnyKey => return with_key(Need::Nothing, request, next).await,
-        Permission::AdminOrSelf => return with_key(Need::AdminOrSelf, request, next).await,
-    };
-    match admit_person(request.request(), need).await {
-        Ok(None) => Ok(next.call(request).await?.map_into_boxed_body()),
-        Ok(Some(elsewhere)) => Ok(request.into_response(elsewhere)),
-        // `Ok` with the error inside keeps it readable for the envelope.
-        Err(problem) => Ok(request.error_response(problem)),
+    match permission {
+        Permission::Public => Ok(next.call(request).await?.map_into_boxed_body()),
+        Permission::Key(scope) => with_key(Need::Scope(scope), request, next).await,
+        Permission::AnyKey => with_key(Need::Nothing, request, next).await,
+        Permission::AdminOrSelf => with_key(Need::AdminOrSelf, request, next).await,
+        Permission::Page | Permission::SignedIn | Permission::Member(_) => {
+            match admit_person(permission, request.request()).await {
+                Ok(None) => Ok(next.call(request).await?.map_into_boxed_body()),
+                Ok(Some(elsewhere)) => Ok(request.into_response(elsewhere)),
+                // `Ok` with the error inside keeps it readable for the envelope.
+                Err(problem) => Ok(request.error_response(problem)),
+            }
+        }
     }
 }
 
 /// Puts who is signed in into the request. `Some` is a redirect to where they sign in.
 async fn admit_person(
+    permission: Permission,
     request: &HttpRequest,
-    need: Option<Option<orgs::role::Act>>,
 ) -> Result<Option<HttpResponse>, Problem> {
     refuse_key_in_url(request)?;
     let site = request.app_data::<Shared>().ok_or_else(Problem::not_found)?;
-    let Some(id) = session::person(&request.get_session()) else {
-        return Ok(need.map(|_| session::to_sign_in(request)));
-    };
+    let stranger = || (permission != Permission::Page).then(|| session::to_sign_in(request));
+    let Some(id) = session::person(&request.get_session()) else { return Ok(stranger()) };
     let found = site
         .db
         .read(move |conn| {
@@ -71,12 +71,10 @@ async fn admit_person(
         .await?;
     let Some(signed_in) = found else {
         request.get_session().purge();
-        return Ok(need.map(|_| session::to_sign_in(request)));
+        return Ok(stranger());
     };
     request.extensions_mut().insert(signed_in.clone());
-    let Some(Some(act)) = need else {
-        return Ok(None);
-    };
+    let Permission::Member(act) = permission else { return Ok(None) };
     let slug = request.match_info().get("org").unwrap_or_default();
     let (org, role) =
         signed_in.orgs.into_iter().find(|(org, _)| org.slug == slug).ok_or_else(Problem::not_found)?;
@@ -124,13 +122,11 @@ async fn with_key(
     };
     count(&caller, need, response.request(), response.status(), now);
     // The envelope adds them, since it makes a new answer of a problem.
-    let headers = key_headers(&caller, limited.as_ref(), now);
+    let openai = OPENAI_ROUTES.contains(&response.request().path());
+    let headers = key_headers(&caller, limited.as_ref(), openai, now);
     response.request().extensions_mut().insert(KeyHeaders(headers));
     Ok(response)
 }
-
-/// Headers that every answer to a key carries.
-pub struct KeyHeaders(pub HeaderMap);
 
 enum Admission {
     /// No proven key.
@@ -211,7 +207,7 @@ fn count(caller: &KeyCaller, need: Need, request: &HttpRequest, status: StatusCo
 
 /// The limit's headers: draft-ietf-httpapi-ratelimit-headers and the older ones beside it;
 /// and the key's end when it is near.
-fn key_headers(caller: &KeyCaller, verdict: Option<&Verdict>, now: Time) -> HeaderMap {
+fn key_headers(caller: &KeyCaller, verdict: Option<&Verdict>, openai: bool, now: Time) -> HeaderMap {
     let mut headers = HeaderMap::new();
     if let Some(verdict) = verdict {
         put(&mut headers, "ratelimit-policy", &format!("\"key\";q={};w=60", verdict.limit));
@@ -219,6 +215,11 @@ fn key_headers(caller: &KeyCaller, verdict: Option<&Verdict>, now: Time) -> Head
         put(&mut headers, "x-ratelimit-limit", &verdict.limit.to_string());
         put(&mut headers, "x-ratelimit-remaining", &verdict.remaining.to_string());
         put(&mut headers, "x-ratelimit-reset", &verdict.full_in.to_string());
+        if openai {
+            put(&mut headers, "x-ratelimit-limit-requests", &verdict.limit.to_string());
+            put(&mut headers, "x-ratelimit-remaining-requests", &verdict.remaining.to_string());
+            put(&mut headers, "x-ratelimit-reset-requests", &format!("{}s", verdict.full_in));
+        }
     }
     if let Some(end) =
         caller.key.expires_at.filter(|end| (0..EXPIRY_HEADER_DAYS * DAY).contains(&end.since(now)))

@@ -13,6 +13,7 @@ pub mod page;
 pub mod permission;
 pub mod principal;
 pub mod problem;
+pub mod request;
 pub mod session;
 
 use std::sync::Arc;
@@ -21,7 +22,6 @@ use ipnet::IpNet;
 
 use crate::config::PublicUrl;
 use crate::db::Db;
-use crate::gateway::upstream::Upstream;
 use crate::keys::lifecycle::Mint;
 use crate::usage::meter::Meter;
 use crate::verify::limit::Limiter;
@@ -42,8 +42,6 @@ pub struct Site {
     pub limiter: Limiter,
     /// The counts of requests.
     pub meter: Meter,
-    /// Where inference goes.
-    pub upstream: Upstream,
     /// Idempotent requests that are being answered right now.
     pub running: idempotency::Running,
 }

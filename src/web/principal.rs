@@ -17,8 +17,9 @@ use crate::orgs::role::Role;
 use crate::orgs::store::Org;
 use crate::people::store::Person;
 use crate::time::Time;
+use crate::web::address;
 use crate::web::problem::{Code, Problem};
-use crate::web::{address, envelope};
+use crate::web::request::request_id;
 
 /// A program with a working key.
 #[derive(Clone)]
@@ -58,7 +59,7 @@ impl KeyCaller {
             org: self.key.org,
             actor: Actor::Key(self.key.key),
             address: Some(self.address.to_string()),
-            request: Some(envelope::request_id(request)),
+            request: Some(request_id(request)),
             now,
         }
     }
@@ -77,7 +78,7 @@ impl Member {
             org: self.org.id,
             actor: Actor::Person(self.person.id),
             address: Some(address::client(request).to_string()),
-            request: Some(envelope::request_id(request)),
+            request: Some(request_id(request)),
             now,
         }
     }

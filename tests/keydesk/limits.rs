@@ -39,6 +39,8 @@ fn every_answer_to_a_key_tells_its_limit() {
     assert_eq!(first.header("x-ratelimit-limit"), Some("3"));
     assert_eq!(first.header("x-ratelimit-remaining"), Some("2"));
     assert_eq!(first.header("x-ratelimit-reset"), Some("20"));
+    assert_eq!(first.header("x-ratelimit-remaining-requests"), Some("2"));
+    assert_eq!(first.header("x-ratelimit-reset-requests"), Some("20s"));
     // A refusal for want of a scope takes a token too.
     let refused = api.get("/v1/api-keys");
     assert_eq!(refused.status, 403);

@@ -95,6 +95,8 @@ fn a_refused_form_names_each_field_and_keeps_what_was_typed() {
     assert!(page.attribute("details.more", "open").is_some());
     let taken = create(&mut browser, &org, &[("form", "nonce-3"), ("name", "INVOICE-parser")]);
     assert_eq!(taken.status, 422);
+    let both = create(&mut browser, &org, &[("form", "nonce-4"), ("scopes", "")]);
+    assert_eq!(both.text(".summary h2"), "The key was not created: 2 problems");
     assert_eq!(
         taken.text("#name-error"),
         "A live key is already called INVOICE-parser. Choose another name."

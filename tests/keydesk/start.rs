@@ -1,6 +1,9 @@
 //! Starting, stopping and being configured.
 
+use std::io::Write;
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
+use std::sync::mpsc;
 
 use serde_json::json;
 
@@ -141,10 +144,35 @@ fn several_processes_start_together_on_one_database() {
 }
 
 #[test]
-fn a_stop_is_graceful() {
-    let (_desk, server, org) = desk();
-    assert_eq!(org.admin.get("/v1/api-keys").status, 200);
-    assert_eq!(server.stop(), Some(0));
+fn a_request_that_has_begun_is_answered_before_the_server_stops() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let (begun, has_begun) = mpsc::channel();
+    let (release, released) = mpsc::channel::<()>();
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        begun.send(()).unwrap();
+        released.recv().unwrap();
+        let body = r#"{"id":"c","choices":[{"message":{"content":"late"}}]}"#;
+        let head = "content-type: application/json\r\nconnection: close";
+        write!(stream, "HTTP/1.1 200 OK\r\n{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len()).unwrap();
+    });
+    let desk = Desk::new().with("KEYDESK_UPSTREAM_URL", &url);
+    let server = desk.start();
+    let org = desk.set_up(&server, "Acme");
+    let api = server.api(&desk.key(&org.slug, "caller", "inference:write"));
+    let call = std::thread::spawn(move || api.post("/v1/inference", &json!({"model": "m", "prompt": "p"})));
+    has_begun.recv().unwrap();
+    let address = server.base.strip_prefix("http://").unwrap().to_owned();
+    server.ask_to_stop();
+    eventually("no new connection is taken", || TcpStream::connect(&address).is_err());
+    release.send(()).unwrap();
+    let answer = call.join().unwrap();
+    assert_eq!((answer.status, answer.json()["output"].clone()), (200, json!("late")));
+    assert_eq!(server.wait(), Some(0));
+    let counted =
+        "SELECT CAST(SUM(requests) AS BIGINT) AS count FROM usage_hours WHERE scope = 'inference:write'";
+    assert_eq!(desk.database.count(counted), 1);
 }
 
 #[test]

@@ -5,9 +5,10 @@ use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 
 use crate::crypto::random_base62;
-use crate::error::Error;
+use crate::error::{Error, FieldError};
 use crate::keys::draft::{Expiry, RawDraft};
-use crate::keys::{Key, lifecycle};
+use crate::keys::name::Name;
+use crate::keys::{Key, lifecycle, store};
 use crate::portal::keys::fields::{self, ExpiryChoice, KeyFields, PRESELECTED};
 use crate::portal::keys::reveal::{self, Again};
 use crate::portal::words;
@@ -19,6 +20,9 @@ use crate::web::idempotency::{Claim, Refused};
 use crate::web::page::{Layout, Place, Room, html};
 use crate::web::principal::Member;
 use crate::web::problem::Problem;
+
+/// A refused form comes back with this.
+const REFUSED: StatusCode = StatusCode::UNPROCESSABLE_ENTITY;
 
 #[derive(Template)]
 #[template(path = "portal/keys/create.html")]
@@ -59,13 +63,20 @@ pub async fn submit(
 ) -> Result<HttpResponse, Problem> {
     let now = Time::now();
     let fields = KeyFields::submitted(&submitted);
-    let refused = |error: Error, fields: KeyFields| {
-        let complaints = fields::complaints(error)?;
-        page(&request, &member, fields, complaints, StatusCode::UNPROCESSABLE_ENTITY, now)
-    };
-    let draft = match draft(&fields, &member).and_then(|draft| draft.check(now).map_err(Error::Invalid)) {
+    let draft = match draft(&fields, &member).check(now) {
         Ok(draft) => draft,
-        Err(error) => return refused(error, fields),
+        Err(mut errors) => {
+            // Whoever has to correct a form wants to know of a taken name now, not next time.
+            errors.splice(0..0, taken_name(&site, &member, &fields.name, now).await?);
+            return page(
+                &request,
+                &member,
+                fields,
+                fields::complaints(Error::Invalid(errors))?,
+                REFUSED,
+                now,
+            );
+        }
     };
     let (context, manager, mint) = (member.context(&request, now), member.manager(), site.mint.clone());
     let claim = claim(&site, &member, &submitted, &fields);
@@ -93,8 +104,21 @@ pub async fn submit(
     match made.await {
         Ok(Ok((key, secret))) => reveal::show(&request, &member, &site, &key, &secret, now),
         Ok(Err(again)) => reveal::again(&request, &member, again),
-        Err(error) => refused(error, fields),
+        Err(error) => page(&request, &member, fields, fields::complaints(error)?, REFUSED, now),
     }
+}
+
+/// The complaint about a name that a living key has.
+async fn taken_name(
+    site: &Shared,
+    member: &Member,
+    name: &str,
+    now: Time,
+) -> Result<Option<FieldError>, Problem> {
+    let Ok(name) = Name::parse(name) else { return Ok(None) };
+    let (org, text) = (member.org.id, name.as_str().to_owned());
+    let taken = site.db.read(move |conn| store::by_living_name(conn, org, &text, now)).await?;
+    Ok(taken.map(|_| FieldError::new("name", Error::NameTaken(name.as_str().to_owned()).to_string())))
 }
 
 /// The form with these very values, by this person: the same again is the same wish.
@@ -113,10 +137,10 @@ fn claim(site: &Shared, member: &Member, submitted: &Fields, fields: &KeyFields)
     Some(Claim::new(&site.mint.keyring, member.org.id, &proof, "POST /o/keys", &name, text.as_bytes()))
 }
 
-fn draft(fields: &KeyFields, member: &Member) -> Result<RawDraft, Error> {
+fn draft(fields: &KeyFields, member: &Member) -> RawDraft {
     // A wrong date must not hide what else is wrong.
     let expiry = fields.expiry(&member.person.time_zone()).ok().flatten().unwrap_or(Expiry::Unreadable);
-    Ok(RawDraft {
+    RawDraft {
         name: fields.name.clone(),
         description: fields.description.clone(),
         scopes: fields.scopes.clone(),
@@ -126,7 +150,7 @@ fn draft(fields: &KeyFields, member: &Member) -> Result<RawDraft, Error> {
         requests_per_minute: fields.rpm(),
         allowed_ips: fields.networks(),
         self_rotate: false,
-    })
+    }
 }
 
 fn prefilled(

@@ -68,8 +68,8 @@ pub async fn submit(
     let key = super::find_managed(&site, &member, &path.1).await?;
     let mut errors = Vec::new();
     let reason = check_reason(fields.get("reason")).map_err(|error| errors.push(error)).unwrap_or_default();
-    let typed = crate::keys::name::fold(fields.get("confirm").trim());
-    if was_used_lately(&key, now) && typed != crate::keys::name::fold(&key.name) {
+    let typed = crate::text::fold(fields.get("confirm").trim());
+    if was_used_lately(&key, now) && typed != crate::text::fold(&key.name) {
         errors.push(FieldError::new(
             "confirm",
             format!("Type {} to confirm that its callers may be cut off.", key.name),

@@ -161,8 +161,18 @@ impl Server {
     }
 
     /// Asks the server to stop and returns its exit status.
-    pub fn stop(mut self) -> Option<i32> {
-        signal(self.child.id(), "TERM");
+    pub fn stop(self) -> Option<i32> {
+        self.ask_to_stop();
+        self.wait()
+    }
+
+    pub fn ask_to_stop(&self) {
+        let asked = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
+        assert!(asked.success());
+    }
+
+    /// Waits until the server has ended.
+    pub fn wait(mut self) -> Option<i32> {
         self.child.wait().unwrap().code()
     }
 
@@ -178,11 +188,6 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-pub fn signal(process: u32, name: &str) {
-    let status = Command::new("kill").args([&format!("-{name}"), &process.to_string()]).status().unwrap();
-    assert!(status.success());
 }
 
 /// A desk, its server and one organisation: what most tests begin with.

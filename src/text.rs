@@ -1,0 +1,40 @@
+//! What texts may hold, and when two are the same.
+
+use unicode_normalization::UnicodeNormalization;
+
+/// Removes what distinguishes upper from lower case, in any script. By way of the upper
+/// case, so that ß and SS, σ and ς fall together.
+pub fn fold(text: &str) -> String {
+    text.nfc().collect::<String>().to_uppercase().to_lowercase().nfc().collect()
+}
+
+/// Whether a character may not stand in a name or another line of text: controls, line and paragraph separators,
+/// and those that change the direction of text or can't be seen (Unicode TR 36, TR 9).
+pub fn forbidden_character(letter: char) -> bool {
+    letter.is_control()
+        || matches!(
+            letter,
+            '\u{061C}'
+                | '\u{200B}'
+                | '\u{200E}'
+                | '\u{200F}'
+                | '\u{2028}'..='\u{202E}'
+                | '\u{2060}'..='\u{206F}'
+                | '\u{FEFF}'
+                | '\u{FFF9}'..='\u{FFFB}'
+        )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn case_does_not_tell_names_apart() {
+        for (left, right) in [("Prod", "pROD"), ("STRASSE", "straße"), ("ΣΑΣ", "σας"), ("É", "e\u{301}")]
+        {
+            assert_eq!(fold(left), fold(right));
+        }
+        assert_ne!(fold("a"), fold("á"));
+    }
+}
