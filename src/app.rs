@@ -55,7 +55,7 @@ fn routes() -> Vec<Endpoint> {
         GET "/favicon.ico" => assets::favicon,
         GET "/robots.txt" => assets::robots,
         // The API.
-        GET "/v1/api-keys" => api::keys::list,
+        GET "/v1/api-keys" => api::key_list::list,
         POST "/v1/api-keys" => api::keys::create,
         GET "/v1/api-keys/self" => api::keys::show_self,
         GET "/v1/api-keys/{id}" => api::keys::show,

@@ -11,7 +11,7 @@
 //! - Domain: [`verify`] may this key do this? · [`keys`] the life of a key · [`orgs`]
 //!   organisations and roles · [`people`] and how they sign in · [`audit`] the log ·
 //!   [`usage`] counts · [`notices`] when a key counts as expiring.
-//! - Kernel: [`db`], [`schema`], [`installation`], [`config`], [`error`], [`crypto`], [`id`],
+//! - Kernel: [`db`], [`schema`], [`installation`], [`config`], [`settings`], [`error`], [`crypto`], [`id`],
 //!   [`scope`], [`text`], [`time`].
 //!
 //! # Invariants
@@ -45,6 +45,7 @@ pub mod people;
 pub mod portal;
 pub mod schema;
 pub mod scope;
+pub mod settings;
 pub mod text;
 pub mod ticker;
 pub mod time;

@@ -8,8 +8,9 @@ use tracing_subscriber::EnvFilter;
 
 use crate::app::Application;
 use crate::cli::{Failure, print, store};
-use crate::config::{Config, SETTINGS, Source};
+use crate::config::Config;
 use crate::installation;
+use crate::settings::{SETTINGS, Source};
 
 /// Each flag stands for the variable of the same name; `serve --help` lists both.
 #[derive(Args, Default)]

@@ -6,11 +6,12 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
 use crate::cli::Failure;
-use crate::config::{Config, ConfigError, Source};
+use crate::config::Config;
 use crate::crypto::{Keyring, Root};
 use crate::db::{Db, Location};
 use crate::error::{Error, Result};
 use crate::installation::{self, Offer};
+use crate::settings::{ConfigError, Source};
 
 /// Reads the configuration from the environment alone.
 pub fn config() -> Result<Config, Failure> {
