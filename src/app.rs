@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use actix_web::dev::Server;
-use actix_web::http::Method;
 use actix_web::middleware::{Compress, from_fn};
 use actix_web::web::{PayloadConfig, ServiceConfig};
 use actix_web::{App, HttpServer, Route, guard, web as actix};
@@ -28,22 +27,24 @@ use crate::web::permission;
 use crate::web::problem::{Code, Problem};
 use crate::web::{Site, assets, body, csrf, envelope, gate, health, idempotency, session};
 
-type Endpoint = (Method, &'static str, fn() -> Route);
+type Endpoint = (&'static str, &'static str, fn() -> Route);
 /// A path with its methods.
-type Methods = (&'static str, Vec<(Method, fn() -> Route)>);
+type Methods = (&'static str, Vec<Method>);
+/// The name of a method, or `ANY`, with its route.
+type Method = (&'static str, fn() -> Route);
 
 macro_rules! routes {
     ($($method:ident $path:literal => $handler:path),* $(,)?) => {
-        vec![$((Method::$method, $path, (|| answering(Method::$method).to($handler)) as fn() -> Route)),*]
+        vec![$((stringify!($method), $path, (|| answering(stringify!($method)).to($handler)) as fn() -> Route)),*]
     };
 }
 
-/// A route for a method; what answers GET answers HEAD too (RFC 9110 section 9.3.2).
-fn answering(method: Method) -> Route {
-    if method == Method::GET {
-        actix::route().guard(guard::Any(guard::Get()).or(guard::Head()))
-    } else {
-        actix::method(method)
+/// A route for a method, or for any. What answers GET answers HEAD too (RFC 9110 section 9.3.2).
+fn answering(method: &str) -> Route {
+    match (method, actix_web::http::Method::from_bytes(method.as_bytes())) {
+        ("GET", _) => actix::route().guard(guard::Any(guard::Get()).or(guard::Head())),
+        ("ANY", _) | (_, Err(_)) => actix::route(),
+        (_, Ok(method)) => actix::method(method),
     }
 }
 
@@ -54,14 +55,18 @@ fn routes() -> Vec<Endpoint> {
         GET "/assets/{file}" => assets::serve,
         GET "/favicon.ico" => assets::favicon,
         GET "/robots.txt" => assets::robots,
-        // The API.
+        // The API. What is named comes before what `{id}` would take.
         GET "/v1/api-keys" => api::key_list::list,
         POST "/v1/api-keys" => api::keys::create,
         GET "/v1/api-keys/self" => api::keys::show_self,
+        POST "/v1/api-keys/verify" => api::verify::verify,
         GET "/v1/api-keys/{id}" => api::keys::show,
         PATCH "/v1/api-keys/{id}" => api::keys::patch,
         DELETE "/v1/api-keys/{id}" => api::keys::delete,
         POST "/v1/api-keys/{id}/revoke" => api::keys::revoke,
+        POST "/v1/introspect" => api::introspect::introspect,
+        ANY "/v1/authorize" => api::authorize::authorize,
+        ANY "/v1/authorize/{rest:.*}" => api::authorize::authorize,
         GET "/v1/models" => inference::models,
         GET "/v1/inference" => inference::models,
         POST "/v1/inference" => inference::infer,
@@ -208,7 +213,7 @@ fn mount(service: &mut ServiceConfig, site: &Arc<Site>) {
     service.service(pages.default_service(actix::to(no_page)));
 }
 
-fn resource(path: &'static str, methods: Vec<(Method, fn() -> Route)>) -> actix_web::Resource {
+fn resource(path: &'static str, methods: Vec<Method>) -> actix_web::Resource {
     let allowed: Vec<String> = methods.iter().map(|(method, _)| method.to_string()).collect();
     let allowed = allowed.join(", ");
     let mut resource = actix::resource(path);
@@ -216,7 +221,7 @@ fn resource(path: &'static str, methods: Vec<(Method, fn() -> Route)>) -> actix_
         resource = resource.app_data(PayloadConfig::new(body::MAX_INFERENCE_BODY));
     }
     for (method, route) in methods {
-        let Some(permission) = permission::of(&method, path) else {
+        let Some(permission) = permission::of(method, path) else {
             continue;
         };
         let gated = move |request, next| gate::pass(permission, request, next);
@@ -244,7 +249,7 @@ fn is_portal(path: &str) -> bool {
 
 /// Compares routes and permission table: each must have exactly one line in the other.
 fn check_permissions(routes: &[Endpoint]) -> Result<(), BuildError> {
-    let routes: Vec<(&str, &str)> = routes.iter().map(|(method, path, _)| (method.as_str(), *path)).collect();
+    let routes: Vec<(&str, &str)> = routes.iter().map(|(method, path, _)| (*method, *path)).collect();
     let lines: Vec<(&str, &str)> =
         permission::TABLE.iter().map(|(method, path, _)| (*method, *path)).collect();
     let missing = routes.iter().find(|route| lines.iter().filter(|line| line == route).count() != 1);
@@ -267,7 +272,7 @@ mod tests {
     #[test]
     fn a_route_without_permission_stops_the_start() {
         let mut routes = routes();
-        routes.push((Method::GET, "/forgotten", || actix::get().to(health::alive)));
+        routes.push(("GET", "/forgotten", || actix::get().to(health::alive)));
         assert!(
             matches!(check_permissions(&routes), Err(BuildError::Permissions(route)) if route == "GET /forgotten")
         );

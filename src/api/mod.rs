@@ -1,5 +1,8 @@
 //! The JSON API under `/v1`.
 
+pub mod authorize;
+pub mod introspect;
 pub mod key_list;
 pub mod keys;
 pub mod object;
+pub mod verify;

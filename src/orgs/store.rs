@@ -63,6 +63,11 @@ pub fn by_slug(conn: &mut Conn, slug: &str) -> Result<Option<Org>> {
     Ok(organizations::table.filter(organizations::slug.eq(slug)).first(conn).optional()?)
 }
 
+/// The organisation of that id.
+pub fn find(conn: &mut Conn, id: OrgId) -> Result<Option<Org>> {
+    Ok(organizations::table.find(id).first(conn).optional()?)
+}
+
 /// Makes a person a member.
 pub fn add_member(tx: &mut Tx<'_>, org: OrgId, person: UserId, role: Role, now: Time) -> Result<()> {
     diesel::insert_into(members::table)

@@ -27,8 +27,8 @@ pub fn effective_scopes(key: &Presented) -> Scopes {
     key.owner_role.map_or(Scopes::NONE, Role::grantable).intersection(key.scopes)
 }
 
-/// Decides whether the key works at all, and from this address.
-pub fn is_usable(key: &Presented, address: IpAddr, now: Time) -> Result<(), Refusal> {
+/// Decides whether the key works at all, from wherever.
+pub fn is_alive(key: &Presented, now: Time) -> Result<(), Refusal> {
     if key.revoked {
         return Err(Refusal::Revoked);
     }
@@ -39,19 +39,27 @@ pub fn is_usable(key: &Presented, address: IpAddr, now: Time) -> Result<(), Refu
     if key.disabled {
         return Err(Refusal::Disabled);
     }
-    let address = address.to_canonical();
-    if !key.allowed_ips.is_empty() && !key.allowed_ips.iter().any(|network| network.contains(&address)) {
-        return Err(Refusal::IpNotAllowed);
-    }
     Ok(())
 }
 
-/// Decides whether a usable key may do what needs this scope. `None` needs no scope.
-pub fn has_scope(key: &Presented, scope: Option<Scope>) -> Result<(), Refusal> {
-    match scope {
-        Some(scope) if !effective_scopes(key).has(scope) => Err(Refusal::MissingScope(scope)),
-        _ => Ok(()),
+/// Decides whether the key works from this address; one that nobody knows is no allowed one.
+pub fn is_usable(key: &Presented, address: Option<IpAddr>, now: Time) -> Result<(), Refusal> {
+    is_alive(key, now)?;
+    let allowed = |address: IpAddr| {
+        let address = address.to_canonical();
+        key.allowed_ips.iter().any(|network| network.contains(&address))
+    };
+    if key.allowed_ips.is_empty() || address.is_some_and(allowed) {
+        Ok(())
+    } else {
+        Err(Refusal::IpNotAllowed)
     }
+}
+
+/// Decides whether a usable key may do what needs all these scopes.
+pub fn has_scopes(key: &Presented, needed: Scopes) -> Result<(), Refusal> {
+    let missing = needed.without(effective_scopes(key)).iter().next();
+    missing.map_or(Ok(()), |scope| Err(Refusal::MissingScope(scope)))
 }
 
 #[cfg(test)]
@@ -59,7 +67,7 @@ mod tests {
     use super::*;
     use crate::id::{KeyId, OrgId, SecretId, UserId};
 
-    const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+    const HERE: Option<IpAddr> = Some(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST));
 
     fn key() -> Presented {
         let now = Time::from_seconds(0);
@@ -88,9 +96,10 @@ mod tests {
     #[test]
     fn a_key_bound_to_networks_works_only_there() {
         let bound = Presented { allowed_ips: vec!["10.0.0.0/8".parse().expect("valid")], ..key() };
-        let inside: IpAddr = "::ffff:10.1.2.3".parse().expect("valid");
+        let inside = "::ffff:10.1.2.3".parse().ok();
         assert_eq!(is_usable(&bound, inside, Time::from_seconds(0)), Ok(()));
         assert_eq!(is_usable(&bound, HERE, Time::from_seconds(0)), Err(Refusal::IpNotAllowed));
+        assert_eq!(is_usable(&bound, None, Time::from_seconds(0)), Err(Refusal::IpNotAllowed));
     }
 
     #[test]
@@ -103,9 +112,11 @@ mod tests {
             (None, false, false),
         ] {
             let key = Presented { owner_role: role, ..key() };
-            assert_eq!(has_scope(&key, Some(Scope::Admin)).is_ok(), admin, "{role:?}");
-            assert_eq!(has_scope(&key, Some(Scope::InferenceWrite)).is_ok(), write, "{role:?}");
-            assert!(has_scope(&key, None).is_ok());
+            let may = |scopes: &[Scope]| has_scopes(&key, scopes.iter().copied().collect()).is_ok();
+            assert_eq!(may(&[Scope::Admin]), admin, "{role:?}");
+            assert_eq!(may(&[Scope::InferenceWrite]), write, "{role:?}");
+            assert_eq!(may(&[Scope::InferenceWrite, Scope::Admin]), admin && write, "{role:?}");
+            assert!(may(&[]));
         }
     }
 }

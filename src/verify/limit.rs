@@ -50,6 +50,13 @@ impl Limiter {
         verdict
     }
 
+    /// What the key's bucket would say, without taking a token.
+    pub fn look(&self, key: KeyId, limit: u32, now: Instant) -> Verdict {
+        let now = self.nanoseconds(now);
+        let full_at = self.full_at.get(&key).map_or(now, |full_at| *full_at);
+        look(full_at, now, limit)
+    }
+
     /// Forgets the buckets that are full: they are as good as new.
     pub fn forget_full(&self, now: Instant) {
         let now = self.nanoseconds(now);
@@ -65,27 +72,34 @@ impl Limiter {
 fn take(full_at: u64, now: u64, limit: u32) -> (u64, Verdict) {
     // Rounded up, so that not one request more than the rate passes.
     let interval = MINUTE.div_ceil(u64::from(limit));
-    let capacity = interval * u64::from(limit);
     // A lower limit than before may leave more than a whole bucket to fill.
-    let full_at = full_at.clamp(now, now + capacity);
+    let full_at = full_at.clamp(now, now + interval * u64::from(limit));
+    let before = look(full_at, now, limit);
+    if !before.allowed {
+        return (full_at, before);
+    }
     let next = full_at + interval;
-    let allowed = next - now <= capacity;
-    let full_at = if allowed { next } else { full_at };
-    let missing = full_at - now;
-    let remaining = (capacity - missing) / interval;
-    let wait = if remaining > 0 { 0 } else { missing + interval - capacity };
-    let verdict = Verdict {
-        allowed,
-        limit,
-        remaining: u32::try_from(remaining).unwrap_or(limit),
-        full_in: seconds_up(missing),
-        retry_after: seconds_up(wait),
-    };
-    (full_at, verdict)
+    (next, Verdict { allowed: true, ..look(next, now, limit) })
 }
 
 fn seconds_up(nanoseconds: u64) -> u64 {
     nanoseconds.div_ceil(1_000_000_000)
+}
+
+/// The bucket as it stands at `now`.
+fn look(full_at: u64, now: u64, limit: u32) -> Verdict {
+    let interval = MINUTE.div_ceil(u64::from(limit));
+    let capacity = interval * u64::from(limit);
+    let missing = full_at.clamp(now, now + capacity) - now;
+    let remaining = (capacity - missing) / interval;
+    let wait = if remaining > 0 { 0 } else { missing + interval - capacity };
+    Verdict {
+        allowed: remaining > 0,
+        limit,
+        remaining: u32::try_from(remaining).unwrap_or(limit),
+        full_in: seconds_up(missing),
+        retry_after: seconds_up(wait),
+    }
 }
 
 #[cfg(test)]

@@ -162,7 +162,10 @@ fn wrong_type(reason: &str) -> String {
 
 /// The members of the API, so that a complaint can name its field.
 fn known_field(name: Option<&str>) -> Option<&'static str> {
-    const FIELDS: [&str; 20] = [
+    const FIELDS: [&str; 23] = [
+        "key",
+        "ip",
+        "dry_run",
         "name",
         "description",
         "scopes",

@@ -13,12 +13,13 @@ use actix_web::{Error, HttpMessage, HttpRequest, HttpResponse};
 
 use crate::id::KeyId;
 use crate::orgs;
-use crate::scope::Scope;
+use crate::scope::{Scope, Scopes};
 use crate::time::{DAY, Time};
 use crate::usage::meter::{Call, Outcome};
 use crate::verify;
 use crate::verify::decision::{self, Refusal};
 use crate::verify::limit::Verdict;
+use crate::web::form::Fields;
 use crate::web::permission::Permission;
 use crate::web::principal::{KeyCaller, Member, SignedIn, bearer, refuse_key_in_url};
 use crate::web::problem::{Code, Problem};
@@ -38,9 +39,12 @@ pub async fn pass(
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     match permission {
         Permission::Public => Ok(next.call(request).await?.map_into_boxed_body()),
-        Permission::Key(scope) => with_key(Need::Scope(scope), request, next).await,
-        Permission::AnyKey => with_key(Need::Nothing, request, next).await,
-        Permission::AdminOrSelf => with_key(Need::AdminOrSelf, request, next).await,
+        Permission::Key(_) | Permission::AnyKey | Permission::AdminOrSelf | Permission::Asked => {
+            match Need::of(permission, request.request()) {
+                Ok(need) => with_key(need, request, next).await,
+                Err(problem) => Ok(request.error_response(problem)),
+            }
+        }
         Permission::Page | Permission::SignedIn | Permission::Member(_) => {
             match admit_person(permission, request.request()).await {
                 Ok(None) => Ok(next.call(request).await?.map_into_boxed_body()),
@@ -82,22 +86,58 @@ async fn admit_person(
     if role.may(act) { Ok(None) } else { Err(crate::error::Error::Forbidden.into()) }
 }
 
-/// What a route of the API needs.
+/// What a request of the API needs.
 #[derive(Clone, Copy)]
-enum Need {
-    Nothing,
-    Scope(Scope),
-    AdminOrSelf,
+struct Need {
+    scopes: Scopes,
+    /// Whether the key that the path names may do without them.
+    or_itself: bool,
+    /// Whether every refusal is to be a 403, for proxies that know no other.
+    deny_as_403: bool,
 }
 
 impl Need {
-    /// The scope under which the request counts.
-    fn scope(self) -> Option<Scope> {
-        match self {
-            Need::Nothing => None,
-            Need::Scope(scope) => Some(scope),
-            Need::AdminOrSelf => Some(Scope::Admin),
+    fn of(permission: Permission, request: &HttpRequest) -> Result<Need, Problem> {
+        let need = |scopes| Need { scopes, or_itself: false, deny_as_403: false };
+        match permission {
+            Permission::Key(scope) => Ok(need(Scopes::from_iter([scope]))),
+            Permission::AdminOrSelf => {
+                Ok(Need { or_itself: true, ..need(Scopes::from_iter([Scope::Admin])) })
+            }
+            // Behind the bare path some proxies append the address that was called, whose
+            // query is the caller's and says nothing of what is needed.
+            Permission::Asked if request.match_info().get("rest").is_none() => Need::asked(request),
+            _ => Ok(need(Scopes::NONE)),
         }
+    }
+
+    fn asked(request: &HttpRequest) -> Result<Need, Problem> {
+        let query = Fields::of_query(request);
+        let names = query.all("scope");
+        let scopes: Option<Vec<Scope>> = names
+            .iter()
+            .flat_map(|text| text.split([' ', ',']))
+            .filter(|name| !name.is_empty())
+            .map(Scope::parse)
+            .collect();
+        let scopes = scopes.ok_or_else(|| Problem::bad_request("scope: use the names of scopes."))?;
+        let deny_as_403 = match query.get("deny") {
+            "" => false,
+            "403" => true,
+            _ => return Err(Problem::bad_request("deny: use 403 or leave it out.")),
+        };
+        Ok(Need { scopes: scopes.into_iter().collect(), or_itself: false, deny_as_403 })
+    }
+
+    /// The scope under which the request counts.
+    fn counted_as(&self) -> Option<Scope> {
+        self.scopes.iter().next()
+    }
+
+    /// A refusal as this request wants it.
+    fn refusal(&self, problem: Problem) -> Problem {
+        let is_refusal = problem.code.status().is_client_error();
+        if self.deny_as_403 && is_refusal { problem.as_403() } else { problem }
     }
 }
 
@@ -108,7 +148,7 @@ async fn with_key(
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let now = Time::now();
     let (caller, verdict) = match admit_key(need, request.request(), now).await {
-        Admission::Stranger(problem) => return Ok(request.error_response(problem)),
+        Admission::Stranger(problem) => return Ok(request.error_response(need.refusal(problem))),
         Admission::Known(caller, verdict) => (caller, verdict),
     };
     request.extensions_mut().insert(KeyCaller::clone(&caller));
@@ -116,11 +156,18 @@ async fn with_key(
         Ok(limited) => (None, Some(limited)),
         Err((problem, limited)) => (Some(problem), limited),
     };
-    let response = match refused {
-        Some(problem) => request.error_response(problem),
-        None => next.call(request).await?.map_into_boxed_body(),
+    let (response, status) = match refused {
+        Some(problem) => {
+            let status = problem.code.status();
+            (request.error_response(need.refusal(problem)), status)
+        }
+        None => {
+            let response = next.call(request).await?.map_into_boxed_body();
+            let status = response.status();
+            (response, status)
+        }
     };
-    count(&caller, need, response.request(), response.status(), now);
+    count(&caller, need, response.request(), status, now);
     // The envelope adds them, since it makes a new answer of a problem.
     let openai = OPENAI_ROUTES.contains(&response.request().path());
     let headers = key_headers(&caller, limited.as_ref(), openai, now);
@@ -150,7 +197,7 @@ async fn admit_key(need: Need, request: &HttpRequest, now: Time) -> Admission {
     };
     let caller = Box::new(KeyCaller { key, secret, address: address::client(request) });
     let refuse = |problem, verdict| Admission::Known(caller.clone(), Err((problem, verdict)));
-    if let Err(refusal) = decision::is_usable(&caller.key, caller.address, now) {
+    if let Err(refusal) = decision::is_usable(&caller.key, Some(caller.address), now) {
         return refuse(problem(refusal), None);
     }
     // A call that lacks a scope takes a token like any other; one that finds none does not.
@@ -159,14 +206,15 @@ async fn admit_key(need: Need, request: &HttpRequest, now: Time) -> Admission {
         return refuse(limited(&verdict), Some(verdict));
     }
     let itself = request.match_info().get("id").and_then(KeyId::parse) == Some(caller.key.key);
-    let scope = if matches!(need, Need::AdminOrSelf) && itself { None } else { need.scope() };
-    match decision::has_scope(&caller.key, scope) {
+    let scopes = if need.or_itself && itself { Scopes::NONE } else { need.scopes };
+    match decision::has_scopes(&caller.key, scopes) {
         Ok(()) => Admission::Known(caller, Ok(verdict)),
         Err(refusal) => refuse(problem(refusal), Some(verdict)),
     }
 }
 
-fn problem(refusal: Refusal) -> Problem {
+/// A refusal as a problem.
+pub fn problem(refusal: Refusal) -> Problem {
     match refusal {
         Refusal::Revoked => Problem::invalid_token(Code::KeyRevoked),
         Refusal::Expired => Problem::invalid_token(Code::KeyExpired),
@@ -197,7 +245,7 @@ fn count(caller: &KeyCaller, need: Need, request: &HttpRequest, status: StatusCo
         org: caller.key.org,
         key: caller.key.key,
         secret: caller.key.secret,
-        scope: need.scope(),
+        scope: need.counted_as(),
         outcome: Outcome::of_status(status.as_u16()),
         address: caller.address,
         agent,

@@ -1,8 +1,6 @@
 //! What each route needs: one table. The server refuses to start when a route has no line
 //! here, or a line no route.
 
-use actix_web::http::Method;
-
 use crate::orgs::role::Act;
 use crate::scope::Scope;
 
@@ -23,10 +21,12 @@ pub enum Permission {
     AnyKey,
     /// An API key with `admin`, or the key that the path names.
     AdminOrSelf,
+    /// Any working API key with the scopes that the query names; for forward authentication.
+    Asked,
 }
 
 use Act::{ReadKeys, WriteKeys};
-use Permission::{AdminOrSelf, AnyKey, Key, Member, Page, Public, SignedIn};
+use Permission::{AdminOrSelf, AnyKey, Asked, Key, Member, Page, Public, SignedIn};
 
 /// Every route with what it needs.
 pub const TABLE: &[(&str, &str, Permission)] = &[
@@ -43,6 +43,10 @@ pub const TABLE: &[(&str, &str, Permission)] = &[
     ("PATCH", "/v1/api-keys/{id}", Key(Scope::Admin)),
     ("DELETE", "/v1/api-keys/{id}", AdminOrSelf),
     ("POST", "/v1/api-keys/{id}/revoke", AdminOrSelf),
+    ("POST", "/v1/api-keys/verify", Key(Scope::KeysVerify)),
+    ("POST", "/v1/introspect", Key(Scope::KeysVerify)),
+    ("ANY", "/v1/authorize", Asked),
+    ("ANY", "/v1/authorize/{rest:.*}", Asked),
     ("GET", "/v1/models", Key(Scope::InferenceRead)),
     ("GET", "/v1/inference", Key(Scope::InferenceRead)),
     ("POST", "/v1/inference", Key(Scope::InferenceWrite)),
@@ -73,9 +77,9 @@ pub const TABLE: &[(&str, &str, Permission)] = &[
 ];
 
 /// What the route needs, if the table has a line for it.
-pub fn of(method: &Method, path: &str) -> Option<Permission> {
+pub fn of(method: &str, path: &str) -> Option<Permission> {
     TABLE
         .iter()
-        .find(|(name, pattern, _)| *name == method.as_str() && *pattern == path)
+        .find(|(name, pattern, _)| *name == method && *pattern == path)
         .map(|(_, _, permission)| *permission)
 }

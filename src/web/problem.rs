@@ -100,12 +100,19 @@ pub struct Problem {
     /// Values that are not acceptable.
     pub errors: Vec<FieldError>,
     headers: Vec<(HeaderName, String)>,
+    status: StatusCode,
 }
 
 impl Problem {
     /// A problem with its detail.
     pub fn new(code: Code, detail: impl Into<String>) -> Problem {
-        Problem { code, detail: detail.into(), errors: Vec::new(), headers: Vec::new() }
+        Problem {
+            code,
+            detail: detail.into(),
+            errors: Vec::new(),
+            headers: Vec::new(),
+            status: code.status(),
+        }
     }
 
     /// A request that can't be read.
@@ -156,9 +163,16 @@ impl Problem {
         self
     }
 
+    /// The same refusal as a 403 that tells its code in `X-Keydesk-Code`.
+    pub fn as_403(self) -> Problem {
+        let code = self.code.name();
+        Problem { status: StatusCode::FORBIDDEN, ..self }
+            .with_header(HeaderName::from_static("x-keydesk-code"), code)
+    }
+
     /// The answer of the API. `request` is the request's id.
     pub fn document(&self, request: &str) -> HttpResponse {
-        let mut response = HttpResponse::build(self.code.status());
+        let mut response = HttpResponse::build(self.status);
         response.insert_header((header::CONTENT_TYPE, "application/problem+json"));
         response.insert_header((header::CACHE_CONTROL, "no-store"));
         self.add_headers(&mut response);
@@ -193,11 +207,11 @@ impl std::fmt::Display for Problem {
 /// nobody rendered.
 impl ResponseError for Problem {
     fn status_code(&self) -> StatusCode {
-        self.code.status()
+        self.status
     }
 
     fn error_response(&self) -> HttpResponse {
-        HttpResponse::new(self.code.status())
+        HttpResponse::new(self.status)
     }
 }
 
@@ -271,7 +285,7 @@ impl<'a> Document<'a> {
         Document {
             r#type: format!("urn:keydesk:problem:{code}"),
             title,
-            status,
+            status: problem.status.as_u16(),
             detail: &problem.detail,
             instance: format!("urn:keydesk:request:{request}"),
             code,

@@ -1,0 +1,58 @@
+//! `POST /v1/introspect`: token introspection (RFC 7662).
+
+use actix_web::http::header;
+use actix_web::{HttpRequest, HttpResponse};
+use serde_json::json;
+
+use crate::keys::secret::PlainSecret;
+use crate::time::Time;
+use crate::verify::decision::{self, effective_scopes};
+use crate::verify::look_up;
+use crate::web::Shared;
+use crate::web::form::Fields;
+use crate::web::principal::KeyCaller;
+use crate::web::problem::{Code, Problem};
+
+/// Tells about an active key of the caller's organisation. Everything else is answered
+/// alike, `{"active": false}`: RFC 7662 section 2.2. A key that is bound to addresses counts
+/// as inactive, since nobody says from where it is used.
+pub async fn introspect(
+    site: Shared,
+    caller: KeyCaller,
+    request: HttpRequest,
+    fields: Fields,
+) -> Result<HttpResponse, Problem> {
+    let kind =
+        request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if !kind.starts_with("application/x-www-form-urlencoded") {
+        let detail = "Send the body as `Content-Type: application/x-www-form-urlencoded`.";
+        return Err(Problem::new(Code::UnsupportedMediaType, detail));
+    }
+    if fields.all("token").len() != 1 {
+        return Err(Problem::bad_request("Send the key once, as the field token."));
+    }
+    let found = match PlainSecret::parse(fields.get("token")) {
+        Some(secret) => look_up(&site.db, &site.mint.keyring, &secret).await?,
+        None => None,
+    };
+    let active = found.filter(|key| {
+        key.org == caller.key.org
+            && key.allowed_ips.is_empty()
+            && decision::is_alive(key, Time::now()).is_ok()
+    });
+    let Some(key) = active else { return Ok(HttpResponse::Ok().json(json!({ "active": false }))) };
+    let mut answer = json!({
+        "active": true,
+        "scope": effective_scopes(&key).text(),
+        "client_id": key.key,
+        "username": key.name,
+        "token_type": "Bearer",
+        "sub": key.owner,
+        "iss": site.public_url.origin(),
+        "jti": key.secret,
+    });
+    if let Some(end) = key.expires_at {
+        answer["exp"] = end.seconds().into();
+    }
+    Ok(HttpResponse::Ok().json(answer))
+}

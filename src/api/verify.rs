@@ -1,0 +1,119 @@
+//! `POST /v1/api-keys/verify`: for services that check keys themselves.
+
+use std::net::IpAddr;
+use std::time::Instant;
+
+use actix_web::{HttpRequest, HttpResponse};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::error::Error;
+use crate::keys::presented::Presented;
+use crate::keys::secret::PlainSecret;
+use crate::scope::{Scope, Scopes};
+use crate::time::Time;
+use crate::usage::meter::{Call, Outcome};
+use crate::verify::decision::{self, effective_scopes};
+use crate::verify::limit::Verdict;
+use crate::verify::look_up;
+use crate::web::body::Json;
+use crate::web::principal::KeyCaller;
+use crate::web::problem::{Code, Problem};
+use crate::web::{Shared, gate};
+
+/// The body of `POST /v1/api-keys/verify`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VerifyBody {
+    key: String,
+    scopes: Option<Vec<String>>,
+    ip: Option<String>,
+    dry_run: Option<bool>,
+}
+
+/// What is asked about a key.
+struct Question {
+    scopes: Scopes,
+    address: Option<IpAddr>,
+    dry_run: bool,
+}
+
+/// Tells whether a key of the caller's organisation may do something from somewhere. Unless
+/// `dry_run`, it counts as a request with that key.
+pub async fn verify(
+    site: Shared,
+    caller: KeyCaller,
+    request: HttpRequest,
+    body: Json<VerifyBody>,
+) -> Result<HttpResponse, Problem> {
+    let (text, question) = body.value.check()?;
+    let found = match PlainSecret::parse(&text) {
+        Some(secret) => look_up(&site.db, &site.mint.keyring, &secret).await?,
+        None => None,
+    };
+    // Another organisation's key is as unknown as one that was never made.
+    let Some(key) = found.filter(|key| key.org == caller.key.org) else {
+        return Ok(answer(false, Code::InvalidToken.name(), None, None));
+    };
+    let now = Time::now();
+    let usable =
+        decision::is_usable(&key, question.address, now).map_err(|refusal| gate::problem(refusal).code);
+    // As at the gate: only a key that works has a limit to count against.
+    let verdict = usable.is_ok().then(|| {
+        let (limiter, limit, at) = (&site.limiter, key.requests_per_minute, Instant::now());
+        if question.dry_run { limiter.look(key.key, limit, at) } else { limiter.take(key.key, limit, at) }
+    });
+    let decided = usable
+        .and_then(|()| {
+            if verdict.is_some_and(|verdict| verdict.allowed) { Ok(()) } else { Err(Code::RateLimited) }
+        })
+        .and_then(|()| {
+            decision::has_scopes(&key, question.scopes).map_err(|refusal| gate::problem(refusal).code)
+        });
+    if !question.dry_run {
+        let agent = request.headers().get("user-agent").and_then(|value| value.to_str().ok());
+        site.meter.record(&Call {
+            org: key.org,
+            key: key.key,
+            secret: key.secret,
+            scope: question.scopes.iter().next(),
+            outcome: decided.map_or_else(|code| Outcome::of_status(code.status().as_u16()), |()| Outcome::Ok),
+            address: question.address.unwrap_or(caller.address),
+            agent: agent.unwrap_or_default(),
+            at: now,
+        });
+    }
+    let code = decided.map_or_else(Code::name, |()| "valid");
+    Ok(answer(decided.is_ok(), code, Some(&key), verdict.as_ref()))
+}
+
+impl VerifyBody {
+    fn check(self) -> Result<(String, Question), Error> {
+        let scopes = self.scopes.unwrap_or_default();
+        let scopes: Option<Vec<Scope>> = scopes.iter().map(|name| Scope::parse(name)).collect();
+        let scopes = scopes.ok_or_else(|| Error::invalid("scopes", "Use the names of scopes."))?;
+        let address = self
+            .ip
+            .map(|text| text.parse().map_err(|_| Error::invalid("ip", "Write an IP address.")))
+            .transpose()?;
+        let question = Question {
+            scopes: scopes.into_iter().collect(),
+            address,
+            dry_run: self.dry_run.unwrap_or(false),
+        };
+        Ok((self.key, question))
+    }
+}
+
+fn answer(valid: bool, code: &str, key: Option<&Presented>, verdict: Option<&Verdict>) -> HttpResponse {
+    let limit = |verdict: &Verdict| json!({"limit": verdict.limit, "remaining": verdict.remaining, "reset": verdict.full_in, "retry_after": verdict.retry_after});
+    HttpResponse::Ok().json(json!({
+        "valid": valid,
+        "code": code,
+        "key_id": key.map(|key| key.key),
+        "name": key.map(|key| &key.name),
+        "scopes": key.map(effective_scopes),
+        "expires_at": key.map_or(Value::Null, |key| json!(key.expires_at)),
+        "rate_limit": verdict.map(limit),
+    }))
+}
