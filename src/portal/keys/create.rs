@@ -102,7 +102,7 @@ pub async fn submit(
         Ok(Ok((key, secret)))
     });
     match made.await {
-        Ok(Ok((key, secret))) => reveal::show(&request, &member, &site, &key, &secret, now),
+        Ok(Ok((key, secret))) => reveal::show(&request, &member, &site, &key, &secret),
         Ok(Err(again)) => reveal::again(&request, &member, again),
         Err(error) => page(&request, &member, fields, fields::complaints(error)?, REFUSED, now),
     }

@@ -53,7 +53,6 @@ pub fn show(
     site: &Shared,
     key: &Key,
     secret: &PlainSecret,
-    _now: Time,
 ) -> Result<HttpResponse, Problem> {
     let page = RevealPage {
         layout: Layout::of(request, Room::Keys),
