@@ -15,15 +15,16 @@ use crate::api;
 use crate::config::{Config, PublicUrl};
 use crate::crypto::Keyring;
 use crate::db::Db;
-use crate::gateway::inference;
 use crate::gateway::upstream::Upstream;
+use crate::gateway::{inference, openai};
 use crate::keys::lifecycle::{self, Mint};
 use crate::notices::schedule::Steps;
 use crate::portal;
+use crate::scope::Scope;
 use crate::time::Time;
 use crate::usage::meter::Meter;
 use crate::verify::limit::Limiter;
-use crate::web::permission;
+use crate::web::permission::{self, Permission};
 use crate::web::problem::{Code, Problem};
 use crate::web::{Site, assets, body, csrf, envelope, gate, health, idempotency, session};
 
@@ -70,6 +71,10 @@ fn routes() -> Vec<Endpoint> {
         GET "/v1/models" => inference::models,
         GET "/v1/inference" => inference::models,
         POST "/v1/inference" => inference::infer,
+        POST "/v1/chat/completions" => openai::chat,
+        POST "/v1/completions" => openai::completions,
+        POST "/v1/embeddings" => openai::embeddings,
+        POST "/v1/responses" => openai::responses,
         // The portal.
         GET "/" => portal::home,
         GET "/setup" => portal::setup::form,
@@ -160,6 +165,8 @@ impl Application {
         })
         .listen(listener)
         .map_err(failed)?
+        // An event of a stream must not wait for the acknowledgement of the one before.
+        .tcp_nodelay(true)
         .disable_signals()
         .shutdown_timeout(30)
         .run();
@@ -217,7 +224,10 @@ fn resource(path: &'static str, methods: Vec<Method>) -> actix_web::Resource {
     let allowed: Vec<String> = methods.iter().map(|(method, _)| method.to_string()).collect();
     let allowed = allowed.join(", ");
     let mut resource = actix::resource(path);
-    if path == "/v1/inference" {
+    if methods
+        .iter()
+        .any(|(method, _)| permission::of(method, path) == Some(Permission::Key(Scope::InferenceWrite)))
+    {
         resource = resource.app_data(PayloadConfig::new(body::MAX_INFERENCE_BODY));
     }
     for (method, route) in methods {
@@ -283,8 +293,7 @@ mod tests {
         for (method, path, permission) in permission::TABLE {
             let reads = matches!(
                 permission,
-                permission::Permission::Member(crate::orgs::role::Act::ReadKeys)
-                    | permission::Permission::Public
+                permission::Permission::Member(crate::orgs::role::Act::ReadKeys) | Permission::Public
             );
             assert!(*method == "GET" || !reads, "{method} {path}");
         }

@@ -1,14 +1,22 @@
-//! `GET /v1/models`, `GET /v1/inference` and `POST /v1/inference`.
+//! `GET /v1/models`, `GET /v1/inference` and `POST /v1/inference`: one prompt, one answer,
+//! whole or as it is made.
+
+use std::collections::VecDeque;
 
 use actix_web::HttpResponse;
-use actix_web::web::Data;
+use actix_web::web::{Bytes, Data};
+use futures_util::{Stream, StreamExt, stream};
 use serde::Deserialize;
+use serde_json::{Value, json};
 
 use crate::error::{Error, FieldError};
-use crate::gateway::upstream::{Call, Upstream};
+use crate::gateway::echo::estimate;
+use crate::gateway::openai::unbuffered;
+use crate::gateway::sse::{Parser, event};
+use crate::gateway::upstream::{Body, Events, Reply, Route, Upstream, unreadable};
 use crate::time::Time;
 use crate::web::body::Json;
-use crate::web::problem::Problem;
+use crate::web::problem::{Code, Problem};
 
 const MAX_MODEL: usize = 200;
 const MAX_TOKENS: i64 = 10_000_000;
@@ -29,38 +37,174 @@ pub async fn models(upstream: Data<Upstream>) -> Result<HttpResponse, Problem> {
     Ok(HttpResponse::Ok().json(upstream.models(Time::now()).await?))
 }
 
-/// `POST /v1/inference`: one prompt, one answer.
+/// `POST /v1/inference`.
 pub async fn infer(upstream: Data<Upstream>, body: Json<InferenceBody>) -> Result<HttpResponse, Problem> {
-    let call = check(body.value)?;
-    Ok(HttpResponse::Ok().json(upstream.infer(&call, Time::now()).await?))
+    let body = body.value.check()?;
+    let reply = upstream.call(Route::Chat, body.as_chat().into(), Time::now()).await?;
+    if reply.status >= 400 {
+        return Err(refused(&reply));
+    }
+    match reply.body {
+        Body::Events(events) => {
+            let mut response = HttpResponse::Ok();
+            unbuffered(&mut response);
+            Ok(response.content_type("text/event-stream").streaming(translate(events, body)))
+        }
+        Body::Whole(_) => Ok(HttpResponse::Ok().json(body.answer(&reply.json()?)?)),
+    }
 }
 
-fn check(body: InferenceBody) -> Result<Call, Error> {
-    let mut errors = Vec::new();
-    let mut complain = |field, message: &str| errors.push(FieldError::new(field, message));
-    let model = body.model.trim();
-    if model.is_empty() || model.len() > MAX_MODEL || model.chars().any(char::is_control) {
-        complain("model", "Name a model; `GET /v1/models` lists what there is.");
+impl InferenceBody {
+    fn check(self) -> Result<InferenceBody, Error> {
+        let mut errors = Vec::new();
+        let mut complain = |field, message: &str| errors.push(FieldError::new(field, message));
+        let model = self.model.trim();
+        if model.is_empty() || model.len() > MAX_MODEL || model.chars().any(char::is_control) {
+            complain("model", "Name a model; `GET /v1/models` lists what there is.");
+        }
+        if self.prompt.trim().is_empty() {
+            complain("prompt", "Write a prompt.");
+        }
+        if self.max_tokens.is_some_and(|tokens| !(1..=MAX_TOKENS).contains(&tokens)) {
+            complain("max_tokens", "Use a number from 1 to 10,000,000.");
+        }
+        if self.temperature.is_some_and(|temperature| !(0.0..=2.0).contains(&temperature)) {
+            complain("temperature", "Use a number from 0 to 2.");
+        }
+        if errors.is_empty() { Ok(self) } else { Err(Error::Invalid(errors)) }
     }
-    if body.prompt.trim().is_empty() {
-        complain("prompt", "Write a prompt.");
+
+    /// The call as one chat message.
+    fn as_chat(&self) -> String {
+        let mut chat =
+            json!({"model": self.model.trim(), "messages": [{"role": "user", "content": self.prompt}]});
+        if let Some(tokens) = self.max_tokens {
+            chat["max_tokens"] = tokens.into();
+        }
+        if let Some(temperature) = self.temperature {
+            chat["temperature"] = temperature.into();
+        }
+        if self.stream == Some(true) {
+            chat["stream"] = true.into();
+            chat["stream_options"] = json!({"include_usage": true});
+        }
+        chat.to_string()
     }
-    if body.max_tokens.is_some_and(|tokens| !(1..=MAX_TOKENS).contains(&tokens)) {
-        complain("max_tokens", "Use a number from 1 to 10000000.");
+
+    fn answer(&self, chat: &Value) -> Result<Value, Problem> {
+        let id = chat["id"].as_str().ok_or_else(unreadable)?;
+        let choice = chat["choices"].get(0).ok_or_else(unreadable)?;
+        let output = choice["message"]["content"].as_str().unwrap_or_default();
+        let model = chat["model"].as_str().unwrap_or(&self.model);
+        Ok(json!({"id": id, "model": model, "output": output, "usage": self.usage(&chat["usage"], output)}))
     }
-    if body.temperature.is_some_and(|temperature| !(0.0..=2.0).contains(&temperature)) {
-        complain("temperature", "Use a number from 0 to 2.");
+
+    /// Tokens as the upstream counted them, else about.
+    fn usage(&self, counted: &Value, output: &str) -> Value {
+        let input_tokens = counted["prompt_tokens"].as_u64().unwrap_or_else(|| estimate(&self.prompt));
+        let output_tokens = counted["completion_tokens"].as_u64().unwrap_or_else(|| estimate(output));
+        json!({"input_tokens": input_tokens, "output_tokens": output_tokens})
     }
-    if body.stream == Some(true) {
-        complain("stream", "Answers are not streamed yet. Leave it out or send false.");
+}
+
+/// A refusal of the upstream in our words, with its own where the caller can mend it.
+fn refused(reply: &Reply) -> Problem {
+    match reply.status {
+        404 => Problem::new(
+            Code::ModelNotFound,
+            "The upstream knows no such model. `GET /v1/models` lists what there is.",
+        ),
+        429 => {
+            let wait = reply.retry_after.clone().unwrap_or_else(|| "1".to_owned());
+            Problem::new(Code::Unavailable, "The upstream is busy. Try again later.")
+                .with_header(actix_web::http::header::RETRY_AFTER, wait)
+        }
+        _ => {
+            let said = reply.json().unwrap_or_default();
+            let words: String =
+                said["error"]["message"].as_str().unwrap_or_default().chars().take(300).collect();
+            let words: String = words.chars().filter(|letter| !letter.is_control()).collect();
+            let detail = if words.is_empty() {
+                "The upstream refused the call.".to_owned()
+            } else {
+                format!("The upstream refused the call: {words}")
+            };
+            Problem::new(Code::ValidationFailed, detail)
+        }
     }
-    if !errors.is_empty() {
-        return Err(Error::Invalid(errors));
-    }
-    Ok(Call {
-        model: model.to_owned(),
-        prompt: body.prompt,
-        max_tokens: body.max_tokens.and_then(|tokens| u32::try_from(tokens).ok()),
-        temperature: body.temperature,
+}
+
+/// A stream of chat chunks on its way to becoming one of ours.
+struct Translation {
+    events: Events,
+    parser: Parser,
+    body: InferenceBody,
+    /// What the answer has said so far, for counting it.
+    output: String,
+    usage: Value,
+    ready: VecDeque<String>,
+    ended: bool,
+}
+
+/// Turns chunks into `{"delta": …}`, then `{"usage": …}` and `[DONE]`, each as soon as it is
+/// there. A failure midway is told as `{"error": …}` and ends the stream.
+fn translate(events: Events, body: InferenceBody) -> impl Stream<Item = Result<Bytes, std::io::Error>> {
+    let start = Translation {
+        events,
+        parser: Parser::default(),
+        body,
+        output: String::new(),
+        usage: Value::Null,
+        ready: VecDeque::new(),
+        ended: false,
+    };
+    stream::unfold(start, |mut state| async move {
+        loop {
+            if let Some(text) = state.ready.pop_front() {
+                return Some((Ok(Bytes::from(text)), state));
+            }
+            if state.ended {
+                return None;
+            }
+            match state.events.next().await {
+                Some(Ok(bytes)) => state.take(&bytes),
+                Some(Err(_)) => state.fail(),
+                None => state.end(),
+            }
+        }
     })
+}
+
+impl Translation {
+    fn take(&mut self, bytes: &[u8]) {
+        for data in self.parser.feed(bytes) {
+            if data == "[DONE]" {
+                return self.end();
+            }
+            let Ok(chunk) = serde_json::from_str::<Value>(&data) else { return self.fail() };
+            if chunk["usage"].is_object() {
+                self.usage = chunk["usage"].clone();
+            }
+            if let Some(delta) =
+                chunk["choices"][0]["delta"]["content"].as_str().filter(|delta| !delta.is_empty())
+            {
+                self.output.push_str(delta);
+                self.ready.push_back(event(&json!({ "delta": delta }).to_string()));
+            }
+        }
+    }
+
+    fn end(&mut self) {
+        self.ended = true;
+        let usage = self.body.usage(&self.usage, &self.output);
+        self.ready.push_back(event(&json!({ "usage": usage }).to_string()));
+        self.ready.push_back(event("[DONE]"));
+    }
+
+    fn fail(&mut self) {
+        self.ended = true;
+        let error =
+            json!({"code": Code::UpstreamError.name(), "message": "The upstream broke off its answer."});
+        self.ready.push_back(event(&json!({ "error": error }).to_string()));
+    }
 }

@@ -1,25 +1,26 @@
 //! Where inference goes: any OpenAI-compatible server, or a built-in echo for trying out.
 //!
 //! The upstream comes from the configuration alone, is never redirected, and sees its own
-//! credential, never the caller's. What it answers is taken apart; its headers stay here.
+//! credential, never the caller's. Of its headers only the type of the answer goes on.
 
+use std::pin::Pin;
 use std::time::Duration;
 
-use reqwest::header::AUTHORIZATION;
+use actix_web::http::header;
+use actix_web::web::Bytes;
+use futures_util::{Stream, StreamExt};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
 use secrecy::{ExposeSecret, SecretString};
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::id::InferenceId;
+use crate::gateway::echo;
 use crate::time::Time;
 use crate::web::problem::{Code, Problem};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
-const MAX_ANSWER: u64 = 32 * 1024 * 1024;
-/// About how many characters make a token, where nobody counts them better.
-const CHARACTERS_PER_TOKEN: usize = 4;
-const ECHO: &str = "echo";
+/// How long the upstream may stay silent, before its answer and within a stream.
+const SILENCE: Duration = Duration::from_secs(120);
+const MAX_ANSWER: usize = 32 * 1024 * 1024;
 
 /// Where inference goes.
 pub enum Upstream {
@@ -36,51 +37,63 @@ pub enum Upstream {
     },
 }
 
-/// A call of `POST /v1/inference`, checked.
-pub struct Call {
-    /// The model's name.
-    pub model: String,
-    /// What is asked.
-    pub prompt: String,
-    /// The most tokens to answer with.
-    pub max_tokens: Option<u32>,
-    /// How freely to answer.
-    pub temperature: Option<f64>,
+/// A route of the OpenAI-compatible API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// `POST /chat/completions`.
+    Chat,
+    /// `POST /completions`.
+    Completions,
+    /// `POST /embeddings`.
+    Embeddings,
+    /// `POST /responses`.
+    Responses,
 }
 
-/// What `POST /v1/inference` answers.
-#[derive(Serialize)]
-pub struct Answer {
-    /// The answer's id.
-    pub id: String,
-    /// The model that answered.
-    pub model: String,
-    /// What it said.
-    pub output: String,
-    /// What it took.
-    pub usage: Usage,
+impl Route {
+    /// Its path behind the base URL.
+    pub fn path(self) -> &'static str {
+        match self {
+            Route::Chat => "/chat/completions",
+            Route::Completions => "/completions",
+            Route::Embeddings => "/embeddings",
+            Route::Responses => "/responses",
+        }
+    }
 }
 
-/// Tokens in and out.
-#[derive(Serialize)]
-pub struct Usage {
-    /// Of the prompt.
-    pub input_tokens: u64,
-    /// Of the answer.
-    pub output_tokens: u64,
+/// What the upstream answers: success, or a refusal that the caller can mend.
+pub struct Reply {
+    /// The status: 200 to 299, or 400 to 499 but for 401 and 403.
+    pub status: u16,
+    /// The media type.
+    pub content_type: String,
+    /// When to try again, for a refusal.
+    pub retry_after: Option<String>,
+    /// The bytes.
+    pub body: Body,
 }
+
+/// The bytes of an answer.
+pub enum Body {
+    /// All of them.
+    Whole(Bytes),
+    /// Events as they come. Dropping it ends the call upstream.
+    Events(Events),
+}
+
+/// Bytes of server-sent events, as they come.
+pub type Events = Pin<Box<dyn Stream<Item = Result<Bytes, reqwest::Error>>>>;
 
 impl Upstream {
     /// The server at `url`, or the echo.
     pub fn new(url: Option<String>, key: Option<SecretString>) -> Result<Upstream, reqwest::Error> {
-        let Some(url) = url else {
-            return Ok(Upstream::Echo);
-        };
+        let Some(url) = url else { return Ok(Upstream::Echo) };
         // Whoever installs the process's provider first has installed the same one.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(ANSWER_TIMEOUT)
+            .read_timeout(SILENCE)
             .redirect(reqwest::redirect::Policy::none())
             .tcp_nodelay(true)
             .no_proxy()
@@ -90,169 +103,100 @@ impl Upstream {
 
     /// Lists what can be called, as OpenAI's `GET /models` does.
     pub async fn models(&self, now: Time) -> Result<Value, Problem> {
-        match self {
-            Upstream::Echo => Ok(serde_json::json!({
-                "object": "list",
-                "data": [{"id": ECHO, "object": "model", "created": now.seconds(), "owned_by": "keydesk"}],
-            })),
-            Upstream::Server { client, url, .. } => {
-                let answer = self.send(client.get(format!("{url}/models"))).await?;
-                let list: ModelList = read(answer).await?;
-                Ok(serde_json::json!({ "object": "list", "data": list.data }))
-            }
+        let Upstream::Server { client, url, .. } = self else { return Ok(echo::models(now)) };
+        let reply = self.send(client.get(format!("{url}/models"))).await?;
+        let list: Value = reply.json()?;
+        match list["data"].as_array() {
+            Some(data) if reply.status < 400 => Ok(serde_json::json!({ "object": "list", "data": data })),
+            _ => Err(unreadable()),
         }
     }
 
-    /// Answers a call.
-    pub async fn infer(&self, call: &Call, now: Time) -> Result<Answer, Problem> {
-        match self {
-            Upstream::Echo => Ok(echo(call, now)),
-            Upstream::Server { client, url, .. } => {
-                let request = ChatRequest {
-                    model: &call.model,
-                    messages: [Message { role: "user", content: &call.prompt }],
-                    max_tokens: call.max_tokens,
-                    temperature: call.temperature,
-                };
-                let answer = self.send(client.post(format!("{url}/chat/completions")).json(&request)).await?;
-                let chat: ChatAnswer = read(answer).await?;
-                chat.into_answer(call)
-            }
-        }
+    /// Makes a call with this body, as it is.
+    pub async fn call(&self, route: Route, body: Bytes, now: Time) -> Result<Reply, Problem> {
+        let Upstream::Server { client, url, .. } = self else { return echo::answer(route, &body, now) };
+        let request = client
+            .post(format!("{url}{}", route.path()))
+            .header(CONTENT_TYPE, "application/json")
+            .header(ACCEPT, "application/json, text/event-stream")
+            .body(body);
+        self.send(request).await
     }
 
-    async fn send(&self, request: reqwest::RequestBuilder) -> Result<reqwest::Response, Problem> {
+    async fn send(&self, request: reqwest::RequestBuilder) -> Result<Reply, Problem> {
         let request = match self {
             Upstream::Server { key: Some(key), .. } => {
                 request.header(AUTHORIZATION, format!("Bearer {}", key.expose_secret()))
             }
             _ => request,
         };
-        let answer = request.send().await.map_err(|error| {
+        // Whoever could not connect has done no work, so that alone is tried again.
+        let again = request.try_clone();
+        let answer = match (request.send().await, again) {
+            (Err(error), Some(again)) if error.is_connect() => again.send().await,
+            (answer, _) => answer,
+        };
+        let answer = answer.map_err(|error| {
             let error = error.without_url();
             tracing::warn!(%error, "the upstream can't be reached");
             Problem::new(Code::UpstreamError, "The upstream could not be reached or did not answer in time.")
         })?;
-        let status = answer.status().as_u16();
-        match status {
-            200..=299 => Ok(answer),
-            404 => Err(Problem::new(
-                Code::ModelNotFound,
-                "The upstream knows no such model. `GET /v1/models` lists what there is.",
-            )),
-            400 | 422 => Err(Problem::new(Code::ValidationFailed, upstream_words(answer).await)),
-            429 | 503 => {
-                let wait =
-                    answer.headers().get(reqwest::header::RETRY_AFTER).and_then(|value| value.to_str().ok());
-                let wait = wait.and_then(|text| text.parse::<u32>().ok()).unwrap_or(1).to_string();
-                Err(Problem::new(Code::Unavailable, "The upstream is busy. Try again later.")
-                    .with_header(actix_web::http::header::RETRY_AFTER, wait))
-            }
-            _ => {
-                tracing::warn!(status, "the upstream refused a call");
-                Err(Problem::new(Code::UpstreamError, "The upstream did not answer the call well."))
-            }
+        read(answer).await
+    }
+}
+
+async fn read(answer: reqwest::Response) -> Result<Reply, Problem> {
+    let status = answer.status().as_u16();
+    let text = |name| {
+        answer.headers().get(name).and_then(|value: &reqwest::header::HeaderValue| value.to_str().ok())
+    };
+    let retry_after = text(RETRY_AFTER).filter(|wait| wait.parse::<u32>().is_ok()).map(str::to_owned);
+    let content_type = text(CONTENT_TYPE).unwrap_or("application/json").to_owned();
+    match status {
+        200..=299 | 400 | 402 | 404..=499 => {}
+        503 => {
+            let wait = retry_after.unwrap_or_else(|| "1".to_owned());
+            let problem = Problem::new(Code::Unavailable, "The upstream is busy. Try again later.");
+            return Err(problem.with_header(header::RETRY_AFTER, wait));
+        }
+        _ => {
+            tracing::warn!(status, "the upstream failed a call");
+            return Err(Problem::new(Code::UpstreamError, "The upstream did not answer the call well."));
+        }
+    }
+    if content_type.starts_with("text/event-stream") {
+        let body = Body::Events(Box::pin(answer.bytes_stream()));
+        return Ok(Reply { status, content_type, retry_after, body });
+    }
+    let mut stream = answer.bytes_stream();
+    let mut bytes = Vec::new();
+    while let Some(part) = stream.next().await {
+        let part = part.map_err(|_| unreadable())?;
+        if bytes.len() + part.len() > MAX_ANSWER {
+            return Err(unreadable());
+        }
+        bytes.extend_from_slice(&part);
+    }
+    Ok(Reply { status, content_type, retry_after, body: Body::Whole(bytes.into()) })
+}
+
+impl Reply {
+    /// A whole answer in JSON.
+    pub fn of_json(value: &Value) -> Reply {
+        let body = Body::Whole(value.to_string().into());
+        Reply { status: 200, content_type: "application/json".to_owned(), retry_after: None, body }
+    }
+
+    /// The JSON of a whole answer.
+    pub fn json(&self) -> Result<Value, Problem> {
+        match &self.body {
+            Body::Whole(bytes) => serde_json::from_slice(bytes).map_err(|_| unreadable()),
+            Body::Events(_) => Err(unreadable()),
         }
     }
 }
 
-fn echo(call: &Call, now: Time) -> Answer {
-    let output = format!(
-        "This is Keydesk's built-in echo, for trying out; no model was called. You said: {}",
-        call.prompt
-    );
-    let most = call.max_tokens.map_or(usize::MAX, |tokens| tokens as usize * CHARACTERS_PER_TOKEN);
-    let output: String = output.chars().take(most).collect();
-    Answer {
-        id: InferenceId::new(now).to_string(),
-        model: call.model.clone(),
-        usage: Usage { input_tokens: estimate(&call.prompt), output_tokens: estimate(&output) },
-        output,
-    }
-}
-
-fn estimate(text: &str) -> u64 {
-    text.chars().count().div_ceil(CHARACTERS_PER_TOKEN) as u64
-}
-
-async fn read<T: for<'de> Deserialize<'de>>(answer: reqwest::Response) -> Result<T, Problem> {
-    let unreadable = || Problem::new(Code::UpstreamError, "The upstream's answer can't be read.");
-    if answer.content_length().is_some_and(|length| length > MAX_ANSWER) {
-        return Err(unreadable());
-    }
-    answer.json().await.map_err(|error| {
-        let error = error.without_url();
-        tracing::warn!(%error, "the upstream's answer can't be read");
-        unreadable()
-    })
-}
-
-/// What the upstream says is wrong with a call, cut short, since it is the caller's to mend.
-async fn upstream_words(answer: reqwest::Response) -> String {
-    let body: Option<Value> = answer.json().await.ok();
-    let words = body.as_ref().and_then(|body| body["error"]["message"].as_str()).unwrap_or_default();
-    let words: String = words.chars().filter(|letter| !letter.is_control()).take(300).collect();
-    if words.is_empty() {
-        "The upstream refused the call.".to_owned()
-    } else {
-        format!("The upstream refused the call: {words}")
-    }
-}
-
-#[derive(Serialize)]
-struct ChatRequest<'a> {
-    model: &'a str,
-    messages: [Message<'a>; 1],
-    #[serde(skip_serializing_if = "Option::is_none")]
-    max_tokens: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    temperature: Option<f64>,
-}
-
-#[derive(Serialize)]
-struct Message<'a> {
-    role: &'a str,
-    content: &'a str,
-}
-
-#[derive(Deserialize)]
-struct ChatAnswer {
-    id: String,
-    model: Option<String>,
-    choices: Vec<Choice>,
-    usage: Option<ChatUsage>,
-}
-
-#[derive(Deserialize)]
-struct Choice {
-    message: ChoiceMessage,
-}
-
-#[derive(Deserialize)]
-struct ChoiceMessage {
-    content: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct ChatUsage {
-    prompt_tokens: u64,
-    #[serde(default)]
-    completion_tokens: u64,
-}
-
-#[derive(Deserialize)]
-struct ModelList {
-    data: Vec<Value>,
-}
-
-impl ChatAnswer {
-    fn into_answer(self, call: &Call) -> Result<Answer, Problem> {
-        let choice = self.choices.into_iter().next();
-        let output = choice.and_then(|choice| choice.message.content).unwrap_or_default();
-        let usage = self.usage.map_or_else(
-            || Usage { input_tokens: estimate(&call.prompt), output_tokens: estimate(&output) },
-            |usage| Usage { input_tokens: usage.prompt_tokens, output_tokens: usage.completion_tokens },
-        );
-        Ok(Answer { id: self.id, model: self.model.unwrap_or_else(|| call.model.clone()), output, usage })
-    }
+/// An answer that makes no sense.
+pub fn unreadable() -> Problem {
+    Problem::new(Code::UpstreamError, "The upstream's answer can't be read.")
 }

@@ -29,7 +29,8 @@ use crate::web::{Shared, address, session};
 /// From how many days before a key's end its answers carry `X-Key-Expires-At`.
 const EXPIRY_HEADER_DAYS: i64 = 14;
 /// Routes that OpenAI clients call, which look for the limit's headers under their own names.
-const OPENAI_ROUTES: [&str; 1] = ["/v1/models"];
+const OPENAI_ROUTES: [&str; 5] =
+    ["/v1/models", "/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses"];
 
 /// Lets a request through to its handler, or answers why not.
 pub async fn pass(

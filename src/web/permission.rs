@@ -50,6 +50,10 @@ pub const TABLE: &[(&str, &str, Permission)] = &[
     ("GET", "/v1/models", Key(Scope::InferenceRead)),
     ("GET", "/v1/inference", Key(Scope::InferenceRead)),
     ("POST", "/v1/inference", Key(Scope::InferenceWrite)),
+    ("POST", "/v1/chat/completions", Key(Scope::InferenceWrite)),
+    ("POST", "/v1/completions", Key(Scope::InferenceWrite)),
+    ("POST", "/v1/embeddings", Key(Scope::InferenceWrite)),
+    ("POST", "/v1/responses", Key(Scope::InferenceWrite)),
     // The portal.
     ("GET", "/", Page),
     ("GET", "/setup", Page),

@@ -141,7 +141,6 @@ fn each_wrong_field_of_a_call_is_named() {
         ("max_tokens", json!("5"), 400),
         ("temperature", json!(3), 422),
         ("temperature", json!(-0.1), 422),
-        ("stream", json!(true), 422),
         ("stream", json!("no"), 400),
     ] {
         let mut body = json!({"model": "m", "prompt": "p"});

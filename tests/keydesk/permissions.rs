@@ -23,6 +23,10 @@ fn routes(id: &str) -> Vec<(&'static str, String, Option<String>, &'static str)>
         ("GET", "/v1/models".into(), None, "inference:read"),
         ("GET", "/v1/inference".into(), None, "inference:read"),
         ("POST", "/v1/inference".into(), Some(inference), "inference:write"),
+        ("POST", "/v1/chat/completions".into(), Some("{}".into()), "inference:write"),
+        ("POST", "/v1/completions".into(), Some("{}".into()), "inference:write"),
+        ("POST", "/v1/embeddings".into(), Some("{}".into()), "inference:write"),
+        ("POST", "/v1/responses".into(), Some("{}".into()), "inference:write"),
         ("DELETE", path, None, "admin"),
     ]
 }
@@ -49,7 +53,7 @@ fn each_scope_opens_its_routes_and_no_other() {
             cases += 1;
         }
     }
-    assert_eq!(cases, 403);
+    assert_eq!(cases, 527);
 }
 
 #[test]

@@ -1,0 +1,230 @@
+//! The built-in echo: speaks the OpenAI-compatible form without calling any model, so that
+//! everything can be tried.
+
+use actix_web::web::Bytes;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use futures_util::stream;
+use serde_json::{Value, json};
+
+use crate::crypto::sha256;
+use crate::gateway::sse::event;
+use crate::gateway::upstream::{Body, Reply, Route};
+use crate::id::InferenceId;
+use crate::time::Time;
+use crate::web::problem::Problem;
+
+const ECHO: &str = "echo";
+const SAYS: &str = "This is Keydesk's built-in echo, for trying out; no model was called. You said:";
+/// About how many characters make a token, where nobody counts them better.
+const CHARACTERS_PER_TOKEN: usize = 4;
+/// How many numbers an embedding of the echo has.
+const DIMENSIONS: usize = 8;
+
+/// What can be called: the echo, by any name.
+pub fn models(now: Time) -> Value {
+    json!({
+        "object": "list",
+        "data": [{"id": ECHO, "object": "model", "created": now.seconds(), "owned_by": "keydesk"}],
+    })
+}
+
+/// Tokens of a text, about.
+pub fn estimate(text: &str) -> u64 {
+    text.chars().count().div_ceil(CHARACTERS_PER_TOKEN) as u64
+}
+
+/// Answers a call.
+pub fn answer(route: Route, body: &[u8], now: Time) -> Result<Reply, Problem> {
+    let request: Value =
+        serde_json::from_slice(body).map_err(|_| Problem::bad_request("The body is not valid JSON."))?;
+    let said = match route {
+        Route::Chat => last_message(&request["messages"]),
+        Route::Completions => text_of(&request["prompt"]),
+        Route::Embeddings => text_of(&request["input"]),
+        Route::Responses => text_of(&request["input"]).or_else(|| last_message(&request["input"])),
+    };
+    let said =
+        said.ok_or_else(|| Problem::bad_request("There is nothing to answer: no message, prompt or input."))?;
+    let call = Call { id: InferenceId::new(now).to_string(), now, most: most(&request), said, request };
+    Ok(match (route, call.request["stream"].as_bool()) {
+        (Route::Embeddings, _) => Reply::of_json(&call.embeddings()),
+        (Route::Chat, Some(true)) => events(call.chat_events()),
+        (Route::Chat, _) => Reply::of_json(&call.chat()),
+        (Route::Completions, Some(true)) => events(call.completion_events()),
+        (Route::Completions, _) => Reply::of_json(&call.completion()),
+        (Route::Responses, Some(true)) => events(call.response_events()),
+        (Route::Responses, _) => Reply::of_json(&call.response("completed")),
+    })
+}
+
+struct Call {
+    id: String,
+    now: Time,
+    /// The most characters to answer with.
+    most: usize,
+    said: String,
+    request: Value,
+}
+
+impl Call {
+    fn output(&self) -> String {
+        format!("{SAYS} {}", self.said).chars().take(self.most).collect()
+    }
+
+    /// The answer word by word.
+    fn words(&self) -> Vec<String> {
+        self.output().split_inclusive(' ').map(str::to_owned).collect()
+    }
+
+    fn usage(&self) -> Value {
+        let (input, output) = (estimate(&self.said), estimate(&self.output()));
+        json!({"prompt_tokens": input, "completion_tokens": output, "total_tokens": input + output})
+    }
+
+    fn head(&self, object: &str) -> Value {
+        json!({"id": self.id, "object": object, "created": self.now.seconds(), "model": self.request["model"]})
+    }
+
+    fn with(&self, object: &str, members: Value) -> Value {
+        let mut head = self.head(object);
+        for (name, value) in members.as_object().into_iter().flatten() {
+            head[name] = value.clone();
+        }
+        head
+    }
+
+    fn chat(&self) -> Value {
+        let message = json!({"role": "assistant", "content": self.output()});
+        let choice = json!({"index": 0, "message": message, "finish_reason": "stop"});
+        self.with("chat.completion", json!({"choices": [choice], "usage": self.usage()}))
+    }
+
+    fn chat_events(&self) -> Vec<String> {
+        let chunk = |delta: Value, end: Value| {
+            let choice = json!({"index": 0, "delta": delta, "finish_reason": end});
+            event(&self.with("chat.completion.chunk", json!({"choices": [choice]})).to_string())
+        };
+        let mut events = vec![chunk(json!({"role": "assistant", "content": ""}), Value::Null)];
+        events.extend(self.words().iter().map(|word| chunk(json!({"content": word}), Value::Null)));
+        events.push(chunk(json!({}), json!("stop")));
+        if self.request["stream_options"]["include_usage"] == true {
+            let last = self.with("chat.completion.chunk", json!({"choices": [], "usage": self.usage()}));
+            events.push(event(&last.to_string()));
+        }
+        events.push(event("[DONE]"));
+        events
+    }
+
+    fn completion(&self) -> Value {
+        let choice = json!({"index": 0, "text": self.output(), "logprobs": null, "finish_reason": "stop"});
+        self.with("text_completion", json!({"choices": [choice], "usage": self.usage()}))
+    }
+
+    fn completion_events(&self) -> Vec<String> {
+        let chunk = |text: &str, end: Value| {
+            let choice = json!({"index": 0, "text": text, "logprobs": null, "finish_reason": end});
+            event(&self.with("text_completion", json!({"choices": [choice]})).to_string())
+        };
+        let mut events: Vec<String> = self.words().iter().map(|word| chunk(word, Value::Null)).collect();
+        events.push(chunk("", json!("stop")));
+        events.push(event("[DONE]"));
+        events
+    }
+
+    /// Numbers that are the same for the same text and mean nothing.
+    fn embeddings(&self) -> Value {
+        let inputs: Vec<String> = match &self.request["input"] {
+            Value::Array(texts) => texts.iter().map(|text| text_of(text).unwrap_or_default()).collect(),
+            _ => vec![self.said.clone()],
+        };
+        let data: Vec<Value> = inputs
+            .iter()
+            .enumerate()
+            .map(|(index, text)| {
+                let digest = sha256(text.as_bytes());
+                let numbers: Vec<f32> =
+                    digest[..DIMENSIONS].iter().map(|byte| f32::from(*byte) / 128.0 - 1.0).collect();
+                let embedding =
+                    if self.request["encoding_format"] == "base64" {
+                        json!(STANDARD.encode(
+                            numbers.iter().flat_map(|number| number.to_le_bytes()).collect::<Vec<u8>>()
+                        ))
+                    } else {
+                        json!(numbers)
+                    };
+                json!({"object": "embedding", "index": index, "embedding": embedding})
+            })
+            .collect();
+        let tokens: u64 = inputs.iter().map(|text| estimate(text)).sum();
+        json!({
+            "object": "list", "data": data, "model": self.request["model"],
+            "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
+        })
+    }
+
+    fn response(&self, status: &str) -> Value {
+        let text = json!({"type": "output_text", "text": self.output(), "annotations": []});
+        let message = json!({
+            "type": "message", "id": format!("msg_{}", self.id), "role": "assistant", "status": "completed", "content": [text],
+        });
+        let (input, output) = (estimate(&self.said), estimate(&self.output()));
+        json!({
+            "id": self.id, "object": "response", "created_at": self.now.seconds(), "status": status,
+            "model": self.request["model"], "output": if status == "completed" { json!([message]) } else { json!([]) },
+            "parallel_tool_calls": false, "tool_choice": "auto", "tools": [], "error": null,
+            "usage": {"input_tokens": input, "output_tokens": output, "total_tokens": input + output},
+        })
+    }
+
+    fn response_events(&self) -> Vec<String> {
+        let mut number = 0;
+        let mut event = |kind: &str, members: Value| {
+            let mut data = members;
+            data["type"] = kind.into();
+            data["sequence_number"] = number.into();
+            number += 1;
+            format!("event: {kind}\ndata: {data}\n\n")
+        };
+        let mut events = vec![event("response.created", json!({"response": self.response("in_progress")}))];
+        let item = format!("msg_{}", self.id);
+        for word in self.words() {
+            let delta = json!({"item_id": item, "output_index": 0, "content_index": 0, "delta": word});
+            events.push(event("response.output_text.delta", delta));
+        }
+        events.push(event("response.completed", json!({"response": self.response("completed")})));
+        events
+    }
+}
+
+fn events(events: Vec<String>) -> Reply {
+    let parts = events.into_iter().map(|event| Ok(Bytes::from(event)));
+    let body = Body::Events(Box::pin(stream::iter(parts)));
+    Reply { status: 200, content_type: "text/event-stream".to_owned(), retry_after: None, body }
+}
+
+/// The most characters that the call asks for, by any of the names there are for it.
+fn most(request: &Value) -> usize {
+    let names = ["max_tokens", "max_completion_tokens", "max_output_tokens"];
+    let tokens = names.iter().find_map(|name| request[name].as_u64());
+    tokens.map_or(usize::MAX, |tokens| {
+        usize::try_from(tokens).unwrap_or(usize::MAX).saturating_mul(CHARACTERS_PER_TOKEN)
+    })
+}
+
+fn last_message(messages: &Value) -> Option<String> {
+    text_of(&messages.as_array()?.last()?["content"])
+}
+
+/// A text, or the texts of a list, whether bare or in parts.
+fn text_of(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Array(parts) => {
+            let texts: Vec<&str> =
+                parts.iter().filter_map(|part| part.as_str().or_else(|| part["text"].as_str())).collect();
+            (!texts.is_empty()).then(|| texts.join(" "))
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,255 @@
+//! The OpenAI-compatible routes and streams.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::mpsc;
+
+use serde_json::{Value, json};
+
+use crate::support::{Api, Desk, Org, Server, desk};
+
+fn caller(desk: &Desk, server: &Server, org: &Org) -> Api {
+    server.api(&desk.key(&org.slug, "caller", "inference:write"))
+}
+
+/// An upstream that reads one request and then does as it is told.
+fn upstream(behave: impl FnOnce(String, TcpStream) + Send + 'static) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/v1", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        let (stream, _) = listener.accept().unwrap();
+        let mut reader = BufReader::new(stream.try_clone().unwrap());
+        let (mut request, mut length) = (String::new(), 0);
+        loop {
+            let mut line = String::new();
+            reader.read_line(&mut line).unwrap();
+            if let Some(value) = line.to_lowercase().strip_prefix("content-length:") {
+                length = value.trim().parse().unwrap();
+            }
+            request.push_str(&line);
+            if line == "\r\n" {
+                break;
+            }
+        }
+        let mut body = vec![0; length];
+        reader.read_exact(&mut body).unwrap();
+        request.push_str(&String::from_utf8(body).unwrap());
+        behave(request, stream);
+    });
+    url
+}
+
+fn with_upstream(url: &str) -> (Desk, Server, Org) {
+    let desk = Desk::new().with("KEYDESK_UPSTREAM_URL", url).with("KEYDESK_UPSTREAM_KEY", "upstream-secret");
+    let server = desk.start();
+    let org = desk.set_up(&server, "Acme");
+    (desk, server, org)
+}
+
+const STREAM_HEAD: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\nset-cookie: a=b\r\n\r\n";
+
+fn send_chunk(stream: &mut TcpStream, text: &str) -> std::io::Result<()> {
+    write!(stream, "{:x}\r\n{text}\r\n", text.len())
+}
+
+/// A call whose answer is read as it comes.
+struct Open(BufReader<TcpStream>);
+
+impl Open {
+    fn post(api: &Api, server: &Server, path: &str, body: &Value) -> Open {
+        let address = server.base.strip_prefix("http://").unwrap();
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(std::time::Duration::from_secs(20))).unwrap();
+        let body = body.to_string();
+        write!(
+            stream,
+            "POST {path} HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {}\r\naccept-encoding: gzip\r\n\
+             content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            api.key,
+            body.len()
+        )
+        .unwrap();
+        Open(BufReader::new(stream))
+    }
+
+    /// Reads on until a line holds this.
+    fn until(&mut self, needle: &str) -> String {
+        let mut seen = String::new();
+        loop {
+            let mut line = String::new();
+            assert!(self.0.read_line(&mut line).unwrap() > 0, "the answer ended before {needle:?}: {seen}");
+            seen.push_str(&line);
+            if line.contains(needle) {
+                return seen;
+            }
+        }
+    }
+}
+
+#[test]
+fn each_chunk_of_a_stream_is_passed_on_before_the_next_arrives() {
+    let (go_on, may_go_on) = mpsc::channel::<()>();
+    let url = upstream(move |_, mut stream| {
+        stream.write_all(STREAM_HEAD.as_bytes()).unwrap();
+        for number in 0..20 {
+            send_chunk(&mut stream, &format!("data: {{\"number\": {number}}}\n\n")).unwrap();
+            may_go_on.recv().unwrap();
+        }
+        send_chunk(&mut stream, "data: [DONE]\n\n").unwrap();
+        send_chunk(&mut stream, "").unwrap();
+    });
+    let (desk, server, org) = with_upstream(&url);
+    let api = caller(&desk, &server, &org);
+    let body = json!({"model": "m", "messages": [], "stream": true});
+    let mut open = Open::post(&api, &server, "/v1/chat/completions", &body);
+    let head = open.until("\"number\": 0");
+    assert!(head.contains("text/event-stream") && !head.contains("set-cookie"), "{head}");
+    go_on.send(()).unwrap();
+    for number in 1..20 {
+        open.until(&format!("\"number\": {number}"));
+        go_on.send(()).unwrap();
+    }
+    open.until("[DONE]");
+}
+
+#[test]
+fn a_client_that_goes_away_ends_the_call_upstream() {
+    let (ended, has_ended) = mpsc::channel::<()>();
+    let url = upstream(move |_, mut stream| {
+        stream.write_all(STREAM_HEAD.as_bytes()).unwrap();
+        // Until nobody takes it any more; bounded, so that a failure shows.
+        for _ in 0..2_000 {
+            if send_chunk(&mut stream, "data: {}\n\n").is_err() {
+                ended.send(()).unwrap();
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+    });
+    let (desk, server, org) = with_upstream(&url);
+    let api = caller(&desk, &server, &org);
+    let body = json!({"model": "m", "messages": [], "stream": true});
+    let mut open = Open::post(&api, &server, "/v1/chat/completions", &body);
+    open.until("data: {}");
+    drop(open);
+    has_ended.recv_timeout(std::time::Duration::from_secs(15)).expect("the upstream is told");
+}
+
+#[test]
+fn inference_streams_deltas_then_usage_then_the_end() {
+    let url = upstream(|request, mut stream| {
+        assert!(request.contains("\"include_usage\":true"), "{request}");
+        stream.write_all(STREAM_HEAD.as_bytes()).unwrap();
+        for chunk in [
+            r#"{"choices":[{"index":0,"delta":{"role":"assistant","content":""}}]}"#,
+            r#"{"choices":[{"index":0,"delta":{"content":"Hi "}}]}"#,
+            r#"{"choices":[{"index":0,"delta":{"content":"there"}}]}"#,
+            r#"{"choices":[],"usage":{"prompt_tokens":9,"completion_tokens":2}}"#,
+            "[DONE]",
+        ] {
+            send_chunk(&mut stream, &format!("data: {chunk}\n\n")).unwrap();
+        }
+        send_chunk(&mut stream, "").unwrap();
+    });
+    let (desk, server, org) = with_upstream(&url);
+    let api = caller(&desk, &server, &org);
+    let answer = api.post("/v1/inference", &json!({"model": "m", "prompt": "Hello", "stream": true}));
+    assert_eq!(answer.header("content-type"), Some("text/event-stream"));
+    assert_eq!(
+        answer.body,
+        "data: {\"delta\":\"Hi \"}\n\ndata: {\"delta\":\"there\"}\n\n\
+         data: {\"usage\":{\"input_tokens\":9,\"output_tokens\":2}}\n\ndata: [DONE]\n\n"
+    );
+}
+
+#[test]
+fn a_stream_that_breaks_off_says_so() {
+    let url = upstream(|_, mut stream| {
+        stream.write_all(STREAM_HEAD.as_bytes()).unwrap();
+        send_chunk(&mut stream, "data: {\"choices\":[{\"delta\":{\"content\":\"Hi\"}}]}\n\n").unwrap();
+    });
+    let (desk, server, org) = with_upstream(&url);
+    let api = caller(&desk, &server, &org);
+    let answer = api.post("/v1/inference", &json!({"model": "m", "prompt": "Hello", "stream": true}));
+    assert!(answer.body.starts_with("data: {\"delta\":\"Hi\"}\n\n"), "{}", answer.body);
+    assert!(answer.body.contains("upstream_error") && !answer.body.contains("[DONE]"), "{}", answer.body);
+}
+
+#[test]
+fn a_call_goes_on_as_it_came_with_our_credential_and_few_headers() {
+    let (tell, told) = mpsc::channel();
+    let url = upstream(move |request, mut stream| {
+        tell.send(request).unwrap();
+        let body = r#"{"error": {"message": "no such model", "type": "invalid_request_error", "code": "model_not_found"}}"#;
+        let head = "content-type: application/json\r\nset-cookie: a=b\r\nx-secret: y";
+        write!(stream, "HTTP/1.1 404 Not Found\r\n{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+            .unwrap();
+    });
+    let (desk, server, org) = with_upstream(&url);
+    let api = caller(&desk, &server, &org);
+    let body = r#"{ "model": "m",  "input": ["a"], "unknown": {"kept": 1.50} }"#;
+    let headers = [("cookie", "c=d"), ("x-keydesk-key-id", "forged"), ("x-forwarded-for", "1.2.3.4")];
+    let answer = api.send("POST", "/v1/embeddings", &headers, Some(body));
+    assert_eq!(answer.status, 404);
+    assert_eq!(answer.json()["error"]["code"], "model_not_found");
+    assert_eq!((answer.header("set-cookie"), answer.header("x-secret")), (None, None));
+    assert!(answer.header("x-ratelimit-remaining-requests").is_some());
+    let request = told.recv().unwrap();
+    assert!(request.starts_with("POST /v1/embeddings HTTP/1.1\r\n") && request.ends_with(body), "{request}");
+    assert!(request.contains("Bearer upstream-secret"));
+    for private in [api.key.as_str(), "cookie", "forged", "1.2.3.4"] {
+        assert!(!request.contains(private), "{private} in {request}");
+    }
+}
+
+#[test]
+fn what_decides_about_a_call_is_checked_before_it_goes_on() {
+    let (desk, server, org) = desk();
+    let api = caller(&desk, &server, &org);
+    for path in ["/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses"] {
+        for wrong in [
+            "{}",
+            "[]",
+            "",
+            r#"{"model": 1}"#,
+            r#"{"model": "a", "model": "b"}"#,
+            r#"{"model": "a", "stream": false, "stream": true}"#,
+            r#"{"model": "a", "stream": "yes"}"#,
+            r#"{"model": "a"}"#,
+        ] {
+            let answer = api.send("POST", path, &[], Some(wrong));
+            assert_eq!(answer.refusal(), (400, "invalid_request".into()), "{path} {wrong}");
+        }
+        assert_eq!(api.send("POST", path, &[("content-type", "text/plain")], Some("{}")).status, 415);
+        assert_eq!(api.get(path).status, 405);
+    }
+}
+
+#[test]
+fn the_echo_speaks_every_route() {
+    let (desk, server, org) = desk();
+    let api = caller(&desk, &server, &org);
+    let post = |path: &str, body: Value| {
+        let answer = api.post(path, &body);
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        answer
+    };
+    let chat = json!({"model": "gpt-4", "messages": [{"role": "user", "content": [{"type": "text", "text": "Hello"}]}]});
+    let said = post("/v1/chat/completions", chat).json()["choices"][0]["message"]["content"].clone();
+    assert!(said.as_str().unwrap().ends_with("You said: Hello"));
+    let completion = post("/v1/completions", json!({"model": "gpt-4", "prompt": "Hello"})).json();
+    assert_eq!(completion["choices"][0]["text"], said);
+    let response = post("/v1/responses", json!({"model": "gpt-4", "input": "Hello"})).json();
+    assert_eq!(response["output"][0]["content"][0]["text"], said);
+    let embeddings = post("/v1/embeddings", json!({"model": "e", "input": ["a", "b", "a"]})).json();
+    assert_eq!(embeddings["data"][0]["embedding"], embeddings["data"][2]["embedding"]);
+    assert_ne!(embeddings["data"][0]["embedding"], embeddings["data"][1]["embedding"]);
+    let streamed = post("/v1/inference", json!({"model": "gpt-4", "prompt": "Hello", "stream": true})).body;
+    let deltas: String = streamed
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line.strip_prefix("data: ")?).ok())
+        .filter_map(|event| event["delta"].as_str().map(str::to_owned))
+        .collect();
+    assert_eq!(said, deltas);
+    assert!(streamed.ends_with("data: [DONE]\n\n"));
+}

@@ -1,0 +1,58 @@
+// A Keydesk of one's own, on an empty database.
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+
+const root = fileURLToPath(new URL("..", import.meta.url));
+const binary = path.resolve(root, process.env.KEYDESK_BINARY ?? "target/debug/keydesk");
+
+export const password = "correct horse battery staple";
+export const person = { organization: "Acme AI", name: "Mara Lindqvist", email: "mara@acme.example", password };
+
+function environment(data) {
+  const own = Object.entries(process.env).filter(([name]) => !name.startsWith("KEYDESK_"));
+  return { ...Object.fromEntries(own), KEYDESK_LISTEN: "127.0.0.1:0", KEYDESK_DATA_DIR: data };
+}
+
+/** Starts Keydesk on an empty database. */
+export async function startKeydesk() {
+  const data = await mkdtemp(path.join(tmpdir(), "keydesk-browser-"));
+  const child = spawn(binary, [], { env: environment(data), stdio: ["ignore", "pipe", "ignore"] });
+  const exited = new Promise((resolve) => child.on("exit", resolve));
+  const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
+  const listening = (await lines.next()).value;
+  assert.match(listening ?? "", /^listening on http:/);
+  const link = (await lines.next()).value.match(/http\S+/)[0];
+  const base = new URL(link).origin;
+  return {
+    base,
+    link,
+    run: (args, input = "") => run(data, args, input),
+    async setUp() {
+      const { organization, name, email } = person;
+      const args = ["setup", "--org", organization, "--name", name, "--email", email, "--password-stdin"];
+      await run(data, args, password);
+    },
+    async call(key, route, body, method = body ? "POST" : "GET") {
+      const headers = { authorization: `Bearer ${key}`, "content-type": "application/json" };
+      return fetch(base + route, { method, headers, body: body && JSON.stringify(body) });
+    },
+    async stop() {
+      child.kill("SIGTERM");
+      assert.equal(await exited, 0, "Keydesk stops when asked");
+      await rm(data, { recursive: true });
+    },
+  };
+}
+
+async function run(data, args, input) {
+  const child = spawn(binary, args, { env: environment(data), stdio: ["pipe", "pipe", "inherit"] });
+  child.stdin.end(input);
+  let output = "";
+  for await (const chunk of child.stdout) output += chunk;
+  return output.trim();
+}
