@@ -26,7 +26,7 @@ use crate::usage::meter::Meter;
 use crate::verify::limit::Limiter;
 use crate::web::permission::{self, Permission};
 use crate::web::problem::{Code, Problem};
-use crate::web::{Site, assets, body, csrf, envelope, gate, health, idempotency, session};
+use crate::web::{Site, assets, body, csrf, envelope, gate, health, idempotency, principal, session};
 
 type Endpoint = (&'static str, &'static str, fn() -> Route);
 /// A path with its methods.
@@ -211,6 +211,8 @@ fn mount(service: &mut ServiceConfig, site: &Arc<Site>) {
     for (path, methods) in open {
         service.service(resource(path, methods));
     }
+    // What is left under /v1 is not the portal's: no session, no guard of forms.
+    service.service(actix::scope("/v1").default_service(actix::to(no_route)));
     let https = site.public_url.is_https();
     let pages = actix::scope("")
         .wrap(session::middleware(&site.db, &site.mint.keyring, https))
@@ -221,8 +223,8 @@ fn mount(service: &mut ServiceConfig, site: &Arc<Site>) {
 }
 
 fn resource(path: &'static str, methods: Vec<Method>) -> actix_web::Resource {
-    let allowed: Vec<String> = methods.iter().map(|(method, _)| method.to_string()).collect();
-    let allowed = allowed.join(", ");
+    let names = methods.iter().map(|(method, _)| if *method == "GET" { "GET, HEAD" } else { method });
+    let allowed = names.collect::<Vec<_>>().join(", ");
     let mut resource = actix::resource(path);
     if methods
         .iter()
@@ -248,6 +250,11 @@ fn resource(path: &'static str, methods: Vec<Method>) -> actix_web::Resource {
 }
 
 async fn no_page() -> Result<actix_web::HttpResponse, Problem> {
+    Err(Problem::not_found())
+}
+
+async fn no_route(request: actix_web::HttpRequest) -> Result<actix_web::HttpResponse, Problem> {
+    principal::refuse_key_in_url(&request)?;
     Err(Problem::not_found())
 }
 

@@ -1,6 +1,6 @@
 //! The configuration: one field a setting, checked as a whole.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -147,7 +147,14 @@ fn networks(text: &str) -> Option<Vec<IpNet>> {
 
 /// Parses `10.0.0.0/8` or a single address.
 pub fn parse_network(text: &str) -> Option<IpNet> {
-    text.parse().ok().or_else(|| text.parse::<std::net::IpAddr>().ok().map(IpNet::from))
+    let network = text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))?;
+    // Clients' addresses are compared without their IPv6 clothes, so networks are kept so too.
+    match (network.addr().to_canonical(), network.prefix_len()) {
+        (address @ IpAddr::V4(_), length) if network.max_prefix_len() == 128 => {
+            IpNet::new(address, length.checked_sub(96)?).ok()
+        }
+        _ => Some(network),
+    }
 }
 
 fn database(source: &Source<'_>, data_dir: &std::path::Path) -> Result<Location, ConfigError> {

@@ -5,6 +5,8 @@
 //! blocking threads of the runtime. A lost database gives [`Error::Unavailable`] and comes
 //! back by itself: broken connections are thrown away and new ones made.
 
+use std::fs;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -211,6 +213,10 @@ fn connect(location: &Location) -> ConnectionResult<Conn> {
 
 fn open_sqlite(path: &Path) -> ConnectionResult<SqliteConnection> {
     let path = path.to_str().ok_or_else(|| ConnectionError::BadConnection("the path is not UTF-8".into()))?;
+    // What lies in it is nobody else's; its log files take its mode.
+    if let Err(error) = fs::OpenOptions::new().append(true).create(true).mode(0o600).open(path) {
+        return Err(ConnectionError::BadConnection(error.to_string()));
+    }
     let mut conn = SqliteConnection::establish(path)?;
     // The time-out comes first: switching to WAL needs a lock too.
     conn.batch_execute(

@@ -61,6 +61,9 @@ impl Time {
 
     /// Parses an RFC 3339 date and time with its offset, to the second.
     pub fn parse(text: &str) -> Option<Time> {
+        if !is_rfc3339(text) {
+            return None;
+        }
         let at: Timestamp = text.parse().ok()?;
         Some(Time(at.as_microsecond()).whole_second())
     }
@@ -116,6 +119,28 @@ impl serde::Serialize for Time {
     }
 }
 
+/// Whether a text has the shape of RFC 3339 section 5.6; its parser takes more than that.
+fn is_rfc3339(text: &str) -> bool {
+    let matches = |text: &[u8], pattern: &[u8]| {
+        let fits = |(byte, expected): (&u8, &u8)| match expected {
+            b'0' => byte.is_ascii_digit(),
+            expected => byte.eq_ignore_ascii_case(expected),
+        };
+        text.len() == pattern.len() && text.iter().zip(pattern).all(fits)
+    };
+    let Some((start, rest)) = text.as_bytes().split_at_checked(19) else { return false };
+    let fraction = rest
+        .strip_prefix(b".")
+        .map_or(0, |digits| 1 + digits.iter().take_while(|byte| byte.is_ascii_digit()).count());
+    let (fraction, offset) = rest.split_at(fraction);
+    let zone = match offset.first() {
+        Some(b'Z' | b'z') => offset.len() == 1,
+        Some(b'+' | b'-') => matches(&offset[1..], b"00:00") && &offset[1..3] < b"24".as_slice(),
+        _ => false,
+    };
+    matches(start, b"0000-00-00T00:00:00") && fraction.len() != 1 && zone
+}
+
 /// Parses a span such as `90d`, `24h`, `30m`, `5s` into seconds.
 pub fn parse_span(text: &str) -> Option<i64> {
     let unit = match text.chars().last()? {
@@ -149,6 +174,21 @@ mod tests {
     fn times_print_and_parse_to_the_second() {
         let at = Time::parse("2026-11-23T16:00:00.75+01:00").expect("valid");
         assert_eq!(at.rfc3339(), "2026-11-23T15:00:00Z");
-        assert_eq!(Time::parse("2026-11-23"), None);
+        for wrong in [
+            "2026-11-23",
+            "2027-01-01T00:00:00",
+            "2027-01-01T00:00:00+25:00",
+            "2027-01-01T00:00Z",
+            "20270101T000000Z",
+            "2027-01-01T00:00:00+01",
+            "2027-01-01T00:00:00,5Z",
+            "2027-01-01T00:00:00.Z",
+            "2027-01-01T00:00:00Z[Europe/Berlin]",
+            "2027-02-30T00:00:00Z",
+            "2027-01-01 00:00:00Z",
+            "é",
+        ] {
+            assert_eq!(Time::parse(wrong), None, "{wrong}");
+        }
     }
 }

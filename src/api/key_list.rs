@@ -92,8 +92,8 @@ impl ListQuery {
                 ));
             }
         }
-        if self.q.as_ref().is_some_and(|q| q.chars().count() > 200) {
-            errors.push(FieldError::new("q", "Use at most 200 characters."));
+        if self.q.as_ref().is_some_and(|q| q.chars().count() > 200 || q.chars().any(char::is_control)) {
+            errors.push(FieldError::new("q", "Use at most 200 characters, none of them control characters."));
         }
         let limit = self.limit.as_deref().map_or(Some(DEFAULT_LIMIT), |text| text.parse().ok());
         let limit = limit.filter(|limit| (1..=MAX_LIMIT).contains(limit));

@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use crate::config::parse_network;
 use crate::error::FieldError;
 use crate::keys::name::Name;
+use crate::keys::secret::contains_key;
 use crate::scope::{Scope, Scopes};
 use crate::text::forbidden_character;
 use crate::time::{DAY, Time};
@@ -20,6 +21,8 @@ pub const MAX_REASON: usize = 500;
 pub const MAX_DAYS: i64 = 3_653;
 /// The most requests a minute that a key can have.
 pub const MAX_RPM: i64 = 1_000_000;
+/// What is said to whoever writes a key where it would be stored and shown.
+pub const KEY_IN_TEXT: &str = "This holds a whole API key. Leave it out, and revoke it if it is a real one.";
 /// The most networks that a key can be bound to.
 pub const MAX_NETWORKS: usize = 50;
 
@@ -117,8 +120,7 @@ impl RawDraft {
     /// Checks everything that can be checked without the database.
     pub fn check(self, now: Time) -> Result<Draft, Vec<FieldError>> {
         let mut errors = Vec::new();
-        let name =
-            keep(&mut errors, Name::parse(&self.name).map_err(|message| FieldError::new("name", message)));
+        let name = keep(&mut errors, check_name(&self.name));
         let description = keep(&mut errors, check_description(&self.description));
         let scopes = keep(&mut errors, check_scopes(&self.scopes));
         let (field, expiry) = self.expiry;
@@ -223,6 +225,13 @@ fn keep<T>(errors: &mut Vec<FieldError>, result: Result<T, FieldError>) -> Optio
     result.map_err(|error| errors.push(error)).ok()
 }
 
+fn check_name(text: &str) -> Result<Name, FieldError> {
+    if contains_key(text) {
+        return Err(FieldError::new("name", KEY_IN_TEXT));
+    }
+    Name::parse(text).map_err(|message| FieldError::new("name", message))
+}
+
 fn check_description(text: &str) -> Result<String, FieldError> {
     check_text("description", text, MAX_DESCRIPTION)
 }
@@ -236,6 +245,9 @@ fn check_text(field: &'static str, text: &str, most: usize) -> Result<String, Fi
             field,
             format!("Use at most {most} characters; this text has {length}."),
         ));
+    }
+    if contains_key(&text) {
+        return Err(FieldError::new(field, KEY_IN_TEXT));
     }
     if text.chars().any(|letter| letter != '\n' && letter != '\t' && forbidden_character(letter)) {
         return Err(FieldError::new(

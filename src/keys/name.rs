@@ -22,6 +22,10 @@ impl Name {
         if length > MAX_NAME {
             return Err(format!("Use at most {MAX_NAME} characters; this name has {length}."));
         }
+        let joins = |letter| matches!(letter, '\u{200C}' | '\u{200D}' | '\u{FE00}'..='\u{FE0F}');
+        if name.chars().all(joins) {
+            return Err("Enter a name that can be seen.".into());
+        }
         if name.chars().any(forbidden_character) {
             return Err(
                 "Leave out control characters, line breaks and characters that change the direction of text."

@@ -6,7 +6,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 use secrecy::SecretString;
 
-use crate::error::Error;
+use crate::error::{Error, FieldError};
 use crate::installation;
 use crate::orgs::setup::SetUp;
 use crate::people::password;
@@ -43,8 +43,10 @@ pub async fn form(request: HttpRequest, site: Shared) -> Result<HttpResponse, Pr
 pub async fn submit(request: HttpRequest, site: Shared, fields: Fields) -> Result<HttpResponse, Problem> {
     let layout = Layout { person: None, ..Layout::of(&request, Room::None) };
     if !is_open(&site, &fields).await? {
-        let page = SetupPage { layout, open: false, fields, complaints: Complaints::default() };
-        return html(StatusCode::FORBIDDEN, &page);
+        let detail = "This link does not count, or not any more.";
+        let complaints = Complaints(vec![FieldError::new("main", detail)]);
+        let page = SetupPage { layout, open: false, fields, complaints };
+        return html(StatusCode::UNPROCESSABLE_ENTITY, &page);
     }
     let password: SecretString = fields.get("password").into();
     let mut set_up =

@@ -19,6 +19,9 @@ use crate::web::problem::Problem;
 use crate::web::session::safe_next;
 use crate::web::{Shared, address, session};
 
+/// The same for a wrong password and an unknown person.
+const REFUSED: &str = "The e-mail address or the password is wrong. Check both and try again.";
+
 #[derive(Template)]
 #[template(path = "portal/sign_in.html")]
 struct SignInPage {
@@ -43,20 +46,25 @@ pub async fn submit(request: HttpRequest, site: Shared, fields: Fields) -> Resul
     let welcome = move |tx: &mut Tx<'_>, person: &Person| {
         journal::note(tx, person.id, Actor::Person(person.id), &origin, &Event::SignedIn, now)
     };
-    let (outcome, status) =
-        match sign_in::with_password(&site.db, &site.mint.keyring.throttle, attempt, welcome, now).await? {
-            Outcome::Welcome(person) => {
-                session::sign_in(&request.get_session(), person.id);
-                return Ok(redirect(&request, safe_next(fields.get("next"))));
-            }
-            Outcome::Refused => (
-                "The e-mail address or the password is wrong. Check both and try again.".to_owned(),
-                StatusCode::UNPROCESSABLE_ENTITY,
-            ),
-            Outcome::Wait(seconds) => (wait(seconds), StatusCode::TOO_MANY_REQUESTS),
-        };
+    let throttle = &site.mint.keyring.throttle;
+    let waits = match sign_in::with_password(&site.db, throttle, attempt, welcome, now).await? {
+        Outcome::Welcome(person) => {
+            session::sign_in(&request.get_session(), person.id);
+            return Ok(redirect(&request, safe_next(fields.get("next"))));
+        }
+        Outcome::Refused => None,
+        Outcome::Wait(seconds) => Some(seconds),
+    };
+    let (status, refused) = match waits {
+        Some(seconds) => (StatusCode::TOO_MANY_REQUESTS, wait(seconds)),
+        None => (StatusCode::UNPROCESSABLE_ENTITY, REFUSED.to_owned()),
+    };
     let layout = Layout { person: None, ..Layout::of(&request, Room::None) };
-    html(status, &SignInPage { layout, fields, refused: Some(outcome) })
+    let mut response = html(status, &SignInPage { layout, fields, refused: Some(refused) })?;
+    if let Some(seconds) = waits {
+        response.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from(seconds));
+    }
+    Ok(response)
 }
 
 /// `POST /sign-out`.

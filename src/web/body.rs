@@ -6,6 +6,7 @@ use std::pin::Pin;
 use actix_web::dev::Payload;
 use actix_web::http::header;
 use actix_web::{FromRequest, HttpRequest, web};
+use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
 
 use crate::error::FieldError;
@@ -86,6 +87,9 @@ impl<T: DeserializeOwned + 'static> FromRequest for Query<T> {
 
 fn read_query<T: DeserializeOwned>(query: &str) -> Result<T, Problem> {
     let unreadable = |reason: &str| Problem::bad_request(format!("The query can't be read: {reason}."));
+    if percent_decode_str(query).decode_utf8().is_err() {
+        return Err(unreadable("it is not UTF-8"));
+    }
     let pairs: Vec<(String, String)> =
         serde_html_form::from_str(query).map_err(|_| unreadable("it is not form-encoded"))?;
     let twice = pairs
@@ -116,6 +120,11 @@ fn unreadable(error: actix_web::Error) -> Problem {
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    // serde would take an array for a struct, member by member, without their names.
+    let first = bytes.iter().find(|byte| !byte.is_ascii_whitespace());
+    if first.is_some_and(|byte| *byte != b'{') {
+        return Err(Problem::bad_request("The body must be a JSON object."));
+    }
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| complain(&error))?;
     deserializer.end().map_err(|_| Problem::bad_request("There is more after the JSON body."))?;
@@ -155,8 +164,19 @@ fn shorten(reason: &str) -> String {
 
 fn wrong_type(reason: &str) -> String {
     match reason.split("expected ").nth(1) {
-        Some(expected) => format!("has the wrong type; expected {expected}"),
+        Some(expected) => format!("has the wrong type; expected {}", json_type(expected)),
         None => "has the wrong type".to_owned(),
+    }
+}
+
+/// A type as JSON calls it, for what serde calls it.
+fn json_type(expected: &str) -> &str {
+    match expected.split([' ', ',']).next().unwrap_or_default() {
+        "i64" | "u64" | "i32" | "u32" => "a whole number",
+        "f64" | "f32" => "a number",
+        "struct" | "map" => "an object",
+        _ if expected.starts_with("a sequence") => "an array",
+        _ => expected,
     }
 }
 

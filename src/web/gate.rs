@@ -153,9 +153,9 @@ async fn with_key(
         Admission::Known(caller, verdict) => (caller, verdict),
     };
     request.extensions_mut().insert(KeyCaller::clone(&caller));
-    let (refused, limited) = match verdict {
-        Ok(limited) => (None, Some(limited)),
-        Err((problem, limited)) => (Some(problem), limited),
+    let (refused, verdict) = match verdict {
+        Ok(verdict) => (None, verdict),
+        Err((problem, verdict)) => (Some(problem), verdict),
     };
     let (response, status) = match refused {
         Some(problem) => {
@@ -171,7 +171,7 @@ async fn with_key(
     count(&caller, need, response.request(), status, now);
     // The envelope adds them, since it makes a new answer of a problem.
     let openai = OPENAI_ROUTES.contains(&response.request().path());
-    let headers = key_headers(&caller, limited.as_ref(), openai, now);
+    let headers = key_headers(&caller, &verdict, openai, now);
     response.request().extensions_mut().insert(KeyHeaders(headers));
     Ok(response)
 }
@@ -180,7 +180,7 @@ enum Admission {
     /// No proven key.
     Stranger(Problem),
     /// A proven key, let through or refused, with what its bucket said.
-    Known(Box<KeyCaller>, Result<Verdict, (Problem, Option<Verdict>)>),
+    Known(Box<KeyCaller>, Result<Verdict, (Problem, Verdict)>),
 }
 
 async fn admit_key(need: Need, request: &HttpRequest, now: Time) -> Admission {
@@ -198,19 +198,21 @@ async fn admit_key(need: Need, request: &HttpRequest, now: Time) -> Admission {
     };
     let caller = Box::new(KeyCaller { key, secret, address: address::client(request) });
     let refuse = |problem, verdict| Admission::Known(caller.clone(), Err((problem, verdict)));
+    let (limiter, limit) = (&site.limiter, caller.key.requests_per_minute);
     if let Err(refusal) = decision::is_usable(&caller.key, Some(caller.address), now) {
-        return refuse(problem(refusal), None);
+        // No token: whoever found a key that is bound to addresses must not use up its limit.
+        return refuse(problem(refusal), limiter.look(caller.key.key, limit, Instant::now()));
     }
     // A call that lacks a scope takes a token like any other; one that finds none does not.
-    let verdict = site.limiter.take(caller.key.key, caller.key.requests_per_minute, Instant::now());
+    let verdict = limiter.take(caller.key.key, limit, Instant::now());
     if !verdict.allowed {
-        return refuse(limited(&verdict), Some(verdict));
+        return refuse(limited(&verdict), verdict);
     }
     let itself = request.match_info().get("id").and_then(KeyId::parse) == Some(caller.key.key);
     let scopes = if need.or_itself && itself { Scopes::NONE } else { need.scopes };
     match decision::has_scopes(&caller.key, scopes) {
         Ok(()) => Admission::Known(caller, Ok(verdict)),
-        Err(refusal) => refuse(problem(refusal), Some(verdict)),
+        Err(refusal) => refuse(problem(refusal), verdict),
     }
 }
 
@@ -256,19 +258,17 @@ fn count(caller: &KeyCaller, need: Need, request: &HttpRequest, status: StatusCo
 
 /// The limit's headers: draft-ietf-httpapi-ratelimit-headers and the older ones beside it;
 /// and the key's end when it is near.
-fn key_headers(caller: &KeyCaller, verdict: Option<&Verdict>, openai: bool, now: Time) -> HeaderMap {
+fn key_headers(caller: &KeyCaller, verdict: &Verdict, openai: bool, now: Time) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    if let Some(verdict) = verdict {
-        put(&mut headers, "ratelimit-policy", &format!("\"key\";q={};w=60", verdict.limit));
-        put(&mut headers, "ratelimit", &format!("\"key\";r={};t={}", verdict.remaining, verdict.full_in));
-        put(&mut headers, "x-ratelimit-limit", &verdict.limit.to_string());
-        put(&mut headers, "x-ratelimit-remaining", &verdict.remaining.to_string());
-        put(&mut headers, "x-ratelimit-reset", &verdict.full_in.to_string());
-        if openai {
-            put(&mut headers, "x-ratelimit-limit-requests", &verdict.limit.to_string());
-            put(&mut headers, "x-ratelimit-remaining-requests", &verdict.remaining.to_string());
-            put(&mut headers, "x-ratelimit-reset-requests", &format!("{}s", verdict.full_in));
-        }
+    put(&mut headers, "ratelimit-policy", &format!("\"key\";q={};w=60", verdict.limit));
+    put(&mut headers, "ratelimit", &format!("\"key\";r={};t={}", verdict.remaining, verdict.full_in));
+    put(&mut headers, "x-ratelimit-limit", &verdict.limit.to_string());
+    put(&mut headers, "x-ratelimit-remaining", &verdict.remaining.to_string());
+    put(&mut headers, "x-ratelimit-reset", &verdict.full_in.to_string());
+    if openai {
+        put(&mut headers, "x-ratelimit-limit-requests", &verdict.limit.to_string());
+        put(&mut headers, "x-ratelimit-remaining-requests", &verdict.remaining.to_string());
+        put(&mut headers, "x-ratelimit-reset-requests", &format!("{}s", verdict.full_in));
     }
     if let Some(end) =
         caller.key.expires_at.filter(|end| (0..EXPIRY_HEADER_DAYS * DAY).contains(&end.since(now)))

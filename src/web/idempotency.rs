@@ -160,12 +160,13 @@ impl From<diesel::result::Error> for Refused {
 impl From<Refused> for Problem {
     fn from(refused: Refused) -> Problem {
         match refused {
-            Refused::Other => Problem::new(
-                Code::IdempotencyConflict,
-                "This Idempotency-Key was sent with another body. Use a new one for a new request.",
-            ),
+            Refused::Other => {
+                let detail =
+                    "This Idempotency-Key was sent with another body. Use a new one for a new request.";
+                Error::invalid("Idempotency-Key", detail).into()
+            }
             Refused::Running => Problem::new(
-                Code::Conflict,
+                Code::IdempotencyConflict,
                 "The first request with this Idempotency-Key is still being answered. Try again.",
             )
             .with_header(actix_web::http::header::RETRY_AFTER, "1"),

@@ -107,6 +107,9 @@ pub fn bearer(request: &HttpRequest) -> Result<PlainSecret, Problem> {
     if !scheme.eq_ignore_ascii_case("bearer") {
         return Err(Problem::missing_credential());
     }
+    if token.trim_matches(' ').is_empty() {
+        return Err(Problem::missing_credential());
+    }
     PlainSecret::parse(token.trim_matches(' ')).ok_or_else(|| Problem::invalid_token(Code::InvalidToken))
 }
 

@@ -65,7 +65,7 @@ impl Code {
             Code::ValidationFailed => ("validation_failed", 422, "Some values are not acceptable"),
             Code::NameImmutable => ("name_immutable", 422, "A key's name never changes"),
             Code::IdempotencyConflict => {
-                ("idempotency_conflict", 422, "The idempotency key was used for something else")
+                ("idempotency_conflict", 409, "The same request is still being answered")
             }
             Code::RateLimited => ("rate_limited", 429, "Too many requests"),
             Code::Internal => ("internal", 500, "Something went wrong inside Keydesk"),

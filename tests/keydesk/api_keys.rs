@@ -256,8 +256,13 @@ fn a_key_bound_to_addresses_works_only_there() {
         server.api(org.admin.create(&body)["key"].as_str().unwrap())
     };
     assert_eq!(bound("here", json!(["127.0.0.0/8"])).get("/v1/models").status, 200);
+    assert_eq!(bound("here in IPv6", json!(["::ffff:127.0.0.1"])).get("/v1/models").status, 200);
     let elsewhere = bound("elsewhere", json!(["203.0.113.0/24"]));
     assert_eq!(elsewhere.get("/v1/models").refusal(), (403, "ip_not_allowed".into()));
+    // The limit is told, and not used up by whoever found the key.
+    for _ in 0..3 {
+        assert_eq!(elsewhere.get("/v1/models").header("x-ratelimit-remaining"), Some("600"));
+    }
     // Nobody has said that this client is a proxy.
     let forged = elsewhere.send("GET", "/v1/models", &[("x-forwarded-for", "203.0.113.7")], None);
     assert_eq!(forged.status, 403);

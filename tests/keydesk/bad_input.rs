@@ -16,6 +16,10 @@ fn each_field_of_a_new_key_is_refused_by_its_name() {
         ("name", json!("a\nb"), 422),
         ("name", json!("a\u{202e}b"), 422),
         ("name", json!("a\u{2028}b"), 422),
+        ("name", json!("\u{3164}\u{ad}"), 422),
+        ("name", json!("\u{200d}"), 422),
+        ("name", json!(org.admin.key), 422),
+        ("description", json!(format!("uses {}", org.admin.key)), 422),
         ("name", json!(5), 400),
         ("name", json!(null), 400),
         ("name", json!(["a"]), 400),
@@ -59,6 +63,8 @@ fn each_field_of_a_new_key_is_refused_by_its_name() {
         assert_eq!(answer.status, status, "{field}: {shown}: {}", answer.body);
         answer.code();
         assert_eq!(answer.fields(), [field], "{shown}: {}", answer.body);
+        assert!(!answer.body.contains(&org.admin.key));
+        assert!(!answer.body.contains("i64") && !answer.body.contains("struct"), "{}", answer.body);
     }
     let both =
         json!({"name": "x", "scopes": ["admin"], "expires_in_days": 1, "expires_at": "2030-01-01T00:00:00Z"});
@@ -77,6 +83,7 @@ fn a_body_that_is_no_clean_json_is_refused() {
         ("{", 400),
         ("null", 400),
         ("[]", 400),
+        (r#"["n", "d", ["admin"]]"#, 400),
         ("\"text\"", 400),
         (r#"{"name": "n", "name": "m", "scopes": ["admin"]}"#, 400),
         (r#"{"name": "n", "scopes": ["admin"], "role": "owner"}"#, 400),
@@ -136,6 +143,7 @@ fn queries_are_refused_by_the_name_of_their_parameter() {
         ("fingerprint=xyz", 422),
         ("fingerprint=abc", 422),
         ("cursor=zzz", 422),
+        ("q=%00", 422),
         ("unknown=1", 400),
         ("limit=1&limit=2", 400),
     ] {
@@ -163,6 +171,7 @@ fn there_is_one_credential_in_one_place() {
     assert_eq!(with(&[("x-api-key", &key)]).refusal(), (401, "missing_credential".into()));
     assert_eq!(with(&[("authorization", &format!("Basic {key}"))]).status, 401);
     assert_eq!(with(&[("authorization", &key)]).status, 401);
+    assert_eq!(with(&[("authorization", "Bearer ")]).refusal(), (401, "missing_credential".into()));
     assert_eq!(
         with(&[("authorization", &format!("Bearer {key}x"))]).refusal(),
         (401, "invalid_token".into())
@@ -211,7 +220,14 @@ fn wrong_addresses_and_methods_are_answered_as_the_contract_says() {
     );
     let put = org.admin.send("PUT", "/v1/api-keys", &[], Some("{}"));
     assert_eq!(put.refusal(), (405, "method_not_allowed".into()));
-    assert_eq!(put.header("allow"), Some("GET, POST"));
+    assert_eq!(put.header("allow"), Some("GET, HEAD, POST"));
+    // Nothing under /v1 is the portal's, whose guard of forms would answer 403.
+    for path in ["/v1", "/v1/", "/v1/nothing", "/v1/api-keys/"] {
+        let posted = org.admin.send("POST", path, &[("sec-fetch-site", "cross-site")], Some("{}"));
+        assert_eq!(posted.refusal(), (404, "not_found".into()), "{path}");
+    }
+    assert_eq!(org.admin.get(&format!("/v1/nothing?k={}", org.admin.key)).status, 400);
+    assert_eq!(org.admin.get("/v1/api-keys?q=%ff").refusal(), (400, "invalid_request".into()));
     let page = server.browser().get("/nothing");
     assert_eq!(page.status, 404);
     assert_eq!(page.text("h1"), "There is no such page here");

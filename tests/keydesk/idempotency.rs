@@ -36,7 +36,7 @@ fn after_ten_minutes_the_secret_is_no_longer_repeated() {
 fn another_body_under_the_same_key_is_refused() {
     let (_desk, _server, org) = desk();
     create(&org.admin, "job-1", "once");
-    assert_eq!(create(&org.admin, "job-1", "twice").refusal(), (422, "idempotency_conflict".into()));
+    assert_eq!(create(&org.admin, "job-1", "twice").refusal(), (422, "validation_failed".into()));
 }
 
 #[test]
@@ -77,7 +77,7 @@ fn of_sixty_four_at_once_one_makes_the_key() {
         .filter(|answer| answer.status == 201 && answer.header("idempotency-replayed").is_none());
     assert_eq!(fresh.count(), 1);
     for waiting in answers.iter().filter(|answer| answer.status != 201) {
-        assert_eq!(waiting.refusal(), (409, "conflict".into()));
+        assert_eq!(waiting.refusal(), (409, "idempotency_conflict".into()));
         assert_eq!(waiting.header("retry-after"), Some("1"));
     }
     let keys: std::collections::HashSet<String> = answers

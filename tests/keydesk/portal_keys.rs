@@ -286,6 +286,17 @@ fn revoking_shows_what_stops_and_asks_for_the_name_of_a_used_key() {
 }
 
 #[test]
+fn a_key_used_just_now_is_a_used_one() {
+    let (_desk, server, org) = desk();
+    let mut browser = server.signed_in(&org);
+    let key = org.admin.create(&json!({"name": "busy", "scopes": ["inference:read"]}));
+    assert_eq!(server.api(key["key"].as_str().unwrap()).get("/v1/models").status, 200);
+    let path = format!("/o/{}/keys/{}/revoke", org.slug, key["id"].as_str().unwrap());
+    assert_eq!(browser.post(&path, &[]).status, 422);
+    assert!(browser.get(&path).texts(".notice strong").concat().contains("1 request in the last 24 hours"));
+}
+
+#[test]
 fn a_key_never_used_is_revoked_without_typing_its_name() {
     let (_desk, server, org) = desk();
     let mut browser = server.signed_in(&org);

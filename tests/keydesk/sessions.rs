@@ -74,6 +74,7 @@ fn tries_are_slowed_down_and_nobody_is_locked_out_for_good() {
     assert!(statuses[5..].contains(&429), "{statuses:?}");
     let waiting = attempt(0, PASSWORD);
     assert_eq!(waiting.status, 429);
+    assert!(waiting.header("retry-after").unwrap().parse::<u32>().unwrap() > 0);
     assert!(waiting.text(".summary p").starts_with("Too many tries. Wait "));
     // The longest wait is over.
     desk.database.execute("UPDATE sign_in_attempts SET blocked_until = 0");

@@ -32,7 +32,9 @@ fn the_link_sets_up_once_and_signs_in() {
     assert_eq!(keys.text("h1"), "API keys");
     assert!(keys.body.contains("Acme AI is set up"));
     assert!(keys.body.contains("No API keys yet"));
-    assert_eq!(fill(&mut server.browser(), token, "Second", PASSWORD).status, 403);
+    let again = fill(&mut server.browser(), token, "Second", PASSWORD);
+    assert_eq!(again.status, 422);
+    assert!(again.text("title").starts_with("Error: "));
     assert_eq!(server.browser().get(&format!("/setup?token={token}")).header("location"), Some("/"));
     assert_eq!(desk.database.count("SELECT COUNT(*) AS count FROM organizations"), 1);
 }
@@ -42,7 +44,7 @@ fn a_wrong_token_opens_nothing() {
     let desk = Desk::new();
     let server = desk.start();
     assert_eq!(server.browser().get("/setup?token=wrong").status, 403);
-    assert_eq!(fill(&mut server.browser(), "wrong", "Acme", PASSWORD).status, 403);
+    assert_eq!(fill(&mut server.browser(), "wrong", "Acme", PASSWORD).status, 422);
     assert_eq!(desk.database.count("SELECT COUNT(*) AS count FROM organizations"), 0);
 }
 

@@ -18,8 +18,13 @@ fn a_first_start_makes_a_private_secret_and_prints_one_link() {
     let server = desk.start();
     let link = server.setup_link.clone().unwrap();
     assert!(link.starts_with("http://localhost:") && link.contains("/setup?token="), "{link}");
-    let secret = std::fs::metadata(desk.data.path().join("secret")).unwrap();
-    assert_eq!(secret.permissions().mode() & 0o777, 0o600);
+    for entry in std::fs::read_dir(desk.data.path()).unwrap().map(Result::unwrap) {
+        let name = entry.file_name().into_string().unwrap();
+        if name == "secret" || name.starts_with("keydesk.sqlite3") {
+            assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{name}");
+        }
+    }
+    assert!(desk.data.path().join("secret").exists());
     drop(server);
     let again = desk.start();
     let token = |link: &str| link.split("token=").nth(1).unwrap().to_owned();

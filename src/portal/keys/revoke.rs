@@ -49,6 +49,8 @@ pub async fn confirm(
     site: Shared,
     path: web::Path<(String, String)>,
 ) -> Result<HttpResponse, Problem> {
+    // A use of just now counts as one.
+    usage::flush(&site.meter, &site.db).await?;
     let key = super::find_managed(&site, &member, &path.1).await?;
     if key.revoked.is_some() {
         return Ok(redirect(&request, &format!("/o/{}/keys/{}", member.org.slug, key.id)));
@@ -65,6 +67,7 @@ pub async fn submit(
     fields: Fields,
 ) -> Result<HttpResponse, Problem> {
     let now = Time::now();
+    usage::flush(&site.meter, &site.db).await?;
     let key = super::find_managed(&site, &member, &path.1).await?;
     let mut errors = Vec::new();
     let reason = check_reason(fields.get("reason")).map_err(|error| errors.push(error)).unwrap_or_default();
