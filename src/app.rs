@@ -13,17 +13,20 @@ use tokio::sync::watch;
 
 use crate::api;
 use crate::config::{Config, PublicUrl};
-use crate::crypto::Keyring;
+use crate::crypto::{self, Keyring};
 use crate::db::Db;
 use crate::gateway::upstream::Upstream;
 use crate::gateway::{inference, openai};
+use crate::keys::feed;
 use crate::keys::lifecycle::{self, Mint};
 use crate::notices::schedule::Steps;
 use crate::portal;
 use crate::scope::Scope;
+use crate::ticker;
 use crate::time::Time;
 use crate::usage::meter::Meter;
 use crate::verify::limit::Limiter;
+use crate::verify::table::Table;
 use crate::web::permission::{self, Permission};
 use crate::web::problem::{Code, Problem};
 use crate::web::{Site, assets, body, csrf, envelope, gate, health, idempotency, principal, session};
@@ -130,6 +133,7 @@ pub struct Application {
     site: Arc<Site>,
     address: SocketAddr,
     tick: std::time::Duration,
+    reader: feed::Reader,
 }
 
 impl Application {
@@ -142,8 +146,19 @@ impl Application {
         let mint = Mint { keyring, prefix: config.key_prefix, notices: Steps::new(config.notices) };
         let notices = mint.notices.clone();
         db.write(move |tx| lifecycle::mark_expiring(tx, &notices, Time::now())).await?;
+        let table = Arc::new(Table::new(config.max_staleness, &db, Instant::now()));
+        let heard = table.clone();
+        db.after_change(Box::new(move |conn| {
+            if let Err(error) = heard.catch_up(conn, Instant::now()) {
+                tracing::warn!(%error, "a change could not be taken in; keys are refused until it is");
+                heard.lapse();
+            }
+        }));
+        let first = table.clone();
+        db.read(move |conn| first.catch_up(conn, Instant::now())).await?;
         let site = Arc::new(Site {
             db,
+            table,
             mint,
             public_url: config.public_url.unwrap_or_else(|| PublicUrl::loopback(address.port())),
             default_rpm: config.default_rpm,
@@ -170,7 +185,9 @@ impl Application {
         .disable_signals()
         .shutdown_timeout(30)
         .run();
-        Ok(Application { server, site, address, tick: config.tick })
+        let mut reader = feed::Reader::default();
+        crypto::fill_random(&mut reader)?;
+        Ok(Application { server, site, address, tick: config.tick, reader })
     }
 
     /// The bound address.
@@ -186,7 +203,8 @@ impl Application {
     /// Serves until `stop` resolves; then answers what has begun and writes the last counts.
     pub async fn run_until(self, stop: impl Future<Output = ()>) -> std::io::Result<()> {
         let (stopping, stopped) = watch::channel(false);
-        let ticker = tokio::spawn(crate::ticker::run(self.site.clone(), self.tick, stopped));
+        let follower = tokio::spawn(ticker::follow(self.site.clone(), self.reader, stopped.clone()));
+        let ticker = tokio::spawn(ticker::run(self.site.clone(), self.tick, stopped));
         let handle = self.server.handle();
         let running = tokio::spawn(self.server);
         stop.await;
@@ -195,6 +213,7 @@ impl Application {
         running.await.map_err(std::io::Error::other)??;
         // Last, so that the counts of the last requests are written too.
         stopping.send_replace(true);
+        follower.await.map_err(std::io::Error::other)?;
         ticker.await.map_err(std::io::Error::other)
     }
 }

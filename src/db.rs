@@ -8,7 +8,7 @@
 use std::fs;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use diesel::connection::{AnsiTransactionManager, SimpleConnection, TransactionManager};
@@ -61,7 +61,18 @@ pub(crate) use each;
 pub struct Tx<'a> {
     /// The connection on which the transaction is open.
     pub conn: &'a mut Conn,
+    changes_keys: bool,
 }
+
+impl Tx<'_> {
+    /// Asks for [`Db::after_change`] to run once the transaction is committed.
+    pub fn changes_keys(&mut self) {
+        self.changes_keys = true;
+    }
+}
+
+/// What is to be done after the commit of a change of keys, before the change is answered.
+pub type AfterChange = Box<dyn Fn(&mut Conn) + Send + Sync>;
 
 /// Where the database is.
 #[derive(Clone, Debug)]
@@ -77,6 +88,7 @@ pub enum Location {
 pub struct Db {
     writers: r2d2::Pool<Manager>,
     readers: r2d2::Pool<Manager>,
+    after_change: Arc<OnceLock<AfterChange>>,
 }
 
 impl Db {
@@ -91,7 +103,18 @@ impl Db {
                 (pool.clone(), pool)
             }
         };
-        Ok(Db { writers, readers })
+        Ok(Db { writers, readers, after_change: Arc::default() })
+    }
+
+    /// How many connections there are for reading.
+    pub fn readers(&self) -> usize {
+        self.readers.max_size() as usize
+    }
+
+    /// Sets, once, what is done after each commit that changes keys.
+    pub fn after_change(&self, act: AfterChange) {
+        // A second call is one too many and changes nothing.
+        let _ = self.after_change.set(act);
     }
 
     /// Runs queries outside a transaction.
@@ -111,13 +134,19 @@ impl Db {
         T: Send + 'static,
         F: FnMut(&mut Tx<'_>) -> Result<T> + Send + 'static,
     {
-        let pool = self.writers.clone();
-        off_thread(move || lend(&pool, |conn| transact(conn, change))).await
+        let db = self.clone();
+        off_thread(move || db.write_now(change)).await
     }
 
     /// [`Db::write`] for callers that may block, such as the command line.
     pub fn write_now<T>(&self, change: impl FnMut(&mut Tx<'_>) -> Result<T>) -> Result<T> {
-        lend(&self.writers, |conn| transact(conn, change))
+        lend(&self.writers, |conn| {
+            let (value, changes_keys) = transact(conn, change)?;
+            if changes_keys && let Some(act) = self.after_change.get() {
+                act(conn);
+            }
+            Ok(value)
+        })
     }
 
     /// [`Db::read`] for callers that may block, such as the command line.
@@ -138,13 +167,17 @@ fn lend<T>(pool: &r2d2::Pool<Manager>, work: impl FnOnce(&mut Conn) -> Result<T>
     result
 }
 
-fn transact<T>(conn: &mut Conn, mut change: impl FnMut(&mut Tx<'_>) -> Result<T>) -> Result<T> {
+/// The result of the change, and whether it changed keys.
+fn transact<T>(conn: &mut Conn, mut change: impl FnMut(&mut Tx<'_>) -> Result<T>) -> Result<(T, bool)> {
     let mut attempt = 1;
     loop {
         begin(conn)?;
-        let result = change(&mut Tx { conn }).and_then(|value| {
+        let mut tx = Tx { conn, changes_keys: false };
+        let result = change(&mut tx);
+        let changes_keys = tx.changes_keys;
+        let result = result.and_then(|value| {
             each!(conn, |c| AnsiTransactionManager::commit_transaction(c))?;
-            Ok(value)
+            Ok((value, changes_keys))
         });
         let Err(error) = result else { return result };
         // After a failed commit there may be nothing left to roll back.

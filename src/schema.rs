@@ -117,6 +117,14 @@ diesel::table! {
 }
 
 diesel::table! {
+    feed_readers (id) {
+        id -> Binary,
+        position -> BigInt,
+        seen_at -> BigInt,
+    }
+}
+
+diesel::table! {
     audit_heads (org_id) {
         org_id -> Binary,
         size -> BigInt,
@@ -204,6 +212,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     key_secrets,
     feed_head,
     key_changes,
+    feed_readers,
     audit_heads,
     audit_entries,
     sessions,

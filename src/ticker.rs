@@ -1,18 +1,52 @@
-//! The only loop over due work: writes counts every second, and forgets what is old at each
-//! tick. The work itself is in plain functions that take the time.
+//! The only loops over due work: one follows the feed of changed keys, one writes counts every
+//! second and forgets what is old at each tick. The work itself is in plain functions that take
+//! the time.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
 
 use crate::error::Result;
+use crate::keys::feed;
 use crate::people::sign_in;
 use crate::time::Time;
 use crate::usage;
 use crate::web::{Site, idempotency, session};
 
 const FLUSH: Duration = Duration::from_secs(1);
+/// How often changes that other processes made are looked for.
+const FOLLOW: Duration = Duration::from_millis(50);
+/// How often a server says that it is there.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(10);
+
+/// Takes in changes of keys until `stop` changes. A slow write of counts does not delay it.
+pub async fn follow(site: Arc<Site>, reader: feed::Reader, mut stop: watch::Receiver<bool>) {
+    let mut look = tokio::time::interval(FOLLOW);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut told: Option<(i64, Instant)> = None;
+    loop {
+        tokio::select! {
+            _ = look.tick() => {
+                let began = Instant::now();
+                let table = site.table.clone();
+                // The database's own warnings say that it is away; the lease does the rest.
+                let Ok(position) = site.db.read(move |conn| table.catch_up(conn, began)).await else { continue };
+                if told.is_none_or(|(known, at)| known != position || began - at > SIGN_OF_LIFE) {
+                    let now = Time::now();
+                    if site.db.write(move |tx| feed::note_reader(tx, &reader, position, now)).await.is_ok() {
+                        told = Some((position, began));
+                    }
+                }
+            }
+            _ = stop.changed() => break,
+        }
+    }
+    if let Err(error) = site.db.write(move |tx| feed::remove_reader(tx, &reader)).await {
+        tracing::warn!(%error, "commands may wait for this server for half a minute");
+    }
+}
 
 /// Runs until `stop` changes, then writes the last counts.
 pub async fn run(site: Arc<Site>, tick: Duration, mut stop: watch::Receiver<bool>) {
@@ -45,6 +79,7 @@ async fn forget_old(site: &Site, now: Time) -> Result<()> {
             session::forget_old(tx, now)?;
             sign_in::forget_old(tx, now)?;
             idempotency::forget_old(tx, now)?;
+            feed::forget_old(tx, now)?;
             usage::store::forget_old(tx, now)
         })
         .await

@@ -6,24 +6,18 @@
 use actix_web::HttpResponse;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
-use crate::error::Error;
-use crate::orgs;
 use crate::verify::decision::effective_scopes;
-use crate::web::Shared;
 use crate::web::principal::KeyCaller;
-use crate::web::problem::Problem;
 
 /// `ANY /v1/authorize[/…]`: 200 with who called in headers.
-pub async fn authorize(site: Shared, caller: KeyCaller) -> Result<HttpResponse, Problem> {
-    let org = caller.key.org;
-    let org = site.db.read(move |conn| orgs::store::find(conn, org)?.ok_or(Error::NotFound)).await?;
-    Ok(HttpResponse::Ok()
+pub async fn authorize(caller: KeyCaller) -> HttpResponse {
+    HttpResponse::Ok()
         .insert_header(("X-Keydesk-Key-Id", caller.key.key.to_string()))
         .insert_header((
             "X-Keydesk-Key-Name",
             utf8_percent_encode(&caller.key.name, NON_ALPHANUMERIC).to_string(),
         ))
-        .insert_header(("X-Keydesk-Org", org.slug))
+        .insert_header(("X-Keydesk-Org", caller.key.org_slug.as_str()))
         .insert_header(("X-Keydesk-Scopes", effective_scopes(&caller.key).text()))
-        .finish())
+        .finish()
 }

@@ -1,5 +1,7 @@
 //! `POST /v1/introspect`: token introspection (RFC 7662).
 
+use std::time::Instant;
+
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::json;
@@ -7,7 +9,6 @@ use serde_json::json;
 use crate::keys::secret::PlainSecret;
 use crate::time::Time;
 use crate::verify::decision::{self, effective_scopes};
-use crate::verify::look_up;
 use crate::web::Shared;
 use crate::web::form::Fields;
 use crate::web::principal::KeyCaller;
@@ -32,7 +33,7 @@ pub async fn introspect(
         return Err(Problem::bad_request("Send the key once, as the field token."));
     }
     let found = match PlainSecret::parse(fields.get("token")) {
-        Some(secret) => look_up(&site.db, &site.mint.keyring, &secret).await?,
+        Some(secret) => site.table.look_up(&site.db, &site.mint.keyring, &secret, Instant::now()).await?,
         None => None,
     };
     let active = found.filter(|key| {

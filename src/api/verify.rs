@@ -15,7 +15,6 @@ use crate::time::Time;
 use crate::usage::meter::{Call, Outcome};
 use crate::verify::decision::{self, effective_scopes};
 use crate::verify::limit::Verdict;
-use crate::verify::look_up;
 use crate::web::body::Json;
 use crate::web::principal::KeyCaller;
 use crate::web::problem::{Code, Problem};
@@ -48,7 +47,7 @@ pub async fn verify(
 ) -> Result<HttpResponse, Problem> {
     let (text, question) = body.value.check()?;
     let found = match PlainSecret::parse(&text) {
-        Some(secret) => look_up(&site.db, &site.mint.keyring, &secret).await?,
+        Some(secret) => site.table.look_up(&site.db, &site.mint.keyring, &secret, Instant::now()).await?,
         None => None,
     };
     // Another organisation's key is as unknown as one that was never made.
@@ -84,7 +83,7 @@ pub async fn verify(
         });
     }
     let code = decided.map_or_else(Code::name, |()| "valid");
-    Ok(answer(decided.is_ok(), code, Some(&key), verdict.as_ref()))
+    Ok(answer(decided.is_ok(), code, Some(&*key), verdict.as_ref()))
 }
 
 impl VerifyBody {

@@ -1,5 +1,7 @@
 //! `keydesk key`: the portal's acts for scripts.
 
+use std::time::{Duration, Instant};
+
 use clap::{Args, Subcommand};
 
 use crate::api::object;
@@ -13,12 +15,15 @@ use crate::id::KeyId;
 use crate::keys::draft::{Expiry, RawDraft, check_reason};
 use crate::keys::lifecycle::{self, Manager, Mint};
 use crate::keys::list::{self as listing, Filter};
-use crate::keys::{Key, Status, store};
+use crate::keys::{Key, Status, feed, store};
 use crate::notices::schedule::Steps;
 use crate::orgs;
 use crate::orgs::role::Role;
 use crate::orgs::store::Org;
 use crate::time::{Time, parse_span};
+
+/// How long to wait between two looks whether servers have taken notice.
+const NOTICE_PAUSE: Duration = Duration::from_millis(10);
 
 /// What to do with keys.
 #[derive(Subcommand)]
@@ -141,6 +146,19 @@ impl Desk {
             ))
         })
     }
+
+    /// Waits until every running server knows of the change; at most for as long as one may
+    /// answer from memory without hearing from the database.
+    fn wait_until_noticed(&self) -> Result<()> {
+        let position = self.db.read_now(feed::head)?;
+        let began = Instant::now();
+        while began.elapsed() < self.config.max_staleness
+            && !self.db.read_now(|conn| feed::is_noticed(conn, position, Time::now()))?
+        {
+            std::thread::sleep(NOTICE_PAUSE);
+        }
+        Ok(())
+    }
 }
 
 impl Act {
@@ -198,6 +216,7 @@ impl Create {
         let (context, manager, mint) = (desk.context(), desk.manager()?, desk.mint());
         let (key, secret) =
             desk.db.write_now(|tx| lifecycle::create(tx, &context, &manager, &mint, &draft))?;
+        desk.wait_until_noticed()?;
         eprintln!("Created {} ({}). This is the only time that the key is shown:", key.name, key.id);
         print(secret.expose());
         Ok(())
@@ -231,6 +250,7 @@ fn set_disabled(named: &Named, disabled: bool) -> Result<(), Failure> {
 fn change(named: &Named, act: impl FnOnce(&Desk, KeyId) -> Result<Key, Failure>) -> Result<(), Failure> {
     let desk = Desk::open(&named.org)?;
     let key = act(&desk, desk.find(&named.key)?.id)?;
+    desk.wait_until_noticed()?;
     show(&key, named.json, desk.now);
     Ok(())
 }

@@ -1,13 +1,18 @@
-//! The feed of changes: every change of a key takes the next position, so that other
-//! processes learn of it in the order of commits.
+//! The feed of changes: every change of a key takes the next position, so that every process
+//! learns of it in the order of commits; and who reads it, so that a command can wait until
+//! the servers have taken notice.
 
 use diesel::prelude::*;
 
-use crate::db::Tx;
-use crate::error::Result;
+use crate::crypto::Digest;
+use crate::db::{Conn, Tx, each};
+use crate::error::{Error, Result};
 use crate::id::{KeyId, OrgId};
-use crate::schema::{feed_head, key_changes};
-use crate::time::Time;
+use crate::schema::{feed_head, feed_readers, key_changes, key_secrets};
+use crate::time::{DAY, Time};
+
+/// After how many seconds a server that says nothing is taken to be gone.
+const READER_GONE: i64 = 30;
 
 /// Notes that a key has changed. Call it last: the head's row stays locked until the commit.
 pub fn publish(tx: &mut Tx<'_>, org: OrgId, key: KeyId, now: Time) -> Result<()> {
@@ -23,5 +28,69 @@ pub fn publish(tx: &mut Tx<'_>, org: OrgId, key: KeyId, now: Time) -> Result<()>
             key_changes::at.eq(now),
         ))
         .execute(tx.conn)?;
+    tx.changes_keys();
+    Ok(())
+}
+
+/// The position of the latest change.
+pub fn head(conn: &mut Conn) -> Result<i64> {
+    Ok(feed_head::table.select(feed_head::position).first(conn)?)
+}
+
+/// The digests of all secrets of the keys that changed after `seen`, up to `head`.
+pub fn digests_changed(conn: &mut Conn, seen: i64, head: i64) -> Result<Vec<Digest>> {
+    let rows: Vec<Vec<u8>> =
+        key_changes::table
+            .inner_join(key_secrets::table.on(
+                key_secrets::org_id.eq(key_changes::org_id).and(key_secrets::key_id.eq(key_changes::key_id)),
+            ))
+            .filter(key_changes::position.gt(seen).and(key_changes::position.le(head)))
+            .select(key_secrets::digest)
+            .load(conn)?;
+    rows.into_iter()
+        .map(|digest| Digest::try_from(digest).map_err(|_| Error::internal("a digest has another length")))
+        .collect()
+}
+
+/// A process that reads the feed, named by random bytes.
+pub type Reader = [u8; 16];
+
+/// Notes that a server has taken in the feed up to a position.
+pub fn note_reader(tx: &mut Tx<'_>, reader: &Reader, position: i64, now: Time) -> Result<()> {
+    each!(tx.conn, |c| {
+        diesel::insert_into(feed_readers::table)
+            .values((
+                feed_readers::id.eq(reader.as_slice()),
+                feed_readers::position.eq(position),
+                feed_readers::seen_at.eq(now),
+            ))
+            .on_conflict(feed_readers::id)
+            .do_update()
+            .set((feed_readers::position.eq(position), feed_readers::seen_at.eq(now)))
+            .execute(c)
+    })?;
+    diesel::delete(feed_readers::table.filter(feed_readers::seen_at.lt(now.plus(-READER_GONE))))
+        .execute(tx.conn)?;
+    Ok(())
+}
+
+/// Notes that a server stops.
+pub fn remove_reader(tx: &mut Tx<'_>, reader: &Reader) -> Result<()> {
+    diesel::delete(feed_readers::table.filter(feed_readers::id.eq(reader.as_slice()))).execute(tx.conn)?;
+    Ok(())
+}
+
+/// Whether every running server has taken in the feed up to a position.
+pub fn is_noticed(conn: &mut Conn, position: i64, now: Time) -> Result<bool> {
+    let behind: i64 = feed_readers::table
+        .filter(feed_readers::position.lt(position).and(feed_readers::seen_at.ge(now.plus(-READER_GONE))))
+        .count()
+        .get_result(conn)?;
+    Ok(behind == 0)
+}
+
+/// Forgets changes of more than a day ago. Whoever was away for longer starts anew.
+pub fn forget_old(tx: &mut Tx<'_>, now: Time) -> Result<()> {
+    diesel::delete(key_changes::table.filter(key_changes::at.lt(now.plus(-DAY)))).execute(tx.conn)?;
     Ok(())
 }

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::id::{KeyId, OrgId, SecretId, UserId};
 use crate::keys::store::networks;
 use crate::orgs::role::Role;
-use crate::schema::{api_keys, key_secrets, members, people};
+use crate::schema::{api_keys, key_secrets, members, organizations, people};
 use crate::scope::Scopes;
 use crate::time::Time;
 
@@ -18,6 +18,8 @@ use crate::time::Time;
 pub struct Presented {
     /// The organisation.
     pub org: OrgId,
+    /// The organisation's slug.
+    pub org_slug: String,
     /// The key.
     pub key: KeyId,
     /// The secret that was presented.
@@ -45,12 +47,13 @@ pub struct Presented {
 /// The key whose secret has this digest.
 pub fn by_digest(conn: &mut Conn, digest: &Digest) -> Result<Option<Presented>> {
     type Found = (
-        (OrgId, KeyId, SecretId),
+        (OrgId, String, KeyId, SecretId),
         (String, String, Option<Time>, Option<Time>, Option<Time>, i64, String, UserId),
         (Option<Role>, Option<Time>),
     );
     let found: Option<Found> = key_secrets::table
         .inner_join(api_keys::table.on(api_keys::id.eq(key_secrets::key_id)))
+        .inner_join(organizations::table.on(organizations::id.eq(key_secrets::org_id)))
         .inner_join(people::table.on(people::id.eq(api_keys::owner_id)))
         .left_join(
             members::table
@@ -58,7 +61,7 @@ pub fn by_digest(conn: &mut Conn, digest: &Digest) -> Result<Option<Presented>> 
         )
         .filter(key_secrets::digest.eq(digest.as_slice()))
         .select((
-            (key_secrets::org_id, key_secrets::key_id, key_secrets::id),
+            (key_secrets::org_id, organizations::slug, key_secrets::key_id, key_secrets::id),
             (
                 api_keys::name,
                 api_keys::scopes,
@@ -73,12 +76,13 @@ pub fn by_digest(conn: &mut Conn, digest: &Digest) -> Result<Option<Presented>> 
         ))
         .first(conn)
         .optional()?;
-    let Some(((org, key, secret), row, (role, owner_disabled))) = found else {
+    let Some(((org, org_slug, key, secret), row, (role, owner_disabled))) = found else {
         return Ok(None);
     };
     let (name, scopes, expires_at, disabled_at, revoked_at, rpm, allowed_ips, owner) = row;
     Ok(Some(Presented {
         org,
+        org_slug,
         key,
         secret,
         name,

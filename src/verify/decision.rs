@@ -73,6 +73,7 @@ mod tests {
         let now = Time::from_seconds(0);
         Presented {
             org: OrgId::new(now),
+            org_slug: "acme".into(),
             key: KeyId::new(now),
             secret: SecretId::new(now),
             name: "test".into(),

@@ -16,7 +16,6 @@ use crate::orgs;
 use crate::scope::{Scope, Scopes};
 use crate::time::{DAY, Time};
 use crate::usage::meter::{Call, Outcome};
-use crate::verify;
 use crate::verify::decision::{self, Refusal};
 use crate::verify::limit::Verdict;
 use crate::web::form::Fields;
@@ -191,7 +190,7 @@ async fn admit_key(need: Need, request: &HttpRequest, now: Time) -> Admission {
     let Some(site) = request.app_data::<Shared>() else {
         return Admission::Stranger(Problem::not_found());
     };
-    let key = match verify::look_up(&site.db, &site.mint.keyring, &secret).await {
+    let key = match site.table.look_up(&site.db, &site.mint.keyring, &secret, Instant::now()).await {
         Ok(Some(key)) => key,
         Ok(None) => return Admission::Stranger(Problem::invalid_token(Code::InvalidToken)),
         Err(error) => return Admission::Stranger(error.into()),

@@ -25,6 +25,7 @@ use crate::db::Db;
 use crate::keys::lifecycle::Mint;
 use crate::usage::meter::Meter;
 use crate::verify::limit::Limiter;
+use crate::verify::table::Table;
 
 /// What every handler can reach: shared by all threads of the process.
 pub struct Site {
@@ -38,6 +39,8 @@ pub struct Site {
     pub default_rpm: u32,
     /// Proxies whose word about client addresses counts.
     pub trusted_proxies: Vec<IpNet>,
+    /// The keys in memory.
+    pub table: Arc<Table>,
     /// The limits of keys.
     pub limiter: Limiter,
     /// The counts of requests.

@@ -3,6 +3,7 @@
 
 use std::future::{Ready, ready};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use actix_web::dev::Payload;
 use actix_web::http::header;
@@ -25,7 +26,7 @@ use crate::web::request::request_id;
 #[derive(Clone)]
 pub struct KeyCaller {
     /// The key.
-    pub key: Presented,
+    pub key: Arc<Presented>,
     /// What was presented; needed for sealing what only the same caller may open.
     pub secret: PlainSecret,
     /// From where.

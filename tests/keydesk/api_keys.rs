@@ -127,7 +127,7 @@ fn a_name_belongs_to_one_living_key_whatever_its_case() {
 fn an_expired_key_gives_its_name_to_whoever_wants_it() {
     let (desk, _server, org) = desk();
     let first = org.admin.create(&simple("batch"));
-    desk.database.execute("UPDATE api_keys SET expires_at = 1000000 WHERE name = 'batch'");
+    desk.database.change("UPDATE api_keys SET expires_at = 1000000 WHERE name = 'batch'");
     let second = org.admin.create(&simple("batch"));
     assert_ne!(first["id"], second["id"]);
 }
@@ -310,7 +310,7 @@ fn lists_are_filtered_and_read_page_by_page() {
 #[test]
 fn whoever_may_not_grant_a_scope_is_told_and_nothing_is_dropped() {
     let (desk, server, org) = desk();
-    desk.database.execute("UPDATE members SET role = 'member'");
+    desk.database.change("UPDATE members SET role = 'member'");
     // The owner's role now allows no key management at all.
     let refused = org.admin.post("/v1/api-keys", &simple("escalation"));
     assert_eq!(refused.refusal(), (403, "insufficient_scope".into()));

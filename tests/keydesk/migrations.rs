@@ -34,6 +34,7 @@ fn every_table_of_an_organisations_data_names_the_organisation() {
         "people",
         "sign_in_methods",
         "feed_head",
+        "feed_readers",
         "sessions",
         "sign_in_attempts",
     ];

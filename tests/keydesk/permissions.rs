@@ -115,13 +115,13 @@ fn rights_follow_the_owners_role_at_the_next_request() {
     let refused = |api: &Api| api.get("/v1/api-keys").status;
     assert_eq!(refused(&org.admin), 200);
     for (role, status) in [("member", 403), ("auditor", 403), ("admin", 200), ("owner", 200)] {
-        desk.database.execute(&format!("UPDATE members SET role = '{role}'"));
+        desk.database.change(&format!("UPDATE members SET role = '{role}'"));
         assert_eq!(refused(&org.admin), status, "{role}");
     }
-    desk.database.execute("UPDATE people SET disabled_at = 1");
+    desk.database.change("UPDATE people SET disabled_at = 1");
     assert_eq!(refused(&org.admin), 403);
-    desk.database.execute("UPDATE people SET disabled_at = NULL");
-    desk.database.execute("DELETE FROM members");
+    desk.database.change("UPDATE people SET disabled_at = NULL");
+    desk.database.change("DELETE FROM members");
     assert_eq!(refused(&org.admin), 403);
 }
 
@@ -170,7 +170,7 @@ fn a_member_sees_and_manages_only_their_own_keys() {
         &[("name", "mine"), ("scopes", "inference:read"), ("expires", "30"), ("requests_per_minute", "10")],
     );
     assert_eq!(made.status, 200);
-    desk.database.execute("UPDATE members SET role = 'auditor' WHERE role = 'member'");
+    desk.database.change("UPDATE members SET role = 'auditor' WHERE role = 'member'");
     assert_eq!(member.get(&format!("/o/{}/keys/{id}", org.slug)).status, 200);
     assert_eq!(member.post(&format!("/o/{}/keys/{id}/revoke", org.slug), &[]).status, 403);
     assert_eq!(member.get(&format!("/o/{}/keys/new", org.slug)).status, 403);

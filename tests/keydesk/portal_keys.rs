@@ -188,7 +188,7 @@ fn the_list_is_searched_filtered_sorted_and_paged_by_its_address() {
             "{search}"
         );
     }
-    desk.database.execute("UPDATE api_keys SET expires_at = 1000000 WHERE name = 'key-07'");
+    desk.database.change("UPDATE api_keys SET expires_at = 1000000 WHERE name = 'key-07'");
     org.admin.delete(&format!("/v1/api-keys/{}", key["id"].as_str().unwrap()));
     assert_eq!(names(&browser.get(&format!("{path}?status=expired"))), ["key-07"]);
     assert_eq!(names(&browser.get(&format!("{path}?status=revoked"))), ["key-33"]);

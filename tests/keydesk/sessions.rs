@@ -133,11 +133,11 @@ fn a_new_password_by_the_command_line_ends_all_sessions() {
 fn a_session_ends_when_its_person_is_disabled_or_its_time_is_over() {
     let (desk, server, org) = desk();
     let mut browser = server.signed_in(&org);
-    desk.database.execute("UPDATE people SET disabled_at = 1");
+    desk.database.change("UPDATE people SET disabled_at = 1");
     assert_eq!(browser.get("/account").status, 303);
     let refused = server.browser().post("/sign-in", &[("email", &org.email), ("password", PASSWORD)]);
     assert_eq!(refused.status, 422);
-    desk.database.execute("UPDATE people SET disabled_at = NULL");
+    desk.database.change("UPDATE people SET disabled_at = NULL");
     let mut browser = server.signed_in(&org);
     desk.database.execute("UPDATE sessions SET created_at = created_at - 2592001000000");
     assert_eq!(browser.get("/account").status, 303);

@@ -141,10 +141,32 @@ fn several_processes_start_together_on_one_database() {
     for server in &servers {
         assert_eq!(server.api(&org.admin.key).get("/v1/api-keys").status, 200);
     }
+    // Each has answered the key from now on from memory, and hears of its end all the same.
     let key = org.admin.create(&json!({"name": "shared", "scopes": ["inference:read"]}));
+    let callers: Vec<_> = servers.iter().map(|server| server.api(key["key"].as_str().unwrap())).collect();
+    for caller in &callers {
+        assert_eq!(caller.get("/v1/models").status, 200);
+    }
     org.admin.delete(&format!("/v1/api-keys/{}", key["id"].as_str().unwrap()));
-    for server in &servers {
-        assert_eq!(server.api(key["key"].as_str().unwrap()).get("/v1/models").status, 401);
+    assert_eq!(callers[0].get("/v1/models").refusal(), (401, "key_revoked".to_owned()));
+    for caller in &callers[1..] {
+        eventually("the others refuse the revoked key", || caller.get("/v1/models").status == 401);
+    }
+}
+
+#[test]
+fn a_command_returns_once_the_servers_have_taken_notice() {
+    let desk = Desk::new();
+    let servers = [desk.start(), desk.start()];
+    let org = desk.set_up(&servers[0], "Acme");
+    let secret = desk.key(&org.slug, "shared", "inference:read");
+    for round in 0..5 {
+        for (act, status) in [("disable", 401), ("enable", 200)] {
+            assert_eq!(desk.run(&["key", act, "--org", &org.slug, "shared"]).status.code(), Some(0));
+            for server in &servers {
+                assert_eq!(server.api(&secret).get("/v1/models").status, status, "{act}, round {round}");
+            }
+        }
     }
 }
 

@@ -61,7 +61,7 @@ fn a_key_that_does_not_work_is_told_why_and_a_strangers_is_unknown() {
         (create("revoked"), create("disabled"), create("expired"), create("bound"));
     org.admin.delete(&path(&revoked));
     org.admin.patch(&path(&disabled), &json!({"disabled": true}));
-    desk.database.execute("UPDATE api_keys SET expires_at = 1000000 WHERE name = 'expired'");
+    desk.database.change("UPDATE api_keys SET expires_at = 1000000 WHERE name = 'expired'");
     org.admin.patch(&path(&bound), &json!({"allowed_ips": ["10.0.0.0/8"]}));
     assert_eq!(code(&revoked, json!({})), "key_revoked");
     assert_eq!(code(&disabled, json!({})), "key_disabled");

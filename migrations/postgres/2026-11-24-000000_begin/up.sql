@@ -109,6 +109,13 @@ CREATE TABLE key_changes (
     at BIGINT NOT NULL
 );
 
+-- The servers that are running, and how far they have read.
+CREATE TABLE feed_readers (
+    id BYTEA NOT NULL PRIMARY KEY,
+    position BIGINT NOT NULL,
+    seen_at BIGINT NOT NULL
+);
+
 CREATE TABLE audit_heads (
     org_id BYTEA NOT NULL PRIMARY KEY REFERENCES organizations (id),
     size BIGINT NOT NULL

@@ -5,6 +5,7 @@ DROP TABLE sign_in_attempts;
 DROP TABLE sessions;
 DROP TABLE audit_entries;
 DROP TABLE audit_heads;
+DROP TABLE feed_readers;
 DROP TABLE key_changes;
 DROP TABLE feed_head;
 DROP TABLE key_secrets;

@@ -52,6 +52,24 @@ impl Database {
         }
     }
 
+    /// Changes keys, people or members as the server would: with a line in the feed. Returns
+    /// when every running server has taken notice.
+    pub fn change(&self, statement: &str) {
+        self.execute(statement);
+        self.execute(
+            "INSERT INTO key_changes (position, org_id, key_id, at)
+                SELECT (SELECT position FROM feed_head) + ROW_NUMBER() OVER (ORDER BY id), org_id, id, 4000000000000000
+                FROM api_keys;
+             UPDATE feed_head SET position = position + (SELECT COUNT(*) FROM api_keys)",
+        );
+        super::eventually("the servers have taken notice", || {
+            self.count(
+                "SELECT COUNT(*) AS count FROM feed_readers
+                    WHERE position < (SELECT position FROM feed_head)",
+            ) == 0
+        });
+    }
+
     /// What a query, which names its column `count`, counts.
     pub fn count(&self, query: &str) -> i64 {
         let query = diesel::sql_query(query);

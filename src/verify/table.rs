@@ -1,0 +1,178 @@
+//! The keys in memory: digest → key, so that a call with a key that was seen before asks no
+//! database.
+//!
+//! What keeps it true, and is model-checked below:
+//!
+//! - Every change of a key is in the feed. A process takes the feed in after each commit of its
+//!   own, before it answers, and every few milliseconds for the commits of others.
+//! - Freshness belongs to the process, not to the entry: the lease ends a fixed time after the
+//!   start of the last successful reading of the feed. Without it nobody is told yes.
+//! - A fill that raced a change is thrown away: it counts the rounds before it reads the
+//!   database and after it has put its entry, and a change counts up before it removes entries.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::SeqCst};
+use std::time::{Duration, Instant};
+
+use dashmap::{DashMap, DashSet};
+use tokio::sync::Semaphore;
+
+use crate::crypto::{Digest, Keyring};
+use crate::db::{Conn, Db};
+use crate::error::{Error, Result};
+use crate::keys::feed;
+use crate::keys::presented::{self, Presented};
+use crate::keys::secret::PlainSecret;
+
+/// How many keys are held. Past it, a random half is dropped.
+const MAX_KNOWN: usize = 1_000_000;
+/// How many digests that belong to no key are remembered.
+const MAX_UNKNOWN: usize = 100_000;
+
+/// The keys that this process has seen.
+pub struct Table {
+    started: Instant,
+    staleness: Duration,
+    known: DashMap<Digest, Arc<Presented>>,
+    unknown: DashSet<Digest>,
+    /// How often entries were removed for changes.
+    rounds: AtomicU64,
+    /// The position in the feed up to which changes were taken in.
+    position: AtomicI64,
+    /// When the lease ends, in microseconds after `started`.
+    fresh_until: AtomicU64,
+    /// Strangers may not take all connections: the feed needs one, and so do pages.
+    fills: Semaphore,
+}
+
+impl Table {
+    /// Nothing known and nothing fresh: it answers from the first [`Table::catch_up`] on.
+    pub fn new(staleness: Duration, db: &Db, started: Instant) -> Table {
+        Table {
+            started,
+            staleness,
+            known: DashMap::new(),
+            unknown: DashSet::new(),
+            rounds: AtomicU64::new(0),
+            position: AtomicI64::new(0),
+            fresh_until: AtomicU64::new(0),
+            fills: Semaphore::new((db.readers() / 2).max(1)),
+        }
+    }
+
+    /// Finds the key of a presented secret. A secret known only under the previous root secret
+    /// of the installation is digested anew.
+    ///
+    /// Errors: unavailable when this process has not heard from the database for too long.
+    pub async fn look_up(
+        &self,
+        db: &Db,
+        keyring: &Keyring,
+        secret: &PlainSecret,
+        now: Instant,
+    ) -> Result<Option<Arc<Presented>>> {
+        let digest = secret.digest(&keyring.api_keys);
+        self.require_fresh(now)?;
+        if let Some(key) = self.known.get(&digest) {
+            return Ok(Some(key.clone()));
+        }
+        if self.unknown.contains(&digest) {
+            return Ok(None);
+        }
+        let _turn = self.fills.acquire().await.map_err(Error::internal)?;
+        // The wait may have outlasted the lease; time has passed since `now`.
+        self.require_fresh(now.max(Instant::now()))?;
+        let before = self.rounds.load(SeqCst);
+        let found = find(db, keyring, secret, digest).await?.map(Arc::new);
+        self.fill(digest, found.clone(), before);
+        Ok(found)
+    }
+
+    /// Remembers what a look-up found, unless a change came in between.
+    fn fill(&self, digest: Digest, found: Option<Arc<Presented>>, before: u64) {
+        match found {
+            Some(key) => {
+                if self.known.len() >= MAX_KNOWN {
+                    // Digests are random, so this is a random half.
+                    self.known.retain(|digest, _| digest[31] & 1 == 0);
+                }
+                self.known.insert(digest, key);
+            }
+            None => {
+                if self.unknown.len() >= MAX_UNKNOWN {
+                    self.unknown.clear();
+                }
+                self.unknown.insert(digest);
+            }
+        }
+        if self.rounds.load(SeqCst) != before {
+            self.known.remove(&digest);
+            self.unknown.remove(&digest);
+        }
+    }
+
+    /// Takes in what has changed and renews the lease, which counts from `began`, the instant
+    /// before this call. Returns the position reached.
+    pub fn catch_up(&self, conn: &mut Conn, began: Instant) -> Result<i64> {
+        // Read before the head, so that a head below it can only mean an older database.
+        let seen = self.position.load(SeqCst);
+        let head = feed::head(conn)?;
+        if head < seen || !self.is_fresh(began) {
+            // Put back from a copy, or away for longer than the feed may be kept.
+            self.forget_all();
+            self.position.store(head, SeqCst);
+        } else if head > seen {
+            let changed = feed::digests_changed(conn, seen, head)?;
+            self.forget(&changed);
+            self.position.fetch_max(head, SeqCst);
+        }
+        self.fresh_until.fetch_max(self.microseconds(began + self.staleness), SeqCst);
+        Ok(head)
+    }
+
+    /// Ends the lease: for whoever knows of a change that could not be taken in.
+    pub fn lapse(&self) {
+        self.fresh_until.store(0, SeqCst);
+    }
+
+    fn forget(&self, digests: &[Digest]) {
+        self.rounds.fetch_add(1, SeqCst);
+        for digest in digests {
+            self.known.remove(digest);
+            self.unknown.remove(digest);
+        }
+    }
+
+    fn forget_all(&self) {
+        self.rounds.fetch_add(1, SeqCst);
+        self.known.clear();
+        self.unknown.clear();
+    }
+
+    fn require_fresh(&self, now: Instant) -> Result<()> {
+        let away = "nothing was heard from the database for longer than KEYDESK_MAX_STALENESS";
+        if self.is_fresh(now) { Ok(()) } else { Err(Error::Unavailable(away.into())) }
+    }
+
+    fn is_fresh(&self, now: Instant) -> bool {
+        self.microseconds(now) < self.fresh_until.load(SeqCst)
+    }
+
+    fn microseconds(&self, at: Instant) -> u64 {
+        u64::try_from(at.saturating_duration_since(self.started).as_micros()).unwrap_or(u64::MAX)
+    }
+}
+
+async fn find(db: &Db, keyring: &Keyring, secret: &PlainSecret, digest: Digest) -> Result<Option<Presented>> {
+    let found = db.read(move |conn| presented::by_digest(conn, &digest)).await?;
+    let (None, Some(previous)) = (&found, &keyring.api_keys_previous) else {
+        return Ok(found);
+    };
+    let old = secret.digest(previous);
+    let found = db.read(move |conn| presented::by_digest(conn, &old)).await?;
+    if let Some(key) = &found {
+        let secret = key.secret;
+        db.write(move |tx| presented::set_digest(tx, secret, &digest)).await?;
+    }
+    Ok(found)
+}
