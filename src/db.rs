@@ -251,13 +251,30 @@ fn open_sqlite(path: &Path) -> ConnectionResult<SqliteConnection> {
         return Err(ConnectionError::BadConnection(error.to_string()));
     }
     let mut conn = SqliteConnection::establish(path)?;
-    // The time-out comes first: switching to WAL needs a lock too.
+    conn.batch_execute("PRAGMA busy_timeout = 10000").map_err(ConnectionError::CouldntSetupConfiguration)?;
+    switch_to_wal(&mut conn).map_err(ConnectionError::CouldntSetupConfiguration)?;
     conn.batch_execute(
-        "PRAGMA busy_timeout = 10000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
-         PRAGMA foreign_keys = ON; PRAGMA cache_size = -8000; PRAGMA temp_store = MEMORY;",
+        "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA cache_size = -8000; \
+         PRAGMA temp_store = MEMORY;",
     )
     .map_err(ConnectionError::CouldntSetupConfiguration)?;
     Ok(conn)
+}
+
+/// SQLite does not wait for its time-out where two processes switch a new file at once, so
+/// whoever comes second tries again.
+fn switch_to_wal(conn: &mut SqliteConnection) -> QueryResult<()> {
+    let began = Instant::now();
+    loop {
+        match conn.batch_execute("PRAGMA journal_mode = WAL") {
+            Err(DieselError::DatabaseError(_, information))
+                if information.message().contains("database is locked") && began.elapsed() < PATIENCE =>
+            {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            result => return result,
+        }
+    }
 }
 
 impl From<DieselError> for Error {
