@@ -35,7 +35,9 @@ pub async fn follow(site: Arc<Site>, reader: feed::Reader, mut stop: watch::Rece
                 let Ok(position) = site.db.read(move |conn| table.catch_up(conn, began)).await else { continue };
                 if told.is_none_or(|(known, at)| known != position || began - at > SIGN_OF_LIFE) {
                     let now = Time::now();
-                    if site.db.write(move |tx| feed::note_reader(tx, &reader, position, now)).await.is_ok() {
+                    let note = site.db.write(move |tx| feed::note_reader(tx, &reader, position, now));
+                    // Only commands wait for it; the lease must not wait for a busy writer.
+                    if let Ok(Ok(())) = tokio::time::timeout(FLUSH, note).await {
                         told = Some((position, began));
                     }
                 }

@@ -1,7 +1,7 @@
 //! The keys in memory: digest → key, so that a call with a key that was seen before asks no
 //! database.
 //!
-//! What keeps it true, and is model-checked below:
+//! What keeps it true:
 //!
 //! - Every change of a key is in the feed. A process takes the feed in after each commit of its
 //!   own, before it answers, and every few milliseconds for the commits of others.
