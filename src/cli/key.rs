@@ -216,7 +216,6 @@ impl Create {
         let (context, manager, mint) = (desk.context(), desk.manager()?, desk.mint());
         let (key, secret) =
             desk.db.write_now(|tx| lifecycle::create(tx, &context, &manager, &mint, &draft))?;
-        desk.wait_until_noticed()?;
         eprintln!("Created {} ({}). This is the only time that the key is shown:", key.name, key.id);
         print(secret.expose());
         Ok(())
