@@ -37,19 +37,27 @@ pub fn head(conn: &mut Conn) -> Result<i64> {
     Ok(feed_head::table.select(feed_head::position).first(conn)?)
 }
 
-/// The digests of all secrets of the keys that changed after `seen`, up to `head`.
-pub fn digests_changed(conn: &mut Conn, seen: i64, head: i64) -> Result<Vec<Digest>> {
+/// The digests of all secrets of the keys that changed after `seen`, up to `head`; `None` where
+/// some of these changes are no longer kept.
+pub fn digests_changed(conn: &mut Conn, seen: i64, head: i64) -> Result<Option<Vec<Digest>>> {
+    let between = key_changes::position.gt(seen).and(key_changes::position.le(head));
+    let kept: i64 = key_changes::table.filter(between).count().get_result(conn)?;
+    if kept != head - seen {
+        return Ok(None);
+    }
     let rows: Vec<Vec<u8>> =
         key_changes::table
             .inner_join(key_secrets::table.on(
                 key_secrets::org_id.eq(key_changes::org_id).and(key_secrets::key_id.eq(key_changes::key_id)),
             ))
-            .filter(key_changes::position.gt(seen).and(key_changes::position.le(head)))
+            .filter(between)
             .select(key_secrets::digest)
             .load(conn)?;
-    rows.into_iter()
+    let digests: Result<Vec<Digest>> = rows
+        .into_iter()
         .map(|digest| Digest::try_from(digest).map_err(|_| Error::internal("a digest has another length")))
-        .collect()
+        .collect();
+    digests.map(Some)
 }
 
 /// A process that reads the feed, named by random bytes.

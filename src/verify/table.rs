@@ -4,7 +4,7 @@
 //! What keeps it true:
 //!
 //! - Every change of a key is in the feed. A process takes the feed in after each commit of its
-//!   own, before it answers, and every few milliseconds for the commits of others.
+//!   own, before it answers, and many times a second for the commits of others.
 //! - Freshness belongs to the process, not to the entry: the lease ends a fixed time after the
 //!   start of the last successful reading of the feed. Without it nobody is told yes.
 //! - A fill that raced a change is thrown away: it counts the rounds before it reads the
@@ -118,12 +118,14 @@ impl Table {
         let seen = self.position.load(SeqCst);
         let head = feed::head(conn)?;
         if head < seen || !self.is_fresh(began) {
-            // Put back from a copy, or away for longer than the feed may be kept.
+            // Put back from a copy, or away for long: nothing that is held can be relied on.
             self.forget_all();
             self.position.store(head, SeqCst);
         } else if head > seen {
-            let changed = feed::digests_changed(conn, seen, head)?;
-            self.forget(&changed);
+            match feed::digests_changed(conn, seen, head)? {
+                Some(changed) => self.forget(&changed),
+                None => self.forget_all(),
+            }
             self.position.fetch_max(head, SeqCst);
         }
         self.fresh_until.fetch_max(self.microseconds(began + self.staleness), SeqCst);
