@@ -1,9 +1,10 @@
-//! A lost database: refused for now, and back by itself.
+//! A lost database: refused for now, never a yes past the lease, and back by itself.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
@@ -60,22 +61,24 @@ fn pump(mut from: TcpStream, mut to: TcpStream) {
     });
 }
 
+/// The desk, with a cable between it and its database.
+fn behind_cable(desk: Desk) -> (Cable, Desk) {
+    let url = desk.database.url.clone();
+    let (server, name) = url.rsplit_once('/').unwrap();
+    let (user, address) = server.strip_prefix("postgres://").unwrap().split_once('@').unwrap();
+    let cable = Cable::to(address.to_owned());
+    let url = format!("postgres://{user}@127.0.0.1:{}/{name}", cable.port);
+    (cable, desk.with("KEYDESK_DATABASE_URL", &url))
+}
+
 #[test]
 fn a_lost_database_is_told_and_comes_back_by_itself() {
-    let mut desk = Desk::new();
+    let desk = Desk::new();
     // An SQLite file lies on the same machine; there is no way to it that could be cut.
     if !desk.database.is_postgres() {
         return;
     }
-    let (server_url, name) = desk
-        .database
-        .url
-        .rsplit_once('/')
-        .map(|(server, name)| (server.to_owned(), name.to_owned()))
-        .unwrap();
-    let (user, address) = server_url.strip_prefix("postgres://").unwrap().split_once('@').unwrap();
-    let cable = Cable::to(address.to_owned());
-    desk = desk.with("KEYDESK_DATABASE_URL", &format!("postgres://{user}@127.0.0.1:{}/{name}", cable.port));
+    let (cable, desk) = behind_cable(desk);
     let server = desk.start();
     let org = desk.set_up(&server, "Acme");
     let mut browser = server.signed_in(&org);
@@ -84,7 +87,7 @@ fn a_lost_database_is_told_and_comes_back_by_itself() {
     let refused = org.admin.get("/v1/api-keys");
     assert_eq!(refused.refusal(), (503, "unavailable".into()));
     assert!(refused.header("retry-after").is_some());
-    assert!(!refused.body.contains("postgres") && !refused.body.contains(&name), "{}", refused.body);
+    assert!(!refused.body.contains("postgres") && !refused.body.contains("keydesk_"), "{}", refused.body);
     let made = org.admin.post("/v1/api-keys", &json!({"name": "lost", "scopes": ["inference:read"]}));
     assert_eq!(made.status, 503);
     let page = browser.get(&format!("/o/{}/keys", org.slug));
@@ -97,4 +100,49 @@ fn a_lost_database_is_told_and_comes_back_by_itself() {
     eventually("the database is back", || org.admin.get("/v1/api-keys").status == 200);
     assert_eq!(browser.get(&format!("/o/{}/keys", org.slug)).status, 200);
     assert_eq!(desk.database.count("SELECT COUNT(*) AS count FROM api_keys WHERE name = 'lost'"), 0);
+}
+
+#[test]
+fn no_key_is_told_yes_from_memory_once_the_lease_is_over() {
+    let desk = Desk::new();
+    if !desk.database.is_postgres() {
+        return;
+    }
+    let (cable, desk) =
+        behind_cable(desk.with("KEYDESK_MAX_STALENESS", "1s").with("KEYDESK_DEFAULT_RPM", "1000000"));
+    let server = desk.start();
+    let org = desk.set_up(&server, "Acme");
+    let api = server.api(&desk.key(&org.slug, "caller", "inference:read"));
+    assert_eq!(api.get("/v1/models").status, 200);
+    cable.cut();
+    let cut = Instant::now();
+    // Until then it may be answered from memory; what was asked before the end may be read after it.
+    let mut answered = 0;
+    let refused = loop {
+        let asked = Instant::now();
+        let answer = api.get("/v1/models");
+        if answer.status != 200 {
+            break answer;
+        }
+        answered += 1;
+        assert!(asked - cut < Duration::from_secs(1), "a yes after {:?}", asked - cut);
+    };
+    assert!(answered > 0, "what is held is answered while the lease lasts");
+    assert_eq!(refused.refusal(), (503, "unavailable".into()));
+    assert!(refused.header("retry-after").is_some());
+    // Another process revokes it meanwhile.
+    desk.database.execute(
+        "UPDATE api_keys SET revoked_at = 1, live_name = NULL WHERE name = 'caller';
+         UPDATE feed_head SET position = position + 1;
+         INSERT INTO key_changes (position, org_id, key_id, at)
+            SELECT (SELECT position FROM feed_head), org_id, id, 4000000000000000 FROM api_keys WHERE name = 'caller'",
+    );
+    cable.mend();
+    let mut last = refused;
+    eventually("the server has heard of the revocation", || {
+        last = api.get("/v1/models");
+        assert_ne!(last.status, 200, "a yes after the revocation");
+        last.status == 401
+    });
+    assert_eq!(last.code(), "key_revoked");
 }

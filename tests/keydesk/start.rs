@@ -141,7 +141,7 @@ fn several_processes_start_together_on_one_database() {
     for server in &servers {
         assert_eq!(server.api(&org.admin.key).get("/v1/api-keys").status, 200);
     }
-    // Each has answered the key from now on from memory, and hears of its end all the same.
+    // Each holds the key in memory once it was used there, and hears of its end all the same.
     let key = org.admin.create(&json!({"name": "shared", "scopes": ["inference:read"]}));
     let callers: Vec<_> = servers.iter().map(|server| server.api(key["key"].as_str().unwrap())).collect();
     for caller in &callers {
