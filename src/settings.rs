@@ -48,7 +48,11 @@ pub const SETTINGS: [Setting; 16] = [
     open("KEYDESK_KEY_PREFIX", "kd", "First part of new keys: 2 to 8 of a-z0-9"),
     open("KEYDESK_NOTICES", "30d,14d,7d,3d,1d", "Steps before a key's end at which it counts as expiring"),
     open("KEYDESK_TICK", "30s", "How often due work is looked for"),
-    open("KEYDESK_MAX_STALENESS", "5s", "How long a process may answer from memory without the database"),
+    open(
+        "KEYDESK_MAX_STALENESS",
+        "5s",
+        "How long a process may answer from memory without hearing from the database",
+    ),
     open("KEYDESK_DEFAULT_RPM", "600", "Requests a minute for new keys, 1 to 1000000"),
     open(
         "KEYDESK_TRUSTED_PROXIES",
