@@ -62,6 +62,12 @@ impl Database {
                 FROM api_keys;
              UPDATE feed_head SET position = position + (SELECT COUNT(*) FROM api_keys)",
         );
+        self.wait_until_noticed();
+    }
+
+    /// Waits until every running server has taken in all changes of keys. Until then a server may
+    /// forget a key that it has just looked up.
+    pub fn wait_until_noticed(&self) {
         super::eventually("the servers have taken notice", || {
             self.count(
                 "SELECT COUNT(*) AS count FROM feed_readers
