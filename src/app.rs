@@ -78,6 +78,7 @@ fn routes() -> Vec<Endpoint> {
         POST "/v1/completions" => openai::completions,
         POST "/v1/embeddings" => openai::embeddings,
         POST "/v1/responses" => openai::responses,
+        GET "/v1/usage" => api::usage::usage,
         // The portal.
         GET "/" => portal::home,
         GET "/setup" => portal::setup::form,
@@ -164,7 +165,7 @@ impl Application {
             default_rpm: config.default_rpm,
             trusted_proxies: config.trusted_proxies,
             limiter: Limiter::new(Instant::now()),
-            meter: Meter::default(),
+            meter: Meter::new(Time::now()),
             running: idempotency::Running::default(),
         });
         let upstream = actix::Data::new(Upstream::new(config.upstream_url, config.upstream_key)?);

@@ -176,13 +176,30 @@ diesel::table! {
 }
 
 diesel::table! {
-    usage_hours (org_id, key_id, hour, secret_id, scope, outcome) {
+    usage_counts (org_id, key_id, width, start, secret_id, scope, model, outcome) {
         org_id -> Binary,
         key_id -> Binary,
+        width -> BigInt,
+        start -> BigInt,
         secret_id -> Binary,
         scope -> Text,
+        model -> Text,
         outcome -> Text,
-        hour -> BigInt,
+        requests -> BigInt,
+        input_tokens -> BigInt,
+        output_tokens -> BigInt,
+    }
+}
+
+diesel::table! {
+    usage_latencies (org_id, key_id, width, start, scope, model, bucket) {
+        org_id -> Binary,
+        key_id -> Binary,
+        width -> BigInt,
+        start -> BigInt,
+        scope -> Text,
+        model -> Text,
+        bucket -> SmallInt,
         requests -> BigInt,
     }
 }
@@ -218,6 +235,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     sessions,
     sign_in_attempts,
     idempotency_keys,
-    usage_hours,
+    usage_counts,
+    usage_latencies,
     usage_callers,
 );

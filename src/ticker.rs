@@ -70,7 +70,7 @@ pub async fn run(site: Arc<Site>, tick: Duration, mut stop: watch::Receiver<bool
 }
 
 async fn write_counts(site: &Site) {
-    if let Err(error) = usage::flush(&site.meter, &site.db).await {
+    if let Err(error) = usage::flush(&site.meter, &site.db, Time::now()).await {
         tracing::warn!(%error, "counts could not be written; they are kept");
     }
 }

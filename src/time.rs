@@ -44,9 +44,20 @@ impl Time {
         Time::from_seconds(self.seconds())
     }
 
+    /// The start of the UTC minute this instant lies in.
+    pub fn minute(self) -> Time {
+        self.floor(MINUTE)
+    }
+
     /// The start of the UTC hour this instant lies in.
     pub fn hour(self) -> Time {
-        Time::from_seconds(self.seconds().div_euclid(HOUR) * HOUR)
+        self.floor(HOUR)
+    }
+
+    /// The latest instant, not after this one, that lies a multiple of `width` seconds after the
+    /// Unix epoch.
+    pub fn floor(self, width: i64) -> Time {
+        Time::from_seconds(self.seconds().div_euclid(width) * width)
     }
 
     /// The instant `seconds` later (earlier when negative), at most the ends of the range.

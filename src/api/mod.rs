@@ -5,4 +5,5 @@ pub mod introspect;
 pub mod key_list;
 pub mod keys;
 pub mod object;
+pub mod usage;
 pub mod verify;

@@ -12,7 +12,7 @@ use crate::keys::presented::Presented;
 use crate::keys::secret::PlainSecret;
 use crate::scope::{Scope, Scopes};
 use crate::time::Time;
-use crate::usage::meter::{Call, Outcome};
+use crate::usage::call::{Call, Outcome, Tokens};
 use crate::verify::decision::{self, effective_scopes};
 use crate::verify::limit::Verdict;
 use crate::web::body::Json;
@@ -45,9 +45,10 @@ pub async fn verify(
     request: HttpRequest,
     body: Json<VerifyBody>,
 ) -> Result<HttpResponse, Problem> {
+    let began = Instant::now();
     let (text, question) = body.value.check()?;
     let found = match PlainSecret::parse(&text) {
-        Some(secret) => site.table.look_up(&site.db, &site.mint.keyring, &secret, Instant::now()).await?,
+        Some(secret) => site.table.look_up(&site.db, &site.mint.keyring, &secret, began).await?,
         None => None,
     };
     // Another organisation's key is as unknown as one that was never made.
@@ -76,7 +77,10 @@ pub async fn verify(
             key: key.key,
             secret: key.secret,
             scope: question.scopes.iter().next(),
+            model: "",
             outcome: decided.map_or_else(|code| Outcome::of_status(code.status().as_u16()), |()| Outcome::Ok),
+            took: began.elapsed(),
+            tokens: Tokens::default(),
             address: question.address.unwrap_or(caller.address),
             agent: agent.unwrap_or_default(),
             at: now,

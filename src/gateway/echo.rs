@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::crypto::sha256;
 use crate::gateway::sse::event;
+use crate::gateway::tokens::{CHARACTERS_PER_TOKEN, estimate};
 use crate::gateway::upstream::{Body, Reply, Route};
 use crate::id::InferenceId;
 use crate::time::Time;
@@ -16,8 +17,6 @@ use crate::web::problem::Problem;
 
 const ECHO: &str = "echo";
 const SAYS: &str = "This is Keydesk's built-in echo, for trying out; no model was called. You said:";
-/// About how many characters make a token, where nobody counts them better.
-const CHARACTERS_PER_TOKEN: usize = 4;
 /// How many numbers an embedding of the echo has.
 const DIMENSIONS: usize = 8;
 
@@ -27,11 +26,6 @@ pub fn models(now: Time) -> Value {
         "object": "list",
         "data": [{"id": ECHO, "object": "model", "created": now.seconds(), "owned_by": "keydesk"}],
     })
-}
-
-/// Tokens of a text, about.
-pub fn estimate(text: &str) -> u64 {
-    text.chars().count().div_ceil(CHARACTERS_PER_TOKEN) as u64
 }
 
 /// Answers a call.

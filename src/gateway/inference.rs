@@ -10,13 +10,15 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::error::{Error, FieldError};
-use crate::gateway::echo::estimate;
 use crate::gateway::openai::unbuffered;
 use crate::gateway::sse::{Parser, event};
+use crate::gateway::tokens::{self, Tally};
 use crate::gateway::upstream::{Body, Events, Reply, Route, Upstream, unreadable};
 use crate::time::Time;
+use crate::usage::call::Tokens;
 use crate::web::body::Json;
 use crate::web::problem::{Code, Problem};
+use crate::web::ticket::Ticket;
 
 const MAX_MODEL: usize = 200;
 const MAX_TOKENS: i64 = 10_000_000;
@@ -38,9 +40,15 @@ pub async fn models(upstream: Data<Upstream>) -> Result<HttpResponse, Problem> {
 }
 
 /// `POST /v1/inference`.
-pub async fn infer(upstream: Data<Upstream>, body: Json<InferenceBody>) -> Result<HttpResponse, Problem> {
+pub async fn infer(
+    upstream: Data<Upstream>,
+    ticket: Ticket,
+    body: Json<InferenceBody>,
+) -> Result<HttpResponse, Problem> {
     let body = body.value.check()?;
-    let reply = upstream.call(Route::Chat, body.as_chat().into(), Time::now()).await?;
+    ticket.asks_for(body.model.trim());
+    let request = Bytes::from(body.as_chat());
+    let reply = upstream.call(Route::Chat, request.clone(), Time::now()).await?;
     if reply.status >= 400 {
         return Err(refused(&reply));
     }
@@ -48,9 +56,14 @@ pub async fn infer(upstream: Data<Upstream>, body: Json<InferenceBody>) -> Resul
         Body::Events(events) => {
             let mut response = HttpResponse::Ok();
             unbuffered(&mut response);
-            Ok(response.content_type("text/event-stream").streaming(translate(events, body)))
+            let answer = translate(events, Tally::new(ticket, &request));
+            Ok(response.content_type("text/event-stream").streaming(answer))
         }
-        Body::Whole(_) => Ok(HttpResponse::Ok().json(body.answer(&reply.json()?)?)),
+        Body::Whole(ref bytes) => {
+            let tokens = tokens::of_answer(&request, bytes);
+            ticket.cost(tokens);
+            Ok(HttpResponse::Ok().json(body.answer(&reply.json()?, tokens)?))
+        }
     }
 }
 
@@ -91,20 +104,17 @@ impl InferenceBody {
         chat.to_string()
     }
 
-    fn answer(&self, chat: &Value) -> Result<Value, Problem> {
+    fn answer(&self, chat: &Value, tokens: Tokens) -> Result<Value, Problem> {
         let id = chat["id"].as_str().ok_or_else(unreadable)?;
         let choice = chat["choices"].get(0).ok_or_else(unreadable)?;
         let output = choice["message"]["content"].as_str().unwrap_or_default();
         let model = chat["model"].as_str().unwrap_or(&self.model);
-        Ok(json!({"id": id, "model": model, "output": output, "usage": self.usage(&chat["usage"], output)}))
+        Ok(json!({"id": id, "model": model, "output": output, "usage": usage(tokens)}))
     }
+}
 
-    /// Tokens as the upstream counted them, else about.
-    fn usage(&self, counted: &Value, output: &str) -> Value {
-        let input_tokens = counted["prompt_tokens"].as_u64().unwrap_or_else(|| estimate(&self.prompt));
-        let output_tokens = counted["completion_tokens"].as_u64().unwrap_or_else(|| estimate(output));
-        json!({"input_tokens": input_tokens, "output_tokens": output_tokens})
-    }
+fn usage(tokens: Tokens) -> Value {
+    json!({"input_tokens": tokens.input, "output_tokens": tokens.output})
 }
 
 /// A refusal of the upstream in our words, with its own where the caller can mend it.
@@ -138,26 +148,16 @@ fn refused(reply: &Reply) -> Problem {
 struct Translation {
     events: Events,
     parser: Parser,
-    body: InferenceBody,
-    /// What the answer has said so far, for counting it.
-    output: String,
-    usage: Value,
+    tally: Tally,
     ready: VecDeque<String>,
     ended: bool,
 }
 
 /// Turns chunks into `{"delta": …}`, then `{"usage": …}` and `[DONE]`, each as soon as it is
 /// there. A failure midway is told as `{"error": …}` and ends the stream.
-fn translate(events: Events, body: InferenceBody) -> impl Stream<Item = Result<Bytes, std::io::Error>> {
-    let start = Translation {
-        events,
-        parser: Parser::default(),
-        body,
-        output: String::new(),
-        usage: Value::Null,
-        ready: VecDeque::new(),
-        ended: false,
-    };
+fn translate(events: Events, tally: Tally) -> impl Stream<Item = Result<Bytes, std::io::Error>> {
+    let start =
+        Translation { events, parser: Parser::default(), tally, ready: VecDeque::new(), ended: false };
     stream::unfold(start, |mut state| async move {
         loop {
             if let Some(text) = state.ready.pop_front() {
@@ -182,13 +182,10 @@ impl Translation {
                 return self.end();
             }
             let Ok(chunk) = serde_json::from_str::<Value>(&data) else { return self.fail() };
-            if chunk["usage"].is_object() {
-                self.usage = chunk["usage"].clone();
-            }
+            self.tally.read(&chunk);
             if let Some(delta) =
                 chunk["choices"][0]["delta"]["content"].as_str().filter(|delta| !delta.is_empty())
             {
-                self.output.push_str(delta);
                 self.ready.push_back(event(&json!({ "delta": delta }).to_string()));
             }
         }
@@ -196,13 +193,13 @@ impl Translation {
 
     fn end(&mut self) {
         self.ended = true;
-        let usage = self.body.usage(&self.usage, &self.output);
-        self.ready.push_back(event(&json!({ "usage": usage }).to_string()));
+        self.ready.push_back(event(&json!({ "usage": usage(self.tally.tokens()) }).to_string()));
         self.ready.push_back(event("[DONE]"));
     }
 
     fn fail(&mut self) {
         self.ended = true;
+        self.tally.broke_off();
         let error =
             json!({"code": Code::UpstreamError.name(), "message": "The upstream broke off its answer."});
         self.ready.push_back(event(&json!({ "error": error }).to_string()));

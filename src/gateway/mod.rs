@@ -7,4 +7,5 @@ pub mod echo;
 pub mod inference;
 pub mod openai;
 pub mod sse;
+pub mod tokens;
 pub mod upstream;

@@ -1,277 +1,164 @@
-//! Counters in memory, written once a second in one transaction.
+//! Counters in memory, taken once a second to be written in one transaction.
 //!
 //! At most the last second of counts is lost when the process is killed. What clients can
 //! send does not make the counters grow: keys are proven ones, and each secret names at
-//! most [`MAX_CALLERS`] callers an hour; the rest are counted as `other`.
+//! most [`MAX_CALLERS`](super::counted::MAX_CALLERS) callers and
+//! [`MAX_MODELS`](super::counted::MAX_MODELS) models an hour; the rest count as `other`.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::id::{KeyId, OrgId, SecretId};
-use crate::scope::Scope;
-use crate::time::{MINUTE, Time};
+use crate::id::SecretId;
+use crate::time::Time;
+use crate::usage::batch::Batch;
+use crate::usage::call::Call;
+use crate::usage::counted::Counted;
 
-/// How many callers of a secret are told apart within an hour.
-pub const MAX_CALLERS: usize = 64;
-const MAX_PROGRAM: usize = 64;
-const OTHER: &str = "other";
+/// Threads that count for different keys seldom wait for each other.
+const SHARDS: usize = 16;
 
-/// How a request ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Outcome {
-    /// Answered.
-    Ok,
-    /// Refused or wrong, but not for its number.
-    ClientError,
-    /// One too many.
-    Limited,
-    /// Failed here or upstream.
-    ServerError,
-}
-
-impl Outcome {
-    /// The outcome that an HTTP status stands for.
-    pub fn of_status(status: u16) -> Outcome {
-        match status {
-            429 => Outcome::Limited,
-            400..=499 => Outcome::ClientError,
-            500.. => Outcome::ServerError,
-            _ => Outcome::Ok,
-        }
-    }
-
-    /// The name in the database and the API.
-    pub fn name(self) -> &'static str {
-        match self {
-            Outcome::Ok => "ok",
-            Outcome::ClientError => "client_errors",
-            Outcome::Limited => "limited",
-            Outcome::ServerError => "server_errors",
-        }
-    }
-}
-
-/// One request that proved a key.
-pub struct Call<'a> {
-    /// The organisation.
-    pub org: OrgId,
-    /// The key.
-    pub key: KeyId,
-    /// The secret that was presented.
-    pub secret: SecretId,
-    /// The scope that the route needs.
-    pub scope: Option<Scope>,
-    /// How it ended.
-    pub outcome: Outcome,
-    /// The client's address.
-    pub address: std::net::IpAddr,
-    /// The client's `User-Agent`.
-    pub agent: &'a str,
-    /// When.
-    pub at: Time,
-}
-
-/// What is counted apart.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Cell {
-    /// The organisation.
-    pub org: OrgId,
-    /// The key.
-    pub key: KeyId,
-    /// The secret.
-    pub secret: SecretId,
-    /// The start of the hour.
-    pub hour: Time,
-    /// The scope's name, or empty for routes that need none.
-    pub scope: &'static str,
-    /// How requests ended.
-    pub outcome: &'static str,
-}
-
-/// Who calls with a secret.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Caller {
-    /// The organisation.
-    pub org: OrgId,
-    /// The key.
-    pub key: KeyId,
-    /// The secret.
-    pub secret: SecretId,
-    /// The start of the hour.
-    pub hour: Time,
-    /// The address, or `other`.
-    pub address: String,
-    /// What the program calls itself, or `other`.
-    pub program: String,
-}
-
-/// The last use of a secret.
-#[derive(Clone, Debug)]
-pub struct LastUse {
-    /// The organisation.
-    pub org: OrgId,
-    /// The key.
-    pub key: KeyId,
-    /// When.
-    pub at: Time,
-    /// From where.
-    pub address: String,
-    /// By which program.
-    pub program: String,
-}
-
-/// Counts that were not yet written.
-#[derive(Default)]
-pub struct Batch {
-    /// Requests by cell.
-    pub cells: HashMap<Cell, i64>,
-    /// Requests and the latest of them, by caller.
-    pub callers: HashMap<Caller, (i64, Time)>,
-    /// The last use of each secret, where the database's is older than a minute.
-    pub last_uses: HashMap<SecretId, LastUse>,
-}
-
-#[derive(Default)]
-struct State {
-    batch: Batch,
-    /// The callers that are told apart, for one hour.
-    known: HashMap<SecretId, HashSet<(String, String)>>,
-    known_hour: Option<Time>,
-    /// When the last use of a secret was last written.
-    written: HashMap<SecretId, Time>,
-}
+type Shard = HashMap<SecretId, Counted>;
 
 /// The counters of this process.
-#[derive(Default)]
 pub struct Meter {
-    state: Mutex<State>,
+    shards: [Mutex<Shard>; SHARDS],
+    /// What could not be written, to be written next time.
+    unwritten: Mutex<Batch>,
+    /// Up to when all is written, in seconds after the Unix epoch.
+    counted_until: AtomicI64,
+    /// Held from taking counts until they are written.
+    pub flushing: tokio::sync::Mutex<()>,
 }
 
 impl Meter {
+    /// Nothing counted, and nothing to be written until `now`.
+    pub fn new(now: Time) -> Meter {
+        Meter {
+            shards: std::array::from_fn(|_| Mutex::default()),
+            unwritten: Mutex::default(),
+            counted_until: AtomicI64::new(now.seconds()),
+            flushing: tokio::sync::Mutex::default(),
+        }
+    }
+
     /// Counts one request.
     pub fn record(&self, call: &Call<'_>) {
-        let mut state = self.lock();
-        let hour = call.at.hour();
-        let cell = Cell {
-            org: call.org,
-            key: call.key,
-            secret: call.secret,
-            hour,
-            scope: call.scope.map_or("", Scope::name),
-            outcome: call.outcome.name(),
-        };
-        *state.batch.cells.entry(cell).or_default() += 1;
-        let (address, program) = state.caller(call, hour);
-        let caller = Caller {
-            org: call.org,
-            key: call.key,
-            secret: call.secret,
-            hour,
-            address: address.clone(),
-            program: program.clone(),
-        };
-        let counted = state.batch.callers.entry(caller).or_insert((0, call.at));
-        *counted = (counted.0 + 1, counted.1.max(call.at));
-        if state.written.get(&call.secret).is_none_or(|at| call.at.since(*at) >= MINUTE) {
-            let last = LastUse { org: call.org, key: call.key, at: call.at.whole_second(), address, program };
-            state.batch.last_uses.insert(call.secret, last);
+        // The last byte of an id is random.
+        let shard = usize::from(call.secret.bytes()[15]) % SHARDS;
+        let mut shard = lock(&self.shards[shard]);
+        let counted = shard.entry(call.secret).or_insert_with(|| Counted::new(call));
+        if call.at.hour() > counted.hour {
+            // The names of the hour before are no longer needed once its counts are kept.
+            counted.take(call.secret, &mut lock(&self.unwritten));
+            *counted = counted.in_next_hour(call);
         }
+        counted.record(call);
     }
 
     /// Takes what was counted, to be written.
-    pub fn take(&self) -> Batch {
-        std::mem::take(&mut self.lock().batch)
-    }
-
-    /// Notes that a batch was written.
-    pub fn written(&self, batch: &Batch) {
-        self.lock().written.extend(batch.last_uses.iter().map(|(secret, last)| (*secret, last.at)));
+    pub fn take(&self, now: Time) -> Batch {
+        let mut batch = std::mem::take(&mut *lock(&self.unwritten));
+        for shard in &self.shards {
+            let mut shard = lock(shard);
+            for (secret, counted) in shard.iter_mut() {
+                counted.take(*secret, &mut batch);
+            }
+            shard.retain(|_, counted| counted.hour >= now.hour());
+        }
+        batch
     }
 
     /// Takes back a batch that could not be written, to be written next time.
-    pub fn give_back(&self, batch: &Batch) {
-        self.lock().batch.merge(batch);
+    pub fn give_back(&self, batch: Batch, now: Time) {
+        lock(&self.unwritten).merge(batch.coarser(now));
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // Counters are whole after each statement, so a panic elsewhere does not spoil them.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Notes that everything that had ended by then is written.
+    pub fn written(&self, until: Time) {
+        self.counted_until.fetch_max(until.seconds(), Relaxed);
     }
-}
 
-impl State {
-    fn caller(&mut self, call: &Call<'_>, hour: Time) -> (String, String) {
-        if self.known_hour != Some(hour) {
-            self.known.clear();
-            self.written.retain(|_, at| call.at.since(*at) < MINUTE);
-            self.known_hour = Some(hour);
-        }
-        let caller = (call.address.to_canonical().to_string(), program(call.agent));
-        let known = self.known.entry(call.secret).or_default();
-        if known.contains(&caller) || known.len() < MAX_CALLERS {
-            known.insert(caller.clone());
-            caller
-        } else {
-            (OTHER.to_owned(), OTHER.to_owned())
-        }
+    /// Up to when everything that this process answered is in the database.
+    pub fn counted_until(&self) -> Time {
+        Time::from_seconds(self.counted_until.load(Relaxed))
     }
 }
 
-impl Batch {
-    fn merge(&mut self, other: &Batch) {
-        for (cell, requests) in &other.cells {
-            *self.cells.entry(cell.clone()).or_default() += requests;
-        }
-        for (caller, (requests, last_at)) in &other.callers {
-            let counted = self.callers.entry(caller.clone()).or_insert((0, *last_at));
-            *counted = (counted.0 + requests, counted.1.max(*last_at));
-        }
-        for (secret, last) in &other.last_uses {
-            self.last_uses.entry(*secret).or_insert_with(|| last.clone());
-        }
-    }
-}
-
-/// The first product of a `User-Agent` (RFC 9110 section 10.1.5), as far as it can be shown.
-fn program(agent: &str) -> String {
-    let product = agent.split_whitespace().next().unwrap_or_default();
-    let shown: String = product.chars().filter(char::is_ascii_graphic).take(MAX_PROGRAM).collect();
-    if shown.is_empty() { "unknown".to_owned() } else { shown }
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Counters are whole after each statement, so a panic elsewhere does not spoil them.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::net::IpAddr;
+    use std::time::Duration;
 
-    #[test]
-    fn callers_are_bounded_whatever_clients_send() {
-        let meter = Meter::default();
-        let at = Time::from_seconds(1_800_000_000);
-        let (org, key, secret) = (OrgId::new(at), KeyId::new(at), SecretId::new(at));
-        for number in 0..1_000_u32 {
-            let agent = format!("agent/{number}");
-            let address = std::net::IpAddr::from(number.to_be_bytes());
-            meter.record(&Call {
-                org,
-                key,
-                secret,
-                scope: None,
-                outcome: Outcome::Ok,
-                address,
-                agent: &agent,
-                at,
-            });
+    use super::*;
+    use crate::id::{KeyId, OrgId};
+    use crate::usage::batch::Sum;
+    use crate::usage::call::{Outcome, Tokens};
+    use crate::usage::counted::{MAX_CALLERS, MAX_MODELS};
+
+    const NOON: i64 = 1_800_014_400;
+
+    type Ids = (OrgId, KeyId, SecretId);
+
+    fn ids(at: Time) -> Ids {
+        (OrgId::new(at), KeyId::new(at), SecretId::new(at))
+    }
+
+    fn call<'a>(ids: Ids, at: Time, model: &'a str, agent: &'a str, address: IpAddr) -> Call<'a> {
+        Call {
+            org: ids.0,
+            key: ids.1,
+            secret: ids.2,
+            scope: None,
+            model,
+            outcome: Outcome::Ok,
+            took: Duration::from_millis(1),
+            tokens: Tokens { input: 3, output: 5 },
+            address,
+            agent,
+            at,
         }
-        let state = meter.lock();
-        assert_eq!(state.batch.callers.len(), MAX_CALLERS + 1);
-        assert_eq!(state.batch.callers.values().map(|(requests, _)| requests).sum::<i64>(), 1_000);
-        assert_eq!(state.batch.cells.values().sum::<i64>(), 1_000);
     }
 
     #[test]
-    fn a_program_is_the_first_product_of_its_agent() {
-        assert_eq!(program("openai-python/2.9.1 (linux) x"), "openai-python/2.9.1");
-        assert_eq!(program(""), "unknown");
-        assert_eq!(program(&"é\u{7}a".repeat(100)), "a".repeat(MAX_PROGRAM));
+    fn names_are_bounded_whatever_clients_send() {
+        let at = Time::from_seconds(NOON);
+        let (meter, ids) = (Meter::new(at), ids(at));
+        for number in 0..1_000_u32 {
+            let name = format!("name/{number}");
+            meter.record(&call(ids, at, &name, &name, number.to_be_bytes().into()));
+        }
+        let batch = meter.take(at);
+        assert_eq!(batch.callers.len(), MAX_CALLERS + 1);
+        assert_eq!(batch.callers.values().map(|(requests, _)| requests).sum::<i64>(), 1_000);
+        assert_eq!(batch.counts.len(), MAX_MODELS + 1);
+        let total = batch.counts.values().fold(Sum::default(), |mut total, sum| {
+            total.add(*sum);
+            total
+        });
+        assert_eq!(total, Sum { requests: 1_000, input_tokens: 3_000, output_tokens: 5_000 });
+        assert_eq!(batch.latencies.values().sum::<i64>(), 1_000);
+    }
+
+    #[test]
+    fn nothing_is_lost_when_an_hour_ends_or_a_batch_cannot_be_written() {
+        let hour = Time::from_seconds(NOON);
+        let (meter, ids) = (Meter::new(hour), ids(hour));
+        let local = IpAddr::from([127, 0, 0, 1]);
+        for seconds in [3_599, 3_601, 3_598, 7_199, 7_201] {
+            meter.record(&call(ids, hour.plus(seconds), "m", "a", local));
+            let batch = meter.take(hour.plus(seconds));
+            meter.give_back(batch, hour.plus(90_000));
+        }
+        let batch = meter.take(hour.plus(90_000));
+        assert_eq!(batch.counts.values().map(|sum| sum.requests).sum::<i64>(), 5);
+        assert_eq!(batch.callers.values().map(|(requests, _)| requests).sum::<i64>(), 5);
+        assert!(batch.counts.keys().all(|cell| cell.start == cell.start.hour()));
+        assert!(meter.take(hour.plus(90_000)).is_empty());
     }
 }

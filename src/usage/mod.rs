@@ -1,25 +1,31 @@
 //! What keys are used for: counted, never logged call by call.
 
+pub mod batch;
+pub mod call;
+pub mod counted;
+pub mod latency;
 pub mod meter;
+pub mod report;
 pub mod store;
 
 use std::sync::Arc;
 
 use crate::db::Db;
 use crate::error::Result;
+use crate::time::Time;
 use crate::usage::meter::Meter;
 
-/// Writes what was counted. After a failure the counts stay, to be written next time.
-pub async fn flush(meter: &Meter, db: &Db) -> Result<()> {
-    let batch = Arc::new(meter.take());
-    if batch.cells.is_empty() {
-        return Ok(());
+/// Writes what was counted until `now`. After a failure the counts stay, to be written next time.
+pub async fn flush(meter: &Meter, db: &Db, now: Time) -> Result<()> {
+    let _alone = meter.flushing.lock().await;
+    let batch = Arc::new(meter.take(now));
+    if !batch.is_empty() {
+        let rows = batch.clone();
+        if let Err(error) = db.write(move |tx| store::add(tx, &rows)).await {
+            meter.give_back(Arc::unwrap_or_clone(batch), now);
+            return Err(error);
+        }
     }
-    let rows = batch.clone();
-    let result = db.write(move |tx| store::add(tx, &rows)).await;
-    match result {
-        Ok(()) => meter.written(&batch),
-        Err(_) => meter.give_back(&batch),
-    }
-    result
+    meter.written(now);
+    Ok(())
 }

@@ -1,32 +1,53 @@
-//! Rows of counts.
+//! Rows of counts, by minute, hour and day.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use diesel::prelude::*;
-use diesel::sql_types::BigInt;
 use diesel::upsert::excluded;
 
-use crate::db::{Conn, Tx, each};
+use crate::db::{Tx, each};
 use crate::error::Result;
 use crate::id::{KeyId, OrgId, SecretId};
-use crate::schema::{api_keys, key_secrets, usage_callers, usage_hours};
-use crate::time::{DAY, HOUR, Time};
-use crate::usage::meter::Batch;
+use crate::schema::{api_keys, key_secrets, usage_callers, usage_counts, usage_latencies};
+use crate::time::{DAY, HOUR, MINUTE, Time};
+use crate::usage::batch::{Batch, Cell, Latency, Sum};
 
-/// How long callers are kept, in days.
-const CALLER_DAYS: i64 = 90;
+/// What is counted is added to its minute, its hour and its day at once, so that no later run
+/// has to aggregate, and all three always agree.
+const WIDTHS: [i64; 3] = [MINUTE, HOUR, DAY];
+/// How long minutes are kept, in days.
+const MINUTE_DAYS: i64 = 2;
+/// How long hours and callers are kept, in days. Days are kept for good.
+pub const HOUR_DAYS: i64 = 100;
 /// How many rows go into one statement.
 const CHUNK: usize = 500;
 
 #[derive(Insertable)]
-#[diesel(table_name = usage_hours, treat_none_as_default_value = false)]
-struct HourRow {
+#[diesel(table_name = usage_counts, treat_none_as_default_value = false)]
+struct CountRow<'a> {
     org_id: OrgId,
     key_id: KeyId,
+    width: i64,
+    start: Time,
     secret_id: SecretId,
     scope: &'static str,
+    model: &'a str,
     outcome: &'static str,
-    hour: Time,
+    requests: i64,
+    input_tokens: i64,
+    output_tokens: i64,
+}
+
+#[derive(Insertable)]
+#[diesel(table_name = usage_latencies, treat_none_as_default_value = false)]
+struct LatencyRow<'a> {
+    org_id: OrgId,
+    key_id: KeyId,
+    width: i64,
+    start: Time,
+    scope: &'static str,
+    model: &'a str,
+    bucket: i16,
     requests: i64,
 }
 
@@ -45,37 +66,96 @@ struct CallerRow<'a> {
 
 /// Adds a batch to what was counted before.
 pub fn add(tx: &mut Tx<'_>, batch: &Batch) -> Result<()> {
-    // Always in the same order, so that two processes never wait for each other's rows.
-    let mut cells: Vec<_> = batch.cells.iter().collect();
-    cells.sort_unstable_by_key(|(cell, _)| *cell);
-    let rows = cells.into_iter().map(|(cell, &requests)| HourRow {
-        org_id: cell.org,
-        key_id: cell.key,
-        secret_id: cell.secret,
-        scope: cell.scope,
-        outcome: cell.outcome,
-        hour: cell.hour,
-        requests,
-    });
-    for rows in rows.collect::<Vec<_>>().chunks(CHUNK) {
-        each!(tx.conn, |c| {
-            diesel::insert_into(usage_hours::table)
-                .values(rows)
-                .on_conflict((
-                    usage_hours::org_id,
-                    usage_hours::key_id,
-                    usage_hours::hour,
-                    usage_hours::secret_id,
-                    usage_hours::scope,
-                    usage_hours::outcome,
-                ))
-                .do_update()
-                .set(usage_hours::requests.eq(usage_hours::requests + excluded(usage_hours::requests)))
-                .execute(c)
-        })?;
+    for width in WIDTHS {
+        add_counts(tx, batch, width)?;
+        add_latencies(tx, batch, width)?;
     }
     add_callers(tx, batch)?;
     note_last_uses(tx, batch)
+}
+
+fn add_counts(tx: &mut Tx<'_>, batch: &Batch, width: i64) -> Result<()> {
+    // Sorted, so that two processes never wait for each other's rows.
+    let mut sums: BTreeMap<Cell, Sum> = BTreeMap::new();
+    for (cell, sum) in &batch.counts {
+        sums.entry(Cell { start: cell.start.floor(width), ..cell.clone() }).or_default().add(*sum);
+    }
+    let rows = sums.iter().map(|(cell, sum)| CountRow {
+        org_id: cell.org,
+        key_id: cell.key,
+        width,
+        start: cell.start,
+        secret_id: cell.secret,
+        scope: cell.scope,
+        model: &cell.model,
+        outcome: cell.outcome,
+        requests: sum.requests,
+        input_tokens: sum.input_tokens,
+        output_tokens: sum.output_tokens,
+    });
+    for rows in rows.collect::<Vec<_>>().chunks(CHUNK) {
+        use usage_counts as counts;
+        each!(tx.conn, |c| {
+            diesel::insert_into(counts::table)
+                .values(rows)
+                .on_conflict((
+                    counts::org_id,
+                    counts::key_id,
+                    counts::width,
+                    counts::start,
+                    counts::secret_id,
+                    counts::scope,
+                    counts::model,
+                    counts::outcome,
+                ))
+                .do_update()
+                .set((
+                    counts::requests.eq(counts::requests + excluded(counts::requests)),
+                    counts::input_tokens.eq(counts::input_tokens + excluded(counts::input_tokens)),
+                    counts::output_tokens.eq(counts::output_tokens + excluded(counts::output_tokens)),
+                ))
+                .execute(c)
+        })?;
+    }
+    Ok(())
+}
+
+fn add_latencies(tx: &mut Tx<'_>, batch: &Batch, width: i64) -> Result<()> {
+    let mut sums: BTreeMap<Latency, i64> = BTreeMap::new();
+    for (latency, requests) in &batch.latencies {
+        *sums.entry(Latency { start: latency.start.floor(width), ..latency.clone() }).or_default() +=
+            requests;
+    }
+    let rows = sums.iter().map(|(latency, &requests)| LatencyRow {
+        org_id: latency.org,
+        key_id: latency.key,
+        width,
+        start: latency.start,
+        scope: latency.scope,
+        model: &latency.model,
+        bucket: latency.bucket,
+        requests,
+    });
+    for rows in rows.collect::<Vec<_>>().chunks(CHUNK) {
+        use usage_latencies as latencies;
+        each!(tx.conn, |c| {
+            diesel::insert_into(latencies::table)
+                .values(rows)
+                .on_conflict((
+                    latencies::org_id,
+                    latencies::key_id,
+                    latencies::width,
+                    latencies::start,
+                    latencies::scope,
+                    latencies::model,
+                    latencies::bucket,
+                ))
+                .do_update()
+                .set(latencies::requests.eq(latencies::requests + excluded(latencies::requests)))
+                .execute(c)
+        })?;
+    }
+    Ok(())
 }
 
 fn add_callers(tx: &mut Tx<'_>, batch: &Batch) -> Result<()> {
@@ -137,99 +217,18 @@ fn note_last_uses(tx: &mut Tx<'_>, batch: &Batch) -> Result<()> {
     Ok(())
 }
 
-/// Requests of a key within the last 24 hours, by the scope that each needed, most first.
-/// Counted in whole hours, so the oldest may lie up to an hour before.
-pub fn last_day_by_scope(conn: &mut Conn, org: OrgId, key: KeyId, now: Time) -> Result<Vec<(String, i64)>> {
-    let mut rows: Vec<(String, i64)> = usage_hours::table
-        .filter(usage_hours::org_id.eq(org).and(usage_hours::key_id.eq(key)))
-        .filter(usage_hours::hour.ge(now.plus(-DAY).hour()))
-        .group_by(usage_hours::scope)
-        .select((
-            usage_hours::scope,
-            diesel::dsl::sql::<BigInt>("CAST(COALESCE(SUM(requests), 0) AS BIGINT)"),
-        ))
-        .load(conn)?;
-    rows.sort_by_key(|(_, requests)| -requests);
-    Ok(rows)
-}
-
-/// A caller of a key with the number of its requests.
-#[derive(Clone, Debug, Queryable)]
-pub struct CallerUse {
-    /// The address, or `other`.
-    pub address: String,
-    /// What the program calls itself.
-    pub program: String,
-    /// Its requests.
-    pub requests: i64,
-    /// The latest.
-    pub last_at: Time,
-}
-
-/// Who called with a key within the last 24 hours, most requests first, at most `most`.
-pub fn callers_of_last_day(
-    conn: &mut Conn,
-    org: OrgId,
-    key: KeyId,
-    now: Time,
-    most: usize,
-) -> Result<Vec<CallerUse>> {
-    let mut callers: Vec<CallerUse> = usage_callers::table
-        .filter(usage_callers::org_id.eq(org).and(usage_callers::key_id.eq(key)))
-        .filter(usage_callers::hour.ge(now.plus(-DAY).hour()))
-        .group_by((usage_callers::address, usage_callers::program))
-        .select((
-            usage_callers::address,
-            usage_callers::program,
-            diesel::dsl::sql::<BigInt>("CAST(COALESCE(SUM(requests), 0) AS BIGINT)"),
-            diesel::dsl::sql::<BigInt>("CAST(COALESCE(MAX(last_at), 0) AS BIGINT)"),
-        ))
-        .load(conn)?;
-    callers.sort_by_key(|caller| -caller.requests);
-    callers.truncate(most);
-    Ok(callers)
-}
-
-/// Requests of each key on each of the `days` days from `start`, oldest first.
-pub fn daily(
-    conn: &mut Conn,
-    org: OrgId,
-    keys: &[KeyId],
-    start: Time,
-    days: usize,
-) -> Result<HashMap<KeyId, Vec<i64>>> {
-    let rows: Vec<(KeyId, Time, i64)> = usage_hours::table
-        .filter(usage_hours::org_id.eq(org).and(usage_hours::key_id.eq_any(keys)))
-        .filter(usage_hours::hour.ge(start))
-        .group_by((usage_hours::key_id, usage_hours::hour))
-        .select((
-            usage_hours::key_id,
-            usage_hours::hour,
-            diesel::dsl::sql::<BigInt>("CAST(COALESCE(SUM(requests), 0) AS BIGINT)"),
-        ))
-        .load(conn)?;
-    let mut daily: HashMap<KeyId, Vec<i64>> = keys.iter().map(|key| (*key, vec![0; days])).collect();
-    for (key, hour, requests) in rows {
-        let day = usize::try_from(hour.since(start) / DAY).unwrap_or(0).min(days - 1);
-        if let Some(counts) = daily.get_mut(&key) {
-            counts[day] += requests;
-        }
-    }
-    Ok(daily)
-}
-
-/// Requests with a key since an instant; those of the instant's hour count.
-pub fn requests_since(conn: &mut Conn, org: OrgId, key: KeyId, since: Time) -> Result<i64> {
-    Ok(usage_hours::table
-        .filter(usage_hours::org_id.eq(org).and(usage_hours::key_id.eq(key)))
-        .filter(usage_hours::hour.ge(since.hour()))
-        .select(diesel::dsl::sql::<BigInt>("CAST(COALESCE(SUM(requests), 0) AS BIGINT)"))
-        .first(conn)?)
-}
-
-/// Forgets callers of long ago.
+/// Forgets minutes, hours and callers of long ago.
 pub fn forget_old(tx: &mut Tx<'_>, now: Time) -> Result<()> {
-    diesel::delete(usage_callers::table.filter(usage_callers::hour.lt(now.plus(-CALLER_DAYS * 24 * HOUR))))
+    for (width, days) in [(MINUTE, MINUTE_DAYS), (HOUR, HOUR_DAYS)] {
+        let end = now.plus(-days * DAY);
+        diesel::delete(usage_counts::table)
+            .filter(usage_counts::width.eq(width).and(usage_counts::start.lt(end)))
+            .execute(tx.conn)?;
+        diesel::delete(usage_latencies::table)
+            .filter(usage_latencies::width.eq(width).and(usage_latencies::start.lt(end)))
+            .execute(tx.conn)?;
+    }
+    diesel::delete(usage_callers::table.filter(usage_callers::hour.lt(now.plus(-HOUR_DAYS * DAY))))
         .execute(tx.conn)?;
     Ok(())
 }

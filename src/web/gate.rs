@@ -6,7 +6,6 @@ use std::time::Instant;
 use actix_session::SessionExt;
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderMap};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage, HttpRequest, HttpResponse};
@@ -15,7 +14,6 @@ use crate::id::KeyId;
 use crate::orgs;
 use crate::scope::{Scope, Scopes};
 use crate::time::{DAY, Time};
-use crate::usage::meter::{Call, Outcome};
 use crate::verify::decision::{self, Refusal};
 use crate::verify::limit::Verdict;
 use crate::web::form::Fields;
@@ -23,7 +21,8 @@ use crate::web::permission::Permission;
 use crate::web::principal::{KeyCaller, Member, SignedIn, bearer, refuse_key_in_url};
 use crate::web::problem::{Code, Problem};
 use crate::web::request::{KeyHeaders, put};
-use crate::web::{Shared, address, session};
+use crate::web::ticket::Ticket;
+use crate::web::{Shared, Site, address, session};
 
 /// From how many days before a key's end its answers carry `X-Key-Expires-At`.
 const EXPIRY_HEADER_DAYS: i64 = 14;
@@ -146,28 +145,32 @@ async fn with_key(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
-    let now = Time::now();
-    let (caller, verdict) = match admit_key(need, request.request(), now).await {
+    let (began, now) = (Instant::now(), Time::now());
+    let Some(site) = request.app_data::<Shared>().cloned() else {
+        return Ok(request.error_response(Problem::not_found()));
+    };
+    let (caller, verdict) = match admit_key(&site, need, request.request(), now).await {
         Admission::Stranger(problem) => return Ok(request.error_response(need.refusal(problem))),
         Admission::Known(caller, verdict) => (caller, verdict),
     };
+    let ticket = Ticket::new(&site, &caller, need.counted_as(), request.request(), began);
     request.extensions_mut().insert(KeyCaller::clone(&caller));
+    request.extensions_mut().insert(ticket.clone());
     let (refused, verdict) = match verdict {
         Ok(verdict) => (None, verdict),
         Err((problem, verdict)) => (Some(problem), verdict),
     };
-    let (response, status) = match refused {
+    let response = match refused {
         Some(problem) => {
-            let status = problem.code.status();
-            (request.error_response(need.refusal(problem)), status)
+            ticket.answered(problem.code.status());
+            request.error_response(need.refusal(problem))
         }
         None => {
             let response = next.call(request).await?.map_into_boxed_body();
-            let status = response.status();
-            (response, status)
+            ticket.answered(response.status());
+            response
         }
     };
-    count(&caller, need, response.request(), status, now);
     // The envelope adds them, since it makes a new answer of a problem.
     let openai = OPENAI_ROUTES.contains(&response.request().path());
     let headers = key_headers(&caller, &verdict, openai, now);
@@ -182,13 +185,10 @@ enum Admission {
     Known(Box<KeyCaller>, Result<Verdict, (Problem, Verdict)>),
 }
 
-async fn admit_key(need: Need, request: &HttpRequest, now: Time) -> Admission {
+async fn admit_key(site: &Site, need: Need, request: &HttpRequest, now: Time) -> Admission {
     let secret = match bearer(request) {
         Ok(secret) => secret,
         Err(problem) => return Admission::Stranger(problem),
-    };
-    let Some(site) = request.app_data::<Shared>() else {
-        return Admission::Stranger(Problem::not_found());
     };
     let key = match site.table.look_up(&site.db, &site.mint.keyring, &secret, Instant::now()).await {
         Ok(Some(key)) => key,
@@ -235,24 +235,6 @@ fn limited(verdict: &Verdict) -> Problem {
         verdict.limit, verdict.retry_after
     );
     Problem::new(Code::RateLimited, detail).with_header(header::RETRY_AFTER, verdict.retry_after.to_string())
-}
-
-fn count(caller: &KeyCaller, need: Need, request: &HttpRequest, status: StatusCode, at: Time) {
-    let Some(site) = request.app_data::<Shared>() else {
-        return;
-    };
-    let agent =
-        request.headers().get(header::USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    site.meter.record(&Call {
-        org: caller.key.org,
-        key: caller.key.key,
-        secret: caller.key.secret,
-        scope: need.counted_as(),
-        outcome: Outcome::of_status(status.as_u16()),
-        address: caller.address,
-        agent,
-        at,
-    });
 }
 
 /// The limit's headers: draft-ietf-httpapi-ratelimit-headers and the older ones beside it;

@@ -15,6 +15,7 @@ pub mod principal;
 pub mod problem;
 pub mod request;
 pub mod session;
+pub mod ticket;
 
 use std::sync::Arc;
 

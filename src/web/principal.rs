@@ -21,6 +21,7 @@ use crate::time::Time;
 use crate::web::address;
 use crate::web::problem::{Code, Problem};
 use crate::web::request::request_id;
+use crate::web::ticket::Ticket;
 
 /// A program with a working key.
 #[derive(Clone)]
@@ -158,3 +159,4 @@ macro_rules! from_gate {
 from_gate!(KeyCaller);
 from_gate!(SignedIn);
 from_gate!(Member);
+from_gate!(Ticket);

@@ -27,6 +27,7 @@ fn routes(id: &str) -> Vec<(&'static str, String, Option<String>, &'static str)>
         ("POST", "/v1/completions".into(), Some("{}".into()), "inference:write"),
         ("POST", "/v1/embeddings".into(), Some("{}".into()), "inference:write"),
         ("POST", "/v1/responses".into(), Some("{}".into()), "inference:write"),
+        ("GET", "/v1/usage".into(), None, "analytics:read"),
         ("DELETE", path, None, "admin"),
     ]
 }
@@ -53,7 +54,7 @@ fn each_scope_opens_its_routes_and_no_other() {
             cases += 1;
         }
     }
-    assert_eq!(cases, 527);
+    assert_eq!(cases, 558);
 }
 
 #[test]

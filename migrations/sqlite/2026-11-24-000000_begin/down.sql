@@ -1,5 +1,6 @@
 DROP TABLE usage_callers;
-DROP TABLE usage_hours;
+DROP TABLE usage_latencies;
+DROP TABLE usage_counts;
 DROP TABLE idempotency_keys;
 DROP TABLE sign_in_attempts;
 DROP TABLE sessions;

@@ -161,16 +161,38 @@ CREATE TABLE idempotency_keys (
 );
 CREATE INDEX idempotency_keys_age ON idempotency_keys (created_at);
 
-CREATE TABLE usage_hours (
+-- What was called, counted by minute, hour and day: width is 60, 3600 or 86400 seconds.
+CREATE TABLE usage_counts (
     org_id BLOB NOT NULL,
     key_id BLOB NOT NULL,
+    width BIGINT NOT NULL,
+    start BIGINT NOT NULL,
     secret_id BLOB NOT NULL,
     scope TEXT NOT NULL,
+    model TEXT NOT NULL,
     outcome TEXT NOT NULL,
-    hour BIGINT NOT NULL,
     requests BIGINT NOT NULL,
-    PRIMARY KEY (org_id, key_id, hour, secret_id, scope, outcome)
+    input_tokens BIGINT NOT NULL,
+    output_tokens BIGINT NOT NULL,
+    PRIMARY KEY (org_id, key_id, width, start, secret_id, scope, model, outcome)
 );
+CREATE INDEX usage_counts_org ON usage_counts (org_id, width, start);
+CREATE INDEX usage_counts_age ON usage_counts (width, start);
+
+-- How long answers took: bucket n holds those of at most 0.25 ms times 2 to the n, the last all longer ones.
+CREATE TABLE usage_latencies (
+    org_id BLOB NOT NULL,
+    key_id BLOB NOT NULL,
+    width BIGINT NOT NULL,
+    start BIGINT NOT NULL,
+    scope TEXT NOT NULL,
+    model TEXT NOT NULL,
+    bucket SMALLINT NOT NULL,
+    requests BIGINT NOT NULL,
+    PRIMARY KEY (org_id, key_id, width, start, scope, model, bucket)
+);
+CREATE INDEX usage_latencies_org ON usage_latencies (org_id, width, start);
+CREATE INDEX usage_latencies_age ON usage_latencies (width, start);
 
 -- Who calls with which secret; bounded by the meter, whatever clients send.
 CREATE TABLE usage_callers (
@@ -184,3 +206,4 @@ CREATE TABLE usage_callers (
     last_at BIGINT NOT NULL,
     PRIMARY KEY (org_id, key_id, hour, secret_id, address, program)
 );
+CREATE INDEX usage_callers_age ON usage_callers (hour);

@@ -81,7 +81,7 @@ async fn confirm(
         return Err(Error::KeyEnded.into());
     }
     let (org, id) = (member.org.id, key.id);
-    let by_scope = site.db.read(move |conn| usage::store::last_day_by_scope(conn, org, id, now)).await?;
+    let by_scope = site.db.read(move |conn| usage::report::last_day_by_scope(conn, org, id, now)).await?;
     let view = DisablePage {
         layout: Layout::of(&request, Room::Keys),
         org: Place { slug: member.org.slug.clone(), name: member.org.name.clone() },

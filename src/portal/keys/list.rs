@@ -107,7 +107,7 @@ pub async fn show(request: HttpRequest, member: Member, site: Shared) -> Result<
             now,
         )?;
         let ids: Vec<KeyId> = keys.iter().map(|key| key.id).collect();
-        let daily = usage::store::daily(conn, org, &ids, week, SPARK_DAYS)?;
+        let daily = usage::report::daily(conn, org, &ids, week, SPARK_DAYS)?;
         let owners = crate::orgs::store::members_of(conn, org)?;
         Ok::<_, Error>((keys, matching, counts, ending, daily, owners))
     });

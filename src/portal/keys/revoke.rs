@@ -50,7 +50,7 @@ pub async fn confirm(
     path: web::Path<(String, String)>,
 ) -> Result<HttpResponse, Problem> {
     // A use of just now counts as one.
-    usage::flush(&site.meter, &site.db).await?;
+    usage::flush(&site.meter, &site.db, Time::now()).await?;
     let key = super::find_managed(&site, &member, &path.1).await?;
     if key.revoked.is_some() {
         return Ok(redirect(&request, &format!("/o/{}/keys/{}", member.org.slug, key.id)));
@@ -67,7 +67,7 @@ pub async fn submit(
     fields: Fields,
 ) -> Result<HttpResponse, Problem> {
     let now = Time::now();
-    usage::flush(&site.meter, &site.db).await?;
+    usage::flush(&site.meter, &site.db, now).await?;
     let key = super::find_managed(&site, &member, &path.1).await?;
     let mut errors = Vec::new();
     let reason = check_reason(fields.get("reason")).map_err(|error| errors.push(error)).unwrap_or_default();
@@ -105,8 +105,8 @@ async fn page(
     let (now, zone) = (Time::now(), member.person.time_zone());
     let (org, id) = (member.org.id, key.id);
     let found = site.db.read(move |conn| {
-        let by_scope = usage::store::last_day_by_scope(conn, org, id, now)?;
-        Ok((by_scope, usage::store::callers_of_last_day(conn, org, id, now, CALLERS)?))
+        let by_scope = usage::report::last_day_by_scope(conn, org, id, now)?;
+        Ok((by_scope, usage::report::callers_of_last_day(conn, org, id, now, CALLERS)?))
     });
     let (by_scope, callers) = found.await?;
     let scopes = by_scope

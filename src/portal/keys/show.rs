@@ -11,7 +11,7 @@ use crate::keys::{Key, Status, store};
 use crate::people;
 use crate::portal::words::{self, Badge, When};
 use crate::time::Time;
-use crate::usage::store::CallerUse;
+use crate::usage::report::CallerUse;
 use crate::usage::{self};
 use crate::web::Shared;
 use crate::web::page::{Layout, Place, Room, html, redirect};
@@ -109,12 +109,12 @@ pub async fn show(
         key.revoked.as_ref().map(|revoked| revoked.at).or(key.expires_at.filter(|end| *end <= now));
     let names = [Some(key.created_by.clone()), key.revoked.as_ref().map(|revoked| revoked.by.clone())];
     let found = site.db.read(move |conn| {
-        let by_scope = usage::store::last_day_by_scope(conn, org, id, now)?;
-        let callers = usage::store::callers_of_last_day(conn, org, id, now, CALLERS)?;
+        let by_scope = usage::report::last_day_by_scope(conn, org, id, now)?;
+        let callers = usage::report::callers_of_last_day(conn, org, id, now, CALLERS)?;
         let secrets = store::secrets(conn, org, id)?;
         // Calls of the hour in which the key ended may have been before its end.
         let calls_after = match ended_at {
-            Some(at) => usage::store::requests_since(conn, org, id, at.plus(crate::time::HOUR))?,
+            Some(at) => usage::report::requests_since(conn, org, id, at.plus(crate::time::HOUR))?,
             None => 0,
         };
         let mut actors = Vec::new();

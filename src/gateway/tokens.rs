@@ -1,0 +1,158 @@
+//! How many tokens a call took: as the upstream says, else about.
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::gateway::sse::Parser;
+use crate::usage::call::Tokens;
+use crate::web::ticket::Ticket;
+
+/// About how many characters make a token, where nobody counts them better.
+pub const CHARACTERS_PER_TOKEN: usize = 4;
+
+/// Tokens of a text, about.
+pub fn estimate(text: &str) -> u64 {
+    tokens_of(text.chars().count())
+}
+
+fn tokens_of(characters: usize) -> u64 {
+    characters.div_ceil(CHARACTERS_PER_TOKEN) as u64
+}
+
+/// Tokens of a call with its whole answer.
+pub fn of_answer(request: &[u8], answer: &[u8]) -> Tokens {
+    #[derive(Deserialize)]
+    struct Answer {
+        usage: Option<Value>,
+    }
+    let usage = serde_json::from_slice(answer).ok().and_then(|answer: Answer| answer.usage);
+    usage.as_ref().and_then(told).unwrap_or_else(|| {
+        let answer: Value = serde_json::from_slice(answer).unwrap_or_default();
+        let mut output = characters(&answer["output"]);
+        for choice in list(&answer["choices"]) {
+            output += characters(&choice["message"]["content"]) + characters(&choice["text"]);
+        }
+        Tokens { input: of_request(request), output: tokens_of(output) }
+    })
+}
+
+/// Tokens of what is sent, about.
+fn of_request(request: &[u8]) -> u64 {
+    let request: Value = serde_json::from_slice(request).unwrap_or_default();
+    let names = ["messages", "prompt", "input", "instructions"];
+    tokens_of(names.iter().map(|name| characters(&request[*name])).sum())
+}
+
+/// What an answer says of itself, in either form of the OpenAI API.
+fn told(usage: &Value) -> Option<Tokens> {
+    let input = usage["prompt_tokens"].as_u64().or(usage["input_tokens"].as_u64());
+    let output = usage["completion_tokens"].as_u64().or(usage["output_tokens"].as_u64());
+    (input.is_some() || output.is_some())
+        .then(|| Tokens { input: input.unwrap_or(0), output: output.unwrap_or(0) })
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}
+
+/// How many characters a text has, or the texts of a list, or of messages and their parts.
+fn characters(value: &Value) -> usize {
+    match value {
+        Value::String(text) => text.chars().count(),
+        Value::Array(parts) => parts.iter().map(characters).sum(),
+        Value::Object(part) => {
+            ["content", "text"].iter().filter_map(|name| part.get(*name)).map(characters).sum()
+        }
+        _ => 0,
+    }
+}
+
+/// Counts the tokens of a stream while it passes, and tells them to the ticket when it ends or
+/// is given up.
+pub struct Tally {
+    ticket: Ticket,
+    parser: Parser,
+    told: Option<Tokens>,
+    input: u64,
+    output: usize,
+}
+
+impl Tally {
+    /// Begins to count the answer to a request.
+    pub fn new(ticket: Ticket, request: &[u8]) -> Tally {
+        Tally { ticket, parser: Parser::default(), told: None, input: of_request(request), output: 0 }
+    }
+
+    /// Counts bytes of the stream.
+    pub fn feed(&mut self, bytes: &[u8]) {
+        for data in self.parser.feed(bytes) {
+            // The end is no JSON, and a broken event counts for nothing.
+            if let Ok(event) = serde_json::from_str(&data) {
+                self.read(&event);
+            }
+        }
+    }
+
+    /// Counts one event.
+    pub fn read(&mut self, event: &Value) {
+        if let Some(told) = told(&event["usage"]).or_else(|| told(&event["response"]["usage"])) {
+            self.told = Some(told);
+        }
+        // Of an event of the responses API the delta is the text itself.
+        self.output += characters(&event["delta"]);
+        for choice in list(&event["choices"]) {
+            self.output += characters(&choice["delta"]) + characters(&choice["text"]);
+        }
+    }
+
+    /// What was counted until now.
+    pub fn tokens(&self) -> Tokens {
+        self.told.unwrap_or(Tokens { input: self.input, output: tokens_of(self.output) })
+    }
+
+    /// Notes that the upstream broke off.
+    pub fn broke_off(&self) {
+        self.ticket.broke_off();
+    }
+}
+
+impl Drop for Tally {
+    fn drop(&mut self) {
+        self.ticket.cost(self.tokens());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_believed_in_both_forms() {
+        let chat = br#"{"usage": {"prompt_tokens": 7, "completion_tokens": 9, "total_tokens": 16}}"#;
+        assert_eq!(of_answer(b"{}", chat), Tokens { input: 7, output: 9 });
+        let response = br#"{"usage": {"input_tokens": 7, "output_tokens": 9}}"#;
+        assert_eq!(of_answer(b"{}", response), Tokens { input: 7, output: 9 });
+        let embeddings = br#"{"usage": {"prompt_tokens": 7, "total_tokens": 7}}"#;
+        assert_eq!(of_answer(b"{}", embeddings), Tokens { input: 7, output: 0 });
+    }
+
+    #[test]
+    fn an_answer_that_says_nothing_is_counted_by_its_characters() {
+        let requests: [&[u8]; 4] = [
+            br#"{"messages": [{"role": "user", "content": "12345678"}]}"#,
+            br#"{"messages": [{"role": "user", "content": [{"type": "text", "text": "12345678"}]}]}"#,
+            br#"{"prompt": ["1234", "5678"]}"#,
+            br#"{"input": "12345678"}"#,
+        ];
+        let answers: [&[u8]; 4] = [
+            br#"{"choices": [{"message": {"role": "assistant", "content": "1234"}}]}"#,
+            br#"{"choices": [{"text": "1234"}], "usage": null}"#,
+            br#"{"output": [{"type": "message", "content": [{"type": "output_text", "text": "1234"}]}]}"#,
+            br#"{"choices": [{"text": "1234"}], "usage": {"prompt_tokens": -1}}"#,
+        ];
+        for (request, answer) in requests.iter().zip(answers) {
+            assert_eq!(of_answer(request, answer), Tokens { input: 2, output: 1 });
+        }
+        assert_eq!(of_answer(b"no JSON", b"neither"), Tokens::default());
+    }
+}

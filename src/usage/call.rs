@@ -1,0 +1,78 @@
+//! One request as it is counted.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::id::{KeyId, OrgId, SecretId};
+use crate::scope::Scope;
+use crate::time::Time;
+
+/// How a request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Outcome {
+    /// Answered.
+    Ok,
+    /// Refused or wrong, but not for its number; or given up by the caller.
+    ClientError,
+    /// One too many.
+    Limited,
+    /// Failed here or upstream.
+    ServerError,
+}
+
+impl Outcome {
+    /// The outcome that an HTTP status stands for.
+    pub fn of_status(status: u16) -> Outcome {
+        match status {
+            429 => Outcome::Limited,
+            400..=499 => Outcome::ClientError,
+            500.. => Outcome::ServerError,
+            _ => Outcome::Ok,
+        }
+    }
+
+    /// The name in the database and the API.
+    pub fn name(self) -> &'static str {
+        match self {
+            Outcome::Ok => "ok",
+            Outcome::ClientError => "client_errors",
+            Outcome::Limited => "limited",
+            Outcome::ServerError => "server_errors",
+        }
+    }
+}
+
+/// Tokens of one call.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tokens {
+    /// Sent to the model.
+    pub input: u64,
+    /// Answered by it.
+    pub output: u64,
+}
+
+/// One request that proved a key.
+pub struct Call<'a> {
+    /// The organisation.
+    pub org: OrgId,
+    /// The key.
+    pub key: KeyId,
+    /// The secret that was presented.
+    pub secret: SecretId,
+    /// The scope that the route needs.
+    pub scope: Option<Scope>,
+    /// The model that was asked for; empty for routes that take none.
+    pub model: &'a str,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// From its arrival until its answer began.
+    pub took: Duration,
+    /// What it cost.
+    pub tokens: Tokens,
+    /// The client's address.
+    pub address: IpAddr,
+    /// The client's `User-Agent`.
+    pub agent: &'a str,
+    /// When it ended.
+    pub at: Time,
+}

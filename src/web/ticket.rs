@@ -1,0 +1,97 @@
+//! The ticket of a request with a proven key: what is known of it by and by, counted once,
+//! when the last part of the server that works for it lets go.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use actix_web::HttpRequest;
+use actix_web::http::StatusCode;
+use actix_web::http::header::{self, HeaderValue};
+
+use crate::scope::Scope;
+use crate::time::Time;
+use crate::usage::call::{Call, Outcome, Tokens};
+use crate::web::Shared;
+use crate::web::principal::KeyCaller;
+
+/// Counts a request when its last clone is dropped: the gate holds one until the answer
+/// begins, a stream another until it ends, however that comes about.
+#[derive(Clone)]
+pub struct Ticket(Rc<Known>);
+
+struct Known {
+    site: Shared,
+    caller: KeyCaller,
+    scope: Option<Scope>,
+    agent: Option<HeaderValue>,
+    began: Instant,
+    /// When the answer began, and how. Nothing while the caller may still give up.
+    answer: Cell<Option<(Outcome, Duration)>>,
+    model: RefCell<String>,
+    tokens: Cell<Tokens>,
+}
+
+impl Ticket {
+    /// The ticket of a request that counts under a scope.
+    pub fn new(
+        site: &Shared,
+        caller: &KeyCaller,
+        scope: Option<Scope>,
+        request: &HttpRequest,
+        began: Instant,
+    ) -> Ticket {
+        Ticket(Rc::new(Known {
+            site: site.clone(),
+            caller: caller.clone(),
+            scope,
+            agent: request.headers().get(header::USER_AGENT).cloned(),
+            began,
+            answer: Cell::default(),
+            model: RefCell::default(),
+            tokens: Cell::default(),
+        }))
+    }
+
+    /// Notes which model is asked for.
+    pub fn asks_for(&self, model: &str) {
+        model.clone_into(&mut self.0.model.borrow_mut());
+    }
+
+    /// Notes that the answer begins now.
+    pub fn answered(&self, status: StatusCode) {
+        self.0.answer.set(Some((Outcome::of_status(status.as_u16()), self.0.began.elapsed())));
+    }
+
+    /// Notes what the call has cost.
+    pub fn cost(&self, tokens: Tokens) {
+        self.0.tokens.set(tokens);
+    }
+
+    /// Notes that the answer broke off.
+    pub fn broke_off(&self) {
+        if let Some((_, took)) = self.0.answer.get() {
+            self.0.answer.set(Some((Outcome::ServerError, took)));
+        }
+    }
+}
+
+impl Drop for Known {
+    fn drop(&mut self) {
+        let (outcome, took) = self.answer.get().unwrap_or((Outcome::ClientError, self.began.elapsed()));
+        let key = &self.caller.key;
+        self.site.meter.record(&Call {
+            org: key.org,
+            key: key.key,
+            secret: key.secret,
+            scope: self.scope,
+            model: &self.model.borrow(),
+            outcome,
+            took,
+            tokens: self.tokens.get(),
+            address: self.caller.address,
+            agent: self.agent.as_ref().and_then(|agent| agent.to_str().ok()).unwrap_or_default(),
+            at: Time::now(),
+        });
+    }
+}
