@@ -2,4 +2,6 @@
 
 pub mod decision;
 pub mod limit;
+#[cfg(test)]
+mod model;
 pub mod table;

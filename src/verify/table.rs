@@ -7,14 +7,17 @@
 //!   own, before it answers, and many times a second for the commits of others.
 //! - Freshness belongs to the process, not to the entry: the lease ends a fixed time after the
 //!   start of the last successful reading of the feed. Without it nobody is told yes.
-//! - A fill that raced a change is thrown away: it counts the rounds before it reads the
-//!   database and after it has put its entry, and a change counts up before it removes entries.
+//! - A fill that raced a change is thrown away: it notes the round before it reads the database,
+//!   and puts its entry only if the round is still the same, under the lock that a change takes
+//!   to remove the entry. A change begins a new round before it removes entries.
+//!
+//! `model.rs` checks that in all orders of steps this never lets a revoked key through.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
-use dashmap::{DashMap, DashSet};
+use dashmap::DashMap;
 use tokio::sync::Semaphore;
 
 use crate::crypto::{Digest, Keyring};
@@ -34,7 +37,7 @@ pub struct Table {
     started: Instant,
     staleness: Duration,
     known: DashMap<Digest, Arc<Presented>>,
-    unknown: DashSet<Digest>,
+    unknown: DashMap<Digest, ()>,
     /// How often entries were removed for changes.
     rounds: AtomicU64,
     /// The position in the feed up to which changes were taken in.
@@ -52,7 +55,7 @@ impl Table {
             started,
             staleness,
             known: DashMap::new(),
-            unknown: DashSet::new(),
+            unknown: DashMap::new(),
             rounds: AtomicU64::new(0),
             position: AtomicI64::new(0),
             fresh_until: AtomicU64::new(0),
@@ -76,7 +79,7 @@ impl Table {
         if let Some(key) = self.known.get(&digest) {
             return Ok(Some(key.clone()));
         }
-        if self.unknown.contains(&digest) {
+        if self.unknown.contains_key(&digest) {
             return Ok(None);
         }
         let _turn = self.fills.acquire().await.map_err(Error::internal)?;
@@ -96,18 +99,23 @@ impl Table {
                     // Digests are random, so this is a random half.
                     self.known.retain(|digest, _| digest[31] & 1 == 0);
                 }
-                self.known.insert(digest, key);
+                self.put(&self.known, digest, key, before);
             }
             None => {
                 if self.unknown.len() >= MAX_UNKNOWN {
                     self.unknown.clear();
                 }
-                self.unknown.insert(digest);
+                self.put(&self.unknown, digest, (), before);
             }
         }
-        if self.rounds.load(SeqCst) != before {
-            self.known.remove(&digest);
-            self.unknown.remove(&digest);
+    }
+
+    fn put<V>(&self, map: &DashMap<Digest, V>, digest: Digest, value: V, before: u64) {
+        // The entry is locked until after the comparison, so that nobody sees one of an earlier
+        // round: a change that comes now waits here before it removes what was put.
+        let place = map.entry(digest);
+        if self.rounds.load(SeqCst) == before {
+            place.insert(value);
         }
     }
 

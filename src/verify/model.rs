@@ -1,0 +1,295 @@
+//! A model of [`super::table`], of which a checker tries every order of steps: look-ups that
+//! fill, a revocation, readers of the feed, and the passing of time.
+//!
+//! Each step here is one atomic step there. What may never happen: a yes to a request that began
+//! after the revocation was answered by this process, or more than the staleness after its commit.
+
+use stateright::{Checker, Model, Property};
+
+/// The lease, in ticks of the clock.
+const STALENESS: u8 = 1;
+const END: u8 = 2;
+const MAX_ROUNDS: u8 = 2;
+
+/// How a table is built; all but the first are known to be wrong, to show that the check sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Table {
+    AsBuilt,
+    /// The round is compared after the entry can be seen.
+    PutsThenCompares,
+    /// The round is not compared.
+    NeverCompares,
+    /// Entries are removed before the new round begins.
+    RemovesFirst,
+    /// The lease counts from the end of a reading of the feed.
+    LeaseFromTheEnd,
+    /// What is held is told without a lease.
+    NoLease,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Request {
+    Idle,
+    /// Whether it began after the revocation was answered here.
+    Began {
+        at: u8,
+        late: bool,
+    },
+    Fresh {
+        at: u8,
+        late: bool,
+    },
+    Missed {
+        at: u8,
+        late: bool,
+    },
+    Noted {
+        at: u8,
+        late: bool,
+        before: u8,
+    },
+    Read {
+        at: u8,
+        late: bool,
+        before: u8,
+        revoked: bool,
+    },
+    Put {
+        at: u8,
+        late: bool,
+        before: u8,
+        revoked: bool,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Reader {
+    Idle,
+    Began {
+        at: u8,
+    },
+    Seen {
+        at: u8,
+        seen: u8,
+    },
+    Head {
+        at: u8,
+        head: u8,
+    },
+    /// Between its two steps of forgetting.
+    Half {
+        at: u8,
+        head: u8,
+    },
+    Forgot {
+        at: u8,
+        head: u8,
+    },
+    Noted {
+        at: u8,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct State {
+    clock: u8,
+    /// When the revocation was committed.
+    revoked_at: Option<u8>,
+    /// Whether this process has answered it.
+    answered: bool,
+    /// What the table holds: whether the key is revoked.
+    known: Option<bool>,
+    rounds: u8,
+    position: u8,
+    fresh_until: u8,
+    requests: [Request; 2],
+    /// The follower of the feed, and the reading that the revocation itself makes.
+    readers: [Reader; 2],
+    /// Whether a yes was told that may not be.
+    wrong: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    Tick,
+    Revoke,
+    Request(usize),
+    Read(usize),
+}
+
+struct Process {
+    table: Table,
+    /// Whether this process takes the revocation, or another one does.
+    revokes: bool,
+}
+
+impl Process {
+    fn request(&self, state: &mut State, index: usize) {
+        use Request::{Began, Fresh, Idle, Missed, Noted, Put, Read};
+        let is_fresh = |state: &State, at| self.table == Table::NoLease || at < state.fresh_until;
+        state.requests[index] = match state.requests[index] {
+            Idle => Began { at: state.clock, late: state.answered },
+            Began { at, late } => {
+                if is_fresh(state, at) {
+                    Fresh { at, late }
+                } else {
+                    Idle
+                }
+            }
+            Fresh { at, late } => match state.known {
+                Some(revoked) => answer(state, at, late, revoked),
+                None if is_fresh(state, state.clock) => Missed { at, late },
+                None => Idle,
+            },
+            Missed { at, late } => Noted { at, late, before: state.rounds },
+            Noted { at, late, before } => Read { at, late, before, revoked: state.revoked_at.is_some() },
+            Read { at, late, before, revoked } => {
+                let puts_blindly = matches!(self.table, Table::PutsThenCompares | Table::NeverCompares);
+                if puts_blindly || state.rounds == before {
+                    state.known = Some(revoked);
+                }
+                Put { at, late, before, revoked }
+            }
+            Put { at, late, before, revoked } => {
+                if self.table == Table::PutsThenCompares && state.rounds != before {
+                    state.known = None;
+                }
+                answer(state, at, late, revoked)
+            }
+        };
+    }
+
+    fn read(&self, state: &mut State, index: usize) {
+        use Reader::{Began, Forgot, Half, Head, Idle, Noted, Seen};
+        state.readers[index] = match state.readers[index] {
+            Idle => Began { at: state.clock },
+            Began { at } => Seen { at, seen: state.position },
+            Seen { at, seen } => {
+                let head = u8::from(state.revoked_at.is_some());
+                if head > seen || at >= state.fresh_until { Head { at, head } } else { Forgot { at, head } }
+            }
+            Head { at, head } => {
+                if self.table == Table::RemovesFirst {
+                    state.known = None
+                } else {
+                    state.rounds += 1
+                }
+                Half { at, head }
+            }
+            Half { at, head } => {
+                if self.table == Table::RemovesFirst {
+                    state.rounds += 1
+                } else {
+                    state.known = None
+                }
+                Forgot { at, head }
+            }
+            Forgot { at, head } => {
+                state.position = state.position.max(head);
+                Noted { at }
+            }
+            Noted { at } => {
+                let from = if self.table == Table::LeaseFromTheEnd { state.clock } else { at };
+                state.fresh_until = state.fresh_until.max(from + STALENESS);
+                state.answered |= index == 1;
+                Idle
+            }
+        };
+    }
+}
+
+fn answer(state: &mut State, at: u8, late: bool, revoked: bool) -> Request {
+    let stale = state.revoked_at.is_some_and(|revoked_at| at >= revoked_at + STALENESS);
+    state.wrong |= !revoked && (late || stale);
+    Request::Idle
+}
+
+impl Model for Process {
+    type State = State;
+    type Action = Step;
+
+    fn init_states(&self) -> Vec<State> {
+        vec![State {
+            clock: 0,
+            revoked_at: None,
+            answered: false,
+            known: None,
+            rounds: 0,
+            position: 0,
+            fresh_until: 0,
+            requests: [Request::Idle; 2],
+            readers: [Reader::Idle; 2],
+            wrong: false,
+        }]
+    }
+
+    fn actions(&self, state: &State, steps: &mut Vec<Step>) {
+        if state.clock < END {
+            steps.push(Step::Tick);
+        }
+        if state.revoked_at.is_none() {
+            steps.push(Step::Revoke);
+        }
+        steps.extend([Step::Request(0), Step::Request(1), Step::Read(0)]);
+        // The revocation reads the feed once, after its commit and before its answer.
+        if self.revokes && state.revoked_at.is_some() && !state.answered {
+            steps.push(Step::Read(1));
+        }
+    }
+
+    fn next_state(&self, state: &State, step: Step) -> Option<State> {
+        let mut next = state.clone();
+        match step {
+            Step::Tick => next.clock += 1,
+            Step::Revoke => next.revoked_at = Some(next.clock),
+            Step::Request(index) => self.request(&mut next, index),
+            Step::Read(index) => self.read(&mut next, index),
+        }
+        Some(next)
+    }
+
+    fn properties(&self) -> Vec<Property<Process>> {
+        vec![
+            Property::always("no yes that may not be", |_, state: &State| !state.wrong),
+            // That the model can do something at all.
+            Property::sometimes("a key is held", |_, state: &State| state.known == Some(false)),
+            Property::sometimes("a revoked key is held as such", |_, state: &State| {
+                state.known == Some(true)
+            }),
+        ]
+    }
+
+    fn within_boundary(&self, state: &State) -> bool {
+        state.rounds <= MAX_ROUNDS
+    }
+}
+
+/// Whether a wrong yes can be reached, and how many states were seen.
+fn check(table: Table, revokes: bool) -> (bool, usize) {
+    let checker = Process { table, revokes }.checker().threads(2).spawn_bfs().join();
+    let wrong = checker.discovery("no yes that may not be").is_some();
+    if !wrong {
+        checker.assert_any_discovery("a key is held");
+        checker.assert_any_discovery("a revoked key is held as such");
+    }
+    (wrong, checker.unique_state_count())
+}
+
+#[test]
+fn no_order_of_steps_lets_a_revoked_key_through() {
+    for revokes in [true, false] {
+        let (wrong, states) = check(Table::AsBuilt, revokes);
+        assert!(!wrong);
+        assert!(states > 100_000, "{states} states are too few to be all");
+    }
+}
+
+#[test]
+fn the_check_finds_each_known_fault() {
+    for table in [Table::PutsThenCompares, Table::NeverCompares, Table::RemovesFirst] {
+        assert!(check(table, true).0, "{table:?}");
+    }
+    for table in [Table::LeaseFromTheEnd, Table::NoLease] {
+        assert!(check(table, false).0, "{table:?}");
+    }
+}
