@@ -2,6 +2,7 @@
 //! that are derived from data are methods of the view struct.
 
 pub mod account;
+pub mod docs;
 pub mod keys;
 pub mod setup;
 pub mod sign_in;

@@ -60,6 +60,8 @@ pub enum Room {
     None,
     /// API keys.
     Keys,
+    /// The guides.
+    Docs,
     /// The reader's account.
     Account,
 }

@@ -9,71 +9,54 @@ use serde::Serialize;
 use crate::error::{Error, FieldError};
 use crate::scope::Scope;
 
-/// What went wrong, by the codes of the contract.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "each says what it is; the titles below are its description")]
-pub enum Code {
-    InvalidRequest,
-    MissingCredential,
-    InvalidToken,
-    KeyExpired,
-    KeyRevoked,
-    KeyDisabled,
-    InsufficientScope,
-    ScopeNotGrantable,
-    IpNotAllowed,
-    Forbidden,
-    NotFound,
-    ModelNotFound,
-    MethodNotAllowed,
-    NameTaken,
-    KeyEnded,
-    Conflict,
-    PayloadTooLarge,
-    UnsupportedMediaType,
-    ValidationFailed,
-    NameImmutable,
-    IdempotencyConflict,
-    RateLimited,
-    Internal,
-    UpstreamError,
-    Unavailable,
+macro_rules! codes {
+    ($($code:ident($name:literal, $status:literal, $title:literal, $remedy:literal),)*) => {
+        /// What went wrong, by the codes of the contract.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[allow(missing_docs, reason = "each says what it is; the titles are its description")]
+        pub enum Code { $($code,)* }
+
+        impl Code {
+            /// All codes.
+            pub const ALL: &[Code] = &[$(Code::$code),*];
+
+            /// Name, status, title and remedy.
+            fn parts(self) -> (&'static str, u16, &'static str, &'static str) {
+                match self { $(Code::$code => ($name, $status, $title, $remedy),)* }
+            }
+        }
+    };
+}
+
+codes! {
+    InvalidRequest("invalid_request", 400, "The request can't be read", "Mend the body or the query; `detail` says where."),
+    MissingCredential("missing_credential", 401, "No API key was sent", "Send `Authorization: Bearer` and the key."),
+    InvalidToken("invalid_token", 401, "The API key is not valid", "Check that the key was copied whole, and that it is for this server."),
+    KeyExpired("key_expired", 401, "The API key has expired", "Create a new key."),
+    KeyRevoked("key_revoked", 401, "The API key was revoked", "Create a new key; ask who revoked it."),
+    KeyDisabled("key_disabled", 401, "The API key is disabled", "Ask an admin to enable it."),
+    InsufficientScope("insufficient_scope", 403, "The API key lacks a scope", "Use a key with the scope that `WWW-Authenticate` names."),
+    ScopeNotGrantable("scope_not_grantable", 403, "A scope may not be granted", "Ask for scopes that the owner's role may hold."),
+    IpNotAllowed("ip_not_allowed", 403, "The API key may not be used from this address", "Call from an allowed address, or have an admin change them."),
+    Forbidden("forbidden", 403, "This is not allowed", "Ask someone whose role allows it."),
+    NotFound("not_found", 404, "There is no such thing here", "Check the id; what belongs to others is not found either."),
+    ModelNotFound("model_not_found", 404, "There is no such model", "Choose one that `GET /v1/models` lists."),
+    MethodNotAllowed("method_not_allowed", 405, "The method is not allowed here", "Use a method that `Allow` names."),
+    NameTaken("name_taken", 409, "The name is taken", "Choose another name, or revoke the key that has it."),
+    KeyEnded("key_ended", 409, "The key has ended", "Create a new key; an ended one does not change."),
+    Conflict("conflict", 409, "Something else is in the way", "Look at what is there now, then try again."),
+    PayloadTooLarge("payload_too_large", 413, "The request is too large", "Send less: 64 KiB, or 10 MiB to models."),
+    UnsupportedMediaType("unsupported_media_type", 415, "The media type is not supported", "Send `Content-Type: application/json`."),
+    ValidationFailed("validation_failed", 422, "Some values are not acceptable", "Mend the fields that `errors` names."),
+    NameImmutable("name_immutable", 422, "A key's name never changes", "Leave the name out, or create another key."),
+    IdempotencyConflict("idempotency_conflict", 409, "The same request is still being answered", "Wait for the first answer, or use another Idempotency-Key."),
+    RateLimited("rate_limited", 429, "Too many requests", "Wait as long as `Retry-After` says."),
+    Internal("internal", 500, "Something went wrong inside Keydesk", "Tell whoever runs Keydesk the request id."),
+    UpstreamError("upstream_error", 502, "The upstream did not answer well", "Do not repeat it blindly: work may have been done."),
+    Unavailable("unavailable", 503, "Keydesk can't answer right now", "Wait as long as `Retry-After` says."),
 }
 
 impl Code {
-    /// The code as programs read it, its status and its title.
-    fn parts(self) -> (&'static str, u16, &'static str) {
-        match self {
-            Code::InvalidRequest => ("invalid_request", 400, "The request can't be read"),
-            Code::MissingCredential => ("missing_credential", 401, "No API key was sent"),
-            Code::InvalidToken => ("invalid_token", 401, "The API key is not valid"),
-            Code::KeyExpired => ("key_expired", 401, "The API key has expired"),
-            Code::KeyRevoked => ("key_revoked", 401, "The API key was revoked"),
-            Code::KeyDisabled => ("key_disabled", 401, "The API key is disabled"),
-            Code::InsufficientScope => ("insufficient_scope", 403, "The API key lacks a scope"),
-            Code::ScopeNotGrantable => ("scope_not_grantable", 403, "A scope may not be granted"),
-            Code::IpNotAllowed => ("ip_not_allowed", 403, "The API key may not be used from this address"),
-            Code::Forbidden => ("forbidden", 403, "This is not allowed"),
-            Code::NotFound => ("not_found", 404, "There is no such thing here"),
-            Code::ModelNotFound => ("model_not_found", 404, "There is no such model"),
-            Code::MethodNotAllowed => ("method_not_allowed", 405, "The method is not allowed here"),
-            Code::NameTaken => ("name_taken", 409, "The name is taken"),
-            Code::KeyEnded => ("key_ended", 409, "The key has ended"),
-            Code::Conflict => ("conflict", 409, "Something else is in the way"),
-            Code::PayloadTooLarge => ("payload_too_large", 413, "The request is too large"),
-            Code::UnsupportedMediaType => ("unsupported_media_type", 415, "The media type is not supported"),
-            Code::ValidationFailed => ("validation_failed", 422, "Some values are not acceptable"),
-            Code::NameImmutable => ("name_immutable", 422, "A key's name never changes"),
-            Code::IdempotencyConflict => {
-                ("idempotency_conflict", 409, "The same request is still being answered")
-            }
-            Code::RateLimited => ("rate_limited", 429, "Too many requests"),
-            Code::Internal => ("internal", 500, "Something went wrong inside Keydesk"),
-            Code::UpstreamError => ("upstream_error", 502, "The upstream did not answer well"),
-            Code::Unavailable => ("unavailable", 503, "Keydesk can't answer right now"),
-        }
-    }
-
     /// The code as programs read it.
     pub fn name(self) -> &'static str {
         self.parts().0
@@ -87,6 +70,11 @@ impl Code {
     /// What it is, for people.
     pub fn title(self) -> &'static str {
         self.parts().2
+    }
+
+    /// What to do about it, with code in back quotes.
+    pub fn remedy(self) -> &'static str {
+        self.parts().3
     }
 }
 
@@ -274,7 +262,7 @@ struct OpenAiError<'a> {
 
 impl<'a> Document<'a> {
     fn new(problem: &'a Problem, request: &str) -> Document<'a> {
-        let (code, status, title) = problem.code.parts();
+        let (code, status, title, _) = problem.code.parts();
         let kind = match status {
             401 => "authentication_error",
             403 => "permission_error",
