@@ -108,6 +108,10 @@ describe("every page", () => {
         await inspect(page, "revoke-dialog");
         await go("/account");
         await inspect(page, "account");
+        for (const guide of ["", "/keys", "/security", "/developers", "/proxies"]) {
+          await go(`/docs${guide}`);
+          await inspect(page, `docs${guide.replace("/", "-")}`);
+        }
         await go("/o/acme-ai/keys/key_00000000000000000000000000");
         await inspect(page, "error");
         await closePage(page);

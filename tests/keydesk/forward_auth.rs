@@ -5,7 +5,7 @@ use std::process::{Child, Command};
 
 use serde_json::json;
 
-use crate::support::{Answer, Api, desk, eventually};
+use crate::support::{Answer, Api, Browser, Page, desk, eventually};
 
 struct Nginx {
     child: Child,
@@ -20,15 +20,18 @@ impl Drop for Nginx {
     }
 }
 
-/// The configuration that the documentation prints, with a service behind it that says who
+/// The configuration as the guide prints it, with a service behind it that says who
 /// it was told calls.
-fn nginx(program: &str, keydesk: &str) -> Nginx {
+fn nginx(program: &str, guide: &Page) -> Nginx {
     let directory = tempfile::TempDir::new().unwrap();
     let free = |listener: TcpListener| listener.local_addr().unwrap().port();
     let (front, service) =
         (TcpListener::bind("127.0.0.1:0").unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
     let (front, service) = (free(front), free(service));
     let at = directory.path().display();
+    let locations = guide.text("#nginx");
+    assert!(locations.contains("http://127.0.0.1:9000"), "{locations}");
+    let locations = locations.replace("http://127.0.0.1:9000", &format!("http://127.0.0.1:{service}"));
     let configuration = format!(
         r#"daemon off; worker_processes 1; pid {at}/pid; error_log {at}/error.log;
 events {{}}
@@ -36,32 +39,11 @@ http {{
   access_log off; client_body_temp_path {at}/a; proxy_temp_path {at}/b; fastcgi_temp_path {at}/c; uwsgi_temp_path {at}/d; scgi_temp_path {at}/e;
   server {{
     listen 127.0.0.1:{service};
-    location / {{ return 200 "id=$http_x_keydesk_key_id scopes=$http_x_keydesk_scopes key=$http_authorization"; }}
+    location / {{ return 200 "id=$http_x_keydesk_key_id org=$http_x_keydesk_org scopes=$http_x_keydesk_scopes key=$http_authorization"; }}
   }}
   server {{
     listen 127.0.0.1:{front};
-    location = /keydesk {{
-      internal;
-      proxy_pass {keydesk}/v1/authorize?deny=403&scope=inference:write;
-      proxy_pass_request_body off;
-      proxy_set_header Content-Length "";
-    }}
-    location / {{
-      auth_request /keydesk;
-      auth_request_set $key_id $upstream_http_x_keydesk_key_id;
-      auth_request_set $scopes $upstream_http_x_keydesk_scopes;
-      auth_request_set $code $upstream_http_x_keydesk_code;
-      error_page 403 = @refused;
-      proxy_set_header X-Keydesk-Key-Id $key_id;
-      proxy_set_header X-Keydesk-Scopes $scopes;
-      proxy_set_header Authorization "";
-      proxy_pass http://127.0.0.1:{service};
-    }}
-    location @refused {{
-      if ($code = rate_limited) {{ return 429; }}
-      if ($code ~ "^(missing_credential|invalid_token|key_)") {{ return 401; }}
-      return 403;
-    }}
+    {locations}
   }}
 }}
 "#
@@ -79,7 +61,7 @@ fn nginx_lets_through_whom_keydesk_lets_through() {
     // Only `tests/run` installs nginx, and always names it here.
     let Ok(program) = std::env::var("KEYDESK_TEST_NGINX") else { return };
     let (_desk, server, org) = desk();
-    let nginx = nginx(&program, &server.base);
+    let nginx = nginx(&program, &Browser::new(&server.base).get("/docs/proxies"));
     let create = |name: &str, scope: &str, limit: u32| {
         let key = org.admin.create(&json!({"name": name, "scopes": [scope], "requests_per_minute": limit}));
         (key["id"].as_str().unwrap().to_owned(), Api::new(&nginx.base, key["key"].as_str().unwrap()))
@@ -90,7 +72,7 @@ fn nginx_lets_through_whom_keydesk_lets_through() {
     let passed = get(&writer);
     assert_eq!(
         (passed.status, passed.body.as_str()),
-        (200, format!("id={id} scopes=inference:write key=").as_str())
+        (200, format!("id={id} org={} scopes=inference:write key=", org.slug).as_str())
     );
     let (_, reader) = create("reader", "inference:read", 600);
     assert_eq!(get(&reader).status, 403);
@@ -99,6 +81,7 @@ fn nginx_lets_through_whom_keydesk_lets_through() {
     let (_, limited) = create("limited", "inference:write", 2);
     let statuses: Vec<u16> = (0..3).map(|_| get(&limited).status).collect();
     assert_eq!(statuses, [200, 200, 429]);
+    assert!(get(&limited).header("retry-after").is_some());
     org.admin.delete(&format!("/v1/api-keys/{id}"));
     assert_eq!(get(&writer).status, 401);
 }
