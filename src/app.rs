@@ -79,6 +79,7 @@ fn routes() -> Vec<Endpoint> {
         POST "/v1/embeddings" => openai::embeddings,
         POST "/v1/responses" => openai::responses,
         GET "/v1/usage" => api::usage::usage,
+        GET "/v1/openapi.json" => api::openapi::serve,
         // The portal.
         GET "/" => portal::home,
         GET "/setup" => portal::setup::form,

@@ -4,6 +4,7 @@ use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
+use utoipa::ToSchema;
 
 use crate::api::object;
 use crate::error::{Error, Result};
@@ -17,26 +18,42 @@ use crate::web::idempotency::{self, Claim, Earlier, Refused};
 use crate::web::principal::KeyCaller;
 use crate::web::problem::Problem;
 
-/// The body of `POST /v1/api-keys`.
-#[derive(Deserialize)]
+/// A key to make.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateBody {
+    /// 1 to 64 characters, unique among the organisation's living keys without regard to case.
+    #[schema(min_length = 1)]
     name: String,
+    /// At most 500 characters.
     #[serde(default)]
     description: Option<String>,
+    /// What it may do.
+    #[schema(min_items = 1)]
     scopes: Vec<String>,
+    /// Ends so many days of 86,400 seconds from now. Not together with `expires_at`.
     #[serde(default)]
+    #[schema(minimum = 1, maximum = 3653)]
     expires_in_days: Option<i64>,
+    /// Ends then, at most ten years from now. Left out, it never ends.
     #[serde(default)]
+    #[schema(format = DateTime)]
     expires_at: Option<String>,
+    /// A member by id or e-mail address; the caller's owner if left out.
     #[serde(default)]
     owner: Option<String>,
+    /// A member who gets its mails too.
     #[serde(default)]
     backup: Option<String>,
+    /// Its limit.
     #[serde(default)]
+    #[schema(minimum = 1, maximum = 1_000_000)]
     requests_per_minute: Option<i64>,
+    /// Addresses or networks it may be used from; none is any.
     #[serde(default)]
+    #[schema(max_items = 50)]
     allowed_ips: Option<Vec<String>>,
+    /// Whether it may replace its own secret.
     #[serde(default)]
     self_rotate: Option<bool>,
 }
@@ -152,29 +169,49 @@ async fn show_key(
     Ok(answer(&key))
 }
 
-/// The body of `PATCH /v1/api-keys/{id}`: what is left out stays.
-#[derive(Deserialize)]
+/// Changes of a key: what is left out stays.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PatchBody {
+    // Refused by a code of its own.
     #[serde(default, deserialize_with = "present")]
+    #[schema(ignore)]
     name: Option<Value>,
+    /// At most 500 characters.
     #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = String, required = false)]
     description: Option<String>,
+    /// What it may do.
     #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Vec<String>, required = false, min_items = 1)]
     scopes: Option<Vec<String>>,
+    /// When it ends; null is never.
     #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<String>, format = DateTime)]
     expires_at: Option<Option<String>>,
+    /// Its limit.
     #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = i64, required = false, minimum = 1, maximum = 1_000_000)]
     requests_per_minute: Option<i64>,
+    /// Addresses or networks it may be used from; none is any.
     #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Vec<String>, required = false, max_items = 50)]
     allowed_ips: Option<Vec<String>>,
+    /// A member by id or e-mail address.
     #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = String, required = false)]
     owner: Option<String>,
+    /// A member who gets its mails too; null is nobody.
     #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<String>)]
     backup: Option<Option<String>>,
+    /// Whether it is set aside.
     #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = bool, required = false)]
     disabled: Option<bool>,
+    /// Whether it may replace its own secret.
     #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = bool, required = false)]
     self_rotate: Option<bool>,
 }
 
@@ -215,10 +252,11 @@ pub async fn patch(
     Ok(answer(&key))
 }
 
-/// The body of `POST /v1/api-keys/{id}/revoke`.
-#[derive(Deserialize, Default)]
+/// How a key is revoked.
+#[derive(Deserialize, Default, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RevokeBody {
+    /// Why, in at most 500 characters.
     reason: Option<String>,
 }
 

@@ -5,5 +5,6 @@ pub mod introspect;
 pub mod key_list;
 pub mod keys;
 pub mod object;
+pub mod openapi;
 pub mod usage;
 pub mod verify;

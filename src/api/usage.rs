@@ -2,6 +2,7 @@
 
 use actix_web::HttpResponse;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::error::FieldError;
 use crate::time::{DAY, HOUR, Time};
@@ -22,19 +23,27 @@ pub struct UsageQuery {
     group_by: Option<String>,
 }
 
-/// One line of the answer.
-#[derive(Serialize)]
-struct Line {
+/// One bucket of one group.
+#[derive(Serialize, ToSchema)]
+struct UsageLine {
+    /// When the bucket begins.
+    #[schema(value_type = String, format = DateTime)]
     start: Time,
+    /// The key's id, the model or the scope; null if there is none, or nothing is told apart.
     group: Option<String>,
     #[serde(flatten)]
     totals: Totals,
 }
 
-#[derive(Serialize)]
-struct Usage {
-    data: Vec<Line>,
+/// What the keys of an organisation were used for.
+#[derive(Serialize, ToSchema)]
+pub struct Usage {
+    /// Buckets and groups in which there was a request, oldest first.
+    data: Vec<UsageLine>,
+    /// All of them together.
     total: Totals,
+    /// Up to when everything that was answered is counted.
+    #[schema(value_type = String, format = DateTime)]
     counted_until: Time,
 }
 
@@ -54,7 +63,7 @@ pub async fn usage(
     for totals in lines.values() {
         total.add(totals);
     }
-    let data = lines.into_iter().map(|((start, group), totals)| Line { start, group, totals }).collect();
+    let data = lines.into_iter().map(|((start, group), totals)| UsageLine { start, group, totals }).collect();
     Ok(HttpResponse::Ok().json(Usage { data, total, counted_until }))
 }
 

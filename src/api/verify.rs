@@ -4,10 +4,11 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use actix_web::{HttpRequest, HttpResponse};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::error::Error;
+use crate::id::KeyId;
 use crate::keys::presented::Presented;
 use crate::keys::secret::PlainSecret;
 use crate::scope::{Scope, Scopes};
@@ -20,17 +21,56 @@ use crate::web::principal::KeyCaller;
 use crate::web::problem::{Code, Problem};
 use crate::web::{Shared, gate};
 
-/// The body of `POST /v1/api-keys/verify`.
-#[derive(Deserialize)]
+/// What is asked about a key.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct VerifyBody {
+    /// The key in question.
     key: String,
+    /// Scopes it must have.
     scopes: Option<Vec<String>>,
+    /// From where it is used. Left out, a key that is bound to addresses is refused.
     ip: Option<String>,
+    /// Whether it counts as no request of the key.
     dry_run: Option<bool>,
 }
 
-/// What is asked about a key.
+/// What can be said about a key.
+#[derive(Serialize, ToSchema)]
+pub struct VerifyAnswer<'a> {
+    /// Whether it may do that from there.
+    valid: bool,
+    /// `valid`, or the code of the refusal.
+    code: &'static str,
+    /// Its id; null, like the rest, if it is unknown to the caller's organisation.
+    #[schema(value_type = Option<String>)]
+    key_id: Option<KeyId>,
+    /// Its name.
+    name: Option<&'a str>,
+    /// What it may do now.
+    #[schema(value_type = Option<Vec<String>>)]
+    scopes: Option<Scopes>,
+    /// When it ends; null is never.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    expires_at: Option<Time>,
+    /// Where its limit stands, for a key that works.
+    rate_limit: Option<RateLimit>,
+}
+
+/// Where a limit stands.
+#[derive(Serialize, ToSchema)]
+struct RateLimit {
+    /// Requests a minute.
+    limit: u32,
+    /// Requests that are left.
+    remaining: u32,
+    /// Seconds until all are there again.
+    reset: u64,
+    /// Seconds until the next one; 0 if there is one.
+    retry_after: u64,
+}
+
+/// The same, understood.
 struct Question {
     scopes: Scopes,
     address: Option<IpAddr>,
@@ -108,15 +148,24 @@ impl VerifyBody {
     }
 }
 
-fn answer(valid: bool, code: &str, key: Option<&Presented>, verdict: Option<&Verdict>) -> HttpResponse {
-    let limit = |verdict: &Verdict| json!({"limit": verdict.limit, "remaining": verdict.remaining, "reset": verdict.full_in, "retry_after": verdict.retry_after});
-    HttpResponse::Ok().json(json!({
-        "valid": valid,
-        "code": code,
-        "key_id": key.map(|key| key.key),
-        "name": key.map(|key| &key.name),
-        "scopes": key.map(effective_scopes),
-        "expires_at": key.map_or(Value::Null, |key| json!(key.expires_at)),
-        "rate_limit": verdict.map(limit),
-    }))
+fn answer(
+    valid: bool,
+    code: &'static str,
+    key: Option<&Presented>,
+    verdict: Option<&Verdict>,
+) -> HttpResponse {
+    HttpResponse::Ok().json(VerifyAnswer {
+        valid,
+        code,
+        key_id: key.map(|key| key.key),
+        name: key.map(|key| key.name.as_str()),
+        scopes: key.map(effective_scopes),
+        expires_at: key.and_then(|key| key.expires_at),
+        rate_limit: verdict.map(|verdict| RateLimit {
+            limit: verdict.limit,
+            remaining: verdict.remaining,
+            reset: verdict.full_in,
+            retry_after: verdict.retry_after,
+        }),
+    })
 }

@@ -6,8 +6,9 @@ use std::collections::VecDeque;
 use actix_web::HttpResponse;
 use actix_web::web::{Bytes, Data};
 use futures_util::{Stream, StreamExt, stream};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use utoipa::ToSchema;
 
 use crate::error::{Error, FieldError};
 use crate::gateway::openai::unbuffered;
@@ -23,15 +24,46 @@ use crate::web::ticket::Ticket;
 const MAX_MODEL: usize = 200;
 const MAX_TOKENS: i64 = 10_000_000;
 
-/// The body of `POST /v1/inference`.
-#[derive(Deserialize)]
+/// One prompt.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct InferenceBody {
+    /// One that `GET /v1/models` lists.
+    #[schema(min_length = 1)]
     model: String,
+    /// What to answer.
+    #[schema(min_length = 1)]
     prompt: String,
+    /// The most tokens to answer with.
+    #[schema(minimum = 1, maximum = 10_000_000)]
     max_tokens: Option<i64>,
+    /// How freely to answer.
+    #[schema(minimum = 0, maximum = 2)]
     temperature: Option<f64>,
+    /// Whether to answer by server-sent events.
     stream: Option<bool>,
+}
+
+/// One answer.
+#[derive(Serialize, ToSchema)]
+pub struct InferenceAnswer<'a> {
+    /// The model server's name for the call.
+    id: &'a str,
+    /// The model that answered.
+    model: &'a str,
+    /// What it answered.
+    output: &'a str,
+    /// What it cost.
+    usage: TokenUsage,
+}
+
+/// Tokens of one call.
+#[derive(Serialize, ToSchema)]
+struct TokenUsage {
+    /// Of the prompt.
+    input_tokens: u64,
+    /// Of the answer.
+    output_tokens: u64,
 }
 
 /// `GET /v1/models` and `GET /v1/inference`: what can be called.
@@ -104,17 +136,17 @@ impl InferenceBody {
         chat.to_string()
     }
 
-    fn answer(&self, chat: &Value, tokens: Tokens) -> Result<Value, Problem> {
+    fn answer<'a>(&'a self, chat: &'a Value, tokens: Tokens) -> Result<InferenceAnswer<'a>, Problem> {
         let id = chat["id"].as_str().ok_or_else(unreadable)?;
         let choice = chat["choices"].get(0).ok_or_else(unreadable)?;
         let output = choice["message"]["content"].as_str().unwrap_or_default();
         let model = chat["model"].as_str().unwrap_or(&self.model);
-        Ok(json!({"id": id, "model": model, "output": output, "usage": usage(tokens)}))
+        Ok(InferenceAnswer { id, model, output, usage: usage(tokens) })
     }
 }
 
-fn usage(tokens: Tokens) -> Value {
-    json!({"input_tokens": tokens.input, "output_tokens": tokens.output})
+fn usage(tokens: Tokens) -> TokenUsage {
+    TokenUsage { input_tokens: tokens.input, output_tokens: tokens.output }
 }
 
 /// A refusal of the upstream in our words, with its own where the caller can mend it.

@@ -68,9 +68,10 @@ pub struct Key {
 }
 
 /// A member, as far as a key shows one.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
 pub struct Contact {
     /// Who.
+    #[schema(value_type = String, pattern = "^user_[0-9a-z]{26}$")]
     pub id: UserId,
     /// Where mail reaches them.
     pub email: String,
@@ -80,9 +81,10 @@ pub struct Contact {
 }
 
 /// How a key was revoked.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
 pub struct Revocation {
     /// When.
+    #[schema(value_type = String, format = DateTime)]
     pub at: Time,
     /// By whom, as in [`Key::created_by`].
     pub by: String,

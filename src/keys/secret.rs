@@ -20,11 +20,12 @@ pub const SHA256_DIGITS: usize = 12;
 pub struct PlainSecret(Zeroizing<String>);
 
 /// How to recognise a secret without knowing it.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
 pub struct Fingerprint {
     /// Prefix and last four characters: `kd_…x9Ka`.
     pub hint: String,
     /// The first digits of the SHA-256 of the whole key, as `sha256sum` prints it.
+    #[schema(pattern = "^[0-9a-f]{12}$")]
     pub sha256_prefix: String,
 }
 

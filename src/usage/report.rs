@@ -38,7 +38,7 @@ pub struct Range {
 }
 
 /// Requests by how they ended, and tokens.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Totals {
     /// All requests.
     pub requests: i64,

@@ -120,11 +120,11 @@ impl Need {
             .map(Scope::parse)
             .collect();
         let scopes = scopes.ok_or_else(|| Problem::bad_request("scope: use the names of scopes."))?;
-        let deny_as_403 = match query.get("deny") {
-            "" => false,
-            "403" => true,
-            _ => return Err(Problem::bad_request("deny: use 403 or leave it out.")),
-        };
+        let deny = query.all("deny");
+        if deny.len() > 1 || deny.iter().any(|status| status != "403") {
+            return Err(Problem::bad_request("deny: use 403 or leave it out."));
+        }
+        let deny_as_403 = !deny.is_empty();
         Ok(Need { scopes: scopes.into_iter().collect(), or_itself: false, deny_as_403 })
     }
 

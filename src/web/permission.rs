@@ -55,6 +55,7 @@ pub const TABLE: &[(&str, &str, Permission)] = &[
     ("POST", "/v1/embeddings", Key(Scope::InferenceWrite)),
     ("POST", "/v1/responses", Key(Scope::InferenceWrite)),
     ("GET", "/v1/usage", Key(Scope::AnalyticsRead)),
+    ("GET", "/v1/openapi.json", Public),
     // The portal.
     ("GET", "/", Page),
     ("GET", "/setup", Page),

@@ -5,6 +5,7 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::{HttpResponse, ResponseError};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::error::{Error, FieldError};
 use crate::scope::Scope;
@@ -239,24 +240,40 @@ impl From<Error> for Problem {
     }
 }
 
-#[derive(Serialize)]
-struct Document<'a> {
+/// Why a request was refused (RFC 9457). Nothing was changed.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub struct Document<'a> {
+    /// Names the kind of problem.
     r#type: String,
+    /// The kind of problem, for people.
     title: &'static str,
+    /// The HTTP status.
     status: u16,
+    /// What went wrong this time and what to do.
     detail: &'a str,
+    /// Names this request.
     instance: String,
+    /// For programs; it never changes.
     code: &'static str,
+    /// Values that are not acceptable, by field.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    #[schema(required = false)]
     errors: &'a [FieldError],
+    /// The same in the form of the OpenAI API.
     error: OpenAiError<'a>,
 }
 
-#[derive(Serialize)]
+/// A refusal in the form of the OpenAI API.
+#[derive(Serialize, ToSchema)]
 struct OpenAiError<'a> {
+    /// What went wrong and what to do.
     message: &'a str,
+    /// The kind of problem.
     r#type: &'static str,
+    /// The field, if it is about one.
     param: Option<&'static str>,
+    /// The same as `code` beside it.
     code: &'static str,
 }
 

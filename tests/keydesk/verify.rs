@@ -142,7 +142,9 @@ fn forward_authentication_answers_every_method_and_path() {
         (403, "insufficient_scope".into())
     );
     assert_eq!(api.get("/v1/authorize?scope=everything").refusal(), (400, "invalid_request".into()));
-    assert_eq!(api.get("/v1/authorize?deny=404").refusal(), (400, "invalid_request".into()));
+    for query in ["deny=404", "deny=", "deny=403&deny=403"] {
+        assert_eq!(api.get(&format!("/v1/authorize?{query}")).refusal(), (400, "invalid_request".into()));
+    }
     assert_eq!(server.api("").get("/v1/authorize").refusal(), (401, "missing_credential".into()));
 }
 
