@@ -92,6 +92,7 @@ fn routes() -> Vec<Endpoint> {
         GET "/docs/security" => portal::docs::security,
         GET "/docs/developers" => portal::docs::developers,
         GET "/docs/proxies" => portal::docs::proxies,
+        GET "/docs/api" => portal::reference::show,
         GET "/account" => portal::account::show,
         POST "/account" => portal::account::save,
         GET "/keys/{id}" => portal::keys::show::deep_link,

@@ -4,6 +4,7 @@
 pub mod account;
 pub mod docs;
 pub mod keys;
+pub mod reference;
 pub mod setup;
 pub mod sign_in;
 pub mod words;

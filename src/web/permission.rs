@@ -68,6 +68,7 @@ pub const TABLE: &[(&str, &str, Permission)] = &[
     ("GET", "/docs/security", Page),
     ("GET", "/docs/developers", Page),
     ("GET", "/docs/proxies", Page),
+    ("GET", "/docs/api", Page),
     ("GET", "/account", SignedIn),
     ("POST", "/account", SignedIn),
     ("GET", "/keys/{id}", SignedIn),

@@ -108,7 +108,7 @@ describe("every page", () => {
         await inspect(page, "revoke-dialog");
         await go("/account");
         await inspect(page, "account");
-        for (const guide of ["", "/keys", "/security", "/developers", "/proxies"]) {
+        for (const guide of ["", "/keys", "/security", "/developers", "/proxies", "/api"]) {
           await go(`/docs${guide}`);
           await inspect(page, `docs${guide.replace("/", "-")}`);
         }

@@ -1,0 +1,141 @@
+//! `GET /docs/api`: the API's document as a page, without scripts or foreign assets.
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpRequest, HttpResponse};
+use askama::Template;
+use serde_json::Value;
+
+use crate::api::openapi;
+use crate::web::page::{Layout, Room, html};
+use crate::web::problem::Problem;
+
+#[derive(Template)]
+#[template(path = "portal/docs/api.html")]
+struct ReferencePage {
+    layout: Layout,
+    calls: Vec<Call>,
+    schemas: Vec<Schema>,
+}
+
+struct Call {
+    id: String,
+    method: String,
+    path: String,
+    summary: String,
+    needs: String,
+    fields: Vec<Field>,
+    answers: Vec<(String, String)>,
+}
+
+/// A parameter or a member of a body.
+struct Field {
+    name: String,
+    place: String,
+    kind: String,
+    required: bool,
+    meaning: String,
+}
+
+/// What answers are made of.
+struct Schema {
+    name: String,
+    fields: Vec<Field>,
+}
+
+/// `GET /docs/api`.
+pub async fn show(request: HttpRequest) -> Result<HttpResponse, Problem> {
+    let document = openapi::document();
+    let layout = Layout::of(&request, Room::Docs);
+    let schemas = ["ApiKey", "VerifyAnswer", "InferenceAnswer", "Usage", "UsageLine", "Problem"];
+    let schemas = schemas.map(|name| {
+        let schema = &document["components"]["schemas"][name];
+        Schema { name: name.to_owned(), fields: members(document, schema, "") }
+    });
+    html(StatusCode::OK, &ReferencePage { layout, calls: calls(document), schemas: schemas.into() })
+}
+
+fn calls(document: &Value) -> Vec<Call> {
+    let order = openapi::calls::calls();
+    let calls = order.iter().map(|call| {
+        let path = call.path.replace(":.*", "");
+        // What any method may call is described once.
+        let method = if call.method == "ANY" { "GET" } else { call.method };
+        let operation = &document["paths"][&path][method.to_lowercase()];
+        let mut fields: Vec<Field> = list(&operation["parameters"])
+            .iter()
+            .map(|parameter| Field {
+                name: text(&parameter["name"]),
+                place: text(&parameter["in"]),
+                kind: kind(&parameter["schema"]),
+                required: parameter["required"] == true,
+                meaning: text(&parameter["description"]),
+            })
+            .collect();
+        for content in
+            operation["requestBody"]["content"].as_object().into_iter().flat_map(|content| content.values())
+        {
+            fields.extend(members(document, &content["schema"], "body"));
+        }
+        let responses = operation["responses"].as_object().into_iter().flatten();
+        Call {
+            id: text(&operation["operationId"]),
+            method: call.method.to_owned(),
+            path,
+            summary: call.summary.to_owned(),
+            needs: text(&operation["description"]).replace('`', ""),
+            fields,
+            answers: responses
+                .map(|(status, response)| (status.clone(), text(&response["description"]).replace('`', "")))
+                .collect(),
+        }
+    });
+    calls.collect()
+}
+
+/// The members of an object, also of one that is made of several.
+fn members(document: &Value, schema: &Value, place: &str) -> Vec<Field> {
+    let schema = match schema["$ref"].as_str().and_then(|path| path.rsplit('/').next()) {
+        Some(name) => &document["components"]["schemas"][name],
+        None => schema,
+    };
+    let required = list(&schema["required"]);
+    let own = schema["properties"].as_object().into_iter().flatten().map(|(name, member)| Field {
+        name: name.clone(),
+        place: place.to_owned(),
+        kind: kind(member),
+        required: required.iter().any(|other| other == name),
+        meaning: text(&member["description"]),
+    });
+    let parts = list(&schema["allOf"]).iter().flat_map(|part| members(document, part, place));
+    own.chain(parts).collect()
+}
+
+/// A type in words: `string or null`, `list of string`, `ApiKey`.
+fn kind(schema: &Value) -> String {
+    if let Some(values) = schema["enum"].as_array() {
+        return values.iter().map(text).collect::<Vec<_>>().join(" | ");
+    }
+    if let Some(name) = schema["$ref"].as_str().and_then(|path| path.rsplit('/').next()) {
+        return name.to_owned();
+    }
+    let either = list(&schema["oneOf"]);
+    if !either.is_empty() {
+        return either.iter().map(kind).collect::<Vec<_>>().join(" or ");
+    }
+    let names: Vec<String> = match &schema["type"] {
+        Value::Array(names) => names.iter().map(text).collect(),
+        name => vec![text(name)],
+    };
+    let named = |name: &String| {
+        if name == "array" { format!("list of {}", kind(&schema["items"])) } else { name.clone() }
+    };
+    names.iter().map(named).collect::<Vec<_>>().join(" or ")
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
