@@ -1,4 +1,6 @@
-//! The application: every route on one screen, and how it starts and stops.
+//! The application: how it is put together, starts and stops. Every route stands in `app/routes.rs`.
+
+mod routes;
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
@@ -8,19 +10,17 @@ use std::time::Instant;
 use actix_web::dev::Server;
 use actix_web::middleware::{Compress, from_fn};
 use actix_web::web::{PayloadConfig, ServiceConfig};
-use actix_web::{App, HttpServer, Route, guard, web as actix};
+use actix_web::{App, HttpServer, Route, web as actix};
 use tokio::sync::watch;
 
-use crate::api;
+use crate::app::routes::{Endpoint, routes};
 use crate::config::{Config, PublicUrl};
 use crate::crypto::{self, Keyring};
 use crate::db::Db;
 use crate::gateway::upstream::Upstream;
-use crate::gateway::{inference, openai};
 use crate::keys::feed;
 use crate::keys::lifecycle::{self, Mint};
 use crate::notices::schedule::Steps;
-use crate::portal;
 use crate::scope::Scope;
 use crate::ticker;
 use crate::time::Time;
@@ -29,89 +29,12 @@ use crate::verify::limit::Limiter;
 use crate::verify::table::Table;
 use crate::web::permission::{self, Permission};
 use crate::web::problem::{Code, Problem};
-use crate::web::{Site, assets, body, csrf, envelope, gate, health, idempotency, principal, session};
+use crate::web::{Site, body, csrf, envelope, gate, idempotency, principal, session};
 
-type Endpoint = (&'static str, &'static str, fn() -> Route);
 /// A path with its methods.
 type Methods = (&'static str, Vec<Method>);
 /// The name of a method, or `ANY`, with its route.
 type Method = (&'static str, fn() -> Route);
-
-macro_rules! routes {
-    ($($method:ident $path:literal => $handler:path),* $(,)?) => {
-        vec![$((stringify!($method), $path, (|| answering(stringify!($method)).to($handler)) as fn() -> Route)),*]
-    };
-}
-
-/// A route for a method, or for any. What answers GET answers HEAD too (RFC 9110 section 9.3.2).
-fn answering(method: &str) -> Route {
-    match (method, actix_web::http::Method::from_bytes(method.as_bytes())) {
-        ("GET", _) => actix::route().guard(guard::Any(guard::Get()).or(guard::Head())),
-        ("ANY", _) | (_, Err(_)) => actix::route(),
-        (_, Ok(method)) => actix::method(method),
-    }
-}
-
-fn routes() -> Vec<Endpoint> {
-    routes![
-        GET "/healthz" => health::alive,
-        GET "/readyz" => health::ready,
-        GET "/assets/{file}" => assets::serve,
-        GET "/favicon.ico" => assets::favicon,
-        GET "/robots.txt" => assets::robots,
-        // The API. What is named comes before what `{id}` would take.
-        GET "/v1/api-keys" => api::key_list::list,
-        POST "/v1/api-keys" => api::keys::create,
-        GET "/v1/api-keys/self" => api::keys::show_self,
-        POST "/v1/api-keys/verify" => api::verify::verify,
-        GET "/v1/api-keys/{id}" => api::keys::show,
-        PATCH "/v1/api-keys/{id}" => api::keys::patch,
-        DELETE "/v1/api-keys/{id}" => api::keys::delete,
-        POST "/v1/api-keys/{id}/revoke" => api::keys::revoke,
-        POST "/v1/introspect" => api::introspect::introspect,
-        ANY "/v1/authorize" => api::authorize::authorize,
-        ANY "/v1/authorize/{rest:.*}" => api::authorize::authorize,
-        GET "/v1/models" => inference::models,
-        GET "/v1/inference" => inference::models,
-        POST "/v1/inference" => inference::infer,
-        POST "/v1/chat/completions" => openai::chat,
-        POST "/v1/completions" => openai::completions,
-        POST "/v1/embeddings" => openai::embeddings,
-        POST "/v1/responses" => openai::responses,
-        GET "/v1/usage" => api::usage::usage,
-        GET "/v1/openapi.json" => api::openapi::serve,
-        // The portal.
-        GET "/" => portal::home,
-        GET "/setup" => portal::setup::form,
-        POST "/setup" => portal::setup::submit,
-        GET "/sign-in" => portal::sign_in::form,
-        POST "/sign-in" => portal::sign_in::submit,
-        POST "/sign-out" => portal::sign_in::sign_out,
-        GET "/docs" => portal::docs::index,
-        GET "/docs/keys" => portal::docs::keys,
-        GET "/docs/security" => portal::docs::security,
-        GET "/docs/developers" => portal::docs::developers,
-        GET "/docs/proxies" => portal::docs::proxies,
-        GET "/docs/api" => portal::reference::show,
-        GET "/account" => portal::account::show,
-        POST "/account" => portal::account::save,
-        GET "/keys/{id}" => portal::keys::show::deep_link,
-        GET "/o/{org}" => portal::organization,
-        GET "/o/{org}/keys" => portal::keys::list::show,
-        POST "/o/{org}/keys" => portal::keys::create::submit,
-        GET "/o/{org}/keys/new" => portal::keys::create::form,
-        GET "/o/{org}/keys/{id}" => portal::keys::show::show,
-        GET "/o/{org}/keys/{id}/first-use" => portal::keys::reveal::first_use,
-        GET "/o/{org}/keys/{id}/edit" => portal::keys::edit::form,
-        POST "/o/{org}/keys/{id}/edit" => portal::keys::edit::submit,
-        GET "/o/{org}/keys/{id}/disable" => portal::keys::disable::confirm_disable,
-        POST "/o/{org}/keys/{id}/disable" => portal::keys::disable::disable,
-        GET "/o/{org}/keys/{id}/enable" => portal::keys::disable::confirm_enable,
-        POST "/o/{org}/keys/{id}/enable" => portal::keys::disable::enable,
-        GET "/o/{org}/keys/{id}/revoke" => portal::keys::revoke::confirm,
-        POST "/o/{org}/keys/{id}/revoke" => portal::keys::revoke::submit,
-    ]
-}
 
 /// Why the server could not be built.
 #[derive(Debug, thiserror::Error)]
@@ -316,7 +239,7 @@ mod tests {
     #[test]
     fn a_route_without_permission_stops_the_start() {
         let mut routes = routes();
-        routes.push(("GET", "/forgotten", || actix::get().to(health::alive)));
+        routes.push(("GET", "/forgotten", || actix::get().to(crate::web::health::alive)));
         assert!(
             matches!(check_permissions(&routes), Err(BuildError::Permissions(route)) if route == "GET /forgotten")
         );

@@ -119,6 +119,25 @@ impl Keyring {
         hex::encode(&self.root.mac_key("keydesk setup").digest(nonce)[..20])
     }
 
+    /// The token of a link that is sent by mail: the identifier of its row and a code that only
+    /// the owner of the root secret can compute. So the row need not hold it, and neither does
+    /// the queued mail; the row decides how often and until when the link counts.
+    pub fn link_token(&self, purpose: &str, id: &str) -> String {
+        format!("{id}.{}", hex::encode(&self.link_code(purpose, id)[..20]))
+    }
+
+    /// The identifier in a token that [`Keyring::link_token`] made for the same purpose; `None`
+    /// for anything else.
+    pub fn open_link_token<'a>(&self, purpose: &str, token: &'a str) -> Option<&'a str> {
+        let (id, code) = token.split_once('.')?;
+        let code = Zeroizing::new(hex::decode(code).ok()?);
+        same(&code, &self.link_code(purpose, id)[..20]).then_some(id)
+    }
+
+    fn link_code(&self, purpose: &str, id: &str) -> Digest {
+        self.root.mac_key("keydesk links").digest(format!("{purpose}:{id}").as_bytes())
+    }
+
     /// 64 bytes for the authenticated encryption of the session cookie.
     pub fn cookie_key(&self) -> Zeroizing<[u8; 64]> {
         let mut key = Zeroizing::new([0; 64]);
@@ -197,6 +216,16 @@ mod tests {
         assert!(keyring(1).open(b"other", &sealed).is_none());
         assert!(keyring(2).open(b"context", &sealed).is_none());
         assert!(keyring(1).open(b"context", &sealed[..11]).is_none());
+    }
+
+    #[test]
+    fn the_token_of_a_link_opens_for_its_purpose_only() {
+        let token = keyring(1).link_token("invitation", "inv_1");
+        assert_eq!(keyring(1).open_link_token("invitation", &token), Some("inv_1"));
+        assert_eq!(keyring(1).open_link_token("reset", &token), None);
+        assert_eq!(keyring(2).open_link_token("invitation", &token), None);
+        assert_eq!(keyring(1).open_link_token("invitation", &token.replace("inv_1", "inv_2")), None);
+        assert_eq!(keyring(1).open_link_token("invitation", &token[..token.len() - 2]), None);
     }
 
     #[test]

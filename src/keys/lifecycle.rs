@@ -14,7 +14,7 @@ use crate::keys::secret::PlainSecret;
 use crate::keys::{Contact, Key, Revocation, feed, store};
 use crate::notices::schedule::Steps;
 use crate::orgs;
-use crate::orgs::role::Role;
+use crate::orgs::role::{Act, Role};
 use crate::scope::Scopes;
 use crate::time::Time;
 
@@ -30,7 +30,7 @@ pub struct Manager {
 impl Manager {
     /// Whether this manager may change that key.
     pub fn manages(&self, key: &Key) -> bool {
-        self.role.manages_all_keys() || (self.role == Role::Member && key.owner.id == self.person)
+        self.role.manages_all_keys() || (self.role.may(Act::WriteKeys) && key.owner.id == self.person)
     }
 
     /// Whether this manager may see that key.

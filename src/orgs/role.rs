@@ -22,16 +22,71 @@ pub enum Role {
     Auditor,
 }
 
-/// Something a member does in the portal.
+/// Something a member does in the portal, or an API key in the name of its owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Act {
     /// Look at keys.
     ReadKeys,
-    /// Create, change and end keys: their own, or all where the role manages all.
+    /// Create, change, rotate and end keys.
     WriteKeys,
+    /// Look at usage.
+    ReadUsage,
+    /// Look at what the review finds.
+    ReadReview,
+    /// Settle findings of the review.
+    WriteReview,
+    /// Look at the audit trail.
+    ReadAudit,
+    /// See who belongs to the organisation.
+    ReadMembers,
+    /// Invite, change and remove members; service accounts too.
+    WriteMembers,
+    /// See the organisation's settings and policy.
+    ReadSettings,
+    /// Change them.
+    WriteSettings,
+    /// Approve or refuse what members ask for.
+    DecideRequests,
+    /// See which mails are queued, sent and failed.
+    ReadMail,
+    /// Send mails again, and test mails.
+    WriteMail,
 }
 
+/// How far a role's right to an act goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// Not at all.
+    No,
+    /// What is the member's own.
+    Own,
+    /// Everything in the organisation.
+    All,
+}
+
+/// Who may do what: for each act its words and how far owner, admin, member and auditor reach.
+/// The one table that permissions, pages and tests read.
+pub const TABLE: &[(Act, &str, [Reach; 4])] = &[
+    (Act::ReadKeys, "See keys", [All, All, Own, All]),
+    (Act::WriteKeys, "Create, change, rotate and revoke keys", [All, All, Own, No]),
+    (Act::ReadUsage, "See usage", [All, All, Own, All]),
+    (Act::ReadReview, "See the review", [All, All, No, All]),
+    (Act::WriteReview, "Settle findings of the review", [All, All, No, No]),
+    (Act::ReadAudit, "See the audit trail", [All, All, No, All]),
+    (Act::ReadMembers, "See members", [All, All, All, All]),
+    (Act::WriteMembers, "Invite, change and remove members", [All, All, No, No]),
+    (Act::ReadSettings, "See settings and the key policy", [All, All, All, All]),
+    (Act::WriteSettings, "Change settings and the key policy", [All, All, No, No]),
+    (Act::DecideRequests, "Decide what members ask for", [All, All, No, No]),
+    (Act::ReadMail, "See mails and whether they arrived", [All, All, No, All]),
+    (Act::WriteMail, "Send mails again", [All, All, No, No]),
+];
+use Reach::{All, No, Own};
+
 impl Role {
+    /// All roles, most rights first, in the order of the columns of [`TABLE`].
+    pub const ALL: [Role; 4] = [Role::Owner, Role::Admin, Role::Member, Role::Auditor];
+
     /// The name in the database and the API.
     pub fn name(self) -> &'static str {
         match self {
@@ -42,26 +97,30 @@ impl Role {
         }
     }
 
-    fn parse(name: &str) -> Option<Role> {
-        [Role::Owner, Role::Admin, Role::Member, Role::Auditor].into_iter().find(|role| role.name() == name)
+    /// The role of that name.
+    pub fn parse(name: &str) -> Option<Role> {
+        Role::ALL.into_iter().find(|role| role.name() == name)
     }
 
-    /// Whether the role allows the act.
+    /// How far the role's right to the act goes.
+    pub fn reach(self, act: Act) -> Reach {
+        let line = TABLE.iter().find(|(listed, _, _)| *listed == act);
+        line.map_or(No, |(_, _, reaches)| reaches[self as usize])
+    }
+
+    /// Whether the role allows the act at all.
     pub fn may(self, act: Act) -> bool {
-        match act {
-            Act::ReadKeys => true,
-            Act::WriteKeys => self != Role::Auditor,
-        }
+        self.reach(act) != No
     }
 
-    /// Whether the role sees and manages the keys of others.
+    /// Whether the role manages the keys of others.
     pub fn manages_all_keys(self) -> bool {
-        matches!(self, Role::Owner | Role::Admin)
+        self.reach(Act::WriteKeys) == All
     }
 
     /// Whether the role sees the keys of others.
     pub fn sees_all_keys(self) -> bool {
-        self != Role::Member
+        self.reach(Act::ReadKeys) == All
     }
 
     /// The scopes that this role may put on a key, and the most that its keys can do.
@@ -92,5 +151,20 @@ where
     fn from_sql(bytes: DB::RawValue<'_>) -> deserialize::Result<Self> {
         let name = String::from_sql(bytes)?;
         Role::parse(&name).ok_or_else(|| format!("unknown role {name}").into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_has_one_line_for_each_act_and_an_auditor_changes_nothing() {
+        for (index, (act, words, _)) in TABLE.iter().enumerate() {
+            assert!(TABLE.iter().skip(index + 1).all(|(other, _, _)| other != act), "{words}");
+            let reads = format!("{act:?}").starts_with("Read");
+            assert!(reads || !Role::Auditor.may(*act), "{words}");
+            assert!(Role::Owner.reach(*act) == Role::Admin.reach(*act), "{words}");
+        }
     }
 }

@@ -7,6 +7,7 @@ use actix_web::{HttpMessage, HttpRequest, HttpResponse};
 use askama::Template;
 
 use crate::error::Error;
+use crate::orgs::role::{Act, Role};
 use crate::web::principal::{Member, SignedIn};
 use crate::web::problem::{Code, Problem};
 use crate::web::session::{self, is_partial};
@@ -18,6 +19,8 @@ pub struct Layout {
     pub person: Option<Reader>,
     /// The organisation that the page is about.
     pub org: Option<Place>,
+    /// What the reader is in that organisation.
+    pub role: Option<Role>,
     /// The organisations that the reader belongs to.
     pub orgs: Vec<Place>,
     /// The room that the page lies in.
@@ -60,6 +63,16 @@ pub enum Room {
     None,
     /// API keys.
     Keys,
+    /// What keys were used for.
+    Usage,
+    /// What to tidy.
+    Review,
+    /// Who did what.
+    Audit,
+    /// Who belongs to the organisation.
+    Members,
+    /// Settings and policy of the organisation.
+    Settings,
     /// The guides.
     Docs,
     /// The reader's account.
@@ -84,16 +97,18 @@ impl Layout {
         let extensions = request.extensions();
         let place = |org: &crate::orgs::store::Org| Place { slug: org.slug.clone(), name: org.name.clone() };
         let signed_in = extensions.get::<SignedIn>();
+        let here = match extensions.get::<Member>() {
+            Some(member) => Some((&member.org, member.role)),
+            None => signed_in.and_then(|signed_in| signed_in.orgs.first()).map(|(org, role)| (org, *role)),
+        };
         Layout {
             person: signed_in.map(|signed_in| Reader {
                 name: signed_in.person.name.clone(),
                 email: signed_in.person.email.clone(),
                 zone: signed_in.person.zone.clone().unwrap_or_else(|| "UTC".to_owned()),
             }),
-            org: extensions
-                .get::<Member>()
-                .map(|member| place(&member.org))
-                .or_else(|| signed_in?.orgs.first().map(|(org, _)| place(org))),
+            org: here.map(|(org, _)| place(org)),
+            role: here.map(|(_, role)| role),
             orgs: signed_in
                 .into_iter()
                 .flat_map(|signed_in| &signed_in.orgs)
@@ -124,6 +139,11 @@ impl Layout {
     /// The path of an asset.
     pub fn asset(&self, name: &str) -> &'static str {
         assets::path(name)
+    }
+
+    /// Whether the reader's role allows the act, so that pages offer only what is theirs.
+    pub fn may(&self, act: Act) -> bool {
+        self.role.is_some_and(|role| role.may(act))
     }
 
     /// Whether the page lies in this room, for `aria-current`.
@@ -217,6 +237,7 @@ pub fn bare_error(problem: &Problem, id: &str) -> HttpResponse {
     let layout = Layout {
         person: None,
         org: None,
+        role: None,
         orgs: Vec::new(),
         room: Room::None,
         flash: None,

@@ -1,5 +1,5 @@
 //! `GET /v1/openapi.json`: the API as OpenAPI 3.1. Schemas come from the types, what a call
-//! needs from the permission table, what it takes and answers from [`calls`].
+//! needs from the permission table, what it takes and answers from [`mod@calls`].
 
 pub mod calls;
 

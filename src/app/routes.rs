@@ -1,0 +1,87 @@
+//! Every route on one screen. What each needs stands in [`crate::web::permission`].
+
+use actix_web::{Route, guard, web as actix};
+
+use crate::gateway::{inference, openai};
+use crate::web::{assets, health};
+use crate::{api, portal};
+
+/// A method, or `ANY`, with its path and what makes its route.
+pub(super) type Endpoint = (&'static str, &'static str, fn() -> Route);
+
+macro_rules! routes {
+    ($($method:ident $path:literal => $handler:path),* $(,)?) => {
+        vec![$((stringify!($method), $path, (|| answering(stringify!($method)).to($handler)) as fn() -> Route)),*]
+    };
+}
+
+/// A route for a method, or for any. What answers GET answers HEAD too (RFC 9110 section 9.3.2).
+fn answering(method: &str) -> Route {
+    match (method, actix_web::http::Method::from_bytes(method.as_bytes())) {
+        ("GET", _) => actix::route().guard(guard::Any(guard::Get()).or(guard::Head())),
+        ("ANY", _) | (_, Err(_)) => actix::route(),
+        (_, Ok(method)) => actix::method(method),
+    }
+}
+
+/// What is mounted, in this order: what is named comes before what `{id}` would take.
+pub(super) fn routes() -> Vec<Endpoint> {
+    routes![
+        GET "/healthz" => health::alive,
+        GET "/readyz" => health::ready,
+        GET "/assets/{file}" => assets::serve,
+        GET "/favicon.ico" => assets::favicon,
+        GET "/robots.txt" => assets::robots,
+        // The API.
+        GET "/v1/api-keys" => api::key_list::list,
+        POST "/v1/api-keys" => api::keys::create,
+        GET "/v1/api-keys/self" => api::keys::show_self,
+        POST "/v1/api-keys/verify" => api::verify::verify,
+        GET "/v1/api-keys/{id}" => api::keys::show,
+        PATCH "/v1/api-keys/{id}" => api::keys::patch,
+        DELETE "/v1/api-keys/{id}" => api::keys::delete,
+        POST "/v1/api-keys/{id}/revoke" => api::keys::revoke,
+        POST "/v1/introspect" => api::introspect::introspect,
+        ANY "/v1/authorize" => api::authorize::authorize,
+        ANY "/v1/authorize/{rest:.*}" => api::authorize::authorize,
+        GET "/v1/models" => inference::models,
+        GET "/v1/inference" => inference::models,
+        POST "/v1/inference" => inference::infer,
+        POST "/v1/chat/completions" => openai::chat,
+        POST "/v1/completions" => openai::completions,
+        POST "/v1/embeddings" => openai::embeddings,
+        POST "/v1/responses" => openai::responses,
+        GET "/v1/usage" => api::usage::usage,
+        GET "/v1/openapi.json" => api::openapi::serve,
+        // The portal.
+        GET "/" => portal::home,
+        GET "/setup" => portal::setup::form,
+        POST "/setup" => portal::setup::submit,
+        GET "/sign-in" => portal::sign_in::form,
+        POST "/sign-in" => portal::sign_in::submit,
+        POST "/sign-out" => portal::sign_in::sign_out,
+        GET "/docs" => portal::docs::index,
+        GET "/docs/keys" => portal::docs::keys,
+        GET "/docs/security" => portal::docs::security,
+        GET "/docs/developers" => portal::docs::developers,
+        GET "/docs/proxies" => portal::docs::proxies,
+        GET "/docs/api" => portal::reference::show,
+        GET "/account" => portal::account::show,
+        POST "/account" => portal::account::save,
+        GET "/keys/{id}" => portal::keys::show::deep_link,
+        GET "/o/{org}" => portal::organization,
+        GET "/o/{org}/keys" => portal::keys::list::show,
+        POST "/o/{org}/keys" => portal::keys::create::submit,
+        GET "/o/{org}/keys/new" => portal::keys::create::form,
+        GET "/o/{org}/keys/{id}" => portal::keys::show::show,
+        GET "/o/{org}/keys/{id}/first-use" => portal::keys::reveal::first_use,
+        GET "/o/{org}/keys/{id}/edit" => portal::keys::edit::form,
+        POST "/o/{org}/keys/{id}/edit" => portal::keys::edit::submit,
+        GET "/o/{org}/keys/{id}/disable" => portal::keys::disable::confirm_disable,
+        POST "/o/{org}/keys/{id}/disable" => portal::keys::disable::disable,
+        GET "/o/{org}/keys/{id}/enable" => portal::keys::disable::confirm_enable,
+        POST "/o/{org}/keys/{id}/enable" => portal::keys::disable::enable,
+        GET "/o/{org}/keys/{id}/revoke" => portal::keys::revoke::confirm,
+        POST "/o/{org}/keys/{id}/revoke" => portal::keys::revoke::submit,
+    ]
+}
