@@ -36,7 +36,7 @@ impl When {
         When { words, fresh: days <= 30, ..When::exactly(at, zone) }
     }
 
-    /// An instant ahead: "in 7 days", "tomorrow". Days are counted by the calendar.
+    /// An instant ahead: "tomorrow", "in 7 days", from two years on "in 2 years". Days are counted by the calendar.
     pub fn ahead(at: Time, now: Time, zone: &TimeZone) -> When {
         let seconds = at.since(now);
         let today = now.in_zone(zone).date();
@@ -46,6 +46,8 @@ impl When {
             _ if seconds < HOUR => format!("in {} min", seconds / MINUTE),
             _ if days == 0 => format!("in {} h", seconds / HOUR),
             _ if days == 1 => "tomorrow".to_owned(),
+            // Nobody counts in thousands of days, and phones have no room for them.
+            _ if days >= 730 => format!("in {} years", days / 365),
             _ => format!("in {days} days"),
         };
         When { words, ..When::exactly(at, zone) }
@@ -164,6 +166,8 @@ mod tests {
         assert_eq!(ahead(5 * HOUR), "in 5 h");
         assert_eq!(ahead(10 * HOUR), "tomorrow");
         assert_eq!(ahead(7 * DAY), "in 7 days");
+        assert_eq!(ahead(729 * DAY), "in 729 days");
+        assert_eq!(ahead(3000 * DAY), "in 8 years");
         assert_eq!(date_time(now, &zone), "23 Nov 2026, 15:22");
     }
 }
