@@ -83,6 +83,13 @@ macro_rules! type_id {
             }
         }
 
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = <String as serde::Deserialize>::deserialize(deserializer)?;
+                Self::parse(&text).ok_or_else(|| serde::de::Error::custom(concat!("no ", $prefix, "_…")))
+            }
+        }
+
         impl<DB: Backend> ToSql<Binary, DB> for $name
         where
             [u8]: ToSql<Binary, DB>,

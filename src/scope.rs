@@ -143,6 +143,14 @@ impl Serialize for Scopes {
     }
 }
 
+impl<'de> serde::Deserialize<'de> for Scopes {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let names = Vec::<String>::deserialize(deserializer)?;
+        let scopes: Option<Scopes> = names.iter().map(|name| Scope::parse(name)).collect();
+        scopes.ok_or_else(|| serde::de::Error::custom("no scope"))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

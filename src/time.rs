@@ -130,6 +130,13 @@ impl serde::Serialize for Time {
     }
 }
 
+impl<'de> serde::Deserialize<'de> for Time {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = <String as serde::Deserialize>::deserialize(deserializer)?;
+        Time::parse(&text).ok_or_else(|| serde::de::Error::custom("no time"))
+    }
+}
+
 /// Whether a text has the shape of RFC 3339 section 5.6; its parser takes more than that.
 fn is_rfc3339(text: &str) -> bool {
     let matches = |text: &[u8], pattern: &[u8]| {

@@ -1,6 +1,8 @@
 //! What an entry can tell.
 
-use serde::Serialize;
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
 
 use crate::id::{KeyId, OrgId, UserId};
 use crate::scope::Scopes;
@@ -30,6 +32,17 @@ impl std::fmt::Display for Actor {
     }
 }
 
+impl Actor {
+    /// Reads what an entry names.
+    pub fn parse(text: &str) -> Option<Actor> {
+        match text {
+            "system" => Some(Actor::System),
+            "system:cli" => Some(Actor::CommandLine),
+            _ => UserId::parse(text).map(Actor::Person).or_else(|| KeyId::parse(text).map(Actor::Key)),
+        }
+    }
+}
+
 impl Serialize for Actor {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
@@ -52,7 +65,10 @@ pub struct Context {
 }
 
 /// Something that happened, with what was before and after where that matters.
-#[derive(Debug, Serialize)]
+///
+/// Every variant has its sentence in [`crate::audit::sentence`], and is read back from the text of
+/// its entry: a member that is added later is an `Option` or has `#[serde(default)]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "action", content = "details")]
 pub enum Event {
     /// The organisation was set up with its first owner.
@@ -113,10 +129,10 @@ pub enum Event {
 }
 
 /// A setting before and after.
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change {
     /// The setting, by its name in the API.
-    pub field: &'static str,
+    pub field: Cow<'static, str>,
     /// Its value before.
     pub before: serde_json::Value,
     /// Its value after.

@@ -270,5 +270,5 @@ fn changes(before: &Key, after: &Key) -> Vec<Change> {
         ("self_rotate", json!(before.self_rotate), json!(after.self_rotate)),
     ];
     let changed = all.into_iter().filter(|(_, before, after)| before != after);
-    changed.map(|(field, before, after)| Change { field, before, after }).collect()
+    changed.map(|(field, before, after)| Change { field: field.into(), before, after }).collect()
 }

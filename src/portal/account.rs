@@ -54,7 +54,8 @@ pub async fn save(
                 return Ok(());
             }
             people::store::set_zone(tx, person.id, &zone)?;
-            let changes = vec![Change { field: "zone", before: json!(person.zone), after: json!(zone) }];
+            let changes =
+                vec![Change { field: "zone".into(), before: json!(person.zone), after: json!(zone) }];
             let event = Event::PersonUpdated { changes };
             journal::note(tx, person.id, Actor::Person(person.id), &origin, &event, now)
         })

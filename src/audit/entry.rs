@@ -1,0 +1,58 @@
+//! An entry, read back from its text.
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::audit::event::{Actor, Event};
+use crate::time::Time;
+
+/// An entry as the log holds it.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// Its place in the organisation's log, from 0.
+    pub index: i64,
+    /// The text as it was first written, which is what is hashed.
+    pub text: String,
+    /// What the text says.
+    pub said: Said,
+}
+
+/// What the text of an entry says.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Said {
+    /// Its identifier: `evt_…`.
+    pub id: String,
+    /// When it happened.
+    pub at: Time,
+    /// The organisation.
+    pub organization: String,
+    /// Who did it: `user_…`, `key_…`, `system:cli` or `system`.
+    pub actor: String,
+    /// What it was done to, by its identifier.
+    pub target: String,
+    /// What was done.
+    pub action: String,
+    /// How, with what was before and after.
+    #[serde(default)]
+    pub details: Value,
+    /// From which address, where there is one.
+    pub address: Option<String>,
+    /// With which request, where there is one.
+    pub request_id: Option<String>,
+}
+
+impl Said {
+    /// Who did it, if that is understood.
+    pub fn actor(&self) -> Option<Actor> {
+        Actor::parse(&self.actor)
+    }
+
+    /// What happened; `None` for an event that this version does not know.
+    pub fn event(&self) -> Option<Event> {
+        let mut event = json!({"action": self.action});
+        if !self.details.is_null() {
+            event["details"] = self.details.clone();
+        }
+        serde_json::from_value(event).ok()
+    }
+}

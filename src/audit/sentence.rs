@@ -1,0 +1,264 @@
+//! What happened, as a sentence without its subject: "changed the limit of web-gateway: 600 → 1,200
+//! a minute". A face puts the actor's name before it and names in place of identifiers.
+
+use serde_json::Value;
+
+use crate::audit::event::{Change, Event};
+use crate::id::{KeyId, UserId};
+use crate::scope::Scopes;
+use crate::time::Time;
+
+/// A part of a sentence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Piece {
+    /// Words.
+    Text(String),
+    /// Something that programs read, such as a scope.
+    Code(String),
+    /// A name that someone chose.
+    Name(String),
+    /// A person.
+    Person(UserId),
+    /// A key.
+    Key(KeyId),
+    /// An instant.
+    Time(Time),
+    /// A number.
+    Number(i64),
+}
+
+/// A sentence in the making.
+#[derive(Debug, Default)]
+pub struct Sentence(Vec<Piece>);
+
+/// What is told of an event about `target`, the identifier that its entry names.
+///
+/// There is no arm for the rest: a new event has no way into the log without words.
+pub fn of(event: &Event, target: &str) -> Vec<Piece> {
+    let say = |words: &str| Sentence::default().text(words);
+    let of_target = |words: &str| say(words).text(" ").target(target);
+    let sentence = match event {
+        Event::OrganizationCreated { name, owner } => {
+            say("set up the organisation ").name(name).text(" with ").person(*owner).text(" as its owner")
+        }
+        Event::KeyCreated { scopes, expires_at, .. } => {
+            let sentence = of_target("created").text(" with ").scopes(*scopes);
+            match expires_at {
+                Some(end) => sentence.text("; it ends on ").time(*end),
+                None => sentence.text("; it never ends"),
+            }
+        }
+        Event::KeyUpdated { changes } => say("changed ").changes(changes, target),
+        Event::KeyDisabled => of_target("disabled"),
+        Event::KeyEnabled => of_target("enabled"),
+        Event::KeyRevoked { reason } => match reason {
+            Some(reason) => of_target("revoked").text(": ").name(reason),
+            None => of_target("revoked"),
+        },
+        Event::SignedIn => say("signed in"),
+        Event::SignedOut => say("signed out"),
+        Event::PasswordReset => say("replaced the password of ").target(target),
+        Event::PersonUpdated { changes } => say("changed ").changes(changes, target),
+    };
+    sentence.0
+}
+
+/// What is told of an event that this version does not know.
+pub fn of_unknown(action: &str, target: &str) -> Vec<Piece> {
+    Sentence::default().text("did ").code(action).text(" to ").target(target).0
+}
+
+impl Sentence {
+    fn and(mut self, piece: Piece) -> Sentence {
+        self.0.push(piece);
+        self
+    }
+
+    fn text(self, words: &str) -> Sentence {
+        self.and(Piece::Text(words.to_owned()))
+    }
+
+    fn code(self, text: &str) -> Sentence {
+        self.and(Piece::Code(text.to_owned()))
+    }
+
+    fn name(self, text: &str) -> Sentence {
+        self.and(Piece::Name(text.to_owned()))
+    }
+
+    fn person(self, id: UserId) -> Sentence {
+        self.and(Piece::Person(id))
+    }
+
+    fn time(self, at: Time) -> Sentence {
+        self.and(Piece::Time(at))
+    }
+
+    /// Whatever an identifier names.
+    fn target(self, id: &str) -> Sentence {
+        if let Some(key) = KeyId::parse(id) {
+            return self.and(Piece::Key(key));
+        }
+        match UserId::parse(id) {
+            Some(person) => self.and(Piece::Person(person)),
+            None if id.starts_with("org_") => self.text("the organisation"),
+            None => self.code(id),
+        }
+    }
+
+    fn scopes(mut self, scopes: Scopes) -> Sentence {
+        for (place, scope) in scopes.names().into_iter().enumerate() {
+            self = if place > 0 { self.text(", ") } else { self }.code(scope);
+        }
+        self
+    }
+
+    /// "the limit of prod: 600 → 1,200 a minute", or "the limit and the description of prod".
+    fn changes(self, changes: &[Change], target: &str) -> Sentence {
+        if let [change] = changes {
+            return self.text(field(&change.field)).text(" of ").target(target).change(change);
+        }
+        let mut sentence = self;
+        for (place, change) in changes.iter().enumerate() {
+            let joint = match place {
+                0 => "",
+                _ if place + 1 == changes.len() => " and ",
+                _ => ", ",
+            };
+            sentence = sentence.text(joint).text(field(&change.field));
+        }
+        sentence.text(" of ").target(target)
+    }
+
+    /// What was before and after, for one change.
+    fn change(self, change: &Change) -> Sentence {
+        let (before, after) = (&change.before, &change.after);
+        match &*change.field {
+            // Texts are too long for a sentence; the entry's own page has them.
+            "description" => self,
+            "scopes" => {
+                let scopes = |value: &Value| serde_json::from_value::<Scopes>(value.clone()).ok();
+                let (Some(before), Some(after)) = (scopes(before), scopes(after)) else { return self };
+                let (removed, added) = (before.without(after), after.without(before));
+                match (removed.is_empty(), added.is_empty()) {
+                    (false, true) => self.text(": removed ").scopes(removed),
+                    (true, _) => self.text(": added ").scopes(added),
+                    _ => self.text(": removed ").scopes(removed).text(", added ").scopes(added),
+                }
+            }
+            "requests_per_minute" => self.text(": ").value(before).text(" → ").value(after).text(" a minute"),
+            _ => self.text(": ").value(before).text(" → ").value(after),
+        }
+    }
+
+    /// A value as a person reads it.
+    pub(super) fn value(self, value: &Value) -> Sentence {
+        match value {
+            Value::Null => self.text("none"),
+            Value::Bool(yes) => self.text(if *yes { "yes" } else { "no" }),
+            Value::Number(number) => match number.as_i64() {
+                Some(number) => self.and(Piece::Number(number)),
+                None => self.text(&number.to_string()),
+            },
+            Value::String(text) => match (Time::parse(text), UserId::parse(text), KeyId::parse(text)) {
+                (Some(at), _, _) => self.time(at),
+                (_, Some(person), _) => self.person(person),
+                (_, _, Some(key)) => self.and(Piece::Key(key)),
+                _ if text.is_empty() => self.text("none"),
+                _ => self.name(text),
+            },
+            Value::Array(values) if values.is_empty() => self.text("none"),
+            Value::Array(values) => values.iter().enumerate().fold(self, |sentence, (place, value)| {
+                if place > 0 { sentence.text(", ") } else { sentence }.value(value)
+            }),
+            Value::Object(_) => self.code(&value.to_string()),
+        }
+    }
+}
+
+/// A value as the pieces that a person reads.
+pub fn value(value: &Value) -> Vec<Piece> {
+    Sentence::default().value(value).0
+}
+
+/// A setting in words.
+pub fn field(name: &str) -> &str {
+    match name {
+        "description" => "the description",
+        "scopes" => "the scopes",
+        "expires_at" => "the end",
+        "requests_per_minute" => "the limit",
+        "allowed_ips" => "the allowed addresses",
+        "owner" => "the owner",
+        "backup" => "the backup",
+        "disabled" => "whether it is disabled",
+        "self_rotate" => "whether it may rotate itself",
+        "zone" => "the time zone",
+        "name" => "the name",
+        "email" => "the e-mail address",
+        "role" => "the role",
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::audit::entry::Said;
+
+    fn words(pieces: &[Piece]) -> String {
+        let text = |piece: &Piece| match piece {
+            Piece::Text(text) | Piece::Code(text) | Piece::Name(text) => text.clone(),
+            Piece::Person(id) => id.to_string(),
+            Piece::Key(id) => id.to_string(),
+            Piece::Time(at) => at.rfc3339(),
+            Piece::Number(number) => number.to_string(),
+        };
+        pieces.iter().map(text).collect()
+    }
+
+    fn change(field: &'static str, before: Value, after: Value) -> Event {
+        Event::KeyUpdated { changes: vec![Change { field: field.into(), before, after }] }
+    }
+
+    #[test]
+    fn a_change_tells_what_was_before_and_after() {
+        let key = KeyId::new(Time::from_seconds(0)).to_string();
+        let told = |event: &Event| words(&of(event, &key)).replace(&key, "KEY");
+        assert_eq!(
+            told(&change("requests_per_minute", json!(600), json!(1200))),
+            "changed the limit of KEY: 600 → 1200 a minute"
+        );
+        assert_eq!(
+            told(&change("scopes", json!(["inference:read", "inference:write"]), json!(["inference:read"]))),
+            "changed the scopes of KEY: removed inference:write"
+        );
+        assert_eq!(
+            told(&change("expires_at", json!(null), json!("2026-11-23T15:00:00Z"))),
+            "changed the end of KEY: none → 2026-11-23T15:00:00Z"
+        );
+        let change = |field: &'static str| Change { field: field.into(), before: json!(1), after: json!(2) };
+        let both = Event::KeyUpdated { changes: vec![change("scopes"), change("description")] };
+        assert_eq!(told(&both), "changed the scopes and the description of KEY");
+    }
+
+    #[test]
+    fn what_was_written_is_read_back_and_what_is_unknown_is_told_too() {
+        let event = change("allowed_ips", json!([]), json!(["10.0.0.0/8"]));
+        let mut entry = serde_json::to_value(&event).unwrap();
+        for (name, value) in
+            [("id", "evt_1"), ("at", "2026-11-23T15:00:00Z"), ("organization", "org_1"), ("actor", "system")]
+        {
+            entry[name] = json!(value);
+        }
+        entry["target"] = json!("key_1");
+        let said: Said = serde_json::from_value(entry.clone()).unwrap();
+        assert_eq!(said.event(), Some(event));
+        entry["action"] = json!("key.sung_to");
+        let said: Said = serde_json::from_value(entry).unwrap();
+        assert_eq!(said.event(), None);
+        assert_eq!(words(&of_unknown(&said.action, &said.target)), "did key.sung_to to key_1");
+    }
+}
