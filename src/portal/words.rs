@@ -96,6 +96,46 @@ pub fn number(number: i64) -> String {
     if number < 0 { format!("−{text}") } else { text }
 }
 
+/// A large number in three digits: "412 M", "61.2 M", "12 k"; a small one in full.
+pub fn short(of: i64) -> String {
+    let (value, unit) = match of {
+        _ if of < 10_000 => return number(of),
+        _ if of < 1_000_000 => (of as f64 / 1e3, "k"),
+        _ if of < 1_000_000_000 => (of as f64 / 1e6, "M"),
+        _ => (of as f64 / 1e9, "G"),
+    };
+    // Rounded down, so that what is nearly the next unit does not pass for it.
+    let digits = if unit == "k" || value >= 100.0 { 0 } else { 1 };
+    let scale = f64::from(10_i32.pow(digits));
+    format!("{:.*}\u{a0}{unit}", digits as usize, (value * scale).floor() / scale)
+}
+
+/// A value at a rule of a chart: "37.5k", "50k".
+pub fn axis(value: f64) -> String {
+    let (value, unit) = match value {
+        _ if value >= 1e9 => (value / 1e9, "G"),
+        _ if value >= 1e6 => (value / 1e6, "M"),
+        _ if value >= 1e3 => (value / 1e3, "k"),
+        _ => (value, ""),
+    };
+    format!("{value}{unit}")
+}
+
+/// A part of a whole: "2.6 %"; what is there is never "0.0 %", what is missing never "100 %".
+pub fn share(part: i64, whole: i64) -> String {
+    if part == 0 || whole == 0 {
+        return "0\u{a0}%".to_owned();
+    }
+    if part == whole {
+        return "100\u{a0}%".to_owned();
+    }
+    let tenths = (part as f64 * 1_000.0 / whole as f64).round();
+    if tenths < 1.0 {
+        return "under 0.1\u{a0}%".to_owned();
+    }
+    format!("{:.1}\u{a0}%", tenths.min(999.0) / 10.0)
+}
+
 /// "1 key", "2 keys".
 pub fn count(number_of: i64, one: &str, many: &str) -> String {
     format!("{} {}", number(number_of), if number_of == 1 { one } else { many })
@@ -150,6 +190,38 @@ mod tests {
         assert_eq!(number(1_000_000), "1,000,000");
         assert_eq!(count(1, "key", "keys"), "1 key");
         assert_eq!(count(2, "key", "keys"), "2 keys");
+    }
+
+    #[test]
+    fn large_numbers_are_told_in_short() {
+        let cases = [
+            (9_999, "9,999"),
+            (12_345, "12\u{a0}k"),
+            (999_999, "999\u{a0}k"),
+            (1_100_000, "1.1\u{a0}M"),
+            (61_290_000, "61.2\u{a0}M"),
+            (412_000_000, "412\u{a0}M"),
+            (1_500_000_000, "1.5\u{a0}G"),
+        ];
+        for (value, expected) in cases {
+            assert_eq!(short(value), expected);
+        }
+        assert_eq!([axis(37_500.0), axis(50_000.0), axis(0.0), axis(1e6)], ["37.5k", "50k", "0", "1M"]);
+    }
+
+    #[test]
+    fn a_share_is_nothing_or_all_only_if_it_is() {
+        let cases = [
+            (0, 10, "0\u{a0}%"),
+            (0, 0, "0\u{a0}%"),
+            (10, 10, "100\u{a0}%"),
+            (1, 1_000_000, "under 0.1\u{a0}%"),
+            (999_999, 1_000_000, "99.9\u{a0}%"),
+            (26, 1_000, "2.6\u{a0}%"),
+        ];
+        for (part, whole, expected) in cases {
+            assert_eq!(share(part, whole), expected);
+        }
     }
 
     #[test]

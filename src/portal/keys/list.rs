@@ -11,6 +11,7 @@ use crate::id::KeyId;
 use crate::keys::list::{self, Counts, Filter, Order, Page};
 use crate::keys::{Key, Status};
 use crate::orgs::role::Act;
+use crate::portal::chart::Spark;
 use crate::portal::keys::asked::{Asked, PAGE};
 use crate::portal::words::{self, Badge, When};
 use crate::scope::Scope;
@@ -75,12 +76,6 @@ struct Row {
     ends: Option<When>,
     ends_soon: bool,
     manageable: bool,
-}
-
-/// Seven bars of one week, as one path for the days before and one for today.
-struct Spark {
-    past: String,
-    today: String,
 }
 
 /// `GET /o/{org}/keys`.
@@ -266,19 +261,5 @@ impl Row {
 
     fn requests(&self) -> String {
         words::number(self.requests)
-    }
-}
-
-impl Spark {
-    /// Bars 8 wide at a pitch of 10 in a field of 72 × 24; a day without requests is a stub.
-    fn new(days: &[i64]) -> Spark {
-        let most = days.iter().copied().max().unwrap_or(0).max(1);
-        let bar = |(place, &requests): (usize, &i64)| {
-            let height = if requests == 0 { 1 } else { (requests * 24 / most).max(2) };
-            format!("M{} 24v-{height}h8v{height}z", place * 10 + 1)
-        };
-        let mut bars: Vec<String> = days.iter().enumerate().map(bar).collect();
-        let today = bars.pop().unwrap_or_default();
-        Spark { past: bars.concat(), today }
     }
 }
