@@ -136,6 +136,14 @@ type_id!(
     MethodId, "sim"
 );
 type_id!(
+    /// A session of someone signed in, as their account page names it.
+    SessionId, "ses"
+);
+type_id!(
+    /// A link that was sent by mail.
+    LinkId, "lnk"
+);
+type_id!(
     /// One HTTP request, told in `X-Request-Id`.
     RequestId, "req"
 );

@@ -32,6 +32,7 @@ diesel::table! {
         zone -> Nullable<Text>,
         disabled_at -> Nullable<BigInt>,
         created_at -> BigInt,
+        email_verified_at -> Nullable<BigInt>,
     }
 }
 
@@ -44,6 +45,35 @@ diesel::table! {
         credential -> Nullable<Text>,
         created_at -> BigInt,
         updated_at -> BigInt,
+        issuer -> Text,
+        label -> Text,
+        used_at -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    sign_in_flows (digest) {
+        digest -> Binary,
+        browser -> Binary,
+        provider -> Text,
+        nonce -> Text,
+        verifier -> Text,
+        purpose -> Text,
+        next -> Text,
+        person_id -> Nullable<Binary>,
+        created_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    mailed_links (id) {
+        id -> Binary,
+        person_id -> Binary,
+        purpose -> Text,
+        email -> Text,
+        created_at -> BigInt,
+        ends_at -> BigInt,
+        used_at -> Nullable<BigInt>,
     }
 }
 
@@ -147,8 +177,12 @@ diesel::table! {
 diesel::table! {
     sessions (digest) {
         digest -> Binary,
+        id -> Binary,
         person_id -> Nullable<Binary>,
         state -> Text,
+        address -> Text,
+        program -> Text,
+        signed_in_at -> Nullable<BigInt>,
         created_at -> BigInt,
         seen_at -> BigInt,
         ends_at -> BigInt,
@@ -224,6 +258,8 @@ diesel::allow_tables_to_appear_in_same_query!(
     organizations,
     people,
     sign_in_methods,
+    sign_in_flows,
+    mailed_links,
     members,
     api_keys,
     key_secrets,

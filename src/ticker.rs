@@ -10,10 +10,10 @@ use tokio::time::MissedTickBehavior;
 
 use crate::error::Result;
 use crate::keys::feed;
-use crate::people::sign_in;
+use crate::people::{sessions, sign_in};
 use crate::time::Time;
 use crate::usage;
-use crate::web::{Site, idempotency, session};
+use crate::web::{Site, idempotency};
 
 const FLUSH: Duration = Duration::from_secs(1);
 /// How often changes that other processes made are looked for.
@@ -78,7 +78,7 @@ async fn write_counts(site: &Site) {
 async fn forget_old(site: &Site, now: Time) -> Result<()> {
     site.db
         .write(move |tx| {
-            session::forget_old(tx, now)?;
+            sessions::forget_old(tx, now)?;
             sign_in::forget_old(tx, now)?;
             idempotency::forget_old(tx, now)?;
             feed::forget_old(tx, now)?;

@@ -59,6 +59,8 @@ pub(super) fn routes() -> Vec<Endpoint> {
         POST "/setup" => portal::setup::submit,
         GET "/sign-in" => portal::sign_in::form,
         POST "/sign-in" => portal::sign_in::submit,
+        GET "/sign-in/again" => portal::again::form,
+        POST "/sign-in/again" => portal::again::submit,
         POST "/sign-out" => portal::sign_in::sign_out,
         GET "/docs" => portal::docs::index,
         GET "/docs/keys" => portal::docs::keys,

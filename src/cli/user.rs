@@ -11,7 +11,6 @@ use crate::orgs;
 use crate::orgs::journal::{self, Origin};
 use crate::people::{self, password};
 use crate::time::Time;
-use crate::web::session;
 
 /// What to do about people.
 #[derive(Subcommand)]
@@ -81,7 +80,7 @@ fn reset_password(email: &str) -> Result<(), Failure> {
     let now = Time::now();
     db.write_now(|tx| {
         people::store::set_password(tx, person.id, &hashed, now)?;
-        session::end_all(tx, person.id)?;
+        people::sessions::end_all(tx, person.id)?;
         let (actor, origin) = (Actor::CommandLine, Origin::default());
         journal::note(tx, person.id, actor, &origin, &Event::PasswordReset, now)
     })?;

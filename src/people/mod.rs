@@ -3,5 +3,6 @@
 //! Ways to sign in are rows of their own, so that more kinds can join the password.
 
 pub mod password;
+pub mod sessions;
 pub mod sign_in;
 pub mod store;

@@ -97,6 +97,12 @@ where
     Ok(Outcome::Welcome(Box::new(person)))
 }
 
+/// What is said to whoever has to wait.
+pub fn words_of_wait(seconds: i64) -> String {
+    let time = if seconds < 60 { format!("{seconds} s") } else { format!("{} min", (seconds + 59) / 60) };
+    format!("Too many tries. Wait {time} and try again.")
+}
+
 /// Forgets tries that no longer slow anyone down.
 pub fn forget_old(tx: &mut Tx<'_>, now: Time) -> Result<()> {
     diesel::delete(attempts::table.filter(attempts::last_at.lt(now.plus(-HOUR)))).execute(tx.conn)?;

@@ -29,6 +29,8 @@ pub struct Person {
     pub disabled_at: Option<Time>,
     /// When they became known.
     pub created_at: Time,
+    /// When their address was proved to be theirs.
+    pub email_verified_at: Option<Time>,
 }
 
 impl Person {
@@ -114,6 +116,7 @@ pub fn insert(
         zone: zone.map(str::to_owned),
         disabled_at: None,
         created_at: now,
+        email_verified_at: None,
     };
     diesel::insert_into(people::table)
         .values((

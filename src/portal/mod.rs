@@ -2,6 +2,7 @@
 //! that are derived from data are methods of the view struct.
 
 pub mod account;
+pub mod again;
 pub mod chart;
 pub mod docs;
 pub mod keys;

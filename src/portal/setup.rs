@@ -69,9 +69,8 @@ pub async fn submit(request: HttpRequest, site: Shared, fields: Fields) -> Resul
         set_up.run(tx, &hashed, None, false, now)
     });
     let (org, owner) = made.await?;
-    let session = request.get_session();
-    session::sign_in(&session, owner.id);
-    session::flash(&session, &format!("{} is set up. Create your first key.", org.name));
+    session::sign_in(&request, owner.id, now);
+    session::flash(&request.get_session(), &format!("{} is set up. Create your first key.", org.name));
     Ok(redirect(&request, &format!("/o/{}/keys", org.slug)))
 }
 

@@ -49,14 +49,14 @@ pub async fn submit(request: HttpRequest, site: Shared, fields: Fields) -> Resul
     let throttle = &site.mint.keyring.throttle;
     let waits = match sign_in::with_password(&site.db, throttle, attempt, welcome, now).await? {
         Outcome::Welcome(person) => {
-            session::sign_in(&request.get_session(), person.id);
+            session::sign_in(&request, person.id, now);
             return Ok(redirect(&request, safe_next(fields.get("next"))));
         }
         Outcome::Refused => None,
         Outcome::Wait(seconds) => Some(seconds),
     };
     let (status, refused) = match waits {
-        Some(seconds) => (StatusCode::TOO_MANY_REQUESTS, wait(seconds)),
+        Some(seconds) => (StatusCode::TOO_MANY_REQUESTS, sign_in::words_of_wait(seconds)),
         None => (StatusCode::UNPROCESSABLE_ENTITY, REFUSED.to_owned()),
     };
     let layout = Layout { person: None, ..Layout::of(&request, Room::None) };
@@ -92,9 +92,4 @@ fn attempt(request: &HttpRequest, fields: &Fields) -> Attempt {
         client: address::group(address::client(request)),
         zone: jiff::tz::TimeZone::get(zone).ok().map(|_| zone.to_owned()),
     }
-}
-
-fn wait(seconds: i64) -> String {
-    let time = if seconds < 60 { format!("{seconds} s") } else { format!("{} min", (seconds + 59) / 60) };
-    format!("Too many tries. Wait {time} and try again.")
 }

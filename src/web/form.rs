@@ -28,6 +28,17 @@ impl Fields {
         self.0.iter().any(|(field, _)| field == name)
     }
 
+    /// All of them, in their order.
+    pub fn pairs(&self) -> impl Iterator<Item = &(String, String)> {
+        self.0.iter()
+    }
+
+    /// The fields of a form as it was sent.
+    pub fn of_body(bytes: &[u8]) -> Result<Fields, Problem> {
+        let fields = serde_html_form::from_bytes(bytes);
+        fields.map(Fields).map_err(|_| Problem::bad_request("The form can't be read."))
+    }
+
     /// All values of that name.
     pub fn all(&self, name: &str) -> Vec<String> {
         self.0.iter().filter(|(field, _)| field == name).map(|(_, value)| value.clone()).collect()
@@ -40,11 +51,7 @@ impl FromRequest for Fields {
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let bytes = web::Bytes::from_request(request, payload);
-        Box::pin(async move {
-            let bytes = bytes.await?;
-            let fields = serde_html_form::from_bytes(&bytes);
-            fields.map(Fields).map_err(|_| Problem::bad_request("The form can't be read."))
-        })
+        Box::pin(async move { Fields::of_body(&bytes.await?) })
     }
 }
 

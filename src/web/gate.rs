@@ -8,6 +8,7 @@ use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{self, HeaderMap};
 use actix_web::middleware::Next;
+use actix_web::web::Bytes;
 use actix_web::{Error, HttpMessage, HttpRequest, HttpResponse};
 
 use crate::id::KeyId;
@@ -22,7 +23,7 @@ use crate::web::principal::{KeyCaller, Member, SignedIn, bearer, refuse_key_in_u
 use crate::web::problem::{Code, Problem};
 use crate::web::request::{KeyHeaders, put};
 use crate::web::ticket::Ticket;
-use crate::web::{Shared, Site, address, session};
+use crate::web::{Shared, Site, address, fresh, session};
 
 /// From how many days before a key's end its answers carry `X-Key-Expires-At`.
 const EXPIRY_HEADER_DAYS: i64 = 14;
@@ -44,8 +45,17 @@ pub async fn pass(
                 Err(problem) => Ok(request.error_response(problem)),
             }
         }
-        Permission::Page | Permission::SignedIn | Permission::Member(_) => {
-            match admit_person(permission, request.request()).await {
+        Permission::Page
+        | Permission::SignedIn
+        | Permission::Member(_)
+        | Permission::SignedInFresh
+        | Permission::MemberFresh(_) => {
+            let mut request = request;
+            let admitted = match admit_person(permission, request.request()).await {
+                Ok(None) if permission.is_fresh() => demand_fresh(&mut request).await,
+                admitted => admitted,
+            };
+            match admitted {
                 Ok(None) => Ok(next.call(request).await?.map_into_boxed_body()),
                 Ok(Some(elsewhere)) => Ok(request.into_response(elsewhere)),
                 // `Ok` with the error inside keeps it readable for the envelope.
@@ -77,12 +87,31 @@ async fn admit_person(
         return Ok(stranger());
     };
     request.extensions_mut().insert(signed_in.clone());
-    let Permission::Member(act) = permission else { return Ok(None) };
+    let (Permission::Member(act) | Permission::MemberFresh(act)) = permission else { return Ok(None) };
     let slug = request.match_info().get("org").unwrap_or_default();
     let (org, role) =
         signed_in.orgs.into_iter().find(|(org, _)| org.slug == slug).ok_or_else(Problem::not_found)?;
     request.extensions_mut().insert(Member { person: signed_in.person, org, role });
     if role.may(act) { Ok(None) } else { Err(crate::error::Error::Forbidden.into()) }
+}
+
+/// Lets through who proved lately who they are. `Some` is where or how they do: a page leads
+/// there, a form comes back with what was typed.
+async fn demand_fresh(request: &mut ServiceRequest) -> Result<Option<HttpResponse>, Problem> {
+    let now = Time::now();
+    if fresh::is_fresh(request.request(), now) {
+        return Ok(None);
+    }
+    if request.method().is_safe() {
+        return Ok(Some(session::to_sign_in_again(request.request())));
+    }
+    let site = request.app_data::<Shared>().cloned().ok_or_else(Problem::not_found)?;
+    let bytes = request.extract::<Bytes>().await?;
+    let fields = Fields::of_body(&bytes)?;
+    let asked = fresh::confirm(request.request(), &site, &fields, now).await?;
+    // The handler reads the form again.
+    request.set_payload(bytes.into());
+    Ok(asked)
 }
 
 /// What a request of the API needs.

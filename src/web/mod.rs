@@ -6,6 +6,7 @@ pub mod body;
 pub mod csrf;
 pub mod envelope;
 pub mod form;
+pub mod fresh;
 pub mod gate;
 pub mod health;
 pub mod idempotency;

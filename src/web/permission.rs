@@ -15,6 +15,10 @@ pub enum Permission {
     SignedIn,
     /// A member of the organisation in the path whose role allows the act.
     Member(Act),
+    /// The same, and who it is was proved in the last minutes.
+    MemberFresh(Act),
+    /// Someone signed in who proved in the last minutes who they are.
+    SignedInFresh,
     /// A working API key with this scope.
     Key(Scope),
     /// Any working API key.
@@ -27,6 +31,13 @@ pub enum Permission {
 
 use Act::{ReadKeys, WriteKeys};
 use Permission::{AdminOrSelf, AnyKey, Asked, Key, Member, Page, Public, SignedIn};
+
+impl Permission {
+    /// Whether who it is must have been proved in the last minutes.
+    pub fn is_fresh(self) -> bool {
+        matches!(self, Permission::MemberFresh(_) | Permission::SignedInFresh)
+    }
+}
 
 /// Every route with what it needs.
 pub const TABLE: &[(&str, &str, Permission)] = &[
@@ -62,6 +73,8 @@ pub const TABLE: &[(&str, &str, Permission)] = &[
     ("POST", "/setup", Page),
     ("GET", "/sign-in", Page),
     ("POST", "/sign-in", Page),
+    ("GET", "/sign-in/again", SignedIn),
+    ("POST", "/sign-in/again", SignedIn),
     ("POST", "/sign-out", Page),
     ("GET", "/docs", Page),
     ("GET", "/docs/keys", Page),

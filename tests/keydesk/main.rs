@@ -14,6 +14,7 @@ mod bad_input;
 mod commands;
 mod durability;
 mod forward_auth;
+mod fresh_sign_in;
 mod gateway;
 mod idempotency;
 mod inference;

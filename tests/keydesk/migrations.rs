@@ -33,6 +33,8 @@ fn every_table_of_an_organisations_data_names_the_organisation() {
         "organizations",
         "people",
         "sign_in_methods",
+        "sign_in_flows",
+        "mailed_links",
         "feed_head",
         "feed_readers",
         "sessions",

@@ -14,12 +14,12 @@ use crate::portal::keys::reveal::{self, Again};
 use crate::portal::words;
 use crate::scope::Scope;
 use crate::time::{DAY, Time};
-use crate::web::Shared;
 use crate::web::form::{Complaints, Fields};
 use crate::web::idempotency::{Claim, Refused};
 use crate::web::page::{Layout, Place, Room, html};
 use crate::web::principal::Member;
 use crate::web::problem::Problem;
+use crate::web::{Shared, fresh};
 
 /// A refused form comes back with this.
 const REFUSED: StatusCode = StatusCode::UNPROCESSABLE_ENTITY;
@@ -78,6 +78,11 @@ pub async fn submit(
             );
         }
     };
+    if draft.scopes.has(Scope::Admin)
+        && let Some(page) = fresh::confirm(&request, &site, &submitted, now).await?
+    {
+        return Ok(page);
+    }
     let (context, manager, mint) = (member.context(&request, now), member.manager(), site.mint.clone());
     let claim = claim(&site, &member, &submitted, &fields);
     let _place = match claim.as_ref().map(|claim| site.running.enter(claim)).transpose() {

@@ -16,7 +16,7 @@ use crate::web::form::{Complaints, Fields};
 use crate::web::page::{Layout, Place, Room, html, redirect};
 use crate::web::principal::Member;
 use crate::web::problem::Problem;
-use crate::web::{Shared, session};
+use crate::web::{Shared, fresh, session};
 
 #[derive(Template)]
 #[template(path = "portal/keys/edit.html")]
@@ -72,6 +72,10 @@ pub async fn submit(
         return Err(Error::NameImmutable.into());
     }
     let fields = KeyFields::submitted(&submitted);
+    let widens = fields.has(&Scope::Admin) && !key.scopes.has(Scope::Admin);
+    if widens && let Some(page) = fresh::confirm(&request, &site, &submitted, now).await? {
+        return Ok(page);
+    }
     let expiry = fields.expiry(&member.person.time_zone());
     let raw = RawEdit {
         description: Some(fields.description.clone()),

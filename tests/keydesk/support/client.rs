@@ -147,6 +147,18 @@ impl Answer {
         texts[0].clone()
     }
 
+    /// Names and values of the fields that a selector finds.
+    pub fn inputs(&self, selector: &str) -> Vec<(String, String)> {
+        let document = Html::parse_document(&self.body);
+        let attribute = |element: &scraper::ElementRef<'_>, name| {
+            element.value().attr(name).unwrap_or_default().to_owned()
+        };
+        document
+            .select(&Selector::parse(selector).unwrap())
+            .map(|element| (attribute(&element, "name"), attribute(&element, "value")))
+            .collect()
+    }
+
     /// An attribute of the first element that a selector finds.
     pub fn attribute(&self, selector: &str, name: &str) -> Option<String> {
         let document = Html::parse_document(&self.body);

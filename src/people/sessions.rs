@@ -1,0 +1,58 @@
+//! The sessions that people have open, as rows. What is in them is the business of `web::session`.
+
+use diesel::prelude::*;
+
+use crate::db::{Conn, Tx};
+use crate::error::Result;
+use crate::id::{SessionId, UserId};
+use crate::schema::sessions;
+use crate::time::Time;
+
+/// A session that is open.
+#[derive(Clone, Debug, Queryable)]
+pub struct Open {
+    /// Its name.
+    pub id: SessionId,
+    /// The address from which it was opened.
+    pub address: String,
+    /// The browser, as it named itself.
+    pub program: String,
+    /// When it was opened.
+    pub created_at: Time,
+    /// When it was last used, to some minutes.
+    pub seen_at: Time,
+}
+
+/// The sessions of a person, the one used last first.
+pub fn open_of(conn: &mut Conn, person: UserId, now: Time) -> Result<Vec<Open>> {
+    Ok(sessions::table
+        .filter(sessions::person_id.eq(person).and(sessions::ends_at.gt(now)))
+        .order((sessions::seen_at.desc(), sessions::id.desc()))
+        .select((sessions::id, sessions::address, sessions::program, sessions::created_at, sessions::seen_at))
+        .limit(100)
+        .load(conn)?)
+}
+
+/// Ends one session of a person; how many that were.
+pub fn end(tx: &mut Tx<'_>, person: UserId, session: SessionId) -> Result<usize> {
+    let rows = sessions::table.filter(sessions::person_id.eq(person).and(sessions::id.eq(session)));
+    Ok(diesel::delete(rows).execute(tx.conn)?)
+}
+
+/// Ends the sessions of a person but for one; how many that were.
+pub fn end_others(tx: &mut Tx<'_>, person: UserId, but: SessionId) -> Result<usize> {
+    let rows = sessions::table.filter(sessions::person_id.eq(person).and(sessions::id.ne(but)));
+    Ok(diesel::delete(rows).execute(tx.conn)?)
+}
+
+/// Ends every session of a person.
+pub fn end_all(tx: &mut Tx<'_>, person: UserId) -> Result<()> {
+    diesel::delete(sessions::table.filter(sessions::person_id.eq(person))).execute(tx.conn)?;
+    Ok(())
+}
+
+/// Forgets sessions that have ended.
+pub fn forget_old(tx: &mut Tx<'_>, now: Time) -> Result<()> {
+    diesel::delete(sessions::table.filter(sessions::ends_at.le(now))).execute(tx.conn)?;
+    Ok(())
+}

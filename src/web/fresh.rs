@@ -1,0 +1,120 @@
+//! Some acts need a fresh sign-in: whoever finds a browser open must not be able to do them.
+//!
+//! A page leads to `/sign-in/again` and from there back. A form that comes too late is answered
+//! with a page that asks for the password and carries what was typed, so that nothing is lost:
+//! it goes to the same address, and [`confirm`] takes the password out of it.
+
+use actix_session::SessionExt;
+use actix_web::http::StatusCode;
+use actix_web::http::header::{self, HeaderValue};
+use actix_web::{HttpMessage, HttpRequest, HttpResponse};
+use askama::Template;
+
+use crate::error::Error;
+use crate::people;
+use crate::people::sign_in::{self, Attempt, Outcome};
+use crate::time::Time;
+use crate::web::form::Fields;
+use crate::web::page::{Layout, Room, html};
+use crate::web::principal::SignedIn;
+use crate::web::problem::Problem;
+use crate::web::{Site, address, session};
+
+/// The field with the password of someone who confirms that it is them.
+const FIELD: &str = "confirm_password";
+
+/// Asks someone signed in to prove again who they are.
+#[derive(Template)]
+#[template(path = "portal/again.html")]
+struct AgainPage {
+    layout: Layout,
+    email: String,
+    /// Where the form goes.
+    action: String,
+    /// What was typed into the form that came too late.
+    carried: Vec<(String, String)>,
+    has_password: bool,
+    refused: Option<String>,
+}
+
+/// Whether whoever asks proved lately who they are.
+pub fn is_fresh(request: &HttpRequest, now: Time) -> bool {
+    session::is_fresh(&request.get_session(), now)
+}
+
+/// Lets a form through whose sender proved lately who they are, or proves it by the password in
+/// it. `Some` is the page that asks for that, with what was typed.
+pub async fn confirm(
+    request: &HttpRequest,
+    site: &Site,
+    fields: &Fields,
+    now: Time,
+) -> Result<Option<HttpResponse>, Problem> {
+    if is_fresh(request, now) {
+        return Ok(None);
+    }
+    if !fields.has(FIELD) {
+        return page(request, site, fields, StatusCode::FORBIDDEN, None).await.map(Some);
+    }
+    let person = signed_in(request)?.person;
+    let attempt = Attempt {
+        email: person.email,
+        password: fields.get(FIELD).into(),
+        client: address::group(address::client(request)),
+        zone: None,
+    };
+    let (status, refused, wait) =
+        match sign_in::with_password(&site.db, &site.mint.keyring.throttle, attempt, |_, _| Ok(()), now)
+            .await?
+        {
+            Outcome::Welcome(proved) if proved.id == person.id => {
+                session::prove(&request.get_session(), now);
+                return Ok(None);
+            }
+            Outcome::Wait(seconds) => {
+                (StatusCode::TOO_MANY_REQUESTS, sign_in::words_of_wait(seconds), Some(seconds))
+            }
+            _ => {
+                let refused = "The password is wrong. Check it and try again.".to_owned();
+                (StatusCode::UNPROCESSABLE_ENTITY, refused, None)
+            }
+        };
+    let mut response = page(request, site, fields, status, Some(refused)).await?;
+    if let Some(seconds) = wait {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    Ok(Some(response))
+}
+
+/// The page that asks someone to prove who they are; the form goes to the address of `request`
+/// and carries `fields`.
+pub async fn page(
+    request: &HttpRequest,
+    site: &Site,
+    fields: &Fields,
+    status: StatusCode,
+    refused: Option<String>,
+) -> Result<HttpResponse, Problem> {
+    let person = signed_in(request)?.person;
+    let id = person.id;
+    let password = site.db.read(move |conn| people::store::password(conn, id)).await?;
+    let view = AgainPage {
+        layout: Layout::of(request, Room::None),
+        email: person.email,
+        action: request.uri().path_and_query().map(|path| path.to_string()).unwrap_or_default(),
+        carried: fields.pairs().filter(|(name, _)| !is_secret(name)).cloned().collect(),
+        has_password: password.is_some(),
+        refused,
+    };
+    html(status, &view)
+}
+
+fn signed_in(request: &HttpRequest) -> Result<SignedIn, Problem> {
+    let signed_in = request.extensions().get::<SignedIn>().cloned();
+    signed_in.ok_or_else(|| Error::internal("a fresh sign-in is asked of someone unknown").into())
+}
+
+/// Passwords are never sent back, so they have to be typed again.
+fn is_secret(name: &str) -> bool {
+    name.contains("password") || name.contains("secret")
+}

@@ -1,0 +1,172 @@
+//! Sessions of people: actix-session over our own table.
+//!
+//! The cookie holds a random identifier, of which the table keeps a digest. A session ends
+//! after a week without use, after 30 days in any case (NIST SP 800-63B-4, AAL1), and at
+//! sign-out; its identifier changes at sign-in.
+
+mod table;
+
+use actix_session::config::{CookieContentSecurity, PersistentSession, TtlExtensionPolicy};
+use actix_session::{Session, SessionExt, SessionMiddleware};
+use actix_web::cookie::time::Duration;
+use actix_web::cookie::{Key, SameSite};
+use actix_web::http::{Method, header};
+use actix_web::{HttpRequest, HttpResponse};
+
+use crate::crypto::Keyring;
+use crate::db::Db;
+use crate::id::{SessionId, UserId};
+use crate::time::{DAY, MINUTE, Time};
+use crate::web::address;
+use crate::web::session::table::Table;
+
+const IDLE: i64 = 7 * DAY;
+/// How long someone who proved who they are may do what needs a fresh sign-in.
+const FRESH: i64 = 10 * MINUTE;
+
+const PERSON: &str = "person";
+const ID: &str = "id";
+const ADDRESS: &str = "address";
+const PROGRAM: &str = "program";
+const PROVED: &str = "proved_at";
+const FLASH: &str = "flash";
+
+/// Who is signed in by this session.
+pub fn person(session: &Session) -> Option<UserId> {
+    text(session, PERSON).and_then(|id| UserId::parse(&id))
+}
+
+/// Signs a person in under a new identifier. `proved` is when they proved who they are.
+pub fn sign_in(request: &HttpRequest, person: UserId, proved: Time) {
+    let session = request.get_session();
+    session.clear();
+    session.renew();
+    keep(&session, PERSON, &person.to_string());
+    keep(&session, ID, &SessionId::new(proved).to_string());
+    keep(&session, ADDRESS, &address::client(request).to_string());
+    let program = request.headers().get(header::USER_AGENT).and_then(|program| program.to_str().ok());
+    keep(&session, PROGRAM, &program.unwrap_or_default().chars().take(300).collect::<String>());
+    keep(&session, PROVED, &proved.seconds().to_string());
+}
+
+/// The name of this session among the person's.
+pub fn id(session: &Session) -> Option<SessionId> {
+    text(session, ID).and_then(|id| SessionId::parse(&id))
+}
+
+/// Notes that the person has proved again who they are, under a new identifier.
+pub fn prove(session: &Session, proved: Time) {
+    session.renew();
+    keep(session, PROVED, &proved.seconds().to_string());
+}
+
+/// Whether the person proved lately who they are.
+pub fn is_fresh(session: &Session, now: Time) -> bool {
+    let proved = text(session, PROVED).and_then(|seconds| seconds.parse().ok()).map(Time::from_seconds);
+    proved.is_some_and(|proved| now.since(proved) < FRESH)
+}
+
+/// Ends the session, also in the table.
+pub fn sign_out(session: &Session) {
+    session.purge();
+}
+
+/// Keeps a sentence for the next page.
+pub fn flash(session: &Session, text: &str) {
+    keep(session, FLASH, text);
+}
+
+/// The sentence kept for this page, once.
+pub fn take_flash(session: &Session) -> Option<String> {
+    session.remove_as::<String>(FLASH).and_then(Result::ok)
+}
+
+fn text(session: &Session, name: &str) -> Option<String> {
+    session.get(name).ok().flatten()
+}
+
+fn keep(session: &Session, name: &str, value: &str) {
+    // Only a value that has no JSON form could fail, and text always has one.
+    if let Err(error) = session.insert(name, value) {
+        tracing::error!(%error, "the session takes no text");
+    }
+}
+
+/// Leads to the sign-in page, and from there back to a page that was asked for.
+pub fn to_sign_in(request: &HttpRequest) -> HttpResponse {
+    by_way_of("/sign-in", request)
+}
+
+/// Leads to where someone signed in proves again who they are, and from there back.
+pub fn to_sign_in_again(request: &HttpRequest) -> HttpResponse {
+    by_way_of("/sign-in/again", request)
+}
+
+fn by_way_of(way: &str, request: &HttpRequest) -> HttpResponse {
+    let wanted = request.uri().path_and_query().map(|wanted| wanted.as_str()).unwrap_or("/");
+    let next = if request.method() == Method::GET { wanted } else { "/" };
+    let query = serde_html_form::to_string([("next", next)]).unwrap_or_default();
+    let target = if next == "/" { way.to_owned() } else { format!("{way}?{query}") };
+    if is_partial(request) {
+        // A fragment's place can't take a whole page, so the browser is sent there.
+        return HttpResponse::Ok().insert_header(("HX-Redirect", target)).finish();
+    }
+    HttpResponse::SeeOther().insert_header((header::LOCATION, target)).finish()
+}
+
+/// Whether htmx asks for a fragment rather than a page.
+pub fn is_partial(request: &HttpRequest) -> bool {
+    request.headers().get("hx-request-type").is_some_and(|kind| kind == "partial")
+}
+
+/// A path of this site to go to after sign-in; anything else is `/`.
+pub fn safe_next(next: &str) -> &str {
+    let path = next.starts_with('/') && !next.starts_with("//");
+    let clean =
+        next.len() <= 2000 && !next.contains('\\') && next.chars().all(|letter| letter.is_ascii_graphic());
+    if path && clean { next } else { "/" }
+}
+
+/// The middleware for the portal's routes.
+pub fn middleware(db: &Db, keyring: &Keyring, https: bool) -> SessionMiddleware<Table> {
+    let table = Table { db: db.clone(), digests: keyring.sessions.clone() };
+    let name = if https { "__Host-keydesk" } else { "keydesk" };
+    SessionMiddleware::builder(table, Key::from(keyring.cookie_key().as_ref()))
+        .cookie_name(name.to_owned())
+        .cookie_secure(https)
+        .cookie_http_only(true)
+        // Strict would lose the session on the way back from a sign-in provider.
+        .cookie_same_site(SameSite::Lax)
+        .cookie_path("/".to_owned())
+        .cookie_content_security(CookieContentSecurity::Private)
+        .session_lifecycle(
+            PersistentSession::default()
+                .session_ttl(Duration::seconds(IDLE))
+                .session_ttl_extension_policy(TtlExtensionPolicy::OnEveryRequest),
+        )
+        .build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::safe_next;
+
+    #[test]
+    fn only_paths_of_this_site_are_gone_to_after_sign_in() {
+        for good in ["/", "/o/acme/keys?status=active", "/keys/key_01kb"] {
+            assert_eq!(safe_next(good), good);
+        }
+        for bad in [
+            "",
+            "//evil.example",
+            "/\\evil.example",
+            "https://evil.example",
+            "evil",
+            "/a\r\nb",
+            "/a b",
+            "/\u{e9}",
+        ] {
+            assert_eq!(safe_next(bad), "/", "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! Sessions in the database, as actix-session stores them.
+
+use std::collections::HashMap;
+
+use actix_session::storage::{LoadError, SaveError, SessionKey, SessionStore, UpdateError};
+use actix_web::cookie::time::Duration;
+use anyhow::Error as AnyError;
+use diesel::prelude::*;
+
+use super::{ADDRESS, ID, PERSON, PROGRAM, PROVED};
+use crate::crypto::{Digest, MacKey, random_base62};
+use crate::db::Db;
+use crate::id::{SessionId, UserId};
+use crate::schema::sessions;
+use crate::time::{DAY, HOUR, MINUTE, Time};
+
+const ABSOLUTE: i64 = 30 * DAY;
+/// The longest that a session without a person lasts: long enough for a way to a provider.
+const NOBODY: i64 = HOUR;
+/// The last use is written when the one known is older than this.
+const COARSE: i64 = 5 * MINUTE;
+/// 43 characters of base62 are 256 bits.
+const IDENTIFIER: usize = 43;
+
+/// The table of sessions.
+pub struct Table {
+    pub(super) db: Db,
+    pub(super) digests: MacKey,
+}
+
+type State = HashMap<String, String>;
+
+impl Table {
+    fn digest(&self, key: &SessionKey) -> Digest {
+        self.digests.digest(key.as_ref().as_bytes())
+    }
+}
+
+/// actix-session gives no time, so this face of ours reads the clock.
+impl SessionStore for Table {
+    async fn load(&self, key: &SessionKey) -> Result<Option<State>, LoadError> {
+        let (digest, now) = (self.digest(key), Time::now());
+        let found = self.db.read(move |conn| {
+            let state = sessions::table
+                .find(digest.as_slice())
+                .filter(sessions::ends_at.gt(now).and(sessions::created_at.gt(now.plus(-ABSOLUTE))))
+                .select(sessions::state)
+                .first::<String>(conn)
+                .optional()?;
+            Ok(state)
+        });
+        let text = found.await.map_err(|error| LoadError::Other(error.into()))?;
+        text.map(|text| serde_json::from_str(&text))
+            .transpose()
+            .map_err(|error| LoadError::Deserialization(error.into()))
+    }
+
+    async fn save(&self, state: State, ttl: &Duration) -> Result<SessionKey, SaveError> {
+        let failed = |error: AnyError| SaveError::Other(error);
+        let identifier = random_base62(IDENTIFIER).map_err(|error| failed(error.into()))?;
+        let key: SessionKey =
+            identifier.to_string().try_into().map_err(|_| failed(AnyError::msg("identifier too long")))?;
+        let (digest, now) = (self.digest(&key), Time::now());
+        let columns = Columns::of(&state, ttl, now);
+        let text = serde_json::to_string(&state).map_err(|error| SaveError::Serialization(error.into()))?;
+        let saved = self.db.write(move |tx| {
+            diesel::insert_into(sessions::table)
+                .values((
+                    sessions::digest.eq(digest.as_slice()),
+                    sessions::id.eq(columns.id),
+                    sessions::person_id.eq(columns.person),
+                    sessions::state.eq(&text),
+                    sessions::address.eq(&columns.address),
+                    sessions::program.eq(&columns.program),
+                    sessions::signed_in_at.eq(columns.proved),
+                    sessions::created_at.eq(now),
+                    sessions::seen_at.eq(now),
+                    sessions::ends_at.eq(columns.ends),
+                ))
+                .execute(tx.conn)?;
+            Ok(())
+        });
+        saved.await.map_err(|error| failed(error.into()))?;
+        Ok(key)
+    }
+
+    async fn update(&self, key: SessionKey, state: State, ttl: &Duration) -> Result<SessionKey, UpdateError> {
+        let (digest, now) = (self.digest(&key), Time::now());
+        let columns = Columns::of(&state, ttl, now);
+        let text = serde_json::to_string(&state).map_err(|error| UpdateError::Serialization(error.into()))?;
+        let updated = self.db.write(move |tx| {
+            diesel::update(sessions::table.find(digest.as_slice()))
+                .set((
+                    sessions::person_id.eq(columns.person),
+                    sessions::state.eq(&text),
+                    sessions::seen_at.eq(now),
+                    sessions::ends_at.eq(columns.ends),
+                ))
+                .execute(tx.conn)?;
+            Ok(())
+        });
+        updated.await.map_err(|error| UpdateError::Other(error.into()))?;
+        Ok(key)
+    }
+
+    async fn update_ttl(&self, key: &SessionKey, ttl: &Duration) -> Result<(), AnyError> {
+        let (digest, now, ends) = (self.digest(key), Time::now(), ttl.whole_seconds());
+        let seen = self.db.read(move |conn| {
+            let seen: Option<Time> = sessions::table
+                .find(digest.as_slice())
+                .filter(sessions::person_id.is_not_null())
+                .select(sessions::seen_at)
+                .first(conn)
+                .optional()?;
+            Ok(seen)
+        });
+        if seen.await?.is_none_or(|seen| now.since(seen) < COARSE) {
+            return Ok(());
+        }
+        let written = self.db.write(move |tx| {
+            diesel::update(sessions::table.find(digest.as_slice()))
+                .set((sessions::seen_at.eq(now), sessions::ends_at.eq(now.plus(ends))))
+                .execute(tx.conn)?;
+            Ok(())
+        });
+        Ok(written.await?)
+    }
+
+    async fn delete(&self, key: &SessionKey) -> Result<(), AnyError> {
+        let digest = self.digest(key);
+        let deleted = self.db.write(move |tx| {
+            diesel::delete(sessions::table.find(digest.as_slice())).execute(tx.conn)?;
+            Ok(())
+        });
+        Ok(deleted.await?)
+    }
+}
+
+/// What of a session's state has a column of its own.
+struct Columns {
+    id: SessionId,
+    person: Option<UserId>,
+    address: String,
+    program: String,
+    proved: Option<Time>,
+    ends: Time,
+}
+
+impl Columns {
+    fn of(state: &State, ttl: &Duration, now: Time) -> Columns {
+        // actix-session keeps each value as JSON.
+        let text = |name| serde_json::from_str::<String>(state.get(name)?).ok();
+        let person = text(PERSON).and_then(|id| UserId::parse(&id));
+        let longest = if person.is_some() { ttl.whole_seconds() } else { NOBODY };
+        Columns {
+            id: text(ID).and_then(|id| SessionId::parse(&id)).unwrap_or_else(|| SessionId::new(now)),
+            person,
+            address: text(ADDRESS).unwrap_or_default(),
+            program: text(PROGRAM).unwrap_or_default(),
+            proved: text(PROVED).and_then(|seconds| seconds.parse().ok()).map(Time::from_seconds),
+            ends: now.plus(ttl.whole_seconds().min(longest)),
+        }
+    }
+}
