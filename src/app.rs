@@ -20,6 +20,9 @@ use crate::db::Db;
 use crate::gateway::upstream::Upstream;
 use crate::keys::feed;
 use crate::keys::lifecycle::{self, Mint};
+use crate::mail::letter::Post;
+use crate::mail::sender::Sender;
+use crate::mail::sheet::Links;
 use crate::notices::schedule::Steps;
 use crate::scope::Scope;
 use crate::ticker;
@@ -87,11 +90,18 @@ impl Application {
         }));
         let first = table.clone();
         db.read(move |conn| first.catch_up(conn, Instant::now())).await?;
+        let public_url = config.public_url.unwrap_or_else(|| PublicUrl::loopback(address.port()));
+        let post = Post {
+            sender: Sender::new(config.mail_server, config.data_dir.join("mail")),
+            from: config.mail_from,
+            links: Links { public_url: public_url.clone(), keyring: mint.keyring.clone() },
+        };
         let site = Arc::new(Site {
             db,
             table,
             mint,
-            public_url: config.public_url.unwrap_or_else(|| PublicUrl::loopback(address.port())),
+            public_url,
+            post,
             default_rpm: config.default_rpm,
             trusted_proxies: config.trusted_proxies,
             limiter: Limiter::new(Instant::now()),
@@ -135,6 +145,8 @@ impl Application {
     pub async fn run_until(self, stop: impl Future<Output = ()>) -> std::io::Result<()> {
         let (stopping, stopped) = watch::channel(false);
         let follower = tokio::spawn(ticker::follow(self.site.clone(), self.reader, stopped.clone()));
+        let postman =
+            tokio::spawn(ticker::deliver(self.site.clone(), self.reader, self.tick, stopped.clone()));
         let ticker = tokio::spawn(ticker::run(self.site.clone(), self.tick, stopped));
         let handle = self.server.handle();
         let running = tokio::spawn(self.server);
@@ -145,6 +157,7 @@ impl Application {
         // Last, so that the counts of the last requests are written too.
         stopping.send_replace(true);
         follower.await.map_err(std::io::Error::other)?;
+        postman.await.map_err(std::io::Error::other)?;
         ticker.await.map_err(std::io::Error::other)
     }
 }

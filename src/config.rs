@@ -5,6 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use lettre::message::Mailbox;
+use lettre::transport::smtp::AsyncSmtpTransportBuilder;
+use lettre::{AsyncSmtpTransport, Tokio1Executor};
 use secrecy::SecretString;
 
 use crate::crypto::Root;
@@ -26,6 +29,10 @@ pub struct Config {
     pub secret: Option<Root>,
     /// `KEYDESK_SECRET_PREVIOUS`.
     pub secret_previous: Option<Root>,
+    /// `KEYDESK_SMTP_URL`.
+    pub mail_server: Option<MailServer>,
+    /// `KEYDESK_MAIL_FROM`.
+    pub mail_from: Mailbox,
     /// `KEYDESK_UPSTREAM_URL`, without a slash at its end.
     pub upstream_url: Option<String>,
     /// `KEYDESK_UPSTREAM_KEY`.
@@ -48,6 +55,14 @@ pub struct Config {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PublicUrl(String);
 
+/// A mail server, ready to be connected to. It holds a password and can't be printed.
+pub struct MailServer {
+    /// How to connect.
+    pub transport: AsyncSmtpTransportBuilder,
+    /// Its name, to be told where it can't be reached.
+    pub host: String,
+}
+
 impl PublicUrl {
     /// The origin of a server on loopback.
     pub fn loopback(port: u16) -> PublicUrl {
@@ -69,6 +84,15 @@ impl PublicUrl {
         self.0.starts_with("https://")
     }
 
+    /// Host without port.
+    pub fn host_name(&self) -> &str {
+        let host = self.host();
+        match host.rsplit_once(':') {
+            Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+            _ => host,
+        }
+    }
+
     /// Host and port.
     pub fn host(&self) -> &str {
         self.0.split("://").nth(1).unwrap_or_default()
@@ -84,8 +108,11 @@ impl Config {
         let listen = source.parse("KEYDESK_LISTEN", "127.0.0.1:8080", "Write address:port.", |text| {
             text.parse::<SocketAddr>().ok()
         })?;
+        let mail_server = mail_server(source)?;
         Ok(Config {
             listen,
+            mail_from: mail_from(source, mail_server.is_some())?,
+            mail_server,
             public_url: public_url(source, listen)?,
             database: database(source, &data_dir)?,
             data_dir,
@@ -225,6 +252,36 @@ fn public_url(source: &Source<'_>, listen: SocketAddr) -> Result<Option<PublicUr
     Ok(Some(PublicUrl(url.origin().ascii_serialization())))
 }
 
+fn mail_server(source: &Source<'_>) -> Result<Option<MailServer>, ConfigError> {
+    const VARIABLE: &str = "KEYDESK_SMTP_URL";
+    let Some(text) = source.get_secret(VARIABLE)? else {
+        return Ok(None);
+    };
+    // The causes may repeat the text, and with it the password.
+    let wrong = || {
+        ConfigError::new(
+            VARIABLE,
+            "can't be used. Write smtp://user:pass@host:587?tls=required or smtps://user:pass@host; \
+             special characters in user and password are percent-encoded.",
+        )
+    };
+    let host = reqwest::Url::parse(&text).ok().and_then(|url| url.host_str().map(str::to_owned));
+    let transport = AsyncSmtpTransport::<Tokio1Executor>::from_url(&text).map_err(|_| wrong())?;
+    Ok(Some(MailServer { transport, host: host.ok_or_else(wrong)? }))
+}
+
+fn mail_from(source: &Source<'_>, required: bool) -> Result<Mailbox, ConfigError> {
+    const VARIABLE: &str = "KEYDESK_MAIL_FROM";
+    if required && source.get(VARIABLE)?.is_none() {
+        return Err(ConfigError::new(
+            VARIABLE,
+            "is required with KEYDESK_SMTP_URL. Set the sender of mails.",
+        ));
+    }
+    let rule = "Write an address, or Keydesk <keydesk@example.com>.";
+    source.parse(VARIABLE, "Keydesk <keydesk@localhost>", rule, |text| text.parse().ok())
+}
+
 fn upstream_url(source: &Source<'_>) -> Result<Option<String>, ConfigError> {
     const VARIABLE: &str = "KEYDESK_UPSTREAM_URL";
     let Some(text) = source.get(VARIABLE)? else {
@@ -248,6 +305,18 @@ mod tests {
     }
 
     #[test]
+    fn a_mail_server_needs_a_sender_and_its_url_is_never_repeated() {
+        let url = "smtp://ada:hunter2@mail.example.com:587";
+        let refused = load(&[("KEYDESK_SMTP_URL", url)]).map(|_| ()).unwrap_err();
+        assert!(refused.starts_with("KEYDESK_MAIL_FROM"), "{refused}");
+        let from = ("KEYDESK_MAIL_FROM", "keydesk@example.com");
+        let config = load(&[("KEYDESK_SMTP_URL", url), from]).map(|config| config.mail_server);
+        assert_eq!(config.ok().flatten().map(|server| server.host), Some("mail.example.com".to_owned()));
+        let wrong = load(&[("KEYDESK_SMTP_URL", "smtpx://ada:hunter2@mail.example.com"), from]);
+        assert!(wrong.is_err_and(|error| !error.contains("hunter2")));
+    }
+
+    #[test]
     fn a_bad_value_is_refused_by_the_name_of_its_variable() {
         let cases = [
             ("KEYDESK_LISTEN", "here"),
@@ -267,6 +336,10 @@ mod tests {
             ("KEYDESK_DEFAULT_RPM", "1000001"),
             ("KEYDESK_TRUSTED_PROXIES", "10.0.0.0/33"),
             ("KEYDESK_UPSTREAM_URL", "localhost:1"),
+            ("KEYDESK_SMTP_URL", "mail.example.com"),
+            ("KEYDESK_SMTP_URL", "https://mail.example.com"),
+            ("KEYDESK_SMTP_URL", "smtp://mail.example.com?tls=perhaps"),
+            ("KEYDESK_MAIL_FROM", "nobody"),
         ];
         for (variable, value) in cases {
             let error = load(&[(variable, value)]).err().unwrap_or_default();

@@ -15,6 +15,7 @@ use diesel::connection::{AnsiTransactionManager, SimpleConnection, TransactionMa
 use diesel::prelude::*;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
+use tokio::sync::Notify;
 
 use crate::error::{Error, Result};
 
@@ -62,12 +63,18 @@ pub struct Tx<'a> {
     /// The connection on which the transaction is open.
     pub conn: &'a mut Conn,
     changes_keys: bool,
+    queues_mail: bool,
 }
 
 impl Tx<'_> {
     /// Asks for [`Db::after_change`] to run once the transaction is committed.
     pub fn changes_keys(&mut self) {
         self.changes_keys = true;
+    }
+
+    /// Asks for [`Db::mail_queued`] to return once the transaction is committed.
+    pub fn queues_mail(&mut self) {
+        self.queues_mail = true;
     }
 }
 
@@ -89,6 +96,7 @@ pub struct Db {
     writers: r2d2::Pool<Manager>,
     readers: r2d2::Pool<Manager>,
     after_change: Arc<OnceLock<AfterChange>>,
+    mail_queued: Arc<Notify>,
 }
 
 impl Db {
@@ -103,7 +111,7 @@ impl Db {
                 (pool.clone(), pool)
             }
         };
-        Ok(Db { writers, readers, after_change: Arc::default() })
+        Ok(Db { writers, readers, after_change: Arc::default(), mail_queued: Arc::default() })
     }
 
     /// How many connections there are for reading.
@@ -115,6 +123,11 @@ impl Db {
     pub fn after_change(&self, act: AfterChange) {
         // A second call is one too many and changes nothing.
         let _ = self.after_change.set(act);
+    }
+
+    /// Returns when a mail was queued by this process since the last return.
+    pub async fn mail_queued(&self) {
+        self.mail_queued.notified().await;
     }
 
     /// Runs queries outside a transaction.
@@ -141,9 +154,14 @@ impl Db {
     /// [`Db::write`] for callers that may block, such as the command line.
     pub fn write_now<T>(&self, change: impl FnMut(&mut Tx<'_>) -> Result<T>) -> Result<T> {
         lend(&self.writers, |conn| {
-            let (value, changes_keys) = transact(conn, change)?;
-            if changes_keys && let Some(act) = self.after_change.get() {
+            let (value, asked) = transact(conn, change)?;
+            if asked.changes_keys
+                && let Some(act) = self.after_change.get()
+            {
                 act(conn);
+            }
+            if asked.queues_mail {
+                self.mail_queued.notify_one();
             }
             Ok(value)
         })
@@ -167,17 +185,23 @@ fn lend<T>(pool: &r2d2::Pool<Manager>, work: impl FnOnce(&mut Conn) -> Result<T>
     result
 }
 
-/// The result of the change, and whether it changed keys.
-fn transact<T>(conn: &mut Conn, mut change: impl FnMut(&mut Tx<'_>) -> Result<T>) -> Result<(T, bool)> {
+/// What a change asked for once it is committed.
+struct Asked {
+    changes_keys: bool,
+    queues_mail: bool,
+}
+
+/// The result of the change, and what it asked for.
+fn transact<T>(conn: &mut Conn, mut change: impl FnMut(&mut Tx<'_>) -> Result<T>) -> Result<(T, Asked)> {
     let mut attempt = 1;
     loop {
         begin(conn)?;
-        let mut tx = Tx { conn, changes_keys: false };
+        let mut tx = Tx { conn, changes_keys: false, queues_mail: false };
         let result = change(&mut tx);
-        let changes_keys = tx.changes_keys;
+        let asked = Asked { changes_keys: tx.changes_keys, queues_mail: tx.queues_mail };
         let result = result.and_then(|value| {
             each!(conn, |c| AnsiTransactionManager::commit_transaction(c))?;
-            Ok((value, changes_keys))
+            Ok((value, asked))
         });
         let Err(error) = result else { return result };
         // After a failed commit there may be nothing left to roll back.

@@ -151,6 +151,10 @@ type_id!(
     /// One answered inference call.
     InferenceId, "inf"
 );
+type_id!(
+    /// A mail.
+    MailId, "mail"
+);
 
 #[cfg(test)]
 mod tests {

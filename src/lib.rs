@@ -10,7 +10,7 @@
 //! - [`web`]: what the faces share: who calls, permissions, sessions, problems, pages, assets.
 //! - Domain: [`verify`] may this key do this? · [`keys`] the life of a key · [`orgs`]
 //!   organisations and roles · [`people`] and how they sign in · [`audit`] the log ·
-//!   [`usage`] counts · [`notices`] when a key counts as expiring.
+//!   [`usage`] counts · [`notices`] when a key counts as expiring · [`mail`] written, queued, sent.
 //! - Kernel: [`db`], [`schema`], [`installation`], [`config`], [`settings`], [`error`], [`crypto`], [`id`],
 //!   [`scope`], [`text`], [`time`].
 //!
@@ -39,6 +39,7 @@ pub mod gateway;
 pub mod id;
 pub mod installation;
 pub mod keys;
+pub mod mail;
 pub mod notices;
 pub mod orgs;
 pub mod people;

@@ -251,6 +251,27 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    outbox (id) {
+        id -> Binary,
+        org_id -> Nullable<Binary>,
+        person_id -> Nullable<Binary>,
+        name -> Text,
+        address -> Text,
+        event -> Text,
+        key_id -> Nullable<Binary>,
+        message -> Text,
+        state -> Text,
+        attempts -> BigInt,
+        due_at -> BigInt,
+        claimed_by -> Nullable<Binary>,
+        lease_until -> Nullable<BigInt>,
+        last_error -> Nullable<Text>,
+        created_at -> BigInt,
+        sent_at -> Nullable<BigInt>,
+    }
+}
+
 diesel::joinable!(api_keys -> organizations (org_id));
 
 diesel::allow_tables_to_appear_in_same_query!(
@@ -274,4 +295,5 @@ diesel::allow_tables_to_appear_in_same_query!(
     usage_counts,
     usage_latencies,
     usage_callers,
+    outbox,
 );

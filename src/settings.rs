@@ -27,7 +27,7 @@ const fn secret(variable: &'static str, default: &'static str, meaning: &'static
 }
 
 /// Every setting there is, in the order of the help.
-pub const SETTINGS: [Setting; 16] = [
+pub const SETTINGS: [Setting; 18] = [
     open("KEYDESK_LISTEN", "127.0.0.1:8080", "Address of portal and API; port 0 picks a free one"),
     open(
         "KEYDESK_PUBLIC_URL",
@@ -39,6 +39,12 @@ pub const SETTINGS: [Setting; 16] = [
     open("KEYDESK_DATABASE_URL", "SQLite file in the data directory", "sqlite:PATH or postgres://…"),
     secret("KEYDESK_SECRET", "generated file", "Root of key digests and sessions: at least 32 bytes, base64"),
     secret("KEYDESK_SECRET_PREVIOUS", "none", "The secret before this one, while it is being replaced"),
+    secret(
+        "KEYDESK_SMTP_URL",
+        "files in the data directory",
+        "Mail server: smtp://user:pass@host:587?tls=required or smtps://…",
+    ),
+    open("KEYDESK_MAIL_FROM", "Keydesk <keydesk@localhost>", "Sender of mails; required with a mail server"),
     open(
         "KEYDESK_UPSTREAM_URL",
         "built-in echo",

@@ -37,6 +37,12 @@ pub fn forbidden_character(letter: char) -> bool {
         )
 }
 
+/// A text from elsewhere as one line of at most `most` characters, none of them forbidden.
+pub fn one_line(text: &str, most: usize) -> String {
+    let clean = text.trim().chars().map(|letter| if forbidden_character(letter) { ' ' } else { letter });
+    clean.take(most).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,6 +1,6 @@
 //! The only loops over due work: one follows the feed of changed keys, one writes counts every
-//! second and forgets what is old at each tick. The work itself is in plain functions that take
-//! the time.
+//! second and forgets what is old at each tick, one sends mails. The work itself is in plain
+//! functions that take the time.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,6 +10,8 @@ use tokio::time::MissedTickBehavior;
 
 use crate::error::Result;
 use crate::keys::feed;
+use crate::mail::delivery::{self, Progress};
+use crate::mail::outbox;
 use crate::people::{sessions, sign_in};
 use crate::time::Time;
 use crate::usage;
@@ -20,6 +22,10 @@ const FLUSH: Duration = Duration::from_secs(1);
 const FOLLOW: Duration = Duration::from_millis(50);
 /// How often a server says that it is there.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(10);
+/// How often the claim on mails that are being sent is renewed.
+const RENEW: Duration = Duration::from_secs(10);
+/// How long a stop waits for mails that are being sent.
+const LAST_MAILS: Duration = Duration::from_secs(5);
 
 /// Takes in changes of keys until `stop` changes. A slow write of counts does not delay it.
 pub async fn follow(site: Arc<Site>, reader: feed::Reader, mut stop: watch::Receiver<bool>) {
@@ -69,6 +75,56 @@ pub async fn run(site: Arc<Site>, tick: Duration, mut stop: watch::Receiver<bool
     write_counts(&site).await;
 }
 
+/// Sends mails, soon after they are queued and at each tick, until `stop` changes. It has a loop
+/// of its own, so that a slow server delays nothing else.
+pub async fn deliver(
+    site: Arc<Site>,
+    worker: outbox::Worker,
+    tick: Duration,
+    mut stop: watch::Receiver<bool>,
+) {
+    let mut due = tokio::time::interval(tick);
+    let mut hold = tokio::time::interval(RENEW);
+    'work: loop {
+        tokio::select! {
+            _ = due.tick() => {}
+            () = site.db.mail_queued() => {}
+            _ = stop.changed() => break,
+        }
+        loop {
+            let sending = delivery::send_batch(&site.db, &site.post, worker, Time::now());
+            tokio::pin!(sending);
+            let progress = loop {
+                tokio::select! {
+                    progress = &mut sending => break progress,
+                    _ = hold.tick() => {
+                        let now = Time::now();
+                        if let Err(error) = site.db.write(move |tx| outbox::renew(tx, &worker, now)).await {
+                            tracing::warn!(%error, "another process may send the same mails again");
+                        }
+                    }
+                    _ = stop.changed() => {
+                        // What has begun is ended if that is quick; else it is sent again later.
+                        let _ = tokio::time::timeout(LAST_MAILS, &mut sending).await;
+                        break 'work;
+                    }
+                }
+            };
+            match progress {
+                Ok(Progress::More) => {}
+                Ok(Progress::Done | Progress::Away) => break,
+                Err(error) => {
+                    tracing::warn!(%error, "mails could not be sent; they are tried again at the next tick");
+                    break;
+                }
+            }
+        }
+    }
+    if let Err(error) = site.db.write(move |tx| outbox::release(tx, &worker)).await {
+        tracing::warn!(%error, "mails on their way are sent again when their claim is over");
+    }
+}
+
 async fn write_counts(site: &Site) {
     if let Err(error) = usage::flush(&site.meter, &site.db, Time::now()).await {
         tracing::warn!(%error, "counts could not be written; they are kept");
@@ -82,6 +138,7 @@ async fn forget_old(site: &Site, now: Time) -> Result<()> {
             sign_in::forget_old(tx, now)?;
             idempotency::forget_old(tx, now)?;
             feed::forget_old(tx, now)?;
+            outbox::forget_old(tx, now)?;
             usage::store::forget_old(tx, now)
         })
         .await

@@ -28,6 +28,8 @@ pub struct Serve {
     #[arg(long, hide = true)]
     database_url: Option<String>,
     #[arg(long, hide = true)]
+    mail_from: Option<String>,
+    #[arg(long, hide = true)]
     upstream_url: Option<String>,
     #[arg(long, hide = true)]
     key_prefix: Option<String>,
@@ -93,6 +95,7 @@ impl Serve {
             "KEYDESK_ALLOW_HTTP" => &self.allow_http,
             "KEYDESK_DATA_DIR" => &self.data_dir,
             "KEYDESK_DATABASE_URL" => &self.database_url,
+            "KEYDESK_MAIL_FROM" => &self.mail_from,
             "KEYDESK_UPSTREAM_URL" => &self.upstream_url,
             "KEYDESK_KEY_PREFIX" => &self.key_prefix,
             "KEYDESK_NOTICES" => &self.notices,

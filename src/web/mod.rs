@@ -25,6 +25,7 @@ use ipnet::IpNet;
 use crate::config::PublicUrl;
 use crate::db::Db;
 use crate::keys::lifecycle::Mint;
+use crate::mail::letter::Post;
 use crate::usage::meter::Meter;
 use crate::verify::limit::Limiter;
 use crate::verify::table::Table;
@@ -37,6 +38,8 @@ pub struct Site {
     pub mint: Mint,
     /// The origin of all links.
     pub public_url: PublicUrl,
+    /// What mails need to leave.
+    pub post: Post,
     /// Requests a minute of new keys.
     pub default_rpm: u32,
     /// Proxies whose word about client addresses counts.

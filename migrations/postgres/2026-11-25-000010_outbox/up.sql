@@ -1,0 +1,23 @@
+-- Mails to be sent, and for a while those that were. A mail about a person alone, such as a
+-- reset of a password, belongs to no organisation.
+CREATE TABLE outbox (
+    id BYTEA NOT NULL PRIMARY KEY,
+    org_id BYTEA REFERENCES organizations (id),
+    person_id BYTEA REFERENCES people (id),
+    name TEXT NOT NULL,
+    address TEXT NOT NULL,
+    event TEXT NOT NULL,
+    key_id BYTEA,
+    message TEXT NOT NULL,
+    state TEXT NOT NULL,
+    attempts BIGINT NOT NULL,
+    due_at BIGINT NOT NULL,
+    claimed_by BYTEA,
+    lease_until BIGINT,
+    last_error TEXT,
+    created_at BIGINT NOT NULL,
+    sent_at BIGINT
+);
+CREATE INDEX outbox_due ON outbox (due_at) WHERE state = 'queued';
+CREATE INDEX outbox_old ON outbox (created_at) WHERE state <> 'queued';
+CREATE INDEX outbox_org ON outbox (org_id, state, created_at);

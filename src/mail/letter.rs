@@ -1,0 +1,132 @@
+//! A mail with its headers, out of a row of the queue.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use jiff::tz::TimeZone;
+use lettre::message::header::{HeaderName, HeaderValue};
+use lettre::message::{Mailbox, MultiPart};
+
+use crate::mail::outbox::Claimed;
+use crate::mail::sender::Sender;
+use crate::mail::sheet::{Links, Sheet};
+use crate::text::one_line;
+
+const NAME: usize = 100;
+
+/// Everything that mails need to leave.
+pub struct Post {
+    /// How they leave.
+    pub sender: Sender,
+    /// Whom they are from.
+    pub from: Mailbox,
+    /// Where their links lead.
+    pub links: Links,
+}
+
+impl Post {
+    /// Writes a mail. The same row gives the same `Message-ID` and `Date` each time.
+    ///
+    /// Errors: why it can never be sent.
+    pub fn write(&self, mail: &Claimed) -> Result<lettre::Message, String> {
+        let zone = mail.zone.as_deref().and_then(|name| TimeZone::get(name).ok()).unwrap_or(TimeZone::UTC);
+        let sheet = Sheet { name: mail.name.clone(), org: mail.org.clone(), zone, links: self.links.clone() };
+        let rendered = mail.message.render(&sheet).map_err(|error| error.to_string())?;
+        let address =
+            mail.address.parse().map_err(|_| format!("{} is no address for mail.", mail.address))?;
+        let name = Some(one_line(&mail.name, NAME)).filter(|name| !name.is_empty());
+        let host = self.links.public_url.host_name();
+        let queued = Duration::from_secs(u64::try_from(mail.created_at.seconds()).unwrap_or(0));
+        let mut builder = lettre::Message::builder()
+            .from(self.from.clone())
+            .to(Mailbox::new(name, address))
+            .subject(rendered.subject)
+            .date(UNIX_EPOCH + queued)
+            .message_id(Some(format!("<{}@{host}>", mail.id)));
+        if let Some(key) = mail.message.key() {
+            // Mails about one key become one thread.
+            builder = builder.references(format!("<{key}@{host}>"));
+        }
+        let body = MultiPart::alternative_plain_html(rendered.text, rendered.html);
+        let mut message = builder.multipart(body).map_err(|error| error.to_string())?;
+        let mut add = |name: &'static str, value: String| {
+            if let Ok(name) = HeaderName::new_from_ascii(name.to_owned()) {
+                message.headers_mut().insert_raw(HeaderValue::new(name, value));
+            }
+        };
+        add("Auto-Submitted", "auto-generated".to_owned());
+        add("List-Id", format!("Keydesk <keydesk.{host}>"));
+        add("X-Keydesk-Event", mail.message.event().to_owned());
+        if let Some(key) = mail.message.key() {
+            add("X-Keydesk-Key", key.to_string());
+        }
+        Ok(message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::PublicUrl;
+    use crate::crypto::{Keyring, Root};
+    use crate::id::MailId;
+    use crate::mail::Test;
+    use crate::time::Time;
+
+    fn written(org: &str, name: &str, address: &str) -> Result<String, String> {
+        let root = Root::parse("MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=").expect("long enough");
+        let post = Post {
+            sender: Sender::Directory("mail".into()),
+            from: "Keydesk <keydesk@localhost>".parse().expect("an address"),
+            links: Links { public_url: PublicUrl::loopback(8080), keyring: Keyring::new(root, None) },
+        };
+        let now = Time::from_seconds(1_800_000_000);
+        let mail = Claimed {
+            id: MailId::new(now),
+            message: Test { asked_by: name.to_owned() }.into(),
+            name: name.to_owned(),
+            address: address.to_owned(),
+            zone: Some("Europe/Berlin".to_owned()),
+            org: Some(org.to_owned()),
+            created_at: now,
+            attempts: 0,
+        };
+        let (first, again) = (post.write(&mail)?.formatted(), post.write(&mail)?.formatted());
+        let id = format!("Message-ID: <{}@localhost>\r\n", mail.id);
+        for bytes in [&first, &again] {
+            assert!(String::from_utf8_lossy(bytes).contains(&id));
+        }
+        String::from_utf8(first).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_mail_says_what_it_is_to_people_and_programs() {
+        let mail = written("Acme", "Ada", "ada@example.com").expect("can be written");
+        for line in [
+            "From: Keydesk <keydesk@localhost>",
+            "To: Ada <ada@example.com>",
+            "Subject: [Acme] Test mail",
+            "Date: Fri, 15 Jan 2027 08:00:00 +0000",
+            "Auto-Submitted: auto-generated",
+            "List-Id: Keydesk <keydesk.localhost>",
+            "X-Keydesk-Event: test",
+            "Content-Type: text/plain; charset=utf-8",
+            "Content-Type: text/html; charset=utf-8",
+        ] {
+            assert!(mail.contains(&format!("{line}\r\n")), "{line} in {mail}");
+        }
+        assert!(mail.find("text/plain") < mail.find("text/html"));
+    }
+
+    #[test]
+    fn no_name_makes_a_header_of_its_own() {
+        for name in ["Ada\r\nBcc: eve@example.com", "Ada\nX-Keydesk-Event: forged", "A\u{2028}B\0"] {
+            let mail = written(name, name, "ada@example.com").expect("can be written");
+            let (head, _) = mail.split_once("\r\n\r\n").expect("has a body");
+            let names = head.split("\r\n").filter(|line| !line.starts_with([' ', '\t']));
+            let names: Vec<&str> = names.filter_map(|line| line.split(':').next()).collect();
+            assert_eq!(names.iter().filter(|name| **name == "X-Keydesk-Event").count(), 1, "{head}");
+            assert!(!names.contains(&"Bcc"), "{head}");
+        }
+        assert!(written("Acme", "Ada", "ada@example.com>\r\nBcc: eve@example.com").is_err());
+    }
+}

@@ -1,0 +1,116 @@
+//! How a mail leaves: by a mail server, or as a file where none is set.
+
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use lettre::transport::smtp::PoolConfig;
+use lettre::{AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
+
+use crate::config::MailServer;
+use crate::text::one_line;
+
+/// How long a server may think about one command.
+const COMMAND: Duration = Duration::from_secs(30);
+/// How long a whole mail may take. A slow server gets it again later rather than hold up all others.
+const WHOLE: Duration = Duration::from_secs(60);
+const WORDS: usize = 300;
+
+/// How mails leave.
+pub enum Sender {
+    /// By a mail server.
+    Smtp {
+        /// Connections to it.
+        transport: AsyncSmtpTransport<Tokio1Executor>,
+        /// Its name.
+        host: String,
+    },
+    /// As `.eml` files in a directory.
+    Directory(PathBuf),
+}
+
+/// What became of an attempt. The words are the server's where it had some.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was taken.
+    Sent,
+    /// It was refused for good.
+    Refused(String),
+    /// This mail did not leave now.
+    Later(String),
+    /// No mail leaves now.
+    Away(String),
+}
+
+impl Sender {
+    /// By the server, or into the directory.
+    pub fn new(server: Option<MailServer>, directory: PathBuf) -> Sender {
+        match server {
+            None => Sender::Directory(directory),
+            Some(MailServer { transport, host }) => {
+                let pool = PoolConfig::new().max_size(4).idle_timeout(Duration::from_secs(20));
+                Sender::Smtp { transport: transport.timeout(Some(COMMAND)).pool_config(pool).build(), host }
+            }
+        }
+    }
+
+    /// Whether there is a mail server.
+    pub fn has_server(&self) -> bool {
+        matches!(self, Sender::Smtp { .. })
+    }
+
+    /// Tries to send a mail. `name` is the name of its file, where it becomes one.
+    pub async fn send(&self, message: Message, name: &str) -> Outcome {
+        match self {
+            Sender::Directory(directory) => {
+                let (directory, name) = (directory.clone(), name.to_owned());
+                let written =
+                    tokio::task::spawn_blocking(move || write(&directory, &name, &message.formatted()));
+                match written.await {
+                    Ok(Ok(())) => Outcome::Sent,
+                    Ok(Err(error)) => Outcome::Away(format!("The file can't be written: {error}")),
+                    Err(error) => Outcome::Away(error.to_string()),
+                }
+            }
+            Sender::Smtp { transport, host } => {
+                match tokio::time::timeout(WHOLE, transport.send(message)).await {
+                    Ok(Ok(_)) => Outcome::Sent,
+                    Ok(Err(error)) => outcome(&error, host),
+                    Err(_) => Outcome::Later(format!("{host} did not answer in time.")),
+                }
+            }
+        }
+    }
+}
+
+fn outcome(error: &lettre::transport::smtp::Error, host: &str) -> Outcome {
+    let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+    let Some(code) = error.status() else {
+        let words = one_line(&format!("{host}: {error}"), WORDS);
+        // A connection that broke in the middle says nothing about the next one.
+        return if error.is_timeout() || error.is_response() {
+            Outcome::Later(words)
+        } else {
+            Outcome::Away(words)
+        };
+    };
+    let words = one_line(&format!("{host}: {code} {cause}"), WORDS);
+    match u16::from(code) {
+        // About the connection or the credentials, not about the mail.
+        421 | 432 | 454 | 530 | 534 | 535 | 538 => Outcome::Away(words),
+        _ if error.is_permanent() => Outcome::Refused(words),
+        _ => Outcome::Later(words),
+    }
+}
+
+/// Written whole under another name first, so that no reader ever finds half a mail.
+fn write(directory: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    let draft = directory.join(format!(".{name}.draft"));
+    let mut file =
+        std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
+    io::Write::write_all(&mut file, bytes)?;
+    file.sync_all()?;
+    std::fs::rename(&draft, directory.join(format!("{name}.eml")))
+}

@@ -1,0 +1,80 @@
+//! What a mail is written on: who reads it, in which zone, and where its links lead.
+
+use jiff::tz::TimeZone;
+
+use crate::config::PublicUrl;
+use crate::crypto::Keyring;
+use crate::text::one_line;
+use crate::time::Time;
+
+/// Makes links. Tokens are made only when a mail is sent, so that no queue holds them.
+#[derive(Clone)]
+pub struct Links {
+    /// The origin of all links.
+    pub public_url: PublicUrl,
+    /// What tokens are made with.
+    pub keyring: Keyring,
+}
+
+/// What a mail is written on.
+pub struct Sheet {
+    /// The reader's name, or nothing.
+    pub name: String,
+    /// The name of the organisation that it is about.
+    pub org: Option<String>,
+    /// The reader's zone.
+    pub zone: TimeZone,
+    /// Where links lead.
+    pub links: Links,
+}
+
+/// Subjects are cut here: RFC 5322 section 2.1.1 asks for short lines.
+const SUBJECT: usize = 150;
+
+impl Sheet {
+    /// A link to a path of the portal.
+    pub fn link(&self, path: &str) -> String {
+        self.links.public_url.link(path)
+    }
+
+    /// A link that ends in the token of a row.
+    pub fn token_link(&self, path: &str, purpose: &str, id: &str) -> String {
+        self.link(&format!("{path}{}", self.links.keyring.link_token(purpose, id)))
+    }
+
+    /// The organisation's name, or ours.
+    pub fn house(&self) -> &str {
+        self.org.as_deref().unwrap_or("Keydesk")
+    }
+
+    /// "Monday, 30 Nov 2026, 23:59 Europe/Berlin (22:59 UTC)".
+    pub fn exact(&self, at: Time) -> String {
+        format!("{} {}", self.moment(at), self.zones(at))
+    }
+
+    /// "Monday, 30 Nov 2026, 23:59".
+    pub fn moment(&self, at: Time) -> String {
+        at.in_zone(&self.zone).strftime("%A, %-d %b %Y, %H:%M").to_string()
+    }
+
+    /// "Europe/Berlin (22:59 UTC)", with the day where it is another one.
+    pub fn zones(&self, at: Time) -> String {
+        let here = at.in_zone(&self.zone);
+        let there = at.in_zone(&TimeZone::UTC);
+        match self.zone.iana_name() {
+            None | Some("UTC" | "Etc/UTC") => "UTC".to_owned(),
+            Some(name) if here.date() == there.date() => format!("{name} ({} UTC)", there.strftime("%H:%M")),
+            Some(name) => format!("{name} ({} UTC)", there.strftime("%-d %b, %H:%M")),
+        }
+    }
+
+    /// "30 Nov".
+    pub fn day(&self, at: Time) -> String {
+        at.in_zone(&self.zone).strftime("%-d %b").to_string()
+    }
+
+    /// The line of the subject: `[Acme] …`, without a character that could end it.
+    pub(super) fn subject(&self, text: &str) -> String {
+        one_line(&format!("[{}] {}", self.house(), text.trim()), SUBJECT)
+    }
+}
