@@ -144,6 +144,10 @@ type_id!(
     LinkId, "lnk"
 );
 type_id!(
+    /// An invitation to an organisation.
+    InvitationId, "inv"
+);
+type_id!(
     /// One HTTP request, told in `X-Request-Id`.
     RequestId, "req"
 );

@@ -33,6 +33,8 @@ diesel::table! {
         disabled_at -> Nullable<BigInt>,
         created_at -> BigInt,
         email_verified_at -> Nullable<BigInt>,
+        service_of -> Nullable<Binary>,
+        seen_at -> Nullable<BigInt>,
     }
 }
 
@@ -83,6 +85,32 @@ diesel::table! {
         person_id -> Binary,
         role -> Text,
         joined_at -> BigInt,
+        disabled_at -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    service_answerers (org_id, account_id, person_id) {
+        org_id -> Binary,
+        account_id -> Binary,
+        person_id -> Binary,
+    }
+}
+
+diesel::table! {
+    invitations (id) {
+        id -> Binary,
+        org_id -> Binary,
+        email -> Text,
+        open_email -> Nullable<Text>,
+        role -> Text,
+        invited_by -> Binary,
+        created_at -> BigInt,
+        sent_at -> BigInt,
+        sends -> BigInt,
+        ends_at -> BigInt,
+        accepted_at -> Nullable<BigInt>,
+        withdrawn_at -> Nullable<BigInt>,
     }
 }
 
@@ -282,6 +310,8 @@ diesel::allow_tables_to_appear_in_same_query!(
     sign_in_flows,
     mailed_links,
     members,
+    service_answerers,
+    invitations,
     api_keys,
     key_secrets,
     feed_head,

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{KeyId, OrgId, UserId};
+use crate::id::{InvitationId, KeyId, OrgId, UserId};
 use crate::scope::Scopes;
 use crate::time::Time;
 
@@ -111,6 +111,66 @@ pub enum Event {
         /// Why, in the words of whoever did it.
         reason: Option<String>,
     },
+    /// Someone was invited. Their address is in the invitation alone.
+    #[serde(rename = "invitation.created")]
+    InvitationCreated {
+        /// The role that they are to have.
+        role: String,
+    },
+    /// An invitation was sent again.
+    #[serde(rename = "invitation.sent_again")]
+    InvitationSentAgain,
+    /// An invitation was withdrawn.
+    #[serde(rename = "invitation.withdrawn")]
+    InvitationWithdrawn,
+    /// A person accepted an invitation and became a member.
+    #[serde(rename = "member.joined")]
+    MemberJoined {
+        /// Their role.
+        role: String,
+        /// What they accepted.
+        invitation: InvitationId,
+    },
+    /// A member got another role.
+    #[serde(rename = "member.role_changed")]
+    MemberRoleChanged {
+        /// The role before.
+        before: String,
+        /// The role after.
+        after: String,
+    },
+    /// A membership was set aside.
+    #[serde(rename = "member.disabled")]
+    MemberDisabled,
+    /// A membership was taken up again.
+    #[serde(rename = "member.enabled")]
+    MemberEnabled,
+    /// A member was removed, or left by themselves.
+    #[serde(rename = "member.removed")]
+    MemberRemoved {
+        /// The role that they had.
+        role: String,
+    },
+    /// A service account was made.
+    #[serde(rename = "service_account.created")]
+    ServiceAccountCreated {
+        /// Its name.
+        name: String,
+        /// Who answers for it.
+        answerers: Vec<UserId>,
+    },
+    /// A service account was changed.
+    #[serde(rename = "service_account.updated")]
+    ServiceAccountUpdated {
+        /// Each changed setting.
+        changes: Vec<Change>,
+    },
+    /// A person may not sign in any more.
+    #[serde(rename = "person.disabled")]
+    PersonDisabled,
+    /// A person may sign in again.
+    #[serde(rename = "person.enabled")]
+    PersonEnabled,
     /// A person signed in.
     #[serde(rename = "person.signed_in")]
     SignedIn,

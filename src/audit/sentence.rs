@@ -55,6 +55,28 @@ pub fn of(event: &Event, target: &str) -> Vec<Piece> {
             Some(reason) => of_target("revoked").text(": ").name(reason),
             None => of_target("revoked"),
         },
+        Event::InvitationCreated { role } => say("invited someone as ").code(role),
+        Event::InvitationSentAgain => say("sent an invitation again"),
+        Event::InvitationWithdrawn => say("withdrew an invitation"),
+        Event::MemberJoined { role, .. } => say("accepted an invitation and joined as ").code(role),
+        Event::MemberRoleChanged { before, after } => {
+            of_target("changed the role of").text(": ").code(before).text(" → ").code(after)
+        }
+        Event::MemberDisabled => of_target("disabled"),
+        Event::MemberEnabled => of_target("enabled"),
+        Event::MemberRemoved { role } => {
+            say("ended the membership of ").target(target).text(" as ").code(role)
+        }
+        Event::ServiceAccountCreated { answerers, .. } => {
+            let sentence = of_target("created the service account").text(", for which ");
+            let named = answerers.iter().enumerate().fold(sentence, |sentence, (place, person)| {
+                if place > 0 { sentence.text(", ") } else { sentence }.person(*person)
+            });
+            named.text(if answerers.len() == 1 { " answers" } else { " answer" })
+        }
+        Event::ServiceAccountUpdated { changes } => say("changed ").changes(changes, target),
+        Event::PersonDisabled => of_target("locked out").text(" everywhere"),
+        Event::PersonEnabled => of_target("let").text(" in again"),
         Event::SignedIn => say("signed in"),
         Event::SignedOut => say("signed out"),
         Event::PasswordReset => say("replaced the password of ").target(target),
@@ -116,7 +138,8 @@ impl Sentence {
     /// "the limit of prod: 600 → 1,200 a minute", or "the limit and the description of prod".
     fn changes(self, changes: &[Change], target: &str) -> Sentence {
         if let [change] = changes {
-            return self.text(field(&change.field)).text(" of ").target(target).change(change);
+            let of = if change.field == "answerers" { " for " } else { " of " };
+            return self.text(field(&change.field)).text(of).target(target).change(change);
         }
         let mut sentence = self;
         for (place, change) in changes.iter().enumerate() {
@@ -197,6 +220,7 @@ pub fn field(name: &str) -> &str {
         "name" => "the name",
         "email" => "the e-mail address",
         "role" => "the role",
+        "answerers" => "who answers",
         other => other,
     }
 }

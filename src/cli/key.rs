@@ -1,7 +1,5 @@
 //! `keydesk key`: the portal's acts for scripts.
 
-use std::time::{Duration, Instant};
-
 use clap::{Args, Subcommand};
 
 use crate::api::object;
@@ -15,15 +13,12 @@ use crate::id::KeyId;
 use crate::keys::draft::{Expiry, RawDraft, check_reason};
 use crate::keys::lifecycle::{self, Manager, Mint};
 use crate::keys::list::{self as listing, Filter};
-use crate::keys::{Key, Status, feed, store};
+use crate::keys::{Key, Status, store};
 use crate::notices::schedule::Steps;
 use crate::orgs;
 use crate::orgs::role::Role;
 use crate::orgs::store::Org;
 use crate::time::{Time, parse_span};
-
-/// How long to wait between two looks whether servers have taken notice.
-const NOTICE_PAUSE: Duration = Duration::from_millis(10);
 
 /// What to do with keys.
 #[derive(Subcommand)]
@@ -146,19 +141,6 @@ impl Desk {
             ))
         })
     }
-
-    /// Waits until every running server knows of the change; at most for as long as one may
-    /// answer from memory without hearing from the database.
-    fn wait_until_noticed(&self) -> Result<()> {
-        let position = self.db.read_now(feed::head)?;
-        let began = Instant::now();
-        while began.elapsed() < self.config.max_staleness
-            && !self.db.read_now(|conn| feed::is_noticed(conn, position, Time::now()))?
-        {
-            std::thread::sleep(NOTICE_PAUSE);
-        }
-        Ok(())
-    }
 }
 
 impl Act {
@@ -249,7 +231,7 @@ fn set_disabled(named: &Named, disabled: bool) -> Result<(), Failure> {
 fn change(named: &Named, act: impl FnOnce(&Desk, KeyId) -> Result<Key, Failure>) -> Result<(), Failure> {
     let desk = Desk::open(&named.org)?;
     let key = act(&desk, desk.find(&named.key)?.id)?;
-    desk.wait_until_noticed()?;
+    open::wait_until_noticed(&desk.db, &desk.config)?;
     show(&key, named.json, desk.now);
     Ok(())
 }

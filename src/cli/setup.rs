@@ -9,7 +9,7 @@ use crate::audit::event::Actor;
 use crate::cli::{Failure, print, store};
 use crate::error::Error;
 use crate::orgs::setup::SetUp;
-use crate::people::password;
+use crate::people::{self, password};
 use crate::time::Time;
 
 /// Sets up an organisation with its first owner and prints its slug.
@@ -25,9 +25,9 @@ pub struct Setup {
     #[arg(long)]
     email: String,
     /// Read the owner's password from standard input
-    #[arg(long, required = true)]
+    #[arg(long, required_unless_present = "another")]
     password_stdin: bool,
-    /// Add an organisation although one exists
+    /// Add an organisation although one exists; who is known by the address keeps name and password
     #[arg(long)]
     another: bool,
 }
@@ -35,13 +35,21 @@ pub struct Setup {
 impl Setup {
     /// Carries it out.
     pub fn run(&self) -> Result<(), Failure> {
-        let password = read_password()?;
-        let set_up = SetUp::parse(&self.org, &self.name, &self.email, &password).map_err(Error::Invalid)?;
+        let password = if self.password_stdin { Some(read_password()?) } else { None };
         let (db, _) = store::open(&store::config()?)?;
-        let hashed = password::hash_now(&password)?;
+        let known = self.another && db.read_now(|conn| people::store::by_email(conn, &self.email))?.is_some();
+        let password = password.filter(|_| !known);
+        let set_up =
+            SetUp::parse(&self.org, &self.name, &self.email, password.as_ref()).map_err(Error::Invalid)?;
+        let hashed = password.as_ref().map(password::hash_now).transpose()?;
         let now = Time::now();
-        let (org, _) =
-            db.write_now(|tx| set_up.run(tx, &hashed, Some(Actor::CommandLine), self.another, now))?;
+        let (org, _) = db.write_now(|tx| match &hashed {
+            Some(hashed) if !self.another => set_up.first(tx, hashed, Some(Actor::CommandLine), now),
+            hashed => set_up.another(tx, hashed.as_ref(), now),
+        })?;
+        if known {
+            eprintln!("{} is known here and keeps their password.", self.email);
+        }
         print(&org.slug);
         Ok(())
     }

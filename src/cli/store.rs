@@ -4,6 +4,7 @@ use std::fs;
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use crate::cli::Failure;
 use crate::config::Config;
@@ -11,7 +12,12 @@ use crate::crypto::{Keyring, Root};
 use crate::db::{Db, Location};
 use crate::error::{Error, Result};
 use crate::installation::{self, Offer};
+use crate::keys::feed;
 use crate::settings::{ConfigError, Source};
+use crate::time::Time;
+
+/// How long to wait between two looks whether servers have taken notice.
+const NOTICE_PAUSE: Duration = Duration::from_millis(10);
 
 /// Reads the configuration from the environment alone.
 pub fn config() -> Result<Config, Failure> {
@@ -53,6 +59,19 @@ pub fn open(config: &Config) -> Result<(Db, Keyring), Failure> {
         Err(Error::Conflict(message)) => Err(Failure::Misused(message.to_owned())),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Waits until every running server knows of a change of keys; at most for as long as one may
+/// answer from memory without hearing from the database.
+pub fn wait_until_noticed(db: &Db, config: &Config) -> Result<()> {
+    let position = db.read_now(feed::head)?;
+    let began = Instant::now();
+    while began.elapsed() < config.max_staleness
+        && !db.read_now(|conn| feed::is_noticed(conn, position, Time::now()))?
+    {
+        std::thread::sleep(NOTICE_PAUSE);
+    }
+    Ok(())
 }
 
 fn read_secret(file: &Path) -> Result<Option<Root>> {

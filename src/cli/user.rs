@@ -3,12 +3,16 @@
 use clap::Subcommand;
 use serde_json::json;
 
-use crate::audit::event::{Actor, Event};
+use crate::audit::event::{Actor, Context, Event};
 use crate::cli::setup::read_password;
 use crate::cli::{Failure, print, store};
+use crate::db::Db;
 use crate::error::Error;
+use crate::keys::feed;
 use crate::orgs;
 use crate::orgs::journal::{self, Origin};
+use crate::orgs::membership::Affected;
+use crate::people::store::Person;
 use crate::people::{self, password};
 use crate::time::Time;
 
@@ -30,6 +34,18 @@ pub enum Act {
         #[arg(long, required = true)]
         password_stdin: bool,
     },
+    /// Lock someone out everywhere: their sessions end, and their keys do nothing until they are enabled
+    Disable {
+        /// Their e-mail address
+        #[arg(long)]
+        email: String,
+    },
+    /// Let someone in again who was disabled
+    Enable {
+        /// Their e-mail address
+        #[arg(long)]
+        email: String,
+    },
 }
 
 impl Act {
@@ -38,6 +54,8 @@ impl Act {
         match self {
             Act::List { json } => list(*json),
             Act::ResetPassword { email, .. } => reset_password(email),
+            Act::Disable { email } => set_disabled(email, true),
+            Act::Enable { email } => set_disabled(email, false),
         }
     }
 }
@@ -57,8 +75,9 @@ fn list(as_json: bool) -> Result<(), Failure> {
             let roles: serde_json::Map<_, _> =
                 roles.map(|(slug, role)| (slug.to_owned(), json!(role))).collect();
             print(
-                &json!({"id": person.id, "email": person.email, "name": person.name, "roles": roles})
-                    .to_string(),
+                &json!({"id": person.id, "email": person.email, "name": person.name, "roles": roles,
+                    "disabled": person.disabled_at.is_some()})
+                .to_string(),
             );
         } else {
             let roles: Vec<String> = roles.map(|(slug, role)| format!("{slug}:{role}")).collect();
@@ -71,9 +90,7 @@ fn list(as_json: bool) -> Result<(), Failure> {
 fn reset_password(email: &str) -> Result<(), Failure> {
     let password = read_password()?;
     let (db, _) = store::open(&store::config()?)?;
-    let person = db.read_now(|conn| people::store::by_email(conn, email))?;
-    let person =
-        person.ok_or_else(|| Failure::Refused(format!("nobody here has the e-mail address {email}.")))?;
+    let person = find(&db, email)?;
     password::check("password", &password, &[&person.email, &person.name])
         .map_err(|error| Error::Invalid(vec![error]))?;
     let hashed = password::hash_now(&password)?;
@@ -86,4 +103,43 @@ fn reset_password(email: &str) -> Result<(), Failure> {
     })?;
     eprintln!("{} has a new password; all their sessions have ended.", person.email);
     Ok(())
+}
+
+fn set_disabled(email: &str, disabled: bool) -> Result<(), Failure> {
+    let config = store::config()?;
+    let (db, _) = store::open(&config)?;
+    let (person, now) = (find(&db, email)?, Time::now());
+    if person.disabled_at.is_some() == disabled {
+        eprintln!("{} is so already.", person.email);
+        return Ok(());
+    }
+    let without_owner = db.write_now(|tx| {
+        people::store::set_disabled(tx, person.id, disabled.then_some(now))?;
+        people::sessions::end_all(tx, person.id)?;
+        let event = if disabled { Event::PersonDisabled } else { Event::PersonEnabled };
+        journal::note(tx, person.id, Actor::CommandLine, &Origin::default(), &event, now)?;
+        let mut without_owner = Vec::new();
+        for org in orgs::store::ids_of_person(tx.conn, person.id)? {
+            let context = Context { org, actor: Actor::CommandLine, address: None, request: None, now };
+            if disabled {
+                orgs::invitation::withdraw_unbacked(tx, &context, person.id, None)?;
+            }
+            if orgs::store::first_owner(tx.conn, org)?.is_none() {
+                without_owner.extend(orgs::store::find(tx.conn, org)?);
+            }
+            feed::publish_keys_of(tx, &Affected { org, owner: person.id }, now)?;
+        }
+        Ok(without_owner)
+    })?;
+    store::wait_until_noticed(&db, &config)?;
+    for org in without_owner {
+        eprintln!("{} has no owner now who can sign in.", org.name);
+    }
+    eprintln!("{} is {}.", person.email, if disabled { "disabled" } else { "enabled" });
+    Ok(())
+}
+
+fn find(db: &Db, email: &str) -> Result<Person, Failure> {
+    let person = db.read_now(|conn| people::store::by_email(conn, email))?;
+    person.ok_or_else(|| Failure::Refused(format!("nobody here has the e-mail address {email}.")))
 }

@@ -8,9 +8,12 @@ use crate::crypto::Digest;
 use crate::db::{Conn, Tx, each};
 use crate::error::{Error, Result};
 use crate::id::{KeyId, OrgId};
-use crate::schema::{feed_head, feed_readers, key_changes, key_secrets};
+use crate::orgs::membership::Affected;
+use crate::schema::{api_keys, feed_head, feed_readers, key_changes, key_secrets};
 use crate::time::{DAY, Time};
 
+/// How many rows are inserted at once; each column is a parameter of the statement.
+const BATCH: usize = 1_000;
 /// After how many seconds a server that says nothing is taken to be gone.
 const READER_GONE: i64 = 30;
 
@@ -29,6 +32,38 @@ pub fn publish(tx: &mut Tx<'_>, org: OrgId, key: KeyId, now: Time) -> Result<()>
         ))
         .execute(tx.conn)?;
     tx.changes_keys();
+    Ok(())
+}
+
+/// Notes that all living keys of an owner may do something else now. Call it last.
+pub fn publish_keys_of(tx: &mut Tx<'_>, affected: &Affected, now: Time) -> Result<()> {
+    let keys: Vec<KeyId> = api_keys::table
+        .filter(api_keys::org_id.eq(affected.org).and(api_keys::owner_id.eq(affected.owner)))
+        .filter(api_keys::revoked_at.is_null())
+        .select(api_keys::id)
+        .load(tx.conn)?;
+    for keys in keys.chunks(BATCH) {
+        let count = i64::try_from(keys.len()).map_err(Error::internal)?;
+        let last: i64 = diesel::update(feed_head::table)
+            .set(feed_head::position.eq(feed_head::position + count))
+            .returning(feed_head::position)
+            .get_result(tx.conn)?;
+        let rows: Vec<_> = (last - count + 1..)
+            .zip(keys)
+            .map(|(position, key)| {
+                (
+                    key_changes::position.eq(position),
+                    key_changes::org_id.eq(affected.org),
+                    key_changes::key_id.eq(*key),
+                    key_changes::at.eq(now),
+                )
+            })
+            .collect();
+        each!(tx.conn, |c| diesel::insert_into(key_changes::table).values(&rows).execute(c))?;
+    }
+    if !keys.is_empty() {
+        tx.changes_keys();
+    }
     Ok(())
 }
 

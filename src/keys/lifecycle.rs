@@ -15,6 +15,7 @@ use crate::keys::{Contact, Key, Revocation, feed, store};
 use crate::notices::schedule::Steps;
 use crate::orgs;
 use crate::orgs::role::{Act, Role};
+use crate::orgs::store::Membership;
 use crate::scope::Scopes;
 use crate::time::Time;
 
@@ -64,7 +65,7 @@ pub fn create(
     let (owner, role) = choose_owner(tx, context, manager, draft.owner.as_deref())?;
     grantable(draft.scopes, manager.role, role)?;
     let backup = match &draft.backup {
-        Some(who) => Some(member(tx, context, "backup", who)?.0),
+        Some(who) => Some(appointed(tx, context, "backup", who)?.0),
         None => None,
     };
     let secret = PlainSecret::generate(&mint.prefix)?;
@@ -119,13 +120,13 @@ pub fn edit(
     }
     if let Some(backup) = &edit.backup {
         key.backup = match backup {
-            Some(who) => Some(member(tx, context, "backup", who)?.0),
+            Some(who) => Some(appointed(tx, context, "backup", who)?.0),
             None => None,
         };
     }
     if let Some(scopes) = edit.scopes {
-        let (_, role) = member(tx, context, "owner", &key.owner.id.to_string())?;
-        grantable(scopes, manager.role, role)?;
+        let owner = member(tx, context, "owner", &key.owner.id.to_string())?;
+        grantable(scopes, manager.role, owner.role)?;
         key.scopes = scopes;
     }
     if let Some(expires_at) = edit.expires_at {
@@ -242,18 +243,33 @@ fn choose_owner(
     who: Option<&str>,
 ) -> Result<(Contact, Role)> {
     let own = manager.person.to_string();
-    let found = member(tx, context, "owner", who.unwrap_or(&own))?;
+    let found = appointed(tx, context, "owner", who.unwrap_or(&own))?;
     if found.0.id != manager.person && !manager.role.manages_all_keys() {
         return Err(Error::invalid("owner", "Only admins can give a key to someone else."));
     }
     Ok(found)
 }
 
-fn member(tx: &mut Tx<'_>, context: &Context, field: &'static str, who: &str) -> Result<(Contact, Role)> {
-    let (person, role) = orgs::store::find_member(tx.conn, context.org, who)?.ok_or_else(|| {
-        Error::invalid(field, "Name a member of the organisation, by id or e-mail address.")
-    })?;
+/// The member who is to get the key or to be its backup; one who is set aside is not.
+fn appointed(tx: &mut Tx<'_>, context: &Context, field: &'static str, who: &str) -> Result<(Contact, Role)> {
+    let member = member(tx, context, field, who)?;
+    if !member.is_active() {
+        return Err(Error::invalid(
+            field,
+            format!("{} is disabled. Choose another member.", member.person.name),
+        ));
+    }
+    let Membership { person, role, .. } = member;
     Ok((Contact { id: person.id, email: person.email, name: person.name }, role))
+}
+
+fn member(tx: &mut Tx<'_>, context: &Context, field: &'static str, who: &str) -> Result<Membership> {
+    let unknown = || Error::invalid(field, "Name a member of the organisation, by id or e-mail address.");
+    let found = orgs::store::find_member(tx.conn, context.org, who)?.ok_or_else(unknown)?;
+    // Looked at again once it is held: whoever leaves at this moment gets no more keys.
+    orgs::store::hold_member(tx, context.org, found.person.id)?;
+    let id = found.person.id.to_string();
+    orgs::store::find_member(tx.conn, context.org, &id)?.ok_or_else(unknown)
 }
 
 fn changes(before: &Key, after: &Key) -> Vec<Change> {

@@ -40,7 +40,8 @@ pub struct Presented {
     pub allowed_ips: Vec<IpNet>,
     /// Who answers for it.
     pub owner: UserId,
-    /// The owner's role now; `None` when they are no member any more or may not sign in.
+    /// The owner's role now; `None` when they are no member any more, or they or their
+    /// membership are disabled.
     pub owner_role: Option<Role>,
 }
 
@@ -49,7 +50,7 @@ pub fn by_digest(conn: &mut Conn, digest: &Digest) -> Result<Option<Presented>> 
     type Found = (
         (OrgId, String, KeyId, SecretId),
         (String, String, Option<Time>, Option<Time>, Option<Time>, i64, String, UserId),
-        (Option<Role>, Option<Time>),
+        (Option<Role>, Option<Time>, Option<Time>),
     );
     let found: Option<Found> = key_secrets::table
         .inner_join(api_keys::table.on(api_keys::id.eq(key_secrets::key_id)))
@@ -72,11 +73,11 @@ pub fn by_digest(conn: &mut Conn, digest: &Digest) -> Result<Option<Presented>> 
                 api_keys::allowed_ips,
                 api_keys::owner_id,
             ),
-            (members::role.nullable(), people::disabled_at),
+            (members::role.nullable(), members::disabled_at.nullable(), people::disabled_at),
         ))
         .first(conn)
         .optional()?;
-    let Some(((org, org_slug, key, secret), row, (role, owner_disabled))) = found else {
+    let Some(((org, org_slug, key, secret), row, (role, set_aside, owner_disabled))) = found else {
         return Ok(None);
     };
     let (name, scopes, expires_at, disabled_at, revoked_at, rpm, allowed_ips, owner) = row;
@@ -93,7 +94,7 @@ pub fn by_digest(conn: &mut Conn, digest: &Digest) -> Result<Option<Presented>> 
         requests_per_minute: u32::try_from(rpm).map_err(Error::internal)?,
         allowed_ips: networks(&allowed_ips)?,
         owner,
-        owner_role: role.filter(|_| owner_disabled.is_none()),
+        owner_role: role.filter(|_| set_aside.is_none() && owner_disabled.is_none()),
     }))
 }
 

@@ -26,9 +26,9 @@ pub fn note(
     event: &Event,
     now: Time,
 ) -> Result<()> {
-    for (org, _) in store::of_person(tx.conn, person)? {
+    for org in store::ids_of_person(tx.conn, person)? {
         let (address, request) = (origin.address.clone(), origin.request.clone());
-        let context = Context { org: org.id, actor, address, request, now };
+        let context = Context { org, actor, address, request, now };
         log::append(tx, &context, &person.to_string(), event)?;
     }
     Ok(())

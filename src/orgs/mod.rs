@@ -1,6 +1,9 @@
 //! Organisations, their members and what a role may do.
 
+pub mod invitation;
 pub mod journal;
+pub mod membership;
 pub mod role;
+pub mod service;
 pub mod setup;
 pub mod store;

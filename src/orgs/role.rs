@@ -51,6 +51,8 @@ pub enum Act {
     ReadMail,
     /// Send mails again, and test mails.
     WriteMail,
+    /// Give up one's own membership.
+    Leave,
 }
 
 /// How far a role's right to an act goes.
@@ -80,12 +82,17 @@ pub const TABLE: &[(Act, &str, [Reach; 4])] = &[
     (Act::DecideRequests, "Decide what members ask for", [All, All, No, No]),
     (Act::ReadMail, "See mails and whether they arrived", [All, All, No, All]),
     (Act::WriteMail, "Send mails again", [All, All, No, No]),
+    (Act::Leave, "Leave the organisation", [Own, Own, Own, Own]),
 ];
 use Reach::{All, No, Own};
 
 impl Role {
     /// All roles, most rights first, in the order of the columns of [`TABLE`].
     pub const ALL: [Role; 4] = [Role::Owner, Role::Admin, Role::Member, Role::Auditor];
+
+    /// The roles that a service account can have: those that do something without signing in,
+    /// but for the highest.
+    pub const OF_SERVICE_ACCOUNTS: [Role; 2] = [Role::Admin, Role::Member];
 
     /// The name in the database and the API.
     pub fn name(self) -> &'static str {
@@ -111,6 +118,17 @@ impl Role {
     /// Whether the role allows the act at all.
     pub fn may(self, act: Act) -> bool {
         self.reach(act) != No
+    }
+
+    /// Whether a holder of this role may appoint, change and remove holders of the other: those
+    /// below, and owners everyone.
+    pub fn manages(self, other: Role) -> bool {
+        self.may(Act::WriteMembers) && (self == Role::Owner || (self as usize) < (other as usize))
+    }
+
+    /// The roles that a holder of this one may give.
+    pub fn appoints(self) -> impl Iterator<Item = Role> {
+        Role::ALL.into_iter().filter(move |role| self.manages(*role))
     }
 
     /// Whether the role manages the keys of others.
@@ -162,9 +180,17 @@ mod tests {
     fn the_table_has_one_line_for_each_act_and_an_auditor_changes_nothing() {
         for (index, (act, words, _)) in TABLE.iter().enumerate() {
             assert!(TABLE.iter().skip(index + 1).all(|(other, _, _)| other != act), "{words}");
-            let reads = format!("{act:?}").starts_with("Read");
-            assert!(reads || !Role::Auditor.may(*act), "{words}");
+            let harmless = format!("{act:?}").starts_with("Read") || *act == Act::Leave;
+            assert!(harmless || !Role::Auditor.may(*act), "{words}");
             assert!(Role::Owner.reach(*act) == Role::Admin.reach(*act), "{words}");
         }
+    }
+
+    #[test]
+    fn nobody_manages_an_equal_or_higher_role_but_owners_owners() {
+        let managed = |role: Role| role.appoints().map(Role::name).collect::<Vec<_>>();
+        assert_eq!(managed(Role::Owner), ["owner", "admin", "member", "auditor"]);
+        assert_eq!(managed(Role::Admin), ["member", "auditor"]);
+        assert!(managed(Role::Member).is_empty() && managed(Role::Auditor).is_empty());
     }
 }

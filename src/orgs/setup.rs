@@ -24,12 +24,13 @@ pub struct SetUp {
 }
 
 impl SetUp {
-    /// Checks all fields; complaints name `organization`, `name`, `email`, `password`.
+    /// Checks all fields; complaints name `organization`, `name`, `email`, `password`. Who is
+    /// known already needs no password.
     pub fn parse(
         org: &str,
         name: &str,
         email: &str,
-        password: &SecretString,
+        password: Option<&SecretString>,
     ) -> Result<SetUp, Vec<FieldError>> {
         let mut errors = Vec::new();
         let org = org.trim();
@@ -43,34 +44,57 @@ impl SetUp {
         }
         let owner = Profile::parse(name, email);
         errors.extend(owner.as_ref().err().into_iter().flatten().cloned());
-        errors.extend(password::check("password", password, &[org, name, email]).err());
+        if let Some(password) = password {
+            errors.extend(password::check("password", password, &[org, name, email]).err());
+        }
         match owner {
             Ok(owner) if errors.is_empty() => Ok(SetUp { org: org.to_owned(), owner, zone: None }),
             _ => Err(errors),
         }
     }
 
-    /// Makes the organisation and its owner. Unless `another`, `Conflict` when one exists.
-    pub fn run(
+    /// Makes the organisation and its owner. `Conflict` when an organisation exists.
+    pub fn first(
         &self,
         tx: &mut Tx<'_>,
         password: &Hashed,
         by: Option<Actor>,
-        another: bool,
         now: Time,
     ) -> Result<(Org, Person)> {
-        let first = installation::set_up(tx, now)?;
-        if !first && !another {
+        if !installation::set_up(tx, now)? {
             return Err(Error::Conflict(
                 "An organisation exists already. Sign in there, or use `keydesk setup --another` to add one.",
             ));
         }
-        let org = store::insert(tx, &self.org, now)?;
-        let known = crate::people::store::by_email(tx.conn, &self.owner.email)?;
-        if known.is_some() {
-            return Err(Error::invalid("email", "This e-mail address is already known here. Use another."));
-        }
         let owner = crate::people::store::insert(tx, &self.owner, self.zone.as_deref(), password, now)?;
+        self.found(tx, owner, by, now)
+    }
+
+    /// Makes an organisation beside others, by the command line. Whoever runs that on the server
+    /// vouches for the address: a known person becomes the owner and keeps their password.
+    pub fn another(&self, tx: &mut Tx<'_>, password: Option<&Hashed>, now: Time) -> Result<(Org, Person)> {
+        installation::set_up(tx, now)?;
+        let known = crate::people::store::by_email(tx.conn, &self.owner.email)?;
+        let owner = match (known, password) {
+            (Some(person), _) if person.disabled_at.is_some() => {
+                return Err(Error::invalid("email", "This person is disabled. Enable them first."));
+            }
+            (Some(person), _) => person,
+            (None, Some(password)) => {
+                crate::people::store::insert(tx, &self.owner, self.zone.as_deref(), password, now)?
+            }
+            (None, None) => {
+                return Err(Error::invalid(
+                    "password",
+                    "Nobody here has this e-mail address: give a password.",
+                ));
+            }
+        };
+        self.found(tx, owner, Some(Actor::CommandLine), now)
+    }
+
+    fn found(&self, tx: &mut Tx<'_>, owner: Person, by: Option<Actor>, now: Time) -> Result<(Org, Person)> {
+        let org = store::insert(tx, &self.org, now)?;
         store::add_member(tx, org.id, owner.id, Role::Owner, now)?;
         let actor = by.unwrap_or(Actor::Person(owner.id));
         let context = Context { org: org.id, actor, address: None, request: None, now };

@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::id::{OrgId, UserId};
 use crate::orgs::role::Role;
 use crate::people::store::Person;
-use crate::schema::{members, organizations, people};
+use crate::schema::{members, organizations, people, service_answerers};
 use crate::time::Time;
 
 /// An organisation.
@@ -68,7 +68,7 @@ pub fn find(conn: &mut Conn, id: OrgId) -> Result<Option<Org>> {
     Ok(organizations::table.find(id).first(conn).optional()?)
 }
 
-/// Makes a person a member.
+/// Makes a person or a service account a member.
 pub fn add_member(tx: &mut Tx<'_>, org: OrgId, person: UserId, role: Role, now: Time) -> Result<()> {
     diesel::insert_into(members::table)
         .values((
@@ -81,35 +81,70 @@ pub fn add_member(tx: &mut Tx<'_>, org: OrgId, person: UserId, role: Role, now: 
     Ok(())
 }
 
-/// The organisations a person belongs to, with their role, oldest membership first.
+/// Someone's membership of an organisation.
+#[derive(Clone, Debug, Queryable)]
+pub struct Membership {
+    /// Who: a person or a service account.
+    pub person: Person,
+    /// In which role.
+    pub role: Role,
+    /// Since when.
+    pub joined_at: Time,
+    /// Since when the membership is set aside.
+    pub disabled_at: Option<Time>,
+}
+
+impl Membership {
+    /// Whether it counts: neither it nor its person is disabled.
+    pub fn is_active(&self) -> bool {
+        self.disabled_at.is_none() && self.person.disabled_at.is_none()
+    }
+
+    /// Whether this is a service account.
+    pub fn is_service(&self) -> bool {
+        self.person.service_of.is_some()
+    }
+}
+
+/// The joined selection that every query for memberships starts from.
+macro_rules! memberships {
+    ($org:expr) => {
+        members::table
+            .inner_join(people::table.on(people::id.eq(members::person_id)))
+            .filter(members::org_id.eq($org))
+            .select((people::all_columns, members::role, members::joined_at, members::disabled_at))
+    };
+}
+
+/// The organisations in which a person may act, with their role, oldest membership first.
 pub fn of_person(conn: &mut Conn, person: UserId) -> Result<Vec<(Org, Role)>> {
     Ok(members::table
         .inner_join(organizations::table.on(organizations::id.eq(members::org_id)))
-        .filter(members::person_id.eq(person))
+        .filter(members::person_id.eq(person).and(members::disabled_at.is_null()))
         .order((members::joined_at, members::org_id))
         .select((organizations::all_columns, members::role))
         .load(conn)?)
 }
 
-/// The members of an organisation with their role, by name.
-pub fn members_of(conn: &mut Conn, org: OrgId) -> Result<Vec<(Person, Role)>> {
+/// The organisations that a person belongs to, also where their membership is set aside.
+pub fn ids_of_person(conn: &mut Conn, person: UserId) -> Result<Vec<OrgId>> {
     Ok(members::table
-        .inner_join(people::table.on(people::id.eq(members::person_id)))
-        .filter(members::org_id.eq(org))
-        .order((people::name, people::id))
-        .select((people::all_columns, members::role))
+        .filter(members::person_id.eq(person))
+        .order((members::joined_at, members::org_id))
+        .select(members::org_id)
         .load(conn)?)
 }
 
+/// The members of an organisation, by name.
+pub fn members_of(conn: &mut Conn, org: OrgId) -> Result<Vec<Membership>> {
+    Ok(memberships!(org).order((people::name, people::id)).load(conn)?)
+}
+
 /// The member of that id or e-mail address.
-pub fn find_member(conn: &mut Conn, org: OrgId, who: &str) -> Result<Option<(Person, Role)>> {
-    let query = members::table
-        .inner_join(people::table.on(people::id.eq(members::person_id)))
-        .filter(members::org_id.eq(org))
-        .select((people::all_columns, members::role));
+pub fn find_member(conn: &mut Conn, org: OrgId, who: &str) -> Result<Option<Membership>> {
     let found = match UserId::parse(who) {
-        Some(id) => query.filter(people::id.eq(id)).first(conn).optional()?,
-        None => query
+        Some(id) => memberships!(org).filter(people::id.eq(id)).first(conn).optional()?,
+        None => memberships!(org)
             .filter(people::email_folded.eq(crate::people::store::fold_email(who)))
             .first(conn)
             .optional()?,
@@ -117,18 +152,94 @@ pub fn find_member(conn: &mut Conn, org: OrgId, who: &str) -> Result<Option<(Per
     Ok(found)
 }
 
-/// The organisation's owner of longest standing.
-pub fn first_owner(conn: &mut Conn, org: OrgId) -> Result<Option<Person>> {
+/// Holds the organisation's memberships until the transaction ends, so that whoever checks
+/// them before a change finds them the same after it.
+pub fn lock(tx: &mut Tx<'_>, org: OrgId) -> Result<()> {
+    // SQLite's transaction has locked everything already.
+    if let Conn::Postgres(conn) = tx.conn {
+        organizations::table.find(org).select(organizations::id).for_no_key_update().first::<OrgId>(conn)?;
+    }
+    Ok(())
+}
+
+/// Holds one membership until the transaction ends: it can't end meanwhile.
+pub fn hold_member(tx: &mut Tx<'_>, org: OrgId, person: UserId) -> Result<()> {
+    if let Conn::Postgres(conn) = tx.conn {
+        members::table
+            .find((org, person))
+            .select(members::person_id)
+            .for_share()
+            .first::<UserId>(conn)
+            .optional()?;
+    }
+    Ok(())
+}
+
+/// Changes a member's role.
+pub fn set_role(tx: &mut Tx<'_>, org: OrgId, person: UserId, role: Role) -> Result<()> {
+    diesel::update(members::table.find((org, person))).set(members::role.eq(role)).execute(tx.conn)?;
+    Ok(())
+}
+
+/// Sets a membership aside, or takes it up again.
+pub fn set_disabled(tx: &mut Tx<'_>, org: OrgId, person: UserId, disabled_at: Option<Time>) -> Result<()> {
+    diesel::update(members::table.find((org, person)))
+        .set(members::disabled_at.eq(disabled_at))
+        .execute(tx.conn)?;
+    Ok(())
+}
+
+/// Ends a membership.
+pub fn remove_member(tx: &mut Tx<'_>, org: OrgId, person: UserId) -> Result<()> {
+    diesel::delete(members::table.find((org, person))).execute(tx.conn)?;
+    Ok(())
+}
+
+/// The organisation's owners who may act, of longest standing first.
+pub fn owners(conn: &mut Conn, org: OrgId) -> Result<Vec<Person>> {
     Ok(members::table
         .inner_join(people::table.on(people::id.eq(members::person_id)))
         .filter(members::org_id.eq(org).and(members::role.eq(Role::Owner)))
+        .filter(members::disabled_at.is_null().and(people::disabled_at.is_null()))
         .order((members::joined_at, members::person_id))
         .select(people::all_columns)
-        .first(conn)
-        .optional()?)
+        .load(conn)?)
 }
 
-fn slug(name: &str) -> String {
+/// The organisation's owner of longest standing.
+pub fn first_owner(conn: &mut Conn, org: OrgId) -> Result<Option<Person>> {
+    Ok(owners(conn, org)?.into_iter().next())
+}
+
+/// The people who are told what concerns a key of this owner: the owner, or who answers for a
+/// service account; where nobody of them may act, the organisation's owners.
+pub fn recipients(conn: &mut Conn, org: OrgId, owner: UserId) -> Result<Vec<Person>> {
+    let Some(membership) = find_member(conn, org, &owner.to_string())? else { return owners(conn, org) };
+    let told = match membership.is_service() {
+        true => answerers(conn, org, owner)?
+            .into_iter()
+            .filter(Membership::is_active)
+            .map(|answerer| answerer.person)
+            .collect(),
+        false if membership.is_active() => vec![membership.person],
+        false => Vec::new(),
+    };
+    if told.is_empty() { owners(conn, org) } else { Ok(told) }
+}
+
+/// The people who answer for a service account, by name.
+pub fn answerers(conn: &mut Conn, org: OrgId, account: UserId) -> Result<Vec<Membership>> {
+    let answering = service_answerers::table
+        .filter(service_answerers::org_id.eq(org).and(service_answerers::account_id.eq(account)))
+        .select(service_answerers::person_id);
+    Ok(memberships!(org)
+        .filter(members::person_id.eq_any(answering))
+        .order((people::name, people::id))
+        .load(conn)?)
+}
+
+/// The part of a URL or an address made from a name.
+pub(super) fn slug(name: &str) -> String {
     let mut slug = String::new();
     for letter in name.to_lowercase().nfd().filter(|letter| !is_combining_mark(*letter)) {
         match letter {

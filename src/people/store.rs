@@ -4,7 +4,7 @@ use diesel::prelude::*;
 
 use crate::db::{Conn, Tx, violates};
 use crate::error::{Error, FieldError, Result};
-use crate::id::{MethodId, UserId};
+use crate::id::{MethodId, OrgId, UserId};
 use crate::people::password::Hashed;
 use crate::schema::{people, sign_in_methods};
 use crate::text::forbidden_character;
@@ -31,6 +31,10 @@ pub struct Person {
     pub created_at: Time,
     /// When their address was proved to be theirs.
     pub email_verified_at: Option<Time>,
+    /// The organisation whose service account this is; `None` for people, who alone sign in.
+    pub service_of: Option<OrgId>,
+    /// When they were last here, to some minutes.
+    pub seen_at: Option<Time>,
 }
 
 impl Person {
@@ -97,6 +101,8 @@ fn is_email(email: &str) -> bool {
         && !domain.is_empty()
         && !domain.starts_with('.')
         && !domain.ends_with('.')
+        // RFC 2606: no mail ever arrives there; service accounts have such names.
+        && !domain.to_ascii_lowercase().ends_with(".invalid")
         && email.len() <= 254
 }
 
@@ -117,6 +123,8 @@ pub fn insert(
         disabled_at: None,
         created_at: now,
         email_verified_at: None,
+        service_of: None,
+        seen_at: None,
     };
     diesel::insert_into(people::table)
         .values((
@@ -154,14 +162,38 @@ pub fn find(conn: &mut Conn, id: UserId) -> Result<Option<Person>> {
     Ok(people::table.find(id).first(conn).optional()?)
 }
 
-/// The person of that address.
+/// The person of that address. Service accounts have none that counts.
 pub fn by_email(conn: &mut Conn, email: &str) -> Result<Option<Person>> {
-    Ok(people::table.filter(people::email_folded.eq(fold_email(email))).first(conn).optional()?)
+    Ok(people::table
+        .filter(people::email_folded.eq(fold_email(email)).and(people::service_of.is_null()))
+        .first(conn)
+        .optional()?)
 }
 
-/// Everyone, by address.
+/// All people, by address.
 pub fn all(conn: &mut Conn) -> Result<Vec<Person>> {
-    Ok(people::table.order(people::email_folded).load(conn)?)
+    Ok(people::table.filter(people::service_of.is_null()).order(people::email_folded).load(conn)?)
+}
+
+/// Sets whether a person may sign in anywhere.
+pub fn set_disabled(tx: &mut Tx<'_>, person: UserId, disabled_at: Option<Time>) -> Result<()> {
+    diesel::update(people::table.find(person)).set(people::disabled_at.eq(disabled_at)).execute(tx.conn)?;
+    Ok(())
+}
+
+/// Notes that a person is here.
+pub fn note_seen(tx: &mut Tx<'_>, person: UserId, now: Time) -> Result<()> {
+    diesel::update(people::table.find(person)).set(people::seen_at.eq(now)).execute(tx.conn)?;
+    Ok(())
+}
+
+/// The ways in which each of these people signs in, by their kinds.
+pub fn methods(conn: &mut Conn, people: &[UserId]) -> Result<Vec<(UserId, String)>> {
+    Ok(sign_in_methods::table
+        .filter(sign_in_methods::person_id.eq_any(people))
+        .order((sign_in_methods::kind.desc(), sign_in_methods::id))
+        .select((sign_in_methods::person_id, sign_in_methods::kind))
+        .load(conn)?)
 }
 
 /// The hash of a person's password, if they have one.
@@ -198,9 +230,19 @@ mod tests {
         for good in ["ada@example.com", "a+b@localhost", "ü@例え.jp"] {
             assert!(is_email(good), "{good}");
         }
-        for bad in
-            ["", "ada", "@example.com", "ada@", "a@b@c", "a b@c", "a@.c", "a@c.", "<a@b>", "a\u{202e}@b"]
-        {
+        for bad in [
+            "",
+            "ada",
+            "@example.com",
+            "ada@",
+            "a@b@c",
+            "a b@c",
+            "a@.c",
+            "a@c.",
+            "<a@b>",
+            "a\u{202e}@b",
+            "a@b.INVALID",
+        ] {
             assert!(!is_email(bad), "{bad}");
         }
     }

@@ -49,14 +49,18 @@ pub async fn submit(request: HttpRequest, site: Shared, fields: Fields) -> Resul
         return html(StatusCode::UNPROCESSABLE_ENTITY, &page);
     }
     let password: SecretString = fields.get("password").into();
-    let mut set_up =
-        match SetUp::parse(fields.get("organization"), fields.get("name"), fields.get("email"), &password) {
-            Ok(set_up) => set_up,
-            Err(errors) => {
-                let page = SetupPage { layout, open: true, fields, complaints: Complaints(errors) };
-                return html(StatusCode::UNPROCESSABLE_ENTITY, &page);
-            }
-        };
+    let mut set_up = match SetUp::parse(
+        fields.get("organization"),
+        fields.get("name"),
+        fields.get("email"),
+        Some(&password),
+    ) {
+        Ok(set_up) => set_up,
+        Err(errors) => {
+            let page = SetupPage { layout, open: true, fields, complaints: Complaints(errors) };
+            return html(StatusCode::UNPROCESSABLE_ENTITY, &page);
+        }
+    };
     set_up.zone = jiff::tz::TimeZone::get(fields.get("zone")).ok().map(|_| fields.get("zone").to_owned());
     let hashed = password::hash(password).await?;
     let now = Time::now();
@@ -66,7 +70,7 @@ pub async fn submit(request: HttpRequest, site: Shared, fields: Fields) -> Resul
         if !installation::accepts(tx.conn, &keyring, &token)? {
             return Err(Error::Forbidden);
         }
-        set_up.run(tx, &hashed, None, false, now)
+        set_up.first(tx, &hashed, None, now)
     });
     let (org, owner) = made.await?;
     session::sign_in(&request, owner.id, now);

@@ -19,6 +19,7 @@ mod gateway;
 mod idempotency;
 mod inference;
 mod limits;
+mod members;
 mod migrations;
 mod outage;
 mod permissions;

@@ -122,7 +122,7 @@ pub async fn show(request: HttpRequest, member: Member, site: Shared) -> Result<
         owners: owners
             .into_iter()
             .filter(|_| own.is_none())
-            .map(|(person, _)| (person.id.to_string(), person.name))
+            .map(|member| (member.person.id.to_string(), member.person.name))
             .collect(),
         rows: keys.iter().map(|key| row(key, &daily)).collect(),
         matching,

@@ -11,6 +11,7 @@ use super::{ADDRESS, ID, PERSON, PROGRAM, PROVED};
 use crate::crypto::{Digest, MacKey, random_base62};
 use crate::db::Db;
 use crate::id::{SessionId, UserId};
+use crate::people;
 use crate::schema::sessions;
 use crate::time::{DAY, HOUR, MINUTE, Time};
 
@@ -78,7 +79,7 @@ impl SessionStore for Table {
                     sessions::ends_at.eq(columns.ends),
                 ))
                 .execute(tx.conn)?;
-            Ok(())
+            columns.person.map_or(Ok(()), |person| people::store::note_seen(tx, person, now))
         });
         saved.await.map_err(|error| failed(error.into()))?;
         Ok(key)
@@ -106,22 +107,23 @@ impl SessionStore for Table {
     async fn update_ttl(&self, key: &SessionKey, ttl: &Duration) -> Result<(), AnyError> {
         let (digest, now, ends) = (self.digest(key), Time::now(), ttl.whole_seconds());
         let seen = self.db.read(move |conn| {
-            let seen: Option<Time> = sessions::table
+            let seen: Option<(Option<UserId>, Time)> = sessions::table
                 .find(digest.as_slice())
                 .filter(sessions::person_id.is_not_null())
-                .select(sessions::seen_at)
+                .select((sessions::person_id, sessions::seen_at))
                 .first(conn)
                 .optional()?;
             Ok(seen)
         });
-        if seen.await?.is_none_or(|seen| now.since(seen) < COARSE) {
+        let Some((Some(person), seen)) = seen.await? else { return Ok(()) };
+        if now.since(seen) < COARSE {
             return Ok(());
         }
         let written = self.db.write(move |tx| {
             diesel::update(sessions::table.find(digest.as_slice()))
                 .set((sessions::seen_at.eq(now), sessions::ends_at.eq(now.plus(ends))))
                 .execute(tx.conn)?;
-            Ok(())
+            people::store::note_seen(tx, person, now)
         });
         Ok(written.await?)
     }

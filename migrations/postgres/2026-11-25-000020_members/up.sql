@@ -1,0 +1,32 @@
+-- Service accounts are known beside people: they belong to one organisation and can't sign in.
+ALTER TABLE people ADD COLUMN service_of BYTEA;
+ALTER TABLE people ADD COLUMN seen_at BIGINT;
+-- Set aside in one organisation; the person may go on in others.
+ALTER TABLE members ADD COLUMN disabled_at BIGINT;
+
+-- The people who answer for a service account and get its mails.
+CREATE TABLE service_answerers (
+    org_id BYTEA NOT NULL REFERENCES organizations (id),
+    account_id BYTEA NOT NULL REFERENCES people (id),
+    person_id BYTEA NOT NULL REFERENCES people (id),
+    PRIMARY KEY (org_id, account_id, person_id)
+);
+CREATE INDEX service_answerers_person ON service_answerers (org_id, person_id);
+
+-- open_email holds the folded address while the invitation counts: one for each address.
+CREATE TABLE invitations (
+    id BYTEA NOT NULL PRIMARY KEY,
+    org_id BYTEA NOT NULL REFERENCES organizations (id),
+    email TEXT NOT NULL,
+    open_email TEXT,
+    role TEXT NOT NULL,
+    invited_by BYTEA NOT NULL REFERENCES people (id),
+    created_at BIGINT NOT NULL,
+    sent_at BIGINT NOT NULL,
+    sends BIGINT NOT NULL,
+    ends_at BIGINT NOT NULL,
+    accepted_at BIGINT,
+    withdrawn_at BIGINT
+);
+CREATE UNIQUE INDEX invitations_open_email ON invitations (org_id, open_email);
+CREATE INDEX api_keys_backup ON api_keys (org_id, backup_id);

@@ -1,0 +1,249 @@
+//! Invitations: one address, one use, seven days.
+//!
+//! The link in the mail proves that whoever follows it reads that mailbox. An invitation is
+//! bound to its address: it makes a member of the person who has that address and of nobody
+//! else. Whoever may not invite any more has no open invitations.
+
+use diesel::prelude::*;
+
+use crate::audit::event::{Actor, Context, Event};
+use crate::audit::log;
+use crate::crypto::Keyring;
+use crate::db::{Conn, Tx, violates};
+use crate::error::{Error, Result};
+use crate::id::{InvitationId, OrgId, UserId};
+use crate::orgs::journal::Origin;
+use crate::orgs::membership::acting_role;
+use crate::orgs::role::{Act, Role};
+use crate::orgs::store::{self, Org};
+use crate::people::store::{Person, Profile, fold_email};
+use crate::schema::{invitations, organizations, people};
+use crate::time::{DAY, MINUTE, Time};
+
+/// How many days an invitation counts, from when it was last sent.
+pub const DAYS: i64 = 7;
+/// How often an invitation can be sent, so that it is no way to flood a mailbox.
+const MOST_SENDS: i64 = 10;
+/// What the link's token is made for.
+const PURPOSE: &str = "invitation";
+
+/// An invitation that was made and neither accepted nor withdrawn.
+#[derive(Clone, Debug, Queryable)]
+pub struct Invitation {
+    /// Its identifier.
+    pub id: InvitationId,
+    /// To what.
+    pub org: Org,
+    /// The address to which it was sent. Whoever becomes known by it has this address: a sign-in
+    /// provider must have verified the very same.
+    pub email: String,
+    /// The role that it gives.
+    pub role: Role,
+    /// The name of whoever invited.
+    pub invited_by: String,
+    /// When it was last sent.
+    pub sent_at: Time,
+    /// From when it does not count any more.
+    pub ends_at: Time,
+}
+
+/// The joined selection that every query for invitations starts from.
+macro_rules! invited {
+    () => {
+        invitations::table
+            .inner_join(organizations::table.on(organizations::id.eq(invitations::org_id)))
+            .inner_join(people::table.on(people::id.eq(invitations::invited_by)))
+            .filter(invitations::accepted_at.is_null().and(invitations::withdrawn_at.is_null()))
+            .select((
+                invitations::id,
+                organizations::all_columns,
+                invitations::email,
+                invitations::role,
+                people::name,
+                invitations::sent_at,
+                invitations::ends_at,
+            ))
+    };
+}
+
+/// The token of an invitation's link.
+pub fn token(keyring: &Keyring, id: InvitationId) -> String {
+    keyring.link_token(PURPOSE, &id.to_string())
+}
+
+/// The invitation that a link's token opens; `None` for every token that can't be used.
+pub fn open(conn: &mut Conn, keyring: &Keyring, token: &str, now: Time) -> Result<Option<Invitation>> {
+    let Some(id) = keyring.open_link_token(PURPOSE, token).and_then(InvitationId::parse) else {
+        return Ok(None);
+    };
+    Ok(invited!().filter(invitations::id.eq(id).and(invitations::ends_at.gt(now))).first(conn).optional()?)
+}
+
+/// An organisation's invitations that were neither accepted nor withdrawn, newest first; those
+/// that have ended can still be sent again.
+pub fn pending(conn: &mut Conn, org: OrgId) -> Result<Vec<Invitation>> {
+    Ok(invited!()
+        .filter(invitations::org_id.eq(org))
+        .order((invitations::sent_at.desc(), invitations::id.desc()))
+        .load(conn)?)
+}
+
+/// Invites an address. The answer is the same whether or not a person is known by it.
+///
+/// Errors: `Forbidden` for a role that the actor may not give, `Invalid` for an address that is
+/// none, is a member's or has an open invitation.
+pub fn invite(tx: &mut Tx<'_>, context: &Context, email: &str, role: Role) -> Result<Invitation> {
+    let email = Profile::parse("-", email).map_err(Error::Invalid)?.email;
+    store::lock(tx, context.org)?;
+    let acting = acting_role(tx, context)?;
+    let Actor::Person(inviter) = context.actor else { return Err(Error::Forbidden) };
+    if !(acting.may(Act::WriteMembers) && acting.manages(role)) {
+        return Err(Error::Forbidden);
+    }
+    if store::find_member(tx.conn, context.org, &email)?.is_some() {
+        return Err(Error::invalid("email", "This address belongs to a member already."));
+    }
+    let (id, folded) = (InvitationId::new(context.now), fold_email(&email));
+    let other_way = "This address has an open invitation. Send it again, or withdraw it first.";
+    let open = invitations::org_id.eq(context.org).and(invitations::open_email.eq(&folded));
+    // One that has ended gives way to a new one.
+    diesel::update(invitations::table.filter(open.and(invitations::ends_at.le(context.now))))
+        .set((invitations::open_email.eq(None::<String>), invitations::withdrawn_at.eq(context.now)))
+        .execute(tx.conn)?;
+    diesel::insert_into(invitations::table)
+        .values((
+            invitations::id.eq(id),
+            invitations::org_id.eq(context.org),
+            invitations::email.eq(&email),
+            invitations::open_email.eq(&folded),
+            invitations::role.eq(role),
+            invitations::invited_by.eq(inviter),
+            invitations::created_at.eq(context.now),
+            invitations::sent_at.eq(context.now),
+            invitations::sends.eq(1_i64),
+            invitations::ends_at.eq(context.now.plus(DAYS * DAY)),
+        ))
+        .execute(tx.conn)
+        .map_err(|error| {
+            if violates(&error, "invitations_open_email", "invitations.open_email") {
+                Error::invalid("email", other_way)
+            } else {
+                error.into()
+            }
+        })?;
+    log::append(tx, context, &id.to_string(), &Event::InvitationCreated { role: role.name().to_owned() })?;
+    find(tx, context.org, id)
+}
+
+/// Sends an invitation again; it counts for seven days from now.
+///
+/// Errors: `NotFound`, `Forbidden`, `Conflict` when it was sent too often or just now.
+pub fn send_again(tx: &mut Tx<'_>, context: &Context, id: InvitationId) -> Result<Invitation> {
+    let invitation = managed(tx, context, id)?;
+    if context.now.since(invitation.sent_at) < MINUTE {
+        return Err(Error::Conflict("This invitation was sent less than a minute ago."));
+    }
+    let sent = diesel::update(invitations::table.find(id))
+        .filter(invitations::sends.lt(MOST_SENDS))
+        .set((
+            invitations::sends.eq(invitations::sends + 1),
+            invitations::sent_at.eq(context.now),
+            invitations::ends_at.eq(context.now.plus(DAYS * DAY)),
+        ))
+        .execute(tx.conn)?;
+    if sent == 0 {
+        return Err(Error::Conflict("This invitation was sent ten times. Withdraw it and invite anew."));
+    }
+    log::append(tx, context, &id.to_string(), &Event::InvitationSentAgain)?;
+    find(tx, context.org, id)
+}
+
+/// Withdraws an invitation: its link does not count any more. Errors: `NotFound`, `Forbidden`.
+pub fn withdraw(tx: &mut Tx<'_>, context: &Context, id: InvitationId) -> Result<Invitation> {
+    let invitation = managed(tx, context, id)?;
+    close(tx, context, id)?;
+    Ok(invitation)
+}
+
+/// Makes a member of whoever accepts.
+///
+/// Errors: `NotFound` when the invitation does not count any more, `Forbidden` when it was sent
+/// to another address than this person's.
+pub fn accept(tx: &mut Tx<'_>, id: InvitationId, person: &Person, origin: &Origin, now: Time) -> Result<Org> {
+    let bound: Option<(OrgId, String)> = invitations::table
+        .find(id)
+        .select((invitations::org_id, invitations::email))
+        .first(tx.conn)
+        .optional()?;
+    let (org, email) = bound.ok_or(Error::NotFound)?;
+    if fold_email(&email) != person.email_folded || person.disabled_at.is_some() {
+        return Err(Error::Forbidden);
+    }
+    store::lock(tx, org)?;
+    let accepted = diesel::update(invitations::table.find(id))
+        .filter(invitations::accepted_at.is_null().and(invitations::withdrawn_at.is_null()))
+        .filter(invitations::ends_at.gt(now))
+        .set((invitations::accepted_at.eq(now), invitations::open_email.eq(None::<String>)))
+        .execute(tx.conn)?;
+    if accepted != 1 {
+        return Err(Error::NotFound);
+    }
+    // Someone who changed their address to one with an invitation may be a member already.
+    if store::find_member(tx.conn, org, &person.id.to_string())?.is_none() {
+        let role = invitations::table.find(id).select(invitations::role).first::<Role>(tx.conn)?;
+        store::add_member(tx, org, person.id, role, now)?;
+        let (address, request) = (origin.address.clone(), origin.request.clone());
+        let context = Context { org, actor: Actor::Person(person.id), address, request, now };
+        let event = Event::MemberJoined { role: role.name().to_owned(), invitation: id };
+        log::append(tx, &context, &person.id.to_string(), &event)?;
+    }
+    store::find(tx.conn, org)?.ok_or(Error::NotFound)
+}
+
+/// Withdraws the open invitations of someone who may not give these roles any more; all of
+/// them, if they have no role.
+pub fn withdraw_unbacked(
+    tx: &mut Tx<'_>,
+    context: &Context,
+    inviter: UserId,
+    role: Option<Role>,
+) -> Result<()> {
+    let given: Vec<(InvitationId, Role)> = invitations::table
+        .filter(invitations::org_id.eq(context.org).and(invitations::invited_by.eq(inviter)))
+        .filter(invitations::accepted_at.is_null().and(invitations::withdrawn_at.is_null()))
+        .order(invitations::id)
+        .select((invitations::id, invitations::role))
+        .load(tx.conn)?;
+    for (id, given) in given {
+        if !role.is_some_and(|role| role.manages(given)) {
+            close(tx, context, id)?;
+        }
+    }
+    Ok(())
+}
+
+fn managed(tx: &mut Tx<'_>, context: &Context, id: InvitationId) -> Result<Invitation> {
+    store::lock(tx, context.org)?;
+    let invitation = find(tx, context.org, id)?;
+    let acting = acting_role(tx, context)?;
+    if acting.may(Act::WriteMembers) && acting.manages(invitation.role) {
+        Ok(invitation)
+    } else {
+        Err(Error::Forbidden)
+    }
+}
+
+fn close(tx: &mut Tx<'_>, context: &Context, id: InvitationId) -> Result<()> {
+    diesel::update(invitations::table.find(id))
+        .set((invitations::withdrawn_at.eq(context.now), invitations::open_email.eq(None::<String>)))
+        .execute(tx.conn)?;
+    log::append(tx, context, &id.to_string(), &Event::InvitationWithdrawn)
+}
+
+fn find(tx: &mut Tx<'_>, org: OrgId, id: InvitationId) -> Result<Invitation> {
+    let found = invited!()
+        .filter(invitations::org_id.eq(org).and(invitations::id.eq(id)))
+        .first(tx.conn)
+        .optional()?;
+    found.ok_or(Error::NotFound)
+}

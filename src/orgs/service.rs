@@ -1,0 +1,236 @@
+//! Service accounts: members that are no people. They own keys and can't sign in; one or more
+//! people answer for each of them and get its mails.
+//!
+//! They are made as members, so that the keys of a program can call models and read usage and
+//! no more; an owner may make an admin of one whose program manages keys.
+
+use diesel::prelude::*;
+use serde_json::json;
+
+use crate::audit::event::{Change, Context, Event};
+use crate::audit::log;
+use crate::db::{Conn, Tx};
+use crate::error::{Error, FieldError, Result};
+use crate::id::{OrgId, UserId};
+use crate::orgs::membership::acting_role;
+use crate::orgs::role::{Act, Role};
+use crate::orgs::store::{self, Membership};
+use crate::people::store::{Person, fold_email};
+use crate::schema::{people, service_answerers};
+use crate::text::forbidden_character;
+
+/// The most people who answer for one account.
+const MOST_ANSWERERS: usize = 20;
+
+/// A service account as it is asked for.
+#[derive(Clone, Debug)]
+pub struct Draft {
+    /// Its name.
+    pub name: String,
+    /// Who answers for it.
+    pub answerers: Vec<UserId>,
+}
+
+impl Draft {
+    /// Checks name and people; complaints name the fields `name` and `answerers`.
+    pub fn parse(name: &str, answerers: &[String]) -> Result<Draft, Vec<FieldError>> {
+        let mut errors = Vec::new();
+        let name = name.trim();
+        let length = name.chars().count();
+        if length == 0 {
+            errors.push(FieldError::new("name", "Enter a name, such as nightly-batch."));
+        } else if length > 64 || name.chars().any(forbidden_character) {
+            errors
+                .push(FieldError::new("name", "Use at most 64 characters, none of them control characters."));
+        }
+        let mut people: Vec<UserId> = answerers.iter().filter_map(|id| UserId::parse(id)).collect();
+        people.sort();
+        people.dedup();
+        if people.is_empty() {
+            errors.push(FieldError::new("answerers", "Choose at least one person who answers for it."));
+        } else if people.len() > MOST_ANSWERERS {
+            errors.push(FieldError::new("answerers", format!("Choose at most {MOST_ANSWERERS} people.")));
+        }
+        if errors.is_empty() { Ok(Draft { name: name.to_owned(), answerers: people }) } else { Err(errors) }
+    }
+}
+
+/// Makes a service account. Errors: `Forbidden`, `Invalid`.
+pub fn create(tx: &mut Tx<'_>, context: &Context, draft: &Draft) -> Result<Person> {
+    begin(tx, context, Role::Member)?;
+    check(tx, context.org, None, draft)?;
+    let org = store::find(tx.conn, context.org)?.ok_or(Error::NotFound)?;
+    let email = free_address(tx, &org.slug, &draft.name)?;
+    let account = Person {
+        id: UserId::new(context.now),
+        email_folded: fold_email(&email),
+        email,
+        name: draft.name.clone(),
+        zone: None,
+        disabled_at: None,
+        created_at: context.now,
+        email_verified_at: None,
+        service_of: Some(org.id),
+        seen_at: None,
+    };
+    diesel::insert_into(people::table)
+        .values((
+            people::id.eq(account.id),
+            people::email.eq(&account.email),
+            people::email_folded.eq(&account.email_folded),
+            people::name.eq(&account.name),
+            people::created_at.eq(account.created_at),
+            people::service_of.eq(account.service_of),
+        ))
+        .execute(tx.conn)?;
+    store::add_member(tx, org.id, account.id, Role::Member, context.now)?;
+    set_answerers(tx, org.id, account.id, &draft.answerers)?;
+    let event = Event::ServiceAccountCreated { name: draft.name.clone(), answerers: draft.answerers.clone() };
+    log::append(tx, context, &account.id.to_string(), &event)?;
+    Ok(account)
+}
+
+/// Changes a service account's name and who answers for it. Errors: `NotFound`, `Forbidden`,
+/// `Invalid`.
+pub fn edit(tx: &mut Tx<'_>, context: &Context, account: UserId, draft: &Draft) -> Result<()> {
+    let member = store::find_member(tx.conn, context.org, &account.to_string())?;
+    let member = member.filter(Membership::is_service).ok_or(Error::NotFound)?;
+    begin(tx, context, member.role)?;
+    check(tx, context.org, Some(account), draft)?;
+    let before = answerers(tx.conn, context.org, account)?;
+    let all = [
+        ("name", json!(member.person.name), json!(draft.name)),
+        ("answerers", json!(before), json!(draft.answerers)),
+    ];
+    let changed = all.into_iter().filter(|(_, before, after)| before != after);
+    let changes: Vec<Change> =
+        changed.map(|(field, before, after)| Change { field: field.into(), before, after }).collect();
+    if changes.is_empty() {
+        return Ok(());
+    }
+    diesel::update(people::table.find(account)).set(people::name.eq(&draft.name)).execute(tx.conn)?;
+    set_answerers(tx, context.org, account, &draft.answerers)?;
+    log::append(tx, context, &account.to_string(), &Event::ServiceAccountUpdated { changes })
+}
+
+/// The accounts for which this person answers alone, by name.
+pub fn answered_alone(conn: &mut Conn, org: OrgId, person: UserId) -> Result<Vec<Person>> {
+    let of_person: Vec<UserId> = service_answerers::table
+        .filter(service_answerers::org_id.eq(org).and(service_answerers::person_id.eq(person)))
+        .select(service_answerers::account_id)
+        .load(conn)?;
+    let mut alone = Vec::new();
+    for account in of_person {
+        if answerers(conn, org, account)? == [person] {
+            alone.push(account);
+        }
+    }
+    Ok(people::table.filter(people::id.eq_any(alone)).order((people::name, people::id)).load(conn)?)
+}
+
+/// Lets another person answer in the place of one who leaves; with nobody in their place where
+/// others answer too.
+pub fn replace_answerer(
+    tx: &mut Tx<'_>,
+    context: &Context,
+    leaving: UserId,
+    places: &[(UserId, UserId)],
+) -> Result<()> {
+    let org = context.org;
+    for account in answered_alone(tx.conn, org, leaving)? {
+        let place = places.iter().find(|(of, _)| *of == account.id).map(|(_, person)| *person);
+        let place = place.filter(|place| *place != leaving);
+        let place = place.ok_or_else(|| {
+            Error::invalid("answerers", format!("Choose who answers for {} from now on.", account.name))
+        })?;
+        require_person(tx, org, place)?;
+        set_answerers(tx, org, account.id, &[place])?;
+        let changes =
+            vec![Change { field: "answerers".into(), before: json!([leaving]), after: json!([place]) }];
+        log::append(tx, context, &account.id.to_string(), &Event::ServiceAccountUpdated { changes })?;
+    }
+    let leaves = service_answerers::org_id.eq(org).and(service_answerers::person_id.eq(leaving));
+    let left: Vec<UserId> =
+        service_answerers::table.filter(leaves).select(service_answerers::account_id).load(tx.conn)?;
+    for account in left {
+        let before = answerers(tx.conn, org, account)?;
+        let after: Vec<UserId> = before.iter().copied().filter(|person| *person != leaving).collect();
+        set_answerers(tx, org, account, &after)?;
+        let changes = vec![Change { field: "answerers".into(), before: json!(before), after: json!(after) }];
+        log::append(tx, context, &account.to_string(), &Event::ServiceAccountUpdated { changes })?;
+    }
+    Ok(())
+}
+
+/// Forgets who answered for an account that is removed.
+pub fn forget_answerers(tx: &mut Tx<'_>, org: OrgId, account: UserId) -> Result<()> {
+    set_answerers(tx, org, account, &[])
+}
+
+fn begin(tx: &mut Tx<'_>, context: &Context, role: Role) -> Result<()> {
+    store::lock(tx, context.org)?;
+    let acting = acting_role(tx, context)?;
+    if acting.may(Act::WriteMembers) && acting.manages(role) { Ok(()) } else { Err(Error::Forbidden) }
+}
+
+fn check(tx: &mut Tx<'_>, org: OrgId, account: Option<UserId>, draft: &Draft) -> Result<()> {
+    let folded = crate::text::fold(&draft.name);
+    let taken = store::members_of(tx.conn, org)?.into_iter().any(|member| {
+        member.is_service()
+            && Some(member.person.id) != account
+            && crate::text::fold(&member.person.name) == folded
+    });
+    if taken {
+        return Err(Error::invalid("name", "Another service account has this name. Choose another."));
+    }
+    for person in &draft.answerers {
+        require_person(tx, org, *person)?;
+    }
+    Ok(())
+}
+
+fn require_person(tx: &mut Tx<'_>, org: OrgId, person: UserId) -> Result<()> {
+    let member = store::find_member(tx.conn, org, &person.to_string())?;
+    let answers = member.is_some_and(|member| member.is_active() && !member.is_service());
+    if answers { Ok(()) } else { Err(Error::invalid("answerers", "Choose people of this organisation.")) }
+}
+
+/// The name by which the API shows and finds the account. No mail ever arrives there (RFC 2606).
+fn free_address(tx: &mut Tx<'_>, org: &str, name: &str) -> Result<String> {
+    let name = store::slug(name);
+    for number in 1.. {
+        let number = if number == 1 { String::new() } else { format!("-{number}") };
+        let address = format!("{name}{number}@{org}.invalid");
+        let taken: i64 = people::table
+            .filter(people::email_folded.eq(fold_email(&address)))
+            .count()
+            .get_result(tx.conn)?;
+        if taken == 0 {
+            return Ok(address);
+        }
+    }
+    unreachable!("there is always a free number")
+}
+
+fn answerers(conn: &mut Conn, org: OrgId, account: UserId) -> Result<Vec<UserId>> {
+    Ok(service_answerers::table
+        .filter(service_answerers::org_id.eq(org).and(service_answerers::account_id.eq(account)))
+        .order(service_answerers::person_id)
+        .select(service_answerers::person_id)
+        .load(conn)?)
+}
+
+fn set_answerers(tx: &mut Tx<'_>, org: OrgId, account: UserId, people: &[UserId]) -> Result<()> {
+    let of_account = service_answerers::org_id.eq(org).and(service_answerers::account_id.eq(account));
+    diesel::delete(service_answerers::table.filter(of_account)).execute(tx.conn)?;
+    for person in people {
+        diesel::insert_into(service_answerers::table)
+            .values((
+                service_answerers::org_id.eq(org),
+                service_answerers::account_id.eq(account),
+                service_answerers::person_id.eq(person),
+            ))
+            .execute(tx.conn)?;
+    }
+    Ok(())
+}
