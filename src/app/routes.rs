@@ -85,5 +85,8 @@ pub(super) fn routes() -> Vec<Endpoint> {
         POST "/o/{org}/keys/{id}/enable" => portal::keys::disable::enable,
         GET "/o/{org}/keys/{id}/revoke" => portal::keys::revoke::confirm,
         POST "/o/{org}/keys/{id}/revoke" => portal::keys::revoke::submit,
+        GET "/o/{org}/mail" => portal::mail::show,
+        POST "/o/{org}/mail/test" => portal::mail::test,
+        POST "/o/{org}/mail/{id}/send" => portal::mail::send_again,
     ]
 }

@@ -171,6 +171,12 @@ pub enum Event {
     /// A person may sign in again.
     #[serde(rename = "person.enabled")]
     PersonEnabled,
+    /// An admin sent themselves a mail to see whether it arrives.
+    #[serde(rename = "mail.tested")]
+    MailTested,
+    /// An admin sent a mail again.
+    #[serde(rename = "mail.sent_again")]
+    MailSentAgain,
     /// A person signed in.
     #[serde(rename = "person.signed_in")]
     SignedIn,

@@ -77,6 +77,8 @@ pub fn of(event: &Event, target: &str) -> Vec<Piece> {
         Event::ServiceAccountUpdated { changes } => say("changed ").changes(changes, target),
         Event::PersonDisabled => of_target("locked out").text(" everywhere"),
         Event::PersonEnabled => of_target("let").text(" in again"),
+        Event::MailTested => say("sent a test mail"),
+        Event::MailSentAgain => of_target("sent again the mail"),
         Event::SignedIn => say("signed in"),
         Event::SignedOut => say("signed out"),
         Event::PasswordReset => say("replaced the password of ").target(target),

@@ -6,6 +6,7 @@ pub mod again;
 pub mod chart;
 pub mod docs;
 pub mod keys;
+pub mod mail;
 pub mod reference;
 pub mod setup;
 pub mod sign_in;

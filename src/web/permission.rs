@@ -29,7 +29,7 @@ pub enum Permission {
     Asked,
 }
 
-use Act::{ReadKeys, WriteKeys};
+use Act::{ReadKeys, ReadMail, WriteKeys, WriteMail};
 use Permission::{AdminOrSelf, AnyKey, Asked, Key, Member, Page, Public, SignedIn};
 
 impl Permission {
@@ -99,6 +99,9 @@ pub const TABLE: &[(&str, &str, Permission)] = &[
     ("POST", "/o/{org}/keys/{id}/enable", Member(WriteKeys)),
     ("GET", "/o/{org}/keys/{id}/revoke", Member(WriteKeys)),
     ("POST", "/o/{org}/keys/{id}/revoke", Member(WriteKeys)),
+    ("GET", "/o/{org}/mail", Member(ReadMail)),
+    ("POST", "/o/{org}/mail/test", Member(WriteMail)),
+    ("POST", "/o/{org}/mail/{id}/send", Member(WriteMail)),
 ];
 
 /// What the route needs, if the table has a line for it.

@@ -19,6 +19,7 @@ mod gateway;
 mod idempotency;
 mod inference;
 mod limits;
+mod mail;
 mod members;
 mod migrations;
 mod outage;

@@ -2,6 +2,7 @@
 
 mod client;
 mod database;
+pub mod mail;
 pub mod stream;
 
 use std::io::{BufRead, BufReader, Write};

@@ -1,0 +1,160 @@
+//! Mails: by a real server or into a directory, each at least once.
+
+use std::time::{Duration, Instant};
+
+use crate::support::mail::{MailServer, mails_in};
+use crate::support::{Desk, Org, Server, desk, eventually};
+
+/// Sends the owner a test mail.
+fn test_mail(server: &Server, org: &Org) {
+    let sent = server.signed_in(org).post(&format!("/o/{}/mail/test", org.slug), &[]);
+    assert_eq!(sent.status, 303, "{}", sent.body);
+}
+
+/// How many mails of the organisation are in a state.
+fn in_state(desk: &Desk, state: &str) -> i64 {
+    desk.database
+        .count(&format!("SELECT COUNT(*) AS count FROM outbox WHERE state = '{state}' AND event = 'test'"))
+}
+
+/// A desk whose mails go to the server, with an organisation.
+fn with_mail_server(mail: &MailServer) -> (Desk, Server, Org) {
+    let desk = mail.at(Desk::new());
+    let server = desk.start();
+    let org = desk.set_up(&server, "Acme AI");
+    (desk, server, org)
+}
+
+#[test]
+fn without_a_mail_server_mails_are_files_and_admins_are_told() {
+    let (desk, server, org) = desk();
+    let mut browser = server.signed_in(&org);
+    let path = format!("/o/{}/mail", org.slug);
+    let page = browser.get(&path);
+    assert!(page.text(".notice.warn").contains("No mail server is set"), "{}", page.body);
+    test_mail(&server, &org);
+    let directory = desk.data.path().join("mail");
+    eventually("the file", || mails_in(&directory).iter().any(|mail| mail.event() == "test"));
+    let mails = mails_in(&directory);
+    let mail = mails.iter().find(|mail| mail.event() == "test").unwrap();
+    assert_eq!(mail.header("Subject"), "[Acme AI] Test mail");
+    assert!(mail.header("To").contains(&org.email));
+    assert_eq!(mail.header("Auto-Submitted"), "auto-generated");
+    assert!(mail.id().ends_with("@localhost>"), "{}", mail.id());
+    assert!(mail.link("http").starts_with("http://localhost:"), "{}", mail.text());
+    eventually("the page lists it", || browser.get(&path).texts("tbody tr").len() == 1);
+}
+
+#[test]
+fn only_who_may_sees_and_sends_mails() {
+    let (desk, server, org) = desk();
+    let other = desk.set_up(&server, "Other");
+    let mut stranger = server.signed_in(&other);
+    assert_eq!(stranger.get(&format!("/o/{}/mail", org.slug)).status, 404);
+    test_mail(&server, &org);
+    let id = desk.database.lines("SELECT target AS line FROM audit_entries WHERE action = 'mail.tested'");
+    let id = &id[0];
+    // The same mail, asked for in an organisation that it does not belong to.
+    assert_eq!(stranger.post(&format!("/o/{}/mail/{id}/send", other.slug), &[]).status, 404);
+    let mut owner = server.signed_in(&org);
+    assert_eq!(owner.post(&format!("/o/{}/mail/{id}/send", org.slug), &[]).status, 303);
+    desk.database.change("UPDATE members SET role = 'auditor'");
+    assert_eq!(owner.get(&format!("/o/{}/mail", org.slug)).status, 200);
+    assert_eq!(owner.post(&format!("/o/{}/mail/test", org.slug), &[]).status, 403);
+    desk.database.change("UPDATE members SET role = 'member'");
+    assert_eq!(owner.get(&format!("/o/{}/mail", org.slug)).status, 403);
+}
+
+#[test]
+fn a_mail_reaches_its_server() {
+    let Some(mail) = MailServer::start() else { return };
+    let (desk, server, org) = with_mail_server(&mail);
+    test_mail(&server, &org);
+    let arrived = mail.wait_for("test", 1);
+    assert_eq!(arrived[0].header("From"), "Keydesk <keydesk@example.com>");
+    assert_eq!(arrived[0].header("Subject"), "[Acme AI] Test mail");
+    eventually("it is marked as sent", || in_state(&desk, "sent") == 1);
+    assert!(!server.signed_in(&org).get(&format!("/o/{}/mail", org.slug)).body.contains("No mail server"));
+}
+
+#[test]
+fn what_a_server_refuses_for_good_has_failed_in_its_words_and_can_be_sent_again() {
+    let Some(mail) = MailServer::start() else { return };
+    let (desk, server, org) = with_mail_server(&mail);
+    mail.does("refuse");
+    test_mail(&server, &org);
+    eventually("it has failed", || in_state(&desk, "failed") == 1);
+    let mut browser = server.signed_in(&org);
+    let page = browser.get(&format!("/o/{}/mail", org.slug));
+    assert_eq!(page.text(".tabs a[aria-current]"), "Failed 1");
+    assert!(page.text("tbody tr").contains("550 5.7.1 Not wanted here"), "{}", page.body);
+    mail.does("accept");
+    let again = page.attribute("tbody form", "action").unwrap();
+    assert_eq!(browser.post(&again, &[]).status, 303);
+    assert_eq!(mail.wait_for("test", 1)[0].id(), mail.mails()[0].id());
+    eventually("it is marked as sent", || in_state(&desk, "sent") == 1);
+}
+
+#[test]
+fn what_a_server_refuses_for_now_is_tried_again() {
+    let Some(mail) = MailServer::start() else { return };
+    let (desk, server, org) = with_mail_server(&mail);
+    for mode in ["later", "busy", "drop"] {
+        mail.does(mode);
+        test_mail(&server, &org);
+        eventually("it waits", || {
+            desk.database.count("SELECT COUNT(*) AS count FROM outbox WHERE state = 'queued' AND attempts = 1 AND claimed_by IS NULL") == 1
+        });
+        mail.does("accept");
+        desk.database.execute("UPDATE outbox SET due_at = 0 WHERE state = 'queued'");
+        eventually("it is marked as sent", || in_state(&desk, "queued") == 0);
+        let given = mail.mails();
+        let [.., first, second] = given.as_slice() else { panic!("{given:?}") };
+        // Nobody can know whether a server took what it was given before it fell silent.
+        assert_eq!((first.mode.as_str(), second.mode.as_str()), (mode, "accept"));
+        assert_eq!(first.id(), second.id());
+        assert_eq!(first.header("Date"), second.header("Date"));
+    }
+    assert_eq!(mail.mails().len(), 6);
+}
+
+#[test]
+fn a_certificate_of_another_host_is_not_trusted() {
+    let Some(right) = MailServer::with_certificate_for("localhost") else { return };
+    let Some(wrong) = MailServer::with_certificate_for("mail.example.org") else { return };
+    let refused = wrong.at_by_tls(Desk::new());
+    let server = refused.start();
+    let org = refused.set_up(&server, "Acme AI");
+    test_mail(&server, &org);
+    let mut browser = server.signed_in(&org);
+    eventually("the reason is told", || {
+        let page = browser.get(&format!("/o/{}/mail?state=queued", org.slug));
+        page.texts("tbody tr").concat().contains("certificate")
+    });
+    assert!(wrong.mails().is_empty());
+    let trusted = right.at_by_tls(Desk::new());
+    let server = trusted.start();
+    let org = trusted.set_up(&server, "Acme AI");
+    test_mail(&server, &org);
+    right.wait_for("test", 1);
+}
+
+#[test]
+fn a_server_that_hangs_delays_neither_answers_nor_the_stop_and_loses_nothing() {
+    let Some(mail) = MailServer::start() else { return };
+    let (desk, server, org) = with_mail_server(&mail);
+    mail.does("hang");
+    test_mail(&server, &org);
+    eventually("it was given", || mail.mails().len() == 1);
+    // Counts are still written, every second.
+    org.admin.get("/v1/api-keys");
+    let counted =
+        "SELECT CAST(COALESCE(SUM(requests), 0) AS BIGINT) AS count FROM usage_counts WHERE width = 3600";
+    eventually("counts are written", || desk.database.count(counted) > 0);
+    let asked = Instant::now();
+    assert_eq!(server.stop(), Some(0));
+    assert!(asked.elapsed() < Duration::from_secs(15), "stopped after {:?}", asked.elapsed());
+    mail.does("accept");
+    let _server = desk.start();
+    assert_eq!(mail.wait_for("test", 1)[0].id(), mail.mails()[0].id());
+}
