@@ -23,6 +23,9 @@ pub enum Error {
     /// Another living key of the organisation has this name.
     #[error("A live key is already called {0}. Choose another name.")]
     NameTaken(String),
+    /// The secret of a key was replaced, and the one before still works.
+    #[error("A rotation of this key is open. End it before you rotate the key again.")]
+    RotationOpen,
     /// The key is revoked or expired and can't be changed.
     #[error("The key has ended and can't be changed.")]
     KeyEnded,

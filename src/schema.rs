@@ -138,6 +138,8 @@ diesel::table! {
         self_rotate -> Bool,
         secret_id -> Binary,
         last_used_at -> Nullable<BigInt>,
+        previous_secret_id -> Nullable<Binary>,
+        end_changes -> BigInt,
     }
 }
 
@@ -155,6 +157,10 @@ diesel::table! {
         last_used_at -> Nullable<BigInt>,
         last_address -> Nullable<Text>,
         last_program -> Nullable<Text>,
+        superseded_at -> Nullable<BigInt>,
+        superseded_by -> Nullable<Text>,
+        ends_at -> Nullable<BigInt>,
+        own_end_at -> Nullable<BigInt>,
     }
 }
 

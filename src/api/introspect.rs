@@ -52,7 +52,7 @@ pub async fn introspect(
         "iss": site.public_url.origin(),
         "jti": key.secret,
     });
-    if let Some(end) = key.expires_at {
+    if let Some(end) = key.ends_at() {
         answer["exp"] = end.seconds().into();
     }
     Ok(HttpResponse::Ok().json(answer))

@@ -1,12 +1,12 @@
 //! `/v1/api-keys`: making, reading, changing and ending a key.
 
-use actix_web::http::header;
+use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use crate::api::object;
+use crate::api::{minted, object};
 use crate::error::{Error, Result};
 use crate::id::KeyId;
 use crate::keys::draft::{Expiry, RawDraft, RawEdit, check_reason};
@@ -14,7 +14,7 @@ use crate::keys::{Key, lifecycle, store};
 use crate::time::Time;
 use crate::web::Shared;
 use crate::web::body::{Json, OptionalJson};
-use crate::web::idempotency::{self, Claim, Earlier, Refused};
+use crate::web::idempotency::{self, Claim};
 use crate::web::principal::KeyCaller;
 use crate::web::problem::Problem;
 
@@ -76,50 +76,11 @@ pub async fn create(
     let _place = claim.as_ref().map(|claim| site.running.enter(claim)).transpose()?;
     let mint = site.mint.clone();
     let made = site.db.write(move |tx| {
-        if let Some(claim) = &claim {
-            match claim.take(tx, &mint.keyring, now) {
-                Ok(None) => {}
-                Ok(Some(earlier)) => return Ok(Ok(Made::Before(earlier))),
-                Err(Refused::Failed(error)) => return Err(error),
-                Err(refused) => return Ok(Err(refused)),
-            }
-        }
-        let (key, secret) = lifecycle::create(tx, &context, &manager, &mint, &draft)?;
-        let answer = object::key(&key, now);
-        if let Some(claim) = &claim {
-            claim.keep(tx, &mint.keyring, &answer.to_string(), secret.expose())?;
-        }
-        Ok(Ok(Made::Now(answer, secret)))
+        minted::once(tx, claim.as_ref(), &mint.keyring, now, |tx| {
+            lifecycle::create(tx, &context, &manager, &mint, &draft)
+        })
     });
-    match made.await?? {
-        Made::Now(answer, secret) => Ok(created(answer, Some(secret.expose()), false)),
-        Made::Before(earlier) => {
-            let answer = serde_json::from_str(&earlier.answer).map_err(Error::internal)?;
-            Ok(created(answer, earlier.secret.as_ref().map(|secret| secret.as_str()), true))
-        }
-    }
-}
-
-enum Made {
-    Now(Value, crate::keys::secret::PlainSecret),
-    Before(Earlier),
-}
-
-/// The one answer that holds a key, and its replay.
-fn created(mut answer: Value, secret: Option<&str>, replayed: bool) -> HttpResponse {
-    let mut response = HttpResponse::Created();
-    response.insert_header((header::CACHE_CONTROL, "no-store"));
-    if let Some(id) = answer["id"].as_str() {
-        response.insert_header((header::LOCATION, format!("/v1/api-keys/{id}")));
-    }
-    if replayed {
-        response.insert_header(("Idempotency-Replayed", "true"));
-    }
-    answer["key"] = secret.into();
-    if secret.is_none() {
-        answer["code"] = "secret_already_shown".into();
-    }
-    response.json(answer)
+    Ok(minted::answer(StatusCode::CREATED, made.await??)?)
 }
 
 fn draft(body: CreateBody, default_rpm: u32) -> Result<RawDraft> {
@@ -298,10 +259,10 @@ async fn end(
     Ok(site.db.write(move |tx| lifecycle::revoke(tx, &context, manager.as_ref(), id, reason.clone())).await?)
 }
 
-fn parse_id(text: &str) -> Result<KeyId, Problem> {
+pub(super) fn parse_id(text: &str) -> Result<KeyId, Problem> {
     KeyId::parse(text).ok_or_else(Problem::not_found)
 }
 
-fn answer(key: &Key) -> HttpResponse {
+pub(super) fn answer(key: &Key) -> HttpResponse {
     HttpResponse::Ok().json(object::key(key, Time::now()))
 }

@@ -58,10 +58,22 @@ pub struct ApiKey<'a> {
     /// Whether it may replace its own secret.
     self_rotate: bool,
     /// The open rotation; null while there is none.
-    #[schema(value_type = Option<Object>)]
-    rotation: Option<()>,
+    rotation: Option<Rotation<'a>>,
     /// How it was revoked.
     revoked: Option<&'a Revocation>,
+}
+
+/// An open rotation: the old secret still works beside the new one.
+#[derive(Serialize, ToSchema)]
+struct Rotation<'a> {
+    /// When the key was rotated.
+    #[schema(value_type = String, format = DateTime)]
+    started_at: Time,
+    /// Until when the old secret works, unless the key ends before.
+    #[schema(value_type = String, format = DateTime)]
+    ends_at: Time,
+    /// How to recognise the old secret.
+    old: &'a Fingerprint,
 }
 
 /// The key object of the contract. It never holds a secret.
@@ -85,7 +97,11 @@ pub fn key(key: &Key, now: Time) -> Value {
         requests_per_minute: key.requests_per_minute,
         allowed_ips: &key.allowed_ips,
         self_rotate: key.self_rotate,
-        rotation: None,
+        rotation: key.rotation(now).map(|old| Rotation {
+            started_at: old.at,
+            ends_at: old.ends_at,
+            old: &old.fingerprint,
+        }),
         revoked: key.revoked.as_ref(),
     };
     // Members and texts alone, which always make JSON.

@@ -50,7 +50,7 @@ pub struct VerifyAnswer<'a> {
     /// What it may do now.
     #[schema(value_type = Option<Vec<String>>)]
     scopes: Option<Scopes>,
-    /// When it ends; null is never.
+    /// When it ends, or this secret of it; null is never.
     #[schema(value_type = Option<String>, format = DateTime)]
     expires_at: Option<Time>,
     /// Where its limit stands, for a key that works.
@@ -160,7 +160,7 @@ fn answer(
         key_id: key.map(|key| key.key),
         name: key.map(|key| key.name.as_str()),
         scopes: key.map(effective_scopes),
-        expires_at: key.and_then(|key| key.expires_at),
+        expires_at: key.and_then(Presented::ends_at),
         rate_limit: verdict.map(|verdict| RateLimit {
             limit: verdict.limit,
             remaining: verdict.remaining,

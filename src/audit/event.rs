@@ -105,6 +105,32 @@ pub enum Event {
     /// A disabled key was enabled.
     #[serde(rename = "key.enabled")]
     KeyEnabled,
+    /// A key got another secret.
+    #[serde(rename = "key.rotated")]
+    KeyRotated {
+        /// Until when the old secret works.
+        old_ends_at: Time,
+        /// The first digits of the old secret's SHA-256.
+        old_sha256_prefix: String,
+        /// The first digits of the new secret's SHA-256.
+        sha256_prefix: String,
+        /// When the key ends from now on; never if `None`.
+        expires_at: Option<Time>,
+    },
+    /// The old secret of a rotated key was given another end.
+    #[serde(rename = "key.rotation_moved")]
+    RotationMoved {
+        /// Its end before.
+        before: Time,
+        /// Its end from now on.
+        after: Time,
+    },
+    /// The old secret of a rotated key was ended before its time.
+    #[serde(rename = "key.rotation_ended")]
+    RotationEnded {
+        /// When it would have ended.
+        before: Time,
+    },
     /// A key was revoked.
     #[serde(rename = "key.revoked")]
     KeyRevoked {

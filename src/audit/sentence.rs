@@ -51,6 +51,17 @@ pub fn of(event: &Event, target: &str) -> Vec<Piece> {
         Event::KeyUpdated { changes } => say("changed ").changes(changes, target),
         Event::KeyDisabled => of_target("disabled"),
         Event::KeyEnabled => of_target("enabled"),
+        Event::KeyRotated { old_ends_at, expires_at, .. } => {
+            let sentence = of_target("rotated").text("; the old secret works until ").time(*old_ends_at);
+            match expires_at {
+                Some(end) => sentence.text(", the key ends on ").time(*end),
+                None => sentence.text(", the key never ends"),
+            }
+        }
+        Event::RotationMoved { before, after } => {
+            of_target("moved the end of the old secret of").text(": ").time(*before).text(" → ").time(*after)
+        }
+        Event::RotationEnded { .. } => of_target("ended the old secret of"),
         Event::KeyRevoked { reason } => match reason {
             Some(reason) => of_target("revoked").text(": ").name(reason),
             None => of_target("revoked"),

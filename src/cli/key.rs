@@ -13,6 +13,7 @@ use crate::id::KeyId;
 use crate::keys::draft::{Expiry, RawDraft, check_reason};
 use crate::keys::lifecycle::{self, Manager, Mint};
 use crate::keys::list::{self as listing, Filter};
+use crate::keys::rotation::{self, By, parse_overlap};
 use crate::keys::{Key, Status, store};
 use crate::notices::schedule::Steps;
 use crate::orgs;
@@ -39,6 +40,15 @@ pub enum Act {
     },
     /// Show one key
     Show(Named),
+    /// Give a key a new secret and print it alone on standard output
+    Rotate {
+        /// Which
+        #[command(flatten)]
+        named: Named,
+        /// For how long the old secret works beside the new one, 0s to 30d
+        #[arg(long, default_value = "24h")]
+        overlap: String,
+    },
     /// End a key for good
     Revoke {
         /// Which
@@ -154,6 +164,7 @@ impl Act {
                 show(&desk.find(&named.key)?, named.json, desk.now);
                 Ok(())
             }
+            Act::Rotate { named, overlap } => rotate(named, overlap),
             Act::Revoke { named, reason } => {
                 let reason = check_reason(reason).map_err(|error| Error::Invalid(vec![error]))?;
                 change(named, |desk, id| {
@@ -219,6 +230,31 @@ fn list(org: &str, status: Option<&str>, json: bool) -> Result<(), Failure> {
             _ => return Ok(()),
         }
     }
+}
+
+fn rotate(named: &Named, overlap: &str) -> Result<(), Failure> {
+    let overlap = parse_overlap(Some(overlap)).map_err(|_| {
+        Failure::Misused(format!("--overlap {overlap:?}: write a span from 0s to 30d, such as 24h."))
+    })?;
+    let desk = Desk::open(&named.org)?;
+    let (context, manager, mint) = (desk.context(), desk.manager()?, desk.mint());
+    let id = desk.find(&named.key)?.id;
+    let (key, secret) =
+        desk.db.write_now(|tx| rotation::rotate(tx, &context, By::Manager(&manager), &mint, id, overlap))?;
+    let old = key.previous.as_ref().map(|old| old.ends_at.rfc3339()).unwrap_or_default();
+    eprintln!(
+        "Rotated {} ({}). The old secret works until {old}. This is the only time that the new one is shown:",
+        key.name, key.id
+    );
+    if named.json {
+        let mut object = object::key(&key, desk.now);
+        object["key"] = secret.expose().into();
+        print(&object.to_string());
+    } else {
+        print(secret.expose());
+    }
+    // Printed first: nobody can have it again, whatever becomes of the wait.
+    Ok(open::wait_until_noticed(&desk.db, &desk.config)?)
 }
 
 fn set_disabled(named: &Named, disabled: bool) -> Result<(), Failure> {

@@ -88,6 +88,9 @@ pub fn create(
         self_rotate: draft.self_rotate,
         secret: SecretId::new(now),
         fingerprint: secret.fingerprint(),
+        secret_made_at: now,
+        previous: None,
+        end_changes: 0,
         last_used_at: None,
     };
     store::insert(tx, &key, &secret, secret.digest(&mint.keyring.api_keys))?;
@@ -130,11 +133,7 @@ pub fn edit(
         key.scopes = scopes;
     }
     if let Some(expires_at) = edit.expires_at {
-        key.expires_at = expires_at.map(Time::whole_second);
-        let made = store::secrets(tx.conn, key.org, key.id)?
-            .first()
-            .map_or(key.created_at, |secret| secret.created_at);
-        key.expiring_at = key.expires_at.and_then(|end| mint.notices.expiring_at(made, end));
+        key.set_end(expires_at.map(Time::whole_second), &mint.notices);
     }
     if let Some(description) = &edit.description {
         key.description.clone_from(description);
@@ -212,12 +211,12 @@ pub fn mark_expiring(tx: &mut Tx<'_>, notices: &Steps, now: Time) -> Result<()> 
 }
 
 /// The log's head and the feed's head stay locked from here to the commit, so this comes last.
-fn finish(tx: &mut Tx<'_>, context: &Context, key: KeyId, event: &Event) -> Result<()> {
+pub(super) fn finish(tx: &mut Tx<'_>, context: &Context, key: KeyId, event: &Event) -> Result<()> {
     log::append(tx, context, &key.to_string(), event)?;
     feed::publish(tx, context.org, key, context.now)
 }
 
-fn living(tx: &mut Tx<'_>, context: &Context, manager: &Manager, id: KeyId) -> Result<Key> {
+pub(super) fn living(tx: &mut Tx<'_>, context: &Context, manager: &Manager, id: KeyId) -> Result<Key> {
     let key = store::lock(tx, context.org, id)?;
     allowed(manager, &key)?;
     if key.status(context.now).is_ended() { Err(Error::KeyEnded) } else { Ok(key) }

@@ -108,15 +108,15 @@ macro_rules! narrowed {
             let secrets = key_secrets::table.filter(
                 key_secrets::org_id.eq(org).and(key_secrets::sha256_prefix.like(format!("{digits}%"))),
             );
-            query = query.filter(api_keys::secret_id.eq_any(secrets.select(key_secrets::id)));
+            query = query.filter(api_keys::id.eq_any(secrets.select(key_secrets::key_id)));
         }
         if let Some(search) = $filter.search.as_deref().map(Search::new) {
             let by_secret =
                 key_secrets::last4.eq(search.last4).or(key_secrets::sha256_prefix.like(search.digits));
-            let secrets =
-                key_secrets::table.filter(key_secrets::org_id.eq(org).and(by_secret)).select(key_secrets::id);
-            let found =
-                api_keys::name_folded.like(search.name).escape('\\').or(api_keys::secret_id.eq_any(secrets));
+            let secrets = key_secrets::table
+                .filter(key_secrets::org_id.eq(org).and(by_secret))
+                .select(key_secrets::key_id);
+            let found = api_keys::name_folded.like(search.name).escape('\\').or(api_keys::id.eq_any(secrets));
             query = match search.id {
                 Some(id) => query.filter(found.or(api_keys::id.eq(id))),
                 None => query.filter(found),

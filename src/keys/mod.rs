@@ -14,13 +14,16 @@ pub mod lifecycle;
 pub mod list;
 pub mod name;
 pub mod presented;
+pub mod rotation;
 pub mod secret;
+pub mod secret_store;
 pub mod store;
 
 use ipnet::IpNet;
 
 use crate::id::{KeyId, OrgId, SecretId, UserId};
 use crate::keys::secret::Fingerprint;
+use crate::notices::schedule::Steps;
 use crate::scope::Scopes;
 use crate::time::Time;
 
@@ -63,8 +66,31 @@ pub struct Key {
     pub secret: SecretId,
     /// How to recognise that secret.
     pub fingerprint: Fingerprint,
+    /// When that secret was made.
+    pub secret_made_at: Time,
+    /// The secret before it, if there was one.
+    pub previous: Option<Superseded>,
+    /// How often its end was moved.
+    pub end_changes: i64,
     /// When it was last used, to the minute.
     pub last_used_at: Option<Time>,
+}
+
+/// A secret that another has taken the place of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Superseded {
+    /// Which.
+    pub secret: SecretId,
+    /// How to recognise it.
+    pub fingerprint: Fingerprint,
+    /// Since when.
+    pub at: Time,
+    /// By whom, as in [`Key::created_by`].
+    pub by: String,
+    /// Until when it works beside its successor.
+    pub ends_at: Time,
+    /// The end that it had before, which it never outlives.
+    pub own_end_at: Option<Time>,
 }
 
 /// A member, as far as a key shows one.
@@ -135,6 +161,20 @@ impl Status {
 }
 
 impl Key {
+    /// The open rotation at `now`: the secret that still works beside its successor.
+    pub fn rotation(&self, now: Time) -> Option<&Superseded> {
+        self.previous.as_ref().filter(|old| old.ends_at > now && !self.status(now).is_ended())
+    }
+
+    /// Moves the end, and with it from when the key counts as expiring.
+    fn set_end(&mut self, end: Option<Time>, notices: &Steps) {
+        if end != self.expires_at {
+            self.end_changes += 1;
+        }
+        self.expires_at = end;
+        self.expiring_at = end.and_then(|end| notices.expiring_at(self.secret_made_at, end));
+    }
+
     /// Where the key is in its life at `now`.
     pub fn status(&self, now: Time) -> Status {
         let reached = |at: Option<Time>| at.is_some_and(|at| at <= now);

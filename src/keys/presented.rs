@@ -28,8 +28,10 @@ pub struct Presented {
     pub name: String,
     /// What the key holds.
     pub scopes: Scopes,
-    /// When it ends.
+    /// When the key ends.
     pub expires_at: Option<Time>,
+    /// Until when this secret works, if another has taken its place.
+    pub superseded_until: Option<Time>,
     /// Whether it is set aside.
     pub disabled: bool,
     /// Whether it was ended.
@@ -45,10 +47,17 @@ pub struct Presented {
     pub owner_role: Option<Role>,
 }
 
+impl Presented {
+    /// When this secret stops working: with its key, or before where another has taken its place.
+    pub fn ends_at(&self) -> Option<Time> {
+        self.expires_at.into_iter().chain(self.superseded_until).min()
+    }
+}
+
 /// The key whose secret has this digest.
 pub fn by_digest(conn: &mut Conn, digest: &Digest) -> Result<Option<Presented>> {
     type Found = (
-        (OrgId, String, KeyId, SecretId),
+        (OrgId, String, KeyId, SecretId, Option<Time>),
         (String, String, Option<Time>, Option<Time>, Option<Time>, i64, String, UserId),
         (Option<Role>, Option<Time>, Option<Time>),
     );
@@ -62,7 +71,13 @@ pub fn by_digest(conn: &mut Conn, digest: &Digest) -> Result<Option<Presented>> 
         )
         .filter(key_secrets::digest.eq(digest.as_slice()))
         .select((
-            (key_secrets::org_id, organizations::slug, key_secrets::key_id, key_secrets::id),
+            (
+                key_secrets::org_id,
+                organizations::slug,
+                key_secrets::key_id,
+                key_secrets::id,
+                key_secrets::ends_at,
+            ),
             (
                 api_keys::name,
                 api_keys::scopes,
@@ -77,7 +92,9 @@ pub fn by_digest(conn: &mut Conn, digest: &Digest) -> Result<Option<Presented>> 
         ))
         .first(conn)
         .optional()?;
-    let Some(((org, org_slug, key, secret), row, (role, set_aside, owner_disabled))) = found else {
+    let Some(((org, org_slug, key, secret, superseded_until), row, (role, set_aside, owner_disabled))) =
+        found
+    else {
         return Ok(None);
     };
     let (name, scopes, expires_at, disabled_at, revoked_at, rpm, allowed_ips, owner) = row;
@@ -89,6 +106,7 @@ pub fn by_digest(conn: &mut Conn, digest: &Digest) -> Result<Option<Presented>> 
         name,
         scopes: Scopes::from_text(&scopes),
         expires_at,
+        superseded_until,
         disabled: disabled_at.is_some(),
         revoked: revoked_at.is_some(),
         requests_per_minute: u32::try_from(rpm).map_err(Error::internal)?,

@@ -7,7 +7,8 @@ use crate::crypto::Digest;
 use crate::db::{Conn, Tx, violates};
 use crate::error::{Error, Result};
 use crate::id::{KeyId, OrgId, SecretId, UserId};
-use crate::keys::secret::{Fingerprint, PlainSecret};
+use crate::keys::secret::PlainSecret;
+use crate::keys::secret_store::{self, SecretRow, SupersededRow};
 use crate::keys::{Contact, Key, Revocation};
 use crate::schema::{api_keys, key_secrets, people};
 use crate::scope::Scopes;
@@ -17,8 +18,9 @@ use crate::time::Time;
 mod alias {
     #![allow(missing_docs, reason = "the macro makes items that it gives no docs")]
     diesel::alias!(crate::schema::people as backups: Backups);
+    diesel::alias!(crate::schema::key_secrets as previous: Previous);
 }
-use alias::backups;
+use alias::{backups, previous};
 
 #[derive(Queryable)]
 struct Row {
@@ -44,12 +46,14 @@ struct Row {
     self_rotate: bool,
     secret_id: SecretId,
     last_used_at: Option<Time>,
+    _previous_secret_id: Option<SecretId>,
+    end_changes: i64,
 }
 
 type ContactRow = (UserId, String, String);
-type FullRow = (Row, (String, String, String), ContactRow, Option<ContactRow>);
+type FullRow = (Row, SecretRow, Option<SupersededRow>, ContactRow, Option<ContactRow>);
 
-fn key((row, (prefix, last4, sha256), owner, backup): FullRow) -> Result<Key> {
+fn key((row, secret, old, owner, backup): FullRow) -> Result<Key> {
     let revoked = row.revoked_at.map(|at| Revocation {
         at,
         by: row.revoked_by.unwrap_or_default(),
@@ -73,7 +77,10 @@ fn key((row, (prefix, last4, sha256), owner, backup): FullRow) -> Result<Key> {
         allowed_ips: networks(&row.allowed_ips)?,
         self_rotate: row.self_rotate,
         secret: row.secret_id,
-        fingerprint: Fingerprint::new(&prefix, &last4, &sha256),
+        fingerprint: secret.fingerprint(),
+        secret_made_at: secret.made_at,
+        previous: old.and_then(SupersededRow::read),
+        end_changes: row.end_changes,
         last_used_at: row.last_used_at,
     })
 }
@@ -98,9 +105,28 @@ macro_rules! full {
             .inner_join(key_secrets::table.on(key_secrets::id.eq(api_keys::secret_id)))
             .inner_join(people::table.on(people::id.eq(api_keys::owner_id)))
             .left_join(backups.on(backups.field(people::id).nullable().eq(api_keys::backup_id)))
+            .left_join(
+                previous.on(previous.field(key_secrets::id).nullable().eq(api_keys::previous_secret_id)),
+            )
             .select((
                 api_keys::all_columns,
-                (key_secrets::prefix, key_secrets::last4, key_secrets::sha256_prefix),
+                (
+                    key_secrets::prefix,
+                    key_secrets::last4,
+                    key_secrets::sha256_prefix,
+                    key_secrets::created_at,
+                ),
+                (
+                    previous.field(key_secrets::id),
+                    previous.field(key_secrets::prefix),
+                    previous.field(key_secrets::last4),
+                    previous.field(key_secrets::sha256_prefix),
+                    previous.field(key_secrets::superseded_at),
+                    previous.field(key_secrets::superseded_by),
+                    previous.field(key_secrets::ends_at),
+                    previous.field(key_secrets::own_end_at),
+                )
+                    .nullable(),
                 (people::id, people::email, people::name),
                 (backups.field(people::id), backups.field(people::email), backups.field(people::name))
                     .nullable(),
@@ -140,19 +166,7 @@ pub fn insert(tx: &mut Tx<'_>, key: &Key, secret: &PlainSecret, digest: Digest) 
                 error.into()
             }
         })?;
-    diesel::insert_into(key_secrets::table)
-        .values((
-            key_secrets::id.eq(key.secret),
-            key_secrets::org_id.eq(key.org),
-            key_secrets::key_id.eq(key.id),
-            key_secrets::digest.eq(digest.as_slice()),
-            key_secrets::prefix.eq(secret.prefix()),
-            key_secrets::last4.eq(secret.last4()),
-            key_secrets::sha256_prefix.eq(&key.fingerprint.sha256_prefix),
-            key_secrets::created_at.eq(key.created_at),
-        ))
-        .execute(tx.conn)?;
-    Ok(())
+    secret_store::insert(tx, key, secret, digest)
 }
 
 /// An expired key holds its name only until another wants it.
@@ -223,6 +237,9 @@ pub fn update(tx: &mut Tx<'_>, key: &Key) -> Result<()> {
             api_keys::requests_per_minute.eq(i64::from(key.requests_per_minute)),
             api_keys::allowed_ips.eq(networks_text(&key.allowed_ips)),
             api_keys::self_rotate.eq(key.self_rotate),
+            api_keys::secret_id.eq(key.secret),
+            api_keys::previous_secret_id.eq(key.previous.as_ref().map(|old| old.secret)),
+            api_keys::end_changes.eq(key.end_changes),
         ))
         .execute(tx.conn)?;
     Ok(())
@@ -240,39 +257,6 @@ pub fn revoke(tx: &mut Tx<'_>, org: OrgId, id: KeyId, revocation: &Revocation) -
         ))
         .execute(tx.conn)?;
     Ok(())
-}
-
-/// A secret of a key with its use.
-#[derive(Clone, Debug, Queryable)]
-pub struct SecretUse {
-    /// Which.
-    pub id: SecretId,
-    /// Since when.
-    pub created_at: Time,
-    /// When it was first used.
-    pub first_used_at: Option<Time>,
-    /// When it was last used.
-    pub last_used_at: Option<Time>,
-    /// From where it was last used.
-    pub last_address: Option<String>,
-    /// By which program, as it called itself.
-    pub last_program: Option<String>,
-}
-
-/// The secrets of a key, newest first.
-pub fn secrets(conn: &mut Conn, org: OrgId, id: KeyId) -> Result<Vec<SecretUse>> {
-    Ok(key_secrets::table
-        .filter(key_secrets::org_id.eq(org).and(key_secrets::key_id.eq(id)))
-        .order((key_secrets::created_at.desc(), key_secrets::id.desc()))
-        .select((
-            key_secrets::id,
-            key_secrets::created_at,
-            key_secrets::first_used_at,
-            key_secrets::last_used_at,
-            key_secrets::last_address,
-            key_secrets::last_program,
-        ))
-        .load(conn)?)
 }
 
 /// A living key's id, making and end, for marking it as expiring again.

@@ -14,6 +14,8 @@ pub enum Refusal {
     Revoked,
     /// Its end has come.
     Expired,
+    /// Another secret has taken its place, and the time for both is over.
+    Superseded,
     /// It is set aside.
     Disabled,
     /// It is bound to other addresses.
@@ -33,6 +35,9 @@ pub fn is_alive(key: &Presented, now: Time) -> Result<(), Refusal> {
         return Err(Refusal::Revoked);
     }
     // Half-open: at its end it has ended.
+    if key.superseded_until.is_some_and(|end| end <= now) {
+        return Err(Refusal::Superseded);
+    }
     if key.expires_at.is_some_and(|end| end <= now) {
         return Err(Refusal::Expired);
     }
@@ -79,6 +84,7 @@ mod tests {
             name: "test".into(),
             scopes: Scopes::all(),
             expires_at: Some(Time::from_seconds(100)),
+            superseded_until: None,
             disabled: false,
             revoked: false,
             requests_per_minute: 60,
@@ -92,6 +98,20 @@ mod tests {
     fn a_key_ends_at_its_second_and_not_before() {
         assert_eq!(is_usable(&key(), HERE, Time::from_seconds(99)), Ok(()));
         assert_eq!(is_usable(&key(), HERE, Time::from_seconds(100)), Err(Refusal::Expired));
+    }
+
+    #[test]
+    fn a_superseded_secret_ends_with_its_overlap_or_its_key() {
+        let old = |until| Presented { superseded_until: Some(Time::from_seconds(until)), ..key() };
+        let usable = |key: &Presented, at| is_usable(key, HERE, Time::from_seconds(at));
+        assert_eq!(usable(&old(50), 49), Ok(()));
+        assert_eq!(usable(&old(50), 50), Err(Refusal::Superseded));
+        assert_eq!(usable(&old(50), 100), Err(Refusal::Superseded));
+        assert_eq!(usable(&old(200), 100), Err(Refusal::Expired));
+        assert_eq!(usable(&Presented { revoked: true, ..old(50) }, 60), Err(Refusal::Revoked));
+        assert_eq!(old(50).ends_at(), Some(Time::from_seconds(50)));
+        assert_eq!(old(200).ends_at(), Some(Time::from_seconds(100)));
+        assert_eq!(Presented { expires_at: None, ..key() }.ends_at(), None);
     }
 
     #[test]

@@ -182,7 +182,7 @@ fn json_type(expected: &str) -> &str {
 
 /// The members of the API, so that a complaint can name its field.
 fn known_field(name: Option<&str>) -> Option<&'static str> {
-    const FIELDS: [&str; 23] = [
+    const FIELDS: [&str; 25] = [
         "key",
         "ip",
         "dry_run",
@@ -198,6 +198,8 @@ fn known_field(name: Option<&str>) -> Option<&'static str> {
         "self_rotate",
         "disabled",
         "reason",
+        "overlap",
+        "ends_at",
         "model",
         "prompt",
         "max_tokens",

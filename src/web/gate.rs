@@ -249,6 +249,7 @@ pub fn problem(refusal: Refusal) -> Problem {
     match refusal {
         Refusal::Revoked => Problem::invalid_token(Code::KeyRevoked),
         Refusal::Expired => Problem::invalid_token(Code::KeyExpired),
+        Refusal::Superseded => Problem::invalid_token(Code::KeySuperseded),
         Refusal::Disabled => Problem::invalid_token(Code::KeyDisabled),
         Refusal::IpNotAllowed => Problem::new(
             Code::IpNotAllowed,
@@ -267,7 +268,7 @@ fn limited(verdict: &Verdict) -> Problem {
 }
 
 /// The limit's headers: draft-ietf-httpapi-ratelimit-headers and the older ones beside it;
-/// and the key's end when it is near.
+/// the end when it is near; and whether another secret has taken the place of the one presented.
 fn key_headers(caller: &KeyCaller, verdict: &Verdict, openai: bool, now: Time) -> HeaderMap {
     let mut headers = HeaderMap::new();
     put(&mut headers, "ratelimit-policy", &format!("\"key\";q={};w=60", verdict.limit));
@@ -280,10 +281,12 @@ fn key_headers(caller: &KeyCaller, verdict: &Verdict, openai: bool, now: Time) -
         put(&mut headers, "x-ratelimit-remaining-requests", &verdict.remaining.to_string());
         put(&mut headers, "x-ratelimit-reset-requests", &format!("{}s", verdict.full_in));
     }
-    if let Some(end) =
-        caller.key.expires_at.filter(|end| (0..EXPIRY_HEADER_DAYS * DAY).contains(&end.since(now)))
-    {
+    let is_near = |end: &Time| (0..EXPIRY_HEADER_DAYS * DAY).contains(&end.since(now));
+    if let Some(end) = caller.key.ends_at().filter(is_near) {
         put(&mut headers, "x-key-expires-at", &end.rfc3339());
+    }
+    if caller.key.superseded_until.is_some() {
+        put(&mut headers, "x-key-superseded", "true");
     }
     headers
 }

@@ -35,6 +35,7 @@ codes! {
     InvalidToken("invalid_token", 401, "The API key is not valid", "Check that the key was copied whole, and that it is for this server."),
     KeyExpired("key_expired", 401, "The API key has expired", "Create a new key."),
     KeyRevoked("key_revoked", 401, "The API key was revoked", "Create a new key; ask who revoked it."),
+    KeySuperseded("key_superseded", 401, "The API key was replaced", "Use the new secret that the rotation made."),
     KeyDisabled("key_disabled", 401, "The API key is disabled", "Ask an admin to enable it."),
     InsufficientScope("insufficient_scope", 403, "The API key lacks a scope", "Use a key with the scope that `WWW-Authenticate` names."),
     ScopeNotGrantable("scope_not_grantable", 403, "A scope may not be granted", "Ask for scopes that the owner's role may hold."),
@@ -44,6 +45,7 @@ codes! {
     ModelNotFound("model_not_found", 404, "There is no such model", "Choose one that `GET /v1/models` lists."),
     MethodNotAllowed("method_not_allowed", 405, "The method is not allowed here", "Use a method that `Allow` names."),
     NameTaken("name_taken", 409, "The name is taken", "Choose another name, or revoke the key that has it."),
+    RotationOpen("rotation_open", 409, "A rotation is open", "End the open rotation first, or wait until it is over."),
     KeyEnded("key_ended", 409, "The key has ended", "Create a new key; an ended one does not change."),
     Conflict("conflict", 409, "Something else is in the way", "Look at what is there now, then try again."),
     PayloadTooLarge("payload_too_large", 413, "The request is too large", "Send less: 64 KiB, or 10 MiB to models."),
@@ -129,6 +131,7 @@ impl Problem {
         let detail = match code {
             Code::KeyExpired => "The key has expired. Create a new one.",
             Code::KeyRevoked => "The key was revoked. Create a new one.",
+            Code::KeySuperseded => "The key was rotated and this secret of it has ended. Use the new one.",
             Code::KeyDisabled => "The key is disabled. An admin can enable it again.",
             _ => "The key is unknown here. Check that it was copied whole.",
         };
@@ -217,6 +220,7 @@ impl From<Error> for Problem {
                 errors: vec![FieldError::new("name", detail.clone())],
                 ..Problem::new(Code::NameTaken, detail)
             },
+            Error::RotationOpen => Problem::new(Code::RotationOpen, detail),
             Error::KeyEnded => Problem::new(Code::KeyEnded, detail),
             Error::ScopeNotGrantable(_) => Problem {
                 errors: vec![FieldError::new("scopes", detail.clone())],

@@ -19,6 +19,8 @@ const languages = {
 const expected = {
   "create-sample": /"key": *"kd_/,
   fingerprint: /^[0-9a-f]{12}$/m,
+  "rotate-sample": /"key": *"kd_/,
+  "self-rotate-curl": /"key": *"kd_/,
   "revoke-sample": /"status": *"revoked"/,
   "usage-sample": /"counted_until"/,
   "models-curl": /"echo"/,
@@ -39,6 +41,8 @@ describe("the samples of the guides", () => {
       KEYDESK_OLD_KEY: await key("old", "inference:read"),
       KEYDESK_VERIFY_KEY: await key("verifier", "keys:verify"),
     };
+    const { id } = await (await keydesk.call(env.KEYDESK_API_KEY, "/v1/api-keys/self")).json();
+    await keydesk.call(env.KEYDESK_ADMIN_KEY, `/v1/api-keys/${id}`, { self_rotate: true }, "PATCH");
   });
   after(() => keydesk.stop());
 

@@ -25,6 +25,7 @@ mod migrations;
 mod outage;
 mod permissions;
 mod portal_keys;
+mod rotation;
 mod sessions;
 mod setup_page;
 mod start;

@@ -7,7 +7,7 @@ use crate::scope::Scope;
 use crate::web::problem::Code;
 use crate::web::problem::Code::{
     Conflict, Forbidden, IdempotencyConflict, KeyEnded, ModelNotFound, NameImmutable, NameTaken, NotFound,
-    PayloadTooLarge, ScopeNotGrantable, UnsupportedMediaType, UpstreamError, ValidationFailed,
+    PayloadTooLarge, RotationOpen, ScopeNotGrantable, UnsupportedMediaType, UpstreamError, ValidationFailed,
 };
 
 /// One call.
@@ -52,8 +52,8 @@ pub enum Answer {
     Empty,
     /// JSON of this schema.
     Json(&'static str),
-    /// The key object with the key itself.
-    Created,
+    /// The key object with a new secret.
+    Minted,
     /// JSON in the form of the OpenAI API, or of another standard.
     Object(&'static str),
     /// The same, or server-sent events if the body asks for a stream.
@@ -96,7 +96,7 @@ impl Call {
 
 /// All calls, in the order in which they are shown.
 pub fn calls() -> Vec<Call> {
-    use Answer::{Created, Empty, Json, Object, Streamed};
+    use Answer::{Empty, Json, Minted, Object, Streamed};
     let time = || json!({"type": "string", "format": "date-time"});
     let names = |names: Vec<&str>| json!({"type": "string", "enum": names});
     let statuses = names(Status::ALL.map(Status::name).to_vec());
@@ -126,7 +126,7 @@ pub fn calls() -> Vec<Call> {
         .refuses(&[UpstreamError])
     };
     vec![
-        Call { status: 201, idempotent: true, ..Call::new("POST", "/v1/api-keys", "Create a key", Created) }
+        Call { status: 201, idempotent: true, ..Call::new("POST", "/v1/api-keys", "Create a key", Minted) }
             .takes(Body::Json("CreateBody"))
             .refuses(&[ScopeNotGrantable, Forbidden, NameTaken, IdempotencyConflict]),
         Call::new("GET", "/v1/api-keys", "List keys", Json("Page"))
@@ -168,6 +168,17 @@ pub fn calls() -> Vec<Call> {
             ..Call::new("DELETE", "/v1/api-keys/{id}", "Revoke a key, without an answer", Empty)
         }
         .refuses(&[Forbidden]),
+        Call {
+            idempotent: true,
+            ..Call::new("POST", "/v1/api-keys/{id}/rotate", "Give a key a new secret", Minted)
+        }
+        .takes(Body::OptionalJson("RotateBody"))
+        .refuses(&[Forbidden, KeyEnded, RotationOpen, IdempotencyConflict]),
+        Call::new("POST", "/v1/api-keys/{id}/rotation", "Move the old secret's end", Json("ApiKey"))
+            .takes(Body::Json("RotationBody"))
+            .refuses(&[Forbidden, KeyEnded, Conflict]),
+        Call::new("DELETE", "/v1/api-keys/{id}/rotation", "End the old secret now", Json("ApiKey"))
+            .refuses(&[Forbidden, KeyEnded]),
         Call::new("POST", "/v1/api-keys/verify", "Verify a key", Json("VerifyAnswer"))
             .takes(Body::Json("VerifyBody")),
         Call::new("POST", "/v1/introspect", "Introspect a key", Object("Token introspection (RFC 7662)."))

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use utoipa::OpenApi;
 
 use crate::api::openapi::calls::{Answer, Body, Call, calls};
-use crate::api::{keys, object, usage, verify};
+use crate::api::{keys, object, rotation, usage, verify};
 use crate::gateway::inference;
 use crate::keys::Status;
 use crate::scope::Scope;
@@ -23,6 +23,8 @@ use crate::web::problem::{self, Code};
     keys::CreateBody,
     keys::PatchBody,
     keys::RevokeBody,
+    rotation::RotateBody,
+    rotation::RotationBody,
     object::ApiKey<'static>,
     object::Page,
     verify::VerifyBody,
@@ -175,7 +177,13 @@ fn responses(call: &Call, permission: Permission, head: bool) -> Value {
     codes.extend([Code::InvalidRequest, Code::Internal]);
     if permission != Permission::Public {
         codes.extend([Code::MissingCredential, Code::InvalidToken, Code::KeyExpired, Code::KeyRevoked]);
-        codes.extend([Code::KeyDisabled, Code::IpNotAllowed, Code::RateLimited, Code::Unavailable]);
+        codes.extend([
+            Code::KeySuperseded,
+            Code::KeyDisabled,
+            Code::IpNotAllowed,
+            Code::RateLimited,
+            Code::Unavailable,
+        ]);
     }
     if matches!(permission, Permission::Key(_) | Permission::AdminOrSelf | Permission::Asked) {
         codes.push(Code::InsufficientScope);
@@ -220,8 +228,10 @@ fn success(call: &Call, permission: Permission, head: bool) -> Value {
         Answer::Json(schema) => {
             ("The answer.", Some(json!({"application/json": {"schema": reference(schema)}})))
         }
-        Answer::Created => {
-            headers["Location"] = header("Where the key is shown from now on.");
+        Answer::Minted => {
+            if call.status == 201 {
+                headers["Location"] = header("Where the key is shown from now on.");
+            }
             headers["Idempotency-Replayed"] = json!({"description": "`true` for the answer of an earlier request.", "schema": {"type": "string"}});
             let secret = json!({
                 "key": {"type": ["string", "null"], "description": "The key itself, this once; null in a replay after ten minutes."},
@@ -258,7 +268,9 @@ fn headers(permission: Permission, proven: bool) -> Value {
             headers[name] = header(meaning);
             headers[name]["required"] = proven.into();
         }
-        headers["X-Key-Expires-At"] = header("The key's end, in its last 14 days.");
+        headers["X-Key-Expires-At"] =
+            header("The end of the key or of this secret of it, in the last 14 days.");
+        headers["X-Key-Superseded"] = header("`true` where a rotation has replaced this secret.");
     }
     headers
 }
@@ -294,7 +306,7 @@ mod tests {
         for name in text.split("#/components/schemas/").skip(1).map(|rest| rest.split('"').next().unwrap()) {
             assert!(DOCUMENT["components"]["schemas"][name].is_object(), "{name}");
         }
-        for body in ["CreateBody", "PatchBody", "RevokeBody", "VerifyBody", "InferenceBody"] {
+        for body in ["CreateBody", "PatchBody", "RevokeBody", "RotateBody", "VerifyBody", "InferenceBody"] {
             assert_eq!(DOCUMENT["components"]["schemas"][body]["additionalProperties"], false, "{body}");
         }
     }

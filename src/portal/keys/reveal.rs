@@ -5,7 +5,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use askama::Template;
 
 use crate::keys::secret::{Fingerprint, PlainSecret};
-use crate::keys::{Key, store};
+use crate::keys::{Key, secret_store};
 use crate::portal::words;
 use crate::scope::Scope;
 use crate::time::{MINUTE, Time};
@@ -110,11 +110,11 @@ pub async fn first_use(
         return Ok(redirect(&request, &format!("/o/{}/keys/{}", member.org.slug, key.id)));
     }
     let (org, id, now) = (member.org.id, key.id, Time::now());
-    let secrets = site.db.read(move |conn| store::secrets(conn, org, id)).await?;
+    let secrets = site.db.read(move |conn| secret_store::uses(conn, org, id)).await?;
     let used = secrets.first().and_then(|secret| Some((secret.first_used_at?, secret.last_address.clone()?)));
     let first_use = match used {
         Some((at, from)) => FirstUse::Used { at: words::clock(at, &member.person.time_zone()), from },
-        None if now.since(key.created_at) > PATIENCE => FirstUse::GivenUp,
+        None if now.since(key.secret_made_at) > PATIENCE => FirstUse::GivenUp,
         None => FirstUse::Waiting,
     };
     let page = RevealPage {

@@ -6,7 +6,7 @@ use askama::Template;
 
 use crate::error::Error;
 use crate::id::{KeyId, OrgId, UserId};
-use crate::keys::store::SecretUse;
+use crate::keys::secret_store::{self, SecretUse};
 use crate::keys::{Key, Status, store};
 use crate::people;
 use crate::portal::words::{self, Badge, When};
@@ -111,7 +111,7 @@ pub async fn show(
     let found = site.db.read(move |conn| {
         let by_scope = usage::report::last_day_by_scope(conn, org, id, now)?;
         let callers = usage::report::callers_of_last_day(conn, org, id, now, CALLERS)?;
-        let secrets = store::secrets(conn, org, id)?;
+        let secrets = secret_store::uses(conn, org, id)?;
         // Calls of the hour in which the key ended may have been before its end.
         let calls_after = match ended_at {
             Some(at) => usage::report::requests_since(conn, org, id, at.plus(crate::time::HOUR))?,

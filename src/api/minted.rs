@@ -1,0 +1,72 @@
+//! The answers that hold a new secret, once, and their replay by `Idempotency-Key`.
+
+use actix_web::HttpResponse;
+use actix_web::http::{StatusCode, header};
+use serde_json::Value;
+
+use crate::api::object;
+use crate::crypto::Keyring;
+use crate::db::Tx;
+use crate::error::{Error, Result};
+use crate::keys::Key;
+use crate::keys::secret::PlainSecret;
+use crate::time::Time;
+use crate::web::idempotency::{Claim, Earlier, Refused};
+
+/// A secret that was made for this request, or for an earlier one like it.
+pub(super) enum Minted {
+    /// Now, with the key object.
+    Now(Value, PlainSecret),
+    /// Before.
+    Before(Earlier),
+}
+
+/// Does what makes a secret, unless an earlier request with the same idempotency key has done it.
+pub(super) fn once(
+    tx: &mut Tx<'_>,
+    claim: Option<&Claim>,
+    keyring: &Keyring,
+    now: Time,
+    mint: impl FnOnce(&mut Tx<'_>) -> Result<(Key, PlainSecret)>,
+) -> Result<Result<Minted, Refused>> {
+    if let Some(claim) = claim {
+        match claim.take(tx, keyring, now) {
+            Ok(None) => {}
+            Ok(Some(earlier)) => return Ok(Ok(Minted::Before(earlier))),
+            Err(Refused::Failed(error)) => return Err(error),
+            Err(refused) => return Ok(Err(refused)),
+        }
+    }
+    let (key, secret) = mint(tx)?;
+    let answer = object::key(&key, now);
+    if let Some(claim) = claim {
+        claim.keep(tx, keyring, &answer.to_string(), secret.expose())?;
+    }
+    Ok(Ok(Minted::Now(answer, secret)))
+}
+
+/// The key object with its secret.
+pub(super) fn answer(status: StatusCode, minted: Minted) -> Result<HttpResponse> {
+    let (mut object, secret, replayed) = match minted {
+        Minted::Now(object, secret) => (object, Some(secret.expose().to_owned().into()), false),
+        Minted::Before(earlier) => {
+            (serde_json::from_str(&earlier.answer).map_err(Error::internal)?, earlier.secret, true)
+        }
+    };
+    let mut response = HttpResponse::build(status);
+    response.insert_header((header::CACHE_CONTROL, "no-store"));
+    if status == StatusCode::CREATED
+        && let Some(id) = object["id"].as_str()
+    {
+        response.insert_header((header::LOCATION, format!("/v1/api-keys/{id}")));
+    }
+    if replayed {
+        response.insert_header(("Idempotency-Replayed", "true"));
+    }
+    let secret: Option<zeroize::Zeroizing<String>> = secret;
+    object["key"] = secret.as_ref().map(|secret| secret.as_str()).into();
+    if secret.is_none() {
+        object["code"] = "secret_already_shown".into();
+    }
+    Ok(response.json(object))
+}

@@ -1,0 +1,105 @@
+//! `/v1/api-keys/{id}/rotate` and `…/rotation`: replacing a key's secret while both work.
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use crate::api::keys::{answer, parse_id};
+use crate::api::minted;
+use crate::error::Error;
+use crate::keys::rotation::{self, By, parse_overlap};
+use crate::scope::{Scope, Scopes};
+use crate::time::Time;
+use crate::verify::decision;
+use crate::web::body::{Json, OptionalJson};
+use crate::web::idempotency::{self, Claim};
+use crate::web::principal::KeyCaller;
+use crate::web::problem::Problem;
+use crate::web::{Shared, gate};
+
+/// How a key is rotated.
+#[derive(Deserialize, Default, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RotateBody {
+    /// For how long the old secret works beside the new one: `0s` to `30d`, `24h` if left out.
+    /// A key that rotates itself keeps it for `1h` or more.
+    #[schema(pattern = "^[0-9]+[smhd]$")]
+    overlap: Option<String>,
+}
+
+/// `POST /v1/api-keys/{id}/rotate`: gives a key a new secret and shows it, this once.
+pub async fn rotate(
+    site: Shared,
+    caller: KeyCaller,
+    request: HttpRequest,
+    path: web::Path<String>,
+    body: OptionalJson<RotateBody>,
+) -> Result<HttpResponse, Problem> {
+    let now = Time::now();
+    let id = parse_id(&path)?;
+    let name = idempotency::header(&request)?;
+    let overlap = parse_overlap(body.0.overlap.as_deref())?;
+    let (context, manager) = (caller.context(&request, now), caller.manager()?);
+    let admin = decision::has_scopes(&caller.key, Scopes::from_iter([Scope::Admin]));
+    let claim = name.map(|name| {
+        let route = format!("POST /v1/api-keys/{id}/rotate");
+        // What counts is what is asked for, however it is written.
+        let asked = format!("overlap {overlap}");
+        let (keyring, org, proof) = (&site.mint.keyring, caller.key.org, caller.secret.expose());
+        Claim::new(keyring, org, proof, &route, &name, asked.as_bytes())
+    });
+    let _place = claim.as_ref().map(|claim| site.running.enter(claim)).transpose()?;
+    let mint = site.mint.clone();
+    let made = site.db.write(move |tx| {
+        minted::once(tx, claim.as_ref(), &mint.keyring, now, |tx| {
+            // The gate lets through who lacks `admin` only for the key that was presented.
+            let by = if admin.is_ok() { By::Manager(&manager) } else { By::Itself };
+            rotation::rotate(tx, &context, by, &mint, id, overlap)
+        })
+    });
+    match (made.await, admin) {
+        // A key that may not rotate itself lacks the scope that others need.
+        (Err(Error::Forbidden), Err(refusal)) => Err(gate::problem(refusal)),
+        (made, _) => Ok(minted::answer(StatusCode::OK, made??)?),
+    }
+}
+
+/// How the overlap is moved.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RotationBody {
+    /// Until when the old secret works: at most its own end and 30 days after the rotation.
+    #[schema(format = DateTime)]
+    ends_at: String,
+}
+
+/// `POST /v1/api-keys/{id}/rotation`: moves the end of the overlap.
+pub async fn move_end(
+    site: Shared,
+    caller: KeyCaller,
+    request: HttpRequest,
+    path: web::Path<String>,
+    body: Json<RotationBody>,
+) -> Result<HttpResponse, Problem> {
+    let id = parse_id(&path)?;
+    let to = Time::parse(&body.value.ends_at).ok_or_else(|| {
+        Error::invalid("ends_at", "Write a date and time with its offset, such as 2027-02-21T15:00:00Z.")
+    })?;
+    let (context, manager) = (caller.context(&request, Time::now()), caller.manager()?);
+    let key = site.db.write(move |tx| rotation::move_end(tx, &context, &manager, id, to)).await?;
+    Ok(answer(&key))
+}
+
+/// `DELETE /v1/api-keys/{id}/rotation`: ends the old secret now.
+pub async fn end(
+    site: Shared,
+    caller: KeyCaller,
+    request: HttpRequest,
+    path: web::Path<String>,
+) -> Result<HttpResponse, Problem> {
+    let id = parse_id(&path)?;
+    let (context, manager) = (caller.context(&request, Time::now()), caller.manager()?);
+    let key = site.db.write(move |tx| rotation::end(tx, &context, &manager, id)).await?;
+    Ok(answer(&key))
+}

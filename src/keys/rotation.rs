@@ -1,0 +1,192 @@
+//! Replacing a key's secret while both work: the key keeps its id, name, scopes and history,
+//! and gets a new secret; the old one works until the overlap ends.
+//!
+//! One rotation is open at a time. The old secret never outlives the end that it had. A key
+//! lives as long anew as it was made to live; one that rotates itself keeps its end.
+
+use crate::audit::event::{Context, Event};
+use crate::db::Tx;
+use crate::error::{Error, Result};
+use crate::id::{KeyId, SecretId};
+use crate::keys::draft::MAX_DAYS;
+use crate::keys::lifecycle::{Manager, Mint, finish, living};
+use crate::keys::secret::PlainSecret;
+use crate::keys::{Key, Status, Superseded, secret_store, store};
+use crate::time::{DAY, HOUR, Time, parse_span};
+
+/// The longest overlap, in seconds.
+pub const MAX_OVERLAP: i64 = 30 * DAY;
+/// The overlap if none is asked for, in seconds.
+pub const DEFAULT_OVERLAP: i64 = DAY;
+/// The shortest overlap for a key that rotates itself, in seconds: the program must have time
+/// to keep its new secret.
+const MIN_OWN_OVERLAP: i64 = HOUR;
+
+/// Who rotates a key.
+#[derive(Clone, Copy)]
+pub enum By<'a> {
+    /// Someone who manages it.
+    Manager(&'a Manager),
+    /// The key itself, presented.
+    Itself,
+}
+
+/// Reads an overlap such as `24h`, from `0s` to `30d`; 24 hours if nothing is asked for.
+pub fn parse_overlap(text: Option<&str>) -> Result<i64> {
+    let Some(text) = text else { return Ok(DEFAULT_OVERLAP) };
+    parse_span(text)
+        .filter(|overlap| (0..=MAX_OVERLAP).contains(overlap))
+        .ok_or_else(|| Error::invalid("overlap", "Write a span from 0s to 30d, such as 24h."))
+}
+
+/// Gives a key a new secret, which nobody can have again; the old one works for `overlap` more
+/// seconds. A disabled key may be rotated: so a leaked one is taken up again safely.
+///
+/// Errors: `NotFound`, `Forbidden`, `KeyEnded`, `RotationOpen`, `Invalid`.
+pub fn rotate(
+    tx: &mut Tx<'_>,
+    context: &Context,
+    by: By<'_>,
+    mint: &Mint,
+    id: KeyId,
+    overlap: i64,
+) -> Result<(Key, PlainSecret)> {
+    let now = context.now.whole_second();
+    let mut key = match by {
+        By::Manager(manager) => living(tx, context, manager, id)?,
+        By::Itself => own(tx, context, id, overlap)?,
+    };
+    if key.rotation(context.now).is_some() {
+        return Err(Error::RotationOpen);
+    }
+    let old = Superseded {
+        secret: key.secret,
+        fingerprint: key.fingerprint.clone(),
+        at: now,
+        by: context.actor.to_string(),
+        ends_at: until(now.plus(overlap), key.expires_at),
+        own_end_at: key.expires_at,
+    };
+    let end = match by {
+        By::Manager(_) => key.expires_at.map(|end| anew(key.secret_made_at, end, now)),
+        By::Itself => key.expires_at,
+    };
+    let secret = PlainSecret::generate(&mint.prefix)?;
+    key.secret = SecretId::new(now);
+    key.fingerprint = secret.fingerprint();
+    key.secret_made_at = now;
+    key.set_end(end, &mint.notices);
+    secret_store::supersede(tx, key.org, &old)?;
+    secret_store::insert(tx, &key, &secret, secret.digest(&mint.keyring.api_keys))?;
+    let event = Event::KeyRotated {
+        old_ends_at: old.ends_at,
+        old_sha256_prefix: old.fingerprint.sha256_prefix.clone(),
+        sha256_prefix: key.fingerprint.sha256_prefix.clone(),
+        expires_at: key.expires_at,
+    };
+    key.previous = Some(old);
+    store::update(tx, &key)?;
+    finish(tx, context, key.id, &event)?;
+    Ok((key, secret))
+}
+
+/// Moves the end of the open rotation, at most to the old secret's own end and to 30 days after
+/// the start.
+///
+/// Errors: `NotFound`, `Forbidden`, `KeyEnded`, `Conflict` when none is open, `Invalid`.
+pub fn move_end(tx: &mut Tx<'_>, context: &Context, manager: &Manager, id: KeyId, to: Time) -> Result<Key> {
+    let key = living(tx, context, manager, id)?;
+    let Some(old) = key.rotation(context.now) else {
+        return Err(Error::Conflict("No rotation of this key is open."));
+    };
+    let to = to.whole_second();
+    if to <= context.now {
+        return Err(Error::invalid("ends_at", "Choose a time in the future, or end the old secret now."));
+    }
+    if to > old.latest_end() {
+        let latest = old.latest_end().rfc3339();
+        return Err(Error::invalid("ends_at", format!("The old secret can work until {latest} at most.")));
+    }
+    let event = Event::RotationMoved { before: old.ends_at, after: to };
+    set_end_of_old(tx, context, key, to, &event)
+}
+
+/// Ends the old secret now. Where no rotation is open, nothing changes.
+///
+/// Errors: `NotFound`, `Forbidden`, `KeyEnded`.
+pub fn end(tx: &mut Tx<'_>, context: &Context, manager: &Manager, id: KeyId) -> Result<Key> {
+    let key = living(tx, context, manager, id)?;
+    let Some(old) = key.rotation(context.now) else { return Ok(key) };
+    let event = Event::RotationEnded { before: old.ends_at };
+    set_end_of_old(tx, context, key, context.now.whole_second(), &event)
+}
+
+fn set_end_of_old(tx: &mut Tx<'_>, context: &Context, mut key: Key, to: Time, event: &Event) -> Result<Key> {
+    if let Some(old) = key.previous.as_mut().filter(|old| old.ends_at != to) {
+        old.ends_at = to;
+        secret_store::supersede(tx, key.org, old)?;
+        finish(tx, context, key.id, event)?;
+    }
+    Ok(key)
+}
+
+impl Superseded {
+    /// The latest instant to which the overlap may be moved.
+    pub fn latest_end(&self) -> Time {
+        until(self.at.plus(MAX_OVERLAP), self.own_end_at)
+    }
+}
+
+/// A key that was presented and asks for another secret.
+fn own(tx: &mut Tx<'_>, context: &Context, id: KeyId, overlap: i64) -> Result<Key> {
+    let key = store::lock(tx, context.org, id)?;
+    match key.status(context.now) {
+        Status::Expired | Status::Revoked => return Err(Error::KeyEnded),
+        Status::Disabled => return Err(Error::Forbidden),
+        Status::Active | Status::Expiring => {}
+    }
+    // It may have been forbidden since the gate looked.
+    if !key.self_rotate {
+        return Err(Error::Forbidden);
+    }
+    if overlap < MIN_OWN_OVERLAP {
+        return Err(Error::invalid(
+            "overlap",
+            "A key that rotates itself keeps its old secret for 1h or more.",
+        ));
+    }
+    Ok(key)
+}
+
+fn until(at: Time, end: Option<Time>) -> Time {
+    end.map_or(at, |end| end.min(at))
+}
+
+/// The end of a life as long as that from `made` to `end`, begun at `now`.
+pub fn anew(made: Time, end: Time, now: Time) -> Time {
+    now.plus(end.since(made).clamp(1, MAX_DAYS * DAY))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn overlaps_are_spans_of_up_to_thirty_days() {
+        let parsed = |text| parse_overlap(Some(text)).ok();
+        assert_eq!(parse_overlap(None).ok(), Some(DAY));
+        assert_eq!(parsed("0s"), Some(0));
+        assert_eq!(parsed("90m"), Some(5_400));
+        assert_eq!(parsed("30d"), Some(MAX_OVERLAP));
+        for wrong in ["", "31d", "2592001s", "-1h", "24", "24 h", "1w", "99999999999999999999d"] {
+            assert!(parse_overlap(Some(wrong)).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_key_lives_as_long_anew_and_ten_years_at_most() {
+        let at = Time::from_seconds;
+        assert_eq!(anew(at(100), at(100 + 90 * DAY), at(1_000)), at(1_000 + 90 * DAY));
+        assert_eq!(anew(at(0), at(20 * 366 * DAY), at(50)), at(50 + MAX_DAYS * DAY));
+    }
+}
