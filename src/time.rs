@@ -84,6 +84,11 @@ impl Time {
         self.timestamp().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
     }
 
+    /// RFC 3339 in UTC, to the microsecond.
+    pub fn rfc3339_micros(self) -> impl std::fmt::Display {
+        self.timestamp()
+    }
+
     /// This instant on the wall clock of a zone.
     pub fn in_zone(self, zone: &TimeZone) -> jiff::ZonedDateTime {
         self.timestamp().to_zoned_datetime(zone.clone())

@@ -3,6 +3,7 @@
 //! Exit status: 0 done, 1 refused or found, 2 wrong usage or configuration.
 
 pub mod key;
+pub mod log;
 pub mod serve;
 pub mod setup;
 pub mod store;

@@ -1,13 +1,10 @@
 //! `keydesk serve`.
 
-use std::io::IsTerminal;
-
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
 
 use crate::app::Application;
-use crate::cli::{Failure, print, store};
+use crate::cli::{Failure, log, print, store};
 use crate::config::Config;
 use crate::installation;
 use crate::settings::{SETTINGS, Source};
@@ -68,7 +65,7 @@ impl Serve {
     /// Serves until SIGTERM or Ctrl+C.
     pub fn run(self: Box<Self>) -> Result<(), Failure> {
         let source = Source { flag: &|variable| self.flag(variable), env: &store::environment };
-        start_log(self.flag("KEYDESK_LOG").or_else(|| store::environment("KEYDESK_LOG")))?;
+        let _log = log::start(self.flag("KEYDESK_LOG").or_else(|| store::environment("KEYDESK_LOG")))?;
         warn_of_unknown_variables();
         let config = Config::load(&source)?;
         let (db, keyring) = store::open(&config)?;
@@ -108,22 +105,6 @@ impl Serve {
         };
         value.clone()
     }
-}
-
-fn start_log(filter: Option<String>) -> Result<(), Failure> {
-    let filter = filter.unwrap_or_else(|| "info,actix_server=warn".to_owned());
-    let filter = EnvFilter::try_new(&filter).map_err(|_| {
-        Failure::Misused(format!(
-            "KEYDESK_LOG is {filter:?}. Write a filter such as info or keydesk=debug,warn."
-        ))
-    })?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    if std::io::stderr().is_terminal() {
-        log.init();
-    } else {
-        log.json().flatten_event(true).init();
-    }
-    Ok(())
 }
 
 /// A misspelt variable would otherwise be a setting that silently does not count.

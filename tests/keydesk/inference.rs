@@ -61,7 +61,7 @@ fn without_an_upstream_the_prompt_is_echoed_and_says_so() {
     assert!(body["usage"]["output_tokens"].as_u64().unwrap() > 0);
     assert_eq!(api.get("/v1/models").json()["data"][0]["id"], "echo");
     assert_eq!(api.get("/v1/inference").json()["data"][0]["id"], "echo");
-    let log = server.log();
+    let log = server.whole_log();
     assert!(log.contains(key["id"].as_str().unwrap()) && log.contains("caller"));
     assert!(!log.contains(key["key"].as_str().unwrap()));
 }

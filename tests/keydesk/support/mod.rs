@@ -158,8 +158,11 @@ impl Server {
         browser
     }
 
-    pub fn log(&self) -> String {
-        std::fs::read_to_string(&self.log).unwrap()
+    /// All that it logged until it was asked to stop.
+    pub fn whole_log(self) -> String {
+        let log = self.log.clone();
+        assert_eq!(self.stop(), Some(0));
+        std::fs::read_to_string(log).unwrap()
     }
 
     /// Asks the server to stop and returns its exit status.

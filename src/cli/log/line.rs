@@ -1,0 +1,138 @@
+//! A line of the log as JSON: time, level, fields, and where in the code it comes from.
+
+use std::fmt::{self, Debug, Write};
+
+use tracing::field::{Field, Visit};
+use tracing::{Event, Subscriber};
+use tracing_subscriber::fmt::FmtContext;
+use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
+use tracing_subscriber::registry::LookupSpan;
+
+use crate::time::Time;
+
+/// Writes an event as one JSON object. It is as flat as our events are, which lets it do
+/// without the copies that a serialiser makes.
+pub(super) struct Json;
+
+impl<S, F> FormatEvent<S, F> for Json
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    F: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(&self, _: &FmtContext<'_, S, F>, mut out: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        let data = event.metadata();
+        write!(out, "{{\"timestamp\":\"{}\",\"level\":\"{}\"", Time::now().rfc3339_micros(), data.level())?;
+        let mut fields = Fields { out: &mut out, result: Ok(()) };
+        event.record(&mut fields);
+        fields.result?;
+        writeln!(out, ",\"target\":\"{}\"}}", data.target())
+    }
+}
+
+/// Adds fields to an open object.
+struct Fields<'a, 'w> {
+    out: &'a mut Writer<'w>,
+    result: fmt::Result,
+}
+
+impl Fields<'_, '_> {
+    fn add(&mut self, field: &Field, write: impl FnOnce(&mut Writer<'_>) -> fmt::Result) {
+        self.result = self.result.and_then(|()| {
+            write!(self.out, ",\"{}\":", field.name())?;
+            write(self.out)
+        });
+    }
+}
+
+impl Visit for Fields<'_, '_> {
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.add(field, |out| write!(out, "{value}"));
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.add(field, |out| write!(out, "{value}"));
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        // JSON has no infinity.
+        self.add(field, |out| if value.is_finite() { write!(out, "{value}") } else { out.write_str("null") });
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.add(field, |out| write!(out, "{value}"));
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.add(field, |out| {
+            out.write_char('"')?;
+            Escaped(&mut *out).write_str(value)?;
+            out.write_char('"')
+        });
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        self.add(field, |out| {
+            out.write_char('"')?;
+            write!(Escaped(&mut *out), "{value:?}")?;
+            out.write_char('"')
+        });
+    }
+}
+
+/// Text inside a JSON string (RFC 8259 section 7).
+struct Escaped<W>(W);
+
+impl<W: Write> Write for Escaped<W> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let mut rest = text;
+        while let Some(place) = rest.bytes().position(|byte| byte < b' ' || byte == b'"' || byte == b'\\') {
+            self.0.write_str(&rest[..place])?;
+            write!(self.0, "\\u{:04x}", rest.as_bytes()[place])?;
+            rest = &rest[place + 1..];
+        }
+        self.0.write_str(rest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Lines {
+        fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(line);
+            Ok(line.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_line_is_json_whatever_it_says() {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let log = tracing_subscriber::fmt().event_format(Json).with_writer(move || writer.clone()).finish();
+        let hostile = "\"},{\"\\ \n\u{0}\u{1b}[31m é 🔑";
+        tracing::subscriber::with_default(log, || {
+            tracing::warn!(request = hostile, count = 7, took = 0.25, odd = f64::NAN, whole = true, cause = ?hostile, "said {hostile}");
+        });
+        let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        let line: Value = serde_json::from_str(text.strip_suffix('\n').unwrap()).unwrap();
+        assert_eq!(line["message"], format!("said {hostile}"));
+        assert_eq!(line["request"], hostile);
+        assert_eq!(line["cause"], format!("{hostile:?}"));
+        assert_eq!((&line["count"], &line["took"], &line["odd"]), (&json!(7), &json!(0.25), &Value::Null));
+        assert_eq!((&line["whole"], &line["level"]), (&json!(true), &json!("WARN")));
+        assert!(line["target"].as_str().unwrap().starts_with("keydesk"));
+        assert!(line["timestamp"].as_str().unwrap().ends_with('Z'));
+    }
+}
