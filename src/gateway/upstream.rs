@@ -4,12 +4,14 @@
 //! credential, never the caller's. Of its headers only the type of the answer goes on.
 
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use actix_web::http::header;
 use actix_web::web::Bytes;
 use futures_util::{Stream, StreamExt};
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
+use reqwest::Url;
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
@@ -28,10 +30,12 @@ pub enum Upstream {
     Echo,
     /// An OpenAI-compatible server.
     Server {
-        /// The client, with its connections.
-        client: reqwest::Client,
-        /// The base URL, without a slash at its end.
-        url: String,
+        /// A client, with its connections, for each thread that answers requests.
+        clients: Vec<reqwest::Client>,
+        /// Where what can be called is listed.
+        models: Url,
+        /// The addresses of the routes, in their order.
+        routes: Box<[Url; 4]>,
         /// The credential.
         key: Option<SecretString>,
     },
@@ -51,6 +55,8 @@ pub enum Route {
 }
 
 impl Route {
+    const ALL: [Route; 4] = [Route::Chat, Route::Completions, Route::Embeddings, Route::Responses];
+
     /// Its path behind the base URL.
     pub fn path(self) -> &'static str {
         match self {
@@ -86,25 +92,37 @@ pub enum Body {
 pub type Events = Pin<Box<dyn Stream<Item = Result<Bytes, reqwest::Error>>>>;
 
 impl Upstream {
-    /// The server at `url`, or the echo.
-    pub fn new(url: Option<String>, key: Option<SecretString>) -> Result<Upstream, reqwest::Error> {
+    /// The server at `url`, or the echo, for so many threads that answer requests.
+    pub fn new(
+        url: Option<String>,
+        key: Option<SecretString>,
+        threads: usize,
+    ) -> Result<Upstream, reqwest::Error> {
         let Some(url) = url else { return Ok(Upstream::Echo) };
         // Whoever installs the process's provider first has installed the same one.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = reqwest::Client::builder()
-            .connect_timeout(CONNECT_TIMEOUT)
-            .read_timeout(SILENCE)
-            .redirect(reqwest::redirect::Policy::none())
-            .tcp_nodelay(true)
-            .no_proxy()
-            .build()?;
-        Ok(Upstream::Server { client, url, key })
+        let client = |_| {
+            reqwest::Client::builder()
+                .connect_timeout(CONNECT_TIMEOUT)
+                .read_timeout(SILENCE)
+                .redirect(reqwest::redirect::Policy::none())
+                .tcp_nodelay(true)
+                .no_proxy()
+                .build()
+        };
+        let clients = (0..threads.max(1)).map(client).collect::<Result<Vec<_>, _>>()?;
+        // Parsed once: it takes longer than checking a key does.
+        let address = |path: &str| Ok(clients[0].get(format!("{url}{path}")).build()?.url().clone());
+        let models = address("/models")?;
+        let [chat, completions, embeddings, responses] = Route::ALL.map(|route| address(route.path()));
+        let routes = Box::new([chat?, completions?, embeddings?, responses?]);
+        Ok(Upstream::Server { clients, models, routes, key })
     }
 
     /// Lists what can be called, as OpenAI's `GET /models` does.
     pub async fn models(&self, now: Time) -> Result<Value, Problem> {
-        let Upstream::Server { client, url, .. } = self else { return Ok(echo::models(now)) };
-        let reply = self.send(client.get(format!("{url}/models"))).await?;
+        let Upstream::Server { clients, models, .. } = self else { return Ok(echo::models(now)) };
+        let reply = self.send(|| own(clients).get(models.clone())).await?;
         let list: Value = reply.json()?;
         match list["data"].as_array() {
             Some(data) if reply.status < 400 => Ok(serde_json::json!({ "object": "list", "data": data })),
@@ -114,27 +132,30 @@ impl Upstream {
 
     /// Makes a call with this body, as it is.
     pub async fn call(&self, route: Route, body: Bytes, now: Time) -> Result<Reply, Problem> {
-        let Upstream::Server { client, url, .. } = self else { return echo::answer(route, &body, now) };
-        let request = client
-            .post(format!("{url}{}", route.path()))
-            .header(CONTENT_TYPE, "application/json")
-            .header(ACCEPT, "application/json, text/event-stream")
-            .body(body);
+        let Upstream::Server { clients, routes, .. } = self else {
+            return echo::answer(route, &body, now);
+        };
+        let request = || {
+            own(clients)
+                .post(routes[route as usize].clone())
+                .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
+                .header(ACCEPT, HeaderValue::from_static("application/json, text/event-stream"))
+                .body(body.clone())
+        };
         self.send(request).await
     }
 
-    async fn send(&self, request: reqwest::RequestBuilder) -> Result<Reply, Problem> {
-        let request = match self {
+    async fn send(&self, request: impl Fn() -> reqwest::RequestBuilder) -> Result<Reply, Problem> {
+        let attempt = || match self {
             Upstream::Server { key: Some(key), .. } => {
-                request.header(AUTHORIZATION, format!("Bearer {}", key.expose_secret()))
+                request().header(AUTHORIZATION, format!("Bearer {}", key.expose_secret())).send()
             }
-            _ => request,
+            _ => request().send(),
         };
-        // Whoever could not connect has done no work, so that alone is tried again.
-        let again = request.try_clone();
-        let answer = match (request.send().await, again) {
-            (Err(error), Some(again)) if error.is_connect() => again.send().await,
-            (answer, _) => answer,
+        let answer = match attempt().await {
+            // Whoever could not connect has done no work, so that alone is tried again.
+            Err(error) if error.is_connect() => attempt().await,
+            answer => answer,
         };
         let answer = answer.map_err(|error| {
             let error = error.without_url();
@@ -145,11 +166,19 @@ impl Upstream {
     }
 }
 
+/// The client of this thread: a connection of another's would wake that thread for every part
+/// of an answer, which costs more than the part.
+fn own(clients: &[reqwest::Client]) -> &reqwest::Client {
+    static THREADS: AtomicUsize = AtomicUsize::new(0);
+    thread_local! {
+        static PLACE: usize = THREADS.fetch_add(1, Relaxed);
+    }
+    &clients[PLACE.with(|place| *place) % clients.len()]
+}
+
 async fn read(answer: reqwest::Response) -> Result<Reply, Problem> {
     let status = answer.status().as_u16();
-    let text = |name| {
-        answer.headers().get(name).and_then(|value: &reqwest::header::HeaderValue| value.to_str().ok())
-    };
+    let text = |name| answer.headers().get(name).and_then(|value: &HeaderValue| value.to_str().ok());
     let retry_after = text(RETRY_AFTER).filter(|wait| wait.parse::<u32>().is_ok()).map(str::to_owned);
     let content_type = text(CONTENT_TYPE).unwrap_or("application/json").to_owned();
     match status {
