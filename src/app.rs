@@ -108,17 +108,18 @@ impl Application {
             meter: Meter::new(Time::now()),
             running: idempotency::Running::default(),
         });
-        let upstream = actix::Data::new(Upstream::new(config.upstream_url, config.upstream_key)?);
+        let workers = std::thread::available_parallelism().map_or(1, usize::from);
+        let upstream = actix::Data::new(Upstream::new(config.upstream_url, config.upstream_key, workers)?);
         let shared = site.clone();
         let server = HttpServer::new(move || {
             App::new()
                 .app_data(actix::Data::new(shared.clone()))
                 .app_data(upstream.clone())
                 .app_data(PayloadConfig::new(body::MAX_BODY))
-                .wrap(Compress::default())
                 .wrap(from_fn(envelope::wrap))
                 .configure(|service| mount(service, &shared))
         })
+        .workers(workers)
         .listen(listener)
         .map_err(failed)?
         // An event of a stream must not wait for the acknowledgement of the one before.
@@ -170,14 +171,23 @@ fn mount(service: &mut ServiceConfig, site: &Arc<Site>) {
         let place = *places.entry(path).or_insert(order);
         paths.entry(place).or_insert((path, Vec::new())).1.push((method, route));
     }
-    let (portal, open): (Vec<_>, Vec<_>) = paths.into_values().partition(|(path, _)| is_portal(path));
+    let (portal, mut open): (Vec<_>, Vec<_>) = paths.into_values().partition(|(path, _)| is_portal(path));
+    // Paths are tried one after the other, and one with a pattern takes as long as many without.
+    open.sort_by_key(|(path, methods)| path.contains('{') || !is_busy(path, methods));
     for (path, methods) in open {
-        service.service(resource(path, methods));
+        let busy = is_busy(path, &methods);
+        let resource = resource(path, methods);
+        if busy {
+            service.service(resource);
+        } else {
+            service.service(resource.wrap(Compress::default()));
+        }
     }
     // What is left under /v1 is not the portal's: no session, no guard of forms.
     service.service(actix::scope("/v1").default_service(actix::to(no_route)));
     let https = site.public_url.is_https();
     let pages = actix::scope("")
+        .wrap(Compress::default())
         .wrap(session::middleware(&site.db, &site.mint.keyring, https))
         .wrap(from_fn(csrf::guard));
     let pages =
@@ -219,6 +229,15 @@ async fn no_page() -> Result<actix_web::HttpResponse, Problem> {
 async fn no_route(request: actix_web::HttpRequest) -> Result<actix_web::HttpResponse, Problem> {
     principal::refuse_key_in_url(&request)?;
     Err(Problem::not_found())
+}
+
+/// Whether a path is called so often, with answers so small or streamed, that compressing them
+/// costs more than it saves.
+fn is_busy(path: &str, methods: &[Method]) -> bool {
+    let mut permissions = methods.iter().filter_map(|(method, _)| permission::of(method, path));
+    permissions.any(|permission| {
+        matches!(permission, Permission::Asked | Permission::Key(Scope::KeysVerify | Scope::InferenceWrite))
+    })
 }
 
 fn is_portal(path: &str) -> bool {

@@ -32,6 +32,10 @@ const MAX_KNOWN: usize = 1_000_000;
 /// How many digests that belong to no key are remembered.
 const MAX_UNKNOWN: usize = 100_000;
 
+/// What changes a process had taken in at some instant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Round(u64);
+
 /// The keys that this process has seen.
 pub struct Table {
     started: Instant,
@@ -82,17 +86,34 @@ impl Table {
         if self.unknown.contains_key(&digest) {
             return Ok(None);
         }
+        // Boxed, so that the many calls that end above don't carry its state about.
+        Box::pin(self.ask(db, keyring, secret, digest, now)).await
+    }
+
+    async fn ask(
+        &self,
+        db: &Db,
+        keyring: &Keyring,
+        secret: &PlainSecret,
+        digest: Digest,
+        now: Instant,
+    ) -> Result<Option<Arc<Presented>>> {
         let _turn = self.fills.acquire().await.map_err(Error::internal)?;
         // The wait may have outlasted the lease; time has passed since `now`.
         self.require_fresh(now.max(Instant::now()))?;
-        let before = self.rounds.load(SeqCst);
+        let before = self.round();
         let found = find(db, keyring, secret, digest).await?.map(Arc::new);
         self.fill(digest, found.clone(), before);
         Ok(found)
     }
 
-    /// Remembers what a look-up found, unless a change came in between.
-    fn fill(&self, digest: Digest, found: Option<Arc<Presented>>, before: u64) {
+    /// The round that it is, to be noted before the database is read.
+    pub fn round(&self) -> Round {
+        Round(self.rounds.load(SeqCst))
+    }
+
+    /// Remembers what the database said, unless a change came since `before`.
+    pub fn fill(&self, digest: Digest, found: Option<Arc<Presented>>, before: Round) {
         match found {
             Some(key) => {
                 if self.known.len() >= MAX_KNOWN {
@@ -110,11 +131,11 @@ impl Table {
         }
     }
 
-    fn put<V>(&self, map: &DashMap<Digest, V>, digest: Digest, value: V, before: u64) {
+    fn put<V>(&self, map: &DashMap<Digest, V>, digest: Digest, value: V, before: Round) {
         // The entry is locked until after the comparison, so that nobody sees one of an earlier
         // round: a change that comes now waits here before it removes what was put.
         let place = map.entry(digest);
-        if self.rounds.load(SeqCst) == before {
+        if self.round() == before {
             place.insert(value);
         }
     }

@@ -18,7 +18,7 @@ use crate::web::Shared;
 use crate::web::page;
 use crate::web::principal::KeyCaller;
 use crate::web::problem::{Code, Problem};
-use crate::web::request::{KeyHeaders, RequestName, put};
+use crate::web::request::{KeyHeaders, RequestName};
 
 /// Nothing but our own files, nothing inline, and no other site may frame or receive a form.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
@@ -98,7 +98,9 @@ fn add_headers(headers: &mut HeaderMap, https: bool, id: &str) {
     if https {
         set(header::STRICT_TRANSPORT_SECURITY, "max-age=31536000; includeSubDomains");
     }
-    put(headers, "x-request-id", id);
+    if let Ok(id) = HeaderValue::from_str(id) {
+        headers.insert(HeaderName::from_static("x-request-id"), id);
+    }
 }
 
 /// A path that holds a key, which is refused, is not told.

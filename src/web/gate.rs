@@ -1,12 +1,13 @@
 //! The gate before each handler: reads the one credential that the route takes, checks it
 //! against the route's permission, and hands the principal on.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use actix_session::SessionExt;
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::header::{self, HeaderMap};
+use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::middleware::Next;
 use actix_web::web::Bytes;
 use actix_web::{Error, HttpMessage, HttpRequest, HttpResponse};
@@ -21,7 +22,7 @@ use crate::web::form::Fields;
 use crate::web::permission::Permission;
 use crate::web::principal::{KeyCaller, Member, SignedIn, bearer, refuse_key_in_url};
 use crate::web::problem::{Code, Problem};
-use crate::web::request::{KeyHeaders, put};
+use crate::web::request::KeyHeaders;
 use crate::web::ticket::Ticket;
 use crate::web::{Shared, Site, address, fresh, session};
 
@@ -49,19 +50,25 @@ pub async fn pass(
         | Permission::SignedIn
         | Permission::Member(_)
         | Permission::SignedInFresh
-        | Permission::MemberFresh(_) => {
-            let mut request = request;
-            let admitted = match admit_person(permission, request.request()).await {
-                Ok(None) if permission.is_fresh() => demand_fresh(&mut request).await,
-                admitted => admitted,
-            };
-            match admitted {
-                Ok(None) => Ok(next.call(request).await?.map_into_boxed_body()),
-                Ok(Some(elsewhere)) => Ok(request.into_response(elsewhere)),
-                // `Ok` with the error inside keeps it readable for the envelope.
-                Err(problem) => Ok(request.error_response(problem)),
-            }
-        }
+        // Boxed, so that calls with keys don't carry its state about.
+        | Permission::MemberFresh(_) => Box::pin(with_person(permission, request, next)).await,
+    }
+}
+
+async fn with_person(
+    permission: Permission,
+    mut request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let admitted = match admit_person(permission, request.request()).await {
+        Ok(None) if permission.is_fresh() => demand_fresh(&mut request).await,
+        admitted => admitted,
+    };
+    match admitted {
+        Ok(None) => Ok(next.call(request).await?.map_into_boxed_body()),
+        Ok(Some(elsewhere)) => Ok(request.into_response(elsewhere)),
+        // `Ok` with the error inside keeps it readable for the envelope.
+        Err(problem) => Ok(request.error_response(problem)),
     }
 }
 
@@ -183,7 +190,7 @@ async fn with_key(
         Admission::Known(caller, verdict) => (caller, verdict),
     };
     let ticket = Ticket::new(&site, &caller, need.counted_as(), request.request(), began);
-    request.extensions_mut().insert(KeyCaller::clone(&caller));
+    request.extensions_mut().insert(caller.clone());
     request.extensions_mut().insert(ticket.clone());
     let (refused, verdict) = match verdict {
         Ok(verdict) => (None, verdict),
@@ -203,7 +210,7 @@ async fn with_key(
     // The envelope adds them, since it makes a new answer of a problem.
     let openai = OPENAI_ROUTES.contains(&response.request().path());
     let headers = key_headers(&caller, &verdict, openai, now);
-    response.request().extensions_mut().insert(KeyHeaders(headers));
+    response.request().extensions_mut().insert(headers);
     Ok(response)
 }
 
@@ -211,7 +218,7 @@ enum Admission {
     /// No proven key.
     Stranger(Problem),
     /// A proven key, let through or refused, with what its bucket said.
-    Known(Box<KeyCaller>, Result<Verdict, (Problem, Verdict)>),
+    Known(KeyCaller, Result<Verdict, (Problem, Verdict)>),
 }
 
 async fn admit_key(site: &Site, need: Need, request: &HttpRequest, now: Time) -> Admission {
@@ -224,7 +231,7 @@ async fn admit_key(site: &Site, need: Need, request: &HttpRequest, now: Time) ->
         Ok(None) => return Admission::Stranger(Problem::invalid_token(Code::InvalidToken)),
         Err(error) => return Admission::Stranger(error.into()),
     };
-    let caller = Box::new(KeyCaller { key, secret, address: address::client(request) });
+    let caller = KeyCaller { key, secret: Arc::new(secret), address: address::client(request) };
     let refuse = |problem, verdict| Admission::Known(caller.clone(), Err((problem, verdict)));
     let (limiter, limit) = (&site.limiter, caller.key.requests_per_minute);
     if let Err(refusal) = decision::is_usable(&caller.key, Some(caller.address), now) {
@@ -269,24 +276,26 @@ fn limited(verdict: &Verdict) -> Problem {
 
 /// The limit's headers: draft-ietf-httpapi-ratelimit-headers and the older ones beside it;
 /// the end when it is near; and whether another secret has taken the place of the one presented.
-fn key_headers(caller: &KeyCaller, verdict: &Verdict, openai: bool, now: Time) -> HeaderMap {
-    let mut headers = HeaderMap::new();
-    put(&mut headers, "ratelimit-policy", &format!("\"key\";q={};w=60", verdict.limit));
-    put(&mut headers, "ratelimit", &format!("\"key\";r={};t={}", verdict.remaining, verdict.full_in));
-    put(&mut headers, "x-ratelimit-limit", &verdict.limit.to_string());
-    put(&mut headers, "x-ratelimit-remaining", &verdict.remaining.to_string());
-    put(&mut headers, "x-ratelimit-reset", &verdict.full_in.to_string());
+fn key_headers(caller: &KeyCaller, verdict: &Verdict, openai: bool, now: Time) -> KeyHeaders {
+    let name = HeaderName::from_static;
+    let Verdict { limit, remaining, full_in, .. } = *verdict;
+    let mut headers = KeyHeaders(Vec::with_capacity(10));
+    headers.add(name("ratelimit-policy"), format!("\"key\";q={limit};w=60"));
+    headers.add(name("ratelimit"), format!("\"key\";r={remaining};t={full_in}"));
+    headers.0.push((name("x-ratelimit-limit"), limit.into()));
+    headers.0.push((name("x-ratelimit-remaining"), remaining.into()));
+    headers.0.push((name("x-ratelimit-reset"), full_in.into()));
     if openai {
-        put(&mut headers, "x-ratelimit-limit-requests", &verdict.limit.to_string());
-        put(&mut headers, "x-ratelimit-remaining-requests", &verdict.remaining.to_string());
-        put(&mut headers, "x-ratelimit-reset-requests", &format!("{}s", verdict.full_in));
+        headers.0.push((name("x-ratelimit-limit-requests"), limit.into()));
+        headers.0.push((name("x-ratelimit-remaining-requests"), remaining.into()));
+        headers.add(name("x-ratelimit-reset-requests"), format!("{full_in}s"));
     }
     let is_near = |end: &Time| (0..EXPIRY_HEADER_DAYS * DAY).contains(&end.since(now));
     if let Some(end) = caller.key.ends_at().filter(is_near) {
-        put(&mut headers, "x-key-expires-at", &end.rfc3339());
+        headers.add(name("x-key-expires-at"), end.rfc3339());
     }
     if caller.key.superseded_until.is_some() {
-        put(&mut headers, "x-key-superseded", "true");
+        headers.0.push((name("x-key-superseded"), HeaderValue::from_static("true")));
     }
     headers
 }

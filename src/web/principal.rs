@@ -29,7 +29,7 @@ pub struct KeyCaller {
     /// The key.
     pub key: Arc<Presented>,
     /// What was presented; needed for sealing what only the same caller may open.
-    pub secret: PlainSecret,
+    pub secret: Arc<PlainSecret>,
     /// From where.
     pub address: IpAddr,
 }

@@ -1,6 +1,6 @@
 //! What belongs to one request while it is answered.
 
-use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
+use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::{HttpMessage, HttpRequest};
 
 /// The id of a request.
@@ -13,11 +13,13 @@ pub fn request_id(request: &HttpRequest) -> String {
 }
 
 /// Headers that every answer to a key carries; the gate leaves them for the envelope.
-pub struct KeyHeaders(pub HeaderMap);
+pub struct KeyHeaders(pub Vec<(HeaderName, HeaderValue)>);
 
-/// Sets a header to a value made at run time; one that can't stand in a header is left out.
-pub fn put(headers: &mut HeaderMap, name: &'static str, value: &str) {
-    if let Ok(value) = HeaderValue::from_str(value) {
-        headers.insert(HeaderName::from_static(name), value);
+impl KeyHeaders {
+    /// Adds a value made at run time; one that can't stand in a header is left out.
+    pub fn add(&mut self, name: HeaderName, value: String) {
+        if let Ok(value) = HeaderValue::try_from(value) {
+            self.0.push((name, value));
+        }
     }
 }
