@@ -43,7 +43,7 @@ pub struct Config {
     pub notices: Vec<i64>,
     /// `KEYDESK_TICK`.
     pub tick: Duration,
-    /// `KEYDESK_MAX_STALENESS`. Each call still asks the database, so this bound always holds.
+    /// `KEYDESK_MAX_STALENESS`: how long keys are answered from memory without word from the database.
     pub max_staleness: Duration,
     /// `KEYDESK_DEFAULT_RPM`.
     pub default_rpm: u32,
