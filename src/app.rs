@@ -148,6 +148,7 @@ impl Application {
         let follower = tokio::spawn(ticker::follow(self.site.clone(), self.reader, stopped.clone()));
         let postman =
             tokio::spawn(ticker::deliver(self.site.clone(), self.reader, self.tick, stopped.clone()));
+        let tidier = tokio::spawn(ticker::tidy(self.site.clone(), self.tick, stopped.clone()));
         let ticker = tokio::spawn(ticker::run(self.site.clone(), self.tick, stopped));
         let handle = self.server.handle();
         let running = tokio::spawn(self.server);
@@ -159,6 +160,7 @@ impl Application {
         stopping.send_replace(true);
         follower.await.map_err(std::io::Error::other)?;
         postman.await.map_err(std::io::Error::other)?;
+        tidier.await.map_err(std::io::Error::other)?;
         ticker.await.map_err(std::io::Error::other)
     }
 }

@@ -308,6 +308,126 @@ diesel::table! {
 
 diesel::joinable!(api_keys -> organizations (org_id));
 
+diesel::table! {
+    usage_totals (org_id, width, start, scope, model, outcome) {
+        org_id -> Binary,
+        width -> BigInt,
+        start -> BigInt,
+        scope -> Text,
+        model -> Text,
+        outcome -> Text,
+        requests -> BigInt,
+        input_tokens -> BigInt,
+        output_tokens -> BigInt,
+    }
+}
+
+diesel::table! {
+    usage_total_latencies (org_id, width, start, scope, model, bucket) {
+        org_id -> Binary,
+        width -> BigInt,
+        start -> BigInt,
+        scope -> Text,
+        model -> Text,
+        bucket -> SmallInt,
+        requests -> BigInt,
+    }
+}
+
+diesel::table! {
+    usage_windows (org_id, days, key_id) {
+        org_id -> Binary,
+        days -> BigInt,
+        key_id -> Binary,
+        requests -> BigInt,
+        ok -> BigInt,
+        client_errors -> BigInt,
+        limited -> BigInt,
+        server_errors -> BigInt,
+        input_tokens -> BigInt,
+        output_tokens -> BigInt,
+    }
+}
+
+diesel::table! {
+    usage_window_starts (org_id, days) {
+        org_id -> Binary,
+        days -> BigInt,
+        start -> BigInt,
+        after_key -> Nullable<Binary>,
+    }
+}
+
+diesel::table! {
+    scope_uses (org_id, key_id, scope) {
+        org_id -> Binary,
+        key_id -> Binary,
+        scope -> Text,
+        granted_at -> Nullable<BigInt>,
+        last_used_at -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    key_addresses (org_id, key_id, address) {
+        org_id -> Binary,
+        key_id -> Binary,
+        address -> Text,
+        first_seen_at -> BigInt,
+        last_seen_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    review_findings (org_id, card, key_id, scope) {
+        org_id -> Binary,
+        card -> Text,
+        key_id -> Binary,
+        scope -> Text,
+        since -> BigInt,
+    }
+}
+
+diesel::table! {
+    review_cards (org_id, card) {
+        org_id -> Binary,
+        card -> Text,
+        found -> BigInt,
+    }
+}
+
+diesel::table! {
+    review_looks (org_id) {
+        org_id -> Binary,
+        looked_at -> BigInt,
+        next_at -> BigInt,
+        busy_until -> BigInt,
+    }
+}
+
+diesel::table! {
+    review_keeps (org_id, key_id, card, scope) {
+        org_id -> Binary,
+        key_id -> Binary,
+        card -> Text,
+        scope -> Text,
+        kept_by -> Binary,
+        kept_at -> BigInt,
+        until -> BigInt,
+    }
+}
+
+diesel::table! {
+    scope_removals (org_id, key_id, scope, removed_at) {
+        org_id -> Binary,
+        key_id -> Binary,
+        scope -> Text,
+        removed_by -> Binary,
+        removed_at -> BigInt,
+        undone_at -> Nullable<BigInt>,
+    }
+}
+
 diesel::allow_tables_to_appear_in_same_query!(
     installation,
     organizations,
@@ -332,4 +452,15 @@ diesel::allow_tables_to_appear_in_same_query!(
     usage_latencies,
     usage_callers,
     outbox,
+    usage_totals,
+    usage_total_latencies,
+    usage_windows,
+    usage_window_starts,
+    scope_uses,
+    key_addresses,
+    review_findings,
+    review_cards,
+    review_looks,
+    review_keeps,
+    scope_removals,
 );

@@ -1,6 +1,6 @@
 //! The only loops over due work: one follows the feed of changed keys, one writes counts every
-//! second and forgets what is old at each tick, one sends mails. The work itself is in plain
-//! functions that take the time.
+//! second and forgets what is old at each tick, one sends mails, one
+//! does what may take long. The work itself is in plain functions that take the time.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -73,6 +73,30 @@ pub async fn run(site: Arc<Site>, tick: Duration, mut stop: watch::Receiver<bool
         }
     }
     write_counts(&site).await;
+}
+
+/// Moves what is too old out of the sums of recent use, at each tick until `stop` changes. It may
+/// take its time, so it has a loop of its own.
+pub async fn tidy(site: Arc<Site>, tick: Duration, mut stop: watch::Receiver<bool>) {
+    let mut due = tokio::time::interval(tick);
+    due.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = due.tick() => {
+                if let Err(error) = slide(&site, &stop).await {
+                    tracing::warn!(%error, "sums of recent use are too long; it is tried again at the next tick");
+                }
+            }
+            _ = stop.changed() => break,
+        }
+    }
+}
+
+/// Step by step, so that others may write in between.
+async fn slide(site: &Site, stop: &watch::Receiver<bool>) -> Result<()> {
+    let now = Time::now();
+    while !*stop.borrow() && site.db.write(move |tx| usage::windows::slide(tx, now)).await? {}
+    Ok(())
 }
 
 /// Sends mails, soon after they are queued and at each tick, until `stop` changes. It has a loop

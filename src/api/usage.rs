@@ -4,10 +4,10 @@ use actix_web::HttpResponse;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::error::FieldError;
-use crate::time::{DAY, HOUR, Time};
-use crate::usage::report::{self, Group, Range, Totals};
-use crate::usage::store::HOUR_DAYS;
+use crate::error::Error;
+use crate::time::Time;
+use crate::usage::question::RawQuestion;
+use crate::usage::report::{self, Totals};
 use crate::web::Shared;
 use crate::web::body::Query;
 use crate::web::principal::KeyCaller;
@@ -21,6 +21,10 @@ pub struct UsageQuery {
     to: Option<String>,
     bucket: Option<String>,
     group_by: Option<String>,
+    key: Option<String>,
+    owner: Option<String>,
+    scope: Option<String>,
+    model: Option<String>,
 }
 
 /// One bucket of one group.
@@ -56,9 +60,9 @@ pub async fn usage(
 ) -> Result<HttpResponse, Problem> {
     // Before the query, so that what is told to be counted is.
     let counted_until = site.meter.counted_until();
-    let (range, group) = query.0.check(Time::now()).map_err(crate::error::Error::Invalid)?;
+    let question = RawQuestion::from(query.0).check(Time::now()).map_err(Error::Invalid)?;
     let org = caller.key.org;
-    let lines = site.db.read(move |conn| report::report(conn, org, range, group)).await?;
+    let lines = site.db.read(move |conn| report::report(conn, org, &question)).await?;
     let mut total = Totals::default();
     for totals in lines.values() {
         total.add(totals);
@@ -67,43 +71,9 @@ pub async fn usage(
     Ok(HttpResponse::Ok().json(Usage { data, total, counted_until }))
 }
 
-impl UsageQuery {
-    fn check(self, now: Time) -> Result<(Range, Group), Vec<FieldError>> {
-        let mut errors = Vec::new();
-        let mut time = |field, text: Option<String>, default| match text.as_deref().map(Time::parse) {
-            Some(None) => {
-                errors.push(FieldError::new(field, "Write a time as 2026-11-23T15:00:00Z."));
-                default
-            }
-            Some(Some(time)) => time,
-            None => default,
-        };
-        let to = time("to", self.to, now);
-        let from = time("from", self.from, to.plus(-DAY));
-        let width = match self.bucket.as_deref() {
-            None | Some("hour") => HOUR,
-            Some("day") => DAY,
-            Some(_) => {
-                errors.push(FieldError::new("bucket", "Use hour or day."));
-                HOUR
-            }
-        };
-        let group = match self.group_by.as_deref() {
-            None => Group::All,
-            Some("key") => Group::Key,
-            Some("model") => Group::Model,
-            Some("scope") => Group::Scope,
-            Some(_) => {
-                errors.push(FieldError::new("group_by", "Use key, model or scope, or leave it out."));
-                Group::All
-            }
-        };
-        if from >= to {
-            errors.push(FieldError::new("from", "Begin before the end."));
-        } else if width == HOUR && now.since(from) > HOUR_DAYS * DAY {
-            let message = format!("Hours are kept for {HOUR_DAYS} days. Ask for bucket=day.");
-            errors.push(FieldError::new("from", message));
-        }
-        if errors.is_empty() { Ok((Range { from, to, width }, group)) } else { Err(errors) }
+impl From<UsageQuery> for RawQuestion {
+    fn from(query: UsageQuery) -> RawQuestion {
+        let UsageQuery { from, to, bucket, group_by, key, owner, scope, model } = query;
+        RawQuestion { from, to, bucket, group_by, key, owner, scope, model }
     }
 }

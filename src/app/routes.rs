@@ -80,6 +80,7 @@ pub(super) fn routes() -> Vec<Endpoint> {
         GET "/o/{org}/keys/new" => portal::keys::create::form,
         GET "/o/{org}/keys/{id}" => portal::keys::show::show,
         GET "/o/{org}/keys/{id}/first-use" => portal::keys::reveal::first_use,
+        GET "/o/{org}/keys/{id}/usage" => portal::usage::key::show,
         GET "/o/{org}/keys/{id}/edit" => portal::keys::edit::form,
         POST "/o/{org}/keys/{id}/edit" => portal::keys::edit::submit,
         GET "/o/{org}/keys/{id}/disable" => portal::keys::disable::confirm_disable,
@@ -91,5 +92,7 @@ pub(super) fn routes() -> Vec<Endpoint> {
         GET "/o/{org}/mail" => portal::mail::show,
         POST "/o/{org}/mail/test" => portal::mail::test,
         POST "/o/{org}/mail/{id}/send" => portal::mail::send_again,
+        GET "/o/{org}/usage" => portal::usage::overview::show,
+        GET "/o/{org}/usage.csv" => portal::usage::export::show,
     ]
 }

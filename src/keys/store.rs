@@ -1,5 +1,7 @@
 //! Rows of keys and their secrets. Every query starts from the organisation.
 
+use std::collections::HashMap;
+
 use diesel::prelude::*;
 use ipnet::IpNet;
 
@@ -197,6 +199,31 @@ pub fn by_ids(conn: &mut Conn, org: OrgId, ids: &[KeyId]) -> Result<Vec<Key>> {
     let mut keys = rows.into_iter().map(key).collect::<Result<Vec<Key>>>()?;
     keys.sort_by_key(|key| ids.iter().position(|id| *id == key.id));
     Ok(keys)
+}
+
+/// What exports call a key by.
+pub struct Named {
+    /// Its name.
+    pub name: String,
+    /// Its owner.
+    pub owner: UserId,
+    /// Where mail reaches them.
+    pub owner_email: String,
+}
+
+/// The names of keys and their owners.
+pub fn names(conn: &mut Conn, org: OrgId, ids: &[KeyId]) -> Result<HashMap<KeyId, Named>> {
+    let mut names = HashMap::new();
+    for ids in ids.chunks(500) {
+        let rows: Vec<(KeyId, String, UserId, String)> = api_keys::table
+            .inner_join(people::table.on(people::id.eq(api_keys::owner_id)))
+            .filter(api_keys::org_id.eq(org).and(api_keys::id.eq_any(ids)))
+            .select((api_keys::id, api_keys::name, people::id, people::email))
+            .load(conn)?;
+        let named = |(id, name, owner, owner_email)| (id, Named { name, owner, owner_email });
+        names.extend(rows.into_iter().map(named));
+    }
+    Ok(names)
 }
 
 /// The key of that id, locked until the transaction ends. `NotFound` when there is none.

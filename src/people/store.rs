@@ -1,5 +1,7 @@
 //! Rows of people and their ways to sign in.
 
+use std::collections::HashMap;
+
 use diesel::prelude::*;
 
 use crate::db::{Conn, Tx, violates};
@@ -163,6 +165,20 @@ pub fn find(conn: &mut Conn, id: UserId) -> Result<Option<Person>> {
 }
 
 /// The person of that address. Service accounts have none that counts.
+/// Names and addresses of people, also of those who have left.
+pub fn names(conn: &mut Conn, ids: &[UserId]) -> Result<HashMap<UserId, (String, String)>> {
+    let mut names = HashMap::new();
+    for ids in ids.chunks(500) {
+        let found: Vec<(UserId, String, String)> = people::table
+            .filter(people::id.eq_any(ids))
+            .select((people::id, people::name, people::email))
+            .load(conn)?;
+        names.extend(found.into_iter().map(|(id, name, email)| (id, (name, email))));
+    }
+    Ok(names)
+}
+
+/// The person of that address.
 pub fn by_email(conn: &mut Conn, email: &str) -> Result<Option<Person>> {
     Ok(people::table
         .filter(people::email_folded.eq(fold_email(email)).and(people::service_of.is_null()))

@@ -10,6 +10,7 @@ pub mod mail;
 pub mod reference;
 pub mod setup;
 pub mod sign_in;
+pub mod usage;
 pub mod words;
 
 use actix_web::{HttpMessage, HttpRequest, HttpResponse, web};

@@ -12,6 +12,31 @@ pub fn bucket(took: Duration) -> usize {
     (0..BUCKETS - 1).find(|bucket| took.as_micros() <= FIRST << bucket).unwrap_or(BUCKETS - 1)
 }
 
+/// How many answers fell into each bucket.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Histogram([i64; BUCKETS]);
+
+impl Histogram {
+    /// Adds answers of one bucket.
+    pub fn add(&mut self, bucket: i16, requests: i64) {
+        let place = usize::try_from(bucket).unwrap_or(0).min(BUCKETS - 1);
+        self.0[place] += requests;
+    }
+
+    /// Within which time so many percent of the answers began: the end of their bucket, or `None`
+    /// where there is none. `Some(None)` is longer than any bucket reaches.
+    pub fn within(&self, percent: i64) -> Option<Option<Duration>> {
+        let all: i64 = self.0.iter().sum();
+        let mut seen = 0;
+        let bucket = self.0.iter().position(|requests| {
+            seen += requests;
+            all > 0 && seen * 100 >= all * percent
+        })?;
+        let micros = u64::try_from(FIRST << bucket).ok();
+        Some(micros.filter(|_| bucket < BUCKETS - 1).map(Duration::from_micros))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -24,5 +49,18 @@ mod tests {
             assert_eq!(bucket(Duration::from_micros(micros)), expected, "{micros} µs");
         }
         assert_eq!(bucket(Duration::MAX), BUCKETS - 1);
+    }
+
+    #[test]
+    fn a_percentile_is_the_end_of_the_bucket_that_reaches_it() {
+        let mut histogram = Histogram::default();
+        assert_eq!(histogram.within(50), None);
+        histogram.add(2, 94);
+        histogram.add(4, 6);
+        assert_eq!(histogram.within(50), Some(Some(Duration::from_millis(1))));
+        assert_eq!(histogram.within(94), Some(Some(Duration::from_millis(1))));
+        assert_eq!(histogram.within(95), Some(Some(Duration::from_millis(4))));
+        histogram.add(19, 1_000);
+        assert_eq!(histogram.within(95), Some(None));
     }
 }

@@ -3,10 +3,15 @@
 pub mod batch;
 pub mod call;
 pub mod counted;
+pub mod export;
 pub mod latency;
 pub mod meter;
+pub mod question;
 pub mod report;
 pub mod store;
+pub mod summary;
+pub mod top;
+pub mod windows;
 
 use std::sync::Arc;
 
@@ -21,7 +26,7 @@ pub async fn flush(meter: &Meter, db: &Db, now: Time) -> Result<()> {
     let batch = Arc::new(meter.take(now));
     if !batch.is_empty() {
         let rows = batch.clone();
-        if let Err(error) = db.write(move |tx| store::add(tx, &rows)).await {
+        if let Err(error) = db.write(move |tx| store::add(tx, &rows, now)).await {
             meter.give_back(Arc::unwrap_or_clone(batch), now);
             return Err(error);
         }

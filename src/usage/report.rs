@@ -10,35 +10,16 @@ use serde::Serialize;
 use crate::db::Conn;
 use crate::error::{Error, Result};
 use crate::id::{KeyId, OrgId};
-use crate::schema::{usage_callers, usage_counts};
+use crate::schema::{
+    api_keys, usage_callers, usage_counts, usage_latencies, usage_total_latencies, usage_totals,
+};
 use crate::time::{DAY, HOUR, Time};
-
-/// How counts are told apart in a report.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Group {
-    /// Not at all.
-    All,
-    /// By key.
-    Key,
-    /// By the model that was asked for.
-    Model,
-    /// By the scope that the route needs.
-    Scope,
-}
-
-/// What a report covers.
-#[derive(Clone, Copy, Debug)]
-pub struct Range {
-    /// Buckets that reach beyond this instant count.
-    pub from: Time,
-    /// Buckets that begin before this instant count.
-    pub to: Time,
-    /// The width of a bucket: [`HOUR`] or [`DAY`].
-    pub width: i64,
-}
+use crate::usage::batch::Sum;
+use crate::usage::latency::Histogram;
+use crate::usage::question::{Group, Question};
 
 /// Requests by how they ended, and tokens.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Queryable, Serialize, utoipa::ToSchema)]
 pub struct Totals {
     /// All requests.
     pub requests: i64,
@@ -62,42 +43,100 @@ pub type Lines = BTreeMap<(Time, Option<String>), Totals>;
 /// How many rows a report may read; a longer one is refused.
 const MAX_ROWS: i64 = 200_000;
 
-/// What an organisation's keys were used for.
+/// The counts of a table that pass the filter, grouped, as a boxed query.
+macro_rules! grouped {
+    ($table:ident, $org:expr, $question:expr, $group:expr, $select:expr) => {{
+        let (filter, range) = (&$question.filter, $question.range);
+        let mut query = $table::table
+            .filter($table::org_id.eq($org).and($table::width.eq(range.width)))
+            .filter($table::start.ge(range.first()).and($table::start.lt(range.to)))
+            .group_by($group)
+            .select($select)
+            .into_boxed();
+        if let Some(scope) = filter.scope {
+            query = query.filter($table::scope.eq(scope.name()));
+        }
+        if let Some(model) = &filter.model {
+            query = query.filter($table::model.eq(model));
+        }
+        query
+    }};
+}
+pub(super) use grouped;
+
+/// The same of a table that tells keys apart, for those of the filter alone.
+macro_rules! of_keys {
+    ($table:ident, $query:expr, $org:expr, $filter:expr) => {{
+        let mut query = $query;
+        if let Some(key) = $filter.key {
+            query = query.filter($table::key_id.eq(key));
+        }
+        if let Some(owner) = $filter.owner {
+            let owned = api_keys::org_id.eq($org).and(api_keys::owner_id.eq(owner));
+            query = query.filter($table::key_id.eq_any(api_keys::table.filter(owned).select(api_keys::id)));
+        }
+        query
+    }};
+}
+pub(super) use of_keys;
+
+/// What an organisation's keys were used for, by bucket and group.
 ///
 /// Errors: invalid `from` when that is too much for one report.
-pub fn report(conn: &mut Conn, org: OrgId, range: Range, group: Group) -> Result<Lines> {
+pub fn report(conn: &mut Conn, org: OrgId, question: &Question) -> Result<Lines> {
     type Row<G> = (Time, G, String, i64, i64, i64);
-    let first = range.from.floor(range.width);
+    macro_rules! all {
+        ($table:ident, $query:expr) => {
+            $query
+        };
+    }
+    macro_rules! some {
+        ($table:ident, $query:expr) => {
+            of_keys!($table, $query, org, question.filter)
+        };
+    }
     macro_rules! rows {
-        ($column:expr, $kind:ty, $name:expr) => {{
-            let rows: Vec<Row<$kind>> = usage_counts::table
-                .filter(usage_counts::org_id.eq(org).and(usage_counts::width.eq(range.width)))
-                .filter(usage_counts::start.ge(first).and(usage_counts::start.lt(range.to)))
-                .group_by((usage_counts::start, $column, usage_counts::outcome))
-                .select((
-                    usage_counts::start,
+        ($table:ident, $column:expr, $kind:ty, $name:expr, $narrow:ident) => {{
+            let query = grouped!(
+                $table,
+                org,
+                question,
+                ($table::start, $column, $table::outcome),
+                (
+                    $table::start,
                     $column,
-                    usage_counts::outcome,
+                    $table::outcome,
                     sum("requests"),
                     sum("input_tokens"),
                     sum("output_tokens"),
-                ))
-                .limit(MAX_ROWS + 1)
-                .load(conn)?;
+                )
+            );
+            let rows: Vec<Row<$kind>> = $narrow!($table, query).limit(MAX_ROWS + 1).load(conn)?;
             rows.into_iter()
-                .map(|(start, group, outcome, requests, input, output)| {
-                    (start, $name(group), outcome, requests, input, output)
+                .map(|(start, group, outcome, requests, input_tokens, output_tokens)| {
+                    (start, $name(group), outcome, Sum { requests, input_tokens, output_tokens })
                 })
                 .collect::<Vec<_>>()
         }};
     }
+    macro_rules! by {
+        ($column:ident, $kind:ty, $name:expr) => {
+            if question.filter.is_of_all_keys() {
+                rows!(usage_totals, usage_totals::$column, $kind, $name, all)
+            } else {
+                rows!(usage_counts, usage_counts::$column, $kind, $name, some)
+            }
+        };
+    }
     let named = |name: String| Some(name).filter(|name| !name.is_empty());
-    let rows = match group {
+    let rows = match question.group {
         // Grouped once more by what is the same everywhere.
-        Group::All => rows!(usage_counts::width, i64, |_| None),
-        Group::Key => rows!(usage_counts::key_id, KeyId, |key: KeyId| Some(key.to_string())),
-        Group::Model => rows!(usage_counts::model, String, named),
-        Group::Scope => rows!(usage_counts::scope, String, named),
+        Group::All => by!(width, i64, |_| None),
+        Group::Model => by!(model, String, named),
+        Group::Scope => by!(scope, String, named),
+        Group::Key => {
+            rows!(usage_counts, usage_counts::key_id, KeyId, |key: KeyId| Some(key.to_string()), some)
+        }
     };
     if rows.len() > usize::try_from(MAX_ROWS).unwrap_or(usize::MAX) {
         return Err(Error::invalid(
@@ -106,17 +145,36 @@ pub fn report(conn: &mut Conn, org: OrgId, range: Range, group: Group) -> Result
         ));
     }
     let mut lines = Lines::new();
-    for (start, group, outcome, requests, input, output) in rows {
-        lines.entry((start, group)).or_default().count(&outcome, requests, input, output);
+    for (start, group, outcome, sum) in rows {
+        lines.entry((start, group)).or_default().count(&outcome, sum);
     }
     Ok(lines)
 }
 
+/// How many answers took how long.
+pub fn latencies(conn: &mut Conn, org: OrgId, question: &Question) -> Result<Histogram> {
+    let rows: Vec<(i16, i64)> = if question.filter.is_of_all_keys() {
+        use usage_total_latencies as table;
+        grouped!(table, org, question, table::bucket, (table::bucket, sum("requests"))).load(conn)?
+    } else {
+        use usage_latencies as table;
+        let query = grouped!(table, org, question, table::bucket, (table::bucket, sum("requests")));
+        of_keys!(usage_latencies, query, org, question.filter).load(conn)?
+    };
+    let mut histogram = Histogram::default();
+    for (bucket, requests) in rows {
+        histogram.add(bucket, requests);
+    }
+    Ok(histogram)
+}
+
 impl Totals {
-    fn count(&mut self, outcome: &str, requests: i64, input_tokens: i64, output_tokens: i64) {
+    /// Adds requests that ended in this way.
+    pub fn count(&mut self, outcome: &str, sum: Sum) {
+        let requests = sum.requests;
         self.requests += requests;
-        self.input_tokens = self.input_tokens.saturating_add(input_tokens);
-        self.output_tokens = self.output_tokens.saturating_add(output_tokens);
+        self.input_tokens = self.input_tokens.saturating_add(sum.input_tokens);
+        self.output_tokens = self.output_tokens.saturating_add(sum.output_tokens);
         let of_outcome = match outcome {
             "ok" => &mut self.ok,
             "client_errors" => &mut self.client_errors,
@@ -124,6 +182,16 @@ impl Totals {
             _ => &mut self.server_errors,
         };
         *of_outcome += requests;
+    }
+
+    /// Requests that did not succeed, for whatever reason.
+    pub fn failed(&self) -> i64 {
+        self.requests - self.ok
+    }
+
+    /// Tokens in both directions.
+    pub fn tokens(&self) -> i64 {
+        self.input_tokens.saturating_add(self.output_tokens)
     }
 
     /// Adds other totals.
@@ -140,7 +208,7 @@ impl Totals {
 
 /// The sum of a column as a whole number; PostgreSQL makes a decimal of it, which diesel can't
 /// read on both databases.
-fn sum(column: &'static str) -> SqlLiteral<BigInt> {
+pub(super) fn sum(column: &'static str) -> SqlLiteral<BigInt> {
     diesel::dsl::sql::<BigInt>(&format!("CAST(COALESCE(SUM({column}), 0) AS BIGINT)"))
 }
 
@@ -194,7 +262,8 @@ pub fn callers_of_last_day(
     Ok(callers)
 }
 
-/// Requests of each key on each of the `days` days from `start`, oldest first.
+/// Requests of each key on each of the `days` days from `start`, oldest first; counted by hours
+/// where days begin at other hours than those of UTC.
 pub fn daily(
     conn: &mut Conn,
     org: OrgId,
@@ -202,9 +271,10 @@ pub fn daily(
     start: Time,
     days: usize,
 ) -> Result<HashMap<KeyId, Vec<i64>>> {
+    let width = if start == start.floor(DAY) { DAY } else { HOUR };
     let rows: Vec<(KeyId, Time, i64)> = usage_counts::table
         .filter(usage_counts::org_id.eq(org).and(usage_counts::key_id.eq_any(keys)))
-        .filter(usage_counts::width.eq(HOUR).and(usage_counts::start.ge(start)))
+        .filter(usage_counts::width.eq(width).and(usage_counts::start.ge(start)))
         .group_by((usage_counts::key_id, usage_counts::start))
         .select((usage_counts::key_id, usage_counts::start, sum("requests")))
         .load(conn)?;

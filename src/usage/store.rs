@@ -11,6 +11,7 @@ use crate::id::{KeyId, OrgId, SecretId};
 use crate::schema::{api_keys, key_secrets, usage_callers, usage_counts, usage_latencies};
 use crate::time::{DAY, HOUR, MINUTE, Time};
 use crate::usage::batch::{Batch, Cell, Latency, Sum};
+use crate::usage::{summary, windows};
 
 /// What is counted is added to its minute, its hour and its day at once, so that no later run
 /// has to aggregate, and all three always agree.
@@ -20,7 +21,7 @@ const MINUTE_DAYS: i64 = 2;
 /// How long hours and callers are kept, in days. Days are kept for good.
 pub const HOUR_DAYS: i64 = 100;
 /// How many rows go into one statement.
-const CHUNK: usize = 500;
+pub(super) const CHUNK: usize = 500;
 
 #[derive(Insertable)]
 #[diesel(table_name = usage_counts, treat_none_as_default_value = false)]
@@ -65,12 +66,14 @@ struct CallerRow<'a> {
 }
 
 /// Adds a batch to what was counted before.
-pub fn add(tx: &mut Tx<'_>, batch: &Batch) -> Result<()> {
+pub fn add(tx: &mut Tx<'_>, batch: &Batch, now: Time) -> Result<()> {
     for width in WIDTHS {
         add_counts(tx, batch, width)?;
         add_latencies(tx, batch, width)?;
     }
     add_callers(tx, batch)?;
+    summary::add(tx, batch)?;
+    windows::add(tx, batch, now)?;
     note_last_uses(tx, batch)
 }
 
@@ -230,5 +233,5 @@ pub fn forget_old(tx: &mut Tx<'_>, now: Time) -> Result<()> {
     }
     diesel::delete(usage_callers::table.filter(usage_callers::hour.lt(now.plus(-HOUR_DAYS * DAY))))
         .execute(tx.conn)?;
-    Ok(())
+    summary::forget_old(tx, now)
 }

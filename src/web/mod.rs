@@ -4,6 +4,7 @@ pub mod address;
 pub mod assets;
 pub mod body;
 pub mod csrf;
+pub mod csv;
 pub mod envelope;
 pub mod form;
 pub mod fresh;

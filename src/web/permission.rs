@@ -29,7 +29,7 @@ pub enum Permission {
     Asked,
 }
 
-use Act::{ReadKeys, ReadMail, WriteKeys, WriteMail};
+use Act::{ReadKeys, ReadMail, ReadUsage, WriteKeys, WriteMail};
 use Permission::{AdminOrSelf, AnyKey, Asked, Key, Member, Page, Public, SignedIn};
 
 impl Permission {
@@ -94,6 +94,7 @@ pub const TABLE: &[(&str, &str, Permission)] = &[
     ("GET", "/o/{org}/keys/new", Member(WriteKeys)),
     ("GET", "/o/{org}/keys/{id}", Member(ReadKeys)),
     ("GET", "/o/{org}/keys/{id}/first-use", Member(ReadKeys)),
+    ("GET", "/o/{org}/keys/{id}/usage", Member(ReadUsage)),
     ("GET", "/o/{org}/keys/{id}/edit", Member(WriteKeys)),
     ("POST", "/o/{org}/keys/{id}/edit", Member(WriteKeys)),
     ("GET", "/o/{org}/keys/{id}/disable", Member(WriteKeys)),
@@ -105,6 +106,8 @@ pub const TABLE: &[(&str, &str, Permission)] = &[
     ("GET", "/o/{org}/mail", Member(ReadMail)),
     ("POST", "/o/{org}/mail/test", Member(WriteMail)),
     ("POST", "/o/{org}/mail/{id}/send", Member(WriteMail)),
+    ("GET", "/o/{org}/usage", Member(ReadUsage)),
+    ("GET", "/o/{org}/usage.csv", Member(ReadUsage)),
 ];
 
 /// What the route needs, if the table has a line for it.

@@ -106,6 +106,19 @@ describe("every page", () => {
         await page.getByRole("link", { name: "Revoke", exact: true }).click();
         await page.getByRole("dialog").getByRole("heading").waitFor();
         await inspect(page, "revoke-dialog");
+        await go("/o/acme-ai/usage?range=24h");
+        await page.getByText("Show the numbers").click();
+        await inspect(page, "usage");
+        await go("/o/acme-ai/usage?range=90d&by=person");
+        await inspect(page, "usage-people");
+        await go("/o/acme-ai/usage?range=custom&from=2026-01-02&to=2026-01-01&model=gpt-4");
+        await inspect(page, "usage-error");
+        await go("/o/acme-ai/usage?range=24h&model=none-like-it");
+        await inspect(page, "usage-no-match");
+        for (const by of ["scope", "address", "secret"]) {
+          await go(`${key(keys.used, "/usage")}?by=${by}`);
+          await inspect(page, `usage-key-${by}`);
+        }
         await go("/account");
         await inspect(page, "account");
         for (const guide of ["", "/keys", "/security", "/developers", "/proxies", "/api"]) {

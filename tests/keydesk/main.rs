@@ -30,4 +30,5 @@ mod sessions;
 mod setup_page;
 mod start;
 mod usage;
+mod usage_pages;
 mod verify;

@@ -200,7 +200,7 @@ fn a_stream_that_is_given_up_has_cost_what_came_until_then() {
 
 /// Calls from 16 clients at once until each has made `calls` or the server is gone. Returns how
 /// many were answered, by outcome, and how many of them in the last second before the end.
-fn crowd(server: &Server, keys: &[String], calls: usize) -> (BTreeMap<&'static str, i64>, Vec<Instant>) {
+pub fn crowd(server: &Server, keys: &[String], calls: usize) -> (BTreeMap<&'static str, i64>, Vec<Instant>) {
     std::thread::scope(|scope| {
         let clients: Vec<_> = (0..16)
             .map(|client| {
@@ -232,7 +232,7 @@ fn crowd(server: &Server, keys: &[String], calls: usize) -> (BTreeMap<&'static s
     })
 }
 
-fn crowds_keys(org: &Org) -> Vec<String> {
+pub fn crowds_keys(org: &Org) -> Vec<String> {
     let limits = [100_000, 50, 100_000];
     let key = |(number, limit): (usize, &i64)| {
         let body = json!({"name": format!("crowd-{number}"), "scopes": ["inference:read"], "requests_per_minute": limit});

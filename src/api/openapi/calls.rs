@@ -98,6 +98,7 @@ impl Call {
 pub fn calls() -> Vec<Call> {
     use Answer::{Empty, Json, Minted, Object, Streamed};
     let time = || json!({"type": "string", "format": "date-time"});
+    let id = |kind| json!({"type": "string", "pattern": format!("^{kind}_[0-7][0-9a-hjkmnp-tv-z]{{25}}$")});
     let names = |names: Vec<&str>| json!({"type": "string", "enum": names});
     let statuses = names(Status::ALL.map(Status::name).to_vec());
     let scopes = names(Scope::ALL.map(Scope::name).to_vec());
@@ -131,12 +132,8 @@ pub fn calls() -> Vec<Call> {
             .refuses(&[ScopeNotGrantable, Forbidden, NameTaken, IdempotencyConflict]),
         Call::new("GET", "/v1/api-keys", "List keys", Json("Page"))
             .asks("status", "Keys in this status; `active` includes `expiring`.", statuses)
-            .asks("scope", "Keys that hold this scope.", scopes)
-            .asks(
-                "owner",
-                "Keys of this member.",
-                json!({"type": "string", "pattern": "^user_[0-7][0-9a-hjkmnp-tv-z]{25}$"}),
-            )
+            .asks("scope", "Keys that hold this scope.", scopes.clone())
+            .asks("owner", "Keys of this member.", id("user"))
             .asks("q", "Words in the name, or a fingerprint.", json!({"type": "string", "maxLength": 200}))
             .asks(
                 "fingerprint",
@@ -202,6 +199,10 @@ pub fn calls() -> Vec<Call> {
             .asks("to", "Buckets that begin before this instant; now if left out.", time())
             .asks("bucket", "The width of a bucket; hours are kept for 100 days.", names(vec!["hour", "day"]))
             .asks("group_by", "What to tell apart.", names(vec!["key", "model", "scope"]))
+            .asks("key", "Only calls with this key.", id("key"))
+            .asks("owner", "Only calls with the keys that this person owns now.", id("user"))
+            .asks("scope", "Only calls of routes that need this scope.", scopes)
+            .asks("model", "Only calls that asked for this model.", json!({"type": "string"}))
             .refuses(&[ValidationFailed]),
         Call::new("GET", "/v1/openapi.json", "This document", Object("OpenAPI 3.1.")),
     ]

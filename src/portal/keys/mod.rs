@@ -18,7 +18,7 @@ use crate::web::principal::Member;
 use crate::web::problem::Problem;
 
 /// The key of a page's path, as far as the member may see it.
-async fn find(site: &Shared, member: &Member, id: &str) -> Result<Key, Problem> {
+pub(super) async fn find(site: &Shared, member: &Member, id: &str) -> Result<Key, Problem> {
     let id = KeyId::parse(id).ok_or_else(Problem::not_found)?;
     let org = member.org.id;
     let key = site.db.read(move |conn| store::find(conn, org, id)?.ok_or(Error::NotFound)).await?;

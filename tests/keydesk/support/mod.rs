@@ -158,6 +158,14 @@ impl Server {
         browser
     }
 
+    /// A browser signed in as whoever has this address and the usual password.
+    pub fn signed_in_as(&self, email: &str) -> Browser {
+        let mut browser = self.browser();
+        let page = browser.post("/sign-in", &[("email", email), ("password", PASSWORD)]);
+        assert_eq!(page.status, 303, "{}", page.body);
+        browser
+    }
+
     /// All that it logged until it was asked to stop.
     pub fn whole_log(self) -> String {
         let log = self.log.clone();

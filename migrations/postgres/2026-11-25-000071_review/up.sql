@@ -1,0 +1,49 @@
+-- What the last look at an organisation's keys found. since is what the finding counts from.
+CREATE TABLE review_findings (
+    org_id BYTEA NOT NULL,
+    card TEXT NOT NULL,
+    key_id BYTEA NOT NULL,
+    scope TEXT NOT NULL,
+    since BIGINT NOT NULL,
+    PRIMARY KEY (org_id, card, key_id, scope)
+);
+CREATE INDEX review_findings_key ON review_findings (org_id, key_id);
+CREATE INDEX review_findings_since ON review_findings (org_id, card, since, key_id, scope);
+CREATE TABLE review_cards (
+    org_id BYTEA NOT NULL,
+    card TEXT NOT NULL,
+    found BIGINT NOT NULL,
+    PRIMARY KEY (org_id, card)
+);
+-- The last look at each organisation. Whoever looks has until busy_until.
+CREATE TABLE review_looks (
+    org_id BYTEA NOT NULL PRIMARY KEY,
+    looked_at BIGINT NOT NULL,
+    next_at BIGINT NOT NULL,
+    busy_until BIGINT NOT NULL
+);
+
+-- Findings that someone has looked at and wants to keep for a while.
+CREATE TABLE review_keeps (
+    org_id BYTEA NOT NULL,
+    key_id BYTEA NOT NULL,
+    card TEXT NOT NULL,
+    scope TEXT NOT NULL,
+    kept_by BYTEA NOT NULL,
+    kept_at BIGINT NOT NULL,
+    until BIGINT NOT NULL,
+    PRIMARY KEY (org_id, key_id, card, scope)
+);
+CREATE INDEX review_keeps_until ON review_keeps (org_id, until);
+
+-- Scopes that were removed on advice, which can be given back for some days.
+CREATE TABLE scope_removals (
+    org_id BYTEA NOT NULL,
+    key_id BYTEA NOT NULL,
+    scope TEXT NOT NULL,
+    removed_by BYTEA NOT NULL,
+    removed_at BIGINT NOT NULL,
+    undone_at BIGINT,
+    PRIMARY KEY (org_id, key_id, scope, removed_at)
+);
+CREATE INDEX scope_removals_time ON scope_removals (org_id, removed_at);

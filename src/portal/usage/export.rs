@@ -1,0 +1,133 @@
+//! The counts of a usage page as CSV, sent as it is read: one line for each bucket, key, scope and model.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use actix_web::http::header;
+use actix_web::{HttpRequest, HttpResponse, web};
+use futures_util::stream;
+
+use crate::db::Conn;
+use crate::error::{Error, Result};
+use crate::id::{KeyId, OrgId};
+use crate::keys::store::{Named, names};
+use crate::portal::keys::find;
+use crate::portal::usage::asked::Asked;
+use crate::portal::usage::within_reach;
+use crate::time::Time;
+use crate::usage::export::{Cursor, part};
+use crate::usage::question::Question;
+use crate::web::form::Fields;
+use crate::web::principal::Member;
+use crate::web::problem::Problem;
+use crate::web::{Shared, Site, csv};
+
+const HEAD: [&str; 14] = [
+    "start_utc",
+    "key_id",
+    "key_name",
+    "owner_id",
+    "owner_email",
+    "scope",
+    "model",
+    "requests",
+    "ok",
+    "client_errors",
+    "limited",
+    "server_errors",
+    "input_tokens",
+    "output_tokens",
+];
+
+/// How far an export has come.
+enum Progress {
+    Begin,
+    After(Cursor),
+    End,
+}
+
+/// `GET /o/{org}/usage.csv`.
+pub async fn show(request: HttpRequest, member: Member, site: Shared) -> Result<HttpResponse, Problem> {
+    let (asked, mut question, complaints) = Asked::parse(&Fields::of_query(&request), Time::now())?;
+    if !complaints.is_empty() {
+        return Err(Error::Invalid(complaints.0).into());
+    }
+    if question.filter.key.is_some() {
+        find(&site, &member, &asked.key).await?;
+    }
+    within_reach(&member, &mut question)?;
+    let name = format!("keydesk-usage-{}-{}.csv", member.org.slug, &Time::now().rfc3339()[..10]);
+    Ok(HttpResponse::Ok()
+        .content_type("text/csv; charset=utf-8; header=present")
+        .insert_header((header::CONTENT_DISPOSITION, format!("attachment; filename=\"{name}\"")))
+        .streaming(lines(site.get_ref().clone(), member.org.id, question)))
+}
+
+/// The lines, read some thousand at a time, and no sooner than the client takes them.
+fn lines(
+    site: Arc<Site>,
+    org: OrgId,
+    question: Question,
+) -> impl futures_util::Stream<Item = Result<web::Bytes>> {
+    let question = Arc::new(question);
+    stream::unfold(Progress::Begin, move |progress| {
+        let (site, question) = (site.clone(), question.clone());
+        async move {
+            let after = match progress {
+                Progress::Begin => None,
+                Progress::After(cursor) => Some(cursor),
+                Progress::End => return None,
+            };
+            match site.db.read(move |conn| text(conn, org, &question, after)).await {
+                Ok((text, Some(next))) => Some((Ok(text.into()), Progress::After(next))),
+                Ok((text, None)) => Some((Ok(text.into()), Progress::End)),
+                Err(error) => {
+                    tracing::warn!(%error, "an export was broken off");
+                    Some((Err(error), Progress::End))
+                }
+            }
+        }
+    })
+}
+
+fn text(
+    conn: &mut Conn,
+    org: OrgId,
+    question: &Question,
+    after: Option<Cursor>,
+) -> Result<(String, Option<Cursor>)> {
+    let (lines, next) = part(conn, org, question, after)?;
+    let mut ids: Vec<KeyId> = lines.keys().map(|(_, key, _, _)| *key).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    let names: HashMap<KeyId, Named> = names(conn, org, &ids)?;
+    let mut out = String::new();
+    if after.is_none() {
+        csv::line(&mut out, HEAD);
+    }
+    for ((start, key, scope, model), totals) in lines {
+        let named = names.get(&key);
+        let owner = named.map(|named| named.owner.to_string()).unwrap_or_default();
+        let numbers = [
+            totals.requests,
+            totals.ok,
+            totals.client_errors,
+            totals.limited,
+            totals.server_errors,
+            totals.input_tokens,
+            totals.output_tokens,
+        ];
+        let mut cells = vec![
+            start.rfc3339(),
+            key.to_string(),
+            named.map(|named| named.name.clone()).unwrap_or_default(),
+            owner,
+            named.map(|named| named.owner_email.clone()).unwrap_or_default(),
+            scope,
+            model,
+        ];
+        cells.extend(numbers.map(|number| number.to_string()));
+        csv::line(&mut out, cells);
+    }
+    Ok((out, next))
+}

@@ -1,0 +1,43 @@
+//! The pages about what keys are used for, of an organisation and of one key.
+
+pub mod asked;
+pub mod export;
+pub mod key;
+pub mod overview;
+pub mod table;
+pub mod tiles;
+
+use crate::id::OrgId;
+use crate::orgs::role::{Act, Reach};
+use crate::usage::question::Question;
+use crate::web::principal::Member;
+use crate::web::problem::Problem;
+
+/// Narrows a question to the keys that the member may see: who sees their own alone asks for
+/// those, whatever else is asked.
+fn within_reach(member: &Member, question: &mut Question) -> Result<(), Problem> {
+    let own = Some(member.person.id);
+    let filter = &mut question.filter;
+    match member.role.reach(Act::ReadUsage) {
+        Reach::All => Ok(()),
+        Reach::Own if filter.owner.is_none() || filter.owner == own => {
+            filter.owner = own;
+            Ok(())
+        }
+        _ => Err(Problem::not_found()),
+    }
+}
+
+/// What a question is put to.
+#[derive(Clone, Copy)]
+struct Within {
+    org: OrgId,
+    /// Whether only the member's own keys are seen.
+    own: bool,
+}
+
+impl Within {
+    fn of(member: &Member) -> Within {
+        Within { org: member.org.id, own: member.role.reach(Act::ReadUsage) == Reach::Own }
+    }
+}

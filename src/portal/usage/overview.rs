@@ -1,0 +1,236 @@
+//! What an organisation's keys were used for: figures, chart, table; range, filters and order
+//! all in the URL.
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpRequest, HttpResponse};
+use askama::Template;
+
+use crate::error::Error;
+use crate::id::UserId;
+use crate::keys::list::{self, Filter};
+use crate::keys::{Key, Status};
+use crate::people;
+use crate::portal::chart::Chart;
+use crate::portal::usage::asked::{Asked, PAGE, RANGES, wrong};
+use crate::portal::usage::table::{By, Reading, Table};
+use crate::portal::usage::tiles::{Figures, Tile, span};
+use crate::portal::usage::{Within, within_reach};
+use crate::portal::words;
+use crate::time::Time;
+use crate::usage::top;
+use crate::web::Shared;
+use crate::web::form::{Complaints, Fields};
+use crate::web::page::{Layout, Place, Room, html};
+use crate::web::principal::Member;
+use crate::web::problem::Problem;
+
+#[derive(Template)]
+#[template(path = "portal/usage/show.html")]
+struct UsagePage {
+    layout: Layout,
+    org: Place,
+    asked: Asked,
+    complaints: Complaints,
+    /// The key that the page is about, if it is about one.
+    key: Option<Key>,
+    /// What the page covers, in words.
+    title: String,
+    tiles: Vec<Tile>,
+    chart: Chart,
+    /// What the table can be told apart by.
+    segments: [By; 4],
+    table: Table,
+    /// Whose keys alone are shown.
+    owner: Option<String>,
+    /// Whether nothing was called, neither now nor before.
+    quiet: bool,
+    may_create: bool,
+    zone: String,
+    counted_to: String,
+}
+
+/// `GET /o/{org}/usage`.
+pub async fn show(request: HttpRequest, member: Member, site: Shared) -> Result<HttpResponse, Problem> {
+    page(&request, &member, &site, None).await
+}
+
+/// The page of the organisation, or of one of its keys that the member may see.
+pub(super) async fn page(
+    request: &HttpRequest,
+    member: &Member,
+    site: &Shared,
+    key: Option<Key>,
+) -> Result<HttpResponse, Problem> {
+    // Before the queries, so that what is told to be counted is.
+    let counted_until = site.meter.counted_until();
+    let now = Time::now();
+    let (asked, mut question, complaints) = Asked::parse(&Fields::of_query(request), now)?;
+    question.filter.key = key.as_ref().map(|key| key.id);
+    within_reach(member, &mut question)?;
+    let segments = if key.is_some() { By::OF_KEY } else { By::OF_ORG };
+    let chosen = segments.into_iter().find(|by| by.name() == asked.by);
+    let by = match chosen {
+        Some(by) => by,
+        None if asked.by.is_empty() => segments[0],
+        None => return Err(wrong("by")),
+    };
+    let part = asked.part()?;
+    let within = Within::of(member);
+    let (zone, slug) = (member.person.time_zone(), member.org.slug.clone());
+    let (question_here, asked_here) = (question.clone(), asked.clone());
+    let of_org = key.is_none();
+    let found = site.db.read(move |conn| {
+        let figures = Figures::read(conn, within.org, &question_here)?;
+        let reading = Reading {
+            slug: &slug,
+            org: within.org,
+            question: &question_here,
+            asked: &asked_here,
+            part,
+            now,
+            zone: &zone,
+        };
+        let table = reading.table(conn, by)?;
+        let used = match (of_org, by) {
+            (true, By::Key) => Some(table.number),
+            (true, _) => Some(top::keys(conn, within.org, &question_here, part)?.1),
+            (false, _) => None,
+        };
+        let owner = question_here.filter.owner;
+        let active = Filter { status: Some(Status::Active), owner, ..Filter::default() };
+        let active = if of_org { list::count(conn, within.org, &active, now)? } else { 0 };
+        let owner = match owner {
+            Some(owner) if !within.own => owner_name(conn, owner)?,
+            _ => None,
+        };
+        Ok::<_, Error>((figures, table, used, active, owner))
+    });
+    let (figures, table, used, active, owner) = found.await?;
+    let mut tiles = figures.tiles();
+    if let Some(used) = used {
+        tiles.push(Tile {
+            label: "Keys in use",
+            figure: words::number(used),
+            rest: String::new(),
+            note: words::count(active, "key is active", "keys are active"),
+        });
+    }
+    let of = match (&key, within.own, &owner) {
+        (Some(_), _, _) => "This key".to_owned(),
+        (None, true, _) => "Your keys".to_owned(),
+        (None, false, Some(owner)) => format!("Keys of {owner}"),
+        (None, false, None) => format!("All keys of {}", member.org.name),
+    };
+    let status = if complaints.is_empty() { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
+    let view = UsagePage {
+        layout: Layout::of(request, Room::Usage).with_flash(request),
+        org: Place { slug: member.org.slug.clone(), name: member.org.name.clone() },
+        title: format!("{of}, {} (UTC).", span(&question)),
+        tiles,
+        chart: figures.chart(&question),
+        segments,
+        table,
+        owner,
+        quiet: figures.total.requests == 0 && figures.before.requests == 0,
+        may_create: member.role.may(crate::orgs::role::Act::WriteKeys),
+        zone: member.person.zone.clone().unwrap_or_else(|| "UTC".to_owned()),
+        counted_to: words::clock(counted_until, &member.person.time_zone()),
+        key,
+        asked,
+        complaints,
+    };
+    html(status, &view)
+}
+
+fn owner_name(conn: &mut crate::db::Conn, owner: UserId) -> crate::error::Result<Option<String>> {
+    Ok(people::store::names(conn, &[owner])?.remove(&owner).map(|(name, _)| name))
+}
+
+impl UsagePage {
+    /// Where the page lies.
+    fn path(&self) -> String {
+        match &self.key {
+            Some(key) => format!("/o/{}/keys/{}/usage", self.org.slug, key.id),
+            None => format!("/o/{}/usage", self.org.slug),
+        }
+    }
+
+    /// What the form for dates keeps.
+    fn kept(&self) -> Vec<(&'static str, &str)> {
+        let Asked { by, owner, scope, model, .. } = &self.asked;
+        let all = [("by", by), ("owner", owner), ("scope", scope), ("model", model)];
+        all.into_iter()
+            .map(|(name, value)| (name, value.as_str()))
+            .filter(|(_, value)| !value.is_empty())
+            .collect()
+    }
+
+    fn export_query(&self) -> String {
+        let key = self.key.as_ref().map(|key| key.id.to_string()).unwrap_or_default();
+        self.asked.query(&[("key", &key), ("by", ""), ("sort", ""), ("dir", ""), ("page", "")])
+    }
+
+    fn by_query(&self, by: &By) -> String {
+        self.asked.query(&[("by", by.name()), ("sort", ""), ("dir", ""), ("page", "")])
+    }
+
+    fn without_query(&self, parameter: &str) -> String {
+        self.asked.query(&[(parameter, ""), ("page", "")])
+    }
+
+    fn page_query(&self, step: &i64) -> String {
+        self.asked.query(&[("page", &(self.asked.page + step).to_string())])
+    }
+
+    fn has_next(&self) -> bool {
+        self.asked.page * PAGE < self.table.number
+    }
+
+    fn sorts_by(&self, column: &str) -> bool {
+        self.asked.sort == column || (self.asked.sort.is_empty() && column == "requests")
+    }
+
+    fn sort_query(&self, column: &str) -> String {
+        let turned = self.sorts_by(column) && !self.asked.reversed;
+        self.asked.query(&[("sort", column), ("dir", if turned { "reversed" } else { "" }), ("page", "")])
+    }
+
+    /// The columns that the table can be sorted by, with the class that hides them on phones.
+    fn columns(&self) -> [(&'static str, &'static str, &'static str); 4] {
+        [
+            ("requests", "Requests", ""),
+            ("tokens", "Tokens", " from-phone"),
+            ("failed", "Failed", ""),
+            ("limited", "Limited", " from-phone"),
+        ]
+    }
+
+    /// Whether the table shows what only some rows have.
+    fn shows(&self, what: &str) -> bool {
+        let by = self.table.by;
+        match what {
+            "owner" | "spark" => by == By::Key,
+            "outcomes" => by != By::Address,
+            "used" => matches!(by, By::Key | By::Address | By::Secret),
+            _ => false,
+        }
+    }
+
+    fn count_line(&self) -> String {
+        let (one, many) = match self.table.by {
+            By::Key => ("key", "keys"),
+            By::Model => ("model", "models"),
+            By::Scope => ("scope", "scopes"),
+            By::Person => ("person", "people"),
+            By::Address => ("address", "addresses"),
+            By::Secret => ("secret", "secrets"),
+        };
+        let all = words::count(self.table.number, one, many);
+        if self.table.number <= PAGE {
+            return all;
+        }
+        let first = (self.asked.page - 1) * PAGE + 1;
+        let last = first - 1 + i64::try_from(self.table.rows.len()).unwrap_or(0);
+        format!("{}–{} of {all}", words::number(first), words::number(last.max(first)))
+    }
+}

@@ -1,0 +1,241 @@
+//! The answer before the table: a few figures, each compared with the period before, and the
+//! chart with its words.
+
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+
+use crate::portal::chart::{Bucket, Chart};
+use crate::portal::words;
+use crate::time::{DAY, Time};
+use crate::usage::latency::Histogram;
+use crate::usage::question::{Group, Question};
+use crate::usage::report::{self, Totals};
+use crate::usage::windows;
+
+/// One figure.
+pub struct Tile {
+    /// What it is.
+    pub label: &'static str,
+    /// The figure.
+    pub figure: String,
+    /// What stands behind it, muted.
+    pub rest: String,
+    /// What it is compared with.
+    pub note: String,
+}
+
+/// What figures and chart are made of.
+pub struct Figures {
+    /// The starts of the buckets with what was counted.
+    pub buckets: Vec<(Time, Totals)>,
+    /// All of it.
+    pub total: Totals,
+    /// All of the period before.
+    pub before: Totals,
+    /// How long answers took.
+    pub latencies: Histogram,
+}
+
+impl Figures {
+    /// Reads them.
+    pub fn read(
+        conn: &mut crate::db::Conn,
+        org: crate::id::OrgId,
+        question: &Question,
+    ) -> crate::error::Result<Figures> {
+        let together = Question { group: Group::All, ..question.clone() };
+        let lines = report::report(conn, org, &together)?;
+        let earlier = Question { range: question.range.before(), ..together.clone() };
+        let sum = |lines: &report::Lines| {
+            lines.values().fold(Totals::default(), |mut sum, totals| {
+                sum.add(totals);
+                sum
+            })
+        };
+        let before = sum(&report::report(conn, org, &earlier)?);
+        let total = sum(&lines);
+        let of = |start| (start, lines.get(&(start, None)).copied().unwrap_or_default());
+        let buckets = question.range.buckets().map(of).collect();
+        Ok(Figures { buckets, total, before, latencies: report::latencies(conn, org, &together)? })
+    }
+
+    /// The figures that every usage page begins with.
+    pub fn tiles(&self) -> Vec<Tile> {
+        let (total, before) = (&self.total, &self.before);
+        let tile = |label, figure, rest, note| Tile { label, figure, rest, note };
+        vec![
+            tile(
+                "Requests",
+                in_full(total.requests),
+                String::new(),
+                compare(total.requests, before.requests),
+            ),
+            tile(
+                "Tokens in / out",
+                tokens(total.input_tokens),
+                format!("/ {}", tokens(total.output_tokens)),
+                compare(total.tokens(), before.tokens()),
+            ),
+            tile(
+                "Did not succeed",
+                words::share(total.failed(), total.requests),
+                String::new(),
+                match before.requests {
+                    0 => "none before".to_owned(),
+                    _ => format!("{} before", words::share(before.failed(), before.requests)),
+                },
+            ),
+            tile(
+                "Rate limited",
+                in_full(total.limited),
+                String::new(),
+                compare(total.limited, before.limited),
+            ),
+            tile(
+                "Median answer",
+                took(self.latencies.within(50)),
+                String::new(),
+                self.latencies
+                    .within(95)
+                    .map_or_else(String::new, |time| format!("95\u{a0}% within {}", took(Some(time)))),
+            ),
+        ]
+    }
+
+    /// The chart, with its caption.
+    pub fn chart(&self, question: &Question) -> Chart {
+        let daily = question.range.width == DAY;
+        let utc = TimeZone::UTC;
+        let name = |at: Time, pattern: &str| at.in_zone(&utc).strftime(pattern).to_string();
+        let (short, long) = if daily { ("%-d %b", "%-d %b %Y") } else { ("%H:%M", "%-d %b, %H:%M") };
+        let of = |&(start, totals): &(Time, Totals)| Bucket {
+            short: name(start, short),
+            long: name(start, long),
+            totals,
+        };
+        let buckets: Vec<Bucket> = self.buckets.iter().map(of).collect();
+        let bucket = if daily { "day" } else { "hour" };
+        let most = self.buckets.iter().rev().max_by_key(|(_, totals)| totals.requests);
+        let most = most.filter(|(_, totals)| totals.requests > 0).map(|(start, totals)| {
+            let at = name(*start, if daily { "%-d %b" } else { "%-d %b at %H:%M" });
+            format!(
+                "; most on {at} with {}; {} did not succeed",
+                words::number(totals.requests),
+                words::share(self.total.failed(), self.total.requests)
+            )
+        });
+        let caption = format!(
+            "Requests per {bucket}, {} (UTC). Total {}{}.",
+            span(question),
+            words::number(self.total.requests),
+            most.unwrap_or_default()
+        );
+        Chart::new(bucket, caption, &buckets)
+    }
+}
+
+/// The days, or hours, that a question covers: "25 Oct – 23 Nov 2026".
+pub fn span(question: &Question) -> String {
+    let utc = TimeZone::UTC;
+    let last = question.range.to.plus(-1).in_zone(&utc);
+    let first = question.range.first().in_zone(&utc);
+    let day = |at: &jiff::ZonedDateTime, pattern: &str| at.strftime(pattern).to_string();
+    if question.range.width != DAY {
+        let until =
+            question.range.buckets().last().map_or(question.range.to, |start| start.plus(windows::width(1)));
+        return format!(
+            "{} – {}",
+            day(&first, "%-d %b, %H:%M"),
+            day(&until.in_zone(&utc), "%-d %b %Y, %H:%M")
+        );
+    }
+    match first.year() == last.year() {
+        _ if first.date() == last.date() => day(&last, "%-d %b %Y"),
+        true => format!("{} – {}", day(&first, "%-d %b"), day(&last, "%-d %b %Y")),
+        false => format!("{} – {}", day(&first, "%-d %b %Y"), day(&last, "%-d %b %Y")),
+    }
+}
+
+/// A number that has room: in full until ten million.
+fn in_full(number: i64) -> String {
+    if number < 10_000_000 { words::number(number) } else { words::short(number) }
+}
+
+/// A number that stands beside another: without a fraction from ten on.
+fn tokens(number: i64) -> String {
+    let text = words::short(number);
+    match text.split_once('.') {
+        Some((whole, rest)) if whole.len() > 1 => {
+            format!("{whole}{}", rest.trim_start_matches(|digit: char| digit.is_ascii_digit()))
+        }
+        _ => text,
+    }
+}
+
+/// "12 % more than before".
+fn compare(now: i64, before: i64) -> String {
+    if before == 0 {
+        return if now == 0 { "as before".to_owned() } else { "none before".to_owned() };
+    }
+    let percent = (i128::from(now) - i128::from(before)) * 100 / i128::from(before);
+    match percent {
+        0 => "as before".to_owned(),
+        1..=199 => format!("{percent}\u{a0}% more than before"),
+        200.. => {
+            let times = i64::try_from(percent / 100 + 1).unwrap_or(i64::MAX);
+            format!("{} times as many as before", words::short(times))
+        }
+        _ => format!("{}\u{a0}% less than before", -percent),
+    }
+}
+
+fn took(within: Option<Option<Duration>>) -> String {
+    match within {
+        None => "none".to_owned(),
+        Some(None) => "over 65\u{a0}s".to_owned(),
+        Some(Some(time)) if time < Duration::from_secs(1) => {
+            format!("{}\u{a0}ms", time.as_micros() as f64 / 1_000.0)
+        }
+        Some(Some(time)) => format!("{:.0}\u{a0}s", time.as_secs_f64()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_figure_is_compared_in_words() {
+        let cases = [
+            (0, 0, "as before"),
+            (5, 0, "none before"),
+            (112, 100, "12\u{a0}% more than before"),
+            (91, 100, "9\u{a0}% less than before"),
+            (0, 100, "100\u{a0}% less than before"),
+            (100, 100, "as before"),
+            (2_000, 100, "20 times as many as before"),
+        ];
+        for (now, before, expected) in cases {
+            assert_eq!(compare(now, before), expected);
+        }
+    }
+
+    #[test]
+    fn tokens_have_room_beside_each_other() {
+        let cases =
+            [(999, "999"), (1_100_000, "1.1\u{a0}M"), (74_600_000, "74\u{a0}M"), (412_000_000, "412\u{a0}M")];
+        for (number, expected) in cases {
+            assert_eq!(tokens(number), expected);
+        }
+    }
+
+    #[test]
+    fn a_time_is_told_in_its_unit() {
+        assert_eq!(took(None), "none");
+        assert_eq!(took(Some(Some(Duration::from_micros(250)))), "0.25\u{a0}ms");
+        assert_eq!(took(Some(Some(Duration::from_micros(512_000)))), "512\u{a0}ms");
+        assert_eq!(took(Some(Some(Duration::from_micros(65_536_000)))), "66\u{a0}s");
+        assert_eq!(took(Some(None)), "over 65\u{a0}s");
+    }
+}

@@ -1,0 +1,189 @@
+//! What is asked of the counts. Pages, CSV and API ask by the same question, so their numbers
+//! agree.
+
+use crate::error::FieldError;
+use crate::id::{KeyId, UserId};
+use crate::scope::Scope;
+use crate::time::{DAY, HOUR, Time};
+use crate::usage::store::HOUR_DAYS;
+use crate::usage::windows;
+
+/// How counts are told apart in a report.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Group {
+    /// Not at all.
+    #[default]
+    All,
+    /// By key.
+    Key,
+    /// By the model that was asked for.
+    Model,
+    /// By the scope that the route needs.
+    Scope,
+}
+
+/// What a report covers. Buckets are whole hours or days of UTC.
+#[derive(Clone, Copy, Debug)]
+pub struct Range {
+    /// Buckets that reach beyond this instant count.
+    pub from: Time,
+    /// Buckets that begin before this instant count.
+    pub to: Time,
+    /// The width of a bucket: [`HOUR`] or [`DAY`].
+    pub width: i64,
+}
+
+/// Which counts; all that is given must hold.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// Only those of this key.
+    pub key: Option<KeyId>,
+    /// Only those of the keys that this person owns now.
+    pub owner: Option<UserId>,
+    /// Only calls of routes that need this scope.
+    pub scope: Option<Scope>,
+    /// Only calls that asked for this model.
+    pub model: Option<String>,
+}
+
+impl Filter {
+    /// Whether the counts of all keys together serve.
+    pub fn is_of_all_keys(&self) -> bool {
+        self.key.is_none() && self.owner.is_none()
+    }
+}
+
+/// A question to the counts.
+#[derive(Clone, Debug)]
+pub struct Question {
+    /// Of when.
+    pub range: Range,
+    /// Of what.
+    pub filter: Filter,
+    /// How told apart.
+    pub group: Group,
+}
+
+/// A question as it is asked, by the names of the API; what is `None` was left out.
+#[derive(Clone, Debug, Default)]
+pub struct RawQuestion {
+    /// `from`.
+    pub from: Option<String>,
+    /// `to`.
+    pub to: Option<String>,
+    /// `bucket`.
+    pub bucket: Option<String>,
+    /// `group_by`.
+    pub group_by: Option<String>,
+    /// `key`.
+    pub key: Option<String>,
+    /// `owner`.
+    pub owner: Option<String>,
+    /// `scope`.
+    pub scope: Option<String>,
+    /// `model`.
+    pub model: Option<String>,
+}
+
+impl Range {
+    /// The last so many days until now: hours of the last 24, or days.
+    pub fn last(days: i64, now: Time) -> Range {
+        Range { from: windows::start(days, now), to: now, width: windows::width(days) }
+    }
+
+    /// The start of the first bucket.
+    pub fn first(&self) -> Time {
+        self.from.floor(self.width)
+    }
+
+    /// The starts of all buckets, in their order.
+    pub fn buckets(&self) -> impl Iterator<Item = Time> + use<> {
+        let Range { to, width, .. } = *self;
+        std::iter::successors(Some(self.first()), move |start| Some(start.plus(width)))
+            .take_while(move |start| *start < to)
+    }
+
+    /// As many buckets before.
+    pub fn before(&self) -> Range {
+        let buckets = i64::try_from(self.buckets().count()).unwrap_or(1);
+        let first = self.first();
+        Range { from: first.plus(-buckets * self.width), to: first, width: self.width }
+    }
+}
+
+impl RawQuestion {
+    /// Checks a question; all complaints at once.
+    pub fn check(self, now: Time) -> Result<Question, Vec<FieldError>> {
+        let mut errors = Vec::new();
+        let range = range(&self, now, &mut errors);
+        let group = match self.group_by.as_deref() {
+            None => Group::All,
+            Some("key") => Group::Key,
+            Some("model") => Group::Model,
+            Some("scope") => Group::Scope,
+            Some(_) => {
+                errors.push(FieldError::new("group_by", "Use key, model or scope, or leave it out."));
+                Group::All
+            }
+        };
+        let key = self.key.as_deref().map(KeyId::parse);
+        if key == Some(None) {
+            errors.push(FieldError::new("key", "Name a key by its id, key_…."));
+        }
+        let owner = self.owner.as_deref().map(UserId::parse);
+        if owner == Some(None) {
+            errors.push(FieldError::new("owner", "Name a person by their id, user_…."));
+        }
+        let scope = self.scope.as_deref().map(Scope::parse);
+        if scope == Some(None) {
+            errors.push(FieldError::new("scope", "There is no such scope."));
+        }
+        let filter =
+            Filter { key: key.flatten(), owner: owner.flatten(), scope: scope.flatten(), model: self.model };
+        if errors.is_empty() { Ok(Question { range, filter, group }) } else { Err(errors) }
+    }
+}
+
+fn range(raw: &RawQuestion, now: Time, errors: &mut Vec<FieldError>) -> Range {
+    let mut time = |field, text: Option<&str>, default| match text.map(Time::parse) {
+        Some(None) => {
+            errors.push(FieldError::new(field, "Write a time as 2026-11-23T15:00:00Z."));
+            default
+        }
+        Some(Some(time)) => time,
+        None => default,
+    };
+    let to = time("to", raw.to.as_deref(), now);
+    let from = time("from", raw.from.as_deref(), to.plus(-DAY));
+    let width = match raw.bucket.as_deref() {
+        None | Some("hour") => HOUR,
+        Some("day") => DAY,
+        Some(_) => {
+            errors.push(FieldError::new("bucket", "Use hour or day."));
+            HOUR
+        }
+    };
+    if from >= to {
+        errors.push(FieldError::new("from", "Begin before the end."));
+    } else if width == HOUR && now.since(from) > HOUR_DAYS * DAY {
+        let message = format!("Hours are kept for {HOUR_DAYS} days. Ask for bucket=day.");
+        errors.push(FieldError::new("from", message));
+    }
+    Range { from, to, width }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_period_before_has_as_many_buckets() {
+        let now = Time::parse("2026-11-23T14:22:00Z").expect("valid");
+        for (days, buckets) in [(1, 24), (7, 7), (30, 30), (90, 90)] {
+            let range = Range::last(days, now);
+            assert_eq!(range.buckets().count(), buckets);
+            assert_eq!(range.before().buckets().count(), buckets);
+            assert_eq!(range.before().to, range.first());
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! What each key was used for in the last 24 hours and the last 7, 30 and 90 days, kept as sums,
+//! so that the keys used most are found without adding up all of them.
+//!
+//! Counts are added as they are written. As time goes on, the oldest hour or day moves out of
+//! the window: its counts are subtracted again, some thousand keys at a time. A window begins at
+//! a whole hour or day of UTC and reaches until now.
+
+use std::collections::BTreeMap;
+
+use diesel::prelude::*;
+use diesel::upsert::excluded;
+
+use crate::db::{Conn, Tx, each};
+use crate::error::Result;
+use crate::id::{KeyId, OrgId};
+use crate::schema::{usage_counts, usage_window_starts, usage_windows};
+use crate::time::{DAY, HOUR, Time};
+use crate::usage::batch::{Batch, Sum};
+use crate::usage::report::{Totals, sum};
+use crate::usage::store::CHUNK;
+
+/// The windows, in days.
+pub const DAYS: [i64; 4] = [1, 7, 30, 90];
+/// How many rows of an hour or day are moved out in one transaction.
+const STEP: i64 = 4_000;
+
+#[derive(Insertable)]
+#[diesel(table_name = usage_windows, treat_none_as_default_value = false)]
+struct Row {
+    org_id: OrgId,
+    days: i64,
+    key_id: KeyId,
+    requests: i64,
+    ok: i64,
+    client_errors: i64,
+    limited: i64,
+    server_errors: i64,
+    input_tokens: i64,
+    output_tokens: i64,
+}
+
+/// Where a window begins.
+#[derive(Clone, Copy, Debug, Queryable)]
+struct Begin {
+    org: OrgId,
+    days: i64,
+    start: Time,
+    after: Option<KeyId>,
+}
+
+/// The width of the buckets that a window is made of.
+pub fn width(days: i64) -> i64 {
+    if days == 1 { HOUR } else { DAY }
+}
+
+/// Where the window of so many days begins: its last bucket is the one of now.
+pub fn start(days: i64, now: Time) -> Time {
+    let width = width(days);
+    now.floor(width).plus(width - days * DAY)
+}
+
+/// Adds a batch to the windows that it lies in.
+pub fn add(tx: &mut Tx<'_>, batch: &Batch, now: Time) -> Result<()> {
+    let mut begins: BTreeMap<(OrgId, i64), Begin> = BTreeMap::new();
+    let mut sums: BTreeMap<(OrgId, i64, KeyId), Totals> = BTreeMap::new();
+    for (cell, sum) in &batch.counts {
+        for days in DAYS {
+            let begin = match begins.get(&(cell.org, days)) {
+                Some(begin) => *begin,
+                None => begin(tx, cell.org, days, now)?,
+            };
+            begins.insert((cell.org, days), begin);
+            let start = cell.start.floor(width(days));
+            let moved_out = start == begin.start && begin.after.is_some_and(|after| cell.key <= after);
+            if start >= begin.start && !moved_out {
+                sums.entry((cell.org, days, cell.key)).or_default().count(cell.outcome, *sum);
+            }
+        }
+    }
+    apply(tx, sums)
+}
+
+/// Where a window begins now; a new organisation's is there from its first count.
+fn begin(tx: &mut Tx<'_>, org: OrgId, days: i64, now: Time) -> Result<Begin> {
+    use usage_window_starts as starts;
+    let found: Option<Begin> = starts::table.find((org, days)).first(tx.conn).optional()?;
+    if let Some(begin) = found {
+        return Ok(begin);
+    }
+    each!(tx.conn, |c| {
+        diesel::insert_into(starts::table)
+            .values((starts::org_id.eq(org), starts::days.eq(days), starts::start.eq(start(days, now))))
+            .on_conflict((starts::org_id, starts::days))
+            .do_nothing()
+            .execute(c)
+    })?;
+    Ok(starts::table.find((org, days)).first(tx.conn)?)
+}
+
+fn apply(tx: &mut Tx<'_>, sums: BTreeMap<(OrgId, i64, KeyId), Totals>) -> Result<()> {
+    use usage_windows as windows;
+    let rows = sums.into_iter().map(|((org_id, days, key_id), totals)| Row {
+        org_id,
+        days,
+        key_id,
+        requests: totals.requests,
+        ok: totals.ok,
+        client_errors: totals.client_errors,
+        limited: totals.limited,
+        server_errors: totals.server_errors,
+        input_tokens: totals.input_tokens,
+        output_tokens: totals.output_tokens,
+    });
+    for rows in rows.collect::<Vec<_>>().chunks(CHUNK) {
+        each!(tx.conn, |c| {
+            diesel::insert_into(windows::table)
+                .values(rows)
+                .on_conflict((windows::org_id, windows::days, windows::key_id))
+                .do_update()
+                .set((
+                    windows::requests.eq(windows::requests + excluded(windows::requests)),
+                    windows::ok.eq(windows::ok + excluded(windows::ok)),
+                    windows::client_errors.eq(windows::client_errors + excluded(windows::client_errors)),
+                    windows::limited.eq(windows::limited + excluded(windows::limited)),
+                    windows::server_errors.eq(windows::server_errors + excluded(windows::server_errors)),
+                    windows::input_tokens.eq(windows::input_tokens + excluded(windows::input_tokens)),
+                    windows::output_tokens.eq(windows::output_tokens + excluded(windows::output_tokens)),
+                ))
+                .execute(c)
+        })?;
+    }
+    Ok(())
+}
+
+/// Moves one step of what is too old out of one window. Whether there may be more to do.
+pub fn slide(tx: &mut Tx<'_>, now: Time) -> Result<bool> {
+    for days in DAYS {
+        let target = start(days, now);
+        if let Some(begin) = behind(tx, days, target)? {
+            slide_one(tx, begin, target)?;
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// A window that begins too early, locked until the transaction ends.
+fn behind(tx: &mut Tx<'_>, days: i64, target: Time) -> Result<Option<Begin>> {
+    let query = usage_window_starts::table
+        .filter(usage_window_starts::days.eq(days).and(usage_window_starts::start.lt(target)));
+    Ok(match tx.conn {
+        // What another process moves is its own to move.
+        Conn::Postgres(conn) => query.for_update().skip_locked().first(conn).optional()?,
+        Conn::Sqlite(conn) => query.first(conn).optional()?,
+    })
+}
+
+fn slide_one(tx: &mut Tx<'_>, begin: Begin, target: Time) -> Result<()> {
+    use usage_window_starts as starts;
+    let Begin { org, days, start, after } = begin;
+    let bucket = usage_counts::table
+        .filter(usage_counts::org_id.eq(org).and(usage_counts::width.eq(width(days))))
+        .filter(usage_counts::start.eq(start));
+    let mut query = bucket
+        .group_by((usage_counts::key_id, usage_counts::outcome))
+        .select((
+            usage_counts::key_id,
+            usage_counts::outcome,
+            sum("requests"),
+            sum("input_tokens"),
+            sum("output_tokens"),
+        ))
+        .order((usage_counts::key_id.asc(), usage_counts::outcome.asc()))
+        .limit(STEP)
+        .into_boxed();
+    if let Some(after) = after {
+        query = query.filter(usage_counts::key_id.gt(after));
+    }
+    let mut rows: Vec<(KeyId, String, i64, i64, i64)> = query.load(tx.conn)?;
+    let is_last = i64::try_from(rows.len()).unwrap_or(STEP) < STEP;
+    if !is_last {
+        // The last key may have more outcomes than were read.
+        let last = rows.last().map(|row| row.0);
+        rows.retain(|row| Some(row.0) != last);
+    }
+    let mut sums: BTreeMap<(OrgId, i64, KeyId), Totals> = BTreeMap::new();
+    for (key, outcome, requests, input, output) in &rows {
+        let moved = Sum { requests: -requests, input_tokens: -input, output_tokens: -output };
+        sums.entry((org, days, *key)).or_default().count(outcome, moved);
+    }
+    let keys: Vec<KeyId> = sums.keys().map(|(_, _, key)| *key).collect();
+    apply(tx, sums)?;
+    for keys in keys.chunks(CHUNK) {
+        diesel::delete(usage_windows::table)
+            .filter(usage_windows::org_id.eq(org).and(usage_windows::days.eq(days)))
+            .filter(usage_windows::key_id.eq_any(keys).and(usage_windows::requests.le(0)))
+            .execute(tx.conn)?;
+    }
+    let (next, after) = match (is_last, rows.last()) {
+        (false, Some(row)) => (start, Some(row.0)),
+        _ => (next_start(tx, &begin, target)?, None),
+    };
+    diesel::update(starts::table.find((org, days)))
+        .set((starts::start.eq(next), starts::after_key.eq(after)))
+        .execute(tx.conn)?;
+    Ok(())
+}
+
+/// The next bucket in which something was counted, at most the one where the window shall begin.
+fn next_start(tx: &mut Tx<'_>, begin: &Begin, target: Time) -> Result<Time> {
+    let next: Option<Time> = usage_counts::table
+        .filter(usage_counts::org_id.eq(begin.org).and(usage_counts::width.eq(width(begin.days))))
+        .filter(usage_counts::start.gt(begin.start).and(usage_counts::start.lt(target)))
+        .order(usage_counts::start.asc())
+        .select(usage_counts::start)
+        .first(tx.conn)
+        .optional()?;
+    Ok(next.unwrap_or(target))
+}
+
+/// Whether the window of so many days begins where it should, with nothing half moved out.
+pub fn is_exact(conn: &mut Conn, org: OrgId, days: i64, now: Time) -> Result<bool> {
+    let begin: Option<Begin> = usage_window_starts::table.find((org, days)).first(conn).optional()?;
+    Ok(begin.is_none_or(|begin| begin.start == start(days, now) && begin.after.is_none()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_ends_with_the_bucket_of_now() {
+        let now = Time::parse("2026-11-23T14:22:00Z").expect("valid");
+        assert_eq!(start(1, now).rfc3339(), "2026-11-22T15:00:00Z");
+        assert_eq!(start(7, now).rfc3339(), "2026-11-17T00:00:00Z");
+        assert_eq!(start(30, now).rfc3339(), "2026-10-25T00:00:00Z");
+        assert_eq!(start(90, now).rfc3339(), "2026-08-26T00:00:00Z");
+    }
+}

@@ -1,0 +1,320 @@
+//! What the pages and the export about usage show is what was called.
+
+use std::collections::BTreeMap;
+
+use serde_json::json;
+
+use crate::support::{Browser, Desk, Org, Page, Server, desk, eventually};
+use crate::usage::{crowd, crowds_keys};
+
+const COUNTS: [&str; 7] =
+    ["requests", "ok", "client_errors", "limited", "server_errors", "input_tokens", "output_tokens"];
+
+/// The lines of an export, each by the names of its columns.
+fn lines(page: &Page) -> Vec<BTreeMap<String, String>> {
+    assert_eq!(page.status, 200, "{}", page.body);
+    let mut rows = page.body.lines().map(|line| line.split(',').collect::<Vec<_>>());
+    let head = rows.next().unwrap();
+    let named = |row: Vec<&str>| {
+        assert_eq!(row.len(), head.len(), "{row:?}");
+        head.iter().map(|name| (*name).to_owned()).zip(row.into_iter().map(str::to_owned)).collect()
+    };
+    rows.map(named).collect()
+}
+
+fn sum(lines: &[BTreeMap<String, String>], column: &str) -> i64 {
+    lines.iter().map(|line| line[column].parse::<i64>().unwrap()).sum()
+}
+
+fn number(text: &str) -> i64 {
+    text.replace(',', "").parse().unwrap_or_else(|_| panic!("no number: {text}"))
+}
+
+/// The sum of a column of the table below the chart.
+fn charted(page: &Page, column: usize) -> i64 {
+    let cells = page.texts(&format!("figure table tbody td:nth-child({})", column + 2));
+    cells.iter().map(|cell| number(cell)).sum()
+}
+
+/// Requests by the name of the row.
+fn rows(page: &Page) -> BTreeMap<String, i64> {
+    let names = page.texts("table.uses tbody th .two > span:first-child");
+    let requests = page.texts("table.uses tbody td.number:not(.from-phone):not(.from-wide)");
+    let requests = requests.iter().step_by((requests.len() / names.len().max(1)).max(1));
+    names.into_iter().zip(requests.map(|text| number(text))).collect()
+}
+
+/// Makes someone else a member, whose password is the owner's.
+fn join(desk: &Desk, org: &Org, email: &str, role: &str) {
+    desk.run_with_input(
+        &[
+            "setup",
+            "--another",
+            "--org",
+            "Elsewhere",
+            "--name",
+            "Someone",
+            "--email",
+            email,
+            "--password-stdin",
+        ],
+        crate::support::PASSWORD,
+    );
+    let slug = &org.slug;
+    desk.database.execute(&format!(
+        "INSERT INTO members (org_id, person_id, role, joined_at) SELECT o.id, p.id, '{role}', 0 \
+         FROM organizations o, people p WHERE o.slug = '{slug}' AND p.email = '{email}'"
+    ));
+}
+
+fn counted(server: &Server, browser: &mut Browser, org: &Org, requests: i64) {
+    let _ = server;
+    let path = format!("/o/{}/usage?range=24h", org.slug);
+    eventually("all is counted", || charted(&browser.get(&path), 0) >= requests);
+}
+
+#[test]
+fn page_api_export_and_database_agree_to_the_request() {
+    let (desk, server, org) = desk();
+    let analyst = desk.key(&org.slug, "analyst", "analytics:read");
+    let (sent, _) = crowd(&server, &crowds_keys(&org), 120);
+    let model = json!({"model": "m1", "prompt": "Hello"});
+    let writer = server.api(&desk.key(&org.slug, "writer", "inference:write"));
+    for _ in 0..7 {
+        assert_eq!(writer.post("/v1/inference", &model).status, 200);
+    }
+    assert_eq!(server.stop(), Some(0));
+    let server = desk.start();
+    let mut owner = server.signed_in(&org);
+    let path = format!("/o/{}/usage", org.slug);
+    // Beside the crowd and the writer, the admin key has made three keys.
+    let all = 16 * 120 + 7 + 3;
+    for range in ["24h", "7d", "30d", "90d"] {
+        let page = owner.get(&format!("{path}?range={range}"));
+        assert_eq!(number(&page.texts(".tiles dd")[0]), all, "{range}");
+        assert_eq!(charted(&page, 0), all, "{range}");
+        assert_eq!(charted(&page, 1), sent["ok"] + 7 + 3, "{range}");
+        assert_eq!(charted(&page, 2), sent["client_errors"], "{range}");
+        assert_eq!(charted(&page, 3), sent["limited"], "{range}");
+        assert_eq!(charted(&page, 4), 0, "{range}");
+        for by in ["key", "model", "scope", "person"] {
+            let table = owner.get(&format!("{path}?range={range}&by={by}"));
+            assert_eq!(rows(&table).values().sum::<i64>(), all, "{range} by {by}");
+        }
+        let export = lines(&owner.get(&format!("/o/{}/usage.csv?range={range}", org.slug)));
+        assert_eq!(sum(&export, "requests"), all, "{range}");
+        for (outcome, more) in [("ok", 10), ("client_errors", 0), ("limited", 0)] {
+            assert_eq!(sum(&export, outcome), sent[outcome] + more, "{range} {outcome}");
+        }
+    }
+    let told = server.api(&analyst).get("/v1/usage").json()["total"].clone();
+    let export = lines(&owner.get(&format!("/o/{}/usage.csv?range=24h", org.slug)));
+    for count in COUNTS {
+        assert_eq!(told[count].as_i64(), Some(sum(&export, count)), "{count}");
+        let database = |table: &str, width| {
+            let of =
+                if table == "usage_windows" { format!("days = {width}") } else { format!("width = {width}") };
+            let sum = match (table, count) {
+                ("usage_windows", _) | (_, "requests" | "input_tokens" | "output_tokens") => {
+                    format!("SUM({count})")
+                }
+                _ => format!("SUM(CASE WHEN outcome = '{count}' THEN requests ELSE 0 END)"),
+            };
+            desk.database
+                .count(&format!("SELECT CAST(COALESCE({sum}, 0) AS BIGINT) AS count FROM {table} WHERE {of}"))
+        };
+        let expected = sum(&export, count);
+        for width in [60, 3_600, 86_400] {
+            assert_eq!(database("usage_counts", width), expected, "{count} by {width} s");
+        }
+        for width in [3_600, 86_400] {
+            assert_eq!(database("usage_totals", width), expected, "{count} together by {width} s");
+        }
+        for days in [1, 7, 30, 90] {
+            assert_eq!(database("usage_windows", days), expected, "{count} of {days} days");
+        }
+    }
+    // The same filters narrow page, export and API alike.
+    let by_model = owner.get(&format!("{path}?range=24h&model=m1"));
+    assert_eq!(charted(&by_model, 0), 7);
+    assert_eq!(rows(&by_model), BTreeMap::from([("writer".to_owned(), 7)]));
+    assert_eq!(
+        sum(&lines(&owner.get(&format!("/o/{}/usage.csv?range=24h&model=m1", org.slug))), "requests"),
+        7
+    );
+    let narrowed = |query: &str| {
+        let answer = server.api(&analyst).get(&format!("/v1/usage?{query}"));
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        answer.json()["total"]["requests"].as_i64().unwrap()
+    };
+    assert_eq!(narrowed("model=m1"), 7);
+    let writer = export.iter().find(|line| line["key_name"] == "writer").unwrap()["key_id"].clone();
+    assert_eq!(narrowed(&format!("key={writer}&scope=inference:write")), 7);
+    assert_eq!(narrowed(&format!("key={writer}&scope=inference:read")), 0);
+    let person = export[0]["owner_id"].clone();
+    assert_eq!(narrowed(&format!("owner={person}&model=m1")), 7);
+    for by in ["scope", "model", "address", "secret"] {
+        let page = owner.get(&format!("/o/{}/keys/{writer}/usage?range=24h&by={by}", org.slug));
+        assert_eq!(rows(&page).values().collect::<Vec<_>>(), [&7], "{by}");
+        assert_eq!(number(&page.texts(".tiles dd")[0]), 7, "{by}");
+    }
+}
+
+#[test]
+fn members_see_what_their_own_keys_do_and_auditors_all() {
+    let (desk, server, org) = desk();
+    join(&desk, &org, "member@example.com", "member");
+    join(&desk, &org, "auditor@example.com", "auditor");
+    let mine = json!({"name": "mine", "scopes": ["inference:read"], "owner": "member@example.com"});
+    let mine = org.admin.create(&mine);
+    let theirs = org.admin.create(&json!({"name": "theirs", "scopes": ["inference:read"]}));
+    for (key, calls) in [(&mine, 2), (&theirs, 3)] {
+        for _ in 0..calls {
+            server.api(key["key"].as_str().unwrap()).get("/v1/models");
+        }
+    }
+    let path = format!("/o/{}/usage", org.slug);
+    let mut owner = server.signed_in(&org);
+    // Both keys were made by the admin key.
+    counted(&server, &mut owner, &org, 7);
+    let mut member = server.signed_in_as("member@example.com");
+    let page = member.get(&path);
+    assert_eq!(rows(&page), BTreeMap::from([("mine".to_owned(), 2)]));
+    assert_eq!(charted(&page, 0), 2);
+    for by in ["model", "scope", "person"] {
+        assert_eq!(rows(&member.get(&format!("{path}?by={by}"))).values().sum::<i64>(), 2, "{by}");
+    }
+    assert_eq!(sum(&lines(&member.get(&format!("/o/{}/usage.csv", org.slug))), "requests"), 2);
+    let of = |key: &serde_json::Value| key["id"].as_str().unwrap().to_owned();
+    assert_eq!(member.get(&format!("/o/{}/keys/{}/usage", org.slug, of(&mine))).status, 200);
+    assert_eq!(member.get(&format!("/o/{}/keys/{}/usage", org.slug, of(&theirs))).status, 404);
+    assert_eq!(member.get(&format!("/o/{}/usage.csv?key={}", org.slug, of(&theirs))).status, 404);
+    let owner_id = org.admin.get(&format!("/v1/api-keys/{}", of(&theirs))).json()["owner"]["id"].clone();
+    assert_eq!(member.get(&format!("{path}?owner={}", owner_id.as_str().unwrap())).status, 404);
+    let mut auditor = server.signed_in_as("auditor@example.com");
+    assert!(charted(&auditor.get(&path), 0) >= 7);
+    assert_eq!(auditor.get(&format!("/o/{}/keys/{}/usage", org.slug, of(&theirs))).status, 200);
+    let other = desk.set_up(&server, "Other");
+    let mut stranger = server.signed_in(&other);
+    assert_eq!(stranger.get(&path).status, 404);
+    assert_eq!(rows(&stranger.get(&format!("/o/{}/usage", other.slug))).get("theirs"), None);
+}
+
+#[test]
+fn what_is_too_old_moves_out_of_the_recent_sums() {
+    let desk = Desk::new().with("KEYDESK_TICK", "1s");
+    let server = desk.start();
+    let org = desk.set_up(&server, "Acme");
+    let mut owner = server.signed_in(&org);
+    let key = server.api(&desk.key(&org.slug, "worker", "inference:read"));
+    for _ in 0..5 {
+        key.get("/v1/models");
+    }
+    counted(&server, &mut owner, &org, 5);
+    let windows = "SELECT CAST(days AS TEXT) || ':' || CAST(SUM(requests) AS TEXT) AS line \
+         FROM usage_windows GROUP BY days ORDER BY days";
+    assert_eq!(desk.database.lines(windows), ["1:5", "7:5", "30:5", "90:5"]);
+    let days = 10;
+    desk.database.execute(&format!(
+        "UPDATE usage_counts SET start = start - {micros}; UPDATE usage_totals SET start = start - {micros}; \
+         UPDATE usage_window_starts SET start = start - {micros}",
+        micros = days * 86_400_000_000_i64
+    ));
+    eventually("two windows are empty", || desk.database.lines(windows) == ["30:5", "90:5"]);
+    let path = format!("/o/{}/usage", org.slug);
+    assert!(rows(&owner.get(&format!("{path}?range=30d"))).get("worker") == Some(&5));
+    let page = owner.get(&format!("{path}?range=7d"));
+    assert_eq!(rows(&page), BTreeMap::new());
+    assert!(page.body.contains("No requests in this period"));
+    for range in ["24h", "7d"] {
+        assert_eq!(charted(&owner.get(&format!("{path}?range={range}")), 0), 0, "{range}");
+    }
+    // New calls count in all windows, beside the old ones in the longer.
+    key.get("/v1/models");
+    counted(&server, &mut owner, &org, 1);
+    assert_eq!(desk.database.lines(windows), ["1:1", "7:1", "30:6", "90:6"]);
+}
+
+#[test]
+fn a_period_can_be_chosen_and_wrong_ones_are_told() {
+    let (desk, server, org) = desk();
+    let mut owner = server.signed_in(&org);
+    org.admin.get("/v1/api-keys");
+    counted(&server, &mut owner, &org, 1);
+    let today = desk.database.lines(if desk.database.is_postgres() {
+        "SELECT to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD') AS line"
+    } else {
+        "SELECT date('now') AS line"
+    });
+    let today = &today[0];
+    let path = format!("/o/{}/usage", org.slug);
+    let page = owner.get(&format!("{path}?range=custom&from={today}&to={today}"));
+    assert_eq!((page.status, charted(&page, 0)), (200, 1));
+    let page = owner.get(&format!("{path}?range=custom&from=2026-01-01&to={today}"));
+    assert_eq!((page.status, charted(&page, 0)), (200, 1));
+    assert_eq!(rows(&page), BTreeMap::from([("admin-key".to_owned(), 1)]));
+    for (query, field) in [
+        ("from=2026-01-02&to=2026-01-01", "to"),
+        ("from=yesterday&to=2026-01-01", "from"),
+        ("from=2020-01-01&to=2026-01-01", "from"),
+        ("from=2026-01-01&to=", "to"),
+        ("from=2999-01-01&to=2999-01-02", "from"),
+    ] {
+        let page = owner.get(&format!("{path}?range=custom&{query}"));
+        assert_eq!(page.status, 422, "{query}");
+        assert!(page.text("head title").starts_with("Error: "), "{query}");
+        assert_eq!(page.attribute(".summary a", "href"), Some(format!("#{field}")), "{query}");
+        assert_eq!(owner.get(&format!("/o/{}/usage.csv?range=custom&{query}", org.slug)).status, 422);
+    }
+    for query in ["range=1y", "by=colour", "sort=name", "page=0", "key=x", "owner=x", "scope=x"] {
+        assert_eq!(owner.get(&format!("{path}?{query}")).status, 400, "{query}");
+    }
+}
+
+#[test]
+fn an_export_of_many_parts_is_whole_and_runs_nothing() {
+    let (desk, server, org) = desk();
+    let mut owner = server.signed_in(&org);
+    let key = org.admin.create(&json!({"name": "=1+1|cmd", "scopes": ["inference:write"]}));
+    server
+        .api(key["key"].as_str().unwrap())
+        .post("/v1/inference", &json!({"model": "@SUM(A1)", "prompt": "x"}));
+    counted(&server, &mut owner, &org, 2);
+    // As many rows as several parts hold, two of them of one key in one hour.
+    let (start, cast) = if desk.database.is_postgres() {
+        ("n * 3600000000::BIGINT", "decode(lpad(to_hex(n % 3), 32, '0'), 'hex')")
+    } else {
+        ("n * 3600000000", "CAST(printf('%016d', n % 3) AS BLOB)")
+    };
+    desk.database.execute(&format!(
+        "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 3000) \
+         INSERT INTO usage_counts (org_id, key_id, width, start, secret_id, scope, model, outcome, requests, input_tokens, output_tokens) \
+         SELECT o.org_id, {cast}, 86400, o.start - {start} / 24, o.secret_id, 'inference:write', CASE WHEN m.m = 1 THEN 'a' ELSE 'b' END, \
+            CASE WHEN m.m = 3 THEN 'limited' ELSE 'ok' END, 1, 0, 0 \
+         FROM numbers, (SELECT 1 AS m UNION ALL SELECT 2 UNION ALL SELECT 3) m, \
+            (SELECT org_id, start, secret_id FROM usage_counts WHERE width = 86400 AND model = '@SUM(A1)') o"
+    ));
+    let export = owner.get(&format!("/o/{}/usage.csv?range=90d", org.slug));
+    assert_eq!(export.header("content-type"), Some("text/csv; charset=utf-8; header=present"));
+    assert!(
+        export.header("content-disposition").unwrap().starts_with("attachment; filename=\"keydesk-usage-")
+    );
+    let text = export.body.replace("\"'=1+1|cmd\"", "guarded").replace("\"'@SUM(A1)\"", "guarded");
+    assert!(text.contains("guarded,") && !text.contains(",=") && !text.contains(",@"), "{text}");
+    let export = Page { body: text, ..export };
+    let all = lines(&export);
+    let in_range = desk.database.count(
+        "SELECT CAST(SUM(requests) AS BIGINT) AS count FROM usage_counts WHERE width = 86400 \
+         AND start > (SELECT MAX(start) FROM usage_counts WHERE width = 86400) - 7776000000000",
+    );
+    assert!(in_range > 6_000, "{in_range}");
+    assert_eq!(sum(&all, "requests"), in_range);
+    let mut places: Vec<_> = all
+        .iter()
+        .map(|line| ["start_utc", "key_id", "scope", "model"].map(|column| line[column].clone()))
+        .collect();
+    let (sorted, number) = (places.is_sorted_by_key(|place| place[0].clone()), places.len());
+    places.sort();
+    places.dedup();
+    assert!(sorted && places.len() == number, "each line once, oldest first");
+}
