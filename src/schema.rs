@@ -165,6 +165,15 @@ diesel::table! {
 }
 
 diesel::table! {
+    calendar_feeds (org_id, person_id) {
+        org_id -> Binary,
+        person_id -> Binary,
+        digest -> Binary,
+        created_at -> BigInt,
+    }
+}
+
+diesel::table! {
     feed_head (id) {
         id -> SmallInt,
         position -> BigInt,
@@ -439,6 +448,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     service_answerers,
     invitations,
     api_keys,
+    calendar_feeds,
     key_secrets,
     feed_head,
     key_changes,

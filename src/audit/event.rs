@@ -203,6 +203,12 @@ pub enum Event {
     /// An admin sent a mail again.
     #[serde(rename = "mail.sent_again")]
     MailSentAgain,
+    /// A member got an address at which a calendar reads when keys end.
+    #[serde(rename = "calendar.created")]
+    CalendarMade,
+    /// A member's calendar address was revoked.
+    #[serde(rename = "calendar.revoked")]
+    CalendarEnded,
     /// A person signed in.
     #[serde(rename = "person.signed_in")]
     SignedIn,

@@ -90,6 +90,8 @@ pub fn of(event: &Event, target: &str) -> Vec<Piece> {
         Event::PersonEnabled => of_target("let").text(" in again"),
         Event::MailTested => say("sent a test mail"),
         Event::MailSentAgain => of_target("sent again the mail"),
+        Event::CalendarMade => say("created a calendar address for ").target(target),
+        Event::CalendarEnded => say("revoked the calendar address of ").target(target),
         Event::SignedIn => say("signed in"),
         Event::SignedOut => say("signed out"),
         Event::PasswordReset => say("replaced the password of ").target(target),

@@ -125,6 +125,8 @@ fn set_end_of_old(tx: &mut Tx<'_>, context: &Context, mut key: Key, to: Time, ev
     if let Some(old) = key.previous.as_mut().filter(|old| old.ends_at != to) {
         old.ends_at = to;
         secret_store::supersede(tx, key.org, old)?;
+        key.end_changes += 1;
+        store::update(tx, &key)?;
         finish(tx, context, key.id, event)?;
     }
     Ok(key)

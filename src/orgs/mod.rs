@@ -1,5 +1,6 @@
 //! Organisations, their members and what a role may do.
 
+pub mod calendar;
 pub mod invitation;
 pub mod journal;
 pub mod membership;

@@ -3,8 +3,10 @@
 
 pub mod account;
 pub mod again;
+pub mod calendar;
 pub mod chart;
 pub mod docs;
+pub mod ical;
 pub mod keys;
 pub mod mail;
 pub mod reference;

@@ -153,6 +153,9 @@ pub struct Badge {
 }
 
 impl Badge {
+    /// Of a key whose old secret still works.
+    pub const ROTATING: Badge = Badge { class: "rotating", icon: "refresh-cw", label: "Rotating" };
+
     /// Of a status.
     pub fn of(status: Status) -> Badge {
         let (icon, label) = match status {

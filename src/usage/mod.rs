@@ -4,6 +4,7 @@ pub mod batch;
 pub mod call;
 pub mod counted;
 pub mod export;
+pub mod handover;
 pub mod latency;
 pub mod meter;
 pub mod question;

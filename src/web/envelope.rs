@@ -103,8 +103,11 @@ fn add_headers(headers: &mut HeaderMap, https: bool, id: &str) {
     }
 }
 
-/// A path that holds a key, which is refused, is not told.
+/// A path that holds a key, which is refused, is not told, nor is an address that is a secret.
 fn loggable(path: &str) -> &str {
+    if path.starts_with("/calendar/") {
+        return "/calendar/[a secret]";
+    }
     if contains_key(path) { "[a path with a key]" } else { path }
 }
 

@@ -129,7 +129,8 @@ for (const javaScriptEnabled of [true, false]) {
 
     test("revoking asks for the name of a key in use", async () => {
       await waitUntilUsed(page);
-      await page.getByRole("link", { name: "Revoke invoice-parser" }).click();
+      await page.getByRole("link", { name: "invoice-parser", exact: true }).click();
+      await page.getByRole("link", { name: "Revoke", exact: true }).click();
       await page.getByRole("heading", { name: "Revoke invoice-parser?" }).waitFor();
       await page.getByLabel("Reason").fill("Leaked");
       await page.getByLabel("Type the key's name").fill("something else");

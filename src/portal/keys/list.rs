@@ -9,7 +9,7 @@ use askama::Template;
 use crate::error::Error;
 use crate::id::KeyId;
 use crate::keys::list::{self, Counts, Filter, Order, Page};
-use crate::keys::{Key, Status};
+use crate::keys::{Key, Status, secret_store, store};
 use crate::orgs::role::Act;
 use crate::portal::chart::Spark;
 use crate::portal::keys::asked::{Asked, PAGE};
@@ -27,6 +27,8 @@ use crate::web::session::is_partial;
 const SPARK_DAYS: usize = 7;
 /// From how many days before its end a key's time is shown as a warning.
 const SOON: i64 = 7;
+/// How many keys the notice above the list counts at most.
+const BANNER: i64 = 100;
 
 #[derive(Template)]
 #[template(path = "portal/keys/list.html", blocks = ["tabs", "rows"])]
@@ -41,6 +43,8 @@ struct ListPage {
     matching: i64,
     /// Keys that end within a week, soonest first.
     ending: Vec<Row>,
+    /// Keys of which an old secret still works.
+    rotating: Vec<Row>,
     may_create: bool,
     zone: String,
     counted_to: String,
@@ -68,6 +72,7 @@ struct Row {
     badge: Badge,
     ended: bool,
     disabled: bool,
+    rotating: bool,
     scopes: Vec<&'static str>,
     owner: String,
     last_used: Option<When>,
@@ -98,15 +103,17 @@ pub async fn show(request: HttpRequest, member: Member, site: Shared) -> Result<
             org,
             &soon,
             Order::Expires,
-            Page { offset: 0, limit: 100, reversed: false },
+            Page { offset: 0, limit: BANNER, reversed: false },
             now,
         )?;
+        let rotating = secret_store::rotating(conn, org, now, BANNER)?;
+        let rotating = store::by_ids(conn, org, &rotating)?;
         let ids: Vec<KeyId> = keys.iter().map(|key| key.id).collect();
         let daily = usage::report::daily(conn, org, &ids, week, SPARK_DAYS)?;
         let owners = crate::orgs::store::members_of(conn, org)?;
-        Ok::<_, Error>((keys, matching, counts, ending, daily, owners))
+        Ok::<_, Error>((keys, matching, counts, ending, rotating, daily, owners))
     });
-    let (keys, matching, counts, ending, daily, owners) = found.await?;
+    let (keys, matching, counts, ending, rotating, daily, owners) = found.await?;
     let place = Place { slug: member.org.slug.clone(), name: member.org.name.clone() };
     let layout = Layout::of(&request, Room::Keys).with_flash(&request);
     let may_create = manager.role.may(Act::WriteKeys);
@@ -116,6 +123,7 @@ pub async fn show(request: HttpRequest, member: Member, site: Shared) -> Result<
     let row =
         |key: &Key, daily: &HashMap<KeyId, Vec<i64>>| Row::new(key, daily.get(&key.id), &manager, now, &zone);
     let ends_in_week = |key: &&Key| key.expires_at.is_some_and(|end| end.since(now) <= SOON * DAY);
+    let is_rotating = |key: &&Key| manager.sees(key) && key.rotation(now).is_some();
     let view = ListPage {
         org: place,
         tabs: tabs(&counts),
@@ -127,6 +135,7 @@ pub async fn show(request: HttpRequest, member: Member, site: Shared) -> Result<
         rows: keys.iter().map(|key| row(key, &daily)).collect(),
         matching,
         ending: ending.iter().filter(ends_in_week).map(|key| row(key, &daily)).collect(),
+        rotating: rotating.iter().filter(is_rotating).map(|key| row(key, &daily)).collect(),
         may_create,
         zone: member.person.zone.clone().unwrap_or_else(|| "UTC".to_owned()),
         counted_to: words::clock(now, &zone),
@@ -219,6 +228,11 @@ impl ListPage {
         format!("{many} in the next 7 days.")
     }
 
+    fn rotating_title(&self) -> String {
+        let many = i64::try_from(self.rotating.len()).unwrap_or(0);
+        format!("{} rotating.", words::count(many, "key is", "keys are"))
+    }
+
     fn ending_names(&self) -> String {
         let shown = self.ending.iter().take(3);
         let names: Vec<String> = shown
@@ -248,6 +262,7 @@ impl Row {
             badge: Badge::of(status),
             ended: status.is_ended(),
             disabled: status == Status::Disabled,
+            rotating: key.rotation(now).is_some(),
             scopes: key.scopes.names(),
             owner: key.owner.name.clone(),
             last_used: key.last_used_at.map(|at| When::past(at, now, zone)),

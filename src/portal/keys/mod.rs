@@ -1,13 +1,16 @@
 //! The pages about API keys.
 
 pub mod asked;
+pub mod cockpit;
 pub mod create;
 pub mod disable;
 pub mod edit;
 pub mod fields;
 pub mod list;
+pub mod overlap;
 pub mod reveal;
 pub mod revoke;
+pub mod rotate;
 pub mod show;
 
 use crate::error::Error;

@@ -33,6 +33,8 @@ struct RevealPage<'a> {
     /// A call that the key may make.
     example: Example,
     first_use: FirstUse,
+    /// The old secret of a rotated key, and until when it works.
+    old: Option<(&'a str, String)>,
 }
 
 struct Example {
@@ -64,6 +66,9 @@ pub fn show(
         variable: variable(&member.org.slug),
         example: Example::of(key, site),
         first_use: FirstUse::Waiting,
+        old: key.rotation(key.secret_made_at).map(|old| {
+            (old.fingerprint.hint.as_str(), words::date_time(old.ends_at, &member.person.time_zone()))
+        }),
     };
     let mut response = html(StatusCode::OK, &page)?;
     let headers = response.headers_mut();
@@ -76,6 +81,8 @@ pub fn show(
 pub enum Again {
     /// It has made this key, by its id.
     Key(String),
+    /// It has rotated this key, by its id.
+    Rotated(String),
     /// It is making one right now.
     Running,
 }
@@ -86,16 +93,18 @@ struct AgainPage {
     layout: Layout,
     org: Place,
     id: Option<String>,
+    rotated: bool,
 }
 
-/// Says that the form was sent twice and made one key.
+/// Says that the form was sent twice and made one secret.
 pub fn again(request: &HttpRequest, member: &Member, again: Again) -> Result<HttpResponse, Problem> {
-    let id = match again {
-        Again::Key(id) => Some(id),
-        Again::Running => None,
+    let (id, rotated) = match again {
+        Again::Key(id) => (Some(id), false),
+        Again::Rotated(id) => (Some(id), true),
+        Again::Running => (None, false),
     };
     let org = Place { slug: member.org.slug.clone(), name: member.org.name.clone() };
-    html(StatusCode::OK, &AgainPage { layout: Layout::of(request, Room::Keys), org, id })
+    html(StatusCode::OK, &AgainPage { layout: Layout::of(request, Room::Keys), org, id, rotated })
 }
 
 /// `GET /o/{org}/keys/{id}/first-use`: the line that waits for the first request.
@@ -111,7 +120,8 @@ pub async fn first_use(
     }
     let (org, id, now) = (member.org.id, key.id, Time::now());
     let secrets = site.db.read(move |conn| secret_store::uses(conn, org, id)).await?;
-    let used = secrets.first().and_then(|secret| Some((secret.first_used_at?, secret.last_address.clone()?)));
+    let of_now = secrets.iter().find(|secret| secret.id == key.secret);
+    let used = of_now.and_then(|secret| Some((secret.first_used_at?, secret.last_address.clone()?)));
     let first_use = match used {
         Some((at, from)) => FirstUse::Used { at: words::clock(at, &member.person.time_zone()), from },
         None if now.since(key.secret_made_at) > PATIENCE => FirstUse::GivenUp,
@@ -127,6 +137,7 @@ pub async fn first_use(
         variable: String::new(),
         example: Example::of(&key, &site),
         first_use,
+        old: None,
     };
     html(StatusCode::OK, &page.as_first_use())
 }

@@ -9,6 +9,7 @@ use crate::id::{KeyId, OrgId, UserId};
 use crate::keys::secret_store::{self, SecretUse};
 use crate::keys::{Key, Status, store};
 use crate::people;
+use crate::portal::keys::cockpit::{self, Cockpit};
 use crate::portal::words::{self, Badge, When};
 use crate::time::Time;
 use crate::usage::report::CallerUse;
@@ -37,6 +38,7 @@ struct KeyPage {
     requests: i64,
     callers: Vec<CallerRow>,
     secrets: Vec<SecretRow>,
+    cockpit: Option<Cockpit>,
     manageable: bool,
     zone: String,
     counted_to: String,
@@ -62,7 +64,9 @@ pub struct CallerRow {
 }
 
 struct SecretRow {
+    hint: String,
     created: String,
+    state: String,
     first_used: Option<When>,
     last_used: Option<When>,
     by: Option<String>,
@@ -108,7 +112,16 @@ pub async fn show(
     let ended_at =
         key.revoked.as_ref().map(|revoked| revoked.at).or(key.expires_at.filter(|end| *end <= now));
     let names = [Some(key.created_by.clone()), key.revoked.as_ref().map(|revoked| revoked.by.clone())];
+    let rotating = key.rotation(now).map(|old| (key.clone(), old.clone()));
+    if rotating.is_some() {
+        // What was called until now counts.
+        usage::flush(&site.meter, &site.db, now).await?;
+    }
     let found = site.db.read(move |conn| {
+        let rotation = match &rotating {
+            Some((key, old)) => Some(cockpit::find(conn, key, old, now)?),
+            None => None,
+        };
         let by_scope = usage::report::last_day_by_scope(conn, org, id, now)?;
         let callers = usage::report::callers_of_last_day(conn, org, id, now, CALLERS)?;
         let secrets = secret_store::uses(conn, org, id)?;
@@ -121,9 +134,9 @@ pub async fn show(
         for name in names.into_iter().flatten() {
             actors.push(actor(conn, org, &name)?);
         }
-        Ok((by_scope, callers, secrets, calls_after, actors))
+        Ok((by_scope, callers, secrets, calls_after, actors, rotation))
     });
-    let (by_scope, callers, secrets, calls_after, mut actors) = found.await?;
+    let (by_scope, callers, secrets, calls_after, mut actors, rotation) = found.await?;
     let revoked = key.revoked.as_ref().map(|revoked| Ended {
         at: words::date_time(revoked.at, &zone),
         by: actors.pop().unwrap_or_default(),
@@ -147,6 +160,7 @@ pub async fn show(
             .collect(),
         callers: callers.iter().map(|caller| CallerRow::new(caller, now, &zone)).collect(),
         secrets: secrets.iter().map(|secret| SecretRow::new(secret, now, &zone)).collect(),
+        cockpit: rotation.map(|found| Cockpit::new(&member, &key, found, now)),
         manageable: member.manager().manages(&key),
         zone: member.person.zone.clone().unwrap_or_else(|| "UTC".to_owned()),
         counted_to: words::clock(now, &zone),
@@ -156,7 +170,7 @@ pub async fn show(
 }
 
 /// Whoever did something, for people: a name where there is one.
-fn actor(conn: &mut crate::db::Conn, org: OrgId, text: &str) -> Result<String, Error> {
+pub(super) fn actor(conn: &mut crate::db::Conn, org: OrgId, text: &str) -> Result<String, Error> {
     if let Some(id) = UserId::parse(text) {
         return Ok(people::store::find(conn, id)?.map_or_else(|| text.to_owned(), |person| person.name));
     }
@@ -188,7 +202,14 @@ impl SecretRow {
             Some(program) => format!("{program} at {address}"),
             None => address.clone(),
         });
+        let state = match (secret.superseded_at, secret.ends_at) {
+            (Some(_), Some(end)) if end > now => format!("until {}", words::date_time(end, zone)),
+            (Some(_), Some(end)) => format!("ended {}", words::date_time(end, zone)),
+            _ => "current".to_owned(),
+        };
         SecretRow {
+            hint: format!("…{}", secret.last4),
+            state,
             created: words::date_time(secret.created_at, zone),
             first_used: secret.first_used_at.map(|at| When::past(at, now, zone)),
             last_used: secret.last_used_at.map(|at| When::past(at, now, zone)),

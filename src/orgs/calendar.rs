@@ -1,0 +1,66 @@
+//! The addresses at which a member's calendar reads when keys end. An address holds a random
+//! token, of which only a digest is kept; it counts as long as the membership does.
+
+use diesel::prelude::*;
+
+use crate::audit::event::{Context, Event};
+use crate::audit::log;
+use crate::crypto::{random_base62, sha256};
+use crate::db::{Conn, Tx};
+use crate::error::Result;
+use crate::id::{OrgId, UserId};
+use crate::orgs::role::Role;
+use crate::orgs::store::{self, Org};
+use crate::people::store::Person;
+use crate::schema::calendar_feeds;
+use crate::time::Time;
+
+const TOKEN: usize = 40;
+
+/// Makes a member's address, in place of the one before, and returns its token, this once.
+pub fn make(tx: &mut Tx<'_>, context: &Context, person: UserId) -> Result<zeroize::Zeroizing<String>> {
+    let token = random_base62(TOKEN)?;
+    remove(tx, context.org, person)?;
+    diesel::insert_into(calendar_feeds::table)
+        .values((
+            calendar_feeds::org_id.eq(context.org),
+            calendar_feeds::person_id.eq(person),
+            calendar_feeds::digest.eq(sha256(token.as_bytes()).as_slice()),
+            calendar_feeds::created_at.eq(context.now),
+        ))
+        .execute(tx.conn)?;
+    log::append(tx, context, &person.to_string(), &Event::CalendarMade)?;
+    Ok(token)
+}
+
+/// Makes a member's address unknown. Where there is none, nothing changes.
+pub fn end(tx: &mut Tx<'_>, context: &Context, person: UserId) -> Result<()> {
+    if remove(tx, context.org, person)? {
+        log::append(tx, context, &person.to_string(), &Event::CalendarEnded)?;
+    }
+    Ok(())
+}
+
+fn remove(tx: &mut Tx<'_>, org: OrgId, person: UserId) -> Result<bool> {
+    let removed = diesel::delete(calendar_feeds::table.find((org, person))).execute(tx.conn)?;
+    Ok(removed > 0)
+}
+
+/// Since when a member has an address.
+pub fn made_at(conn: &mut Conn, org: OrgId, person: UserId) -> Result<Option<Time>> {
+    Ok(calendar_feeds::table.find((org, person)).select(calendar_feeds::created_at).first(conn).optional()?)
+}
+
+/// Whose calendar the token opens, in which organisation and role; nothing where the membership
+/// is over or set aside, or the person may not sign in.
+pub fn of_token(conn: &mut Conn, token: &str) -> Result<Option<(Org, Person, Role)>> {
+    let found: Option<(OrgId, UserId)> = calendar_feeds::table
+        .filter(calendar_feeds::digest.eq(sha256(token.as_bytes()).as_slice()))
+        .select((calendar_feeds::org_id, calendar_feeds::person_id))
+        .first(conn)
+        .optional()?;
+    let Some((org, person)) = found else { return Ok(None) };
+    let member = store::find_member(conn, org, &person.to_string())?.filter(store::Membership::is_active);
+    let Some(org) = store::find(conn, org)? else { return Ok(None) };
+    Ok(member.map(|member| (org, member.person, member.role)))
+}

@@ -1,0 +1,130 @@
+//! Calendars as RFC 5545 writes them: UTF-8, lines of at most 75 octets, ended by CRLF.
+
+use crate::time::Time;
+
+/// An event at one instant.
+pub struct Event {
+    /// Names it for good.
+    pub uid: String,
+    /// Grows when the event changes.
+    pub sequence: i64,
+    /// When.
+    pub at: Time,
+    /// What, in a few words.
+    pub summary: String,
+    /// What there is to know.
+    pub description: String,
+    /// Where more stands.
+    pub url: String,
+    /// Whether it will not take place.
+    pub cancelled: bool,
+}
+
+/// A calendar of these events, as it is at `now`.
+pub fn calendar(name: &str, events: &[Event], now: Time) -> String {
+    let mut lines = Lines(String::new());
+    lines.plain("BEGIN:VCALENDAR");
+    lines.plain("VERSION:2.0");
+    lines.plain("PRODID:-//Keydesk//Keydesk//EN");
+    lines.plain("CALSCALE:GREGORIAN");
+    lines.plain("METHOD:PUBLISH");
+    lines.text("X-WR-CALNAME", name);
+    lines.plain("REFRESH-INTERVAL;VALUE=DURATION:PT1H");
+    lines.plain("X-PUBLISHED-TTL:PT1H");
+    for event in events {
+        lines.plain("BEGIN:VEVENT");
+        lines.text("UID", &event.uid);
+        lines.plain(&format!("DTSTAMP:{}", utc(now)));
+        lines.plain(&format!("DTSTART:{}", utc(event.at)));
+        lines.plain(&format!("SEQUENCE:{}", event.sequence));
+        lines.text("SUMMARY", &event.summary);
+        lines.text("DESCRIPTION", &event.description);
+        // A URI is no text: nothing in it is escaped.
+        lines.plain(&format!("URL:{}", event.url));
+        lines.plain(if event.cancelled { "STATUS:CANCELLED" } else { "STATUS:CONFIRMED" });
+        // Nobody is busy because a key ends.
+        lines.plain("TRANSP:TRANSPARENT");
+        lines.plain("END:VEVENT");
+    }
+    lines.plain("END:VCALENDAR");
+    lines.0
+}
+
+fn utc(at: Time) -> String {
+    at.rfc3339().replace(['-', ':'], "")
+}
+
+struct Lines(String);
+
+impl Lines {
+    /// A property whose value is a text (section 3.3.11).
+    fn text(&mut self, property: &str, value: &str) {
+        let mut line = format!("{property}:");
+        for letter in value.chars() {
+            match letter {
+                '\\' | ';' | ',' => line.extend(['\\', letter]),
+                '\n' => line.push_str("\\n"),
+                // Other control characters can't stand in a text.
+                letter if letter.is_control() => line.push(' '),
+                letter => line.push(letter),
+            }
+        }
+        self.plain(&line);
+    }
+
+    /// A content line, folded (section 3.1) between characters.
+    fn plain(&mut self, line: &str) {
+        const OCTETS: usize = 75;
+        let mut octets = 0;
+        for letter in line.chars() {
+            if octets + letter.len_utf8() > OCTETS {
+                self.0.push_str("\r\n ");
+                octets = 1;
+            }
+            self.0.push(letter);
+            octets += letter.len_utf8();
+        }
+        self.0.push_str("\r\n");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(summary: &str) -> Event {
+        Event {
+            uid: "key_1@keys.example".to_owned(),
+            sequence: 2,
+            at: Time::parse("2027-02-21T22:59:59Z").expect("valid"),
+            summary: summary.to_owned(),
+            description: "One line,\r\nanother; \\ and more".to_owned(),
+            url: "https://keys.example/keys/key_1".to_owned(),
+            cancelled: false,
+        }
+    }
+
+    #[test]
+    fn lines_are_short_ended_by_crlf_and_read_back_unfolded() {
+        let long =
+            "schlüssel-für-das-nächtliche-füllen-der-größten-tabellen-日本語日本語日本語日本語-🔑🔑🔑🔑🔑";
+        let now = Time::from_seconds(1_800_000_000);
+        let text = calendar("Acme; AI", &[event(long)], now);
+        assert!(text.ends_with("END:VCALENDAR\r\n"));
+        for line in text.split_terminator("\r\n") {
+            assert!(line.len() <= 75 && !line.contains(['\r', '\n']), "{line}");
+        }
+        let unfolded = text.replace("\r\n ", "");
+        assert!(unfolded.contains(&format!("\r\nSUMMARY:{long}\r\n")));
+        assert!(unfolded.contains("\r\nX-WR-CALNAME:Acme\\; AI\r\n"));
+        assert!(unfolded.contains("\r\nDESCRIPTION:One line\\, \\nanother\\; \\\\ and more\r\n"));
+        assert!(unfolded.contains("\r\nDTSTART:20270221T225959Z\r\nSEQUENCE:2\r\n"));
+        assert!(unfolded.contains("\r\nDTSTAMP:20270115T080000Z\r\n"));
+    }
+
+    #[test]
+    fn what_is_cancelled_says_so() {
+        let text = calendar("Acme", &[Event { cancelled: true, ..event("x") }], Time::from_seconds(0));
+        assert!(text.contains("\r\nSTATUS:CANCELLED\r\n"));
+    }
+}

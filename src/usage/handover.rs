@@ -1,0 +1,202 @@
+//! Who has gone over from a key's old secret to its new one, and who has not.
+
+use std::collections::{BTreeMap, HashMap};
+
+use diesel::prelude::*;
+
+use crate::db::Conn;
+use crate::error::Result;
+use crate::id::{KeyId, OrgId, SecretId};
+use crate::schema::{usage_callers, usage_counts};
+use crate::time::{DAY, HOUR, MINUTE, Time};
+use crate::usage::report::{CallerUse, sum};
+
+/// How many minutes are shown.
+pub const MINUTES: usize = 60;
+/// How long before the rotation callers count, in days: a nightly one must not be forgotten.
+const BEFORE: i64 = 7;
+/// Without a call for so long with the old secret, whoever called since with the new one has moved.
+const MOVED: i64 = 10 * MINUTE;
+/// Without a call for so long with the old secret, it is quiet.
+const QUIET: i64 = HOUR;
+
+/// What was called with one secret.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Flow {
+    /// Requests of each of the last minutes, the one of now last.
+    pub minutes: Vec<i64>,
+    /// Requests a minute right now.
+    pub rate: i64,
+}
+
+/// The callers of a key whose secret was replaced.
+#[derive(Debug, Default)]
+pub struct Handover {
+    /// They still use the old secret, the latest first.
+    pub still: Vec<CallerUse>,
+    /// They used it before and were seen with neither secret for a while, the latest first.
+    pub unseen: Vec<CallerUse>,
+    /// How many addresses call with the new secret.
+    pub addresses_on_new: usize,
+}
+
+/// Requests with a key by secret and minute.
+pub fn flows(
+    conn: &mut Conn,
+    org: OrgId,
+    key: KeyId,
+    secrets: [SecretId; 2],
+    now: Time,
+) -> Result<[Flow; 2]> {
+    let start = now.minute().plus(-(MINUTES as i64 - 1) * MINUTE);
+    let rows: Vec<(SecretId, Time, i64)> = usage_counts::table
+        .filter(usage_counts::org_id.eq(org).and(usage_counts::key_id.eq(key)))
+        .filter(usage_counts::width.eq(MINUTE).and(usage_counts::start.ge(start)))
+        .group_by((usage_counts::secret_id, usage_counts::start))
+        .select((usage_counts::secret_id, usage_counts::start, sum("requests")))
+        .load(conn)?;
+    Ok(secrets.map(|secret| {
+        let mut minutes = vec![0; MINUTES];
+        for (_, at, requests) in rows.iter().filter(|(of, _, _)| *of == secret) {
+            let place = usize::try_from(at.since(start) / MINUTE).unwrap_or(0).min(MINUTES - 1);
+            minutes[place] += requests;
+        }
+        Flow { rate: rate(&minutes, now), minutes }
+    }))
+}
+
+/// Requests within the last 60 seconds, as if those of the minute before were evenly spread.
+fn rate(minutes: &[i64], now: Time) -> i64 {
+    let [.., before, this] = minutes else { return 0 };
+    let left = MINUTE - now.since(now.minute());
+    this + (before * left + MINUTE / 2) / MINUTE
+}
+
+/// All requests with a secret, which was made at `made`.
+pub fn requests_with(conn: &mut Conn, org: OrgId, key: KeyId, secret: SecretId, made: Time) -> Result<i64> {
+    Ok(usage_counts::table
+        .filter(usage_counts::org_id.eq(org).and(usage_counts::key_id.eq(key)))
+        .filter(usage_counts::width.eq(DAY).and(usage_counts::start.ge(made.floor(DAY))))
+        .filter(usage_counts::secret_id.eq(secret))
+        .select(sum("requests"))
+        .first(conn)?)
+}
+
+/// From which full hour on the requests of callers count.
+pub fn counted_from(now: Time) -> Time {
+    now.plus(-HOUR).hour()
+}
+
+/// Tells the callers of the old secret apart, at `now`; the key was rotated at `started`.
+pub fn handover(
+    conn: &mut Conn,
+    org: OrgId,
+    key: KeyId,
+    (old, new): (SecretId, SecretId),
+    started: Time,
+    now: Time,
+) -> Result<Handover> {
+    type Row = (SecretId, String, String, Time, i64, Time);
+    let rows: Vec<Row> = usage_callers::table
+        .filter(usage_callers::org_id.eq(org).and(usage_callers::key_id.eq(key)))
+        .filter(usage_callers::hour.ge(started.plus(-BEFORE * DAY).hour()))
+        .filter(usage_callers::secret_id.eq_any([old, new]))
+        .select((
+            usage_callers::secret_id,
+            usage_callers::address,
+            usage_callers::program,
+            usage_callers::hour,
+            usage_callers::requests,
+            usage_callers::last_at,
+        ))
+        .load(conn)?;
+    let mut uses: [Uses; 2] = Default::default();
+    for (secret, address, program, hour, requests, last_at) in rows {
+        let caller = uses[usize::from(secret == new)].entry((address, program)).or_insert((0, last_at));
+        caller.0 += if hour >= counted_from(now) { requests } else { 0 };
+        caller.1 = caller.1.max(last_at);
+    }
+    let [of_old, of_new] = uses;
+    Ok(tell_apart(of_old, &of_new, started, now))
+}
+
+/// For each address and program the requests of late and the latest.
+type Uses = HashMap<(String, String), (i64, Time)>;
+
+fn tell_apart(of_old: Uses, of_new: &Uses, started: Time, now: Time) -> Handover {
+    let mut handover = Handover::default();
+    // The start is told to the second; what was called within it may have been before.
+    let after = started.plus(1);
+    for (caller, (requests, last_at)) in of_old {
+        let quiet = now.since(last_at);
+        let on_new = of_new.get(&caller).is_some_and(|(_, at)| *at >= last_at);
+        let used = CallerUse { address: caller.0, program: caller.1, requests, last_at };
+        if last_at >= after && quiet < QUIET && !(on_new && quiet >= MOVED) {
+            handover.still.push(used);
+        } else if !on_new {
+            handover.unseen.push(used);
+        }
+    }
+    for list in [&mut handover.still, &mut handover.unseen] {
+        list.sort_by(|one, other| {
+            (other.last_at, &one.address, &one.program).cmp(&(one.last_at, &other.address, &other.program))
+        });
+    }
+    let addresses: BTreeMap<&str, ()> = of_new.keys().map(|(address, _)| (address.as_str(), ())).collect();
+    handover.addresses_on_new = addresses.len();
+    handover
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn uses(list: &[(&str, i64)]) -> Uses {
+        list.iter()
+            .map(|&(program, at)| (("10.0.0.1".into(), program.into()), (1, Time::from_seconds(at))))
+            .collect()
+    }
+
+    #[test]
+    fn whoever_called_with_the_old_secret_still_uses_it_has_moved_or_was_not_seen_since() {
+        let started = Time::from_seconds(100_000);
+        let now = started.plus(2 * HOUR);
+        let ago = |seconds: i64| now.plus(-seconds).seconds();
+        let old = uses(&[
+            ("now", ago(5)),
+            ("both", ago(9 * MINUTE)),
+            ("moved lately", ago(11 * MINUTE)),
+            ("quiet for long", ago(61 * MINUTE)),
+            ("moved", ago(119 * MINUTE)),
+            ("nightly", ago(20 * HOUR)),
+        ]);
+        let new = uses(&[
+            ("both", ago(1)),
+            ("moved lately", ago(1)),
+            ("moved", ago(100 * MINUTE)),
+            ("other", ago(1)),
+        ]);
+        let found = tell_apart(old, &new, started, now);
+        let names = |list: &[CallerUse]| list.iter().map(|used| used.program.clone()).collect::<Vec<_>>();
+        assert_eq!(names(&found.still), ["now", "both"]);
+        assert_eq!(names(&found.unseen), ["quiet for long", "nightly"]);
+        assert_eq!(found.addresses_on_new, 1);
+    }
+
+    #[test]
+    fn just_after_the_start_nobody_has_moved_yet() {
+        let started = Time::from_seconds(100_000);
+        let found = tell_apart(uses(&[("caller", 99_990)]), &Uses::new(), started, started.plus(1));
+        assert_eq!((found.still.len(), found.unseen.len()), (0, 1));
+    }
+
+    #[test]
+    fn the_rate_is_that_of_the_last_sixty_seconds() {
+        let mut minutes = vec![0; MINUTES];
+        minutes[MINUTES - 2] = 60;
+        minutes[MINUTES - 1] = 15;
+        assert_eq!(rate(&minutes, Time::from_seconds(6_000 + 15)), 15 + 45);
+        assert_eq!(rate(&minutes, Time::from_seconds(6_000)), 15 + 60);
+        assert_eq!(rate(&[], Time::from_seconds(0)), 0);
+    }
+}
