@@ -146,6 +146,7 @@ impl Application {
     pub async fn run_until(self, stop: impl Future<Output = ()>) -> std::io::Result<()> {
         let (stopping, stopped) = watch::channel(false);
         let follower = tokio::spawn(ticker::follow(self.site.clone(), self.reader, stopped.clone()));
+        let warner = tokio::spawn(ticker::warn(self.site.clone(), self.tick, stopped.clone()));
         let postman =
             tokio::spawn(ticker::deliver(self.site.clone(), self.reader, self.tick, stopped.clone()));
         let tidier = tokio::spawn(ticker::tidy(self.site.clone(), self.tick, stopped.clone()));
@@ -159,6 +160,7 @@ impl Application {
         // Last, so that the counts of the last requests are written too.
         stopping.send_replace(true);
         follower.await.map_err(std::io::Error::other)?;
+        warner.await.map_err(std::io::Error::other)?;
         postman.await.map_err(std::io::Error::other)?;
         tidier.await.map_err(std::io::Error::other)?;
         ticker.await.map_err(std::io::Error::other)

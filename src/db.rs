@@ -97,6 +97,7 @@ pub struct Db {
     readers: r2d2::Pool<Manager>,
     after_change: Arc<OnceLock<AfterChange>>,
     mail_queued: Arc<Notify>,
+    keys_changed: Arc<Notify>,
 }
 
 impl Db {
@@ -111,7 +112,13 @@ impl Db {
                 (pool.clone(), pool)
             }
         };
-        Ok(Db { writers, readers, after_change: Arc::default(), mail_queued: Arc::default() })
+        Ok(Db {
+            writers,
+            readers,
+            after_change: Arc::default(),
+            mail_queued: Arc::default(),
+            keys_changed: Arc::default(),
+        })
     }
 
     /// How many connections there are for reading.
@@ -128,6 +135,11 @@ impl Db {
     /// Returns when a mail was queued by this process since the last return.
     pub async fn mail_queued(&self) {
         self.mail_queued.notified().await;
+    }
+
+    /// Returns when this process has changed keys since the last return.
+    pub async fn keys_changed(&self) {
+        self.keys_changed.notified().await;
     }
 
     /// Runs queries outside a transaction.
@@ -159,6 +171,9 @@ impl Db {
                 && let Some(act) = self.after_change.get()
             {
                 act(conn);
+            }
+            if asked.changes_keys {
+                self.keys_changed.notify_one();
             }
             if asked.queues_mail {
                 self.mail_queued.notify_one();

@@ -140,6 +140,8 @@ diesel::table! {
         last_used_at -> Nullable<BigInt>,
         previous_secret_id -> Nullable<Binary>,
         end_changes -> BigInt,
+        notice_at -> Nullable<BigInt>,
+        end_set_at -> Nullable<BigInt>,
     }
 }
 
@@ -315,6 +317,49 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    notices (org_id, key_id, secret_id, ends_at, step) {
+        org_id -> Binary,
+        key_id -> Binary,
+        secret_id -> Binary,
+        ends_at -> BigInt,
+        step -> BigInt,
+        created_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    notice_readers (org_id, key_id, secret_id, ends_at, step, person_id) {
+        org_id -> Binary,
+        key_id -> Binary,
+        secret_id -> Binary,
+        ends_at -> BigInt,
+        step -> BigInt,
+        person_id -> Binary,
+        mail_id -> Nullable<Binary>,
+        letter -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    notice_seen (org_id, key_id, secret_id, ends_at) {
+        org_id -> Binary,
+        key_id -> Binary,
+        secret_id -> Binary,
+        ends_at -> BigInt,
+        person_id -> Binary,
+        at -> BigInt,
+    }
+}
+
+diesel::table! {
+    notice_preferences (person_id) {
+        person_id -> Binary,
+        muted -> Text,
+        single -> Bool,
+    }
+}
+
 diesel::joinable!(api_keys -> organizations (org_id));
 
 diesel::table! {
@@ -473,4 +518,8 @@ diesel::allow_tables_to_appear_in_same_query!(
     review_looks,
     review_keeps,
     scope_removals,
+    notices,
+    notice_readers,
+    notice_seen,
+    notice_preferences,
 );

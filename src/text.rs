@@ -43,6 +43,24 @@ pub fn one_line(text: &str, most: usize) -> String {
     clean.take(most).collect()
 }
 
+/// "1,204".
+pub fn number(number: i64) -> String {
+    let digits = number.unsigned_abs().to_string();
+    let mut text = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    if number < 0 { format!("−{text}") } else { text }
+}
+
+/// "1 key", "2 keys".
+pub fn count(number_of: i64, one: &str, many: &str) -> String {
+    format!("{} {}", number(number_of), if number_of == 1 { one } else { many })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,6 +1,6 @@
 //! The only loops over due work: one follows the feed of changed keys, one writes counts every
-//! second and forgets what is old at each tick, one sends mails, one
-//! does what may take long. The work itself is in plain functions that take the time.
+//! second and forgets what is old at each tick, one writes notices, one sends mails, one does what
+//! may take long. The work itself is in plain functions that take the time.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,6 +12,7 @@ use crate::error::Result;
 use crate::keys::feed;
 use crate::mail::delivery::{self, Progress};
 use crate::mail::outbox;
+use crate::notices::{bundle, sweep};
 use crate::people::{sessions, sign_in};
 use crate::time::Time;
 use crate::usage;
@@ -97,6 +98,45 @@ async fn slide(site: &Site, stop: &watch::Receiver<bool>) -> Result<()> {
     let now = Time::now();
     while !*stop.borrow() && site.db.write(move |tx| usage::windows::slide(tx, now)).await? {}
     Ok(())
+}
+
+/// Tells people which keys end soon, when that is due, until `stop` changes.
+pub async fn warn(site: Arc<Site>, tick: Duration, mut stop: watch::Receiver<bool>) {
+    let mut wait = Duration::ZERO;
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = site.db.keys_changed() => {}
+            _ = stop.changed() => return,
+        }
+        wait = match tell(&site).await {
+            Ok(next) => next.map_or(tick, |seconds| tick.min(Duration::from_secs(seconds))),
+            Err(error) => {
+                tracing::warn!(%error, "notices could not be written; they are at the next tick");
+                tick
+            }
+        };
+    }
+}
+
+/// Writes all notices that are due; returns in how many seconds the next may be.
+async fn tell(site: &Site) -> Result<Option<u64>> {
+    let mut next = site.db.read(sweep::next_at).await?;
+    while next.is_some_and(|at| at <= Time::now()) {
+        let (steps, now) = (site.mint.notices.clone(), Time::now());
+        // What is due and can't be had is being looked at by another process.
+        if site.db.write(move |tx| sweep::sweep(tx, &steps, now)).await? == 0 {
+            break;
+        }
+        next = site.db.read(sweep::next_at).await?;
+    }
+    while site.db.read(bundle::waits).await? {
+        let now = Time::now();
+        if site.db.write(move |tx| bundle::bundle(tx, now)).await? == 0 {
+            break;
+        }
+    }
+    Ok(next.map(|at| u64::try_from(at.since(Time::now()).max(0)).unwrap_or(0) + 1))
 }
 
 /// Sends mails, soon after they are queued and at each tick, until `stop` changes. It has a loop

@@ -106,6 +106,15 @@ impl Time {
         start.map_or(self, |start| Time(start.timestamp().as_microsecond()))
     }
 
+    /// The last 9 o'clock in the morning, in `zone`, that is not after this instant.
+    pub fn last_morning(self, zone: &TimeZone) -> Time {
+        let here = self.in_zone(zone).date();
+        let days = [Ok(here), here.yesterday()].into_iter().flatten();
+        let mornings = days.filter_map(|date| date.at(9, 0, 0, 0).to_zoned_datetime(zone.clone()).ok());
+        let mut mornings = mornings.map(|morning| Time(morning.timestamp().as_microsecond()));
+        mornings.find(|morning| *morning <= self).unwrap_or(self)
+    }
+
     fn timestamp(self) -> Timestamp {
         Timestamp::from_microsecond(self.0).unwrap_or(Timestamp::MAX)
     }

@@ -197,6 +197,12 @@ pub enum Event {
     /// A person may sign in again.
     #[serde(rename = "person.enabled")]
     PersonEnabled,
+    /// Someone said that they have seen that a key ends.
+    #[serde(rename = "notice.seen")]
+    NoticeSeen {
+        /// When it ends.
+        ends_at: Time,
+    },
     /// An admin sent themselves a mail to see whether it arrives.
     #[serde(rename = "mail.tested")]
     MailTested,

@@ -88,6 +88,9 @@ pub fn of(event: &Event, target: &str) -> Vec<Piece> {
         Event::ServiceAccountUpdated { changes } => say("changed ").changes(changes, target),
         Event::PersonDisabled => of_target("locked out").text(" everywhere"),
         Event::PersonEnabled => of_target("let").text(" in again"),
+        Event::NoticeSeen { ends_at } => {
+            say("has seen that ").target(target).text(" ends on ").time(*ends_at)
+        }
         Event::MailTested => say("sent a test mail"),
         Event::MailSentAgain => of_target("sent again the mail"),
         Event::CalendarMade => say("created a calendar address for ").target(target),

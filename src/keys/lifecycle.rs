@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::id::{KeyId, SecretId, UserId};
 use crate::keys::draft::{Draft, Edit};
 use crate::keys::secret::PlainSecret;
-use crate::keys::{Contact, Key, Revocation, feed, store};
+use crate::keys::{Contact, Key, Revocation, feed, mails, store};
 use crate::notices::schedule::Steps;
 use crate::orgs;
 use crate::orgs::role::{Act, Role};
@@ -101,6 +101,7 @@ pub fn create(
         expires_at: key.expires_at,
         sha256_prefix: key.fingerprint.sha256_prefix.clone(),
     };
+    mails::created(tx, context, &key)?;
     finish(tx, context, key.id, &event)?;
     Ok((key, secret))
 }
@@ -158,6 +159,9 @@ pub fn edit(
         _ => Event::KeyUpdated { changes },
     };
     store::update(tx, &key)?;
+    if before.expires_at != key.expires_at {
+        store::note_end_set(tx, key.org, key.id, context.now)?;
+    }
     finish(tx, context, key.id, &event)?;
     Ok(key)
 }
@@ -195,6 +199,7 @@ pub fn revoke(
         Revocation { at: context.now.whole_second(), by: context.actor.to_string(), reason: reason.clone() };
     store::revoke(tx, context.org, id, &revocation)?;
     key.revoked = Some(revocation);
+    mails::revoked(tx, context, &key, reason.as_deref())?;
     finish(tx, context, key.id, &Event::KeyRevoked { reason })?;
     Ok(key)
 }

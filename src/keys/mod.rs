@@ -12,6 +12,7 @@ pub mod draft;
 pub mod feed;
 pub mod lifecycle;
 pub mod list;
+pub mod mails;
 pub mod name;
 pub mod presented;
 pub mod rotation;

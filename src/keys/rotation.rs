@@ -11,7 +11,7 @@ use crate::id::{KeyId, SecretId};
 use crate::keys::draft::MAX_DAYS;
 use crate::keys::lifecycle::{Manager, Mint, finish, living};
 use crate::keys::secret::PlainSecret;
-use crate::keys::{Key, Status, Superseded, secret_store, store};
+use crate::keys::{Key, Status, Superseded, mails, secret_store, store};
 use crate::time::{DAY, HOUR, Time, parse_span};
 
 /// The longest overlap, in seconds.
@@ -84,6 +84,7 @@ pub fn rotate(
         sha256_prefix: key.fingerprint.sha256_prefix.clone(),
         expires_at: key.expires_at,
     };
+    mails::rotated(tx, context, &key, old.ends_at)?;
     key.previous = Some(old);
     store::update(tx, &key)?;
     finish(tx, context, key.id, &event)?;

@@ -15,7 +15,7 @@ use crate::keys::{Contact, Key, Revocation};
 use crate::schema::{api_keys, key_secrets, people};
 use crate::scope::Scopes;
 use crate::text::fold;
-use crate::time::Time;
+use crate::time::{DAY, Time};
 
 mod alias {
     #![allow(missing_docs, reason = "the macro makes items that it gives no docs")]
@@ -50,6 +50,8 @@ struct Row {
     last_used_at: Option<Time>,
     _previous_secret_id: Option<SecretId>,
     end_changes: i64,
+    _notice_at: Option<Time>,
+    _end_set_at: Option<Time>,
 }
 
 type ContactRow = (UserId, String, String);
@@ -159,6 +161,7 @@ pub fn insert(tx: &mut Tx<'_>, key: &Key, secret: &PlainSecret, digest: Digest) 
             api_keys::allowed_ips.eq(networks_text(&key.allowed_ips)),
             api_keys::self_rotate.eq(key.self_rotate),
             api_keys::secret_id.eq(key.secret),
+            api_keys::notice_at.eq(notice_at(key)),
         ))
         .execute(tx.conn)
         .map_err(|error| {
@@ -267,7 +270,24 @@ pub fn update(tx: &mut Tx<'_>, key: &Key) -> Result<()> {
             api_keys::secret_id.eq(key.secret),
             api_keys::previous_secret_id.eq(key.previous.as_ref().map(|old| old.secret)),
             api_keys::end_changes.eq(key.end_changes),
+            api_keys::notice_at.eq(notice_at(key)),
         ))
+        .execute(tx.conn)?;
+    Ok(())
+}
+
+/// When a key is to be looked at for a notice, at the latest: steps of days are told up to a day
+/// before they come. Whatever was told already is not told again.
+fn notice_at(key: &Key) -> Option<Time> {
+    let end = key.expires_at?;
+    Some(key.expiring_at.unwrap_or(end).plus(-DAY))
+}
+
+/// Notes since when a key's end stands, so that steps which were past then don't count.
+pub fn note_end_set(tx: &mut Tx<'_>, org: OrgId, id: KeyId, now: Time) -> Result<()> {
+    diesel::update(api_keys::table)
+        .filter(api_keys::org_id.eq(org).and(api_keys::id.eq(id)))
+        .set(api_keys::end_set_at.eq(now))
         .execute(tx.conn)?;
     Ok(())
 }
@@ -281,6 +301,7 @@ pub fn revoke(tx: &mut Tx<'_>, org: OrgId, id: KeyId, revocation: &Revocation) -
             api_keys::revoked_by.eq(&revocation.by),
             api_keys::revoke_reason.eq(&revocation.reason),
             api_keys::live_name.eq(None::<String>),
+            api_keys::notice_at.eq(None::<Time>),
         ))
         .execute(tx.conn)?;
     Ok(())
@@ -298,7 +319,9 @@ pub fn living_with_end(tx: &mut Tx<'_>, now: Time) -> Result<Vec<(KeyId, Time, T
 
 /// Marks from when a key counts as expiring.
 pub fn set_expiring_at(tx: &mut Tx<'_>, id: KeyId, at: Option<Time>) -> Result<()> {
-    diesel::update(api_keys::table.find(id)).set(api_keys::expiring_at.eq(at)).execute(tx.conn)?;
+    // Looked at soon, by the steps of now.
+    let marks = (api_keys::expiring_at.eq(at), api_keys::notice_at.eq(Time::from_seconds(0)));
+    diesel::update(api_keys::table.find(id)).set(marks).execute(tx.conn)?;
     Ok(())
 }
 

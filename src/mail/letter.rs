@@ -12,6 +12,8 @@ use crate::mail::sheet::{Links, Sheet};
 use crate::text::one_line;
 
 const NAME: usize = 100;
+/// What the link that ends early notices is made for.
+pub const UNSUBSCRIBE: &str = "unsubscribe";
 
 /// Everything that mails need to leave.
 pub struct Post {
@@ -59,6 +61,11 @@ impl Post {
         if let Some(key) = mail.message.key() {
             add("X-Keydesk-Key", key.to_string());
         }
+        if let Some(person) = mail.person.filter(|_| mail.message.is_early()) {
+            let link = sheet.token_link("/unsubscribe/", UNSUBSCRIBE, &person.to_string());
+            add("List-Unsubscribe", format!("<{link}>"));
+            add("List-Unsubscribe-Post", "List-Unsubscribe=One-Click".to_owned());
+        }
         Ok(message)
     }
 }
@@ -85,6 +92,7 @@ mod tests {
             message: Test { asked_by: name.to_owned() }.into(),
             name: name.to_owned(),
             address: address.to_owned(),
+            person: None,
             zone: Some("Europe/Berlin".to_owned()),
             org: Some(org.to_owned()),
             created_at: now,

@@ -5,14 +5,21 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::id::KeyId;
-use crate::mail::Test;
 use crate::mail::sheet::Sheet;
+use crate::mail::{
+    Digest, KeyCreated, KeyExpired, KeyExpiredStillUsed, KeyExpiring, KeyRevoked, KeyRotated, Test,
+};
 
 /// What a mail is about.
 pub trait Letter {
     /// The one key that it is about.
     fn key(&self) -> Option<KeyId> {
         None
+    }
+
+    /// Whether it is one of the early notices, which a reader can end by one click.
+    fn is_early(&self) -> bool {
+        false
     }
 }
 
@@ -89,6 +96,13 @@ macro_rules! mails {
 }
 
 mails! {
+    KeyCreated "key_created" "mail/key_created/subject.txt" "mail/key_created/body.txt" "mail/key_created/body.html";
+    KeyExpiring "key_expiring" "mail/key_expiring/subject.txt" "mail/key_expiring/body.txt" "mail/key_expiring/body.html";
+    KeyExpired "key_expired" "mail/key_expired/subject.txt" "mail/key_expired/body.txt" "mail/key_expired/body.html";
+    KeyExpiredStillUsed "key_expired_still_used" "mail/key_expired_still_used/subject.txt" "mail/key_expired_still_used/body.txt" "mail/key_expired_still_used/body.html";
+    KeyRotated "key_rotated" "mail/key_rotated/subject.txt" "mail/key_rotated/body.txt" "mail/key_rotated/body.html";
+    KeyRevoked "key_revoked" "mail/key_revoked/subject.txt" "mail/key_revoked/body.txt" "mail/key_revoked/body.html";
+    Digest "digest" "mail/digest/subject.txt" "mail/digest/body.txt" "mail/digest/body.html";
     Test "test" "mail/test/subject.txt" "mail/test/body.txt" "mail/test/body.html";
 }
 
@@ -96,5 +110,10 @@ impl Message {
     /// The one key that it is about.
     pub fn key(&self) -> Option<KeyId> {
         self.letter().key()
+    }
+
+    /// Whether it is one of the early notices, which a reader can end by one click.
+    pub fn is_early(&self) -> bool {
+        self.letter().is_early()
     }
 }

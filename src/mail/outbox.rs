@@ -5,7 +5,7 @@ use diesel::prelude::*;
 
 use crate::db::{Conn, Tx};
 use crate::error::{Error, Result};
-use crate::id::{MailId, OrgId};
+use crate::id::{KeyId, MailId, OrgId, UserId};
 use crate::mail::Recipient;
 use crate::mail::message::Message;
 use crate::schema::{organizations, outbox, people};
@@ -68,6 +68,8 @@ pub struct Claimed {
     pub name: String,
     /// Where it goes.
     pub address: String,
+    /// Who it is, unless they are yet to become known.
+    pub person: Option<UserId>,
     /// The reader's zone, if they have one.
     pub zone: Option<String>,
     /// The name of the organisation that it is about.
@@ -122,7 +124,7 @@ pub fn claim(tx: &mut Tx<'_>, worker: &Worker, most: i64, now: Time) -> Result<V
     diesel::update(outbox::table.filter(outbox::id.eq_any(&ids)))
         .set((outbox::claimed_by.eq(worker.as_slice()), outbox::lease_until.eq(now.plus(LEASE))))
         .execute(tx.conn)?;
-    type Row = (MailId, String, String, String, Time, i64, Option<String>, Option<String>);
+    type Row = (MailId, String, String, String, Option<UserId>, Time, i64, Option<String>, Option<String>);
     let rows: Vec<Row> = outbox::table
         .left_join(organizations::table.on(outbox::org_id.eq(organizations::id.nullable())))
         .left_join(people::table.on(outbox::person_id.eq(people::id.nullable())))
@@ -133,15 +135,16 @@ pub fn claim(tx: &mut Tx<'_>, worker: &Worker, most: i64, now: Time) -> Result<V
             outbox::message,
             outbox::name,
             outbox::address,
+            outbox::person_id,
             outbox::created_at,
             outbox::attempts,
             organizations::name.nullable(),
             people::zone.nullable(),
         ))
         .load(tx.conn)?;
-    let claimed = |(id, message, name, address, created_at, attempts, org, zone): Row| {
+    let claimed = |(id, message, name, address, person, created_at, attempts, org, zone): Row| {
         let message = serde_json::from_str(&message).map_err(Error::internal)?;
-        Ok(Claimed { id, message, name, address, zone, org, created_at, attempts })
+        Ok(Claimed { id, message, name, address, person, zone, org, created_at, attempts })
     };
     rows.into_iter().map(claimed).collect()
 }
@@ -226,7 +229,7 @@ pub struct Entry {
     /// The name told in `X-Keydesk-Event`.
     pub event: String,
     /// The key that it is about.
-    pub key: Option<crate::id::KeyId>,
+    pub key: Option<KeyId>,
     /// The name of its reader.
     pub name: String,
     /// Where it goes.

@@ -33,13 +33,13 @@ const SUBJECT: usize = 150;
 
 impl Sheet {
     /// A link to a path of the portal.
-    pub fn link(&self, path: &str) -> String {
-        self.links.public_url.link(path)
+    pub fn link(&self, path: impl AsRef<str>) -> String {
+        self.links.public_url.link(path.as_ref())
     }
 
     /// A link that ends in the token of a row.
     pub fn token_link(&self, path: &str, purpose: &str, id: &str) -> String {
-        self.link(&format!("{path}{}", self.links.keyring.link_token(purpose, id)))
+        self.link(format!("{path}{}", self.links.keyring.link_token(purpose, id)))
     }
 
     /// The organisation's name, or ours.
@@ -48,17 +48,17 @@ impl Sheet {
     }
 
     /// "Monday, 30 Nov 2026, 23:59 Europe/Berlin (22:59 UTC)".
-    pub fn exact(&self, at: Time) -> String {
+    pub fn exact(&self, at: &Time) -> String {
         format!("{} {}", self.moment(at), self.zones(at))
     }
 
     /// "Monday, 30 Nov 2026, 23:59".
-    pub fn moment(&self, at: Time) -> String {
+    pub fn moment(&self, at: &Time) -> String {
         at.in_zone(&self.zone).strftime("%A, %-d %b %Y, %H:%M").to_string()
     }
 
     /// "Europe/Berlin (22:59 UTC)", with the day where it is another one.
-    pub fn zones(&self, at: Time) -> String {
+    pub fn zones(&self, at: &Time) -> String {
         let here = at.in_zone(&self.zone);
         let there = at.in_zone(&TimeZone::UTC);
         match self.zone.iana_name() {
@@ -69,7 +69,7 @@ impl Sheet {
     }
 
     /// "30 Nov".
-    pub fn day(&self, at: Time) -> String {
+    pub fn day(&self, at: &Time) -> String {
         at.in_zone(&self.zone).strftime("%-d %b").to_string()
     }
 

@@ -1,6 +1,22 @@
 //! Which notice steps count for a secret. Pure: time comes in as arguments.
 
-use crate::time::Time;
+use jiff::tz::TimeZone;
+
+use crate::time::{DAY, Time};
+
+/// The step of the end itself.
+pub const END: i64 = 0;
+/// The step of a day after the end, when people are told that programs still call.
+pub const AFTER: i64 = -DAY;
+
+/// An instant at which people are told about the end of a secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// Seconds before the end.
+    pub step: i64,
+    /// When.
+    pub at: Time,
+}
 
 /// The steps before a key's end at which people are told, longest first.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,6 +28,31 @@ impl Steps {
         spans.sort_unstable_by(|left, right| right.cmp(left));
         spans.dedup();
         Steps(spans)
+    }
+
+    /// The spans before the end, in seconds, longest first.
+    pub fn spans(&self) -> &[i64] {
+        &self.0
+    }
+
+    /// When people are told about the end of a secret made at `made`, whose end stands since
+    /// `stands_since`, and whose owner lives in `zone`; earliest first.
+    ///
+    /// Steps of a day and more are told at the last 9 o'clock in the morning that is not after
+    /// them. A step that was past when the end was set does not count.
+    pub fn moments(&self, made: Time, stands_since: Time, ends: Time, zone: &TimeZone) -> Vec<Moment> {
+        let life = ends.since(made);
+        let counting = self.0.iter().filter(|&&step| step * 2 < life);
+        let told = counting.map(|&step| {
+            let plain = ends.plus(-step);
+            let morning = if step < DAY { plain } else { plain.last_morning(zone) };
+            // The morning may lie before the end was set, where the step itself does not.
+            Moment { step, at: if morning > stands_since { morning } else { plain } }
+        });
+        let mut moments: Vec<Moment> = told.filter(|moment| moment.at > stands_since).collect();
+        moments.push(Moment { step: END, at: ends });
+        moments.push(Moment { step: AFTER, at: ends.plus(-AFTER) });
+        moments
     }
 
     /// When a secret that lives from `created` to `ends` begins to count as expiring: the
@@ -33,7 +74,56 @@ impl std::fmt::Display for Steps {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::time::DAY;
+
+    fn at(text: &str) -> Time {
+        Time::parse(text).expect("valid")
+    }
+
+    #[test]
+    fn steps_of_days_are_told_in_the_morning_of_the_owner() {
+        let steps = Steps::new(vec![7 * DAY, DAY, 3_600]);
+        let zone = TimeZone::get("Europe/Berlin").expect("bundled");
+        let (made, ends) = (at("2026-09-01T10:00:00Z"), at("2026-11-30T22:59:00Z"));
+        let told: Vec<(i64, String)> = steps
+            .moments(made, made, ends, &zone)
+            .into_iter()
+            .map(|moment| (moment.step, moment.at.rfc3339()))
+            .collect();
+        let expected = [
+            (7 * DAY, "2026-11-23T08:00:00Z"),
+            (DAY, "2026-11-29T08:00:00Z"),
+            (3_600, "2026-11-30T21:59:00Z"),
+            (END, "2026-11-30T22:59:00Z"),
+            (AFTER, "2026-12-01T22:59:00Z"),
+        ];
+        assert_eq!(told, expected.map(|(step, at)| (step, at.to_owned())));
+        // A clock that was set back on the way: 9 o'clock in October is 7 in UTC.
+        let summer = steps.moments(made, made, at("2026-10-27T06:00:00Z"), &zone);
+        assert_eq!(summer[0].at.rfc3339(), "2026-10-19T07:00:00Z");
+    }
+
+    #[test]
+    fn moving_the_end_moves_the_steps_and_those_already_past_do_not_count() {
+        let steps = Steps::new([30, 14, 7, 3, 1].map(|days| days * DAY).to_vec());
+        let made = at("2026-01-01T12:00:00Z");
+        let moved = made.plus(85 * DAY);
+        let told = steps.moments(made, moved, made.plus(100 * DAY), &TimeZone::UTC);
+        let told: Vec<i64> = told.iter().map(|moment| moment.step / DAY).collect();
+        assert_eq!(told, [14, 7, 3, 1, 0, -1]);
+    }
+
+    #[test]
+    fn a_short_life_has_no_early_steps() {
+        let steps = Steps::new(vec![30, 10]);
+        let made = Time::from_seconds(1_000);
+        let told = |life: i64| -> Vec<i64> {
+            let moments = steps.moments(made, made, made.plus(life), &TimeZone::UTC);
+            moments.iter().filter(|moment| moment.step > END).map(|moment| moment.step).collect()
+        };
+        assert_eq!(told(90), [30, 10]);
+        assert_eq!(told(60), [10]);
+        assert_eq!(told(20), [0_i64; 0]);
+    }
 
     #[test]
     fn a_step_counts_only_under_half_of_the_life() {

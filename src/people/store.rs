@@ -7,6 +7,7 @@ use diesel::prelude::*;
 use crate::db::{Conn, Tx, violates};
 use crate::error::{Error, FieldError, Result};
 use crate::id::{MethodId, OrgId, UserId};
+use crate::mail::Recipient;
 use crate::people::password::Hashed;
 use crate::schema::{people, sign_in_methods};
 use crate::text::forbidden_character;
@@ -46,6 +47,11 @@ impl Person {
             .as_deref()
             .and_then(|name| jiff::tz::TimeZone::get(name).ok())
             .unwrap_or(jiff::tz::TimeZone::UTC)
+    }
+
+    /// As the reader of a mail about an organisation, or about themselves alone.
+    pub fn recipient(&self, org: Option<OrgId>) -> Recipient {
+        Recipient { org, person: Some(self.id), name: self.name.clone(), address: self.email.clone() }
     }
 }
 

@@ -9,6 +9,7 @@ pub mod docs;
 pub mod ical;
 pub mod keys;
 pub mod mail;
+pub mod notices;
 pub mod reference;
 pub mod setup;
 pub mod sign_in;

@@ -3,6 +3,7 @@
 use jiff::tz::TimeZone;
 
 use crate::keys::{Key, Status};
+pub use crate::text::{count, number};
 use crate::time::{DAY, HOUR, MINUTE, Time};
 
 /// An instant in words, with the exact time.
@@ -83,19 +84,6 @@ fn exact(at: Time, zone: &TimeZone) -> String {
     at.in_zone(zone).strftime("%-d %b %Y, %H:%M:%S %Z").to_string()
 }
 
-/// "1,204".
-pub fn number(number: i64) -> String {
-    let digits = number.unsigned_abs().to_string();
-    let mut text = String::new();
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    if number < 0 { format!("−{text}") } else { text }
-}
-
 /// A large number in three digits: "412 M", "61.2 M", "12 k"; a small one in full.
 pub fn short(of: i64) -> String {
     let (value, unit) = match of {
@@ -134,11 +122,6 @@ pub fn share(part: i64, whole: i64) -> String {
         return "under 0.1\u{a0}%".to_owned();
     }
     format!("{:.1}\u{a0}%", tenths.min(999.0) / 10.0)
-}
-
-/// "1 key", "2 keys".
-pub fn count(number_of: i64, one: &str, many: &str) -> String {
-    format!("{} {}", number(number_of), if number_of == 1 { one } else { many })
 }
 
 /// A status as a badge shows it: icon and word, never colour alone.

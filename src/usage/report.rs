@@ -296,3 +296,64 @@ pub fn requests_since(conn: &mut Conn, org: OrgId, key: KeyId, since: Time) -> R
         .select(sum("requests"))
         .first(conn)?)
 }
+
+/// What a key was used for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KeyUse {
+    /// Requests with it.
+    pub calls: i64,
+    /// The scopes that these needed.
+    pub scopes: Vec<String>,
+    /// From where, most requests first.
+    by_address: Vec<(String, i64)>,
+}
+
+impl KeyUse {
+    /// From how many addresses.
+    pub fn addresses(&self) -> i64 {
+        i64::try_from(self.by_address.len()).unwrap_or(i64::MAX)
+    }
+
+    /// Up to `most` addresses, most requests first.
+    pub fn callers(&self, most: usize) -> Vec<String> {
+        self.by_address.iter().take(most).map(|(address, _)| address.clone()).collect()
+    }
+}
+
+/// What each of these keys was used for since an instant; requests of the instant's hour count.
+/// A key that was not used is missing.
+pub fn use_of_keys(
+    conn: &mut Conn,
+    org: OrgId,
+    keys: &[KeyId],
+    since: Time,
+) -> Result<HashMap<KeyId, KeyUse>> {
+    let counts: Vec<(KeyId, String, i64)> = usage_counts::table
+        .filter(usage_counts::org_id.eq(org).and(usage_counts::key_id.eq_any(keys)))
+        .filter(usage_counts::width.eq(HOUR).and(usage_counts::start.ge(since.hour())))
+        .group_by((usage_counts::key_id, usage_counts::scope))
+        .select((usage_counts::key_id, usage_counts::scope, sum("requests")))
+        .load(conn)?;
+    let callers: Vec<(KeyId, String, i64)> = usage_callers::table
+        .filter(usage_callers::org_id.eq(org).and(usage_callers::key_id.eq_any(keys)))
+        .filter(usage_callers::hour.ge(since.hour()))
+        .group_by((usage_callers::key_id, usage_callers::address))
+        .select((usage_callers::key_id, usage_callers::address, sum("requests")))
+        .load(conn)?;
+    let mut used: HashMap<KeyId, KeyUse> = HashMap::new();
+    for (key, scope, requests) in counts {
+        let key = used.entry(key).or_default();
+        key.calls += requests;
+        if !scope.is_empty() {
+            key.scopes.push(scope);
+        }
+    }
+    for (key, address, requests) in callers {
+        used.entry(key).or_default().by_address.push((address, requests));
+    }
+    for used in used.values_mut() {
+        used.scopes.sort();
+        used.by_address.sort_by(|left, right| right.1.cmp(&left.1).then_with(|| left.0.cmp(&right.0)));
+    }
+    Ok(used)
+}

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::support::mail::{MailServer, mails_in};
+use crate::support::mail::{Mail, MailServer, mails_in};
 use crate::support::{Desk, Org, Server, desk, eventually};
 
 /// Sends the owner a test mail.
@@ -22,7 +22,17 @@ fn with_mail_server(mail: &MailServer) -> (Desk, Server, Org) {
     let desk = mail.at(Desk::new());
     let server = desk.start();
     let org = desk.set_up(&server, "Acme AI");
+    // That of the organisation's first key.
+    mail.wait_for("key_created", 1);
+    eventually("it is marked as sent", || {
+        desk.database.count("SELECT COUNT(*) AS count FROM outbox WHERE state = 'sent'") == 1
+    });
     (desk, server, org)
+}
+
+/// The test mails that the server was given.
+fn given(mail: &MailServer) -> Vec<Mail> {
+    mail.mails().into_iter().filter(|mail| mail.event() == "test").collect()
 }
 
 #[test]
@@ -42,7 +52,9 @@ fn without_a_mail_server_mails_are_files_and_admins_are_told() {
     assert_eq!(mail.header("Auto-Submitted"), "auto-generated");
     assert!(mail.id().ends_with("@localhost>"), "{}", mail.id());
     assert!(mail.link("http").starts_with("http://localhost:"), "{}", mail.text());
-    eventually("the page lists it", || browser.get(&path).texts("tbody tr").len() == 1);
+    eventually("the page lists it", || {
+        browser.get(&path).texts("tbody tr").iter().any(|row| row.contains("Test"))
+    });
 }
 
 #[test]
@@ -91,7 +103,7 @@ fn what_a_server_refuses_for_good_has_failed_in_its_words_and_can_be_sent_again(
     mail.does("accept");
     let again = page.attribute("tbody form", "action").unwrap();
     assert_eq!(browser.post(&again, &[]).status, 303);
-    assert_eq!(mail.wait_for("test", 1)[0].id(), mail.mails()[0].id());
+    assert_eq!(mail.wait_for("test", 1)[0].id(), given(&mail)[0].id());
     eventually("it is marked as sent", || in_state(&desk, "sent") == 1);
 }
 
@@ -108,14 +120,14 @@ fn what_a_server_refuses_for_now_is_tried_again() {
         mail.does("accept");
         desk.database.execute("UPDATE outbox SET due_at = 0 WHERE state = 'queued'");
         eventually("it is marked as sent", || in_state(&desk, "queued") == 0);
-        let given = mail.mails();
+        let given = given(&mail);
         let [.., first, second] = given.as_slice() else { panic!("{given:?}") };
         // Nobody can know whether a server took what it was given before it fell silent.
         assert_eq!((first.mode.as_str(), second.mode.as_str()), (mode, "accept"));
         assert_eq!(first.id(), second.id());
         assert_eq!(first.header("Date"), second.header("Date"));
     }
-    assert_eq!(mail.mails().len(), 6);
+    assert_eq!(given(&mail).len(), 6);
 }
 
 #[test]
@@ -145,7 +157,7 @@ fn a_server_that_hangs_delays_neither_answers_nor_the_stop_and_loses_nothing() {
     let (desk, server, org) = with_mail_server(&mail);
     mail.does("hang");
     test_mail(&server, &org);
-    eventually("it was given", || mail.mails().len() == 1);
+    eventually("it was given", || given(&mail).len() == 1);
     // Counts are still written, every second.
     org.admin.get("/v1/api-keys");
     let counted =
@@ -156,5 +168,5 @@ fn a_server_that_hangs_delays_neither_answers_nor_the_stop_and_loses_nothing() {
     assert!(asked.elapsed() < Duration::from_secs(15), "stopped after {:?}", asked.elapsed());
     mail.does("accept");
     let _server = desk.start();
-    assert_eq!(mail.wait_for("test", 1)[0].id(), mail.mails()[0].id());
+    assert_eq!(mail.wait_for("test", 1)[0].id(), given(&mail)[0].id());
 }

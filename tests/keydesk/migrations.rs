@@ -41,6 +41,7 @@ fn every_table_of_an_organisations_data_names_the_organisation() {
         "sign_in_attempts",
         // A mail about a person alone belongs to no organisation.
         "outbox",
+        "notice_preferences",
     ];
     for statements in folder("sqlite").values() {
         for table in statements.split("CREATE TABLE ").skip(1) {

@@ -7,6 +7,7 @@ pub mod disable;
 pub mod edit;
 pub mod fields;
 pub mod list;
+pub mod notices;
 pub mod overlap;
 pub mod reveal;
 pub mod revoke;

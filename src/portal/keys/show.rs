@@ -8,8 +8,10 @@ use crate::error::Error;
 use crate::id::{KeyId, OrgId, UserId};
 use crate::keys::secret_store::{self, SecretUse};
 use crate::keys::{Key, Status, store};
+use crate::orgs::role::Act;
 use crate::people;
 use crate::portal::keys::cockpit::{self, Cockpit};
+use crate::portal::keys::notices::Notices;
 use crate::portal::words::{self, Badge, When};
 use crate::time::Time;
 use crate::usage::report::CallerUse;
@@ -42,6 +44,7 @@ struct KeyPage {
     manageable: bool,
     zone: String,
     counted_to: String,
+    notices: Notices,
 }
 
 struct Ended {
@@ -91,12 +94,29 @@ pub async fn deep_link(
     site: Shared,
     id: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
-    let id = KeyId::parse(&id).ok_or_else(Problem::not_found)?;
+    let path = path_of(&signed_in, &site, &id).await?;
+    Ok(redirect(&request, &path))
+}
+
+/// `GET /keys/{id}/rotate`: the button of mails before a key ends.
+pub async fn deep_rotate_link(
+    request: HttpRequest,
+    signed_in: SignedIn,
+    site: Shared,
+    id: web::Path<String>,
+) -> Result<HttpResponse, Problem> {
+    let path = path_of(&signed_in, &site, &id).await?;
+    Ok(redirect(&request, &format!("{path}/rotate")))
+}
+
+/// The path of a key's page, in the organisation that it belongs to.
+async fn path_of(signed_in: &SignedIn, site: &Shared, id: &str) -> Result<String, Problem> {
+    let id = KeyId::parse(id).ok_or_else(Problem::not_found)?;
     let orgs: Vec<OrgId> = signed_in.orgs.iter().map(|(org, _)| org.id).collect();
     let found = site.db.read(move |conn| store::org_of(conn, &orgs, id)?.ok_or(Error::NotFound)).await?;
     let org = signed_in.orgs.iter().find(|(org, _)| org.id == found);
     let (org, _) = org.ok_or_else(Problem::not_found)?;
-    Ok(redirect(&request, &format!("/o/{}/keys/{id}", org.slug)))
+    Ok(format!("/o/{}/keys/{id}", org.slug))
 }
 
 /// `GET /o/{org}/keys/{id}`.
@@ -137,6 +157,8 @@ pub async fn show(
         Ok((by_scope, callers, secrets, calls_after, actors, rotation))
     });
     let (by_scope, callers, secrets, calls_after, mut actors, rotation) = found.await?;
+    let (about, reader_zone) = (key.clone(), zone.clone());
+    let notices = site.db.read(move |conn| Notices::of(conn, &about, now, &reader_zone)).await?;
     let revoked = key.revoked.as_ref().map(|revoked| Ended {
         at: words::date_time(revoked.at, &zone),
         by: actors.pop().unwrap_or_default(),
@@ -164,6 +186,7 @@ pub async fn show(
         manageable: member.manager().manages(&key),
         zone: member.person.zone.clone().unwrap_or_else(|| "UTC".to_owned()),
         counted_to: words::clock(now, &zone),
+        notices,
         key,
     };
     html(StatusCode::OK, &view)

@@ -4,6 +4,11 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+use keydesk::config::{MailServer as MailServerConfig, PublicUrl};
+use keydesk::crypto::{Keyring, Root};
+use keydesk::mail::letter::Post;
+use keydesk::mail::sender::Sender;
+use keydesk::mail::sheet::Links;
 use tempfile::TempDir;
 
 use super::{Desk, eventually};
@@ -69,6 +74,19 @@ impl MailServer {
         desk.with("KEYDESK_SMTP_URL", &format!("smtp://localhost:{}{query}", self.port))
             .with("KEYDESK_MAIL_FROM", "Keydesk <keydesk@example.com>")
             .with("KEYDESK_TICK", "1s")
+    }
+
+    /// What mails need to leave by this server, for tests of the domain.
+    pub fn post(&self) -> Post {
+        let url = format!("smtp://localhost:{}", self.port);
+        let transport = lettre::AsyncSmtpTransport::<lettre::Tokio1Executor>::from_url(&url).unwrap();
+        let server = MailServerConfig { transport, host: "localhost".to_owned() };
+        let root = Root::parse("MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=").unwrap();
+        Post {
+            sender: Sender::new(Some(server), self.directory.path().join("unused")),
+            from: "Keydesk <keydesk@example.com>".parse().unwrap(),
+            links: Links { public_url: PublicUrl::loopback(8080), keyring: Keyring::new(root, None) },
+        }
     }
 
     /// What is done with the next mails.

@@ -1,0 +1,75 @@
+//! The mails of what happens to a key: made, rotated, revoked. They go to its owner and backup,
+//! and ask whether it was someone they know.
+
+use crate::audit::event::{Actor, Context};
+use crate::db::{Conn, Tx};
+use crate::error::Result;
+use crate::keys::{Key, store};
+use crate::mail::message::Message;
+use crate::mail::{KeyCreated, KeyFacts, KeyRevoked, KeyRotated, Why, outbox};
+use crate::orgs;
+use crate::people;
+use crate::time::Time;
+
+/// A key was made.
+pub fn created(tx: &mut Tx<'_>, context: &Context, key: &Key) -> Result<()> {
+    let (by, at, ends_at) = (author(tx.conn, context)?, context.now, key.expires_at);
+    send(tx, context, key, |why| KeyCreated { key: facts(key), why, by: by.clone(), at, ends_at }.into())
+}
+
+/// A key got a new secret; the old one works until `old_ends_at`.
+pub fn rotated(tx: &mut Tx<'_>, context: &Context, key: &Key, old_ends_at: Time) -> Result<()> {
+    let (by, at, ends_at) = (author(tx.conn, context)?, context.now, key.expires_at);
+    send(tx, context, key, |why| {
+        KeyRotated { key: facts(key), why, by: by.clone(), at, old_ends_at, ends_at }.into()
+    })
+}
+
+/// A key was revoked.
+pub fn revoked(tx: &mut Tx<'_>, context: &Context, key: &Key, reason: Option<&str>) -> Result<()> {
+    let (by, at, reason) = (author(tx.conn, context)?, context.now, reason.map(str::to_owned));
+    send(tx, context, key, |why| {
+        KeyRevoked { key: facts(key), why, by: by.clone(), at, reason: reason.clone() }.into()
+    })
+}
+
+fn facts(key: &Key) -> KeyFacts {
+    KeyFacts {
+        id: key.id,
+        name: key.name.clone(),
+        hint: key.fingerprint.hint.clone(),
+        owner: key.owner.name.clone(),
+        scopes: key.scopes.names().into_iter().map(str::to_owned).collect(),
+    }
+}
+
+/// Whoever caused it, for people.
+fn author(conn: &mut Conn, context: &Context) -> Result<String> {
+    Ok(match context.actor {
+        Actor::Person(id) => {
+            people::store::find(conn, id)?.map_or_else(|| id.to_string(), |person| person.name)
+        }
+        Actor::Key(id) => store::find(conn, context.org, id)?
+            .map_or_else(|| id.to_string(), |key| format!("The key {}", key.name)),
+        Actor::CommandLine => "Someone at the command line".to_owned(),
+        Actor::System => "Keydesk".to_owned(),
+    })
+}
+
+fn send(tx: &mut Tx<'_>, context: &Context, key: &Key, letter: impl Fn(Why) -> Message) -> Result<()> {
+    let mut told = Vec::new();
+    let owner = (key.owner.id, Why::Owner);
+    for (member, why) in
+        std::iter::once(owner).chain(key.backup.as_ref().map(|backup| (backup.id, Why::Backup)))
+    {
+        for person in orgs::store::recipients(tx.conn, context.org, member)? {
+            if told.contains(&person.id) {
+                continue;
+            }
+            told.push(person.id);
+            let why = if why == Why::Owner && person.id != member { Why::Answerer } else { why };
+            outbox::queue(tx, &person.recipient(Some(context.org)), &letter(why), context.now)?;
+        }
+    }
+    Ok(())
+}

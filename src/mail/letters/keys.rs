@@ -1,0 +1,308 @@
+//! Mails about one key.
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::KeyId;
+use crate::mail::message::Letter;
+use crate::text::{count, number};
+use crate::time::{DAY, HOUR, MINUTE, Time};
+
+/// A key, as mails show one.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct KeyFacts {
+    /// Its identifier, for links.
+    pub id: KeyId,
+    /// Its name.
+    pub name: String,
+    /// How its secret looks: `kd_…x9Ka`.
+    pub hint: String,
+    /// The name of its owner.
+    pub owner: String,
+    /// What it may do.
+    pub scopes: Vec<String>,
+}
+
+/// Why someone gets a mail about a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Why {
+    /// They own it.
+    Owner,
+    /// They answer for the service account that owns it.
+    Answerer,
+    /// They are its backup.
+    Backup,
+    /// They manage the organisation.
+    Admin,
+}
+
+/// What a key was used for in the 7 days before.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Impact {
+    /// Calls with it.
+    pub calls: i64,
+    /// From how many addresses.
+    pub addresses: i64,
+    /// Some of these.
+    pub callers: Vec<String>,
+    /// With which scopes.
+    pub scopes: Vec<String>,
+    /// When it was last used, also before.
+    pub last_used_at: Option<Time>,
+}
+
+/// A step before the end of a key has come.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct KeyExpiring {
+    /// The key.
+    pub key: KeyFacts,
+    /// Why they get it.
+    pub why: Why,
+    /// When it ends.
+    pub ends_at: Time,
+    /// The step, in seconds.
+    pub step: i64,
+    /// What will stop.
+    pub impact: Impact,
+    /// Whether nobody has said that they have seen it, so close before the end.
+    pub unseen: bool,
+    /// Whether this is one of the early steps, which nobody needs to get.
+    pub early: bool,
+}
+
+/// A key has ended.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct KeyExpired {
+    /// The key.
+    pub key: KeyFacts,
+    /// Why they get it.
+    pub why: Why,
+    /// When it ended.
+    pub ended_at: Time,
+    /// What has stopped.
+    pub impact: Impact,
+}
+
+/// A key ended a day ago and programs still call with it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct KeyExpiredStillUsed {
+    /// The key.
+    pub key: KeyFacts,
+    /// Why they get it.
+    pub why: Why,
+    /// When it ended.
+    pub ended_at: Time,
+    /// The refused calls since.
+    pub calls: i64,
+    /// From how many addresses.
+    pub addresses: i64,
+    /// Some of these.
+    pub callers: Vec<String>,
+}
+
+/// A key was made.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct KeyCreated {
+    /// The key.
+    pub key: KeyFacts,
+    /// Why they get it.
+    pub why: Why,
+    /// Who made it, in words.
+    pub by: String,
+    /// When.
+    pub at: Time,
+    /// When it ends; never if `None`.
+    pub ends_at: Option<Time>,
+}
+
+/// A key got a new secret.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct KeyRotated {
+    /// The key.
+    pub key: KeyFacts,
+    /// Why they get it.
+    pub why: Why,
+    /// Who did it, in words.
+    pub by: String,
+    /// When.
+    pub at: Time,
+    /// Until when the old secret works.
+    pub old_ends_at: Time,
+    /// When the key ends now; never if `None`.
+    pub ends_at: Option<Time>,
+}
+
+/// A key was revoked.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct KeyRevoked {
+    /// The key.
+    pub key: KeyFacts,
+    /// Why they get it.
+    pub why: Why,
+    /// Who did it, in words.
+    pub by: String,
+    /// When.
+    pub at: Time,
+    /// Why, in their words.
+    pub reason: Option<String>,
+}
+
+/// Several keys of one reader end soon.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Digest {
+    /// The keys, by their end.
+    pub keys: Vec<KeyExpiring>,
+    /// How many more there are.
+    pub more: i64,
+}
+
+impl KeyFacts {
+    /// Where its page is, whatever organisation it belongs to.
+    pub fn path(&self) -> String {
+        format!("/keys/{}", self.id)
+    }
+
+    /// Where it is rotated, after signing in.
+    pub fn rotate_path(&self) -> String {
+        format!("/keys/{}/rotate", self.id)
+    }
+
+    /// Its scopes on one line.
+    pub fn scope_line(&self) -> String {
+        self.scopes.join(", ")
+    }
+
+    /// Its owner, as this reader knows them.
+    pub fn owner_line(&self, why: &Why) -> String {
+        if *why == Why::Owner { format!("{} (you)", self.owner) } else { self.owner.clone() }
+    }
+}
+
+impl Why {
+    /// "You get this because you own the key."
+    pub fn sentence(self) -> &'static str {
+        match self {
+            Why::Owner => "You get this because you own the key.",
+            Why::Answerer => "You get this because you answer for the service account that owns the key.",
+            Why::Backup => "You get this because you are the backup for the key.",
+            Why::Admin => "You get this because you manage the organisation's keys.",
+        }
+    }
+}
+
+impl Impact {
+    /// Whether the key is in use.
+    pub fn is_busy(&self) -> bool {
+        self.calls > 0
+    }
+
+    /// "1,204 calls in the last 7 days from 3 addresses".
+    pub fn sentence(&self) -> String {
+        let calls = count(self.calls, "call", "calls");
+        format!("{calls} in the last 7 days from {}", count(self.addresses, "address", "addresses"))
+    }
+
+    /// Some addresses, and how many more.
+    pub fn caller_line(&self) -> String {
+        callers(&self.callers, self.addresses)
+    }
+
+    /// The scopes of the calls on one line.
+    pub fn scope_line(&self) -> String {
+        self.scopes.join(", ")
+    }
+}
+
+fn callers(named: &[String], all: i64) -> String {
+    let more = all - i64::try_from(named.len()).unwrap_or(i64::MAX);
+    let named = named.join(", ");
+    if more > 0 { format!("{named} and {} more", number(more)) } else { named }
+}
+
+/// "7 days", "12 hours", "30 seconds".
+fn span(seconds: i64) -> String {
+    match seconds {
+        _ if seconds % DAY == 0 => count(seconds / DAY, "day", "days"),
+        _ if seconds % HOUR == 0 => count(seconds / HOUR, "hour", "hours"),
+        _ if seconds % MINUTE == 0 => count(seconds / MINUTE, "minute", "minutes"),
+        _ => count(seconds, "second", "seconds"),
+    }
+}
+
+impl KeyExpiring {
+    /// "in 7 days".
+    pub fn left(&self) -> String {
+        if self.step == DAY { "tomorrow".to_owned() } else { format!("in {}", span(self.step)) }
+    }
+}
+
+impl KeyExpiredStillUsed {
+    /// "312 calls from 2 addresses".
+    pub fn sentence(&self) -> String {
+        let calls = count(self.calls, "call", "calls");
+        format!("{calls} from {}", count(self.addresses, "address", "addresses"))
+    }
+
+    /// Some addresses, and how many more.
+    pub fn caller_line(&self) -> String {
+        callers(&self.callers, self.addresses)
+    }
+}
+
+impl Digest {
+    /// "3 API keys expire soon".
+    pub fn title(&self) -> String {
+        let listed = i64::try_from(self.keys.len()).unwrap_or(i64::MAX);
+        count(listed.saturating_add(self.more), "API key expires soon", "API keys expire soon")
+    }
+
+    /// How many of those listed are in use.
+    pub fn busy(&self) -> usize {
+        self.keys.iter().filter(|line| line.impact.is_busy()).count()
+    }
+}
+
+impl Letter for KeyExpiring {
+    fn key(&self) -> Option<KeyId> {
+        Some(self.key.id)
+    }
+
+    fn is_early(&self) -> bool {
+        self.early
+    }
+}
+
+impl Letter for Digest {
+    fn is_early(&self) -> bool {
+        self.more == 0 && self.keys.iter().all(|line| line.early)
+    }
+}
+
+macro_rules! about_one_key {
+    ($($letter:ident),*) => {
+        $(impl Letter for $letter {
+            fn key(&self) -> Option<KeyId> {
+                Some(self.key.id)
+            }
+        })*
+    };
+}
+
+about_one_key!(KeyExpired, KeyExpiredStillUsed, KeyCreated, KeyRotated, KeyRevoked);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_are_told_in_their_largest_unit() {
+        let told: Vec<String> = [7 * DAY, DAY, 12 * HOUR, 90, 30 * MINUTE, 1].map(span).to_vec();
+        assert_eq!(told, ["7 days", "1 day", "12 hours", "90 seconds", "30 minutes", "1 second"]);
+    }
+
+    #[test]
+    fn callers_beyond_the_named_are_counted() {
+        assert_eq!(callers(&["10.2.0.4".into(), "10.2.0.9".into()], 2), "10.2.0.4, 10.2.0.9");
+        assert_eq!(callers(&["10.2.0.4".into()], 1_301), "10.2.0.4 and 1,300 more");
+    }
+}

@@ -1,0 +1,327 @@
+//! Notices as time passes: the domain with the time passed in, on a database that servers use too.
+
+use keydesk::db::{Db, Location};
+use keydesk::mail::delivery::{self, Progress};
+use keydesk::mail::letter::Post;
+use keydesk::notices::schedule::Steps;
+use keydesk::notices::{bundle, sweep};
+use keydesk::time::{DAY, HOUR, MINUTE, Time};
+use serde_json::Value;
+
+use crate::support::mail::MailServer;
+use crate::support::{Database, Desk};
+
+/// A desk whose server has stopped, with an organisation and one key to copy.
+struct Still {
+    desk: Desk,
+    db: Db,
+    steps: Steps,
+}
+
+const DAYS: [i64; 5] = [30 * DAY, 14 * DAY, 7 * DAY, 3 * DAY, DAY];
+
+fn open(database: &Database) -> Db {
+    let location = match database.url.strip_prefix("sqlite:") {
+        Some(path) => Location::Sqlite(path.into()),
+        None => Location::Postgres(database.url.clone()),
+    };
+    Db::open(&location).unwrap()
+}
+
+fn still(desk: Desk, steps: &[i64]) -> Still {
+    let server = desk.start();
+    let org = desk.set_up(&server, "Acme AI");
+    desk.key(&org.slug, "template", "inference:read");
+    assert_eq!(server.stop(), Some(0));
+    desk.database.execute("DELETE FROM outbox");
+    let db = open(&desk.database);
+    Still { desk, db, steps: Steps::new(steps.to_vec()) }
+}
+
+impl Still {
+    /// The bytes of a number's digits, which is an identifier as good as any.
+    fn blob(&self, number: &str, width: usize) -> String {
+        if self.desk.database.is_postgres() {
+            format!("convert_to(lpad(CAST({number} AS TEXT), {width}, '0'), 'UTF8')")
+        } else {
+            format!("CAST(printf('%0{width}d', {number}) AS BLOB)")
+        }
+    }
+
+    /// Copies the template into keys `from` to `to`, whose names end in their number.
+    fn keys(&self, from: i64, to: i64, made: Time, ends: Time) {
+        let (id, digest) = (self.blob("i", 16), self.blob("i", 32));
+        let (made, ends) = (micros(made), micros(ends));
+        let numbers =
+            format!("WITH RECURSIVE n(i) AS (SELECT {from} UNION ALL SELECT i + 1 FROM n WHERE i < {to})");
+        let name = |column: &str| format!("{column} || '-' || CAST(i AS TEXT)");
+        self.desk.database.execute(&format!(
+            "{numbers} INSERT INTO api_keys (id, org_id, name, name_folded, live_name, description, scopes, owner_id,
+                    created_by, created_at, expires_at, requests_per_minute, allowed_ips, self_rotate, secret_id, notice_at)
+                SELECT {id}, org_id, {}, {}, {}, '', scopes, owner_id, created_by, {made}, {ends},
+                    requests_per_minute, allowed_ips, self_rotate, {id}, {made}
+                FROM n, api_keys WHERE name = 'template';
+             {numbers} INSERT INTO key_secrets (id, org_id, key_id, digest, prefix, last4, sha256_prefix, created_at)
+                SELECT {id}, s.org_id, {id}, {digest}, s.prefix, s.last4, s.sha256_prefix, {made}
+                FROM n, key_secrets s JOIN api_keys k ON k.secret_id = s.id WHERE k.name = 'template';",
+            name("name"),
+            name("name_folded"),
+            name("live_name"),
+        ));
+    }
+
+    /// Writes every notice that is due then.
+    fn look(&self, now: Time) -> bool {
+        look(&self.db, &self.steps, now)
+    }
+
+    /// The mails of an event, in their order.
+    fn letters(&self, event: &str) -> Vec<Value> {
+        let query =
+            format!("SELECT message AS line FROM outbox WHERE event = '{event}' ORDER BY created_at, id");
+        let read = |line: &String| serde_json::from_str::<Value>(line).unwrap()["letter"].clone();
+        self.desk.database.lines(&query).iter().map(read).collect()
+    }
+
+    fn count(&self, query: &str) -> i64 {
+        self.desk.database.count(&format!("SELECT COUNT(*) AS count FROM {query}"))
+    }
+}
+
+fn micros(at: Time) -> i64 {
+    at.seconds() * 1_000_000
+}
+
+/// Whether anything was due.
+fn look(db: &Db, steps: &Steps, now: Time) -> bool {
+    if db.read_now(sweep::next_at).unwrap().is_none_or(|at| at > now) {
+        return false;
+    }
+    while db.write_now(|tx| sweep::sweep(tx, steps, now)).unwrap() > 0 {}
+    while db.write_now(|tx| bundle::bundle(tx, now)).unwrap() > 0 {}
+    true
+}
+
+fn at(text: &str) -> Time {
+    Time::parse(text).unwrap()
+}
+
+#[test]
+fn each_step_is_told_once_in_the_morning_of_the_owner_and_the_end_when_it_comes() {
+    let still = still(Desk::new(), &DAYS);
+    still.desk.database.execute("UPDATE people SET zone = 'America/New_York'");
+    let (made, ends) = (at("2027-01-01T00:00:00Z"), at("2027-04-01T12:00:00Z"));
+    still.keys(1, 1, made, ends);
+    // Every hour, by two processes.
+    let other = open(&still.desk.database);
+    let mut told: Vec<(String, Time)> = Vec::new();
+    let mut now = made;
+    while now < ends.plus(2 * DAY) {
+        if still.look(now) | look(&other, &still.steps, now) {
+            let events = still.desk.database.lines("SELECT event AS line FROM outbox ORDER BY created_at");
+            told.extend(events.into_iter().skip(told.len()).map(|event| (event, now)));
+        }
+        now = now.plus(HOUR);
+    }
+    let mut steps =
+        still.letters("key_expiring").into_iter().map(|letter| letter["step"].as_i64().unwrap() / DAY);
+    let told: Vec<(String, i64, String)> = told
+        .into_iter()
+        .map(|(event, at)| {
+            let step = if event == "key_expiring" { steps.next().unwrap() } else { 0 };
+            (event, step, at.rfc3339())
+        })
+        .collect();
+    let expected = [
+        // The key ends at 8 in New York, so the last 9 o'clock is that of the day before.
+        ("key_expiring", 30, "2027-03-01T14:00:00Z"),
+        // Clocks go forward on 14 March: 9 o'clock is an hour earlier in UTC.
+        ("key_expiring", 14, "2027-03-17T13:00:00Z"),
+        ("key_expiring", 7, "2027-03-24T13:00:00Z"),
+        ("key_expiring", 3, "2027-03-28T13:00:00Z"),
+        ("key_expiring", 1, "2027-03-30T13:00:00Z"),
+        ("key_expired", 0, "2027-04-01T12:00:00Z"),
+    ];
+    assert_eq!(told, expected.map(|(event, step, at)| (event.to_owned(), step, at.to_owned())));
+}
+
+#[test]
+fn a_rotated_a_revoked_and_an_extended_key_are_not_warned_about() {
+    let still = still(Desk::new(), &DAYS);
+    let (made, ends) = (at("2027-01-01T00:00:00Z"), at("2027-04-01T12:00:00Z"));
+    still.keys(1, 4, made, ends);
+    let change = |statement: &str| still.desk.database.execute(statement);
+    change("UPDATE api_keys SET revoked_at = 1, notice_at = NULL WHERE name = 'template-1'");
+    // A new secret that ends with the key has steps of its own.
+    let (old, new) = (still.blob("2", 16), still.blob("902", 16));
+    change(&format!(
+        "INSERT INTO key_secrets (id, org_id, key_id, digest, prefix, last4, sha256_prefix, created_at)
+            SELECT {new}, org_id, key_id, {}, prefix, last4, sha256_prefix, {} FROM key_secrets WHERE id = {old};
+         UPDATE api_keys SET secret_id = {new} WHERE id = {old}",
+        still.blob("902", 32),
+        micros(ends.plus(-20 * DAY)),
+    ));
+    let moved = ends.plus(-8 * DAY);
+    let mut now = made;
+    while now < ends.plus(DAY) {
+        if now == moved {
+            change(&format!(
+                "UPDATE api_keys SET expires_at = {}, end_set_at = {}, notice_at = 0 WHERE name = 'template-3'",
+                micros(ends.plus(300 * DAY)),
+                micros(now),
+            ));
+        }
+        still.look(now);
+        now = now.plus(6 * HOUR);
+    }
+    let mut steps = std::collections::BTreeMap::<String, Vec<i64>>::new();
+    let single = still.letters("key_expiring").into_iter();
+    let bundled =
+        still.letters("digest").into_iter().flat_map(|digest| digest["keys"].as_array().unwrap().clone());
+    for letter in single.chain(bundled) {
+        let name = letter["key"]["name"].as_str().unwrap().to_owned();
+        steps.entry(name).or_default().push(letter["step"].as_i64().unwrap() / DAY);
+    }
+    for steps in steps.values_mut() {
+        steps.sort_unstable_by(|left, right| right.cmp(left));
+    }
+    assert_eq!(steps.get("template-1"), None);
+    assert_eq!(steps["template-2"], [7, 3, 1]);
+    assert_eq!(steps["template-3"], [30, 14]);
+    assert_eq!(steps["template-4"], [30, 14, 7, 3, 1]);
+    let expired: Vec<Value> = still.letters("key_expired");
+    assert_eq!(expired.len(), 2);
+}
+
+#[test]
+fn several_keys_of_one_day_are_one_mail_unless_someone_wants_one_for_each() {
+    let still = still(Desk::new(), &DAYS);
+    let (made, ends) = (at("2027-01-01T00:00:00Z"), at("2027-04-01T12:00:00Z"));
+    still.keys(1, 70, made, ends);
+    still.look(ends.plus(-14 * DAY));
+    let digests = still.letters("digest");
+    assert_eq!((digests.len(), still.letters("key_expiring").len()), (1, 0));
+    assert_eq!((digests[0]["keys"].as_array().unwrap().len(), digests[0]["more"].as_i64()), (50, Some(20)));
+    let owner =
+        "INSERT INTO notice_preferences (person_id, muted, single) SELECT id, '604800', true FROM people";
+    still.desk.database.execute(owner);
+    // The step of 7 days is muted, the one of 3 days can't be.
+    still.look(ends.plus(-7 * DAY));
+    assert_eq!(still.count("outbox"), 1);
+    still.look(ends.plus(-3 * DAY));
+    assert_eq!((still.letters("digest").len(), still.letters("key_expiring").len()), (1, 70));
+    assert!(still.letters("key_expiring").iter().all(|letter| letter["unseen"] == true));
+    assert_eq!(still.count("notice_readers WHERE mail_id IS NULL"), 0);
+}
+
+#[test]
+fn who_has_seen_it_is_not_asked_again_and_admins_hear_of_the_last_days() {
+    let still = still(Desk::new(), &DAYS);
+    let (made, ends) = (at("2027-01-01T00:00:00Z"), at("2027-04-01T12:00:00Z"));
+    still.keys(1, 2, made, ends);
+    let admin = if still.desk.database.is_postgres() {
+        "'\\x00000000000000000000000000000ada'::bytea"
+    } else {
+        "x'00000000000000000000000000000ada'"
+    };
+    still.desk.database.execute(&format!(
+        "INSERT INTO people (id, email, email_folded, name, created_at) VALUES ({admin}, 'admin@example.com', 'admin@example.com', 'Grace', 0);
+         INSERT INTO members (org_id, person_id, role, joined_at) SELECT id, {admin}, 'admin', 0 FROM organizations;
+         INSERT INTO notice_seen (org_id, key_id, secret_id, ends_at, person_id, at)
+            SELECT org_id, id, secret_id, expires_at, owner_id, 0 FROM api_keys WHERE name = 'template-1'"
+    ));
+    let readers = |step: i64| still.count(&format!("notice_readers WHERE step = {}", step * DAY));
+    for days in [14, 7, 3] {
+        still.look(ends.plus(-days * DAY));
+    }
+    assert_eq!((readers(14), readers(7), readers(3)), (2, 4, 4));
+    let digests = still.letters("digest");
+    let last = digests.last().unwrap()["keys"].as_array().unwrap();
+    let unseen: Vec<bool> = last.iter().map(|line| line["unseen"].as_bool().unwrap()).collect();
+    assert_eq!(unseen, [false, true]);
+    assert_eq!(last[0]["why"], "admin");
+}
+
+#[test]
+fn a_key_that_is_still_called_a_day_after_its_end_is_told_with_its_callers() {
+    let still = still(Desk::new(), &DAYS);
+    let (made, ends) = (at("2027-01-01T00:00:00Z"), at("2027-04-01T12:00:00Z"));
+    still.keys(1, 2, made, ends);
+    let (id, hour) = (still.blob("1", 16), micros(ends.plus(5 * HOUR)));
+    let org = "(SELECT id FROM organizations)";
+    still.desk.database.execute(&format!(
+        "INSERT INTO usage_counts (org_id, key_id, width, start, secret_id, scope, model, outcome, requests, input_tokens, output_tokens)
+            VALUES ({org}, {id}, 3600, {hour}, {id}, 'inference:write', '', 'client_errors', 312, 0, 0);
+         INSERT INTO usage_callers (org_id, key_id, secret_id, hour, address, program, requests, last_at)
+            VALUES ({org}, {id}, {id}, {hour}, '10.2.0.4', 'curl', 300, {hour}), ({org}, {id}, {id}, {hour}, '10.2.0.9', 'curl', 12, {hour})"
+    ));
+    still.look(ends);
+    still.look(ends.plus(DAY));
+    still.look(ends.plus(2 * DAY));
+    let letters = still.letters("key_expired_still_used");
+    assert_eq!(letters.len(), 1);
+    assert_eq!((letters[0]["calls"].as_i64(), letters[0]["addresses"].as_i64()), (Some(312), Some(2)));
+    assert_eq!(letters[0]["callers"], serde_json::json!(["10.2.0.4", "10.2.0.9"]));
+    assert_eq!(still.letters("key_expired").len(), 2);
+}
+
+/// How many notices the outage holds up: more when it is measured.
+fn many() -> i64 {
+    std::env::var("KEYDESK_TEST_NOTICES").map_or(100, |number| number.parse().unwrap())
+}
+
+#[test]
+fn an_outage_of_a_day_with_three_processes_loses_no_mail() {
+    let Some(mail) = MailServer::start() else { return };
+    let still = still(Desk::new(), &[12 * HOUR]);
+    let (made, ends) = (at("2027-01-01T00:00:00Z"), at("2027-01-03T12:00:00Z"));
+    let number = many();
+    still.keys(1, number, made, ends);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    // The pool of connections looks after itself there.
+    let _inside = runtime.enter();
+    let processes: Vec<(Db, Post, [u8; 16])> =
+        (1..=3).map(|process| (open(&still.desk.database), mail.post(), [process; 16])).collect();
+    let tick = |now: Time| {
+        std::thread::scope(|scope| {
+            for (db, post, worker) in &processes {
+                let (runtime, steps) = (&runtime, &still.steps);
+                scope.spawn(move || {
+                    look(db, steps, now);
+                    while runtime.block_on(delivery::send_batch(db, post, *worker, now)).unwrap()
+                        == Progress::More
+                    {}
+                });
+            }
+        });
+    };
+    let due = ends.plus(-12 * HOUR);
+    for quarter in 0..96 {
+        mail.does(if quarter == 5 { "drop" } else { "busy" });
+        tick(due.plus(quarter * 15 * MINUTE));
+    }
+    mail.does("accept");
+    for round in 0..200 {
+        tick(due.plus(DAY + 60 + round * 15 * MINUTE));
+        if still.count("outbox WHERE state = 'queued'") == 0 && still.count("outbox") > 0 {
+            break;
+        }
+    }
+    let given = mail.mails();
+    let by_mode = |mode: &str| given.iter().filter(|mail| mail.mode == mode).count();
+    let accepted: std::collections::HashSet<&str> =
+        given.iter().filter(|mail| mail.mode == "accept").map(|mail| mail.id()).collect();
+    let sent = still.count("outbox WHERE state = 'sent'");
+    println!(
+        "{number} notices: {} accepted, {} dropped after the dot, {} refused for now",
+        by_mode("accept"),
+        by_mode("drop"),
+        by_mode("busy")
+    );
+    assert_eq!(i64::try_from(accepted.len()).unwrap(), sent);
+    assert_eq!(still.count("outbox"), sent);
+    assert_eq!(still.count("notices WHERE step = 43200"), number);
+    assert_eq!(still.count("notices WHERE step = 0"), number);
+    assert_eq!(by_mode("accept"), accepted.len(), "nothing that was accepted was sent again");
+    assert!(by_mode("drop") > 0);
+}
