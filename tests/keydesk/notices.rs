@@ -60,12 +60,14 @@ fn files(desk: &Desk) -> Vec<Mail> {
 }
 
 #[test]
-fn owner_and_backup_hear_of_a_new_and_of_a_revoked_key() {
+fn owner_and_backup_hear_of_a_new_a_rotated_and_a_revoked_key() {
     let (desk, server, org) = desk();
     let invited = "mara@example.com";
     let backup = member(&desk, &server, &org, invited);
     let key = org.admin.create(&json!({"name": "prod", "scopes": ["inference:read"], "backup": backup}));
     let id = key["id"].as_str().unwrap();
+    let rotated = org.admin.post(&format!("/v1/api-keys/{id}/rotate"), &json!({"overlap": "1h"}));
+    assert_eq!(rotated.status, 200, "{}", rotated.body);
     org.admin
         .post(&format!("/v1/api-keys/{id}/revoke"), &json!({"reason": "leaked\r\nBcc: eve@example.com"}));
     for event in ["key_created", "key_rotated", "key_revoked"] {
