@@ -108,7 +108,7 @@ pub fn add(tx: &mut Tx<'_>, to: &Recipient, message: &Message, now: Time) -> Res
     Ok(id)
 }
 
-/// Claims up to `most` mails that are due and that nobody holds.
+/// Claims up to `most` mails that are due and that nobody holds. Those that can't be read have failed.
 pub fn claim(tx: &mut Tx<'_>, worker: &Worker, most: i64, now: Time) -> Result<Vec<Claimed>> {
     let due = outbox::table
         .filter(outbox::state.eq(QUEUED).and(outbox::due_at.le(now)))
@@ -142,11 +142,17 @@ pub fn claim(tx: &mut Tx<'_>, worker: &Worker, most: i64, now: Time) -> Result<V
             people::zone.nullable(),
         ))
         .load(tx.conn)?;
-    let claimed = |(id, message, name, address, person, created_at, attempts, org, zone): Row| {
-        let message = serde_json::from_str(&message).map_err(Error::internal)?;
-        Ok(Claimed { id, message, name, address, person, zone, org, created_at, attempts })
-    };
-    rows.into_iter().map(claimed).collect()
+    let mut claimed = Vec::new();
+    for (id, message, name, address, person, created_at, attempts, org, zone) in rows {
+        match serde_json::from_str(&message) {
+            Ok(message) => {
+                claimed.push(Claimed { id, message, name, address, person, zone, org, created_at, attempts });
+            }
+            // One that a later version has queued must not hold up all others.
+            Err(error) => mark_failed(tx, worker, id, &format!("This version can't read the mail: {error}"))?,
+        }
+    }
+    Ok(claimed)
 }
 
 /// Keeps what this process has claimed.

@@ -312,7 +312,7 @@ fn an_outage_of_a_day_with_three_processes_loses_no_mail() {
     let accepted: std::collections::HashSet<&str> =
         given.iter().filter(|mail| mail.mode == "accept").map(|mail| mail.id()).collect();
     let sent = still.count("outbox WHERE state = 'sent'");
-    println!(
+    eprintln!(
         "{number} notices: {} accepted, {} dropped after the dot, {} refused for now",
         by_mode("accept"),
         by_mode("drop"),

@@ -170,3 +170,21 @@ fn a_server_that_hangs_delays_neither_answers_nor_the_stop_and_loses_nothing() {
     let _server = desk.start();
     assert_eq!(mail.wait_for("test", 1)[0].id(), given(&mail)[0].id());
 }
+
+#[test]
+fn a_mail_that_cannot_be_read_holds_up_no_other() {
+    let (desk, server, org) = desk();
+    let id = if desk.database.is_postgres() {
+        "'\\x0198aaaaaaaa7000800000000000000b'::bytea"
+    } else {
+        "x'0198aaaaaaaa7000800000000000000b'"
+    };
+    desk.database.execute(&format!(
+        "INSERT INTO outbox (id, org_id, name, address, event, message, state, attempts, due_at, created_at)
+            SELECT {id}, id, 'Ada', 'ada@example.com', 'from_tomorrow', '{{}}', 'queued', 0, 0, 0 FROM organizations"
+    ));
+    test_mail(&server, &org);
+    eventually("the other is sent", || in_state(&desk, "sent") == 1);
+    let failed = "SELECT COUNT(*) AS count FROM outbox WHERE state = 'failed' AND event = 'from_tomorrow'";
+    assert_eq!(desk.database.count(failed), 1);
+}

@@ -20,6 +20,7 @@ mod fresh_sign_in;
 mod gateway;
 mod idempotency;
 mod inference;
+mod letters;
 mod limits;
 mod mail;
 mod members;

@@ -1,0 +1,245 @@
+//! Every mail, read by two parsers, however hostile the names in it.
+
+use std::path::Path;
+use std::process::Command;
+
+use keydesk::config::PublicUrl;
+use keydesk::crypto::{Keyring, Root};
+use keydesk::id::{KeyId, MailId, UserId};
+use keydesk::mail::letter::Post;
+use keydesk::mail::message::Message;
+use keydesk::mail::outbox::Claimed;
+use keydesk::mail::sender::Sender;
+use keydesk::mail::sheet::Links;
+use keydesk::mail::{
+    Digest, Impact, KeyCreated, KeyExpired, KeyExpiredStillUsed, KeyExpiring, KeyFacts, KeyRevoked,
+    KeyRotated, Test, Why,
+};
+use keydesk::time::{DAY, Time};
+use mail_parser::MessageParser;
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// What people and programs may have been called to break a mail apart.
+const HOSTILE: [&str; 16] = [
+    "prod\r\nBcc: eve@example.com",
+    "prod\nX-Keydesk-Event: forged",
+    "prod\r\n\r\nA second body",
+    "prod\r\n.\r\nMAIL FROM:<eve@example.com>",
+    "prod\0key",
+    "prod\u{2028}key\u{2029}",
+    "prod\u{202e}yek",
+    "prod\u{85}key",
+    "=?utf-8?q?=0D=0ABcc:_eve=40example.com?=",
+    "\"prod\" <eve@example.com>, x",
+    "prod; boundary=\"x\"\r\n--x",
+    "<script>alert(1)</script>",
+    "{{ letter.key }}",
+    "ключ 🔑 مفتاح",
+    ".",
+    "\u{feff}prod\r",
+];
+
+fn post() -> Post {
+    let root = Root::parse("MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=").unwrap();
+    Post {
+        sender: Sender::Directory("unused".into()),
+        from: "Keydesk <keydesk@example.com>".parse().unwrap(),
+        links: Links { public_url: PublicUrl::loopback(8080), keyring: Keyring::new(root, None) },
+    }
+}
+
+fn at(text: &str) -> Time {
+    Time::parse(text).unwrap()
+}
+
+/// One of each, about a key of this name.
+fn messages(name: &str) -> Vec<Message> {
+    let now = at("2026-11-23T08:00:00Z");
+    let ends_at = at("2026-11-30T22:59:59Z");
+    let key = KeyFacts {
+        id: KeyId::new(now),
+        name: name.to_owned(),
+        hint: "kd_…x9Ka".to_owned(),
+        owner: "Mara Lindqvist".to_owned(),
+        scopes: vec!["inference:read".to_owned(), "inference:write".to_owned()],
+    };
+    let busy = Impact {
+        calls: 8_412,
+        addresses: 7,
+        callers: ["10.2.0.4", "10.2.0.9", "203.0.113.7", "2001:db8::1", "198.51.100.23"]
+            .map(str::to_owned)
+            .to_vec(),
+        scopes: vec!["inference:write".to_owned()],
+        last_used_at: Some(at("2026-11-23T07:57:00Z")),
+    };
+    let idle = Impact::default();
+    let by = format!("Grace {name}");
+    let expiring = |step: i64, impact: &Impact, why: Why| KeyExpiring {
+        key: key.clone(),
+        why,
+        ends_at,
+        step,
+        impact: impact.clone(),
+        unseen: step <= 3 * DAY,
+        early: step >= 7 * DAY,
+    };
+    vec![
+        KeyCreated { key: key.clone(), why: Why::Owner, by: by.clone(), at: now, ends_at: Some(ends_at) }
+            .into(),
+        expiring(7 * DAY, &busy, Why::Owner).into(),
+        expiring(3 * DAY, &idle, Why::Backup).into(),
+        expiring(DAY, &busy, Why::Admin).into(),
+        KeyExpired { key: key.clone(), why: Why::Owner, ended_at: ends_at, impact: busy.clone() }.into(),
+        KeyExpiredStillUsed {
+            key: key.clone(),
+            why: Why::Answerer,
+            ended_at: ends_at,
+            calls: 312,
+            addresses: 2,
+            callers: vec!["10.2.0.4".to_owned(), "10.2.0.9".to_owned()],
+        }
+        .into(),
+        KeyRotated {
+            key: key.clone(),
+            why: Why::Owner,
+            by: by.clone(),
+            at: now,
+            old_ends_at: now.plus(DAY),
+            ends_at: Some(now.plus(90 * DAY)),
+        }
+        .into(),
+        KeyRevoked {
+            key: key.clone(),
+            why: Why::Backup,
+            by,
+            at: now,
+            reason: Some(format!("found in {name}")),
+        }
+        .into(),
+        Digest {
+            keys: vec![
+                expiring(DAY, &busy, Why::Owner),
+                expiring(7 * DAY, &idle, Why::Admin),
+                expiring(14 * DAY, &busy, Why::Owner),
+            ],
+            more: 3,
+        }
+        .into(),
+        Test { asked_by: name.to_owned() }.into(),
+    ]
+}
+
+fn written(message: Message, reader: &str) -> Vec<u8> {
+    let now = at("2026-11-23T08:00:00Z");
+    let mail = Claimed {
+        id: MailId::new(now),
+        message,
+        name: reader.to_owned(),
+        address: "mara@example.com".to_owned(),
+        person: Some(UserId::new(now)),
+        zone: Some("Europe/Berlin".to_owned()),
+        org: Some("Acme AI".to_owned()),
+        created_at: now,
+        attempts: 0,
+    };
+    post().write(&mail).unwrap().formatted()
+}
+
+/// The names of the headers as one parser sees them, then the types of the parts.
+fn shape(bytes: &[u8]) -> (Vec<String>, Vec<String>) {
+    let mail = MessageParser::default().parse(bytes).unwrap();
+    let names = mail.headers().iter().map(|header| header.name.as_str().to_lowercase());
+    let types = mail.parts.iter().filter_map(|part| {
+        let of = mail_parser::MimeHeaders::content_type(part)?;
+        (of.ctype() != "multipart").then(|| format!("{}/{}", of.ctype(), of.subtype().unwrap_or_default()))
+    });
+    let mut names: Vec<String> = names.collect();
+    names.sort();
+    (names, types.collect())
+}
+
+fn by_python(directory: &Path) -> Option<Vec<Value>> {
+    let python = std::env::var("KEYDESK_TEST_PYTHON").ok()?;
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/keydesk/support/parse_mails.py");
+    let output = Command::new(python).arg(script).arg(directory).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let lines = String::from_utf8(output.stdout).unwrap();
+    Some(lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect())
+}
+
+#[test]
+fn no_name_changes_the_shape_of_a_mail() {
+    let directory = TempDir::new().unwrap();
+    let plain: Vec<_> =
+        messages("prod-batch").into_iter().map(|message| shape(&written(message, "Mara"))).collect();
+    let mut expected = Vec::new();
+    for (number, name) in HOSTILE.iter().enumerate() {
+        for (kind, message) in messages(name).into_iter().enumerate() {
+            let bytes = written(message, name);
+            assert_eq!(shape(&bytes), plain[kind], "{name:?}");
+            for line in bytes.split(|byte| *byte == b'\n') {
+                assert!(line.len() <= 998, "{name:?}");
+                assert!(line.is_ascii(), "{name:?}");
+            }
+            std::fs::write(directory.path().join(format!("{number:02}-{kind:02}.eml")), bytes).unwrap();
+            expected.push(&plain[kind]);
+        }
+    }
+    let Some(read) = by_python(directory.path()) else { return };
+    assert_eq!(read.len(), expected.len());
+    for (mail, (names, parts)) in read.iter().zip(expected) {
+        let strings = |name: &str| -> Vec<String> {
+            mail[name].as_array().unwrap().iter().map(|text| text.as_str().unwrap().to_lowercase()).collect()
+        };
+        let mut headers = strings("headers");
+        headers.sort();
+        assert_eq!((&headers, &strings("parts")), (names, parts), "{mail}");
+        assert_eq!(mail["to"], serde_json::json!(["mara@example.com"]));
+        assert_eq!(mail["defects"], serde_json::json!([]));
+    }
+}
+
+/// The mails as pictures are made of them, in a folder that `tests/browser` looks at.
+#[test]
+fn every_mail_reads_well_as_text_and_in_html() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/mails");
+    std::fs::create_dir_all(&directory).unwrap();
+    let mut subjects = Vec::new();
+    for (number, message) in messages("prod-batch").into_iter().enumerate() {
+        let event = message.event();
+        let bytes = written(message, "Mara");
+        let mail = MessageParser::default().parse(&bytes).unwrap();
+        let (text, html) = (mail.body_text(0).unwrap(), mail.body_html(0).unwrap());
+        subjects.push(mail.subject().unwrap().to_owned());
+        for body in [&text, &html] {
+            assert!(!body.contains("{{") && !body.contains("{%"), "{body}");
+            assert!(body.contains("http://localhost:8080/"), "{body}");
+        }
+        assert!(text.lines().all(|line| line.chars().count() <= 120), "{text}");
+        assert!(!text.contains("\n\n\n") && !text.contains("\r\n\r\n\r\n"), "{text}");
+        // Gmail cuts what is longer.
+        assert!(html.len() < 100_000);
+        let early = mail.header("List-Unsubscribe").is_some();
+        assert_eq!(early, mail.header("List-Unsubscribe-Post").is_some());
+        assert_eq!(early, number == 1, "{event}");
+        let name = directory.join(format!("{number:02}-{event}"));
+        std::fs::write(name.with_extension("html"), html.as_bytes()).unwrap();
+        std::fs::write(name.with_extension("txt"), text.as_bytes()).unwrap();
+    }
+    assert_eq!(
+        subjects,
+        [
+            "[Acme AI] API key \"prod-batch\" was created",
+            "[Acme AI] API key \"prod-batch\" expires in 7 days (30 Nov)",
+            "[Acme AI] Nobody has reacted: API key \"prod-batch\" expires in 3 days (30 Nov)",
+            "[Acme AI] Nobody has reacted: API key \"prod-batch\" expires tomorrow (30 Nov)",
+            "[Acme AI] API key \"prod-batch\" has expired (30 Nov)",
+            "[Acme AI] API key \"prod-batch\" expired yesterday and is still being called (312 calls from 2 addresses)",
+            "[Acme AI] API key \"prod-batch\" has a new secret",
+            "[Acme AI] API key \"prod-batch\" was revoked",
+            "[Acme AI] 6 API keys expire soon, 2 of them in use",
+            "[Acme AI] Test mail",
+        ]
+    );
+}
