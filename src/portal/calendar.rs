@@ -120,6 +120,9 @@ pub async fn of_key(
         return Err(Problem::not_found());
     }
     let events = events(&key, &org.name, &site.public_url, now);
+    if events.is_empty() {
+        return Err(Problem::not_found());
+    }
     let mut response = ics(&ical::calendar(&key.name, &events, now));
     let named = header::HeaderValue::from_str(&format!("attachment; filename=\"{id}.ics\""));
     response.headers_mut().insert(header::CONTENT_DISPOSITION, named.map_err(Error::internal)?);

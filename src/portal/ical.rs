@@ -46,6 +46,21 @@ pub fn calendar(name: &str, events: &[Event], now: Time) -> String {
         lines.plain("TRANSP:TRANSPARENT");
         lines.plain("END:VEVENT");
     }
+    if events.is_empty() {
+        // A calendar has one component at least (section 3.6).
+        for line in [
+            "BEGIN:VTIMEZONE",
+            "TZID:UTC",
+            "BEGIN:STANDARD",
+            "DTSTART:19700101T000000",
+            "TZOFFSETFROM:+0000",
+            "TZOFFSETTO:+0000",
+            "END:STANDARD",
+            "END:VTIMEZONE",
+        ] {
+            lines.plain(line);
+        }
+    }
     lines.plain("END:VCALENDAR");
     lines.0
 }
@@ -120,6 +135,13 @@ mod tests {
         assert!(unfolded.contains("\r\nDESCRIPTION:One line\\, \\nanother\\; \\\\ and more\r\n"));
         assert!(unfolded.contains("\r\nDTSTART:20270221T225959Z\r\nSEQUENCE:2\r\n"));
         assert!(unfolded.contains("\r\nDTSTAMP:20270115T080000Z\r\n"));
+    }
+
+    #[test]
+    fn a_calendar_without_events_has_a_component_too() {
+        let text = calendar("Acme", &[], Time::from_seconds(0));
+        assert!(text.contains("\r\nBEGIN:VTIMEZONE\r\n") && text.contains("\r\nEND:VTIMEZONE\r\n"));
+        assert!(!calendar("Acme", &[event("x")], Time::from_seconds(0)).contains("VTIMEZONE"));
     }
 
     #[test]

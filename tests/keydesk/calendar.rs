@@ -113,6 +113,8 @@ fn one_key_has_a_file_of_its_own_for_whoever_may_see_it() {
     let other = desk.set_up(&server, "Other");
     assert_eq!(server.signed_in(&other).get(&path).status, 404);
     assert_eq!(browser.get("/keys/key_nothing.ics").status, 404);
+    let endless = org.admin.create(&json!({"name": "endless", "scopes": ["inference:read"]}));
+    assert_eq!(browser.get(&format!("/keys/{}.ics", endless["id"].as_str().unwrap())).status, 404);
     org.admin.delete(&format!("/v1/api-keys/{id}"));
     let cancelled = browser.get(&path);
     assert_eq!(

@@ -190,7 +190,7 @@ fn count(number: usize, one: &str, many: &str) -> String {
 fn words_left(seconds: i64) -> String {
     let part = |span: i64, unit: &str| if span > 0 { format!(" {span} {unit}") } else { String::new() };
     match seconds {
-        _ if seconds < MINUTE => "less than a minute".to_owned(),
+        _ if seconds < MINUTE => format!("{seconds} s"),
         _ if seconds < HOUR => format!("{} min", seconds / MINUTE),
         _ if seconds < 2 * DAY => {
             format!("{} h{}", seconds / HOUR, part(seconds % HOUR / MINUTE, "min"))
@@ -207,7 +207,7 @@ mod tests {
     fn what_is_left_is_told_in_two_units_at_most() {
         assert_eq!(words_left(22 * HOUR + 48 * MINUTE + 59), "22 h 48 min");
         assert_eq!(words_left(24 * HOUR), "24 h");
-        assert_eq!(words_left(59), "less than a minute");
+        assert_eq!(words_left(59), "59 s");
         assert_eq!(words_left(3 * DAY + 5 * HOUR), "3 days 5 h");
         assert_eq!(words_left(30 * DAY), "30 days");
     }
