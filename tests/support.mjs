@@ -1,7 +1,7 @@
 // A Keydesk of one's own, on an empty database.
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { createInterface } from "node:readline";
@@ -39,6 +39,19 @@ export async function startKeydesk() {
       const { organization, name, email } = person;
       const args = ["setup", "--org", organization, "--name", name, "--email", email, "--password-stdin"];
       await run(data, args, password);
+    },
+    /** The link in the latest mail of an event to an address, out of the directory of mails. */
+    async mailedLink(email, event) {
+      for (let tries = 0; tries < 100; tries += 1) {
+        const names = (await readdir(path.join(data, "mail")).catch(() => [])).filter((name) => name.endsWith(".eml")).sort();
+        for (const name of names.reverse()) {
+          const text = (await readFile(path.join(data, "mail", name), "utf8")).replaceAll("=\r\n", "");
+          if (!text.includes(`X-Keydesk-Event: ${event}`) || !text.includes(`To: ${email}`)) continue;
+          return text.match(/http:\/\/localhost:\d+(\/\S*)/)[0].replace(/^http:\/\/[^/]*/, base);
+        }
+        await new Promise((resolve) => setTimeout(resolve, 100));
+      }
+      return assert.fail(`no mail of ${event} to ${email}`);
     },
     async call(key, route, body, method = body ? "POST" : "GET") {
       const headers = { authorization: `Bearer ${key}`, "content-type": "application/json" };

@@ -3,6 +3,7 @@
 use actix_web::{Route, guard, web as actix};
 
 use crate::gateway::{inference, openai};
+use crate::portal::members;
 use crate::web::{assets, health};
 use crate::{api, portal};
 
@@ -75,6 +76,9 @@ pub(super) fn routes() -> Vec<Endpoint> {
         POST "/account" => portal::account::save,
         GET "/calendar/{token}.ics" => portal::calendar::feed,
         GET "/keys/{id}.ics" => portal::calendar::of_key,
+        GET "/invitations/{token}" => portal::invitation::show,
+        POST "/invitations/{token}" => portal::invitation::sign_up,
+        POST "/invitations/{token}/accept" => portal::invitation::accept,
         GET "/keys/{id}" => portal::keys::show::deep_link,
         GET "/keys/{id}/rotate" => portal::keys::show::deep_rotate_link,
         GET "/o/{org}" => portal::organization,
@@ -112,5 +116,24 @@ pub(super) fn routes() -> Vec<Endpoint> {
         POST "/o/{org}/mail/{id}/send" => portal::mail::send_again,
         GET "/o/{org}/usage" => portal::usage::overview::show,
         GET "/o/{org}/usage.csv" => portal::usage::export::show,
+        GET "/o/{org}/members" => members::list::show,
+        POST "/o/{org}/members" => members::list::invite,
+        GET "/o/{org}/members/roles" => members::roles::show,
+        GET "/o/{org}/members/{id}" => members::show::show,
+        POST "/o/{org}/members/{id}/role" => members::show::set_role,
+        GET "/o/{org}/members/{id}/disable" => members::disable::confirm_disable,
+        POST "/o/{org}/members/{id}/disable" => members::disable::disable,
+        GET "/o/{org}/members/{id}/enable" => members::disable::confirm_enable,
+        POST "/o/{org}/members/{id}/enable" => members::disable::enable,
+        GET "/o/{org}/members/{id}/remove" => members::remove::confirm,
+        POST "/o/{org}/members/{id}/remove" => members::remove::submit,
+        POST "/o/{org}/invitations/{id}/send" => members::list::send_again,
+        POST "/o/{org}/invitations/{id}/withdraw" => members::list::withdraw,
+        GET "/o/{org}/service-accounts/new" => members::service::form,
+        POST "/o/{org}/service-accounts" => members::service::create,
+        GET "/o/{org}/service-accounts/{id}/edit" => members::service::edit_form,
+        POST "/o/{org}/service-accounts/{id}/edit" => members::service::edit,
+        GET "/o/{org}/leave" => members::remove::confirm_leaving,
+        POST "/o/{org}/leave" => members::remove::leave,
     ]
 }

@@ -276,7 +276,8 @@ fn member(tx: &mut Tx<'_>, context: &Context, field: &'static str, who: &str) ->
     orgs::store::find_member(tx.conn, context.org, &id)?.ok_or_else(unknown)
 }
 
-fn changes(before: &Key, after: &Key) -> Vec<Change> {
+/// What is different, setting by setting.
+pub(super) fn changes(before: &Key, after: &Key) -> Vec<Change> {
     let backup = |key: &Key| key.backup.as_ref().map(|backup| backup.id);
     let all = [
         ("description", json!(before.description), json!(after.description)),

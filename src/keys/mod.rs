@@ -19,6 +19,7 @@ pub mod rotation;
 pub mod secret;
 pub mod secret_store;
 pub mod store;
+pub mod succession;
 
 use ipnet::IpNet;
 

@@ -9,6 +9,7 @@ use crate::mail::sheet::Sheet;
 use crate::mail::{
     Digest, KeyCreated, KeyExpired, KeyExpiredStillUsed, KeyExpiring, KeyRevoked, KeyRotated, Test,
 };
+use crate::mail::{Invitation, Test};
 
 /// What a mail is about.
 pub trait Letter {
@@ -103,6 +104,7 @@ mails! {
     KeyRotated "key_rotated" "mail/key_rotated/subject.txt" "mail/key_rotated/body.txt" "mail/key_rotated/body.html";
     KeyRevoked "key_revoked" "mail/key_revoked/subject.txt" "mail/key_revoked/body.txt" "mail/key_revoked/body.html";
     Digest "digest" "mail/digest/subject.txt" "mail/digest/body.txt" "mail/digest/body.html";
+    Invitation "invitation" "mail/invitation/subject.txt" "mail/invitation/body.txt" "mail/invitation/body.html";
     Test "test" "mail/test/subject.txt" "mail/test/body.txt" "mail/test/body.html";
 }
 

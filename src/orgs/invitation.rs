@@ -12,6 +12,7 @@ use crate::crypto::Keyring;
 use crate::db::{Conn, Tx, violates};
 use crate::error::{Error, Result};
 use crate::id::{InvitationId, OrgId, UserId};
+use crate::mail::{self, Recipient, outbox};
 use crate::orgs::journal::Origin;
 use crate::orgs::membership::acting_role;
 use crate::orgs::role::{Act, Role};
@@ -132,7 +133,9 @@ pub fn invite(tx: &mut Tx<'_>, context: &Context, email: &str, role: Role) -> Re
             }
         })?;
     log::append(tx, context, &id.to_string(), &Event::InvitationCreated { role: role.name().to_owned() })?;
-    find(tx, context.org, id)
+    let invitation = find(tx, context.org, id)?;
+    send(tx, &invitation, context.now)?;
+    Ok(invitation)
 }
 
 /// Sends an invitation again; it counts for seven days from now.
@@ -155,7 +158,9 @@ pub fn send_again(tx: &mut Tx<'_>, context: &Context, id: InvitationId) -> Resul
         return Err(Error::Conflict("This invitation was sent ten times. Withdraw it and invite anew."));
     }
     log::append(tx, context, &id.to_string(), &Event::InvitationSentAgain)?;
-    find(tx, context.org, id)
+    let invitation = find(tx, context.org, id)?;
+    send(tx, &invitation, context.now)?;
+    Ok(invitation)
 }
 
 /// Withdraws an invitation: its link does not count any more. Errors: `NotFound`, `Forbidden`.
@@ -220,6 +225,23 @@ pub fn withdraw_unbacked(
         }
     }
     Ok(())
+}
+
+fn send(tx: &mut Tx<'_>, invitation: &Invitation, now: Time) -> Result<()> {
+    let to = Recipient {
+        org: Some(invitation.org.id),
+        person: None,
+        name: String::new(),
+        address: invitation.email.clone(),
+    };
+    let letter = mail::Invitation {
+        id: invitation.id.to_string(),
+        org: invitation.org.name.clone(),
+        invited_by: invitation.invited_by.clone(),
+        role: invitation.role.with_article(),
+        ends_at: invitation.ends_at,
+    };
+    outbox::queue(tx, &to, &letter.into(), now)
 }
 
 fn managed(tx: &mut Tx<'_>, context: &Context, id: InvitationId) -> Result<Invitation> {

@@ -41,7 +41,7 @@ pub fn acting_role(tx: &mut Tx<'_>, context: &Context) -> Result<Role> {
 ///
 /// Errors: `NotFound`, `Forbidden`, `Conflict` for the last owner, `Invalid` for a role that a
 /// service account can't have.
-pub fn set_role(tx: &mut Tx<'_>, context: &Context, who: UserId, role: Role) -> Result<Option<Affected>> {
+pub fn set_role(tx: &mut Tx<'_>, context: &Context, who: UserId, role: Role) -> Result<Affected> {
     let (acting, member) = managed(tx, context, who)?;
     if !acting.manages(role) {
         return Err(Error::Forbidden);
@@ -50,7 +50,7 @@ pub fn set_role(tx: &mut Tx<'_>, context: &Context, who: UserId, role: Role) -> 
         return Err(Error::invalid("role", "A service account is a member or an admin."));
     }
     if member.role == role {
-        return Ok(None);
+        return Ok(Affected { org: context.org, owner: who });
     }
     if role != Role::Owner {
         keep_an_owner(tx, context.org, &member)?;
@@ -60,24 +60,19 @@ pub fn set_role(tx: &mut Tx<'_>, context: &Context, who: UserId, role: Role) -> 
         Event::MemberRoleChanged { before: member.role.name().to_owned(), after: role.name().to_owned() };
     log::append(tx, context, &who.to_string(), &event)?;
     invitation::withdraw_unbacked(tx, context, who, Some(role))?;
-    Ok(Some(Affected { org: context.org, owner: who }))
+    Ok(Affected { org: context.org, owner: who })
 }
 
 /// Sets a membership aside, or takes it up again. The person may go on in other organisations.
 ///
 /// Errors: `NotFound`, `Forbidden`, `Conflict` for oneself and the last owner.
-pub fn set_disabled(
-    tx: &mut Tx<'_>,
-    context: &Context,
-    who: UserId,
-    disabled: bool,
-) -> Result<Option<Affected>> {
+pub fn set_disabled(tx: &mut Tx<'_>, context: &Context, who: UserId, disabled: bool) -> Result<Affected> {
     let (_, member) = managed(tx, context, who)?;
     if context.actor == Actor::Person(who) {
         return Err(Error::Conflict("You can't disable yourself. You can leave the organisation."));
     }
     if member.disabled_at.is_some() == disabled {
-        return Ok(None);
+        return Ok(Affected { org: context.org, owner: who });
     }
     if disabled {
         keep_an_owner(tx, context.org, &member)?;
@@ -88,7 +83,7 @@ pub fn set_disabled(
     if disabled {
         invitation::withdraw_unbacked(tx, context, who, None)?;
     }
-    Ok(Some(Affected { org: context.org, owner: who }))
+    Ok(Affected { org: context.org, owner: who })
 }
 
 /// The member who is about to be removed or to leave, with the role in which the actor acts.
@@ -105,6 +100,8 @@ pub fn leaving(tx: &mut Tx<'_>, context: &Context, who: UserId) -> Result<(Role,
         managed(tx, context, who)?
     };
     keep_an_owner(tx, context.org, &member)?;
+    // Whoever gives this member a key at this moment has done so before, or can't any more.
+    store::lock_member(tx, context.org, who)?;
     Ok((acting, member))
 }
 

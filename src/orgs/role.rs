@@ -104,6 +104,11 @@ impl Role {
         }
     }
 
+    /// The name with its article: "an owner".
+    pub fn with_article(self) -> String {
+        format!("{} {}", if self == Role::Member { "a" } else { "an" }, self.name())
+    }
+
     /// The role of that name.
     pub fn parse(name: &str) -> Option<Role> {
         Role::ALL.into_iter().find(|role| role.name() == name)

@@ -175,6 +175,19 @@ pub fn hold_member(tx: &mut Tx<'_>, org: OrgId, person: UserId) -> Result<()> {
     Ok(())
 }
 
+/// Holds one membership for its end: whoever holds it otherwise is waited for.
+pub fn lock_member(tx: &mut Tx<'_>, org: OrgId, person: UserId) -> Result<()> {
+    if let Conn::Postgres(conn) = tx.conn {
+        members::table
+            .find((org, person))
+            .select(members::person_id)
+            .for_update()
+            .first::<UserId>(conn)
+            .optional()?;
+    }
+    Ok(())
+}
+
 /// Changes a member's role.
 pub fn set_role(tx: &mut Tx<'_>, org: OrgId, person: UserId, role: Role) -> Result<()> {
     diesel::update(members::table.find((org, person))).set(members::role.eq(role)).execute(tx.conn)?;

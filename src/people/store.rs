@@ -203,6 +203,12 @@ pub fn set_disabled(tx: &mut Tx<'_>, person: UserId, disabled_at: Option<Time>) 
     Ok(())
 }
 
+/// Notes that a person's address was proved to be theirs.
+pub fn set_verified(tx: &mut Tx<'_>, person: UserId, now: Time) -> Result<()> {
+    diesel::update(people::table.find(person)).set(people::email_verified_at.eq(now)).execute(tx.conn)?;
+    Ok(())
+}
+
 /// Notes that a person is here.
 pub fn note_seen(tx: &mut Tx<'_>, person: UserId, now: Time) -> Result<()> {
     diesel::update(people::table.find(person)).set(people::seen_at.eq(now)).execute(tx.conn)?;

@@ -288,6 +288,26 @@ pub fn daily(
     Ok(daily)
 }
 
+/// Requests of each key since an instant; those of the instant's hour count.
+pub fn requests_by_key(
+    conn: &mut Conn,
+    org: OrgId,
+    keys: &[KeyId],
+    since: Time,
+) -> Result<HashMap<KeyId, i64>> {
+    let mut requests = HashMap::new();
+    for keys in keys.chunks(1_000) {
+        let rows: Vec<(KeyId, i64)> = usage_counts::table
+            .filter(usage_counts::org_id.eq(org).and(usage_counts::key_id.eq_any(keys)))
+            .filter(usage_counts::width.eq(HOUR).and(usage_counts::start.ge(since.hour())))
+            .group_by(usage_counts::key_id)
+            .select((usage_counts::key_id, sum("requests")))
+            .load(conn)?;
+        requests.extend(rows);
+    }
+    Ok(requests)
+}
+
 /// Requests with a key since an instant; those of the instant's hour count.
 pub fn requests_since(conn: &mut Conn, org: OrgId, key: KeyId, since: Time) -> Result<i64> {
     Ok(usage_counts::table

@@ -22,7 +22,7 @@ pub struct Layout {
     /// What the reader is in that organisation.
     pub role: Option<Role>,
     /// The organisations that the reader belongs to.
-    pub orgs: Vec<Place>,
+    pub orgs: Vec<Other>,
     /// The room that the page lies in.
     pub room: Room,
     /// What the last act had to say, once.
@@ -47,6 +47,16 @@ pub struct Place {
     pub slug: String,
     /// For people.
     pub name: String,
+}
+
+/// An organisation that the reader may switch to.
+pub struct Other {
+    /// In URLs.
+    pub slug: String,
+    /// For people.
+    pub name: String,
+    /// Where the switch leads: to the same room, where the reader may enter it there.
+    pub path: String,
 }
 
 impl Place {
@@ -77,6 +87,23 @@ pub enum Room {
     Docs,
     /// The reader's account.
     Account,
+}
+
+impl Room {
+    /// The path of the room in an organisation; of its keys, where the role may not enter or the
+    /// room lies in no organisation.
+    fn path_in(self, slug: &str, role: Role) -> String {
+        let room = match self {
+            Room::Usage => Some(("usage", Act::ReadUsage)),
+            Room::Review => Some(("review", Act::ReadReview)),
+            Room::Audit => Some(("audit", Act::ReadAudit)),
+            Room::Members => Some(("members", Act::ReadMembers)),
+            Room::Settings => Some(("settings", Act::ReadSettings)),
+            Room::None | Room::Keys | Room::Docs | Room::Account => None,
+        };
+        let name = room.filter(|(_, act)| role.may(*act)).map_or("keys", |(name, _)| name);
+        format!("/o/{slug}/{name}")
+    }
 }
 
 /// An icon out of the sprite; decoration that is not read aloud.
@@ -112,7 +139,11 @@ impl Layout {
             orgs: signed_in
                 .into_iter()
                 .flat_map(|signed_in| &signed_in.orgs)
-                .map(|(org, _)| place(org))
+                .map(|(org, role)| Other {
+                    slug: org.slug.clone(),
+                    name: org.name.clone(),
+                    path: room.path_in(&org.slug, *role),
+                })
                 .collect(),
             room,
             flash: None,

@@ -29,8 +29,8 @@ pub enum Permission {
     Asked,
 }
 
-use Act::{ReadKeys, ReadMail, ReadUsage, WriteKeys, WriteMail};
-use Permission::{AdminOrSelf, AnyKey, Asked, Key, Member, Page, Public, SignedIn};
+use Act::{Leave, ReadKeys, ReadMail, ReadMembers, ReadUsage, WriteKeys, WriteMail, WriteMembers};
+use Permission::{AdminOrSelf, AnyKey, Asked, Key, Member, MemberFresh, Page, Public, SignedIn};
 
 impl Permission {
     /// Whether who it is must have been proved in the last minutes.
@@ -89,6 +89,9 @@ pub const TABLE: &[(&str, &str, Permission)] = &[
     ("POST", "/account", SignedIn),
     ("GET", "/calendar/{token}.ics", Public),
     ("GET", "/keys/{id}.ics", SignedIn),
+    ("GET", "/invitations/{token}", Page),
+    ("POST", "/invitations/{token}", Page),
+    ("POST", "/invitations/{token}/accept", Page),
     ("GET", "/keys/{id}", SignedIn),
     ("GET", "/keys/{id}/rotate", SignedIn),
     ("GET", "/o/{org}", SignedIn),
@@ -126,6 +129,25 @@ pub const TABLE: &[(&str, &str, Permission)] = &[
     ("POST", "/o/{org}/mail/{id}/send", Member(WriteMail)),
     ("GET", "/o/{org}/usage", Member(ReadUsage)),
     ("GET", "/o/{org}/usage.csv", Member(ReadUsage)),
+    ("GET", "/o/{org}/members", Member(ReadMembers)),
+    ("POST", "/o/{org}/members", Member(WriteMembers)),
+    ("GET", "/o/{org}/members/roles", Member(ReadMembers)),
+    ("GET", "/o/{org}/members/{id}", Member(ReadMembers)),
+    ("POST", "/o/{org}/members/{id}/role", MemberFresh(WriteMembers)),
+    ("GET", "/o/{org}/members/{id}/disable", MemberFresh(WriteMembers)),
+    ("POST", "/o/{org}/members/{id}/disable", MemberFresh(WriteMembers)),
+    ("GET", "/o/{org}/members/{id}/enable", MemberFresh(WriteMembers)),
+    ("POST", "/o/{org}/members/{id}/enable", MemberFresh(WriteMembers)),
+    ("GET", "/o/{org}/members/{id}/remove", MemberFresh(WriteMembers)),
+    ("POST", "/o/{org}/members/{id}/remove", MemberFresh(WriteMembers)),
+    ("POST", "/o/{org}/invitations/{id}/send", Member(WriteMembers)),
+    ("POST", "/o/{org}/invitations/{id}/withdraw", Member(WriteMembers)),
+    ("GET", "/o/{org}/service-accounts/new", Member(WriteMembers)),
+    ("POST", "/o/{org}/service-accounts", Member(WriteMembers)),
+    ("GET", "/o/{org}/service-accounts/{id}/edit", Member(WriteMembers)),
+    ("POST", "/o/{org}/service-accounts/{id}/edit", Member(WriteMembers)),
+    ("GET", "/o/{org}/leave", MemberFresh(Leave)),
+    ("POST", "/o/{org}/leave", MemberFresh(Leave)),
 ];
 
 /// What the route needs, if the table has a line for it.

@@ -7,4 +7,8 @@ pub use keys::{
     Digest, Impact, KeyCreated, KeyExpired, KeyExpiredStillUsed, KeyExpiring, KeyFacts, KeyRevoked,
     KeyRotated, Why,
 };
+mod invitation;
+mod test;
+
+pub use invitation::Invitation;
 pub use test::Test;

@@ -3,6 +3,7 @@
 mod client;
 mod database;
 pub mod mail;
+mod people;
 pub mod stream;
 
 use std::io::{BufRead, BufReader, Write};

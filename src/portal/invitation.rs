@@ -1,0 +1,177 @@
+//! The page behind the link of an invitation: every way to sign in, then "Accept".
+
+use actix_session::SessionExt;
+use actix_web::http::StatusCode;
+use actix_web::{HttpMessage, HttpRequest, HttpResponse, web};
+use askama::Template;
+use secrecy::SecretString;
+
+use crate::error::{Error, FieldError};
+use crate::orgs::invitation::{self, Invitation};
+use crate::people::password;
+use crate::people::store::{self, Profile, fold_email};
+use crate::portal::{origin, words};
+use crate::time::Time;
+use crate::web::form::{Complaints, Fields};
+use crate::web::page::{Layout, Room, html, redirect};
+use crate::web::principal::SignedIn;
+use crate::web::problem::Problem;
+use crate::web::{Shared, session};
+
+#[derive(Template)]
+#[template(path = "portal/invitation.html")]
+struct InvitationPage {
+    layout: Layout,
+    /// `None` for every link that does not count, so that all of them are answered alike.
+    open: Option<Open>,
+    complaints: Complaints,
+}
+
+/// An invitation that counts, for whoever looks at it.
+struct Open {
+    token: String,
+    /// The address of this page, as a query's value.
+    next: String,
+    org: String,
+    invited_by: String,
+    email: String,
+    role: String,
+    ends: String,
+    reader: Reader,
+    name: String,
+}
+
+/// Who looks at it.
+enum Reader {
+    /// Nobody signed in.
+    Stranger,
+    /// The person to whom it was sent.
+    Invited,
+    /// Someone else, with this address.
+    Other(String),
+}
+
+/// `GET /invitations/{token}`.
+pub async fn show(
+    request: HttpRequest,
+    site: Shared,
+    token: web::Path<String>,
+) -> Result<HttpResponse, Problem> {
+    let invitation = find(&site, &token).await?;
+    page(&request, &token, invitation, &Fields::default(), Vec::new())
+}
+
+/// `POST /invitations/{token}`: makes an account for the address, and signs in. Accepting is
+/// another step, the same for every way to sign in.
+pub async fn sign_up(
+    request: HttpRequest,
+    site: Shared,
+    token: web::Path<String>,
+    fields: Fields,
+) -> Result<HttpResponse, Problem> {
+    let Some(invitation) = find(&site, &token).await? else {
+        return page(&request, &token, None, &fields, Vec::new());
+    };
+    let password: SecretString = fields.get("password").into();
+    let profile = Profile::parse(fields.get("name"), &invitation.email);
+    let mut errors = profile.as_ref().err().cloned().unwrap_or_default();
+    let context = [invitation.org.name.as_str(), fields.get("name"), &invitation.email];
+    errors.extend(password::check("password", &password, &context).err());
+    let (Ok(profile), true) = (profile, errors.is_empty()) else {
+        return page(&request, &token, Some(invitation), &fields, errors);
+    };
+    let hashed = password::hash(password).await?;
+    let zone = jiff::tz::TimeZone::get(fields.get("zone")).ok().map(|_| fields.get("zone").to_owned());
+    let (now, keyring, link) = (Time::now(), site.mint.keyring.clone(), token.to_string());
+    let made = site.db.write(move |tx| {
+        // Looked at again where it counts: it may have been withdrawn meanwhile.
+        if invitation::open(tx.conn, &keyring, &link, now)?.is_none() {
+            return Err(Error::NotFound);
+        }
+        let person = store::insert(tx, &profile, zone.as_deref(), &hashed, now)?;
+        // The link came by mail to this address and to no other.
+        store::set_verified(tx, person.id, now)?;
+        Ok(person)
+    });
+    match made.await {
+        Ok(person) => {
+            session::sign_in(&request, person.id, now);
+            Ok(redirect(&request, &format!("/invitations/{token}")))
+        }
+        Err(Error::Conflict(_)) => {
+            let known = "There is an account with this address. Sign in to accept the invitation.";
+            page(&request, &token, Some(invitation), &fields, vec![FieldError::new("sign-in", known)])
+        }
+        Err(Error::NotFound) => page(&request, &token, None, &fields, Vec::new()),
+        Err(other) => Err(other.into()),
+    }
+}
+
+/// `POST /invitations/{token}/accept`.
+pub async fn accept(
+    request: HttpRequest,
+    site: Shared,
+    token: web::Path<String>,
+) -> Result<HttpResponse, Problem> {
+    let signed_in = request.extensions().get::<SignedIn>().cloned();
+    let Some(signed_in) = signed_in else {
+        return Ok(redirect(&request, &format!("/invitations/{token}")));
+    };
+    let Some(invitation) = find(&site, &token).await? else {
+        return page(&request, &token, None, &Fields::default(), Vec::new());
+    };
+    let (id, origin, now) = (invitation.id, origin(&request), Time::now());
+    let accepted = site.db.write(move |tx| invitation::accept(tx, id, &signed_in.person, &origin, now)).await;
+    match accepted {
+        Ok(org) => {
+            session::flash(&request.get_session(), &format!("You belong to {} now.", org.name));
+            Ok(redirect(&request, &format!("/o/{}/keys", org.slug)))
+        }
+        Err(Error::Forbidden) => {
+            let other = "You are signed in with another address. The invitation stays open.";
+            let errors = vec![FieldError::new("main", other)];
+            page(&request, &token, Some(invitation), &Fields::default(), errors)
+        }
+        Err(Error::NotFound) => page(&request, &token, None, &Fields::default(), Vec::new()),
+        Err(other) => Err(other.into()),
+    }
+}
+
+async fn find(site: &Shared, token: &str) -> Result<Option<Invitation>, Problem> {
+    let (keyring, token, now) = (site.mint.keyring.clone(), token.to_owned(), Time::now());
+    Ok(site.db.read(move |conn| invitation::open(conn, &keyring, &token, now)).await?)
+}
+
+fn page(
+    request: &HttpRequest,
+    token: &str,
+    invitation: Option<Invitation>,
+    fields: &Fields,
+    errors: Vec<FieldError>,
+) -> Result<HttpResponse, Problem> {
+    let status = match (&invitation, errors.is_empty()) {
+        (None, _) => StatusCode::NOT_FOUND,
+        (Some(_), true) => StatusCode::OK,
+        (Some(_), false) => StatusCode::UNPROCESSABLE_ENTITY,
+    };
+    let signed_in = request.extensions().get::<SignedIn>().map(|signed_in| signed_in.person.clone());
+    let zone = signed_in.as_ref().map_or(jiff::tz::TimeZone::UTC, |person| person.time_zone());
+    let open = invitation.map(|invitation| Open {
+        token: token.to_owned(),
+        next: serde_html_form::to_string([("next", format!("/invitations/{token}"))]).unwrap_or_default(),
+        reader: match signed_in {
+            None => Reader::Stranger,
+            Some(person) if person.email_folded == fold_email(&invitation.email) => Reader::Invited,
+            Some(person) => Reader::Other(person.email),
+        },
+        org: invitation.org.name,
+        invited_by: invitation.invited_by,
+        role: invitation.role.with_article(),
+        ends: words::date_time(invitation.ends_at, &zone),
+        email: invitation.email,
+        name: fields.get("name").to_owned(),
+    });
+    let layout = Layout { person: None, org: None, ..Layout::of(request, Room::None) };
+    let layout = if open.is_some() { layout.with_flash(request) } else { layout };
+    html(status, &InvitationPage { layout, open, complaints: Complaints(errors) })
+}
