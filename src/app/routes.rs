@@ -104,6 +104,8 @@ pub(super) fn routes() -> Vec<Endpoint> {
         GET "/o/{org}/calendar" => portal::calendar::show,
         POST "/o/{org}/calendar" => portal::calendar::make,
         POST "/o/{org}/calendar/end" => portal::calendar::end,
+        GET "/o/{org}/keys/{id}/owner" => portal::keys::owner::form,
+        POST "/o/{org}/keys/{id}/owner" => portal::keys::owner::submit,
         GET "/o/{org}/keys/{id}/revoke" => portal::keys::revoke::confirm,
         POST "/o/{org}/keys/{id}/revoke" => portal::keys::revoke::submit,
         GET "/account/notices" => portal::notices::form,

@@ -117,6 +117,8 @@ pub const TABLE: &[(&str, &str, Permission)] = &[
     ("GET", "/o/{org}/calendar", Member(ReadKeys)),
     ("POST", "/o/{org}/calendar", Member(ReadKeys)),
     ("POST", "/o/{org}/calendar/end", Member(ReadKeys)),
+    ("GET", "/o/{org}/keys/{id}/owner", Member(WriteKeys)),
+    ("POST", "/o/{org}/keys/{id}/owner", Member(WriteKeys)),
     ("GET", "/o/{org}/keys/{id}/revoke", Member(WriteKeys)),
     ("POST", "/o/{org}/keys/{id}/revoke", Member(WriteKeys)),
     ("GET", "/account/notices", SignedIn),

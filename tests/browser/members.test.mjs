@@ -115,7 +115,7 @@ describe("pages about members", () => {
     const bo = await page.getByRole("link", { name: "Bo Ek" }).getAttribute("href");
     const account = await page.getByRole("link", { name: "nightly-batch" }).getAttribute("href");
     await closePage(page);
-    return { bo, account };
+    return { bo, account, key: `/o/acme-ai/keys/${used.id}` };
   }
 
   for (const colorScheme of ["light", "dark"]) {
@@ -153,6 +153,10 @@ describe("pages about members", () => {
         await inspect(page, "member-remove");
         await go("/o/acme-ai/service-accounts/new");
         await inspect(page, "service-account-new");
+        await go(paths.key);
+        await page.getByRole("link", { name: "Change owner and backup" }).click();
+        await page.getByRole("heading", { name: /^Who answers for/ }).waitFor();
+        await inspect(page, "key-owner");
         await go("/o/acme-ai/leave");
         await inspect(page, "leave");
         await closePage(page);

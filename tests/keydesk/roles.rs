@@ -58,8 +58,7 @@ fn each_role_manages_those_below_it_and_nobody_else() {
                     desk.database.execute("UPDATE invitations SET open_email = NULL");
                     action.split('/').nth(4).unwrap().to_owned()
                 } else if is_service {
-                    let made = desk.add_service_account(&org, &email, target.name());
-                    made
+                    desk.add_service_account(&org, &email, target.name())
                 } else {
                     desk.add_member(&org, &email, target.name())
                 };
@@ -105,7 +104,6 @@ fn each_role_manages_those_below_it_and_nobody_else() {
             cases += 2;
         }
     }
-    println!("{cases} cases of role, role and route");
     let people = targeted().filter(|(_, path)| !path.contains("service-accounts")).count();
     let services = targeted().count() - people;
     assert_eq!(cases, people * 16 + services * 8 + 32);
@@ -215,6 +213,32 @@ fn who_is_invited_disabled_or_removed_gets_in_nowhere() {
         assert!(!own.is_empty());
     }
     assert_eq!(server.api(&key).get("/v1/models").status, 200);
-    println!("{cases} cases of status, route and credential");
     assert!(cases > 200, "{cases} cases are too few to be all");
+}
+
+#[test]
+fn changing_members_needs_a_fresh_sign_in() {
+    let (desk, server, org) = desk();
+    let id = desk.add_member(&org, "bo@example.com", "member");
+    let mut browser = server.signed_in(&org);
+    crate::fresh_sign_in::grow_stale(&desk);
+    let mut cases = 0;
+    for (method, pattern, permission) in TABLE {
+        if !matches!(permission, Permission::MemberFresh(Act::WriteMembers | Act::Leave)) {
+            continue;
+        }
+        let path = pattern.replace("{org}", &org.slug).replace("{id}", &id);
+        let status = send(&mut browser, method, &path, &[("role", "admin"), ("rest", "revoke")]);
+        assert_eq!(status, if *method == "GET" { 303 } else { 403 }, "{method} {path}");
+        cases += 1;
+    }
+    assert!(cases >= 9, "{cases}");
+    // To let someone manage others is such a change too.
+    let mut invite = |role: &str| {
+        let fields = [("email", &*format!("{role}@example.com")), ("role", role)];
+        browser.post(&format!("/o/{}/members", org.slug), &fields).status
+    };
+    assert_eq!([invite("admin"), invite("owner"), invite("member"), invite("auditor")], [403, 403, 303, 303]);
+    let roles = desk.database.lines("SELECT role AS line FROM members ORDER BY role");
+    assert_eq!(roles, ["member", "owner"]);
 }

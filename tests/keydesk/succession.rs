@@ -309,3 +309,34 @@ fn a_key_made_while_its_owner_is_removed_is_never_without_one() {
         0
     );
 }
+
+#[test]
+fn admins_hand_a_key_over_and_owners_choose_their_backup() {
+    let (desk, server, org) = desk();
+    let bo = desk.add_member(&org, "bo@example.com", "member");
+    let cy = desk.add_member(&org, "cy@example.com", "auditor");
+    let account = desk.add_service_account(&org, "nightly", "member");
+    key_of(&desk, &org, &org.email, "batch", "inference:read");
+    let id = find(&org, "batch")["id"].as_str().unwrap().to_owned();
+    let path = format!("/o/{}/keys/{id}/owner", org.slug);
+    let mut owner = server.signed_in(&org);
+    let page = owner.get(&path);
+    // Who could not hold its scopes is no owner of it; a program is no backup.
+    let offered = |select: &str| page.texts(&format!("{select} option"));
+    assert!(!offered("#owner").iter().any(|choice| choice.starts_with("Cy")));
+    assert!(offered("#owner").contains(&"Nightly (service account)".to_owned()));
+    assert!(!offered("#backup").iter().any(|choice| choice.starts_with("Nightly")));
+    let wrong = owner.post(&path, &[("owner", "user_00000000000000000000000000"), ("backup", "")]);
+    assert_eq!(wrong.status, 422);
+    assert_eq!(owner.post(&path, &[("owner", &bo), ("backup", &cy)]).status, 303);
+    let key = find(&org, "batch");
+    assert_eq!((&key["owner"]["id"], &key["backup"]["id"]), (&json!(bo), &json!(cy)));
+    let mut member = server.signed_in_as("bo@example.com");
+    assert_eq!(member.get(&path).texts("#owner").len(), 0);
+    assert_eq!(member.post(&path, &[("owner", &account), ("backup", "")]).status, 422);
+    assert_eq!(member.post(&path, &[("backup", "")]).status, 303);
+    assert_eq!(find(&org, "batch")["backup"], Value::Null);
+    assert_eq!(owner.post(&path, &[("owner", &account), ("backup", &bo)]).status, 303);
+    assert_eq!(member.get(&path).status, 404, "no longer theirs");
+    assert_eq!(find(&org, "batch")["owner"]["id"], account);
+}

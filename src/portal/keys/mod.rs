@@ -9,6 +9,7 @@ pub mod fields;
 pub mod list;
 pub mod notices;
 pub mod overlap;
+pub mod owner;
 pub mod reveal;
 pub mod revoke;
 pub mod rotate;

@@ -245,7 +245,7 @@ async fn page(
         in_use: i64::try_from(keys.iter().filter(|key| count(&day, key) > 0).count()).unwrap_or(i64::MAX),
         keys: keys.iter().take(SHOWN).map(row).collect(),
         rest: fields.get("rest").to_owned(),
-        heirs: others.iter().filter(may_get).map(|heir| choice(heir)).collect(),
+        heirs: others.iter().filter(may_get).map(&choice).collect(),
         backed_up: backed_up.into_iter().map(|key| key.name).collect(),
         accounts: accounts
             .into_iter()
@@ -255,7 +255,7 @@ async fn page(
                 chosen: fields.get(&account.id.to_string()).to_owned(),
             })
             .collect(),
-        answerers: others.iter().filter(|other| !other.is_service()).map(|heir| choice(heir)).collect(),
+        answerers: others.iter().filter(|other| !other.is_service()).map(choice).collect(),
         name: leaving.person.name,
         complaints,
         zone: member.person.zone.clone().unwrap_or_else(|| "UTC".to_owned()),

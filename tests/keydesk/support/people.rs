@@ -4,10 +4,10 @@ use keydesk::id::UserId;
 use keydesk::time::Time;
 
 use super::mail::{Mail, mails_in};
-use super::{Browser, Desk, Org, PASSWORD, Server, eventually};
+use super::{Desk, Org, eventually};
 
 impl Desk {
-    /// Adds a person with [`PASSWORD`] to an organisation, behind the server's back. "bo@example.com"
+    /// Adds a person with the usual password to an organisation, behind the server's back. "bo@example.com"
     /// is called Bo. Returns their id.
     pub fn add_member(&self, org: &Org, email: &str, role: &str) -> String {
         let id = self.add_person(email, &org.email, "NULL");
@@ -91,16 +91,6 @@ impl Desk {
             path.is_some()
         });
         path.unwrap()
-    }
-}
-
-impl Server {
-    /// A browser signed in as someone with [`PASSWORD`].
-    pub fn signed_in_as(&self, email: &str) -> Browser {
-        let mut browser = self.browser();
-        let page = browser.post("/sign-in", &[("email", email), ("password", PASSWORD)]);
-        assert_eq!(page.status, 303, "{}", page.body);
-        browser
     }
 }
 
