@@ -7,9 +7,9 @@ use crate::error::{Error, Result};
 use crate::id::KeyId;
 use crate::mail::sheet::Sheet;
 use crate::mail::{
-    Digest, KeyCreated, KeyExpired, KeyExpiredStillUsed, KeyExpiring, KeyRevoked, KeyRotated, Test,
+    Digest, Invitation, KeyCreated, KeyExpired, KeyExpiredStillUsed, KeyExpiring, KeyRevoked, KeyRotated,
+    Test,
 };
-use crate::mail::{Invitation, Test};
 
 /// What a mail is about.
 pub trait Letter {
