@@ -8,8 +8,7 @@ use lettre::message::{Mailbox, MultiPart};
 
 use crate::mail::outbox::Claimed;
 use crate::mail::sender::Sender;
-use crate::mail::sheet::{Links, Sheet};
-use crate::text::one_line;
+use crate::mail::sheet::{Links, Sheet, header_text};
 
 const NAME: usize = 100;
 /// What the link that ends early notices is made for.
@@ -35,7 +34,9 @@ impl Post {
         let rendered = mail.message.render(&sheet).map_err(|error| error.to_string())?;
         let address =
             mail.address.parse().map_err(|_| format!("{} is no address for mail.", mail.address))?;
-        let name = Some(one_line(&mail.name, NAME)).filter(|name| !name.is_empty());
+        // Some parsers stumble over a phrase that begins with a dot.
+        let name = header_text(&mail.name, NAME).trim_start_matches(['.', ' ']).to_owned();
+        let name = Some(name).filter(|name| !name.is_empty());
         let host = self.links.public_url.host_name();
         let queued = Duration::from_secs(u64::try_from(mail.created_at.seconds()).unwrap_or(0));
         let mut builder = lettre::Message::builder()

@@ -75,6 +75,12 @@ impl Sheet {
 
     /// The line of the subject: `[Acme] …`, without a character that could end it.
     pub(super) fn subject(&self, text: &str) -> String {
-        one_line(&format!("[{}] {}", self.house(), text.trim()), SUBJECT)
+        header_text(&format!("[{}] {}", self.house(), text.trim()), SUBJECT)
     }
+}
+
+/// A text on one line that no reader takes for an encoded one (RFC 2047), whose decoded form could
+/// hold anything.
+pub(super) fn header_text(text: &str, most: usize) -> String {
+    one_line(&text.replace("=?", "= ?"), most)
 }

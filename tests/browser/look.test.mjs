@@ -121,6 +121,12 @@ describe("every page", () => {
         }
         await go("/account");
         await inspect(page, "account");
+        await go("/account/notices");
+        await inspect(page, "notices");
+        await go("/o/acme-ai/mail");
+        await inspect(page, "mail");
+        await go("/o/acme-ai/mail?state=failed");
+        await inspect(page, "mail-empty");
         for (const guide of ["", "/keys", "/security", "/developers", "/proxies", "/api"]) {
           await go(`/docs${guide}`);
           await inspect(page, `docs${guide.replace("/", "-")}`);

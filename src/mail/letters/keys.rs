@@ -167,6 +167,11 @@ impl KeyFacts {
         format!("/keys/{}/rotate", self.id)
     }
 
+    /// Its end as an entry of a calendar, after signing in.
+    pub fn calendar_path(&self) -> String {
+        format!("/keys/{}.ics", self.id)
+    }
+
     /// Its scopes on one line.
     pub fn scope_line(&self) -> String {
         self.scopes.join(", ")
