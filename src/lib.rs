@@ -10,7 +10,7 @@
 //! - [`web`]: what the faces share: who calls, permissions, sessions, problems, pages, assets.
 //! - Domain: [`verify`] may this key do this? · [`keys`] the life of a key · [`orgs`]
 //!   organisations, roles, members, invitations · [`people`] and how they sign in · [`audit`] the log ·
-//!   [`usage`] counts · [`notices`] when a key counts as expiring · [`mail`] written, queued, sent.
+//!   [`usage`] counts · [`notices`] who is told that a key ends · [`mail`] written, queued, sent.
 //! - Kernel: [`db`], [`schema`], [`installation`], [`config`], [`settings`], [`error`], [`crypto`], [`id`],
 //!   [`scope`], [`text`], [`time`].
 //!

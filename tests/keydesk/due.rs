@@ -1,6 +1,7 @@
 //! Notices as time passes: the domain with the time passed in, on a database that servers use too.
 
 use keydesk::db::{Db, Location};
+use keydesk::error::Error;
 use keydesk::mail::delivery::{self, Progress};
 use keydesk::mail::letter::Post;
 use keydesk::notices::schedule::Steps;
@@ -97,8 +98,14 @@ fn look(db: &Db, steps: &Steps, now: Time) -> bool {
     if db.read_now(sweep::next_at).unwrap().is_none_or(|at| at > now) {
         return false;
     }
-    while db.write_now(|tx| sweep::sweep(tx, steps, now)).unwrap() > 0 {}
-    while db.write_now(|tx| bundle::bundle(tx, now)).unwrap() > 0 {}
+    // A database that is too busy is asked again at the next tick, as servers do.
+    let more = |written: Result<usize, Error>| match written {
+        Ok(number) => number > 0,
+        Err(Error::Unavailable(_)) => false,
+        Err(error) => panic!("{error:?}"),
+    };
+    while more(db.write_now(|tx| sweep::sweep(tx, steps, now))) {}
+    while more(db.write_now(|tx| bundle::bundle(tx, now))) {}
     true
 }
 
@@ -288,9 +295,13 @@ fn an_outage_of_a_day_with_three_processes_loses_no_mail() {
                 let (runtime, steps) = (&runtime, &still.steps);
                 scope.spawn(move || {
                     look(db, steps, now);
-                    while runtime.block_on(delivery::send_batch(db, post, *worker, now)).unwrap()
-                        == Progress::More
-                    {}
+                    loop {
+                        match runtime.block_on(delivery::send_batch(db, post, *worker, now)) {
+                            Ok(Progress::More) => {}
+                            Ok(_) | Err(Error::Unavailable(_)) => break,
+                            Err(error) => panic!("{error:?}"),
+                        }
+                    }
                 });
             }
         });

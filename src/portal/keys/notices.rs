@@ -24,6 +24,8 @@ pub struct Notices {
     pub lines: Vec<Line>,
     /// Who has seen it, and when.
     pub seen: Option<(String, When)>,
+    /// Whether there is a mail server to send them by.
+    pub has_server: bool,
 }
 
 /// Someone was told.
@@ -73,7 +75,13 @@ fn step(seconds: i64) -> String {
 
 impl Notices {
     /// Of a key, for a reader in that zone.
-    pub fn of(conn: &mut crate::db::Conn, key: &Key, now: Time, zone: &TimeZone) -> Result<Notices, Error> {
+    pub fn of(
+        conn: &mut crate::db::Conn,
+        key: &Key,
+        has_server: bool,
+        now: Time,
+        zone: &TimeZone,
+    ) -> Result<Notices, Error> {
         let lines = store::of_key(conn, key.org, key.id, SHOWN)?;
         let seen = match key.expires_at {
             Some(end) => store::seen(conn, key.org, key.id, key.secret, end)?,
@@ -82,6 +90,7 @@ impl Notices {
         Ok(Notices {
             lines: lines.into_iter().map(|told| Line::new(told, now, zone)).collect(),
             seen: seen.map(|(name, at)| (name, When::past(at, now, zone))),
+            has_server,
         })
     }
 }

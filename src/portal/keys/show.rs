@@ -158,7 +158,8 @@ pub async fn show(
     });
     let (by_scope, callers, secrets, calls_after, mut actors, rotation) = found.await?;
     let (about, reader_zone) = (key.clone(), zone.clone());
-    let notices = site.db.read(move |conn| Notices::of(conn, &about, now, &reader_zone)).await?;
+    let has_server = site.post.sender.has_server();
+    let notices = site.db.read(move |conn| Notices::of(conn, &about, has_server, now, &reader_zone)).await?;
     let revoked = key.revoked.as_ref().map(|revoked| Ended {
         at: words::date_time(revoked.at, &zone),
         by: actors.pop().unwrap_or_default(),
