@@ -167,7 +167,11 @@ fn page(
         org: invitation.org.name,
         invited_by: invitation.invited_by,
         role: invitation.role.with_article(),
-        ends: words::date_time(invitation.ends_at, &zone),
+        ends: format!(
+            "{} {}",
+            words::date_time(invitation.ends_at, &zone),
+            zone.iana_name().unwrap_or("UTC")
+        ),
         email: invitation.email,
         name: fields.get("name").to_owned(),
     });
