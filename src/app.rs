@@ -77,7 +77,12 @@ impl Application {
         let failed = |cause| BuildError::Listen { address: config.listen, cause };
         let listener = TcpListener::bind(config.listen).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        let mint = Mint { keyring, prefix: config.key_prefix, notices: Steps::new(config.notices) };
+        let mint = Mint {
+            keyring,
+            prefix: config.key_prefix,
+            notices: Steps::new(config.notices),
+            default_rpm: config.default_rpm,
+        };
         let notices = mint.notices.clone();
         db.write(move |tx| lifecycle::mark_expiring(tx, &notices, Time::now())).await?;
         let table = Arc::new(Table::new(config.max_staleness, &db, Instant::now()));
@@ -102,7 +107,6 @@ impl Application {
             mint,
             public_url,
             post,
-            default_rpm: config.default_rpm,
             trusted_proxies: config.trusted_proxies,
             limiter: Limiter::new(Instant::now()),
             meter: Meter::new(Time::now()),

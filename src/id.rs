@@ -112,6 +112,10 @@ macro_rules! type_id {
 }
 
 type_id!(
+    /// A request for a higher limit.
+    LimitRequestId, "req"
+);
+type_id!(
     /// An organisation.
     OrgId, "org"
 );

@@ -482,7 +482,46 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    key_policies (org_id) {
+        org_id -> Binary,
+        rules -> Text,
+        saved_at -> BigInt,
+        earlier -> Nullable<Text>,
+        until -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    policy_ends (key_id) {
+        key_id -> Binary,
+        org_id -> Binary,
+        asked -> Nullable<BigInt>,
+        moved_to -> BigInt,
+    }
+}
+
+diesel::table! {
+    limit_requests (id) {
+        id -> Binary,
+        org_id -> Binary,
+        key_id -> Binary,
+        asked_by -> Binary,
+        asked_at -> BigInt,
+        asked_limit -> BigInt,
+        reason -> Text,
+        state -> Text,
+        decided_by -> Nullable<Binary>,
+        decided_at -> Nullable<BigInt>,
+        granted_limit -> Nullable<BigInt>,
+        words -> Nullable<Text>,
+    }
+}
+
 diesel::allow_tables_to_appear_in_same_query!(
+    key_policies,
+    policy_ends,
+    limit_requests,
     installation,
     organizations,
     people,

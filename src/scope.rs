@@ -94,6 +94,11 @@ impl Scopes {
         Scopes(self.0 & other.0)
     }
 
+    /// What either set holds.
+    pub fn union(self, other: Scopes) -> Scopes {
+        Scopes(self.0 | other.0)
+    }
+
     /// What this set holds and the other does not.
     pub fn without(self, other: Scopes) -> Scopes {
         Scopes(self.0 & !other.0)

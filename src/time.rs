@@ -100,6 +100,12 @@ impl Time {
         Some(Time(end.timestamp().as_microsecond()))
     }
 
+    /// The first second of `date` in `zone`.
+    pub fn start_of(date: civil::Date, zone: &TimeZone) -> Option<Time> {
+        let start = date.at(0, 0, 0, 0).to_zoned_datetime(zone.clone()).ok()?;
+        Some(Time(start.timestamp().as_microsecond()))
+    }
+
     /// Midnight that begins the day of this instant in `zone`.
     pub fn start_of_day(self, zone: &TimeZone) -> Time {
         let start = self.in_zone(zone).start_of_day();

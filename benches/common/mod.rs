@@ -2,6 +2,7 @@
 
 use keydesk::id::{KeyId, OrgId, SecretId, UserId};
 use keydesk::keys::presented::Presented;
+use keydesk::orgs::policy::Policy;
 use keydesk::orgs::role::Role;
 use keydesk::scope::{Scope, Scopes};
 use keydesk::time::Time;
@@ -24,5 +25,6 @@ pub(crate) fn key(number: usize) -> Presented {
         allowed_ips: Vec::new(),
         owner: UserId::new(now),
         owner_role: Some(Role::Member),
+        rights: Policy::default().rights(Some(Role::Member)),
     }
 }

@@ -6,6 +6,7 @@
 use actix_web::HttpResponse;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
+use crate::time::Time;
 use crate::verify::decision::effective_scopes;
 use crate::web::principal::KeyCaller;
 
@@ -18,6 +19,6 @@ pub async fn authorize(caller: KeyCaller) -> HttpResponse {
             utf8_percent_encode(&caller.key.name, NON_ALPHANUMERIC).to_string(),
         ))
         .insert_header(("X-Keydesk-Org", caller.key.org_slug.as_str()))
-        .insert_header(("X-Keydesk-Scopes", effective_scopes(&caller.key).text()))
+        .insert_header(("X-Keydesk-Scopes", effective_scopes(&caller.key, Time::now()).text()))
         .finish()
 }

@@ -36,15 +36,14 @@ pub async fn introspect(
         Some(secret) => site.table.look_up(&site.db, &site.mint.keyring, &secret, Instant::now()).await?,
         None => None,
     };
+    let now = Time::now();
     let active = found.filter(|key| {
-        key.org == caller.key.org
-            && key.allowed_ips.is_empty()
-            && decision::is_alive(key, Time::now()).is_ok()
+        key.org == caller.key.org && key.allowed_ips.is_empty() && decision::is_alive(key, now).is_ok()
     });
     let Some(key) = active else { return Ok(HttpResponse::Ok().json(json!({ "active": false }))) };
     let mut answer = json!({
         "active": true,
-        "scope": effective_scopes(&key).text(),
+        "scope": effective_scopes(&key, now).text(),
         "client_id": key.key,
         "username": key.name,
         "token_type": "Bearer",

@@ -35,7 +35,8 @@ pub struct CreateBody {
     #[serde(default)]
     #[schema(minimum = 1, maximum = 3653)]
     expires_in_days: Option<i64>,
-    /// Ends then, at most ten years from now. Left out, it never ends.
+    /// Ends then, at most ten years from now and as far as the organisation's policy lets keys
+    /// live. Left out, it never ends where the policy allows that, and is refused elsewhere.
     #[serde(default)]
     #[schema(format = DateTime)]
     expires_at: Option<String>,
@@ -45,7 +46,8 @@ pub struct CreateBody {
     /// A member who gets its mails too.
     #[serde(default)]
     backup: Option<String>,
-    /// Its limit.
+    /// Its limit, at most what the organisation's policy lets the caller choose. Left out, the
+    /// policy's default.
     #[serde(default)]
     #[schema(minimum = 1, maximum = 1_000_000)]
     requests_per_minute: Option<i64>,
@@ -67,7 +69,7 @@ pub async fn create(
 ) -> Result<HttpResponse, Problem> {
     let now = Time::now();
     let name = idempotency::header(&request)?;
-    let draft = draft(body.value, site.default_rpm)?.check(now).map_err(Error::Invalid)?;
+    let draft = draft(body.value)?.check(now).map_err(Error::Invalid)?;
     let (context, manager) = (caller.context(&request, now), caller.manager()?);
     let claim = name.map(|name| {
         let route = "POST /v1/api-keys";
@@ -83,7 +85,7 @@ pub async fn create(
     Ok(minted::answer(StatusCode::CREATED, made.await??)?)
 }
 
-fn draft(body: CreateBody, default_rpm: u32) -> Result<RawDraft> {
+fn draft(body: CreateBody) -> Result<RawDraft> {
     let expiry = match (body.expires_in_days, body.expires_at) {
         (Some(_), Some(_)) => {
             return Err(Error::invalid("expires_at", "Send expires_in_days or expires_at, not both."));
@@ -99,7 +101,7 @@ fn draft(body: CreateBody, default_rpm: u32) -> Result<RawDraft> {
         expiry,
         owner: body.owner,
         backup: body.backup,
-        requests_per_minute: body.requests_per_minute.unwrap_or(default_rpm.into()),
+        requests_per_minute: body.requests_per_minute,
         allowed_ips: body.allowed_ips.unwrap_or_default(),
         self_rotate: body.self_rotate.unwrap_or(false),
     })

@@ -41,7 +41,7 @@ pub async fn rotate(
     let name = idempotency::header(&request)?;
     let overlap = parse_overlap(body.0.overlap.as_deref())?;
     let (context, manager) = (caller.context(&request, now), caller.manager()?);
-    let admin = decision::has_scopes(&caller.key, Scopes::from_iter([Scope::Admin]));
+    let admin = decision::has_scopes(&caller.key, Scopes::from_iter([Scope::Admin]), now);
     let claim = name.map(|name| {
         let route = format!("POST /v1/api-keys/{id}/rotate");
         // What counts is what is asked for, however it is written.

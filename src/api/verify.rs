@@ -14,7 +14,7 @@ use crate::keys::secret::PlainSecret;
 use crate::scope::{Scope, Scopes};
 use crate::time::Time;
 use crate::usage::call::{Call, Outcome, Tokens};
-use crate::verify::decision::{self, effective_scopes};
+use crate::verify::decision::{self, effective_limit, effective_scopes};
 use crate::verify::limit::Verdict;
 use crate::web::body::Json;
 use crate::web::principal::KeyCaller;
@@ -85,7 +85,7 @@ pub async fn verify(
     request: HttpRequest,
     body: Json<VerifyBody>,
 ) -> Result<HttpResponse, Problem> {
-    let began = Instant::now();
+    let (began, now) = (Instant::now(), Time::now());
     let (text, question) = body.value.check()?;
     let found = match PlainSecret::parse(&text) {
         Some(secret) => site.table.look_up(&site.db, &site.mint.keyring, &secret, began).await?,
@@ -93,14 +93,13 @@ pub async fn verify(
     };
     // Another organisation's key is as unknown as one that was never made.
     let Some(key) = found.filter(|key| key.org == caller.key.org) else {
-        return Ok(answer(false, Code::InvalidToken.name(), None, None));
+        return Ok(answer(false, Code::InvalidToken.name(), None, None, now));
     };
-    let now = Time::now();
     let usable =
         decision::is_usable(&key, question.address, now).map_err(|refusal| gate::problem(refusal).code);
     // As at the gate: only a key that works has a limit to count against.
     let verdict = usable.is_ok().then(|| {
-        let (limiter, limit, at) = (&site.limiter, key.requests_per_minute, Instant::now());
+        let (limiter, limit, at) = (&site.limiter, effective_limit(&key, now), Instant::now());
         if question.dry_run { limiter.look(key.key, limit, at) } else { limiter.take(key.key, limit, at) }
     });
     let decided = usable
@@ -108,7 +107,7 @@ pub async fn verify(
             if verdict.is_some_and(|verdict| verdict.allowed) { Ok(()) } else { Err(Code::RateLimited) }
         })
         .and_then(|()| {
-            decision::has_scopes(&key, question.scopes).map_err(|refusal| gate::problem(refusal).code)
+            decision::has_scopes(&key, question.scopes, now).map_err(|refusal| gate::problem(refusal).code)
         });
     if !question.dry_run {
         let agent = request.headers().get("user-agent").and_then(|value| value.to_str().ok());
@@ -127,7 +126,7 @@ pub async fn verify(
         });
     }
     let code = decided.map_or_else(Code::name, |()| "valid");
-    Ok(answer(decided.is_ok(), code, Some(&*key), verdict.as_ref()))
+    Ok(answer(decided.is_ok(), code, Some(&*key), verdict.as_ref(), now))
 }
 
 impl VerifyBody {
@@ -153,13 +152,14 @@ fn answer(
     code: &'static str,
     key: Option<&Presented>,
     verdict: Option<&Verdict>,
+    now: Time,
 ) -> HttpResponse {
     HttpResponse::Ok().json(VerifyAnswer {
         valid,
         code,
         key_id: key.map(|key| key.key),
         name: key.map(|key| key.name.as_str()),
-        scopes: key.map(effective_scopes),
+        scopes: key.map(|key| effective_scopes(key, now)),
         expires_at: key.and_then(Presented::ends_at),
         rate_limit: verdict.map(|verdict| RateLimit {
             limit: verdict.limit,

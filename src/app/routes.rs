@@ -113,6 +113,11 @@ pub(super) fn routes() -> Vec<Endpoint> {
         GET "/unsubscribe/{token}" => portal::notices::unsubscribe_form,
         POST "/unsubscribe/{token}" => portal::notices::unsubscribe,
         POST "/o/{org}/keys/{id}/seen" => portal::keys::notices::seen,
+        GET "/o/{org}/keys/{id}/limit" => portal::keys::limit::form,
+        POST "/o/{org}/keys/{id}/limit" => portal::keys::limit::submit,
+        POST "/o/{org}/keys/{id}/limit/withdraw" => portal::keys::limit::withdraw,
+        GET "/o/{org}/keys/{id}/limit/decision" => portal::keys::limit_decision::form,
+        POST "/o/{org}/keys/{id}/limit/decision" => portal::keys::limit_decision::submit,
         GET "/o/{org}/mail" => portal::mail::show,
         POST "/o/{org}/mail/test" => portal::mail::test,
         POST "/o/{org}/mail/{id}/send" => portal::mail::send_again,
@@ -137,5 +142,10 @@ pub(super) fn routes() -> Vec<Endpoint> {
         POST "/o/{org}/service-accounts/{id}/edit" => members::service::edit,
         GET "/o/{org}/leave" => members::remove::confirm_leaving,
         POST "/o/{org}/leave" => members::remove::leave,
+        GET "/o/{org}/settings" => portal::settings::organization::show,
+        POST "/o/{org}/settings" => portal::settings::organization::save,
+        GET "/o/{org}/settings/policy" => portal::settings::policy::show,
+        POST "/o/{org}/settings/policy" => portal::settings::policy::submit,
+        GET "/o/{org}/settings/requests" => portal::settings::requests::show,
     ]
 }

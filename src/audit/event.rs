@@ -215,6 +215,54 @@ pub enum Event {
     /// A member's calendar address was revoked.
     #[serde(rename = "calendar.revoked")]
     CalendarEnded,
+    /// A higher limit was asked for.
+    #[serde(rename = "key.limit_requested")]
+    LimitRequested {
+        /// Requests a minute.
+        requests_per_minute: u32,
+        /// Why.
+        reason: String,
+    },
+    /// A higher limit was granted.
+    #[serde(rename = "key.limit_request_approved")]
+    LimitRequestApproved {
+        /// Requests a minute before.
+        before: u32,
+        /// Requests a minute from now on.
+        after: u32,
+        /// What was asked for.
+        asked: u32,
+        /// What was said with it.
+        words: Option<String>,
+    },
+    /// A higher limit was refused.
+    #[serde(rename = "key.limit_request_refused")]
+    LimitRequestRefused {
+        /// What was asked for.
+        asked: u32,
+        /// Why.
+        words: String,
+    },
+    /// A request for a higher limit was taken back.
+    #[serde(rename = "key.limit_request_withdrawn")]
+    LimitRequestWithdrawn {
+        /// What was asked for.
+        asked: u32,
+    },
+    /// The organisation's policy for keys was changed.
+    #[serde(rename = "policy.updated")]
+    PolicyUpdated {
+        /// Each changed rule.
+        changes: Vec<Change>,
+        /// From when keys that exist follow; `None` where nothing is taken from them.
+        existing_keys_from: Option<Time>,
+    },
+    /// Settings of the organisation were changed.
+    #[serde(rename = "organization.updated")]
+    OrganizationUpdated {
+        /// Each changed setting.
+        changes: Vec<Change>,
+    },
     /// A person signed in.
     #[serde(rename = "person.signed_in")]
     SignedIn,

@@ -95,6 +95,38 @@ pub fn of(event: &Event, target: &str) -> Vec<Piece> {
         Event::MailSentAgain => of_target("sent again the mail"),
         Event::CalendarMade => say("created a calendar address for ").target(target),
         Event::CalendarEnded => say("revoked the calendar address of ").target(target),
+        Event::LimitRequested { requests_per_minute, reason } => of_target("asked for a higher limit of")
+            .text(": ")
+            .number(*requests_per_minute)
+            .text(" a minute, for ")
+            .name(reason),
+        Event::LimitRequestApproved { before, after, .. } => of_target("raised the limit of")
+            .text(" on request: ")
+            .number(*before)
+            .text(" → ")
+            .number(*after)
+            .text(" a minute"),
+        Event::LimitRequestRefused { asked, words } => of_target("refused a higher limit of")
+            .text(": ")
+            .number(*asked)
+            .text(" a minute, since ")
+            .name(words),
+        Event::LimitRequestWithdrawn { asked } => of_target("took back the request for a higher limit of")
+            .text(": ")
+            .number(*asked)
+            .text(" a minute"),
+        Event::PolicyUpdated { changes, existing_keys_from } => {
+            let sentence = if changes.is_empty() {
+                say("moved the date of the key policy")
+            } else {
+                say("changed ").changes(changes, target)
+            };
+            match existing_keys_from {
+                Some(date) => sentence.text("; keys that exist follow from ").time(*date),
+                None => sentence,
+            }
+        }
+        Event::OrganizationUpdated { changes } => say("changed ").changes(changes, target),
         Event::SignedIn => say("signed in"),
         Event::SignedOut => say("signed out"),
         Event::PasswordReset => say("replaced the password of ").target(target),
@@ -124,6 +156,10 @@ impl Sentence {
 
     fn name(self, text: &str) -> Sentence {
         self.and(Piece::Name(text.to_owned()))
+    }
+
+    fn number(self, number: u32) -> Sentence {
+        self.and(Piece::Number(number.into()))
     }
 
     fn person(self, id: UserId) -> Sentence {
@@ -234,6 +270,12 @@ pub fn field(name: &str) -> &str {
         "backup" => "the backup",
         "disabled" => "whether it is disabled",
         "self_rotate" => "whether it may rotate itself",
+        "longest_life_days" => "the longest life of keys, in days,",
+        "keys_without_end" => "who may make keys without an end, a rule",
+        "default_expiry_days" => "the preselected life of keys, in days,",
+        "member_scopes" => "the scopes that members may grant, a rule",
+        "default_requests_per_minute" => "the default limit",
+        "largest_requests_per_minute" => "the largest limit",
         "zone" => "the time zone",
         "name" => "the name",
         "email" => "the e-mail address",

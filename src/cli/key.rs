@@ -79,7 +79,7 @@ pub struct Create {
     /// What it is for
     #[arg(long, default_value = "")]
     description: String,
-    /// How long it lives, such as 90d; for ever if left out
+    /// How long it lives, such as 90d; for ever if left out and the organisation's policy allows it
     #[arg(long)]
     expires: Option<String>,
     /// Its owner, by id or e-mail address; the organisation's first owner if left out
@@ -128,6 +128,7 @@ impl Desk {
             keyring: self.keyring.clone(),
             prefix: self.config.key_prefix.clone(),
             notices: Steps::new(self.config.notices.clone()),
+            default_rpm: self.config.default_rpm,
         }
     }
 
@@ -201,7 +202,7 @@ impl Create {
             expiry: ("expires", expiry),
             owner: self.owner.clone(),
             backup: None,
-            requests_per_minute: self.requests_per_minute.unwrap_or(desk.config.default_rpm.into()),
+            requests_per_minute: self.requests_per_minute,
             allowed_ips: Vec::new(),
             self_rotate: false,
         };

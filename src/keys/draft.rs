@@ -9,6 +9,7 @@ use crate::config::parse_network;
 use crate::error::FieldError;
 use crate::keys::name::Name;
 use crate::keys::secret::contains_key;
+use crate::orgs::policy::{MAX_DAYS, MAX_RPM};
 use crate::scope::{Scope, Scopes};
 use crate::text::forbidden_character;
 use crate::time::{DAY, Time};
@@ -17,10 +18,6 @@ use crate::time::{DAY, Time};
 pub const MAX_DESCRIPTION: usize = 500;
 /// The longest reason for a revocation, in characters.
 pub const MAX_REASON: usize = 500;
-/// The longest life of a key, in days: ten years with their leap days.
-pub const MAX_DAYS: i64 = 3_653;
-/// The most requests a minute that a key can have.
-pub const MAX_RPM: i64 = 1_000_000;
 /// What is said to whoever writes a key where it would be stored and shown.
 pub const KEY_IN_TEXT: &str = "This holds a whole API key. Leave it out, and revoke it if it is a real one.";
 /// The most networks that a key can be bound to.
@@ -85,8 +82,8 @@ pub struct RawDraft {
     pub owner: Option<String>,
     /// `backup`, by id or address.
     pub backup: Option<String>,
-    /// `requests_per_minute`.
-    pub requests_per_minute: i64,
+    /// `requests_per_minute`; the organisation's default if `None`.
+    pub requests_per_minute: Option<i64>,
     /// `allowed_ips`, as texts.
     pub allowed_ips: Vec<String>,
     /// `self_rotate`.
@@ -104,12 +101,14 @@ pub struct Draft {
     pub scopes: Scopes,
     /// When it ends; `None` is never.
     pub expires_at: Option<Time>,
+    /// The field that said when it ends, for complaints.
+    pub expiry_field: &'static str,
     /// Its owner by id or address; whoever makes it, if `None`.
     pub owner: Option<String>,
     /// Its backup by id or address.
     pub backup: Option<String>,
-    /// Requests a minute.
-    pub requests_per_minute: u32,
+    /// Requests a minute; the organisation's default if `None`.
+    pub requests_per_minute: Option<u32>,
     /// Networks it may be used from; none is any.
     pub allowed_ips: Vec<IpNet>,
     /// Whether it may replace its own secret.
@@ -125,7 +124,7 @@ impl RawDraft {
         let scopes = keep(&mut errors, check_scopes(&self.scopes));
         let (field, expiry) = self.expiry;
         let expires_at = keep(&mut errors, expiry.check(field, now));
-        let requests_per_minute = keep(&mut errors, check_rpm(self.requests_per_minute));
+        let requests_per_minute = keep(&mut errors, self.requests_per_minute.map(check_rpm).transpose());
         let allowed_ips = keep(&mut errors, check_networks(&self.allowed_ips));
         match (name, description, scopes, expires_at, requests_per_minute, allowed_ips) {
             (
@@ -140,6 +139,7 @@ impl RawDraft {
                 description,
                 scopes,
                 expires_at,
+                expiry_field: field,
                 owner: self.owner,
                 backup: self.backup,
                 requests_per_minute,
@@ -236,7 +236,7 @@ fn check_description(text: &str) -> Result<String, FieldError> {
     check_text("description", text, MAX_DESCRIPTION)
 }
 
-fn check_text(field: &'static str, text: &str, most: usize) -> Result<String, FieldError> {
+pub(super) fn check_text(field: &'static str, text: &str, most: usize) -> Result<String, FieldError> {
     // Browsers send line breaks as CR LF; everything else that can't be seen is refused.
     let text = text.replace("\r\n", "\n").trim().to_owned();
     let length = text.chars().count();
@@ -274,7 +274,7 @@ fn check_scopes(names: &[String]) -> Result<Scopes, FieldError> {
 fn check_rpm(rpm: i64) -> Result<u32, FieldError> {
     u32::try_from(rpm)
         .ok()
-        .filter(|_| (1..=MAX_RPM).contains(&rpm))
+        .filter(|rpm| (1..=MAX_RPM).contains(rpm))
         .ok_or_else(|| FieldError::new("requests_per_minute", "Use a number from 1 to 1,000,000."))
 }
 

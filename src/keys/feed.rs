@@ -42,6 +42,11 @@ pub fn publish_keys_of(tx: &mut Tx<'_>, affected: &Affected, now: Time) -> Resul
         .filter(api_keys::revoked_at.is_null())
         .select(api_keys::id)
         .load(tx.conn)?;
+    publish_all(tx, affected.org, &keys, now)
+}
+
+/// Notes that these keys may do something else now. Call it last.
+pub fn publish_all(tx: &mut Tx<'_>, org: OrgId, keys: &[KeyId], now: Time) -> Result<()> {
     for keys in keys.chunks(BATCH) {
         let count = i64::try_from(keys.len()).map_err(Error::internal)?;
         let last: i64 = diesel::update(feed_head::table)
@@ -53,7 +58,7 @@ pub fn publish_keys_of(tx: &mut Tx<'_>, affected: &Affected, now: Time) -> Resul
             .map(|(position, key)| {
                 (
                     key_changes::position.eq(position),
-                    key_changes::org_id.eq(affected.org),
+                    key_changes::org_id.eq(org),
                     key_changes::key_id.eq(*key),
                     key_changes::at.eq(now),
                 )

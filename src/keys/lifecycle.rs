@@ -7,13 +7,14 @@ use crate::audit::event::{Change, Context, Event};
 use crate::audit::log;
 use crate::crypto::Keyring;
 use crate::db::Tx;
-use crate::error::{Error, Result};
+use crate::error::{Error, FieldError, Result};
 use crate::id::{KeyId, SecretId, UserId};
 use crate::keys::draft::{Draft, Edit};
 use crate::keys::secret::PlainSecret;
 use crate::keys::{Contact, Key, Revocation, feed, mails, store};
 use crate::notices::schedule::Steps;
 use crate::orgs;
+use crate::orgs::policy::{self, Policy};
 use crate::orgs::role::{Act, Role};
 use crate::orgs::store::Membership;
 use crate::scope::Scopes;
@@ -49,11 +50,14 @@ pub struct Mint {
     pub prefix: String,
     /// The notice steps, which say from when a key counts as expiring.
     pub notices: Steps,
+    /// Requests a minute where the organisation's policy names no other default.
+    pub default_rpm: u32,
 }
 
 /// Makes a key and its secret, which nobody can have again.
 ///
-/// Errors: `NameTaken`, `ScopeNotGrantable`, `Invalid` for an owner or backup who is no member.
+/// Errors: `NameTaken`, `ScopeNotGrantable`, `Invalid` for an owner or backup who is no member,
+/// and for what the organisation's policy does not allow.
 pub fn create(
     tx: &mut Tx<'_>,
     context: &Context,
@@ -62,8 +66,17 @@ pub fn create(
     draft: &Draft,
 ) -> Result<(Key, PlainSecret)> {
     let now = context.now.whole_second();
+    let policy = policy::store::hold(tx, context.org)?;
     let (owner, role) = choose_owner(tx, context, manager, draft.owner.as_deref())?;
-    grantable(draft.scopes, manager.role, role)?;
+    grantable(&policy, draft.scopes, manager.role, role)?;
+    let expires_at = draft.expires_at.map(Time::whole_second);
+    let rpm = draft.requests_per_minute.unwrap_or(policy.default_rpm(mint.default_rpm));
+    let mut errors = Vec::new();
+    errors.extend(check_end(&policy, draft.expiry_field, now, expires_at, manager.role).err());
+    errors.extend(check_rpm(&policy, mint, rpm, manager.role).err());
+    if !errors.is_empty() {
+        return Err(Error::Invalid(errors));
+    }
     let backup = match &draft.backup {
         Some(who) => Some(appointed(tx, context, "backup", who)?.0),
         None => None,
@@ -79,11 +92,11 @@ pub fn create(
         backup,
         created_by: context.actor.to_string(),
         created_at: now,
-        expires_at: draft.expires_at.map(Time::whole_second),
-        expiring_at: draft.expires_at.and_then(|end| mint.notices.expiring_at(now, end)),
+        expires_at,
+        expiring_at: expires_at.and_then(|end| mint.notices.expiring_at(now, end)),
         disabled_at: None,
         revoked: None,
-        requests_per_minute: draft.requests_per_minute,
+        requests_per_minute: rpm,
         allowed_ips: draft.allowed_ips.clone(),
         self_rotate: draft.self_rotate,
         secret: SecretId::new(now),
@@ -119,6 +132,7 @@ pub fn edit(
 ) -> Result<Key> {
     let before = living(tx, context, manager, id)?;
     let mut key = before.clone();
+    let policy = policy::store::hold(tx, context.org)?;
     if let Some(owner) = &edit.owner {
         key.owner = choose_owner(tx, context, manager, Some(owner))?.0;
     }
@@ -130,16 +144,28 @@ pub fn edit(
     }
     if let Some(scopes) = edit.scopes {
         let owner = member(tx, context, "owner", &key.owner.id.to_string())?;
-        grantable(scopes, manager.role, owner.role)?;
+        // What it holds already may stay; at each call the policy says what of it counts.
+        grantable(&policy, scopes.without(before.scopes), manager.role, owner.role)?;
         key.scopes = scopes;
     }
     if let Some(expires_at) = edit.expires_at {
         key.set_end(expires_at.map(Time::whole_second), &mint.notices);
+        let later = match (before.expires_at, key.expires_at) {
+            (Some(before), Some(after)) => after > before,
+            (before, after) => before.is_some() && after.is_none(),
+        };
+        if later {
+            check_end(&policy, "expires_at", key.secret_made_at, key.expires_at, manager.role)
+                .map_err(|error| Error::Invalid(vec![error]))?;
+        }
     }
     if let Some(description) = &edit.description {
         key.description.clone_from(description);
     }
     if let Some(rpm) = edit.requests_per_minute {
+        if rpm > before.requests_per_minute {
+            check_rpm(&policy, mint, rpm, manager.role).map_err(|error| Error::Invalid(vec![error]))?;
+        }
         key.requests_per_minute = rpm;
     }
     if let Some(allowed_ips) = &edit.allowed_ips {
@@ -235,9 +261,28 @@ fn allowed(manager: &Manager, key: &Key) -> Result<()> {
     }
 }
 
-fn grantable(scopes: Scopes, manager: Role, owner: Role) -> Result<()> {
-    let refused = scopes.without(manager.grantable().intersection(owner.grantable()));
+fn grantable(policy: &Policy, scopes: Scopes, manager: Role, owner: Role) -> Result<()> {
+    let refused = scopes.without(policy.grantable(manager).intersection(policy.grantable(owner)));
     if refused.is_empty() { Ok(()) } else { Err(Error::ScopeNotGrantable(refused)) }
+}
+
+fn check_end(
+    policy: &Policy,
+    field: &'static str,
+    made: Time,
+    end: Option<Time>,
+    role: Role,
+) -> Result<(), FieldError> {
+    policy.check_end(made, end, role).map_err(|message| FieldError::new(field, message))
+}
+
+fn check_rpm(policy: &Policy, mint: &Mint, rpm: u32, role: Role) -> Result<(), FieldError> {
+    let most = policy.most_rpm(role, mint.default_rpm);
+    if rpm <= most {
+        return Ok(());
+    }
+    let ask = if most < policy.rules.largest_rpm { " More needs an admin’s approval." } else { "" };
+    Err(FieldError::new("requests_per_minute", format!("Use at most {most} requests a minute.{ask}")))
 }
 
 fn choose_owner(

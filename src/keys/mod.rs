@@ -11,9 +11,11 @@
 pub mod draft;
 pub mod feed;
 pub mod lifecycle;
+pub mod limit_request;
 pub mod list;
 pub mod mails;
 pub mod name;
+pub mod policy_effect;
 pub mod presented;
 pub mod rotation;
 pub mod secret;

@@ -8,8 +8,9 @@ use crate::db::{Conn, Tx};
 use crate::error::{Error, Result};
 use crate::id::{KeyId, OrgId, SecretId, UserId};
 use crate::keys::store::networks;
+use crate::orgs::policy::{self, Rights};
 use crate::orgs::role::Role;
-use crate::schema::{api_keys, key_secrets, members, organizations, people};
+use crate::schema::{api_keys, key_policies, key_secrets, members, organizations, people};
 use crate::scope::Scopes;
 use crate::time::Time;
 
@@ -45,6 +46,8 @@ pub struct Presented {
     /// The owner's role now; `None` when they are no member any more, or they or their
     /// membership are disabled.
     pub owner_role: Option<Role>,
+    /// The most that the organisation's policy lets keys of this owner have.
+    pub rights: Rights,
 }
 
 impl Presented {
@@ -60,6 +63,7 @@ pub fn by_digest(conn: &mut Conn, digest: &Digest) -> Result<Option<Presented>> 
         (OrgId, String, KeyId, SecretId, Option<Time>),
         (String, String, Option<Time>, Option<Time>, Option<Time>, i64, String, UserId),
         (Option<Role>, Option<Time>, Option<Time>),
+        Option<policy::store::Row>,
     );
     let found: Option<Found> = key_secrets::table
         .inner_join(api_keys::table.on(api_keys::id.eq(key_secrets::key_id)))
@@ -69,6 +73,7 @@ pub fn by_digest(conn: &mut Conn, digest: &Digest) -> Result<Option<Presented>> 
             members::table
                 .on(members::org_id.eq(api_keys::org_id).and(members::person_id.eq(api_keys::owner_id))),
         )
+        .left_join(key_policies::table.on(key_policies::org_id.eq(api_keys::org_id)))
         .filter(key_secrets::digest.eq(digest.as_slice()))
         .select((
             (
@@ -89,15 +94,17 @@ pub fn by_digest(conn: &mut Conn, digest: &Digest) -> Result<Option<Presented>> 
                 api_keys::owner_id,
             ),
             (members::role.nullable(), members::disabled_at.nullable(), people::disabled_at),
+            (key_policies::rules, key_policies::saved_at, key_policies::earlier, key_policies::until)
+                .nullable(),
         ))
         .first(conn)
         .optional()?;
-    let Some(((org, org_slug, key, secret, superseded_until), row, (role, set_aside, owner_disabled))) =
-        found
-    else {
+    let Some((ids, row, (role, set_aside, owner_disabled), policy)) = found else {
         return Ok(None);
     };
+    let (org, org_slug, key, secret, superseded_until) = ids;
     let (name, scopes, expires_at, disabled_at, revoked_at, rpm, allowed_ips, owner) = row;
+    let owner_role = role.filter(|_| set_aside.is_none() && owner_disabled.is_none());
     Ok(Some(Presented {
         org,
         org_slug,
@@ -112,7 +119,8 @@ pub fn by_digest(conn: &mut Conn, digest: &Digest) -> Result<Option<Presented>> 
         requests_per_minute: u32::try_from(rpm).map_err(Error::internal)?,
         allowed_ips: networks(&allowed_ips)?,
         owner,
-        owner_role: role.filter(|_| set_aside.is_none() && owner_disabled.is_none()),
+        owner_role,
+        rights: policy::store::parse(policy)?.rights(owner_role),
     }))
 }
 

@@ -2,16 +2,17 @@
 //! and gets a new secret; the old one works until the overlap ends.
 //!
 //! One rotation is open at a time. The old secret never outlives the end that it had. A key
-//! lives as long anew as it was made to live; one that rotates itself keeps its end.
+//! lives as long anew as it was made to live, as far as the organisation's policy allows; one that
+//! rotates itself keeps its end.
 
 use crate::audit::event::{Context, Event};
 use crate::db::Tx;
 use crate::error::{Error, Result};
 use crate::id::{KeyId, SecretId};
-use crate::keys::draft::MAX_DAYS;
 use crate::keys::lifecycle::{Manager, Mint, finish, living};
 use crate::keys::secret::PlainSecret;
 use crate::keys::{Key, Status, Superseded, mails, secret_store, store};
+use crate::orgs::policy::{self, MAX_DAYS};
 use crate::time::{DAY, HOUR, Time, parse_span};
 
 /// The longest overlap, in seconds.
@@ -68,7 +69,10 @@ pub fn rotate(
         own_end_at: key.expires_at,
     };
     let end = match by {
-        By::Manager(_) => key.expires_at.map(|end| anew(key.secret_made_at, end, now)),
+        By::Manager(_) => {
+            let latest = policy::store::hold(tx, context.org)?.latest_end(now);
+            key.expires_at.map(|end| anew(key.secret_made_at, end, now).min(latest))
+        }
         By::Itself => key.expires_at,
     };
     let secret = PlainSecret::generate(&mint.prefix)?;

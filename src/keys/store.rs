@@ -317,6 +317,25 @@ pub fn living_with_end(tx: &mut Tx<'_>, now: Time) -> Result<Vec<(KeyId, Time, T
     Ok(rows.into_iter().filter_map(|(id, created, ends)| Some((id, created, ends?))).collect())
 }
 
+/// Writes when a key ends and from when it counts as expiring.
+pub fn set_end(
+    tx: &mut Tx<'_>,
+    org: OrgId,
+    id: KeyId,
+    ends: Option<Time>,
+    expiring_at: Option<Time>,
+) -> Result<()> {
+    diesel::update(api_keys::table)
+        .filter(api_keys::org_id.eq(org).and(api_keys::id.eq(id)))
+        .set((
+            api_keys::expires_at.eq(ends),
+            api_keys::expiring_at.eq(expiring_at),
+            api_keys::end_changes.eq(api_keys::end_changes + 1),
+        ))
+        .execute(tx.conn)?;
+    Ok(())
+}
+
 /// Marks from when a key counts as expiring.
 pub fn set_expiring_at(tx: &mut Tx<'_>, id: KeyId, at: Option<Time>) -> Result<()> {
     // Looked at soon, by the steps of now.

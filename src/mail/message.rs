@@ -8,7 +8,7 @@ use crate::id::KeyId;
 use crate::mail::sheet::Sheet;
 use crate::mail::{
     Digest, Invitation, KeyCreated, KeyExpired, KeyExpiredStillUsed, KeyExpiring, KeyRevoked, KeyRotated,
-    Test,
+    LimitDecision, LimitRequest, Test,
 };
 
 /// What a mail is about.
@@ -105,6 +105,8 @@ mails! {
     KeyRevoked "key_revoked" "mail/key_revoked/subject.txt" "mail/key_revoked/body.txt" "mail/key_revoked/body.html";
     Digest "digest" "mail/digest/subject.txt" "mail/digest/body.txt" "mail/digest/body.html";
     Invitation "invitation" "mail/invitation/subject.txt" "mail/invitation/body.txt" "mail/invitation/body.html";
+    LimitRequest "limit_request" "mail/limit_request/subject.txt" "mail/limit_request/body.txt" "mail/limit_request/body.html";
+    LimitDecision "limit_decision" "mail/limit_decision/subject.txt" "mail/limit_decision/body.txt" "mail/limit_decision/body.html";
     Test "test" "mail/test/subject.txt" "mail/test/body.txt" "mail/test/body.html";
 }
 

@@ -1,9 +1,11 @@
-//! Organisations, their members and what a role may do.
+//! Organisations, their members, what a role may do and what keys may be.
 
 pub mod calendar;
 pub mod invitation;
 pub mod journal;
 pub mod membership;
+pub mod policy;
+pub mod rename;
 pub mod role;
 pub mod service;
 pub mod setup;

@@ -7,11 +7,11 @@ use crate::audit::log;
 use crate::db::Tx;
 use crate::error::{Error, FieldError, Result};
 use crate::installation;
+use crate::orgs::rename;
 use crate::orgs::role::Role;
 use crate::orgs::store::{self, Org};
 use crate::people::password::{self, Hashed};
 use crate::people::store::{Person, Profile};
-use crate::text::forbidden_character;
 use crate::time::Time;
 
 /// A checked wish to set up an organisation.
@@ -33,22 +33,15 @@ impl SetUp {
         password: Option<&SecretString>,
     ) -> Result<SetUp, Vec<FieldError>> {
         let mut errors = Vec::new();
-        let org = org.trim();
-        if org.is_empty() {
-            errors.push(FieldError::new("organization", "Enter the organisation's name."));
-        } else if org.chars().count() > 100 || org.chars().any(forbidden_character) {
-            errors.push(FieldError::new(
-                "organization",
-                "Use at most 100 characters, none of them control characters.",
-            ));
-        }
+        let name_of_org = rename::check_name("organization", org);
+        errors.extend(name_of_org.as_ref().err().cloned());
         let owner = Profile::parse(name, email);
         errors.extend(owner.as_ref().err().into_iter().flatten().cloned());
         if let Some(password) = password {
             errors.extend(password::check("password", password, &[org, name, email]).err());
         }
-        match owner {
-            Ok(owner) if errors.is_empty() => Ok(SetUp { org: org.to_owned(), owner, zone: None }),
+        match (owner, name_of_org) {
+            (Ok(owner), Ok(org)) if errors.is_empty() => Ok(SetUp { org, owner, zone: None }),
             _ => Err(errors),
         }
     }

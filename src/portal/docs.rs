@@ -57,7 +57,7 @@ impl Here {
             host: site.public_url.host().to_owned(),
             is_https: site.public_url.is_https(),
             prefix: site.mint.prefix.clone(),
-            default_rpm: site.default_rpm,
+            default_rpm: site.mint.default_rpm,
         }
     }
 

@@ -13,6 +13,7 @@ pub mod mail;
 pub mod members;
 pub mod notices;
 pub mod reference;
+pub mod settings;
 pub mod setup;
 pub mod sign_in;
 pub mod usage;

@@ -225,6 +225,26 @@ pub fn last_day_by_scope(conn: &mut Conn, org: OrgId, key: KeyId, now: Time) -> 
     Ok(rows)
 }
 
+/// Requests of all keys of an organisation since an instant, by the scope that each needed; those
+/// of the instant's hour count.
+pub fn by_key_and_scope(
+    conn: &mut Conn,
+    org: OrgId,
+    since: Time,
+) -> Result<HashMap<KeyId, Vec<(String, i64)>>> {
+    let rows: Vec<(KeyId, String, i64)> = usage_counts::table
+        .filter(usage_counts::org_id.eq(org))
+        .filter(usage_counts::width.eq(HOUR).and(usage_counts::start.ge(since.hour())))
+        .group_by((usage_counts::key_id, usage_counts::scope))
+        .select((usage_counts::key_id, usage_counts::scope, sum("requests")))
+        .load(conn)?;
+    let mut by_key: HashMap<KeyId, Vec<(String, i64)>> = HashMap::new();
+    for (key, scope, requests) in rows {
+        by_key.entry(key).or_default().push((scope, requests));
+    }
+    Ok(by_key)
+}
+
 /// A caller of a key with the number of its requests.
 #[derive(Clone, Debug, Queryable)]
 pub struct CallerUse {

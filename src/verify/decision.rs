@@ -3,7 +3,6 @@
 use std::net::IpAddr;
 
 use crate::keys::presented::Presented;
-use crate::orgs::role::Role;
 use crate::scope::{Scope, Scopes};
 use crate::time::Time;
 
@@ -24,9 +23,15 @@ pub enum Refusal {
     MissingScope(Scope),
 }
 
-/// What the key may do now: its scopes as far as its owner's role may hold them.
-pub fn effective_scopes(key: &Presented) -> Scopes {
-    key.owner_role.map_or(Scopes::NONE, Role::grantable).intersection(key.scopes)
+/// What the key may do now: its scopes as far as its owner's role may hold them under the
+/// organisation's policy.
+pub fn effective_scopes(key: &Presented, now: Time) -> Scopes {
+    key.rights.scopes(now).intersection(key.scopes)
+}
+
+/// How many requests a minute the key may make now.
+pub fn effective_limit(key: &Presented, now: Time) -> u32 {
+    key.requests_per_minute.min(key.rights.largest_rpm(now))
 }
 
 /// Decides whether the key works at all, from wherever.
@@ -62,8 +67,8 @@ pub fn is_usable(key: &Presented, address: Option<IpAddr>, now: Time) -> Result<
 }
 
 /// Decides whether a usable key may do what needs all these scopes.
-pub fn has_scopes(key: &Presented, needed: Scopes) -> Result<(), Refusal> {
-    let missing = needed.without(effective_scopes(key)).iter().next();
+pub fn has_scopes(key: &Presented, needed: Scopes, now: Time) -> Result<(), Refusal> {
+    let missing = needed.without(effective_scopes(key, now)).iter().next();
     missing.map_or(Ok(()), |scope| Err(Refusal::MissingScope(scope)))
 }
 
@@ -71,6 +76,8 @@ pub fn has_scopes(key: &Presented, needed: Scopes) -> Result<(), Refusal> {
 mod tests {
     use super::*;
     use crate::id::{KeyId, OrgId, SecretId, UserId};
+    use crate::orgs::policy::Policy;
+    use crate::orgs::role::Role;
 
     const HERE: Option<IpAddr> = Some(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST));
 
@@ -91,6 +98,7 @@ mod tests {
             allowed_ips: Vec::new(),
             owner: UserId::new(now),
             owner_role: Some(Role::Owner),
+            rights: Policy::default().rights(Some(Role::Owner)),
         }
     }
 
@@ -132,8 +140,11 @@ mod tests {
             (Some(Role::Auditor), false, false),
             (None, false, false),
         ] {
-            let key = Presented { owner_role: role, ..key() };
-            let may = |scopes: &[Scope]| has_scopes(&key, scopes.iter().copied().collect()).is_ok();
+            let rights = Policy::default().rights(role);
+            let key = Presented { owner_role: role, rights, ..key() };
+            let may = |scopes: &[Scope]| {
+                has_scopes(&key, scopes.iter().copied().collect(), Time::from_seconds(0)).is_ok()
+            };
             assert_eq!(may(&[Scope::Admin]), admin, "{role:?}");
             assert_eq!(may(&[Scope::InferenceWrite]), write, "{role:?}");
             assert_eq!(may(&[Scope::InferenceWrite, Scope::Admin]), admin && write, "{role:?}");

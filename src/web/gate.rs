@@ -233,7 +233,7 @@ async fn admit_key(site: &Site, need: Need, request: &HttpRequest, now: Time) ->
     };
     let caller = KeyCaller { key, secret: Arc::new(secret), address: address::client(request) };
     let refuse = |problem, verdict| Admission::Known(caller.clone(), Err((problem, verdict)));
-    let (limiter, limit) = (&site.limiter, caller.key.requests_per_minute);
+    let (limiter, limit) = (&site.limiter, decision::effective_limit(&caller.key, now));
     if let Err(refusal) = decision::is_usable(&caller.key, Some(caller.address), now) {
         // No token: whoever found a key that is bound to addresses must not use up its limit.
         return refuse(problem(refusal), limiter.look(caller.key.key, limit, Instant::now()));
@@ -245,7 +245,7 @@ async fn admit_key(site: &Site, need: Need, request: &HttpRequest, now: Time) ->
     }
     let itself = request.match_info().get("id").and_then(KeyId::parse) == Some(caller.key.key);
     let scopes = if need.or_itself && itself { Scopes::NONE } else { need.scopes };
-    match decision::has_scopes(&caller.key, scopes) {
+    match decision::has_scopes(&caller.key, scopes, now) {
         Ok(()) => Admission::Known(caller, Ok(verdict)),
         Err(refusal) => refuse(problem(refusal), verdict),
     }

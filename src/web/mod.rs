@@ -41,8 +41,6 @@ pub struct Site {
     pub public_url: PublicUrl,
     /// What mails need to leave.
     pub post: Post,
-    /// Requests a minute of new keys.
-    pub default_rpm: u32,
     /// Proxies whose word about client addresses counts.
     pub trusted_proxies: Vec<IpNet>,
     /// The keys in memory.

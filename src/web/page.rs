@@ -177,6 +177,19 @@ impl Layout {
         self.role.is_some_and(|role| role.may(act))
     }
 
+    /// Whether the reader's role opens this room of the organisation.
+    pub fn enters(&self, room: Room) -> bool {
+        match room {
+            Room::Keys => self.may(Act::ReadKeys),
+            Room::Usage => self.may(Act::ReadUsage),
+            Room::Review => self.may(Act::ReadReview),
+            Room::Audit => self.may(Act::ReadAudit),
+            Room::Members => self.may(Act::ReadMembers),
+            Room::Settings => self.may(Act::ReadSettings),
+            Room::None | Room::Docs | Room::Account => true,
+        }
+    }
+
     /// Whether the page lies in this room, for `aria-current`.
     pub fn is_in(&self, room: Room) -> bool {
         self.room == room

@@ -29,7 +29,10 @@ pub enum Permission {
     Asked,
 }
 
-use Act::{Leave, ReadKeys, ReadMail, ReadMembers, ReadUsage, WriteKeys, WriteMail, WriteMembers};
+use Act::{
+    DecideRequests, Leave, ReadKeys, ReadMail, ReadMembers, ReadSettings, ReadUsage, WriteKeys, WriteMail,
+    WriteMembers, WriteSettings,
+};
 use Permission::{AdminOrSelf, AnyKey, Asked, Key, Member, MemberFresh, Page, Public, SignedIn};
 
 impl Permission {
@@ -126,6 +129,11 @@ pub const TABLE: &[(&str, &str, Permission)] = &[
     ("GET", "/unsubscribe/{token}", Page),
     ("POST", "/unsubscribe/{token}", Page),
     ("POST", "/o/{org}/keys/{id}/seen", Member(WriteKeys)),
+    ("GET", "/o/{org}/keys/{id}/limit", Member(WriteKeys)),
+    ("POST", "/o/{org}/keys/{id}/limit", Member(WriteKeys)),
+    ("POST", "/o/{org}/keys/{id}/limit/withdraw", Member(WriteKeys)),
+    ("GET", "/o/{org}/keys/{id}/limit/decision", Member(DecideRequests)),
+    ("POST", "/o/{org}/keys/{id}/limit/decision", Member(DecideRequests)),
     ("GET", "/o/{org}/mail", Member(ReadMail)),
     ("POST", "/o/{org}/mail/test", Member(WriteMail)),
     ("POST", "/o/{org}/mail/{id}/send", Member(WriteMail)),
@@ -150,6 +158,11 @@ pub const TABLE: &[(&str, &str, Permission)] = &[
     ("POST", "/o/{org}/service-accounts/{id}/edit", Member(WriteMembers)),
     ("GET", "/o/{org}/leave", MemberFresh(Leave)),
     ("POST", "/o/{org}/leave", MemberFresh(Leave)),
+    ("GET", "/o/{org}/settings", Member(ReadSettings)),
+    ("POST", "/o/{org}/settings", Member(WriteSettings)),
+    ("GET", "/o/{org}/settings/policy", Member(ReadSettings)),
+    ("POST", "/o/{org}/settings/policy", Member(WriteSettings)),
+    ("GET", "/o/{org}/settings/requests", Member(DecideRequests)),
 ];
 
 /// What the route needs, if the table has a line for it.

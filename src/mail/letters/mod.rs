@@ -2,6 +2,7 @@
 
 mod invitation;
 mod keys;
+mod limits;
 mod test;
 
 pub use invitation::Invitation;
@@ -9,4 +10,5 @@ pub use keys::{
     Digest, Impact, KeyCreated, KeyExpired, KeyExpiredStillUsed, KeyExpiring, KeyFacts, KeyRevoked,
     KeyRotated, Why,
 };
+pub use limits::{LimitDecision, LimitRequest};
 pub use test::Test;

@@ -9,7 +9,8 @@ use crate::error::{Error, FieldError};
 use crate::keys::draft::{Expiry, RawDraft};
 use crate::keys::name::Name;
 use crate::keys::{Key, lifecycle, store};
-use crate::portal::keys::fields::{self, ExpiryChoice, KeyFields, PRESELECTED};
+use crate::orgs::policy::{self, MAX_DAYS};
+use crate::portal::keys::fields::{self, Choices, KeyFields};
 use crate::portal::keys::reveal::{self, Again};
 use crate::portal::words;
 use crate::scope::Scope;
@@ -31,9 +32,7 @@ struct CreatePage {
     org: Place,
     fields: KeyFields,
     complaints: Complaints,
-    scopes: Vec<Scope>,
-    presets: Vec<ExpiryChoice>,
-    range: (String, String),
+    choices: Choices,
     zone: String,
     /// Tells a form sent twice from two forms.
     nonce: String,
@@ -47,8 +46,9 @@ pub async fn form(request: HttpRequest, member: Member, site: Shared) -> Result<
         "" => None,
         id => Some(super::find(&site, &member, id).await?),
     };
-    let fields = prefilled(&query, source.as_ref(), site.default_rpm, now, &member);
-    page(&request, &member, fields, Complaints::default(), StatusCode::OK, now)
+    let choices = choices(&site, &member, now).await?;
+    let fields = prefilled(&query, source.as_ref(), &choices, now, &member);
+    page(&request, &member, choices, fields, Complaints::default(), StatusCode::OK)
 }
 
 /// `POST /o/{org}/keys`: makes the key and answers with the page that shows it.
@@ -68,14 +68,9 @@ pub async fn submit(
         Err(mut errors) => {
             // Whoever has to correct a form wants to know of a taken name now, not next time.
             errors.splice(0..0, taken_name(&site, &member, &fields.name, now).await?);
-            return page(
-                &request,
-                &member,
-                fields,
-                fields::complaints(Error::Invalid(errors))?,
-                REFUSED,
-                now,
-            );
+            let choices = choices(&site, &member, now).await?;
+            let complaints = fields::complaints(Error::Invalid(errors))?;
+            return page(&request, &member, choices, fields, complaints, REFUSED);
         }
     };
     if draft.scopes.has(Scope::Admin)
@@ -109,8 +104,20 @@ pub async fn submit(
     match made.await {
         Ok(Ok((key, secret))) => reveal::show(&request, &member, &site, &key, &secret),
         Ok(Err(again)) => reveal::again(&request, &member, again),
-        Err(error) => page(&request, &member, fields, fields::complaints(error)?, REFUSED, now),
+        Err(error) => {
+            let complaints = fields::complaints(error)?;
+            let choices = choices(&site, &member, now).await?;
+            page(&request, &member, choices, fields, complaints, REFUSED)
+        }
     }
+}
+
+/// What the organisation's policy lets the member choose.
+async fn choices(site: &Shared, member: &Member, now: Time) -> Result<Choices, Problem> {
+    let org = member.org.id;
+    let policy = site.db.read(move |conn| policy::store::find(conn, org)).await?;
+    let (latest, zone) = (policy.latest_end(now), member.person.time_zone());
+    Ok(Choices::new(&policy, member.role, latest, now, &zone, site.mint.default_rpm))
 }
 
 /// The complaint about a name that a living key has.
@@ -152,7 +159,7 @@ fn draft(fields: &KeyFields, member: &Member) -> RawDraft {
         expiry: ("expires", expiry),
         owner: None,
         backup: None,
-        requests_per_minute: fields.rpm(),
+        requests_per_minute: Some(fields.rpm()),
         allowed_ips: fields.networks(),
         self_rotate: false,
     }
@@ -161,14 +168,14 @@ fn draft(fields: &KeyFields, member: &Member) -> RawDraft {
 fn prefilled(
     query: &Fields,
     source: Option<&Key>,
-    default_rpm: u32,
+    choices: &Choices,
     now: Time,
     member: &Member,
 ) -> KeyFields {
     let mut fields = KeyFields {
         scopes: vec![Scope::InferenceRead.name().to_owned()],
-        expires: PRESELECTED.to_owned(),
-        requests_per_minute: default_rpm.to_string(),
+        expires: choices.preselected.clone(),
+        requests_per_minute: choices.default_rpm.to_string(),
         ..KeyFields::default()
     };
     if let Some(key) = source {
@@ -176,10 +183,11 @@ fn prefilled(
         fields.name = if key.status(now).is_ended() { key.name.clone() } else { String::new() };
         fields.description.clone_from(&key.description);
         fields.scopes = key.scopes.names().into_iter().map(str::to_owned).collect();
-        fields.requests_per_minute = key.requests_per_minute.to_string();
+        fields.requests_per_minute = key.requests_per_minute.min(choices.most_rpm).to_string();
         fields.allowed_ips = fields::network_lines(&key.allowed_ips);
         let days = key.expires_at.map(|end| end.since(key.created_at) / DAY);
-        set_expiry(&mut fields, &days.map_or("never".to_owned(), |days| days.to_string()), now, member);
+        let wish = days.map_or_else(|| "never".to_owned(), |days| days.to_string());
+        set_expiry(&mut fields, &wish, choices, now, member);
     }
     let set = |field: &mut String, name: &str| {
         if query.has(name) {
@@ -196,22 +204,22 @@ fn prefilled(
         fields.scopes = names.filter(|name| !name.is_empty()).map(str::to_owned).collect();
     }
     if query.has("expires") {
-        set_expiry(&mut fields, query.get("expires"), now, member);
+        set_expiry(&mut fields, query.get("expires"), choices, now, member);
     }
     fields
 }
 
-fn set_expiry(fields: &mut KeyFields, wish: &str, now: Time, member: &Member) {
+fn set_expiry(fields: &mut KeyFields, wish: &str, choices: &Choices, now: Time, member: &Member) {
     let zone = member.person.time_zone();
     match wish.parse::<i64>() {
-        Ok(days) if fields::presets(now, &zone).iter().any(|preset| preset.value == days.to_string()) => {
+        Ok(days) if choices.presets.iter().any(|preset| preset.value == days.to_string()) => {
             fields.expires = days.to_string();
         }
-        Ok(days) if (1..4000).contains(&days) => {
+        Ok(days) if (1..=MAX_DAYS).contains(&days) => {
             fields.expires = "custom".to_owned();
             fields.expires_on = now.plus(days * DAY).in_zone(&zone).date().to_string();
         }
-        _ if wish == "never" => fields.expires = "never".to_owned(),
+        _ if wish == "never" && choices.never => fields.expires = "never".to_owned(),
         _ => {}
     }
 }
@@ -219,19 +227,16 @@ fn set_expiry(fields: &mut KeyFields, wish: &str, now: Time, member: &Member) {
 fn page(
     request: &HttpRequest,
     member: &Member,
+    choices: Choices,
     fields: KeyFields,
     complaints: Complaints,
     status: StatusCode,
-    now: Time,
 ) -> Result<HttpResponse, Problem> {
-    let zone = member.person.time_zone();
     let view = CreatePage {
         layout: Layout::of(request, Room::Keys),
         org: Place { slug: member.org.slug.clone(), name: member.org.name.clone() },
         complaints,
-        scopes: fields::offered(member.role.grantable(), crate::scope::Scopes::NONE),
-        presets: fields::presets(now, &zone),
-        range: fields::custom_range(now, &zone),
+        choices,
         zone: member.person.zone.clone().unwrap_or_else(|| "UTC".to_owned()),
         nonce: random_base62(22)?.to_string(),
         fields,
@@ -242,8 +247,13 @@ fn page(
 impl CreatePage {
     /// What the server can already say of the key, where no script says it live.
     fn summary(&self) -> Option<String> {
-        let phrases: Vec<&str> =
-            self.scopes.iter().filter(|scope| self.fields.has(scope)).map(|scope| scope.phrase()).collect();
+        let phrases: Vec<&str> = self
+            .choices
+            .scopes
+            .iter()
+            .filter(|scope| self.fields.has(scope))
+            .map(|scope| scope.phrase())
+            .collect();
         let (last, first) = phrases.split_last()?;
         if self.fields.name.trim().is_empty() || !self.complaints.is_empty() {
             return None;

@@ -8,10 +8,11 @@ use askama::Template;
 use crate::error::Error;
 use crate::keys::draft::{Expiry, RawEdit};
 use crate::keys::{Key, lifecycle};
-use crate::portal::keys::fields::{self, ExpiryChoice, KeyFields};
+use crate::orgs::policy::{self, MAX_DAYS};
+use crate::portal::keys::fields::{self, Choices, KeyFields};
 use crate::portal::words;
 use crate::scope::Scope;
-use crate::time::Time;
+use crate::time::{DAY, Time};
 use crate::web::form::{Complaints, Fields};
 use crate::web::page::{Layout, Place, Room, html, redirect};
 use crate::web::principal::Member;
@@ -27,9 +28,7 @@ struct EditPage {
     name: String,
     fields: KeyFields,
     complaints: Complaints,
-    scopes: Vec<Scope>,
-    presets: Vec<ExpiryChoice>,
-    range: (String, String),
+    choices: Choices,
     /// When it ends as it is.
     ends: String,
     zone: String,
@@ -55,7 +54,7 @@ pub async fn form(
         requests_per_minute: key.requests_per_minute.to_string(),
         allowed_ips: fields::network_lines(&key.allowed_ips),
     };
-    page(&request, &member, &key, fields, Complaints::default(), StatusCode::OK)
+    page(&request, &member, &site, &key, fields, Complaints::default(), StatusCode::OK).await
 }
 
 /// `POST /o/{org}/keys/{id}/edit`.
@@ -98,29 +97,38 @@ pub async fn submit(
         }
         Err(error) => {
             let complaints = fields::complaints(error)?;
-            page(&request, &member, &key, fields, complaints, StatusCode::UNPROCESSABLE_ENTITY)
+            page(&request, &member, &site, &key, fields, complaints, StatusCode::UNPROCESSABLE_ENTITY).await
         }
     }
 }
 
-fn page(
+async fn page(
     request: &HttpRequest,
     member: &Member,
+    site: &Shared,
     key: &Key,
     fields: KeyFields,
     complaints: Complaints,
     status: StatusCode,
 ) -> Result<HttpResponse, Problem> {
     let (now, zone) = (Time::now(), member.person.time_zone());
+    let org = key.org;
+    let policy = site.db.read(move |conn| policy::store::find(conn, org)).await?;
+    let latest = policy.latest_end(key.secret_made_at);
+    // An end before the one it has can always be chosen.
+    let latest = latest.max(key.expires_at.unwrap_or(now.plus(MAX_DAYS * DAY)));
+    let choices = Choices::new(&policy, member.role, latest, now, &zone, site.mint.default_rpm).with_held(
+        &policy,
+        member.role,
+        key.scopes,
+    );
     let view = EditPage {
         layout: Layout::of(request, Room::Keys),
         org: Place { slug: member.org.slug.clone(), name: member.org.name.clone() },
         id: key.id.to_string(),
         name: key.name.clone(),
         complaints,
-        scopes: fields::offered(member.role.grantable(), key.scopes),
-        presets: fields::presets(now, &zone),
-        range: fields::custom_range(now, &zone),
+        choices,
         ends: key.expires_at.map_or_else(|| "never".to_owned(), |end| words::date(end, &zone)),
         zone: member.person.zone.clone().unwrap_or_else(|| "UTC".to_owned()),
         fields,

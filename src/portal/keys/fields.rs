@@ -4,7 +4,9 @@ use ipnet::IpNet;
 use jiff::tz::TimeZone;
 
 use crate::error::{Error, FieldError};
-use crate::keys::draft::{Expiry, MAX_DAYS};
+use crate::keys::draft::Expiry;
+use crate::orgs::policy::Policy;
+use crate::orgs::role::Role;
 use crate::portal::words;
 use crate::scope::{Scope, Scopes};
 use crate::time::{DAY, Time};
@@ -13,8 +15,6 @@ use crate::web::problem::Problem;
 
 /// Days after which a key may be asked to end with one click.
 const PRESETS: [i64; 4] = [7, 30, 90, 180];
-/// The one chosen at first.
-pub const PRESELECTED: &str = "90";
 
 /// What stands in the fields, as it was typed.
 #[derive(Clone, Default)]
@@ -109,26 +109,96 @@ impl KeyFields {
     }
 }
 
-/// The presets with their dates.
-pub fn presets(now: Time, zone: &TimeZone) -> Vec<ExpiryChoice> {
-    PRESETS
-        .iter()
-        .map(|days| {
-            let end = now.plus(days * DAY);
-            ExpiryChoice {
-                value: days.to_string(),
-                label: format!("{days} days"),
-                date: words::date(end, zone),
-                until: words::date_time(end, zone),
-            }
-        })
-        .collect()
+/// What the organisation's policy lets someone choose for a key.
+pub struct Choices {
+    /// The scopes to tick.
+    pub scopes: Vec<Scope>,
+    /// Ends to choose with one click.
+    pub presets: Vec<ExpiryChoice>,
+    /// Whether the key may live without an end.
+    pub never: bool,
+    /// What is chosen at first, as the value of a radio button.
+    pub preselected: String,
+    /// The dates that a custom expiry may name, as `min` and `max` of its field.
+    pub range: (String, String),
+    /// What the policy says about ends, where it says more than the contract.
+    pub longest: Option<String>,
+    /// Requests a minute that are given at first.
+    pub default_rpm: u32,
+    /// The most that can be chosen.
+    pub most_rpm: u32,
+    /// Whether an admin could allow more.
+    pub more_on_request: bool,
 }
 
-/// The dates that a custom expiry may name, as `min` and `max` of its field.
-pub fn custom_range(now: Time, zone: &TimeZone) -> (String, String) {
-    let day = |at: Time| at.in_zone(zone).date().to_string();
-    (day(now), day(now.plus((MAX_DAYS - 1) * DAY)))
+impl Choices {
+    /// For someone in `role`, about a key that may end at `latest`; `configured_rpm` is what the
+    /// server is configured for.
+    pub fn new(
+        policy: &Policy,
+        role: Role,
+        latest: Time,
+        now: Time,
+        zone: &TimeZone,
+        configured_rpm: u32,
+    ) -> Choices {
+        let preselected = policy.rules.default_days;
+        let mut days: Vec<i64> = PRESETS.into_iter().chain(preselected).collect();
+        days.sort_unstable();
+        days.dedup();
+        days.retain(|days| now.plus(days * DAY) <= latest);
+        let never = policy.allows_never(role);
+        let preselected = match preselected {
+            None if never => "never".to_owned(),
+            Some(wanted) if days.contains(&wanted) => wanted.to_string(),
+            _ => days.last().map_or_else(|| "custom".to_owned(), i64::to_string),
+        };
+        let day = |at: Time| at.in_zone(zone).date().to_string();
+        let most_rpm = policy.most_rpm(role, configured_rpm);
+        Choices {
+            scopes: offered(policy.grantable(role), Scopes::NONE),
+            presets: days.into_iter().map(|days| ExpiryChoice::new(days, now, zone)).collect(),
+            never,
+            preselected,
+            // A custom date counts to its end, so the day of the latest end itself is too late.
+            range: (day(now), day(latest.plus(-DAY).max(now))),
+            longest: policy
+                .rules
+                .longest_days
+                .map(|days| format!("Keys live at most {} here.", words::count(days, "day", "days"))),
+            default_rpm: policy.default_rpm(configured_rpm),
+            most_rpm,
+            more_on_request: most_rpm < policy.rules.largest_rpm,
+        }
+    }
+
+    /// The same with the scopes that a key holds already.
+    pub fn with_held(mut self, policy: &Policy, role: Role, held: Scopes) -> Choices {
+        self.scopes = offered(policy.grantable(role), held);
+        self
+    }
+
+    /// What stands below the field of requests a minute.
+    pub fn rpm_hint(&self) -> String {
+        let most = words::number(self.most_rpm.into());
+        if self.more_on_request {
+            format!("At most {most}. Ask for more on the key’s page.")
+        } else {
+            format!("At most {most}.")
+        }
+    }
+}
+
+impl ExpiryChoice {
+    fn new(days: i64, now: Time, zone: &TimeZone) -> ExpiryChoice {
+        let end = now.plus(days * DAY);
+        ExpiryChoice {
+            value: days.to_string(),
+            label: words::count(days, "day", "days"),
+            date: words::date(end, zone),
+            until: words::date_time(end, zone),
+        }
+    }
 }
 
 /// Networks, one a line.
@@ -137,7 +207,7 @@ pub fn network_lines(networks: &[IpNet]) -> String {
 }
 
 /// The scopes that a role may grant, or that the key has already.
-pub fn offered(grantable: Scopes, held: Scopes) -> Vec<Scope> {
+fn offered(grantable: Scopes, held: Scopes) -> Vec<Scope> {
     Scope::ALL.into_iter().filter(|scope| grantable.has(*scope) || held.has(*scope)).collect()
 }
 

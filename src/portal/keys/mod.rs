@@ -1,11 +1,14 @@
 //! The pages about API keys.
 
 pub mod asked;
+pub mod bounds;
 pub mod cockpit;
 pub mod create;
 pub mod disable;
 pub mod edit;
 pub mod fields;
+pub mod limit;
+pub mod limit_decision;
 pub mod list;
 pub mod notices;
 pub mod overlap;

@@ -8,6 +8,7 @@ use crate::crypto::random_base62;
 use crate::error::{Error, FieldError};
 use crate::keys::rotation::{self, By, MAX_OVERLAP, parse_overlap};
 use crate::keys::{Key, Status};
+use crate::orgs::policy;
 use crate::portal::keys::reveal::{self, Again};
 use crate::portal::words::{self, When};
 use crate::scope::Scope;
@@ -191,7 +192,12 @@ async fn page(
 ) -> Result<HttpResponse, Problem> {
     let (now, zone) = (Time::now(), member.person.time_zone());
     let (org, id) = (member.org.id, key.id);
-    let by_scope = site.db.read(move |conn| usage::report::last_day_by_scope(conn, org, id, now)).await?;
+    let found = site.db.read(move |conn| {
+        let latest = policy::store::find(conn, org)?.latest_end(now);
+        Ok((usage::report::last_day_by_scope(conn, org, id, now)?, latest))
+    });
+    let (by_scope, latest) = found.await?;
+    let end = |end: Time| rotation::anew(key.secret_made_at, end, now).min(latest);
     let day = |at: Time| at.in_zone(&zone).date().to_string();
     let view = RotatePage {
         layout: Layout::of(request, Room::Keys),
@@ -200,7 +206,7 @@ async fn page(
         name: key.name.clone(),
         hint: key.fingerprint.hint.clone(),
         disabled: key.status(now) == Status::Disabled,
-        ends: key.expires_at.map(|end| words::date_time(rotation::anew(key.secret_made_at, end, now), &zone)),
+        ends: key.expires_at.map(|at| words::date_time(end(at), &zone)),
         own_end: key
             .expires_at
             .filter(|end| end.since(now) < MAX_OVERLAP)

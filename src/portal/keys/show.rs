@@ -10,6 +10,7 @@ use crate::keys::secret_store::{self, SecretUse};
 use crate::keys::{Key, Status, store};
 use crate::orgs::role::Act;
 use crate::people;
+use crate::portal::keys::bounds::Bounds;
 use crate::portal::keys::cockpit::{self, Cockpit};
 use crate::portal::keys::notices::Notices;
 use crate::portal::words::{self, Badge, When};
@@ -42,6 +43,7 @@ struct KeyPage {
     secrets: Vec<SecretRow>,
     cockpit: Option<Cockpit>,
     manageable: bool,
+    bounds: Bounds,
     zone: String,
     counted_to: String,
     notices: Notices,
@@ -185,6 +187,7 @@ pub async fn show(
         secrets: secrets.iter().map(|secret| SecretRow::new(secret, now, &zone)).collect(),
         cockpit: rotation.map(|found| Cockpit::new(&member, &key, found, now)),
         manageable: member.manager().manages(&key),
+        bounds: Bounds::load(&site, &member, &key, now).await?,
         zone: member.person.zone.clone().unwrap_or_else(|| "UTC".to_owned()),
         counted_to: words::clock(now, &zone),
         notices,

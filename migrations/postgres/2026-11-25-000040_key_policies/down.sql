@@ -1,0 +1,2 @@
+DROP TABLE policy_ends;
+DROP TABLE key_policies;

@@ -1,0 +1,237 @@
+//! What a change of the organisation's policy does to its living keys: shown before it is saved,
+//! and done when it is, by the same comparison.
+//!
+//! Ends are moved when the change is saved, to a time that is never before the date: whoever
+//! owns the key sees it and is warned as of any end. Scopes and limits stay written on the key;
+//! each call takes of them what the policy allows at that time.
+
+use diesel::prelude::*;
+use serde_json::json;
+
+use crate::audit::event::{Change, Context, Event};
+use crate::audit::log;
+use crate::db::{Conn, Tx};
+use crate::error::{Error, Result};
+use crate::id::{KeyId, OrgId};
+use crate::keys::{feed, store};
+use crate::notices::schedule::Steps;
+use crate::orgs::policy::{self, Held, Policy, Rules};
+use crate::orgs::role::Role;
+use crate::schema::{api_keys, key_secrets, members, people, policy_ends};
+use crate::scope::Scopes;
+use crate::time::Time;
+
+/// A living key, as far as a policy is about it.
+struct Living {
+    id: KeyId,
+    name: String,
+    held: Held,
+    /// When it ends as things are; what it was asked to end at is in `held`.
+    ends: Option<Time>,
+}
+
+/// What a change does to one key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Effect {
+    /// Which.
+    pub id: KeyId,
+    /// Its name.
+    pub name: String,
+    /// What it can do now and could not from the date on.
+    pub loses: Scopes,
+    /// What it could do at once and can't now.
+    pub gains: Scopes,
+    /// When it ends now.
+    pub ends: Option<Time>,
+    /// When it would end.
+    pub would_end: Option<Time>,
+    /// Requests a minute now.
+    pub limit: u32,
+    /// Requests a minute from the date on.
+    pub would_limit: u32,
+}
+
+impl Effect {
+    /// Whether the key would end earlier.
+    pub fn ends_earlier(&self) -> bool {
+        is_earlier(self.would_end, self.ends)
+    }
+
+    /// Whether the key would end later, since an earlier change is taken back before its date.
+    pub fn ends_later(&self) -> bool {
+        is_earlier(self.ends, self.would_end)
+    }
+
+    fn is_none(&self) -> bool {
+        self.loses.is_empty()
+            && self.gains.is_empty()
+            && self.ends == self.would_end
+            && self.limit == self.would_limit
+    }
+}
+
+fn is_earlier(one: Option<Time>, other: Option<Time>) -> bool {
+    one.is_some_and(|one| other.is_none_or(|other| one < other))
+}
+
+/// What a change does to all keys.
+#[derive(Clone, Debug, Default)]
+pub struct Preview {
+    /// The keys that something happens to.
+    pub effects: Vec<Effect>,
+    /// How many stay as they are.
+    pub staying: usize,
+}
+
+/// What it would do if `rules` were saved at `now`, for keys that exist from `date` on.
+pub fn preview(conn: &mut Conn, org: OrgId, rules: Rules, date: Time, now: Time) -> Result<Preview> {
+    let current = policy::store::find(conn, org)?;
+    let next = current.changed(rules, date, now);
+    let keys = living(conn, org, &current, now)?;
+    Ok(compare(&current, &next, &keys, date, now))
+}
+
+/// Writes other rules, which the keys of now follow from `date`, moves their ends, and tells all
+/// processes. What is already so makes no entry. Returns what was done.
+///
+/// Errors: `Invalid` for rules that contradict each other and for a date that comes too soon.
+pub fn save(
+    tx: &mut Tx<'_>,
+    context: &Context,
+    notices: &Steps,
+    rules: Rules,
+    date: Time,
+) -> Result<Preview> {
+    let (org, now) = (context.org, context.now);
+    let current = policy::store::hold_to_change(tx, org)?;
+    let next = current.changed(rules, date, now);
+    let pending = current.earlier.as_ref().filter(|earlier| now < earlier.until);
+    if next.rules == current.rules && next.earlier.as_ref() == pending {
+        return Ok(Preview::default());
+    }
+    next.rules.check().map_err(Error::Invalid)?;
+    if next.earlier.is_some() {
+        policy::check_date(date, now).map_err(|error| Error::Invalid(vec![error]))?;
+    }
+    let keys = living(tx.conn, org, &current, now)?;
+    let done = compare(&current, &next, &keys, date, now);
+    policy::store::save(tx, org, &next, now)?;
+    diesel::delete(policy_ends::table.filter(policy_ends::org_id.eq(org))).execute(tx.conn)?;
+    for key in &keys {
+        move_end(tx, context, notices, &next, key)?;
+    }
+    let changes = changes(&current.rules, &next.rules);
+    let date = next.earlier.as_ref().map(|earlier| earlier.until);
+    log::append(tx, context, &org.to_string(), &Event::PolicyUpdated { changes, existing_keys_from: date })?;
+    let touched: Vec<KeyId> =
+        keys.iter().filter(|key| is_touched(&current, &next, key)).map(|key| key.id).collect();
+    feed::publish_all(tx, org, &touched, now)?;
+    Ok(done)
+}
+
+fn move_end(tx: &mut Tx<'_>, context: &Context, notices: &Steps, next: &Policy, key: &Living) -> Result<()> {
+    let ends = next.bound_end(key.held.made, key.held.ends);
+    if let (true, Some(moved_to)) = (ends != key.held.ends, ends) {
+        diesel::insert_into(policy_ends::table)
+            .values((
+                policy_ends::key_id.eq(key.id),
+                policy_ends::org_id.eq(context.org),
+                policy_ends::asked.eq(key.held.ends),
+                policy_ends::moved_to.eq(moved_to),
+            ))
+            .execute(tx.conn)?;
+    }
+    if ends == key.ends {
+        return Ok(());
+    }
+    let expiring_at = ends.and_then(|end| notices.expiring_at(key.held.made, end));
+    store::set_end(tx, context.org, key.id, ends, expiring_at)?;
+    let change = Change { field: "expires_at".into(), before: json!(key.ends), after: json!(ends) };
+    log::append(tx, context, &key.id.to_string(), &Event::KeyUpdated { changes: vec![change] })
+}
+
+/// Whether a process that holds the key in memory has to look at it again.
+fn is_touched(current: &Policy, next: &Policy, key: &Living) -> bool {
+    current.rights(key.held.role) != next.rights(key.held.role)
+        || key.ends != next.bound_end(key.held.made, key.held.ends)
+}
+
+fn compare(current: &Policy, next: &Policy, keys: &[Living], date: Time, now: Time) -> Preview {
+    let effects = keys.iter().map(|key| {
+        let was = current.effective(&key.held, date);
+        let is = next.effective(&key.held, date);
+        let at_once = next.effective(&key.held, now).scopes;
+        Effect {
+            id: key.id,
+            name: key.name.clone(),
+            loses: was.scopes.without(is.scopes),
+            gains: at_once.without(current.effective(&key.held, now).scopes),
+            ends: key.ends,
+            would_end: is.ends,
+            limit: was.rpm,
+            would_limit: is.rpm,
+        }
+    });
+    let (staying, effects): (Vec<_>, Vec<_>) = effects.partition(Effect::is_none);
+    Preview { effects, staying: staying.len() }
+}
+
+fn living(conn: &mut Conn, org: OrgId, current: &Policy, now: Time) -> Result<Vec<Living>> {
+    type Row = (
+        (KeyId, String, String, i64, Option<Time>),
+        Time,
+        (Option<Role>, Option<Time>, Option<Time>),
+        Option<(Option<Time>, Time)>,
+    );
+    let rows: Vec<Row> = api_keys::table
+        .inner_join(key_secrets::table.on(key_secrets::id.eq(api_keys::secret_id)))
+        .inner_join(people::table.on(people::id.eq(api_keys::owner_id)))
+        .left_join(
+            members::table
+                .on(members::org_id.eq(api_keys::org_id).and(members::person_id.eq(api_keys::owner_id))),
+        )
+        .left_join(policy_ends::table.on(policy_ends::key_id.eq(api_keys::id)))
+        .filter(api_keys::org_id.eq(org).and(api_keys::revoked_at.is_null()))
+        .filter(api_keys::expires_at.is_null().or(api_keys::expires_at.gt(now)))
+        .order((api_keys::name_folded, api_keys::id))
+        .select((
+            (
+                api_keys::id,
+                api_keys::name,
+                api_keys::scopes,
+                api_keys::requests_per_minute,
+                api_keys::expires_at,
+            ),
+            key_secrets::created_at,
+            (members::role.nullable(), members::disabled_at.nullable(), people::disabled_at),
+            (policy_ends::asked, policy_ends::moved_to).nullable(),
+        ))
+        .load(conn)?;
+    let pending = current.earlier.as_ref().is_some_and(|earlier| now < earlier.until);
+    rows.into_iter()
+        .map(|((id, name, scopes, rpm, ends), made, (role, set_aside, disabled), moved)| {
+            // Until the date comes, a moved end that nobody has changed since can go back.
+            let asked = match moved {
+                Some((asked, moved_to)) if pending && ends == Some(moved_to) => asked,
+                _ => ends,
+            };
+            let role = role.filter(|_| set_aside.is_none() && disabled.is_none());
+            let scopes = Scopes::from_text(&scopes);
+            let rpm = u32::try_from(rpm).map_err(Error::internal)?;
+            Ok(Living { id, name, held: Held { made, ends: asked, scopes, rpm, role }, ends })
+        })
+        .collect()
+}
+
+fn changes(before: &Rules, after: &Rules) -> Vec<Change> {
+    let all = [
+        ("longest_life_days", json!(before.longest_days), json!(after.longest_days)),
+        ("keys_without_end", json!(before.never), json!(after.never)),
+        ("default_expiry_days", json!(before.default_days), json!(after.default_days)),
+        ("member_scopes", json!(before.member_scopes), json!(after.member_scopes)),
+        ("default_requests_per_minute", json!(before.default_rpm), json!(after.default_rpm)),
+        ("largest_requests_per_minute", json!(before.largest_rpm), json!(after.largest_rpm)),
+    ];
+    let changed = all.into_iter().filter(|(_, before, after)| before != after);
+    changed.map(|(field, before, after)| Change { field: field.into(), before, after }).collect()
+}

@@ -1,0 +1,143 @@
+//! What a change of the policy would do to living keys, in words.
+
+use std::collections::HashMap;
+
+use jiff::tz::TimeZone;
+
+use crate::id::KeyId;
+use crate::keys::policy_effect::{Effect, Preview};
+use crate::portal::words;
+use crate::scope::Scopes;
+use crate::time::Time;
+
+/// How many keys of a kind are named.
+const NAMED: usize = 20;
+/// Over how many days use is counted.
+pub const USE_DAYS: i64 = 7;
+
+/// What would change, each kind with its keys.
+#[derive(Default)]
+pub struct Changes {
+    /// Keys that would lose a right that they use.
+    pub in_use: Kind,
+    /// Keys that would end earlier.
+    pub earlier: Kind,
+    /// The one date on which all of these would end, where it is one.
+    pub earlier_on: Option<String>,
+    /// Keys that would get a lower limit.
+    pub limited: Kind,
+    /// Keys that would lose a right that they have not used.
+    pub unused: Kind,
+    /// Keys that would end later than an earlier change had it.
+    pub later: Kind,
+    /// Keys that could do more at once.
+    pub gains: Kind,
+    /// How many stay as they are.
+    pub staying: i64,
+}
+
+/// Keys that the same happens to.
+#[derive(Default)]
+pub struct Kind {
+    /// How many.
+    pub count: i64,
+    /// The first of them.
+    pub lines: Vec<Line>,
+}
+
+/// A key and what happens to it.
+pub struct Line {
+    /// Which.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// What happens.
+    pub what: String,
+    /// How busy it is.
+    pub busy: String,
+}
+
+impl Kind {
+    /// Those that are not named.
+    pub fn more(&self) -> i64 {
+        self.count - i64::try_from(self.lines.len()).unwrap_or(0)
+    }
+
+    fn of<'a>(
+        effects: impl Iterator<Item = (&'a Effect, String)>,
+        requests: impl Fn(&Effect) -> i64,
+    ) -> Kind {
+        let mut kind = Kind::default();
+        for (effect, what) in effects {
+            kind.count += 1;
+            if kind.lines.len() < NAMED {
+                let requests = words::count(requests(effect), "request", "requests");
+                let busy = format!("{requests} in the last {USE_DAYS} days");
+                kind.lines.push(Line { id: effect.id.to_string(), name: effect.name.clone(), what, busy });
+            }
+        }
+        kind
+    }
+}
+
+impl Changes {
+    /// Of a preview, with what each key was used for in the last [`USE_DAYS`] days.
+    pub fn new(preview: &Preview, uses: &HashMap<KeyId, Vec<(String, i64)>>, zone: &TimeZone) -> Changes {
+        let of_scopes = |effect: &Effect, scopes: Scopes| -> i64 {
+            let counts = uses.get(&effect.id).into_iter().flatten();
+            let of_them = counts.filter(|(scope, _)| scopes.names().contains(&scope.as_str()));
+            of_them.map(|(_, requests)| requests).sum()
+        };
+        let all = |effect: &Effect| -> i64 {
+            uses.get(&effect.id).into_iter().flatten().map(|(_, requests)| requests).sum()
+        };
+        let lost = |effect: &Effect| of_scopes(effect, effect.loses);
+        let day = |at: Option<Time>| at.map_or_else(|| "never".to_owned(), |at| words::date(at, zone));
+        let effects = &preview.effects;
+        let kind = |applies: &dyn Fn(&Effect) -> bool, what: &dyn Fn(&Effect) -> String| {
+            Kind::of(effects.iter().filter(|e| applies(e)).map(|e| (e, what(e))), all)
+        };
+        let loses = |used: bool| {
+            let those = effects.iter().filter(move |e| !e.loses.is_empty() && (lost(e) > 0) == used);
+            Kind::of(those.map(|e| (e, e.loses.names().join(", "))), lost)
+        };
+        let mut ends: Vec<Option<Time>> =
+            effects.iter().filter(|e| e.ends_earlier()).map(|e| e.would_end).collect();
+        ends.dedup();
+        let earlier_on = match ends.as_slice() {
+            [Some(one)] => Some(words::date(*one, zone)),
+            _ => None,
+        };
+        let ending = |effect: &Effect| {
+            if earlier_on.is_some() {
+                format!("now {}", day(effect.ends))
+            } else {
+                format!("{}, now {}", day(effect.would_end), day(effect.ends))
+            }
+        };
+        let limits = |effect: &Effect| {
+            let (would, is) = (words::number(effect.would_limit.into()), words::number(effect.limit.into()));
+            format!("{would} a minute, now {is}")
+        };
+        Changes {
+            in_use: loses(true),
+            unused: loses(false),
+            earlier: kind(&Effect::ends_earlier, &ending),
+            later: kind(&Effect::ends_later, &|e| format!("{}, now {}", day(e.would_end), day(e.ends))),
+            limited: kind(&|e| e.would_limit < e.limit, &limits),
+            gains: kind(&|e| !e.gains.is_empty(), &|e| e.gains.names().join(", ")),
+            staying: i64::try_from(preview.staying).unwrap_or(i64::MAX),
+            earlier_on,
+        }
+    }
+
+    /// Whether anything is taken from a key.
+    pub fn takes(&self) -> bool {
+        self.in_use.count + self.earlier.count + self.limited.count + self.unused.count > 0
+    }
+
+    /// Whether nothing happens to any key.
+    pub fn is_none(&self) -> bool {
+        !self.takes() && self.later.count + self.gains.count == 0
+    }
+}

@@ -1,0 +1,79 @@
+//! The settings of an organisation: its name. Its address in links stays.
+
+use actix_session::SessionExt;
+use actix_web::http::StatusCode;
+use actix_web::{HttpRequest, HttpResponse};
+use askama::Template;
+
+use crate::orgs::rename;
+use crate::orgs::role::Act;
+use crate::portal::settings::Tabs;
+use crate::portal::words;
+use crate::time::Time;
+use crate::web::form::{Complaints, Fields};
+use crate::web::page::{Layout, Place, Room, html, redirect};
+use crate::web::principal::Member;
+use crate::web::problem::Problem;
+use crate::web::{Shared, session};
+
+#[derive(Template)]
+#[template(path = "portal/settings/organization.html")]
+struct OrganizationPage {
+    layout: Layout,
+    org: Place,
+    tabs: Tabs,
+    id: String,
+    created: String,
+    zone: String,
+    /// What stands in the field.
+    name: String,
+    complaints: Complaints,
+}
+
+/// `GET /o/{org}/settings`.
+pub async fn show(request: HttpRequest, member: Member, site: Shared) -> Result<HttpResponse, Problem> {
+    let name = member.org.name.clone();
+    page(&request, &member, &site, name, Complaints::default(), StatusCode::OK).await
+}
+
+/// `POST /o/{org}/settings`: saves the name.
+pub async fn save(
+    request: HttpRequest,
+    member: Member,
+    site: Shared,
+    fields: Fields,
+) -> Result<HttpResponse, Problem> {
+    let name = match rename::check_name("name", fields.get("name")) {
+        Ok(name) => name,
+        Err(error) => {
+            let (typed, complaints) = (fields.get("name").to_owned(), Complaints(vec![error]));
+            let status = StatusCode::UNPROCESSABLE_ENTITY;
+            return page(&request, &member, &site, typed, complaints, status).await;
+        }
+    };
+    let context = member.context(&request, Time::now());
+    site.db.write(move |tx| rename::rename(tx, &context, &name)).await?;
+    session::flash(&request.get_session(), "The organisation was saved.");
+    Ok(redirect(&request, &format!("/o/{}/settings", member.org.slug)))
+}
+
+async fn page(
+    request: &HttpRequest,
+    member: &Member,
+    site: &Shared,
+    name: String,
+    complaints: Complaints,
+    status: StatusCode,
+) -> Result<HttpResponse, Problem> {
+    let view = OrganizationPage {
+        layout: Layout::of(request, Room::Settings).with_flash(request),
+        org: Place { slug: member.org.slug.clone(), name: member.org.name.clone() },
+        tabs: Tabs::load(site, member, "organization").await?,
+        id: member.org.id.to_string(),
+        created: words::date(member.org.created_at, &member.person.time_zone()),
+        zone: member.person.zone.clone().unwrap_or_else(|| "UTC".to_owned()),
+        name,
+        complaints,
+    };
+    html(status, &view)
+}

@@ -1,0 +1,186 @@
+//! The fields of a policy: as typed, as rules, and as marks of what changed.
+
+use jiff::tz::TimeZone;
+
+use crate::error::FieldError;
+use crate::orgs::policy::{MAX_DAYS, Never, Policy, Rules};
+use crate::portal::words;
+use crate::scope::{Scope, Scopes};
+use crate::time::{DAY, Time};
+use crate::web::form::Fields;
+
+/// Lives that can be chosen.
+const LIVES: [i64; 8] = [7, 14, 30, 60, 90, 180, 365, 730];
+/// After how many days keys that exist follow a change, unless another day is chosen.
+const WAIT: i64 = 30;
+
+/// What stands in the fields, as it was typed.
+#[derive(Clone, Default)]
+pub struct PolicyFields {
+    /// `longest`: days, or nothing for no limit of their own.
+    pub longest: String,
+    /// `never`.
+    pub never: String,
+    /// `default_expiry`: days or `never`.
+    pub default_expiry: String,
+    /// `member_scopes`, by name.
+    pub member_scopes: Vec<String>,
+    /// `default_rpm`; nothing is what the server is configured for.
+    pub default_rpm: String,
+    /// `largest_rpm`.
+    pub largest_rpm: String,
+    /// `date`.
+    pub date: String,
+}
+
+/// A life that can be chosen.
+pub struct Life {
+    /// The value of the option.
+    pub value: String,
+    /// What it says.
+    pub label: String,
+}
+
+impl PolicyFields {
+    /// The policy as it is.
+    pub fn of(policy: &Policy, now: Time, zone: &TimeZone) -> PolicyFields {
+        let rules = &policy.rules;
+        let waiting = policy.earlier.as_ref().map(|earlier| earlier.until).filter(|until| now < *until);
+        let date = waiting.unwrap_or(now.plus(WAIT * DAY));
+        PolicyFields {
+            longest: rules.longest_days.map_or_else(String::new, |days| days.to_string()),
+            never: rules.never.name().to_owned(),
+            default_expiry: rules.default_days.map_or_else(|| "never".to_owned(), |days| days.to_string()),
+            member_scopes: rules.member_scopes.names().into_iter().map(str::to_owned).collect(),
+            default_rpm: rules.default_rpm.map_or_else(String::new, |rpm| rpm.to_string()),
+            largest_rpm: rules.largest_rpm.to_string(),
+            date: date.in_zone(zone).date().to_string(),
+        }
+    }
+
+    /// What was submitted.
+    pub fn submitted(fields: &Fields) -> PolicyFields {
+        PolicyFields {
+            longest: fields.get("longest").to_owned(),
+            never: fields.get("never").to_owned(),
+            default_expiry: fields.get("default_expiry").to_owned(),
+            member_scopes: fields.all("member_scopes"),
+            default_rpm: fields.get("default_rpm").to_owned(),
+            largest_rpm: fields.get("largest_rpm").to_owned(),
+            date: fields.get("date").to_owned(),
+        }
+    }
+
+    /// The rules and the date that they mean, or all complaints.
+    pub fn parse(&self, zone: &TimeZone) -> Result<(Rules, Time), Vec<FieldError>> {
+        let mut errors = Vec::new();
+        let mut number = |field: &'static str, text: &str| {
+            let number = text.trim().replace(',', "").parse::<i64>().ok();
+            number.unwrap_or_else(|| {
+                errors.push(FieldError::new(field, "Write a whole number."));
+                1
+            })
+        };
+        let longest_days = (!self.longest.is_empty()).then(|| number("longest", &self.longest));
+        let default_days =
+            (self.default_expiry != "never").then(|| number("default_expiry", &self.default_expiry));
+        let default_rpm =
+            (!self.default_rpm.trim().is_empty()).then(|| number("default_rpm", &self.default_rpm));
+        let largest_rpm = number("largest_rpm", &self.largest_rpm);
+        let member_scopes: Option<Scopes> =
+            self.member_scopes.iter().map(|name| Scope::parse(name)).collect();
+        if member_scopes.is_none() {
+            errors.push(FieldError::new("member_scopes", "Choose from the scopes shown."));
+        }
+        let never = Never::parse(&self.never).unwrap_or_else(|| {
+            errors.push(FieldError::new("never", "Choose who may make keys without an end."));
+            Never::Nobody
+        });
+        let date = self.date.parse::<jiff::civil::Date>().ok();
+        let date = date.and_then(|date| Time::start_of(date, zone)).unwrap_or_else(|| {
+            errors.push(FieldError::new("date", "Choose a day."));
+            Time::from_seconds(0)
+        });
+        let small = |number: i64| u32::try_from(number).unwrap_or(0);
+        let rules = Rules {
+            longest_days,
+            never,
+            default_days,
+            member_scopes: member_scopes.unwrap_or_default(),
+            default_rpm: default_rpm.map(small),
+            largest_rpm: small(largest_rpm),
+        };
+        // What can't be read is not complained about twice.
+        for error in rules.check().err().into_iter().flatten() {
+            if errors.iter().all(|known| known.field != error.field) {
+                errors.push(error);
+            }
+        }
+        if errors.is_empty() { Ok((rules, date)) } else { Err(errors) }
+    }
+
+    /// Whether the scope is ticked.
+    pub fn has(&self, scope: &Scope) -> bool {
+        self.member_scopes.iter().any(|name| name == scope.name())
+    }
+
+    /// The longest lives to choose from.
+    pub fn longest_lives(&self) -> Vec<Life> {
+        let none = Life { value: String::new(), label: format!("No limit but {MAX_DAYS} days (10 years)") };
+        std::iter::once(none).chain(lives(&self.longest)).collect()
+    }
+
+    /// The preselected lives to choose from.
+    pub fn default_lives(&self) -> Vec<Life> {
+        let never = Life { value: "never".to_owned(), label: "Never".to_owned() };
+        lives(&self.default_expiry).chain(std::iter::once(never)).collect()
+    }
+}
+
+/// The usual lives, and the one that is chosen now.
+fn lives(chosen: &str) -> impl Iterator<Item = Life> {
+    let mut days: Vec<i64> = LIVES.into_iter().chain(chosen.parse()).collect();
+    days.sort_unstable();
+    days.dedup();
+    days.into_iter().map(|days| Life { value: days.to_string(), label: words::count(days, "day", "days") })
+}
+
+/// Beside each changed field what it was, by the field's name; a scope's by the scope's.
+pub fn marks(rules: &Rules, fields: &PolicyFields) -> Vec<(&'static str, String)> {
+    let days = |days: Option<i64>, none: &str| {
+        days.map_or_else(|| none.to_owned(), |days| words::count(days, "day", "days"))
+    };
+    let as_it_is = PolicyFields::of(
+        &Policy { rules: rules.clone(), ..Policy::default() },
+        Time::from_seconds(0),
+        &TimeZone::UTC,
+    );
+    let number = |text: &str| text.trim().replace(',', "");
+    let rpm = rules.default_rpm.map_or_else(|| "not set".to_owned(), |rpm| words::number(rpm.into()));
+    let never = match rules.never {
+        Never::Nobody => "not allowed",
+        Never::Admins => "admins only",
+        Never::Everyone => "everyone",
+    };
+    let plain = [
+        ("longest", as_it_is.longest != fields.longest, days(rules.longest_days, "no limit")),
+        ("never", as_it_is.never != fields.never, never.to_owned()),
+        (
+            "default_expiry",
+            as_it_is.default_expiry != fields.default_expiry,
+            days(rules.default_days, "never"),
+        ),
+        ("default_rpm", as_it_is.default_rpm != number(&fields.default_rpm), rpm),
+        (
+            "largest_rpm",
+            as_it_is.largest_rpm != number(&fields.largest_rpm),
+            words::number(rules.largest_rpm.into()),
+        ),
+    ];
+    let scopes = Rules::offered_to_members().iter().map(|scope| {
+        let was = rules.member_scopes.has(scope);
+        (scope.name(), was != fields.has(&scope), if was { "on" } else { "off" }.to_owned())
+    });
+    let changed = plain.into_iter().chain(scopes).filter(|(_, changed, _)| *changed);
+    changed.map(|(field, _, was)| (field, format!("was {was}"))).collect()
+}
