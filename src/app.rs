@@ -24,6 +24,7 @@ use crate::mail::letter::Post;
 use crate::mail::sender::Sender;
 use crate::mail::sheet::Links;
 use crate::notices::schedule::Steps;
+use crate::people::oauth::{Kind, Providers};
 use crate::scope::Scope;
 use crate::ticker;
 use crate::time::Time;
@@ -53,9 +54,9 @@ pub enum BuildError {
         /// Why not.
         cause: std::io::Error,
     },
-    /// The client for the upstream can't be made.
-    #[error("the client for the upstream can't be made: {0}")]
-    Upstream(#[from] reqwest::Error),
+    /// A client for others can't be made.
+    #[error("a client for the upstream or a sign-in provider can't be made: {0}")]
+    Client(#[from] reqwest::Error),
     /// The domain refuses.
     #[error(transparent)]
     Domain(#[from] crate::error::Error),
@@ -81,7 +82,6 @@ impl Application {
             keyring,
             prefix: config.key_prefix,
             notices: Steps::new(config.notices),
-            default_rpm: config.default_rpm,
         };
         let notices = mint.notices.clone();
         db.write(move |tx| lifecycle::mark_expiring(tx, &notices, Time::now())).await?;
@@ -101,12 +101,15 @@ impl Application {
             from: config.mail_from,
             links: Links { public_url: public_url.clone(), keyring: mint.keyring.clone() },
         };
+        let redirect = |kind: Kind| public_url.link(&format!("/sign-in/{}/callback", kind.name()));
+        let providers = Providers::new(config.oidc, config.github, redirect)?;
         let site = Arc::new(Site {
             db,
             table,
             mint,
             public_url,
             post,
+            providers,
             trusted_proxies: config.trusted_proxies,
             limiter: Limiter::new(Instant::now()),
             meter: Meter::new(Time::now()),

@@ -1,5 +1,7 @@
 //! The configuration: one field a setting, checked as a whole.
 
+mod providers;
+
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,6 +16,8 @@ use crate::crypto::Root;
 use crate::db::Location;
 use crate::settings::{ConfigError, Source};
 use crate::time::parse_span;
+
+pub use self::providers::{GitHubSettings, OidcSettings};
 
 /// The configuration of a process.
 pub struct Config {
@@ -49,6 +53,10 @@ pub struct Config {
     pub default_rpm: u32,
     /// `KEYDESK_TRUSTED_PROXIES`.
     pub trusted_proxies: Vec<IpNet>,
+    /// `KEYDESK_GITHUB_*`.
+    pub github: Option<GitHubSettings>,
+    /// `KEYDESK_OIDC_*`.
+    pub oidc: Option<OidcSettings>,
 }
 
 /// The origin under which Keydesk is reached. The only source of links and cookie rules.
@@ -141,6 +149,8 @@ impl Config {
                 "Write networks such as 10.0.0.0/8,::1.",
                 networks,
             )?,
+            github: providers::github(source)?,
+            oidc: providers::oidc(source)?,
         })
     }
 
@@ -237,13 +247,7 @@ fn public_url(source: &Source<'_>, listen: SocketAddr) -> Result<Option<PublicUr
     if !bare || !plain || !matches!(url.scheme(), "http" | "https") {
         return Err(ConfigError::new(VARIABLE, rule));
     }
-    let host = url.host_str().unwrap_or_default();
-    let loopback = host == "localhost"
-        || host
-            .trim_matches(['[', ']'])
-            .parse::<std::net::IpAddr>()
-            .is_ok_and(|address| address.is_loopback());
-    if url.scheme() == "http" && !loopback && !allow_http {
+    if url.scheme() == "http" && !is_loopback(&url) && !allow_http {
         return Err(ConfigError::new(
             VARIABLE,
             "uses http off loopback. Use https, or set KEYDESK_ALLOW_HTTP=1 if you accept that passwords and keys can be read on the way.",
@@ -280,6 +284,13 @@ fn mail_from(source: &Source<'_>, required: bool) -> Result<Mailbox, ConfigError
     }
     let rule = "Write an address, or Keydesk <keydesk@example.com>.";
     source.parse(VARIABLE, "Keydesk <keydesk@localhost>", rule, |text| text.parse().ok())
+}
+
+/// Whether a URL names this machine.
+pub fn is_loopback(url: &reqwest::Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
 fn upstream_url(source: &Source<'_>) -> Result<Option<String>, ConfigError> {
@@ -340,11 +351,35 @@ mod tests {
             ("KEYDESK_SMTP_URL", "https://mail.example.com"),
             ("KEYDESK_SMTP_URL", "smtp://mail.example.com?tls=perhaps"),
             ("KEYDESK_MAIL_FROM", "nobody"),
+            ("KEYDESK_GITHUB_URL", "https://github.example/path"),
+            ("KEYDESK_GITHUB_URL", "http://github.example"),
+            ("KEYDESK_OIDC_ISSUER", "http://sso.example.com"),
+            ("KEYDESK_OIDC_ISSUER", "https://sso.example.com/?x"),
+            ("KEYDESK_OIDC_ISSUER", ""),
         ];
         for (variable, value) in cases {
             let error = load(&[(variable, value)]).err().unwrap_or_default();
             assert!(error.starts_with(variable), "{variable}={value:?}: {error:?}");
         }
+    }
+
+    #[test]
+    fn a_provider_needs_all_its_settings() {
+        let github = [("KEYDESK_GITHUB_CLIENT_ID", "id"), ("KEYDESK_GITHUB_CLIENT_SECRET", "secret")];
+        let oidc = [
+            ("KEYDESK_OIDC_ISSUER", "https://sso.example.com"),
+            ("KEYDESK_OIDC_CLIENT_ID", "id"),
+            ("KEYDESK_OIDC_CLIENT_SECRET", "secret"),
+        ];
+        for all in [github.as_slice(), oidc.as_slice()] {
+            assert!(load(all).is_ok());
+            for left_out in all {
+                let rest: Vec<_> = all.iter().filter(|setting| *setting != left_out).copied().collect();
+                let error = load(&rest).err().unwrap_or_default();
+                assert!(error.starts_with(left_out.0), "{error}");
+            }
+        }
+        assert!(load(&[("KEYDESK_OIDC_NAME", "Acme SSO")]).is_err());
     }
 
     #[test]

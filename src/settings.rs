@@ -27,7 +27,7 @@ const fn secret(variable: &'static str, default: &'static str, meaning: &'static
 }
 
 /// Every setting there is, in the order of the help.
-pub const SETTINGS: [Setting; 18] = [
+pub const SETTINGS: [Setting; 25] = [
     open("KEYDESK_LISTEN", "127.0.0.1:8080", "Address of portal and API; port 0 picks a free one"),
     open(
         "KEYDESK_PUBLIC_URL",
@@ -65,6 +65,13 @@ pub const SETTINGS: [Setting; 18] = [
         "none",
         "Networks whose X-Forwarded-For is believed, separated by commas",
     ),
+    open("KEYDESK_GITHUB_CLIENT_ID", "none", "Sign-in by GitHub: the client id of the OAuth app"),
+    secret("KEYDESK_GITHUB_CLIENT_SECRET", "none", "Its client secret"),
+    open("KEYDESK_GITHUB_URL", "https://github.com", "Origin of GitHub, or of a GitHub Enterprise Server"),
+    open("KEYDESK_OIDC_ISSUER", "none", "Sign-in by OpenID Connect: the provider's issuer"),
+    open("KEYDESK_OIDC_CLIENT_ID", "none", "The client id there"),
+    secret("KEYDESK_OIDC_CLIENT_SECRET", "none", "The client secret there"),
+    open("KEYDESK_OIDC_NAME", "host of the issuer", "What people call the provider, such as Acme SSO"),
     open("KEYDESK_LOG", "info", "Tracing filter; JSON lines when standard error is no terminal"),
 ];
 

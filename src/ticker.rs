@@ -13,6 +13,7 @@ use crate::keys::feed;
 use crate::mail::delivery::{self, Progress};
 use crate::mail::outbox;
 use crate::notices::{bundle, sweep};
+use crate::people::oauth::flow;
 use crate::people::{sessions, sign_in};
 use crate::time::Time;
 use crate::usage;
@@ -199,6 +200,7 @@ async fn forget_old(site: &Site, now: Time) -> Result<()> {
     site.db
         .write(move |tx| {
             sessions::forget_old(tx, now)?;
+            flow::forget_old(tx, now)?;
             sign_in::forget_old(tx, now)?;
             idempotency::forget_old(tx, now)?;
             feed::forget_old(tx, now)?;

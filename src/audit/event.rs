@@ -272,6 +272,33 @@ pub enum Event {
     /// A person's password was replaced.
     #[serde(rename = "person.password_reset")]
     PasswordReset,
+    /// A person made who they are at a provider a way to sign in.
+    #[serde(rename = "person.method_connected")]
+    MethodConnected {
+        /// The kind of provider.
+        method: String,
+    },
+    /// A person gave up a way to sign in.
+    #[serde(rename = "person.method_removed")]
+    MethodRemoved {
+        /// `password`, or the kind of provider.
+        method: String,
+    },
+    /// A person changed their password.
+    #[serde(rename = "person.password_changed")]
+    PasswordChanged,
+    /// A person changed their address. It is not told: a person is known by id.
+    #[serde(rename = "person.email_changed")]
+    EmailChanged,
+    /// A person proved that their address is theirs.
+    #[serde(rename = "person.email_verified")]
+    EmailVerified,
+    /// A person ended sessions of theirs.
+    #[serde(rename = "person.sessions_ended")]
+    SessionsEnded {
+        /// How many.
+        count: usize,
+    },
     /// A person changed their profile.
     #[serde(rename = "person.updated")]
     PersonUpdated {

@@ -4,6 +4,7 @@
 //! Its text is stored as first written. People are named by id, so that erasing a person
 //! keeps the log whole; no entry ever holds a secret.
 
+pub mod about;
 pub mod entry;
 pub mod event;
 pub mod log;

@@ -130,6 +130,17 @@ pub fn of(event: &Event, target: &str) -> Vec<Piece> {
         Event::SignedIn => say("signed in"),
         Event::SignedOut => say("signed out"),
         Event::PasswordReset => say("replaced the password of ").target(target),
+        Event::MethodConnected { method } => {
+            say("connected ").text(method_name(method)).text(" to sign in with it")
+        }
+        Event::MethodRemoved { method } => say("gave up signing in with ").text(method_name(method)),
+        Event::PasswordChanged => say("changed their password"),
+        Event::EmailChanged => say("changed their e-mail address"),
+        Event::EmailVerified => say("proved that their e-mail address is theirs"),
+        Event::SessionsEnded { count: 1 } => say("ended another session of theirs"),
+        Event::SessionsEnded { count } => say("ended ")
+            .and(Piece::Number(i64::try_from(*count).unwrap_or(i64::MAX)))
+            .text(" other sessions of theirs"),
         Event::PersonUpdated { changes } => say("changed ").changes(changes, target),
     };
     sentence.0
@@ -213,6 +224,8 @@ impl Sentence {
         match &*change.field {
             // Texts are too long for a sentence; the entry's own page has them.
             "description" => self,
+            // Names of people stay out of the log.
+            _ if before.is_null() && after.is_null() => self,
             "scopes" => {
                 let scopes = |value: &Value| serde_json::from_value::<Scopes>(value.clone()).ok();
                 let (Some(before), Some(after)) = (scopes(before), scopes(after)) else { return self };
@@ -256,6 +269,16 @@ impl Sentence {
 /// A value as the pieces that a person reads.
 pub fn value(value: &Value) -> Vec<Piece> {
     Sentence::default().value(value).0
+}
+
+/// A way to sign in, in words.
+fn method_name(method: &str) -> &str {
+    match method {
+        "password" => "a password",
+        "github" => "GitHub",
+        "oidc" => "single sign-on",
+        other => other,
+    }
 }
 
 /// A setting in words.

@@ -41,6 +41,16 @@ pub struct Serve {
     #[arg(long, hide = true)]
     trusted_proxies: Option<String>,
     #[arg(long, hide = true)]
+    github_client_id: Option<String>,
+    #[arg(long, hide = true)]
+    github_url: Option<String>,
+    #[arg(long, hide = true)]
+    oidc_issuer: Option<String>,
+    #[arg(long, hide = true)]
+    oidc_client_id: Option<String>,
+    #[arg(long, hide = true)]
+    oidc_name: Option<String>,
+    #[arg(long, hide = true)]
     log: Option<String>,
 }
 
@@ -100,6 +110,11 @@ impl Serve {
             "KEYDESK_MAX_STALENESS" => &self.max_staleness,
             "KEYDESK_DEFAULT_RPM" => &self.default_rpm,
             "KEYDESK_TRUSTED_PROXIES" => &self.trusted_proxies,
+            "KEYDESK_GITHUB_CLIENT_ID" => &self.github_client_id,
+            "KEYDESK_GITHUB_URL" => &self.github_url,
+            "KEYDESK_OIDC_ISSUER" => &self.oidc_issuer,
+            "KEYDESK_OIDC_CLIENT_ID" => &self.oidc_client_id,
+            "KEYDESK_OIDC_NAME" => &self.oidc_name,
             "KEYDESK_LOG" => &self.log,
             _ => return None,
         };

@@ -96,7 +96,7 @@ fn reset_password(email: &str) -> Result<(), Failure> {
     let hashed = password::hash_now(&password)?;
     let now = Time::now();
     db.write_now(|tx| {
-        people::store::set_password(tx, person.id, &hashed, now)?;
+        people::methods::set_password(tx, person.id, &hashed, now)?;
         people::sessions::end_all(tx, person.id)?;
         let (actor, origin) = (Actor::CommandLine, Origin::default());
         journal::note(tx, person.id, actor, &origin, &Event::PasswordReset, now)

@@ -8,12 +8,15 @@ use crate::db::{Conn, Tx, violates};
 use crate::error::{Error, FieldError, Result};
 use crate::id::{MethodId, OrgId, UserId};
 use crate::mail::Recipient;
+use crate::id::{OrgId, UserId};
+use crate::people::methods;
 use crate::people::password::Hashed;
 use crate::schema::{people, sign_in_methods};
 use crate::text::forbidden_character;
 use crate::time::Time;
 
-const PASSWORD: &str = "password";
+/// The kind of the way to sign in that is a password.
+pub const PASSWORD: &str = "password";
 
 /// A person. Created in the order of its columns.
 #[derive(Clone, Debug, PartialEq, Eq, Queryable)]
@@ -122,6 +125,18 @@ pub fn insert(
     password: &Hashed,
     now: Time,
 ) -> Result<Person> {
+    let person = insert_without_method(tx, profile, zone, now)?;
+    methods::set_password(tx, person.id, password, now)?;
+    Ok(person)
+}
+
+/// Adds a person who can't sign in yet. `Conflict` when the address is known.
+pub fn insert_without_method(
+    tx: &mut Tx<'_>,
+    profile: &Profile,
+    zone: Option<&str>,
+    now: Time,
+) -> Result<Person> {
     let person = Person {
         id: UserId::new(now),
         email: profile.email.clone(),
@@ -151,18 +166,13 @@ pub fn insert(
                 error.into()
             }
         })?;
-    diesel::insert_into(sign_in_methods::table)
-        .values((
-            sign_in_methods::id.eq(MethodId::new(now)),
-            sign_in_methods::person_id.eq(person.id),
-            sign_in_methods::kind.eq(PASSWORD),
-            sign_in_methods::subject.eq(person.id.to_string()),
-            sign_in_methods::credential.eq(password.expose()),
-            sign_in_methods::created_at.eq(now),
-            sign_in_methods::updated_at.eq(now),
-        ))
-        .execute(tx.conn)?;
     Ok(person)
+}
+
+/// Notes that a person's address was proved to be theirs.
+pub fn verify_email(tx: &mut Tx<'_>, person: UserId, now: Time) -> Result<()> {
+    diesel::update(people::table.find(person)).set(people::email_verified_at.eq(now)).execute(tx.conn)?;
+    Ok(())
 }
 
 /// The person of that id.
@@ -234,12 +244,9 @@ pub fn password(conn: &mut Conn, person: UserId) -> Result<Option<Hashed>> {
     Ok(stored.flatten().map(Hashed::from_stored))
 }
 
-/// Replaces a person's password.
-pub fn set_password(tx: &mut Tx<'_>, person: UserId, password: &Hashed, now: Time) -> Result<()> {
-    diesel::update(sign_in_methods::table)
-        .filter(sign_in_methods::person_id.eq(person).and(sign_in_methods::kind.eq(PASSWORD)))
-        .set((sign_in_methods::credential.eq(password.expose()), sign_in_methods::updated_at.eq(now)))
-        .execute(tx.conn)?;
+/// Sets a person's name, which has been checked.
+pub fn set_name(tx: &mut Tx<'_>, person: UserId, name: &str) -> Result<()> {
+    diesel::update(people::table.find(person)).set(people::name.eq(name)).execute(tx.conn)?;
     Ok(())
 }
 

@@ -12,6 +12,7 @@ pub mod keys;
 pub mod mail;
 pub mod members;
 pub mod notices;
+pub mod provider;
 pub mod reference;
 pub mod settings;
 pub mod setup;

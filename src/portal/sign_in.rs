@@ -16,6 +16,7 @@ use crate::web::form::Fields;
 use crate::web::page::{Layout, Room, html, redirect};
 use crate::web::principal::SignedIn;
 use crate::web::problem::Problem;
+use crate::web::providers::{self, ProviderLink};
 use crate::web::session::safe_next;
 use crate::web::{Shared, address, session};
 
@@ -28,16 +29,18 @@ struct SignInPage {
     layout: Layout,
     fields: Fields,
     refused: Option<String>,
+    providers: Vec<ProviderLink>,
 }
 
 /// `GET /sign-in`.
-pub async fn form(request: HttpRequest) -> Result<HttpResponse, Problem> {
+pub async fn form(request: HttpRequest, site: Shared) -> Result<HttpResponse, Problem> {
     let fields = Fields::of_query(&request);
     if request.extensions().get::<SignedIn>().is_some() {
         return Ok(redirect(&request, safe_next(fields.get("next"))));
     }
     let layout = Layout::of(&request, Room::None).with_flash(&request);
-    html(StatusCode::OK, &SignInPage { layout, fields, refused: None })
+    let providers = providers::to_sign_in(&site, fields.get("next"));
+    html(StatusCode::OK, &SignInPage { layout, fields, refused: None, providers })
 }
 
 /// `POST /sign-in`.
@@ -60,7 +63,8 @@ pub async fn submit(request: HttpRequest, site: Shared, fields: Fields) -> Resul
         None => (StatusCode::UNPROCESSABLE_ENTITY, REFUSED.to_owned()),
     };
     let layout = Layout { person: None, ..Layout::of(&request, Room::None) };
-    let mut response = html(status, &SignInPage { layout, fields, refused: Some(refused) })?;
+    let providers = providers::to_sign_in(&site, fields.get("next"));
+    let mut response = html(status, &SignInPage { layout, fields, refused: Some(refused), providers })?;
     if let Some(seconds) = waits {
         response.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from(seconds));
     }

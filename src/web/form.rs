@@ -28,6 +28,11 @@ impl Fields {
         self.0.iter().any(|(field, _)| field == name)
     }
 
+    /// Whether nothing was sent.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// All of them, in their order.
     pub fn pairs(&self) -> impl Iterator<Item = &(String, String)> {
         self.0.iter()

@@ -12,12 +12,14 @@ use askama::Template;
 
 use crate::error::Error;
 use crate::people;
+use crate::people::oauth::Provider;
 use crate::people::sign_in::{self, Attempt, Outcome};
 use crate::time::Time;
 use crate::web::form::Fields;
 use crate::web::page::{Layout, Room, html};
 use crate::web::principal::SignedIn;
 use crate::web::problem::Problem;
+use crate::web::providers::{ProviderLink, way};
 use crate::web::{Site, address, session};
 
 /// The field with the password of someone who confirms that it is them.
@@ -34,6 +36,10 @@ struct AgainPage {
     /// What was typed into the form that came too late.
     carried: Vec<(String, String)>,
     has_password: bool,
+    /// The providers by which the person can prove it instead.
+    providers: Vec<ProviderLink>,
+    /// Whether they open beside this page, which holds what was typed.
+    beside: bool,
     refused: Option<String>,
 }
 
@@ -97,13 +103,25 @@ pub async fn page(
 ) -> Result<HttpResponse, Problem> {
     let person = signed_in(request)?.person;
     let id = person.id;
-    let password = site.db.read(move |conn| people::store::password(conn, id)).await?;
+    let methods = site.db.read(move |conn| people::methods::of_person(conn, id)).await?;
+    let query = Fields::of_query(request);
+    let beside = !fields.is_empty();
+    let own = site.providers.all().filter(|provider| {
+        let kind = provider.kind().name();
+        methods.iter().any(|method| method.kind == kind && method.issuer == provider.issuer())
+    });
+    let next = if beside { "/sign-in/again" } else { query.get("next") };
+    let link = |provider: Provider<'_>| {
+        ProviderLink::new(provider, way(&format!("/sign-in/again/{}", provider.kind().name()), next))
+    };
     let view = AgainPage {
         layout: Layout::of(request, Room::None),
         email: person.email,
         action: request.uri().path_and_query().map(|path| path.to_string()).unwrap_or_default(),
-        carried: fields.pairs().filter(|(name, _)| !is_secret(name)).cloned().collect(),
-        has_password: password.is_some(),
+        carried: fields.pairs().filter(|(name, _)| is_carried(name)).cloned().collect(),
+        has_password: methods.iter().any(|method| method.kind == people::store::PASSWORD),
+        providers: own.map(link).collect(),
+        beside,
         refused,
     };
     html(status, &view)
@@ -114,7 +132,8 @@ fn signed_in(request: &HttpRequest) -> Result<SignedIn, Problem> {
     signed_in.ok_or_else(|| Error::internal("a fresh sign-in is asked of someone unknown").into())
 }
 
-/// Passwords are never sent back, so they have to be typed again.
-fn is_secret(name: &str) -> bool {
-    name.contains("password") || name.contains("secret")
+/// Passwords are never sent back, so they have to be typed again; what this page adds is its own.
+fn is_carried(name: &str) -> bool {
+    let own = ["confirm_username", "confirmed_elsewhere"];
+    !name.contains("password") && !name.contains("secret") && !own.contains(&name)
 }

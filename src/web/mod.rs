@@ -15,6 +15,7 @@ pub mod page;
 pub mod permission;
 pub mod principal;
 pub mod problem;
+pub mod providers;
 pub mod request;
 pub mod session;
 pub mod ticket;
@@ -27,6 +28,7 @@ use crate::config::PublicUrl;
 use crate::db::Db;
 use crate::keys::lifecycle::Mint;
 use crate::mail::letter::Post;
+use crate::people::oauth::Providers;
 use crate::usage::meter::Meter;
 use crate::verify::limit::Limiter;
 use crate::verify::table::Table;
@@ -49,6 +51,8 @@ pub struct Site {
     pub limiter: Limiter,
     /// The counts of requests.
     pub meter: Meter,
+    /// The providers by which people sign in.
+    pub providers: Providers,
     /// Idempotent requests that are being answered right now.
     pub running: idempotency::Running,
 }

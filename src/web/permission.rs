@@ -34,6 +34,8 @@ use Act::{
     WriteMembers, WriteSettings,
 };
 use Permission::{AdminOrSelf, AnyKey, Asked, Key, Member, MemberFresh, Page, Public, SignedIn};
+use Act::{Leave, ReadKeys, ReadMail, ReadMembers, ReadUsage, WriteKeys, WriteMail, WriteMembers};
+use Permission::{AdminOrSelf, AnyKey, Asked, Key, Member, MemberFresh, Page, Public, SignedIn, SignedInFresh};
 
 impl Permission {
     /// Whether who it is must have been proved in the last minutes.
@@ -79,6 +81,18 @@ pub const TABLE: &[(&str, &str, Permission)] = &[
     ("POST", "/setup", Page),
     ("GET", "/sign-in", Page),
     ("POST", "/sign-in", Page),
+    ("GET", "/sign-in/oidc", Page),
+    ("GET", "/sign-in/oidc/callback", Page),
+    ("GET", "/sign-in/github", Page),
+    ("GET", "/sign-in/github/callback", Page),
+    ("GET", "/sign-in/again/{provider}", SignedIn),
+    ("GET", "/account/password", SignedIn),
+    ("POST", "/account/password", SignedIn),
+    ("POST", "/account/sessions/end-others", SignedIn),
+    ("POST", "/account/sessions/{id}/end", SignedIn),
+    ("GET", "/account/methods/{id}/disconnect", SignedInFresh),
+    ("POST", "/account/methods/{id}/disconnect", SignedInFresh),
+    ("GET", "/account/connect/{provider}", SignedInFresh),
     ("GET", "/sign-in/again", SignedIn),
     ("POST", "/sign-in/again", SignedIn),
     ("POST", "/sign-out", Page),

@@ -34,6 +34,7 @@ mod policy;
 mod portal_keys;
 mod portal_rotation;
 mod roles;
+mod providers;
 mod rotation;
 mod sessions;
 mod setup_page;

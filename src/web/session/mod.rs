@@ -29,6 +29,7 @@ const ID: &str = "id";
 const ADDRESS: &str = "address";
 const PROGRAM: &str = "program";
 const PROVED: &str = "proved_at";
+const BROWSER: &str = "browser";
 const FLASH: &str = "flash";
 
 /// Who is signed in by this session.
@@ -69,6 +70,16 @@ pub fn is_fresh(session: &Session, now: Time) -> bool {
 /// Ends the session, also in the table.
 pub fn sign_out(session: &Session) {
     session.purge();
+}
+
+/// The secret by which this browser's ways to a provider are its own, if it began one.
+pub fn browser(session: &Session) -> Option<String> {
+    text(session, BROWSER)
+}
+
+/// Keeps such a secret.
+pub fn set_browser(session: &Session, secret: &str) {
+    keep(session, BROWSER, secret);
 }
 
 /// Keeps a sentence for the next page.

@@ -2,6 +2,7 @@
 
 mod client;
 mod database;
+pub mod github;
 pub mod mail;
 mod people;
 pub mod stream;

@@ -1,0 +1,145 @@
+//! GitHub: its web application flow and the two calls that say who someone is.
+//!
+//! There is no ID token; the numeric id names the person, since logins change hands. Of the
+//! addresses only the primary one counts, and only when GitHub has verified it.
+
+use oauth2::basic::{BasicClient, BasicTokenType};
+use oauth2::http::header::{ACCEPT, AUTHORIZATION};
+use oauth2::http::{Request, StatusCode};
+use oauth2::{
+    AccessToken, AuthType, AuthUrl, AuthorizationCode, ClientId, ClientSecret, CsrfToken, EndpointNotSet,
+    EndpointSet, PkceCodeChallenge, RedirectUrl, Scope, TokenResponse, TokenUrl,
+};
+use secrecy::ExposeSecret;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use crate::config::GitHubSettings;
+use crate::people::oauth::{
+    Answer, Challenge, Http, Identity, Kind, Refusal, printable, token_refusal, verifier,
+};
+
+type Client = BasicClient<EndpointSet, EndpointNotSet, EndpointNotSet, EndpointNotSet, EndpointSet>;
+
+/// GitHub, or a GitHub Enterprise Server.
+pub struct GitHub {
+    settings: GitHubSettings,
+    redirect: String,
+    http: Http,
+}
+
+/// `GET /user`.
+#[derive(Deserialize)]
+struct User {
+    id: u64,
+    login: String,
+    name: Option<String>,
+}
+
+/// An entry of `GET /user/emails`.
+#[derive(Deserialize)]
+struct Email {
+    email: String,
+    primary: bool,
+    verified: bool,
+}
+
+impl GitHub {
+    /// The server of these settings.
+    pub fn new(settings: GitHubSettings, redirect: String, http: Http) -> GitHub {
+        GitHub { settings, redirect, http }
+    }
+
+    /// Its origin.
+    pub fn issuer(&self) -> &str {
+        &self.settings.url
+    }
+
+    /// Where to send someone.
+    pub fn authorize_url(&self, challenge: &Challenge) -> Result<String, Refusal> {
+        let client = self.client()?;
+        let state = CsrfToken::new(challenge.state.clone());
+        let request = client
+            .authorize_url(|| state)
+            .add_scope(Scope::new("user:email".to_owned()))
+            .set_pkce_challenge(PkceCodeChallenge::from_code_verifier_sha256(&verifier(&challenge.verifier)));
+        // GitHub can't be told to ask for the password again; this at least makes someone choose.
+        let request =
+            if challenge.again { request.add_extra_param("prompt", "select_account") } else { request };
+        Ok(request.url().0.to_string())
+    }
+
+    /// Where GitHub says who answers, it must be itself.
+    pub fn check_issuer(&self, issuer: Option<&str>) -> Result<(), Refusal> {
+        let own = |issuer: &str| issuer == self.settings.url || issuer == self.login("");
+        match issuer {
+            Some(issuer) if !own(issuer) => {
+                Err(Refusal::answer(format!("iss of the response is {:?}", printable(issuer))))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Who someone is who came back with this answer.
+    pub async fn identify(&self, answer: Answer) -> Result<Identity, Refusal> {
+        let tokens = self
+            .client()?
+            .exchange_code(AuthorizationCode::new(answer.code))
+            .set_pkce_verifier(verifier(&answer.verifier))
+            .request_async(&self.http)
+            .await
+            .map_err(token_refusal)?;
+        if *tokens.token_type() != BasicTokenType::Bearer {
+            return Err(Refusal::answer("the access token is no bearer token"));
+        }
+        let user: User = self.get("/user", tokens.access_token()).await?;
+        let emails: Vec<Email> = self.get("/user/emails", tokens.access_token()).await?;
+        let email = emails.into_iter().find(|email| email.primary && email.verified);
+        Ok(Identity {
+            kind: Kind::GitHub,
+            issuer: self.settings.url.clone(),
+            subject: user.id.to_string(),
+            email: email.map(|email| email.email),
+            label: printable(&user.login),
+            name: user.name.or(Some(user.login)),
+            proved_at: None,
+        })
+    }
+
+    fn client(&self) -> Result<Client, Refusal> {
+        let wrong = |error: oauth2::url::ParseError| Refusal::answer(error.to_string());
+        Ok(BasicClient::new(ClientId::new(self.settings.client_id.clone()))
+            .set_client_secret(ClientSecret::new(self.settings.client_secret.expose_secret().to_owned()))
+            .set_auth_type(AuthType::RequestBody)
+            .set_auth_uri(AuthUrl::new(self.login("/authorize")).map_err(wrong)?)
+            .set_token_uri(TokenUrl::new(self.login("/access_token")).map_err(wrong)?)
+            .set_redirect_uri(RedirectUrl::new(self.redirect.clone()).map_err(wrong)?))
+    }
+
+    fn login(&self, path: &str) -> String {
+        format!("{}/login/oauth{path}", self.settings.url)
+    }
+
+    /// Where its calls are: GitHub's own are on another host, a server of one's own has them below.
+    fn api(&self) -> String {
+        match self.settings.url.as_str() {
+            "https://github.com" => "https://api.github.com".to_owned(),
+            url => format!("{url}/api/v3"),
+        }
+    }
+
+    async fn get<T: DeserializeOwned>(&self, path: &str, token: &AccessToken) -> Result<T, Refusal> {
+        let request = Request::get(format!("{}{path}", self.api()))
+            .header(ACCEPT, "application/vnd.github+json")
+            .header(AUTHORIZATION, format!("Bearer {}", token.secret()))
+            .header("x-github-api-version", "2022-11-28")
+            .body(Vec::new())
+            .map_err(|_| Refusal::answer("the access token has characters that no token has"))?;
+        let answer = self.http.send(request).await?;
+        if answer.status() != StatusCode::OK {
+            return Err(Refusal::answer(format!("GET {path} answers {}", answer.status().as_u16())));
+        }
+        serde_json::from_slice(answer.body())
+            .map_err(|_| Refusal::answer(format!("GET {path} can't be read")))
+    }
+}

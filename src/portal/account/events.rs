@@ -1,0 +1,59 @@
+//! What happened to an account, in a few words each.
+
+use jiff::tz::TimeZone;
+
+use crate::audit::entry::Said;
+use crate::audit::event::{Actor, Event};
+use crate::id::UserId;
+use crate::portal::words::{self, When};
+use crate::time::Time;
+
+/// One thing that happened.
+pub(super) struct Happened {
+    /// What.
+    pub(super) what: String,
+    /// When.
+    pub(super) when: When,
+    /// From which address, where that is known.
+    pub(super) address: Option<String>,
+}
+
+/// The latest of these entries about a person. The same thing enters the log of each of their
+/// organisations and is told once.
+pub(super) fn latest(
+    mut entries: Vec<Said>,
+    person: UserId,
+    most: usize,
+    now: Time,
+    tz: &TimeZone,
+) -> Vec<Happened> {
+    entries.sort_by(|left, right| right.at.cmp(&left.at).then_with(|| left.action.cmp(&right.action)));
+    entries.dedup_by(|left, right| left.at == right.at && left.action == right.action);
+    let told = entries.into_iter().filter_map(|said| {
+        let by_others = said.actor() != Some(Actor::Person(person));
+        let what = words(&said.event()?)?;
+        let what = if by_others { format!("{what}, by someone else") } else { what };
+        Some(Happened { what, when: When::past(said.at, now, tz), address: said.address })
+    });
+    told.take(most).collect()
+}
+
+fn words(event: &Event) -> Option<String> {
+    let text = match event {
+        Event::SignedIn => "Signed in",
+        Event::SignedOut => "Signed out",
+        Event::PasswordReset => "Password replaced",
+        Event::PasswordChanged => "Password changed",
+        Event::EmailChanged => "E-mail address changed",
+        Event::EmailVerified => "E-mail address verified",
+        Event::SessionsEnded { count } => {
+            let count = i64::try_from(*count).unwrap_or(i64::MAX);
+            return Some(format!("{} ended", words::count(count, "session", "sessions")));
+        }
+        Event::MethodConnected { .. } => "Way to sign in connected",
+        Event::MethodRemoved { .. } => "Way to sign in disconnected",
+        Event::PersonUpdated { .. } => "Profile changed",
+        _ => return None,
+    };
+    Some(text.to_owned())
+}

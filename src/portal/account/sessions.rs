@@ -1,0 +1,72 @@
+//! Ending sessions of one's own.
+
+use actix_session::SessionExt;
+use actix_web::{HttpRequest, HttpResponse, web};
+
+use crate::audit::event::{Actor, Event};
+use crate::db::Tx;
+use crate::error::Result;
+use crate::id::{SessionId, UserId};
+use crate::orgs::journal::{self, Origin};
+use crate::people::sessions;
+use crate::portal::{origin, words};
+use crate::time::Time;
+use crate::web::page::redirect;
+use crate::web::principal::SignedIn;
+use crate::web::problem::Problem;
+use crate::web::{Shared, session};
+
+/// `POST /account/sessions/{id}/end`.
+pub async fn end(
+    request: HttpRequest,
+    signed_in: SignedIn,
+    site: Shared,
+    path: web::Path<String>,
+) -> Result<HttpResponse, Problem> {
+    let id = SessionId::parse(&path).ok_or_else(Problem::not_found)?;
+    if session::id(&request.get_session()) == Some(id) {
+        return crate::portal::sign_in::sign_out(request, site).await;
+    }
+    let (person, origin, now) = (signed_in.person.id, origin(&request), Time::now());
+    site.db
+        .write(move |tx| {
+            let ended = sessions::end(tx, person, id)?;
+            note(tx, person, ended, &origin, now)
+        })
+        .await?;
+    session::flash(&request.get_session(), "The session was ended.");
+    Ok(redirect(&request, "/account"))
+}
+
+/// `POST /account/sessions/end-others`.
+pub async fn end_others(
+    request: HttpRequest,
+    signed_in: SignedIn,
+    site: Shared,
+) -> Result<HttpResponse, Problem> {
+    let session = request.get_session();
+    let but = session::id(&session).ok_or_else(Problem::not_found)?;
+    let (person, origin, now) = (signed_in.person.id, origin(&request), Time::now());
+    let ended = site
+        .db
+        .write(move |tx| {
+            let ended = sessions::end_others(tx, person, but)?;
+            note(tx, person, ended, &origin, now)?;
+            Ok(ended)
+        })
+        .await?;
+    let ended = i64::try_from(ended).unwrap_or(i64::MAX);
+    session::flash(
+        &session,
+        &format!("{} ended.", words::count(ended, "other session was", "other sessions were")),
+    );
+    Ok(redirect(&request, "/account"))
+}
+
+fn note(tx: &mut Tx<'_>, person: UserId, ended: usize, origin: &Origin, now: Time) -> Result<()> {
+    if ended == 0 {
+        return Ok(());
+    }
+    let event = Event::SessionsEnded { count: ended };
+    journal::note(tx, person, Actor::Person(person), origin, &event, now)
+}

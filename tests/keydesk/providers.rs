@@ -1,0 +1,298 @@
+//! Signing in by a provider, played by a stand-in for GitHub. What OpenID Connect adds is tried
+//! with a real provider in the browser tests.
+
+use crate::fresh_sign_in::grow_stale;
+use crate::support::github::{GitHub, Mood, User};
+use crate::support::{Browser, Desk, Org, PASSWORD, Page, Server};
+
+fn desk() -> (GitHub, Desk, Server, Org) {
+    let github = GitHub::start();
+    let desk = github.desk();
+    let server = desk.start();
+    let org = desk.set_up(&server, "Acme AI");
+    (github, desk, server, org)
+}
+
+/// Where a page leads.
+fn location(page: &Page) -> String {
+    assert_eq!(page.status, 303, "{}", page.body);
+    page.header("location").unwrap().to_owned()
+}
+
+/// Goes to GitHub by this path of Keydesk, says yes there, and is sent back.
+fn go(browser: &mut Browser, github: &GitHub, path: &str, user: &User) -> Page {
+    let back = github.grant(&location(&browser.get(path)), user);
+    browser.get(&back)
+}
+
+fn connect_link(browser: &mut Browser) -> String {
+    browser.get("/account").attribute("a[href^='/account/connect/github']", "href").unwrap()
+}
+
+/// The owner, signed in, with this account connected.
+fn connected(github: &GitHub, server: &Server, org: &Org, user: &User) -> Browser {
+    let mut browser = server.signed_in(org);
+    let link = connect_link(&mut browser);
+    assert_eq!(location(&go(&mut browser, github, &link, user)), "/account");
+    browser
+}
+
+fn is_signed_in(browser: &mut Browser) -> bool {
+    browser.get("/account").status == 200
+}
+
+fn ada() -> User {
+    User::new(4711, "ada-l", "ada@elsewhere.example")
+}
+
+#[test]
+fn a_connected_account_signs_in_and_lands_on_the_page_that_was_asked_for() {
+    let (github, desk, server, org) = desk();
+    let mut owner = connected(&github, &server, &org, &ada());
+    let account = owner.get("/account");
+    assert!(account.body.contains("ada-l") && !account.body.contains("Connect GitHub"), "{}", account.body);
+    let mut browser = server.browser();
+    let keys = format!("/o/{}/keys", org.slug);
+    let asked = location(&browser.get(&keys));
+    let page = browser.get(&asked);
+    let link = page.attribute("a[href^='/sign-in/github']", "href").unwrap();
+    assert_eq!(page.texts(".providers"), ["Continue with GitHub"]);
+    let before = browser.clone().cookie;
+    let back = go(&mut browser, &github, &link, &ada());
+    assert_eq!(location(&back), keys);
+    assert_ne!(browser.cookie, before);
+    assert_eq!(browser.get(&keys).status, 200);
+    // The login changes hands, the id stays.
+    let renamed = User { login: "countess", ..ada() };
+    let mut again = server.browser();
+    assert_eq!(location(&go(&mut again, &github, "/sign-in/github", &renamed)), "/");
+    let thief = User { id: 4712, ..ada() };
+    let mut other = server.browser();
+    assert_eq!(go(&mut other, &github, "/sign-in/github", &thief).status, 403);
+    assert!(!is_signed_in(&mut other));
+    let methods = desk.database.lines("SELECT label AS line FROM sign_in_methods WHERE kind = 'github'");
+    assert_eq!(methods, ["countess"]);
+}
+
+#[test]
+fn an_equal_address_opens_no_account_and_nobody_is_signed_up() {
+    let (github, desk, server, org) = desk();
+    for verified in [true, false] {
+        let mut user = User::new(1, "mallory", &org.email);
+        user.emails[1]["verified"] = verified.into();
+        let mut browser = server.browser();
+        let page = go(&mut browser, &github, "/sign-in/github", &user);
+        assert_eq!((page.status, page.text("h1").as_str()), (403, "You are not signed in"));
+        assert!(
+            page.text("title").starts_with("Error: ") && page.body.contains("Ask an admin for an invitation")
+        );
+        assert!(!is_signed_in(&mut browser));
+        // Nor does a link to an invitation that there is none of.
+        let page = go(&mut browser, &github, "/sign-in/github?next=%2Finvitations%2Fguessed", &user);
+        assert_eq!(page.status, 403);
+    }
+    assert_eq!(desk.database.count("SELECT COUNT(*) AS count FROM people"), 1);
+    assert_eq!(desk.database.count("SELECT COUNT(*) AS count FROM sign_in_methods"), 1);
+    assert!(server.log().contains("nobody signs in by this identity"));
+}
+
+#[test]
+fn a_state_counts_once_in_its_browser_for_its_provider_and_for_ten_minutes() {
+    let (github, desk, server, org) = desk();
+    connected(&github, &server, &org, &ada());
+    let refused = |browser: &mut Browser, path: &str| {
+        let page = browser.get(path);
+        assert_eq!(page.status, 400, "{path}: {}", page.body);
+        assert!(!is_signed_in(browser), "{path}");
+    };
+    // Swapped between two browsers, each of which is on its own way.
+    let (mut one, mut other) = (server.browser(), server.browser());
+    let of_one = github.grant(&location(&one.get("/sign-in/github")), &ada());
+    let of_other = github.grant(&location(&other.get("/sign-in/github")), &ada());
+    refused(&mut other, &of_one);
+    refused(&mut one, &of_other);
+    refused(&mut server.browser(), &of_one);
+    // Missing, empty, wrong, twice in one query.
+    let code = of_one.split("code=").nth(1).unwrap().split('&').next().unwrap();
+    let state = of_one.split("state=").nth(1).unwrap();
+    for query in [
+        format!("code={code}"),
+        format!("code={code}&state="),
+        format!("code={code}&state=wrong"),
+        format!("code={code}&state={state}&state={state}"),
+        format!("code={code}&state={state}x"),
+        String::new(),
+    ] {
+        refused(&mut one, &format!("/sign-in/github/callback?{query}"));
+    }
+    // Still open for whoever began it, once.
+    assert_eq!(location(&one.get(&of_one)), "/");
+    let mut replay = server.browser();
+    replay.get("/sign-in/github");
+    refused(&mut replay, &of_one);
+    one.post("/sign-out", &[]);
+    refused(&mut one, &of_one);
+    // Too late.
+    let mut late = server.browser();
+    let back = github.grant(&location(&late.get("/sign-in/github")), &ada());
+    desk.database.execute("UPDATE sign_in_flows SET created_at = created_at - 600000000");
+    refused(&mut late, &back);
+    assert!(server.log().contains("there is no such state in this browser"));
+}
+
+#[test]
+fn of_many_answers_at_once_one_signs_in() {
+    let (github, _desk, server, org) = desk();
+    connected(&github, &server, &org, &ada());
+    let mut browser = server.browser();
+    let back = github.grant(&location(&browser.get("/sign-in/github")), &ada());
+    let statuses: Vec<u16> = std::thread::scope(|scope| {
+        let tries: Vec<_> = (0..16)
+            .map(|_| {
+                let (mut browser, back) = (browser.clone(), &back);
+                scope.spawn(move || browser.get(back).status)
+            })
+            .collect();
+        tries.into_iter().map(|tried| tried.join().unwrap()).collect()
+    });
+    assert_eq!(statuses.iter().filter(|status| **status == 303).count(), 1, "{statuses:?}");
+    assert_eq!(statuses.iter().filter(|status| **status == 400).count(), 15, "{statuses:?}");
+}
+
+#[test]
+fn connecting_takes_a_link_of_this_session_a_fresh_sign_in_and_an_identity_of_nobody_else() {
+    let (github, desk, server, org) = desk();
+    let mut owner = server.signed_in(&org);
+    let mut elsewhere = server.signed_in(&org);
+    let foreign = connect_link(&mut elsewhere);
+    for path in ["/account/connect/github", "/account/connect/github?token=x", &foreign] {
+        assert_eq!(location(&owner.get(path)), "/account", "{path}");
+    }
+    let link = connect_link(&mut owner);
+    grow_stale(&desk);
+    let asked = location(&owner.get(&link));
+    assert!(asked.starts_with("/sign-in/again?next=%2Faccount%2Fconnect%2Fgithub%3Ftoken"), "{asked}");
+    // A form must lead to no other site, so a page leads on.
+    let page = owner.post(&asked, &[("confirm_password", PASSWORD)]);
+    assert_eq!(page.status, 200, "{}", page.body);
+    let on = page.attribute("main a", "href").unwrap();
+    assert_eq!(page.attribute("meta[http-equiv=refresh]", "content"), Some(format!("0;url={on}")));
+    let back = github.grant(&location(&owner.get(&on)), &ada());
+    // Another person's browser can't finish it, not even with their own way open.
+    let theirs = desk.set_up(&server, "Other Org");
+    let mut other = server.signed_in(&theirs);
+    let link = connect_link(&mut other);
+    other.get(&link);
+    assert_eq!(other.get(&back).status, 400);
+    assert_eq!(location(&owner.get(&back)), "/account");
+    let taken = go(&mut other, &github, &link, &ada());
+    assert_eq!((taken.status, taken.text("h1").as_str()), (409, "GitHub was not connected"));
+    assert_eq!(desk.database.count("SELECT COUNT(*) AS count FROM sign_in_methods WHERE kind = 'github'"), 1);
+    assert_eq!(
+        desk.database
+            .count("SELECT COUNT(*) AS count FROM audit_entries WHERE action = 'person.method_connected'"),
+        1
+    );
+}
+
+#[test]
+fn a_way_to_sign_in_can_be_given_up_but_not_the_last_one() {
+    let (github, desk, server, org) = desk();
+    let mut owner = connected(&github, &server, &org, &ada());
+    let page = owner.get("/account");
+    let link = page.attribute("a[href$='/disconnect']", "href").unwrap();
+    let theirs = desk.set_up(&server, "Other Org");
+    assert_eq!(server.signed_in(&theirs).post(&link, &[]).status, 404);
+    // The password goes first, behind the page's back; then the last way stays.
+    let password = desk.database.lines(
+        "SELECT credential AS line FROM sign_in_methods m JOIN people p ON p.id = m.person_id
+            WHERE m.kind = 'password' ORDER BY p.created_at LIMIT 1",
+    );
+    desk.database.execute(&format!("DELETE FROM sign_in_methods WHERE credential = '{}'", password[0]));
+    assert_eq!(owner.post(&link, &[]).status, 422);
+    let mut browser = server.browser();
+    assert_eq!(location(&go(&mut browser, &github, "/sign-in/github", &ada())), "/");
+    // Whoever has no password yet chooses one, and then may give GitHub up.
+    assert_eq!(browser.post("/account/password", &[("new_password", "a wholly new passphrase")]).status, 303);
+    grow_stale(&desk);
+    assert!(location(&browser.get(&link)).starts_with("/sign-in/again?next="));
+    assert_eq!(browser.post(&link, &[("confirm_password", "a wholly new passphrase")]).status, 303);
+    assert_eq!(go(&mut server.browser(), &github, "/sign-in/github", &ada()).status, 403);
+}
+
+#[test]
+fn a_disabled_person_is_not_let_in_by_a_provider() {
+    let (github, desk, server, org) = desk();
+    connected(&github, &server, &org, &ada());
+    desk.database.change("UPDATE people SET disabled_at = 1");
+    let mut browser = server.browser();
+    assert_eq!(go(&mut browser, &github, "/sign-in/github", &ada()).status, 403);
+    assert!(!is_signed_in(&mut browser));
+}
+
+#[test]
+fn whatever_the_provider_does_nobody_is_signed_in_and_the_log_says_why() {
+    let (github, _desk, server, org) = desk();
+    connected(&github, &server, &org, &ada());
+    for (mood, status, reason) in [
+        (Mood::BadCode, 400, "the token endpoint says bad_verification_code"),
+        (Mood::Html, 400, "the token endpoint: unexpected response Content-Type"),
+        (Mood::Redirect, 400, "it answers with a redirect (302)"),
+        (Mood::Failing, 503, "it answers with status 502"),
+        (Mood::Huge, 400, "its answer is too large"),
+        (Mood::NoId, 400, "GET /user can't be read"),
+        (Mood::EmailsForbidden, 400, "GET /user/emails answers 403"),
+        (Mood::EvilToken, 400, "the access token has characters that no token has"),
+    ] {
+        let mut browser = server.browser();
+        github.set_mood(mood);
+        let page = go(&mut browser, &github, "/sign-in/github", &ada());
+        assert_eq!(page.status, status, "{mood:?}: {}", page.body);
+        assert!(!is_signed_in(&mut browser), "{mood:?}");
+        assert!(server.log().contains(reason), "{mood:?}: {}", server.log());
+    }
+    github.set_mood(Mood::Well);
+    for (query, status, reason) in [
+        ("error=access_denied", 403, "the provider refused: access_denied"),
+        ("code=", 400, "there is no code"),
+        ("code=a&code=b", 400, "there is no code"),
+        ("code=x&iss=https%3A%2F%2Fevil.example", 400, "iss of the response is"),
+    ] {
+        let mut browser = server.browser();
+        let back = github.grant(&location(&browser.get("/sign-in/github")), &ada());
+        let state = back.split("state=").nth(1).unwrap();
+        let page = browser.get(&format!("/sign-in/github/callback?{query}&state={state}"));
+        assert_eq!(page.status, status, "{query}: {}", page.body);
+        assert!(!is_signed_in(&mut browser) && server.log().contains(reason), "{query}: {}", server.log());
+    }
+    // No code and no token is in the log.
+    assert!(!server.log().contains("code-") && !server.log().contains("gho_"));
+}
+
+#[test]
+fn a_provider_confirms_that_it_is_the_person_who_is_signed_in() {
+    let (github, desk, server, org) = desk();
+    let mut owner = connected(&github, &server, &org, &ada());
+    grow_stale(&desk);
+    let page = owner.get("/sign-in/again?next=%2Faccount");
+    let link = page.attribute(".providers a", "href").unwrap();
+    assert_eq!(go(&mut owner, &github, &link, &User { id: 9, ..ada() }).status, 403);
+    assert_eq!(owner.get("/sign-in/again?next=%2Faccount").status, 200);
+    assert_eq!(location(&go(&mut owner, &github, &link, &ada())), "/account");
+    assert_eq!(location(&owner.get("/sign-in/again?next=%2Faccount")), "/account");
+}
+
+#[test]
+fn without_settings_there_are_no_providers() {
+    let (_desk, server, org) = crate::support::desk();
+    let mut browser = server.browser();
+    for path in
+        ["/sign-in/oidc", "/sign-in/github", "/sign-in/oidc/callback", "/sign-in/github/callback?code=x"]
+    {
+        assert_eq!(browser.get(path).status, 404, "{path}");
+    }
+    assert!(browser.get("/sign-in").texts(".providers").is_empty());
+    let mut owner = server.signed_in(&org);
+    assert!(!owner.get("/account").body.contains("Connect "));
+    assert_eq!(owner.get("/account/connect/github?token=x").status, 404);
+}
