@@ -72,6 +72,20 @@ impl Tx<'_> {
         self.changes_keys = true;
     }
 
+    /// Does the work of a change and undoes it: whoever measures can't tell it from the change.
+    pub fn undo(&mut self, work: impl FnOnce(&mut Tx<'_>) -> Result<()>) -> Result<()> {
+        use diesel::result::Error::RollbackTransaction;
+        let mut done = Ok(());
+        let undone = self.conn.transaction::<(), diesel::result::Error, _>(|conn| {
+            done = work(&mut Tx { conn, changes_keys: false, queues_mail: false });
+            Err(RollbackTransaction)
+        });
+        match undone {
+            Ok(()) | Err(RollbackTransaction) => done,
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Asks for [`Db::mail_queued`] to return once the transaction is committed.
     pub fn queues_mail(&mut self) {
         self.queues_mail = true;

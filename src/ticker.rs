@@ -14,7 +14,7 @@ use crate::mail::delivery::{self, Progress};
 use crate::mail::outbox;
 use crate::notices::{bundle, sweep};
 use crate::people::oauth::flow;
-use crate::people::{sessions, sign_in};
+use crate::people::{links, sessions, sign_in};
 use crate::time::Time;
 use crate::usage;
 use crate::web::{Site, idempotency};
@@ -201,6 +201,7 @@ async fn forget_old(site: &Site, now: Time) -> Result<()> {
         .write(move |tx| {
             sessions::forget_old(tx, now)?;
             flow::forget_old(tx, now)?;
+            links::forget_old(tx, now)?;
             sign_in::forget_old(tx, now)?;
             idempotency::forget_old(tx, now)?;
             feed::forget_old(tx, now)?;

@@ -16,15 +16,17 @@ export const python = process.env.KEYDESK_TEST_PYTHON ?? "python3";
 export const password = "correct horse battery staple";
 export const person = { organization: "Acme AI", name: "Mara Lindqvist", email: "mara@acme.example", password };
 
-function environment(data) {
+function environment(data, more) {
   const own = Object.entries(process.env).filter(([name]) => !name.startsWith("KEYDESK_"));
-  return { ...Object.fromEntries(own), KEYDESK_LISTEN: "127.0.0.1:0", KEYDESK_DATA_DIR: data };
+  return { ...Object.fromEntries(own), KEYDESK_LISTEN: "127.0.0.1:0", KEYDESK_DATA_DIR: data, ...more };
 }
 
-/** Starts Keydesk on an empty database. */
-export async function startKeydesk() {
+/** Starts Keydesk on an empty database, with these settings. */
+export async function startKeydesk(settings = {}) {
   const data = await mkdtemp(path.join(tmpdir(), "keydesk-browser-"));
-  const child = spawn(binary, [], { env: environment(data), stdio: ["ignore", "pipe", "ignore"] });
+  const child = spawn(binary, [], { env: environment(data, settings), stdio: ["ignore", "pipe", "pipe"] });
+  let log = "";
+  child.stderr.on("data", (chunk) => (log += chunk));
   const exited = new Promise((resolve) => child.on("exit", resolve));
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
   const listening = (await lines.next()).value;
@@ -34,6 +36,8 @@ export async function startKeydesk() {
   return {
     base,
     link,
+    /** What it has logged so far. */
+    log: () => log,
     run: (args, input = "") => run(data, args, input),
     async setUp() {
       const { organization, name, email } = person;

@@ -9,9 +9,11 @@ use crate::cli::{Failure, print, store};
 use crate::db::Db;
 use crate::error::Error;
 use crate::keys::feed;
+use crate::mail::Change;
 use crate::orgs;
 use crate::orgs::journal::{self, Origin};
 use crate::orgs::membership::Affected;
+use crate::people::notice::{self, Whence};
 use crate::people::store::Person;
 use crate::people::{self, password};
 use crate::time::Time;
@@ -98,6 +100,7 @@ fn reset_password(email: &str) -> Result<(), Failure> {
     db.write_now(|tx| {
         people::methods::set_password(tx, person.id, &hashed, now)?;
         people::sessions::end_all(tx, person.id)?;
+        notice::tell(tx, &person, Change::PasswordReplaced, &Whence::default(), now)?;
         let (actor, origin) = (Actor::CommandLine, Origin::default());
         journal::note(tx, person.id, actor, &origin, &Event::PasswordReset, now)
     })?;

@@ -10,6 +10,7 @@ use crate::mail::{
     Digest, Invitation, KeyCreated, KeyExpired, KeyExpiredStillUsed, KeyExpiring, KeyRevoked, KeyRotated,
     LimitDecision, LimitRequest, Test,
 };
+use crate::mail::{EmailVerification, PasswordReset, SecurityNotice};
 
 /// What a mail is about.
 pub trait Letter {
@@ -107,6 +108,9 @@ mails! {
     Invitation "invitation" "mail/invitation/subject.txt" "mail/invitation/body.txt" "mail/invitation/body.html";
     LimitRequest "limit_request" "mail/limit_request/subject.txt" "mail/limit_request/body.txt" "mail/limit_request/body.html";
     LimitDecision "limit_decision" "mail/limit_decision/subject.txt" "mail/limit_decision/body.txt" "mail/limit_decision/body.html";
+    EmailVerification "email_verification" "mail/email_verification/subject.txt" "mail/email_verification/body.txt" "mail/email_verification/body.html";
+    PasswordReset "password_reset" "mail/password_reset/subject.txt" "mail/password_reset/body.txt" "mail/password_reset/body.html";
+    SecurityNotice "security_notice" "mail/security_notice/subject.txt" "mail/security_notice/body.txt" "mail/security_notice/body.html";
     Test "test" "mail/test/subject.txt" "mail/test/body.txt" "mail/test/body.html";
 }
 

@@ -26,7 +26,7 @@ pub struct Method {
     pub created_at: Time,
     /// When a password was last replaced.
     pub updated_at: Time,
-    /// When it was last used, for providers.
+    /// When it was last used.
     pub used_at: Option<Time>,
 }
 
@@ -63,6 +63,13 @@ pub fn note_use(tx: &mut Tx<'_>, method: MethodId, label: &str, now: Time) -> Re
     diesel::update(methods::table.find(method))
         .set((methods::label.eq(label), methods::used_at.eq(now)))
         .execute(tx.conn)?;
+    Ok(())
+}
+
+/// Notes that a person signed in with their password.
+pub fn note_password(tx: &mut Tx<'_>, person: UserId, now: Time) -> Result<()> {
+    let own = methods::person_id.eq(person).and(methods::kind.eq(PASSWORD));
+    diesel::update(methods::table.filter(own)).set(methods::used_at.eq(now)).execute(tx.conn)?;
     Ok(())
 }
 

@@ -11,8 +11,8 @@ use secrecy::SecretString;
 use crate::crypto::{Digest, MacKey};
 use crate::db::{Db, Tx, each};
 use crate::error::Result;
-use crate::people::password;
 use crate::people::store::{self, Person, fold_email};
+use crate::people::{methods, password};
 use crate::schema::sign_in_attempts as attempts;
 use crate::time::{HOUR, MINUTE, Time};
 
@@ -56,13 +56,7 @@ where
 {
     let account = throttle.digest(format!("account:{}", fold_email(&attempt.email)).as_bytes());
     let address = throttle.digest(format!("address:{}", attempt.client).as_bytes());
-    let wait = db
-        .write(move |tx| {
-            let account = count(tx, account, FREE_TRIES_PER_ACCOUNT, now)?;
-            let address = count(tx, address, FREE_TRIES_PER_ADDRESS, now)?;
-            Ok(account.max(address))
-        })
-        .await?;
+    let wait = db.write(move |tx| count_try(tx, account, address, now)).await?;
     if wait > 0 {
         return Ok(Outcome::Wait(wait));
     }
@@ -85,6 +79,7 @@ where
         .write(move |tx| {
             forget(tx, account)?;
             give_back(tx, address)?;
+            methods::note_password(tx, person.id, now)?;
             let mut person = person.clone();
             if let (None, Some(zone)) = (&person.zone, &attempt.zone) {
                 store::set_zone(tx, person.id, zone)?;
@@ -107,6 +102,14 @@ pub fn words_of_wait(seconds: i64) -> String {
 pub fn forget_old(tx: &mut Tx<'_>, now: Time) -> Result<()> {
     diesel::delete(attempts::table.filter(attempts::last_at.lt(now.plus(-HOUR)))).execute(tx.conn)?;
     Ok(())
+}
+
+/// Counts one try by its account and its address, and returns the seconds to wait before it may
+/// be made: 0 for now.
+pub fn count_try(tx: &mut Tx<'_>, account: Digest, address: Digest, now: Time) -> Result<i64> {
+    let account = count(tx, account, FREE_TRIES_PER_ACCOUNT, now)?;
+    let address = count(tx, address, FREE_TRIES_PER_ADDRESS, now)?;
+    Ok(account.max(address))
 }
 
 /// Counts one try and returns the seconds to wait before it may be made: 0 for now. A try

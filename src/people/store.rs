@@ -6,9 +6,8 @@ use diesel::prelude::*;
 
 use crate::db::{Conn, Tx, violates};
 use crate::error::{Error, FieldError, Result};
-use crate::id::{MethodId, OrgId, UserId};
-use crate::mail::Recipient;
 use crate::id::{OrgId, UserId};
+use crate::mail::Recipient;
 use crate::people::methods;
 use crate::people::password::Hashed;
 use crate::schema::{people, sign_in_methods};
@@ -169,12 +168,6 @@ pub fn insert_without_method(
     Ok(person)
 }
 
-/// Notes that a person's address was proved to be theirs.
-pub fn verify_email(tx: &mut Tx<'_>, person: UserId, now: Time) -> Result<()> {
-    diesel::update(people::table.find(person)).set(people::email_verified_at.eq(now)).execute(tx.conn)?;
-    Ok(())
-}
-
 /// The person of that id.
 pub fn find(conn: &mut Conn, id: UserId) -> Result<Option<Person>> {
     Ok(people::table.find(id).first(conn).optional()?)
@@ -200,6 +193,11 @@ pub fn by_email(conn: &mut Conn, email: &str) -> Result<Option<Person>> {
         .filter(people::email_folded.eq(fold_email(email)).and(people::service_of.is_null()))
         .first(conn)
         .optional()?)
+}
+
+/// Some person, if there is any.
+pub fn any(conn: &mut Conn) -> Result<Option<Person>> {
+    Ok(people::table.filter(people::service_of.is_null()).order(people::id).first(conn).optional()?)
 }
 
 /// All people, by address.

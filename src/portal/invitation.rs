@@ -16,6 +16,7 @@ use crate::web::form::{Complaints, Fields};
 use crate::web::page::{Layout, Room, html, redirect};
 use crate::web::principal::SignedIn;
 use crate::web::problem::Problem;
+use crate::web::providers::{self, ProviderLink};
 use crate::web::{Shared, session};
 
 #[derive(Template)]
@@ -39,6 +40,8 @@ struct Open {
     ends: String,
     reader: Reader,
     name: String,
+    /// The providers by which they can sign in or become known.
+    providers: Vec<ProviderLink>,
 }
 
 /// Who looks at it.
@@ -174,6 +177,10 @@ fn page(
         ),
         email: invitation.email,
         name: fields.get("name").to_owned(),
+        providers: request
+            .app_data::<Shared>()
+            .map(|site| providers::to_sign_in(site, &format!("/invitations/{token}")))
+            .unwrap_or_default(),
     });
     let layout = Layout { person: None, org: None, ..Layout::of(request, Room::None) };
     let layout = if open.is_some() { layout.with_flash(request) } else { layout };

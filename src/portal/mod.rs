@@ -5,6 +5,7 @@ pub mod account;
 pub mod again;
 pub mod calendar;
 pub mod chart;
+pub mod device;
 pub mod docs;
 pub mod ical;
 pub mod invitation;
@@ -15,14 +16,18 @@ pub mod notices;
 pub mod provider;
 pub mod reference;
 pub mod settings;
+pub mod reset_password;
 pub mod setup;
 pub mod sign_in;
 pub mod usage;
+pub mod verify_email;
 pub mod words;
 
+use actix_web::http::header;
 use actix_web::{HttpMessage, HttpRequest, HttpResponse, web};
 
 use crate::orgs::journal::Origin;
+use crate::people::notice::Whence;
 use crate::web::page::redirect;
 use crate::web::principal::SignedIn;
 use crate::web::problem::Problem;
@@ -43,6 +48,15 @@ pub async fn home(request: HttpRequest, site: Shared) -> Result<HttpResponse, Pr
 /// `GET /o/{org}`: leads to its keys.
 pub async fn organization(request: HttpRequest, slug: web::Path<String>) -> HttpResponse {
     redirect(&request, &format!("/o/{slug}/keys"))
+}
+
+/// Where a request comes from, for the mail that tells of what it changed.
+fn whence(request: &HttpRequest) -> Whence {
+    let program = request.headers().get(header::USER_AGENT).and_then(|program| program.to_str().ok());
+    Whence {
+        address: Some(address::client(request).to_string()),
+        device: Some(device::words(program.unwrap_or_default())),
+    }
 }
 
 /// Where a request comes from, for the audit log.

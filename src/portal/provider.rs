@@ -10,12 +10,13 @@ use crate::audit::event::{Actor, Event};
 use crate::crypto::Keyring;
 use crate::db::Tx;
 use crate::error::Error;
+use crate::mail::Change;
 use crate::orgs::{invitation, journal};
-use crate::people::methods;
 use crate::people::oauth::flow::{self, Flow, Purpose};
 use crate::people::oauth::{Answer, Identity, Kind, Provider, Refusal, printable};
 use crate::people::store::{self, Person, Profile, fold_email};
-use crate::portal::origin;
+use crate::people::{methods, notice};
+use crate::portal::{origin, whence};
 use crate::time::{MINUTE, Time};
 use crate::web::form::Fields;
 use crate::web::page::{Layout, Room, html, redirect};
@@ -286,7 +287,7 @@ fn by_invitation(
         .or_else(|_| Profile::parse(&invitation.email, &invitation.email))
         .map_err(Error::Invalid)?;
     let person = store::insert_without_method(tx, &profile, None, now)?;
-    store::verify_email(tx, person.id, now)?;
+    store::set_verified(tx, person.id, now)?;
     methods::connect(tx, person.id, identity, now)?;
     Ok(Ok(person))
 }
@@ -299,11 +300,12 @@ async fn connect_to(
     site: &Shared,
     now: Time,
 ) -> Result<String, Refused> {
-    let origin = origin(request);
+    let (origin, whence, called) = (origin(request), whence(request), name.to_owned());
     let connected = site
         .db
         .write(move |tx| {
             methods::connect(tx, person.id, &identity, now)?;
+            notice::tell(tx, &person, Change::MethodConnected(called.clone()), &whence, now)?;
             let event = Event::MethodConnected { method: identity.kind.name().to_owned() };
             journal::note(tx, person.id, Actor::Person(person.id), &origin, &event, now)
         })

@@ -35,7 +35,9 @@ use Act::{
 };
 use Permission::{AdminOrSelf, AnyKey, Asked, Key, Member, MemberFresh, Page, Public, SignedIn};
 use Act::{Leave, ReadKeys, ReadMail, ReadMembers, ReadUsage, WriteKeys, WriteMail, WriteMembers};
-use Permission::{AdminOrSelf, AnyKey, Asked, Key, Member, MemberFresh, Page, Public, SignedIn, SignedInFresh};
+use Permission::{
+    AdminOrSelf, AnyKey, Asked, Key, Member, MemberFresh, Page, Public, SignedIn, SignedInFresh,
+};
 
 impl Permission {
     /// Whether who it is must have been proved in the last minutes.
@@ -86,6 +88,9 @@ pub const TABLE: &[(&str, &str, Permission)] = &[
     ("GET", "/sign-in/github", Page),
     ("GET", "/sign-in/github/callback", Page),
     ("GET", "/sign-in/again/{provider}", SignedIn),
+    ("GET", "/account/email", SignedInFresh),
+    ("POST", "/account/email", SignedInFresh),
+    ("POST", "/account/email/verify", SignedIn),
     ("GET", "/account/password", SignedIn),
     ("POST", "/account/password", SignedIn),
     ("POST", "/account/sessions/end-others", SignedIn),
@@ -95,6 +100,10 @@ pub const TABLE: &[(&str, &str, Permission)] = &[
     ("GET", "/account/connect/{provider}", SignedInFresh),
     ("GET", "/sign-in/again", SignedIn),
     ("POST", "/sign-in/again", SignedIn),
+    ("GET", "/reset-password", Page),
+    ("POST", "/reset-password", Page),
+    ("GET", "/verify-email", Page),
+    ("POST", "/verify-email", Page),
     ("POST", "/sign-out", Page),
     ("GET", "/docs", Page),
     ("GET", "/docs/keys", Page),

@@ -8,6 +8,7 @@
 
 mod support;
 
+mod account;
 mod api_keys;
 mod assets;
 mod bad_input;
@@ -33,8 +34,8 @@ mod permissions;
 mod policy;
 mod portal_keys;
 mod portal_rotation;
-mod roles;
 mod providers;
+mod roles;
 mod rotation;
 mod sessions;
 mod setup_page;

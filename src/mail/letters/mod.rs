@@ -11,4 +11,7 @@ pub use keys::{
     KeyRotated, Why,
 };
 pub use limits::{LimitDecision, LimitRequest};
+mod account;
+
+pub use account::{Change, EmailVerification, PasswordReset, SecurityNotice};
 pub use test::Test;

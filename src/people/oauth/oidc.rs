@@ -97,10 +97,6 @@ impl Oidc {
     /// Where to send someone.
     pub async fn authorize_url(&self, challenge: &Challenge, now: Instant) -> Result<String, Refusal> {
         let metadata = self.documents(now).await?;
-        let address = metadata.authorization_endpoint().url().as_str();
-        if !is_allowed(address) {
-            return Err(HttpError::Address(printable(address)).into());
-        }
         let client = CoreClient::from_provider_metadata((*metadata).clone(), self.client_id(), None)
             .set_redirect_uri(self.redirect()?);
         let (state, nonce) = (CsrfToken::new(challenge.state.clone()), Nonce::new(challenge.nonce.clone()));
@@ -164,6 +160,10 @@ impl Oidc {
             checked = id_token.claims(&verifier, &nonce);
         }
         let claims = checked.map_err(|error| Refusal::answer(words(&error)))?;
+        // The crate leaves azp to whoever uses it.
+        if claims.authorized_party().is_some_and(|party| **party != self.settings.client_id) {
+            return Err(Refusal::answer("azp is another client"));
+        }
         check_hash(id_token, claims, &verifier, tokens.access_token())?;
         let mut identity = identity(&self.settings.issuer, claims)?;
         if claims.email().is_none() && metadata.userinfo_endpoint().is_some() {
@@ -228,6 +228,11 @@ impl Oidc {
             .map_err(|error| Refusal::answer(error.to_string()))?;
         // It refuses documents that name another issuer.
         let metadata = Metadata::discover_async(issuer, &self.http).await.map_err(discovery_refusal)?;
+        // The others are looked at when they are called; this one, people are sent to.
+        let address = metadata.authorization_endpoint().url().as_str();
+        if !is_allowed(address) {
+            return Err(HttpError::Address(printable(address)).into());
+        }
         let metadata = Arc::new(metadata);
         *self.documents.write().unwrap_or_else(PoisonError::into_inner) = Some((metadata.clone(), now));
         Ok(metadata)

@@ -51,7 +51,7 @@ fn words(event: &Event) -> Option<String> {
             return Some(format!("{} ended", words::count(count, "session", "sessions")));
         }
         Event::MethodConnected { .. } => "Way to sign in connected",
-        Event::MethodRemoved { .. } => "Way to sign in disconnected",
+        Event::MethodRemoved { .. } => "Way to sign in removed",
         Event::PersonUpdated { .. } => "Profile changed",
         _ => return None,
     };

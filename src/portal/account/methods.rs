@@ -8,10 +8,11 @@ use askama::Template;
 use crate::audit::event::{Actor, Event};
 use crate::error::Error;
 use crate::id::MethodId;
+use crate::mail::Change;
 use crate::orgs::journal;
-use crate::people::methods;
 use crate::people::oauth::Kind;
-use crate::portal::origin;
+use crate::people::{methods, notice};
+use crate::portal::{origin, whence};
 use crate::time::Time;
 use crate::web::page::{Layout, Room, html, redirect};
 use crate::web::principal::SignedIn;
@@ -54,11 +55,14 @@ pub async fn disconnect(
     path: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
     let (id, person) = (MethodId::parse(&path).ok_or_else(Problem::not_found)?, signed_in.person);
-    let (origin, now) = (origin(&request), Time::now());
+    let (origin, whence, now) = (origin(&request), whence(&request), Time::now());
+    let names = site.clone();
     let removed = site
         .db
         .write(move |tx| {
             let removed = methods::remove(tx, person.id, id)?;
+            let change = Change::MethodRemoved(name(&names, &removed.kind));
+            notice::tell(tx, &person, change, &whence, now)?;
             let event = Event::MethodRemoved { method: removed.kind.clone() };
             journal::note(tx, person.id, Actor::Person(person.id), &origin, &event, now)?;
             Ok(removed)
@@ -66,7 +70,7 @@ pub async fn disconnect(
         .await;
     match removed {
         Ok(removed) => {
-            let told = format!("{} is disconnected.", name(&site, &removed.kind));
+            let told = format!("{} was removed.", name(&site, &removed.kind));
             session::flash(&request.get_session(), &told);
             Ok(redirect(&request, "/account"))
         }

@@ -1,6 +1,6 @@
 //! The account page: profile, ways to sign in, sessions, and what happened to the account.
 
-mod device;
+pub mod email;
 mod events;
 pub mod methods;
 pub mod password;
@@ -25,7 +25,7 @@ use crate::people::sessions::Open;
 use crate::people::store::{PASSWORD, Profile};
 use crate::portal::account::events::Happened;
 use crate::portal::words::{self, When};
-use crate::portal::{origin, provider};
+use crate::portal::{device, origin, provider};
 use crate::time::Time;
 use crate::web::form::{Complaints, Fields};
 use crate::web::page::{Layout, Room, html, redirect};
@@ -43,6 +43,8 @@ struct AccountPage {
     layout: Layout,
     name: String,
     email: String,
+    /// Since when the address is known to be the person's.
+    verified: Option<String>,
     zone: String,
     zones: Vec<String>,
     roles: Vec<(String, &'static str)>,
@@ -171,6 +173,7 @@ async fn page(
         layout,
         name,
         email: person.email.clone(),
+        verified: person.email_verified_at.map(|at| words::date(at, &tz)),
         zone,
         zones: zones(),
         roles: signed_in.orgs.iter().map(|(org, role)| (org.name.clone(), role.name())).collect(),

@@ -9,10 +9,12 @@ use secrecy::SecretString;
 
 use crate::audit::event::{Actor, Event};
 use crate::error::FieldError;
+use crate::mail::Change;
 use crate::orgs::journal;
+use crate::people::links::{self, Purpose};
 use crate::people::sign_in::{self, Attempt, Outcome};
-use crate::people::{methods, password, sessions, store};
-use crate::portal::origin;
+use crate::people::{methods, notice, password, sessions, store};
+use crate::portal::{origin, whence};
 use crate::time::Time;
 use crate::web::form::{Complaints, Fields};
 use crate::web::page::{Layout, Room, html, redirect};
@@ -81,11 +83,14 @@ pub async fn submit(
     let hashed = password::hash(new).await?;
     let session = request.get_session();
     let but = session::id(&session).ok_or_else(Problem::not_found)?;
-    let origin = origin(&request);
+    let (origin, whence) = (origin(&request), whence(&request));
     site.db
         .write(move |tx| {
             methods::set_password(tx, person.id, &hashed, now)?;
             sessions::end_others(tx, person.id, but)?;
+            // A link that is on its way must not undo this.
+            links::withdraw(tx, person.id, Purpose::Reset, now)?;
+            notice::tell(tx, &person, Change::PasswordChanged, &whence, now)?;
             journal::note(tx, person.id, Actor::Person(person.id), &origin, &Event::PasswordChanged, now)
         })
         .await?;

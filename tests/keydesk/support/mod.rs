@@ -154,8 +154,13 @@ impl Server {
 
     /// A browser signed in as the organisation's owner.
     pub fn signed_in(&self, org: &Org) -> Browser {
+        self.signed_in_with(org, PASSWORD)
+    }
+
+    /// The same with another password.
+    pub fn signed_in_with(&self, org: &Org, password: &str) -> Browser {
         let mut browser = self.browser();
-        let page = browser.post("/sign-in", &[("email", &org.email), ("password", PASSWORD)]);
+        let page = browser.post("/sign-in", &[("email", &org.email), ("password", password)]);
         assert_eq!(page.status, 303, "{}", page.body);
         browser
     }
@@ -166,6 +171,13 @@ impl Server {
         let page = browser.post("/sign-in", &[("email", email), ("password", PASSWORD)]);
         assert_eq!(page.status, 303, "{}", page.body);
         browser
+    }
+
+    /// Waits until it has logged a text; it writes its log in batches.
+    pub fn wait_for_log(&self, text: &str) {
+        eventually(&format!("{text:?} in the log"), || {
+            std::fs::read_to_string(&self.log).unwrap().contains(text)
+        });
     }
 
     /// All that it logged until it was asked to stop.

@@ -1,7 +1,7 @@
 //! A browser in words, as far as it says what it is. What it says is shown to its owner alone.
 
 /// "Firefox on Linux".
-pub(super) fn words(program: &str) -> String {
+pub fn words(program: &str) -> String {
     let has = |name: &str| program.contains(name);
     let browsers = [
         ("Edg/", "Edge"),
@@ -37,7 +37,7 @@ pub(super) fn words(program: &str) -> String {
 }
 
 /// The icon of such a device.
-pub(super) fn icon(program: &str) -> &'static str {
+pub fn icon(program: &str) -> &'static str {
     if ["iPhone", "Android", "iPad"].iter().any(|sign| program.contains(sign)) {
         "smartphone"
     } else {

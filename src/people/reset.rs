@@ -1,0 +1,73 @@
+//! Choosing a new password by a link in a mail.
+//!
+//! Whoever asks is answered the same whether or not the address is known, after the same work:
+//! for an unknown address it is done for someone else and undone.
+
+use crate::crypto::Keyring;
+use crate::db::{Conn, Db, Tx};
+use crate::error::Result;
+use crate::mail::{Change, PasswordReset, outbox};
+use crate::people::links::{self, Purpose};
+use crate::people::notice::{self, Whence};
+use crate::people::password::Hashed;
+use crate::people::store::{self, Person, fold_email};
+use crate::people::{methods, sessions, sign_in};
+use crate::time::Time;
+
+/// Sends a link to whoever has this address. Returns the seconds to wait before the next try
+/// counts: 0 when this one did.
+pub async fn ask(db: &Db, keyring: &Keyring, email: &str, client: &str, now: Time) -> Result<i64> {
+    let account = keyring.throttle.digest(format!("reset account:{}", fold_email(email)).as_bytes());
+    let address = keyring.throttle.digest(format!("reset address:{client}").as_bytes());
+    let email = email.to_owned();
+    db.write(move |tx| {
+        let wait = sign_in::count_try(tx, account, address, now)?;
+        if wait > 0 {
+            return Ok(wait);
+        }
+        match store::by_email(tx.conn, &email)?.filter(|person| person.disabled_at.is_none()) {
+            Some(person) => send(tx, &person, now)?,
+            None => {
+                if let Some(decoy) = store::any(tx.conn)? {
+                    tx.undo(|tx| send(tx, &decoy, now))?;
+                }
+            }
+        }
+        Ok(0)
+    })
+    .await
+}
+
+/// The person whose password a link's token replaces, if it counts.
+pub fn of_token(conn: &mut Conn, keyring: &Keyring, token: &str, now: Time) -> Result<Option<Person>> {
+    let Some(link) = links::open(conn, keyring, Purpose::Reset, token, now)? else { return Ok(None) };
+    Ok(store::find(conn, link.person)?.filter(|person| person.disabled_at.is_none()))
+}
+
+/// Replaces the password of whoever has this token, and ends their sessions. `None` when the
+/// token does not count any more.
+pub fn choose(
+    tx: &mut Tx<'_>,
+    keyring: &Keyring,
+    token: &str,
+    password: &Hashed,
+    whence: &Whence,
+    now: Time,
+) -> Result<Option<Person>> {
+    let Some(person) = of_token(tx.conn, keyring, token, now)? else { return Ok(None) };
+    let Some(link) = links::take(tx, keyring, Purpose::Reset, token, now)? else { return Ok(None) };
+    methods::set_password(tx, person.id, password, now)?;
+    sessions::end_all(tx, person.id)?;
+    // Whoever follows the link reads that mailbox.
+    if fold_email(&link.email) == person.email_folded {
+        store::set_verified(tx, person.id, now)?;
+    }
+    notice::tell(tx, &person, Change::PasswordReset, whence, now)?;
+    Ok(Some(person))
+}
+
+fn send(tx: &mut Tx<'_>, person: &Person, now: Time) -> Result<()> {
+    let Some(link) = links::make(tx, person.id, Purpose::Reset, &person.email, now)? else { return Ok(()) };
+    let letter = PasswordReset { link: link.id, ends_at: link.ends_at };
+    outbox::queue(tx, &notice::recipient(person), &letter.into(), now)
+}

@@ -1,0 +1,87 @@
+//! Changing one's e-mail address, and asking for a mail that proves it.
+
+use actix_session::SessionExt;
+use actix_web::http::StatusCode;
+use actix_web::{HttpRequest, HttpResponse};
+use askama::Template;
+
+use crate::error::{Error, FieldError};
+use crate::people::address;
+use crate::people::store::{Profile, fold_email};
+use crate::time::Time;
+use crate::web::form::{Complaints, Fields};
+use crate::web::page::{Layout, Room, html, redirect};
+use crate::web::principal::SignedIn;
+use crate::web::problem::Problem;
+use crate::web::{Shared, session};
+
+#[derive(Template)]
+#[template(path = "portal/account/email.html")]
+struct EmailPage {
+    layout: Layout,
+    now: String,
+    email: String,
+    complaints: Complaints,
+}
+
+/// `GET /account/email`.
+pub async fn form(request: HttpRequest, signed_in: SignedIn) -> Result<HttpResponse, Problem> {
+    page(&request, &signed_in, String::new(), Vec::new())
+}
+
+/// `POST /account/email`: sends a mail to the new address. Nothing changes before its link is used.
+pub async fn submit(
+    request: HttpRequest,
+    signed_in: SignedIn,
+    site: Shared,
+    fields: Fields,
+) -> Result<HttpResponse, Problem> {
+    let (person, typed) = (signed_in.person.clone(), fields.get("email").trim().to_owned());
+    let wrong = match Profile::parse(&person.name, &typed) {
+        Err(errors) => errors.into_iter().find(|error| error.field == "email"),
+        Ok(_) if fold_email(&typed) == person.email_folded => {
+            Some(FieldError::new("email", "This is your address already."))
+        }
+        Ok(_) => None,
+    };
+    if let Some(wrong) = wrong {
+        return page(&request, &signed_in, typed, vec![wrong]);
+    }
+    let (email, now) = (typed.clone(), Time::now());
+    match site.db.write(move |tx| address::ask(tx, &person, &email, now)).await {
+        Ok(()) => {
+            let told = format!("A mail is on its way to {typed}. Use the link in it to finish.");
+            session::flash(&request.get_session(), &told);
+            Ok(redirect(&request, "/account"))
+        }
+        Err(Error::Conflict(words)) => {
+            page(&request, &signed_in, typed, vec![FieldError::new("email", words)])
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// `POST /account/email/verify`: sends a mail to the address that the person has.
+pub async fn verify(
+    request: HttpRequest,
+    signed_in: SignedIn,
+    site: Shared,
+) -> Result<HttpResponse, Problem> {
+    let (person, now) = (signed_in.person, Time::now());
+    let told =
+        format!("A mail is on its way to {}. Use the link in it to confirm the address.", person.email);
+    site.db.write(move |tx| address::ask(tx, &person, &person.email, now)).await?;
+    session::flash(&request.get_session(), &told);
+    Ok(redirect(&request, "/account"))
+}
+
+fn page(
+    request: &HttpRequest,
+    signed_in: &SignedIn,
+    email: String,
+    wrong: Vec<FieldError>,
+) -> Result<HttpResponse, Problem> {
+    let status = if wrong.is_empty() { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
+    let (layout, now) = (Layout::of(request, Room::Account), signed_in.person.email.clone());
+    html(status, &EmailPage { layout, now, email, complaints: Complaints(wrong) })
+}

@@ -1,0 +1,260 @@
+// A hostile OpenID provider: each forged answer is refused for its own reason, never with a fault,
+// and nobody is signed in. The honest answer in between shows that the rest would have done.
+import assert from "node:assert/strict";
+import { createHmac } from "node:crypto";
+import { createServer } from "node:http";
+import { after, before, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+import { SignJWT, UnsecuredJWT, base64url, exportJWK, exportSPKI, generateKeyPair } from "jose";
+import { password, person, startKeydesk } from "../support.mjs";
+
+const CLIENT = "keydesk";
+const SECRET = "a secret of the client";
+let server;
+let issuer;
+let keydesk;
+let keys;
+/** What the provider does differently; set for each case. */
+let forge = {};
+/** Nonce and challenge of the way that was begun last. */
+let asked = {};
+
+const second = () => Math.floor(Date.now() / 1000);
+
+async function idToken() {
+  const now = second();
+  const claims = {
+    iss: issuer,
+    sub: "honest",
+    aud: CLIENT,
+    iat: now,
+    exp: now + 300,
+    nonce: asked.nonce,
+    email: "mara@acme.example",
+    email_verified: true,
+    ...forge.claims,
+  };
+  for (const name of forge.without ?? []) delete claims[name];
+  if (forge.token) return forge.token(claims);
+  return new SignJWT(claims).setProtectedHeader({ alg: "RS256", kid: "one", ...forge.header }).sign(forge.key ?? keys.one.privateKey);
+}
+
+const hmacToken = (claims, secret) => {
+  const text = [{ alg: "HS256", kid: "one" }, claims].map((part) => base64url.encode(JSON.stringify(part))).join(".");
+  return `${text}.${createHmac("sha256", secret).update(text).digest("base64url")}`;
+};
+
+async function answer(path) {
+  const json = (value, status = 200) => ({ status, type: "application/json", body: JSON.stringify(value) });
+  const forged = forge.at?.[path];
+  if (forged) return forged();
+  switch (path) {
+    case "/.well-known/openid-configuration":
+      return json({
+        issuer,
+        authorization_endpoint: `${issuer}/auth`,
+        token_endpoint: `${issuer}/token`,
+        userinfo_endpoint: `${issuer}/userinfo`,
+        jwks_uri: `${issuer}/jwks`,
+        response_types_supported: ["code"],
+        subject_types_supported: ["public"],
+        id_token_signing_alg_values_supported: ["RS256", "HS256", "none"],
+        authorization_response_iss_parameter_supported: true,
+        ...forge.documents,
+      });
+    case "/jwks":
+      return json({ keys: await Promise.all((forge.published ?? ["one"]).map(async (kid) => ({ ...(await exportJWK(keys[kid].publicKey)), kid, use: "sig", alg: "RS256" }))) });
+    case "/token":
+      return json({ access_token: "access", token_type: "Bearer", expires_in: 60, id_token: await idToken(), ...forge.tokens });
+    case "/userinfo":
+      return json({ sub: "honest", email: "mara@acme.example", email_verified: true, ...forge.userinfo });
+    default:
+      return json({}, 404);
+  }
+}
+
+before(async () => {
+  keys = { one: await generateKeyPair("RS256", { extractable: true }), two: await generateKeyPair("RS256", { extractable: true }) };
+  server = createServer(async (request, response) => {
+    const { status, type, body, headers, never } = await answer(request.url.split("?")[0]);
+    if (never) return;
+    response.writeHead(status, { "content-type": type, ...headers });
+    response.end(body);
+  });
+  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+  issuer = `http://127.0.0.1:${server.address().port}`;
+  keydesk = await startKeydesk({
+    KEYDESK_OIDC_ISSUER: issuer,
+    KEYDESK_OIDC_CLIENT_ID: CLIENT,
+    KEYDESK_OIDC_CLIENT_SECRET: SECRET,
+  });
+  await keydesk.setUp();
+});
+after(async () => {
+  await keydesk.stop();
+  server.closeAllConnections();
+  server.close();
+});
+
+/** A browser without scripts. */
+function browser() {
+  let cookie = "";
+  return async (path, form) => {
+    const headers = { cookie, "sec-fetch-site": "same-origin" };
+    const body = form && new URLSearchParams(form);
+    const response = await fetch(keydesk.base + path, { headers, body, method: form ? "POST" : "GET", redirect: "manual" });
+    const set = response.headers.get("set-cookie");
+    if (set) cookie = set.split(";")[0];
+    return { status: response.status, location: response.headers.get("location") ?? "", text: await response.text() };
+  };
+}
+
+/** Goes to the provider and back; `query` is what the provider adds or changes. */
+async function go(visit, start = "/sign-in/oidc", query = {}) {
+  const away = await visit(start);
+  if (away.status !== 303) return away;
+  const sent = new URL(away.location).searchParams;
+  assert.equal(sent.get("code_challenge_method"), "S256");
+  asked = { nonce: sent.get("nonce"), challenge: sent.get("code_challenge") };
+  const back = { code: "code", state: sent.get("state"), iss: issuer, ...query };
+  for (const name of Object.keys(back)) if (back[name] === undefined) delete back[name];
+  return visit(`/sign-in/oidc/callback?${new URLSearchParams(back)}`);
+}
+
+/** Waits until the server has logged this; it writes its log in batches. */
+async function logs(server, reason, from = 0) {
+  for (let tries = 0; tries < 200 && !reason.test(server.log().slice(from)); tries++) await sleep(25);
+  assert.match(server.log().slice(from), reason);
+}
+
+const signedIn = async (visit) => (await visit("/account")).status === 200;
+
+test("the honest answer connects, and then signs in", async () => {
+  const visit = browser();
+  await visit("/sign-in", { email: person.email, password });
+  const link = (await visit("/account")).text.match(/\/account\/connect\/oidc\?token=[\w.]+/)[0];
+  assert.equal((await go(visit, link)).location, "/account");
+  const other = browser();
+  assert.equal((await go(other)).status, 303);
+  assert.ok(await signedIn(other));
+});
+
+const tooLarge = () => ({ status: 200, type: "application/json", body: `["${"x".repeat(1_000_000)}"]` });
+const html = () => ({ status: 200, type: "text/html", body: "<h1>Hello</h1>" });
+const elsewhere = () => ({ status: 302, type: "text/plain", body: "", headers: { location: `${issuer}/elsewhere` } });
+const failing = () => ({ status: 500, type: "application/json", body: "{}" });
+const silent = () => ({ never: true });
+
+/** What is forged, what is answered, and what the log says. */
+const cases = [
+  ["alg none", { token: (claims) => new UnsecuredJWT(claims).encode() }, 400, /signature: .*(none|No signature|Disallowed|Unsupported)/i],
+  ["HS256 with the public key", { token: async (claims) => hmacToken(claims, await exportSPKI(keys.one.publicKey)) }, 400, /signature: Disallowed.*/],
+  ["HS256 with the client's secret", { token: (claims) => hmacToken(claims, SECRET) }, 400, /signature: Disallowed.*/],
+  ["a key that is not published", { header: { kid: "two" }, key: () => keys.two.privateKey }, 400, /signature: No matching key/],
+  ["the published kid on another key", { key: () => keys.two.privateKey }, 400, /signature: Crypto error/],
+  ["another audience", { claims: { aud: "other" } }, 400, /Invalid audiences: .*other/],
+  ["a list of audiences without azp", { claims: { aud: [CLIENT, "other"] } }, 400, /Invalid audiences/],
+  ["a list of audiences with azp", { claims: { aud: [CLIENT, "other"], azp: CLIENT } }, 400, /Invalid audiences/],
+  ["azp of another client", { claims: { azp: "other" } }, 400, /azp is another client/],
+  ["no audience", { without: ["aud"] }, 400, /can't be read|audience/],
+  ["expired", { claims: { exp: second() - 10 } }, 400, /Expired/],
+  ["no end", { without: ["exp"] }, 400, /can't be read/],
+  ["issued in the future", { claims: { iat: second() + 3600, exp: second() + 7200 } }, 400, /iat lies in the future/],
+  ["issued long ago", { claims: { iat: second() - 7200 } }, 400, /iat lies too far back/],
+  ["another nonce", { claims: { nonce: "another" } }, 400, /Invalid nonce: mismatch|Invalid nonce.*/],
+  ["no nonce", { without: ["nonce"] }, 400, /Invalid nonce: missing/],
+  ["another issuer in the token", { claims: { iss: "https://evil.example" } }, 400, /Invalid issuer|unexpected issuer/],
+  ["no subject", { without: ["sub"] }, 400, /can't be read/],
+  ["an empty subject", { claims: { sub: "" } }, 400, /sub is empty/],
+  ["at_hash of another access token", { claims: { at_hash: "AAAAAAAAAAAAAAAAAAAAAA" } }, 400, /at_hash is of another/],
+  ["no ID token", { tokens: { id_token: undefined } }, 400, /there is no ID token/],
+  ["no JWT", { tokens: { id_token: "a.b.c" } }, 400, /can't be read/],
+  ["a token of another type", { tokens: { token_type: "mac" } }, 400, /no bearer token/],
+  ["userinfo of someone else", { without: ["email"], userinfo: { sub: "other" } }, 400, /userinfo: .*subject/i],
+  ["an access token with a line break", { without: ["email"], tokens: { access_token: "a\r\nb" } }, 400, /characters that no token has/],
+  ["iss of the response is another", { query: { iss: "https://evil.example" } }, 400, /iss of the response is .*evil/],
+  ["iss of the response is missing", { query: { iss: undefined } }, 400, /iss of the response is missing/],
+  ["another state", { query: { state: "another" } }, 400, /no such state in this browser/],
+  ["no state", { query: { state: undefined } }, 400, /no such state in this browser/],
+  ["no code", { query: { code: undefined } }, 400, /there is no code/],
+  ["the person said no", { query: { code: undefined, error: "access_denied" } }, 403, /refused: access_denied/],
+  ["an error with the token", { at: { "/token": () => ({ status: 400, type: "application/json", body: '{"error":"invalid_grant"}' }) } }, 400, /the token endpoint says invalid_grant/],
+  ["a redirect for the token", { at: { "/token": elsewhere } }, 400, /answers with a redirect/],
+  ["HTML for the token", { at: { "/token": html } }, 400, /unexpected response Content-Type/i],
+  ["a huge token", { at: { "/token": tooLarge } }, 400, /its answer is too large/],
+  ["a failing token endpoint", { at: { "/token": failing } }, 503, /answers with status 500/],
+  ["a silent token endpoint", { at: { "/token": silent } }, 503, /can't be reached/],
+];
+
+test("each forged answer is refused for its own reason", async (context) => {
+  for (const [name, forged, status, reason] of cases) {
+    await context.test(name, async () => {
+      forge = { ...forged, key: forged.key?.() };
+      const seen = keydesk.log().length;
+      const visit = browser();
+      const page = await go(visit, "/sign-in/oidc", forged.query);
+      forge = {};
+      assert.equal(page.status, status, page.text);
+      await logs(keydesk, reason, seen);
+      assert.equal(await signedIn(visit), false);
+      assert.match(page.text, /<title>Error: /);
+    });
+  }
+  assert.ok(cases.length >= 20);
+});
+
+test("documents that do not hold lead nobody anywhere", async (context) => {
+  const documents = "/.well-known/openid-configuration";
+  for (const [name, forged, status, reason] of [
+    ["another issuer", { documents: { issuer: "https://evil.example" } }, 400, /issuer/],
+    ["an address without TLS", { documents: { authorization_endpoint: "http://evil.example/auth" } }, 400, /TLS is needed/],
+    ["keys without TLS", { documents: { jwks_uri: "http://evil.example/jwks" } }, 400, /TLS is needed/],
+    ["HTML", { at: { [documents]: html } }, 400, /its documents come .* as another type/],
+    ["a redirect", { at: { [documents]: elsewhere } }, 400, /answers with a redirect/],
+    ["a huge document", { at: { [documents]: tooLarge } }, 400, /its answer is too large/],
+    ["a failing provider", { at: { [documents]: failing } }, 503, /answers with status 500/],
+  ]) {
+    await context.test(name, async () => {
+      // A server that has read no documents yet.
+      const fresh = await startKeydesk({ KEYDESK_OIDC_ISSUER: issuer, KEYDESK_OIDC_CLIENT_ID: CLIENT, KEYDESK_OIDC_CLIENT_SECRET: SECRET });
+      try {
+        forge = forged;
+        const response = await fetch(`${fresh.base}/sign-in/oidc`, { redirect: "manual" });
+        assert.equal(response.status, status);
+        await logs(fresh, reason);
+        // It heals by itself.
+        forge = {};
+        assert.equal((await fetch(`${fresh.base}/sign-in/oidc`, { redirect: "manual" })).status, 303);
+      } finally {
+        forge = {};
+        await fresh.stop();
+      }
+    });
+  }
+});
+
+test("keys that the provider changes are read again", async () => {
+  forge = { published: ["two"], header: { kid: "two" }, key: keys.two.privateKey };
+  const visit = browser();
+  assert.equal((await go(visit)).status, 303);
+  assert.ok(await signedIn(visit));
+  forge = {};
+});
+
+test("an answer counts once, in the browser that began", async () => {
+  const [one, other] = [browser(), browser()];
+  const begun = async (visit) => new URL((await visit("/sign-in/oidc")).location).searchParams;
+  const [first, second] = [await begun(one), await begun(other)];
+  const back = (sent) => {
+    asked = { nonce: sent.get("nonce") };
+    return `/sign-in/oidc/callback?${new URLSearchParams({ code: "code", state: sent.get("state"), iss: issuer })}`;
+  };
+  assert.equal((await other(back(first))).status, 400);
+  assert.equal((await one(back(second))).status, 400);
+  assert.equal(await signedIn(one) || (await signedIn(other)), false);
+  assert.equal((await one(back(first))).status, 303);
+  assert.equal((await browser()(back(first))).status, 400);
+  await one("/sign-out", {});
+  assert.equal((await one(back(first))).status, 400);
+  assert.equal(await signedIn(one), false);
+});

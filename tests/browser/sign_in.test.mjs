@@ -1,0 +1,123 @@
+// Signing in by a real OpenID provider, in a real browser.
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { createInterface } from "node:readline";
+import { after, before, test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { closeBrowser, closePage, inspect, openPage, signIn, startKeydesk } from "./support.mjs";
+
+let issuer;
+let provider;
+let keydesk;
+
+before(async () => {
+  const node = fileURLToPath(new URL("node_modules/node/bin/node", import.meta.url));
+  const script = fileURLToPath(new URL("oidc_provider.mjs", import.meta.url));
+  provider = spawn(node, [script], { stdio: ["pipe", "pipe", "ignore"] });
+  issuer = (await createInterface({ input: provider.stdout })[Symbol.asyncIterator]().next()).value;
+  keydesk = await startKeydesk({
+    KEYDESK_OIDC_ISSUER: issuer,
+    KEYDESK_OIDC_CLIENT_ID: "keydesk",
+    KEYDESK_OIDC_CLIENT_SECRET: "a secret & more",
+    KEYDESK_OIDC_NAME: "Acme SSO",
+    KEYDESK_GITHUB_CLIENT_ID: "keydesk",
+    KEYDESK_GITHUB_CLIENT_SECRET: "secret",
+  });
+  provider.stdin.write(`${keydesk.base}/sign-in/oidc/callback\n`);
+  await keydesk.setUp();
+});
+after(async () => {
+  await closeBrowser();
+  await keydesk.stop();
+  provider.kill();
+});
+
+/** Says at the provider who one is. */
+async function beUser(page, user) {
+  await page.getByRole("heading", { name: "Acme SSO" }).waitFor();
+  await page.getByLabel("User").fill(user);
+  await page.getByRole("button", { name: "Go on" }).click();
+}
+
+test("who connects a provider signs in with it, and lands on the page that was asked for", async () => {
+  const page = await openPage(keydesk, { foreign: [issuer] });
+  await signIn(page, keydesk);
+  await page.goto(`${keydesk.base}/account`);
+  await page.getByRole("link", { name: "Connect Acme SSO" }).click();
+  await beUser(page, "mara");
+  await page.waitForURL(`${keydesk.base}/account`);
+  await page.getByText("Acme SSO is connected.").waitFor();
+  assert.equal(await page.getByRole("link", { name: "Connect Acme SSO" }).count(), 0);
+  await page.getByText("mara@acme.example", { exact: true }).first().waitFor();
+  await page.locator("main").getByRole("button", { name: "Sign out" }).click();
+  await page.waitForURL(/sign-in$/);
+
+  await page.goto(`${keydesk.base}/o/acme-ai/keys/new`);
+  await page.waitForURL(/sign-in\?next=/);
+  await page.getByRole("link", { name: "Continue with Acme SSO" }).click();
+  // The provider still knows who it is.
+  await page.waitForURL(`${keydesk.base}/o/acme-ai/keys/new`);
+  const cookies = await page.context().cookies(keydesk.base);
+  assert.deepEqual(
+    cookies.map(({ name, httpOnly, sameSite }) => ({ name, httpOnly, sameSite })),
+    [{ name: "keydesk", httpOnly: true, sameSite: "Lax" }],
+  );
+  await closePage(page);
+});
+
+test("an equal address opens no account, and whoever says no is not signed in", async () => {
+  const page = await openPage(keydesk, { foreign: [issuer] });
+  await page.goto(`${keydesk.base}/sign-in`);
+  await page.getByRole("link", { name: "Continue with Acme SSO" }).click();
+  await beUser(page, "mara2");
+  await page.getByRole("heading", { name: "You are not signed in" }).waitFor();
+  await inspect(page, "provider-refused");
+  await page.goto(`${keydesk.base}/account`);
+  assert.match(page.url(), /sign-in\?next=/);
+  await closePage(page);
+
+  const other = await openPage(keydesk, { foreign: [issuer] });
+  await other.goto(`${keydesk.base}/sign-in`);
+  await other.getByRole("link", { name: "Continue with Acme SSO" }).click();
+  await beUser(other, "");
+  await other.getByText("Acme SSO did not let you through").waitFor();
+  await closePage(other);
+});
+
+test("the pages about signing in look right", async () => {
+  for (const colorScheme of ["light", "dark"]) {
+    const page = await openPage(keydesk, { foreign: [issuer], colorScheme });
+    const at = async (width, name) => {
+      await page.setViewportSize({ width, height: 860 });
+      await inspect(page, name);
+    };
+    const everyWidth = async (name) => {
+      for (const width of [1280, 375, 320]) await at(width, name);
+    };
+    await page.goto(`${keydesk.base}/sign-in`);
+    await everyWidth("sign-in-providers");
+    await page.goto(`${keydesk.base}/reset-password`);
+    await everyWidth("reset-password");
+    await page.getByRole("button", { name: "Send link" }).click();
+    await page.getByRole("alert").waitFor();
+    await everyWidth("reset-password-error");
+    await page.getByLabel("E-mail").fill("nobody@acme.example");
+    await page.getByRole("button", { name: "Send link" }).click();
+    await page.getByRole("heading", { name: "Look at your mail" }).waitFor();
+    await everyWidth("reset-password-asked");
+    await signIn(page, keydesk);
+    for (const [path, name] of [
+      ["/account", "account"],
+      ["/account/password", "account-password"],
+      ["/account/email", "account-email"],
+    ]) {
+      await page.goto(keydesk.base + path);
+      await everyWidth(name);
+    }
+    await page.goto(`${keydesk.base}/account`);
+    const disconnect = page.getByRole("link", { name: "Remove Acme SSO" });
+    await disconnect.click();
+    await everyWidth("account-disconnect");
+    await closePage(page);
+  }
+});
