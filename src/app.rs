@@ -157,6 +157,7 @@ impl Application {
         let postman =
             tokio::spawn(ticker::deliver(self.site.clone(), self.reader, self.tick, stopped.clone()));
         let tidier = tokio::spawn(ticker::tidy(self.site.clone(), self.tick, stopped.clone()));
+        let logs = tokio::spawn(ticker::look_after_logs(self.site.clone(), self.tick, stopped.clone()));
         let ticker = tokio::spawn(ticker::run(self.site.clone(), self.tick, stopped));
         let handle = self.server.handle();
         let running = tokio::spawn(self.server);
@@ -170,6 +171,7 @@ impl Application {
         warner.await.map_err(std::io::Error::other)?;
         postman.await.map_err(std::io::Error::other)?;
         tidier.await.map_err(std::io::Error::other)?;
+        logs.await.map_err(std::io::Error::other)?;
         ticker.await.map_err(std::io::Error::other)
     }
 }

@@ -108,6 +108,11 @@ impl PublicUrl {
 }
 
 impl Config {
+    /// The host under which Keydesk is reached, as far as it is known before it listens.
+    pub fn host(&self) -> String {
+        self.public_url.as_ref().map_or("localhost", PublicUrl::host).to_owned()
+    }
+
     /// Reads all settings. Errors name the variable.
     pub fn load(source: &Source<'_>) -> Result<Config, ConfigError> {
         let data_dir = PathBuf::from(

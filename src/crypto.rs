@@ -93,6 +93,7 @@ pub struct Keyring {
     /// Digests of who tries to sign in.
     pub throttle: MacKey,
     root: Root,
+    previous: Option<Root>,
 }
 
 impl Keyring {
@@ -100,11 +101,12 @@ impl Keyring {
     pub fn new(root: Root, previous: Option<Root>) -> Keyring {
         Keyring {
             api_keys: root.mac_key("keydesk api keys"),
-            api_keys_previous: previous.map(|root| root.mac_key("keydesk api keys")),
+            api_keys_previous: previous.as_ref().map(|root| root.mac_key("keydesk api keys")),
             sessions: root.mac_key("keydesk sessions"),
             idempotency: root.mac_key("keydesk idempotency"),
             throttle: root.mac_key("keydesk throttle"),
             root,
+            previous,
         }
     }
 
@@ -112,6 +114,17 @@ impl Keyring {
     /// whether a secret belongs to a database.
     pub fn check_value(&self, nonce: &[u8]) -> Digest {
         self.root.mac_key("keydesk check").digest(nonce)
+    }
+
+    /// Seeds of signing keys: that of the secret, and that of the secret before while it is being
+    /// replaced.
+    pub fn seeds(&self, label: &str) -> Vec<Zeroizing<[u8; 32]>> {
+        let seed = |root: &Root| {
+            let mut seed = Zeroizing::new([0; 32]);
+            root.derive(label, seed.as_mut());
+            seed
+        };
+        [Some(&self.root), self.previous.as_ref()].into_iter().flatten().map(seed).collect()
     }
 
     /// The one-time token of the set-up link, bound to the database by its nonce.

@@ -59,6 +59,13 @@ macro_rules! type_id {
                 decode(text.strip_prefix(concat!($prefix, "_"))?).map(Self)
             }
 
+            /// When it was made, to the second.
+            pub fn made_at(&self) -> Time {
+                let [a, b, c, d, e, f, ..] = self.0;
+                let milliseconds = u64::from_be_bytes([0, 0, a, b, c, d, e, f]);
+                Time::from_seconds(milliseconds.cast_signed() / 1_000)
+            }
+
             /// The 16 bytes that the database holds.
             pub fn bytes(&self) -> &[u8; 16] {
                 &self.0

@@ -203,6 +203,13 @@ diesel::table! {
     audit_heads (org_id) {
         org_id -> Binary,
         size -> BigInt,
+        hashed -> BigInt,
+        edge -> Nullable<Binary>,
+        origin -> Nullable<Text>,
+        checked -> BigInt,
+        checked_at -> Nullable<BigInt>,
+        whole_at -> Nullable<BigInt>,
+        broken_at -> Nullable<BigInt>,
     }
 }
 
@@ -216,6 +223,8 @@ diesel::table! {
         action -> Text,
         target -> Text,
         entry -> Text,
+        leaf -> Nullable<Binary>,
+        address -> Nullable<Text>,
     }
 }
 
@@ -357,6 +366,59 @@ diesel::table! {
         person_id -> Binary,
         muted -> Text,
         single -> Bool,
+    }
+}
+
+diesel::table! {
+    refusals (org_id, key_id, hour, code) {
+        org_id -> Binary,
+        key_id -> Binary,
+        hour -> BigInt,
+        code -> Text,
+        requests -> BigInt,
+        last_at -> BigInt,
+        last_address -> Text,
+        last_request -> Text,
+    }
+}
+
+diesel::table! {
+    refused_requests (org_id, request_id) {
+        org_id -> Binary,
+        request_id -> Text,
+        key_id -> Binary,
+        at -> BigInt,
+        code -> Text,
+        route -> Text,
+        address -> Text,
+        scope -> Nullable<Text>,
+        by_role -> Bool,
+    }
+}
+
+diesel::table! {
+    audit_nodes (org_id, level, place) {
+        org_id -> Binary,
+        level -> SmallInt,
+        place -> BigInt,
+        hash -> Binary,
+    }
+}
+
+diesel::table! {
+    audit_checkpoints (org_id, size) {
+        org_id -> Binary,
+        size -> BigInt,
+        at -> BigInt,
+        note -> Text,
+    }
+}
+
+diesel::table! {
+    audit_signers (org_id, verifier) {
+        org_id -> Binary,
+        verifier -> Text,
+        since -> BigInt,
     }
 }
 
@@ -545,6 +607,11 @@ diesel::allow_tables_to_appear_in_same_query!(
     usage_counts,
     usage_latencies,
     usage_callers,
+    audit_signers,
+    audit_checkpoints,
+    audit_nodes,
+    refused_requests,
+    refusals,
     outbox,
     usage_totals,
     usage_total_latencies,

@@ -1,6 +1,6 @@
 //! The only loops over due work: one follows the feed of changed keys, one writes counts every
-//! second and forgets what is old at each tick, one writes notices, one sends mails, one does what
-//! may take long. The work itself is in plain functions that take the time.
+//! second and forgets what is old at each tick, one writes notices, one sends mails, one looks after
+//! audit logs, one does what may take long. The work itself is in plain functions that take the time.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
+use crate::audit::checkpoint::Signer;
+use crate::audit::upkeep;
 use crate::error::Result;
 use crate::keys::feed;
 use crate::mail::delivery::{self, Progress};
@@ -188,6 +190,35 @@ pub async fn deliver(
     if let Err(error) = site.db.write(move |tx| outbox::release(tx, &worker)).await {
         tracing::warn!(%error, "mails on their way are sent again when their claim is over");
     }
+}
+
+/// Checks and signs audit logs until `stop` changes. A long log does not delay counts.
+pub async fn look_after_logs(site: Arc<Site>, tick: Duration, mut stop: watch::Receiver<bool>) {
+    let mut due = tokio::time::interval(tick);
+    due.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = due.tick() => {
+                let checked = tokio::select! {
+                    checked = check_logs(&site) => checked,
+                    _ = stop.changed() => break,
+                };
+                if let Err(error) = checked {
+                    tracing::warn!(%error, "audit logs could not be checked; it is tried again at the next tick");
+                }
+            }
+            _ = stop.changed() => break,
+        }
+    }
+}
+
+async fn check_logs(site: &Site) -> Result<()> {
+    let signers = Arc::new(Signer::all(&site.mint.keyring)?);
+    let now = Time::now();
+    for due in site.db.read(move |conn| upkeep::due(conn, now)).await? {
+        upkeep::check(&site.db, due, &signers, site.public_url.host(), now).await?;
+    }
+    Ok(())
 }
 
 async fn write_counts(site: &Site) {

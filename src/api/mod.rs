@@ -1,5 +1,6 @@
 //! The JSON API under `/v1`.
 
+pub mod audit;
 pub mod authorize;
 pub mod introspect;
 pub mod key_list;

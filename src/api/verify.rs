@@ -14,11 +14,13 @@ use crate::keys::secret::PlainSecret;
 use crate::scope::{Scope, Scopes};
 use crate::time::Time;
 use crate::usage::call::{Call, Outcome, Tokens};
+use crate::usage::refusals::RefusedCall;
 use crate::verify::decision::{self, effective_limit, effective_scopes};
 use crate::verify::limit::Verdict;
 use crate::web::body::Json;
 use crate::web::principal::KeyCaller;
 use crate::web::problem::{Code, Problem};
+use crate::web::request::request_id;
 use crate::web::{Shared, gate};
 
 /// What is asked about a key.
@@ -123,6 +125,20 @@ pub async fn verify(
             address: question.address.unwrap_or(caller.address),
             agent: agent.unwrap_or_default(),
             at: now,
+        });
+    }
+    if let (Err(code), false) = (decided, question.dry_run) {
+        let missing = question.scopes.without(effective_scopes(&key, now)).iter().next();
+        site.meter.refuse(RefusedCall {
+            org: key.org,
+            key: key.key,
+            at: now,
+            request: request_id(&request),
+            code: code.name(),
+            route: format!("{} {}", request.method(), request.path()),
+            address: question.address.map_or_else(|| "unknown".to_owned(), |address| address.to_string()),
+            scope: missing.or(question.scopes.iter().next()),
+            by_role: missing.is_some_and(|scope| key.scopes.has(scope)),
         });
     }
     let code = decided.map_or_else(Code::name, |()| "valid");

@@ -6,6 +6,9 @@ use serde_json::{Value, json};
 use crate::audit::event::{Actor, Event};
 use crate::time::Time;
 
+/// The action of an entry whose text was spoilt.
+pub const UNREADABLE: &str = "unreadable";
+
 /// An entry as the log holds it.
 #[derive(Clone, Debug)]
 pub struct Entry {
@@ -41,7 +44,29 @@ pub struct Said {
     pub request_id: Option<String>,
 }
 
+impl Entry {
+    /// Reads the text of an entry. One that someone has spoilt is shown all the same.
+    pub fn read(index: i64, text: String) -> Entry {
+        let said = serde_json::from_str(&text).unwrap_or_else(|_| Said::unreadable());
+        Entry { index, text, said }
+    }
+}
+
 impl Said {
+    fn unreadable() -> Said {
+        Said {
+            id: String::new(),
+            at: Time::from_seconds(0),
+            organization: String::new(),
+            actor: String::new(),
+            target: String::new(),
+            action: UNREADABLE.to_owned(),
+            details: Value::Null,
+            address: None,
+            request_id: None,
+        }
+    }
+
     /// Who did it, if that is understood.
     pub fn actor(&self) -> Option<Actor> {
         Actor::parse(&self.actor)

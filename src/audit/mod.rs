@@ -5,7 +5,14 @@
 //! keeps the log whole; no entry ever holds a secret.
 
 pub mod about;
+pub mod checkpoint;
 pub mod entry;
 pub mod event;
+pub mod export;
+pub mod list;
 pub mod log;
 pub mod sentence;
+pub mod store;
+pub mod tree;
+pub mod upkeep;
+pub mod verify;

@@ -2,6 +2,7 @@
 //!
 //! Exit status: 0 done, 1 refused or found, 2 wrong usage or configuration.
 
+pub mod audit;
 pub mod key;
 pub mod log;
 pub mod serve;
@@ -35,6 +36,12 @@ enum Command {
         /// What to do
         #[command(subcommand)]
         act: key::Act,
+    },
+    /// Export the audit log, and check it
+    Audit {
+        /// What to do
+        #[command(subcommand)]
+        act: audit::Act,
     },
     /// Find people and give them a new password
     User {
@@ -75,6 +82,7 @@ pub fn run() -> ExitCode {
         Command::Serve(serve) => serve.run(),
         Command::Setup(setup) => setup.run(),
         Command::Key { act } => act.run(),
+        Command::Audit { act } => act.run(),
         Command::User { act } => act.run(),
     };
     let (message, status) = match result {

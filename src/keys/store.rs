@@ -229,6 +229,19 @@ pub fn names(conn: &mut Conn, org: OrgId, ids: &[KeyId]) -> Result<HashMap<KeyId
     Ok(names)
 }
 
+/// The names of keys.
+pub fn names_of(conn: &mut Conn, org: OrgId, ids: &[KeyId]) -> Result<HashMap<KeyId, String>> {
+    let mut names = HashMap::new();
+    for ids in ids.chunks(500) {
+        let rows: Vec<(KeyId, String)> = api_keys::table
+            .filter(api_keys::org_id.eq(org).and(api_keys::id.eq_any(ids)))
+            .select((api_keys::id, api_keys::name))
+            .load(conn)?;
+        names.extend(rows);
+    }
+    Ok(names)
+}
+
 /// The key of that id, locked until the transaction ends. `NotFound` when there is none.
 pub fn lock(tx: &mut Tx<'_>, org: OrgId, id: KeyId) -> Result<Key> {
     // SQLite's transaction has locked everything already.

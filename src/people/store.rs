@@ -168,6 +168,17 @@ pub fn insert_without_method(
     Ok(person)
 }
 
+/// The names of people, whoever they are. Ask only for whom an organisation's own data names.
+pub fn names_of(conn: &mut Conn, ids: &[UserId]) -> Result<HashMap<UserId, String>> {
+    let mut names = HashMap::new();
+    for ids in ids.chunks(500) {
+        let rows: Vec<(UserId, String)> =
+            people::table.filter(people::id.eq_any(ids)).select((people::id, people::name)).load(conn)?;
+        names.extend(rows);
+    }
+    Ok(names)
+}
+
 /// The person of that id.
 pub fn find(conn: &mut Conn, id: UserId) -> Result<Option<Person>> {
     Ok(people::table.find(id).first(conn).optional()?)

@@ -37,6 +37,8 @@ guides! {
     developers, DevelopersPage, "portal/docs/developers.html";
     /// `GET /docs/proxies`: checking keys in front of other services.
     proxies, ProxiesPage, "portal/docs/proxies.html";
+    /// `GET /docs/audit`: the format of the audit log.
+    audit, AuditPage, "portal/docs/audit.html";
 }
 
 /// What guides say about this server.

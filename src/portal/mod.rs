@@ -3,6 +3,7 @@
 
 pub mod account;
 pub mod again;
+pub mod audit;
 pub mod calendar;
 pub mod chart;
 pub mod device;

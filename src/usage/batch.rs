@@ -5,6 +5,7 @@ use std::collections::hash_map::Entry;
 
 use crate::id::{KeyId, OrgId, SecretId};
 use crate::time::{HOUR, Time};
+use crate::usage::refusals::Refused;
 
 /// What is counted apart.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -96,6 +97,8 @@ pub struct Batch {
     pub callers: HashMap<Caller, (i64, Time)>,
     /// The last use of each secret, where the one in the database is older than a minute.
     pub last_uses: HashMap<SecretId, LastUse>,
+    /// Refused requests.
+    pub refused: Refused,
 }
 
 impl Sum {
@@ -110,7 +113,7 @@ impl Sum {
 impl Batch {
     /// Whether there is nothing to write.
     pub fn is_empty(&self) -> bool {
-        self.counts.is_empty()
+        self.counts.is_empty() && self.refused.is_empty()
     }
 
     /// Adds another batch, whose last uses are no older.
@@ -125,6 +128,7 @@ impl Batch {
             self.add_caller(caller, requests, last_at);
         }
         self.last_uses.extend(other.last_uses);
+        self.refused.merge(other.refused);
     }
 
     /// Adds requests of a caller.
@@ -144,7 +148,8 @@ impl Batch {
     /// that a database that takes no counts for days does not fill the memory.
     pub fn coarser(self, now: Time) -> Batch {
         let start = |start: Time| if now.since(start) > HOUR { start.hour() } else { start };
-        let mut coarse = Batch { callers: self.callers, last_uses: self.last_uses, ..Batch::default() };
+        let (callers, last_uses, refused) = (self.callers, self.last_uses, self.refused);
+        let mut coarse = Batch { callers, last_uses, refused, ..Batch::default() };
         for (cell, sum) in self.counts {
             coarse.counts.entry(Cell { start: start(cell.start), ..cell }).or_default().add(sum);
         }

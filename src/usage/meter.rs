@@ -14,6 +14,7 @@ use crate::time::Time;
 use crate::usage::batch::Batch;
 use crate::usage::call::Call;
 use crate::usage::counted::Counted;
+use crate::usage::refusals::RefusedCall;
 
 /// Threads that count for different keys seldom wait for each other.
 const SHARDS: usize = 16;
@@ -54,6 +55,11 @@ impl Meter {
             *counted = counted.in_next_hour(call);
         }
         counted.record(call);
+    }
+
+    /// Counts a refused request, with what is needed to say why.
+    pub fn refuse(&self, refusal: RefusedCall) {
+        lock(&self.unwritten).refused.record(refusal);
     }
 
     /// Takes what was counted, to be written.

@@ -8,6 +8,7 @@ pub mod handover;
 pub mod latency;
 pub mod meter;
 pub mod question;
+pub mod refusals;
 pub mod report;
 pub mod store;
 pub mod summary;

@@ -11,6 +11,7 @@ use crate::id::{KeyId, OrgId, SecretId};
 use crate::schema::{api_keys, key_secrets, usage_callers, usage_counts, usage_latencies};
 use crate::time::{DAY, HOUR, MINUTE, Time};
 use crate::usage::batch::{Batch, Cell, Latency, Sum};
+use crate::usage::refusals;
 use crate::usage::{summary, windows};
 
 /// What is counted is added to its minute, its hour and its day at once, so that no later run
@@ -74,6 +75,7 @@ pub fn add(tx: &mut Tx<'_>, batch: &Batch, now: Time) -> Result<()> {
     add_callers(tx, batch)?;
     summary::add(tx, batch)?;
     windows::add(tx, batch, now)?;
+    refusals::store::add(tx, &batch.refused)?;
     note_last_uses(tx, batch)
 }
 
@@ -222,6 +224,7 @@ fn note_last_uses(tx: &mut Tx<'_>, batch: &Batch) -> Result<()> {
 
 /// Forgets minutes, hours and callers of long ago.
 pub fn forget_old(tx: &mut Tx<'_>, now: Time) -> Result<()> {
+    refusals::store::forget_old(tx, now)?;
     for (width, days) in [(MINUTE, MINUTE_DAYS), (HOUR, HOUR_DAYS)] {
         let end = now.plus(-days * DAY);
         diesel::delete(usage_counts::table)

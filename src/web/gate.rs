@@ -16,13 +16,14 @@ use crate::id::KeyId;
 use crate::orgs;
 use crate::scope::{Scope, Scopes};
 use crate::time::{DAY, Time};
+use crate::usage::refusals::RefusedCall;
 use crate::verify::decision::{self, Refusal};
 use crate::verify::limit::Verdict;
 use crate::web::form::Fields;
 use crate::web::permission::Permission;
 use crate::web::principal::{KeyCaller, Member, SignedIn, bearer, refuse_key_in_url};
 use crate::web::problem::{Code, Problem};
-use crate::web::request::KeyHeaders;
+use crate::web::request::{KeyHeaders, request_id};
 use crate::web::ticket::Ticket;
 use crate::web::{Shared, Site, address, fresh, session};
 
@@ -199,6 +200,7 @@ async fn with_key(
     let response = match refused {
         Some(problem) => {
             ticket.answered(problem.code.status());
+            note_refusal(&site, &caller, need.scopes, &problem, request.request(), now);
             request.error_response(need.refusal(problem))
         }
         None => {
@@ -212,6 +214,29 @@ async fn with_key(
     let headers = key_headers(&caller, &verdict, openai, now);
     response.request().extensions_mut().insert(headers);
     Ok(response)
+}
+
+/// Counts a refusal, so that its reason can be looked up.
+fn note_refusal(
+    site: &Site,
+    caller: &KeyCaller,
+    needed: Scopes,
+    problem: &Problem,
+    request: &HttpRequest,
+    now: Time,
+) {
+    let missing = needed.without(decision::effective_scopes(&caller.key)).iter().next();
+    site.meter.refuse(RefusedCall {
+        org: caller.key.org,
+        key: caller.key.key,
+        at: now,
+        request: request_id(request),
+        code: problem.code.name(),
+        route: format!("{} {}", request.method(), request.path()),
+        address: caller.address.to_string(),
+        scope: missing.or(needed.iter().next()),
+        by_role: missing.is_some_and(|scope| caller.key.scopes.has(scope)),
+    });
 }
 
 enum Admission {

@@ -28,6 +28,9 @@ fn routes(id: &str) -> Vec<(&'static str, String, Option<String>, &'static str)>
         ("POST", "/v1/embeddings".into(), Some("{}".into()), "inference:write"),
         ("POST", "/v1/responses".into(), Some("{}".into()), "inference:write"),
         ("GET", "/v1/usage".into(), None, "analytics:read"),
+        ("GET", "/v1/audit-events".into(), None, "admin"),
+        ("GET", "/v1/audit/checkpoint".into(), None, "admin"),
+        ("GET", "/v1/audit/proof?index=0".into(), None, "admin"),
         ("DELETE", path, None, "admin"),
     ]
 }
@@ -54,7 +57,7 @@ fn each_scope_opens_its_routes_and_no_other() {
             cases += 1;
         }
     }
-    assert_eq!(cases, 558);
+    assert_eq!(cases, 651);
 }
 
 #[test]

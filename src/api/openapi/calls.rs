@@ -54,6 +54,8 @@ pub enum Answer {
     Json(&'static str),
     /// The key object with a new secret.
     Minted,
+    /// Text of some form.
+    Text(&'static str),
     /// JSON in the form of the OpenAI API, or of another standard.
     Object(&'static str),
     /// The same, or server-sent events if the body asks for a stream.
@@ -96,9 +98,11 @@ impl Call {
 
 /// All calls, in the order in which they are shown.
 pub fn calls() -> Vec<Call> {
-    use Answer::{Empty, Json, Minted, Object, Streamed};
+    use Answer::{Empty, Json, Minted, Object, Streamed, Text};
     let time = || json!({"type": "string", "format": "date-time"});
     let id = |kind| json!({"type": "string", "pattern": format!("^{kind}_[0-7][0-9a-hjkmnp-tv-z]{{25}}$")});
+    let text = || json!({"type": "string", "maxLength": 100});
+    let number = |least: u64| json!({"type": "integer", "minimum": least});
     let names = |names: Vec<&str>| json!({"type": "string", "enum": names});
     let statuses = names(Status::ALL.map(Status::name).to_vec());
     let scopes = names(Scope::ALL.map(Scope::name).to_vec());
@@ -203,6 +207,38 @@ pub fn calls() -> Vec<Call> {
             .asks("owner", "Only calls with the keys that this person owns now.", id("user"))
             .asks("scope", "Only calls of routes that need this scope.", scopes)
             .asks("model", "Only calls that asked for this model.", json!({"type": "string"}))
+            .refuses(&[ValidationFailed]),
+        Call::new("GET", "/v1/audit-events", "Read the audit log", Json("AuditEvents"))
+            .asks("actor", "Entries by this actor: `user_…`, `key_…`, `system:cli` or `system`.", text())
+            .asks("action", "Entries of this action, such as `key.revoked`.", text())
+            .asks("target", "Entries about this identifier.", text())
+            .asks("from", "Entries of this instant or later.", time())
+            .asks("to", "Entries before this instant.", time())
+            .asks(
+                "limit",
+                "How many at most.",
+                json!({"type": "integer", "minimum": 1, "maximum": 100, "default": 50}),
+            )
+            .asks(
+                "cursor",
+                "`next_cursor` of the answer before.",
+                json!({"type": "string", "pattern": "^[0-9]{1,18}$"}),
+            )
+            .refuses(&[ValidationFailed]),
+        Call::new(
+            "GET",
+            "/v1/audit/checkpoint",
+            "Read the signed state of the audit log",
+            Text("A signed note (c2sp.org/tlog-checkpoint)."),
+        ),
+        Call::new("GET", "/v1/audit/proof", "Prove what the audit log holds", Json("AuditProof"))
+            .asks("index", "The entry that the log is to be proven to include.", number(0))
+            .asks("from", "The older size with which the log is to be proven to begin.", number(1))
+            .asks(
+                "size",
+                "The size of the log, as a checkpoint tells it; that of now if left out.",
+                number(1),
+            )
             .refuses(&[ValidationFailed]),
         Call::new("GET", "/v1/openapi.json", "This document", Object("OpenAPI 3.1.")),
     ]

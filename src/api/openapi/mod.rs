@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use utoipa::OpenApi;
 
 use crate::api::openapi::calls::{Answer, Body, Call, calls};
-use crate::api::{keys, object, rotation, usage, verify};
+use crate::api::{audit, keys, object, rotation, usage, verify};
 use crate::gateway::inference;
 use crate::keys::Status;
 use crate::scope::Scope;
@@ -30,6 +30,8 @@ use crate::web::problem::{self, Code};
     verify::VerifyBody,
     verify::VerifyAnswer<'static>,
     usage::Usage,
+    audit::AuditEvents,
+    audit::AuditProof,
     inference::InferenceBody,
     inference::InferenceAnswer<'static>,
     problem::Document<'static>,
@@ -240,6 +242,7 @@ fn success(call: &Call, permission: Permission, head: bool) -> Value {
             let schema = json!({"allOf": [reference("ApiKey"), {"type": "object", "required": ["key"], "properties": secret}]});
             ("The key object with the key itself.", Some(json!({"application/json": {"schema": schema}})))
         }
+        Answer::Text(what) => (*what, Some(json!({"text/plain": {"schema": {"type": "string"}}}))),
         Answer::Object(what) => (*what, Some(json!({"application/json": {"schema": {"type": "object"}}}))),
         Answer::Streamed(what) => {
             let schema = if what.ends_with('.') { json!({"type": "object"}) } else { reference(what) };

@@ -13,6 +13,7 @@ pub mod list;
 pub mod notices;
 pub mod overlap;
 pub mod owner;
+pub mod refusals;
 pub mod reveal;
 pub mod revoke;
 pub mod rotate;

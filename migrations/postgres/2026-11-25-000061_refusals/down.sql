@@ -1,0 +1,2 @@
+DROP TABLE refused_requests;
+DROP TABLE refusals;

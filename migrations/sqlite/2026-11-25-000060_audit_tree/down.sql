@@ -1,0 +1,17 @@
+DROP TABLE audit_signers;
+DROP TABLE audit_checkpoints;
+DROP TABLE audit_nodes;
+ALTER TABLE audit_heads DROP COLUMN broken_at;
+ALTER TABLE audit_heads DROP COLUMN whole_at;
+ALTER TABLE audit_heads DROP COLUMN checked_at;
+ALTER TABLE audit_heads DROP COLUMN checked;
+ALTER TABLE audit_heads DROP COLUMN origin;
+ALTER TABLE audit_heads DROP COLUMN edge;
+ALTER TABLE audit_heads DROP COLUMN hashed;
+DROP INDEX audit_entries_address;
+DROP INDEX audit_entries_deed;
+DROP INDEX audit_entries_actor;
+DROP INDEX audit_entries_action;
+DROP INDEX audit_entries_at;
+ALTER TABLE audit_entries DROP COLUMN address;
+ALTER TABLE audit_entries DROP COLUMN leaf;

@@ -1,0 +1,101 @@
+//! The log as a file that anyone can check: one entry a line, then the signed checkpoint.
+//!
+//! `{"index":0,"entry":"{…}","hashes":["…"]}`: `entry` is the hashed text, byte for byte, as a JSON
+//! string. `hashes` are the nodes of the tree that lie to the right and were not told before, the
+//! outermost first, so that a reader who trusts the checkpoint knows of each entry as it comes
+//! whether it is the one that was written. In all there is one hash an entry.
+
+use std::collections::HashMap;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
+
+use crate::audit::store::{self, Stored};
+use crate::audit::tree::{self, Edge, Hash, Nodes};
+use crate::db::Conn;
+use crate::error::{Error, Result};
+use crate::id::OrgId;
+
+/// How many entries are read at once: a power of two, so that nearly all nodes that are told with
+/// them lie within.
+pub const BLOCK: u64 = 4_096;
+
+/// A line about an entry.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Line {
+    /// The entry's place, from 0.
+    pub index: u64,
+    /// Its text.
+    pub entry: String,
+    /// What is told with it, in base64.
+    pub hashes: Vec<String>,
+}
+
+/// The last line.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Trailer {
+    /// The signed note.
+    pub checkpoint: String,
+}
+
+/// The lines of a block of a log that has `size` entries, from `from` on, a multiple of [`BLOCK`].
+pub fn block(conn: &mut Conn, org: OrgId, size: u64, from: u64) -> Result<String> {
+    let most = BLOCK.min(size - from);
+    let rows = store::texts(conn, org, from, most.cast_signed())?;
+    let mut nodes = Within { nodes: HashMap::new(), stored: Stored { conn, org } };
+    let mut edge = Edge::default();
+    for (row, index) in rows.iter().zip(from..) {
+        let leaf = row.leaf.as_ref().and_then(|leaf| Hash::try_from(leaf.as_slice()).ok());
+        let leaf = leaf.filter(|_| row.index == index.cast_signed());
+        let leaf = leaf.ok_or_else(|| missing(index))?;
+        nodes.nodes.insert((0, index), leaf);
+        edge.push(leaf, |level, place, hash| {
+            nodes.nodes.insert((level, place + (from >> level)), hash);
+        });
+    }
+    if edge.size() < most {
+        return Err(missing(from + edge.size()));
+    }
+    let mut text = String::new();
+    for (row, index) in rows.into_iter().zip(from..) {
+        let hashes = tree::told_with(index, size, &mut nodes)?;
+        let hashes = hashes.iter().map(|hash| STANDARD.encode(hash)).collect();
+        text.push_str(&line(&Line { index, entry: row.text, hashes })?);
+    }
+    Ok(text)
+}
+
+/// The last line of a file.
+pub fn trailer(note: &str) -> Result<String> {
+    line(&Trailer { checkpoint: note.to_owned() })
+}
+
+fn line(line: &impl Serialize) -> Result<String> {
+    Ok(serde_json::to_string(line).map_err(Error::internal)? + "\n")
+}
+
+fn missing(index: u64) -> Error {
+    Error::internal(format!(
+        "entry {index} is missing from the database or was never hashed; `keydesk audit verify` says more"
+    ))
+}
+
+/// The nodes that lie within a block, and behind them the stored ones.
+struct Within<'a> {
+    nodes: HashMap<(u32, u64), Hash>,
+    stored: Stored<'a>,
+}
+
+impl Nodes for Within<'_> {
+    type Error = Error;
+
+    fn get(&mut self, level: u32, place: u64) -> Result<Hash> {
+        match self.nodes.get(&(level, place)) {
+            Some(hash) => Ok(*hash),
+            None => self.stored.get(level, place),
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! `keydesk audit`: the log as a file, and checks of it that need no server.
+
+use std::fs::File;
+use std::io::{BufReader, BufWriter, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+
+use crate::audit::checkpoint::{Checkpoint, Note, Signer, Verifier};
+use crate::audit::verify::{self, Fault, Outside, Progress, Stepwise};
+use crate::audit::{export, log, store};
+use crate::cli::{Failure, print, store as open};
+use crate::db::Db;
+use crate::id::OrgId;
+use crate::orgs;
+use crate::time::Time;
+
+/// How much of a file's end is searched for its last line.
+const TAIL: u64 = 64 << 10;
+
+/// What to do with the audit log.
+#[derive(Subcommand)]
+pub enum Act {
+    /// Write the log as JSON lines, the signed checkpoint last
+    Export {
+        /// The organisation, by slug
+        #[arg(long)]
+        org: String,
+        /// Where to; standard output if left out
+        file: Option<PathBuf>,
+    },
+    /// Check the log of the database or of an export, and name the first bad entry
+    Verify(Verify),
+}
+
+/// What to check, and against what.
+#[derive(Args)]
+pub struct Verify {
+    /// An exported log; the database if left out
+    #[arg(long)]
+    export: Option<PathBuf>,
+    /// The verifier key, as noted outside
+    #[arg(long)]
+    key: Option<String>,
+    /// A file with a checkpoint that was kept outside
+    #[arg(long)]
+    checkpoint: Option<PathBuf>,
+}
+
+impl Act {
+    /// Carries it out.
+    pub fn run(&self) -> Result<(), Failure> {
+        match self {
+            Act::Export { org, file } => write_log(org, file.as_deref()),
+            Act::Verify(verify) => verify.run(),
+        }
+    }
+}
+
+fn write_log(slug: &str, file: Option<&Path>) -> Result<(), Failure> {
+    let config = open::config()?;
+    let (db, keyring) = open::open(&config)?;
+    log::hash_all(&db)?;
+    let org = db.read_now(|conn| orgs::store::by_slug(conn, slug))?;
+    let org = org.ok_or_else(|| Failure::Refused(format!("there is no organisation {slug:?}.")))?.id;
+    let (host, signers) = (config.host(), Signer::all(&keyring)?);
+    let now = Time::now();
+    let note = db.write_now(|tx| store::sign(tx, org, &host, &signers, now))?;
+    let size = Note::parse(&note).and_then(|note| note.checkpoint()).map_or(0, |told| told.size);
+    match file {
+        None => write_lines(&db, org, size, &note, std::io::stdout().lock())?,
+        Some(path) => {
+            let failed = |error: std::io::Error| {
+                Failure::Refused(format!("{} can't be written: {error}.", path.display()))
+            };
+            let out = File::create(path).map_err(failed)?;
+            write_lines(&db, org, size, &note, &out)?;
+            out.sync_all().map_err(failed)?;
+        }
+    }
+    eprintln!("{size} entries. Verifier key, to be kept elsewhere:");
+    for (verifier, _) in db.read_now(|conn| store::verifiers(conn, org))? {
+        eprintln!("{verifier}");
+    }
+    Ok(())
+}
+
+fn write_lines(db: &Db, org: OrgId, size: u64, note: &str, out: impl Write) -> Result<(), Failure> {
+    let mut out = BufWriter::new(out);
+    let failed = |error: std::io::Error| Failure::Refused(format!("the export can't be written: {error}."));
+    let mut from = 0;
+    while from < size {
+        let lines = db.read_now(|conn| export::block(conn, org, size, from))?;
+        out.write_all(lines.as_bytes()).map_err(failed)?;
+        from += export::BLOCK;
+    }
+    out.write_all(export::trailer(note)?.as_bytes()).and_then(|()| out.flush()).map_err(failed)
+}
+
+impl Verify {
+    fn run(&self) -> Result<(), Failure> {
+        let outside = self.outside()?;
+        match &self.export {
+            Some(path) => check_file(path, &outside),
+            None => check_database(&outside),
+        }
+    }
+
+    fn outside(&self) -> Result<Outside, Failure> {
+        let key = self.key.as_deref().map(|text| {
+            Verifier::parse(text).ok_or_else(|| {
+                Failure::Misused(
+                    "--key: this is no verifier key. It looks like host/org+1234abcd+AbCd….".into(),
+                )
+            })
+        });
+        let key = key.transpose()?;
+        let Some(path) = &self.checkpoint else { return Ok(Outside { key, checkpoint: None }) };
+        let failed = |why: String| Failure::Misused(format!("--checkpoint {}: {why}", path.display()));
+        let text = std::fs::read_to_string(path).map_err(|error| failed(format!("{error}.")))?;
+        // Mail programs write line ends in their own way.
+        let text = text.replace("\r\n", "\n");
+        let note = Note::parse(&format!("{}\n", text.trim_end()));
+        let note = note.ok_or_else(|| failed("this is no signed note.".into()))?;
+        let checkpoint = note.checkpoint().ok_or_else(|| failed("this is no checkpoint.".into()))?;
+        match &key {
+            Some(key) if !key.has_signed(&note) => {
+                Err(failed("it is not signed by the key of --key.".into()))
+            }
+            _ => Ok(Outside { key, checkpoint: Some(checkpoint) }),
+        }
+    }
+}
+
+fn check_file(path: &Path, outside: &Outside) -> Result<(), Failure> {
+    let failed =
+        |error: std::io::Error| Failure::Misused(format!("{} can't be read: {error}.", path.display()));
+    let mut file = File::open(path).map_err(failed)?;
+    let last = last_line(&mut file).map_err(failed)?;
+    file.rewind().map_err(failed)?;
+    let checked = verify::export(BufReader::new(file), &last, outside).map_err(failed)?;
+    let sound = checked.map_err(|fault| broken("", &fault))?;
+    let Checkpoint { origin, size, .. } = &sound.checkpoint;
+    print(&format!("{origin}: {size} entries, unbroken, {}", vouched(outside)));
+    Ok(())
+}
+
+/// The last line of a file with its line end, if it has one.
+fn last_line(file: &mut File) -> std::io::Result<String> {
+    let length = file.seek(SeekFrom::End(0))?;
+    file.seek(SeekFrom::Start(length.saturating_sub(TAIL)))?;
+    let mut tail = Vec::new();
+    file.read_to_end(&mut tail)?;
+    let whole = tail.strip_suffix(b"\n").unwrap_or(&tail);
+    let start = whole.iter().rposition(|byte| *byte == b'\n').map_or(0, |place| place + 1);
+    Ok(String::from_utf8_lossy(&tail[start..]).into_owned())
+}
+
+fn check_database(outside: &Outside) -> Result<(), Failure> {
+    let config = open::config()?;
+    let (db, keyring) = open::open(&config)?;
+    log::hash_all(&db)?;
+    let signers = Signer::all(&keyring)?;
+    let wanted = outside.key.as_ref().map(Verifier::name);
+    let wanted = wanted.or(outside.checkpoint.as_ref().map(|checkpoint| checkpoint.origin.as_str()));
+    let mut faults = Vec::new();
+    let mut found = false;
+    for (org, slug) in db.read_now(log::orgs)? {
+        let mut check = db.read_now(|conn| Stepwise::begin(conn, org, &signers, outside.key.as_ref(), 0))?;
+        if wanted.is_some() && check.head().origin.as_deref() != wanted {
+            continue;
+        }
+        found = true;
+        let result = loop {
+            match db.read_now(|conn| check.step(conn))? {
+                Progress::More => {}
+                Progress::Sound(size) => break Ok(size),
+                Progress::Broken(fault) => break Err(fault),
+            }
+        };
+        let result = match (result, &outside.checkpoint) {
+            (Ok(size), Some(told)) => {
+                let root = db.read_now(|conn| check.root_at(conn, told.size.min(size)))?;
+                if told.size > size {
+                    Err(Fault { index: size, why: "it is missing: the checkpoint knows of it".into() })
+                } else if root != told.root {
+                    let why = "it, or one behind it, is not what the checkpoint vouches for";
+                    Err(Fault { index: 0, why: why.into() })
+                } else {
+                    Ok(size)
+                }
+            }
+            (result, _) => result,
+        };
+        match result {
+            Ok(size) => print(&format!("{slug}: {size} entries, unbroken, {}", vouched(outside))),
+            Err(fault) => faults.push(format!("{slug}: {}", first_bad(&fault))),
+        }
+    }
+    match (faults.is_empty(), found, wanted) {
+        (false, _, _) => Err(Failure::Refused(faults.join("\n"))),
+        (true, false, Some(name)) => Err(Failure::Refused(format!("no log here has the name {name}."))),
+        _ => Ok(()),
+    }
+}
+
+fn vouched(outside: &Outside) -> &'static str {
+    match (&outside.key, &outside.checkpoint) {
+        (Some(_), Some(_)) => "as the key and the checkpoint from outside vouch.",
+        (Some(_), None) => "as the key from outside vouches.",
+        (None, Some(_)) => "as the checkpoint from outside vouches.",
+        (None, None) => {
+            "self-consistent only: give --key or --checkpoint, kept elsewhere, to know that nobody rewrote it all."
+        }
+    }
+}
+
+fn broken(place: &str, fault: &Fault) -> Failure {
+    Failure::Refused(format!("{place}{}", first_bad(fault)))
+}
+
+fn first_bad(fault: &Fault) -> String {
+    format!("first bad entry: {} ({})", fault.index, fault.why)
+}

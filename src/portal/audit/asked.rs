@@ -1,0 +1,138 @@
+//! What the URL of the audit trail asks for, and the URLs of the same view with something changed.
+
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+
+use crate::audit::list::{Filter, Part};
+use crate::time::{DAY, Time};
+use crate::web::form::Fields;
+use crate::web::problem::{Code, Problem};
+
+/// How many entries a page shows.
+pub const PAGE: i64 = 50;
+
+/// The ranges that can be chosen: value, words, days.
+pub const RANGES: [(&str, &str, i64); 4] = [
+    ("24h", "Last 24 hours", 1),
+    ("7d", "Last 7 days", 7),
+    ("30d", "Last 30 days", 30),
+    ("90d", "Last 90 days", 90),
+];
+/// The range whose ends are dates of their own.
+pub const CUSTOM: &str = "custom";
+
+/// What the URL asks for.
+#[derive(Clone, Debug, Default)]
+pub struct Asked {
+    /// `q`.
+    pub q: String,
+    /// `kind`: an action, or what comes before its point.
+    pub kind: String,
+    /// `actor`.
+    pub actor: String,
+    /// `target`.
+    pub target: String,
+    /// `range`.
+    pub range: String,
+    /// `from`, a date.
+    pub from: String,
+    /// `to`, a date.
+    pub to: String,
+    /// `before` or `after`, an entry's place.
+    pub part: Option<Part>,
+}
+
+impl Asked {
+    /// Reads a query string; what does not exist is refused by its name. The filter lacks what is
+    /// looked up in the database: the search and the actions of a kind.
+    pub fn parse(fields: &Fields, now: Time, zone: &TimeZone) -> Result<(Asked, Filter), Problem> {
+        let text = |name: &str| {
+            let text = fields.get(name).trim();
+            let odd = text.chars().count() > 200 || text.chars().any(char::is_control);
+            if odd { Err(wrong(name)) } else { Ok(text.to_owned()) }
+        };
+        let place = |name: &str| match fields.get(name) {
+            "" => Ok(None),
+            text => text.parse().ok().filter(|place| *place >= 0).map(Some).ok_or_else(|| wrong(name)),
+        };
+        let part = match (place("before")?, place("after")?) {
+            (Some(place), _) => Some(Part::Before(place)),
+            (None, Some(place)) => Some(Part::After(place)),
+            (None, None) => None,
+        };
+        let asked = Asked {
+            q: text("q")?,
+            kind: text("kind")?,
+            actor: text("actor")?,
+            target: text("target")?,
+            range: text("range")?,
+            from: text("from")?,
+            to: text("to")?,
+            part,
+        };
+        let (from, to) = asked.range(now, zone)?;
+        let some = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
+        let filter =
+            Filter { actor: some(&asked.actor), target: some(&asked.target), from, to, ..Filter::default() };
+        Ok((asked, filter))
+    }
+
+    fn range(&self, now: Time, zone: &TimeZone) -> Result<(Option<Time>, Option<Time>), Problem> {
+        if let Some((_, _, days)) = RANGES.iter().find(|(value, _, _)| *value == self.range) {
+            return Ok((Some(now.plus(-days * DAY)), None));
+        }
+        if self.range.is_empty() {
+            return Ok((None, None));
+        }
+        if self.range != CUSTOM {
+            return Err(wrong("range"));
+        }
+        let date = |name: &str, text: &str| -> Result<Option<Date>, Problem> {
+            if text.is_empty() { Ok(None) } else { text.parse().map(Some).map_err(|_| wrong(name)) }
+        };
+        let (from, to) = (date("from", &self.from)?, date("to", &self.to)?);
+        let from = from.and_then(|date| Time::end_of_day(date, zone)).map(|end| end.start_of_day(zone));
+        // The day itself is in.
+        let to = to.and_then(|date| Time::end_of_day(date, zone)).map(|end| end.plus(1));
+        Ok((from, to))
+    }
+
+    /// Whether it narrows the list.
+    pub fn is_filtered(&self) -> bool {
+        [&self.q, &self.kind, &self.actor, &self.target, &self.range].iter().any(|text| !text.is_empty())
+    }
+
+    /// Whether the ends of the range are dates of their own.
+    pub fn is_custom(&self) -> bool {
+        self.range == CUSTOM
+    }
+
+    /// The same view with some parameters changed, from its newest entry on.
+    pub fn query(&self, changes: &[(&str, &str)]) -> String {
+        let (from, to) = if self.is_custom() { (&*self.from, &*self.to) } else { ("", "") };
+        let own = [
+            ("q", &*self.q),
+            ("kind", &self.kind),
+            ("actor", &self.actor),
+            ("target", &self.target),
+            ("range", &self.range),
+            ("from", from),
+            ("to", to),
+            ("before", ""),
+            ("after", ""),
+        ];
+        let changed = own.map(|(name, value)| {
+            let change = changes.iter().find(|(changed, _)| *changed == name);
+            (name, change.map_or(value, |(_, value)| *value))
+        });
+        let given: Vec<_> = changed.into_iter().filter(|(_, value)| !value.is_empty()).collect();
+        serde_html_form::to_string(&given).unwrap_or_default()
+    }
+}
+
+fn wrong(name: &str) -> Problem {
+    let detail = format!(
+        "The address asks for something that does not exist: {name}. Go back to the audit trail and choose again."
+    );
+    Problem::new(Code::InvalidRequest, detail)
+}

@@ -1,0 +1,290 @@
+//! The audit trail: who did what, by day, with the proof that nothing was changed on top.
+
+pub mod asked;
+pub mod entry;
+pub mod export;
+pub mod proof;
+pub mod search;
+pub mod told;
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpRequest, HttpResponse};
+use askama::Template;
+use jiff::tz::TimeZone;
+
+use crate::audit::entry::Entry;
+use crate::audit::list::{self, Filter, Part};
+use crate::audit::store::{self, Head, Kept};
+use crate::db::Conn;
+use crate::error::Error;
+use crate::id::OrgId;
+use crate::portal::audit::asked::{Asked, PAGE, RANGES};
+use crate::portal::audit::told::{Names, Told};
+use crate::portal::words;
+use crate::time::Time;
+use crate::web::Shared;
+use crate::web::form::Fields;
+use crate::web::page::{Layout, Place, Room, html};
+use crate::web::principal::Member;
+use crate::web::problem::Problem;
+use crate::web::session::is_partial;
+
+#[derive(Template)]
+#[template(path = "portal/audit/list.html", blocks = ["rows"])]
+struct ListPage {
+    layout: Layout,
+    org: Place,
+    asked: Asked,
+    proof: Proof,
+    kinds: Vec<Kind>,
+    /// What the list is narrowed to by a link: parameter, words.
+    narrowed: Vec<(&'static str, String)>,
+    days: Vec<Day>,
+    /// How many entries are shown, and how many there are in all.
+    shown: usize,
+    total: u64,
+    newer: Option<i64>,
+    older: Option<i64>,
+    zone: String,
+}
+
+/// What is known of the log's wholeness.
+pub enum Proof {
+    /// It was not looked at yet.
+    Unchecked,
+    /// As many entries as these are what was written.
+    Unbroken {
+        /// How many.
+        checked: String,
+        /// When the last checkpoint was signed.
+        signed: Option<String>,
+    },
+    /// This entry is not what was written.
+    Broken {
+        /// Its place as people count.
+        number: String,
+        /// When that was found.
+        found: String,
+    },
+}
+
+/// A group of actions to choose from.
+struct Kind {
+    value: String,
+    label: String,
+    actions: Vec<(String, String)>,
+}
+
+struct Day {
+    title: String,
+    rows: Vec<Told>,
+}
+
+/// What a list of entries is asked for, looked up.
+pub struct Question {
+    /// What the URL says.
+    pub asked: Asked,
+    /// The same for the database.
+    pub filter: Filter,
+}
+
+impl Question {
+    /// Reads the query of a request.
+    pub fn read(request: &HttpRequest, now: Time, zone: &TimeZone) -> Result<Question, Problem> {
+        let (asked, filter) = Asked::parse(&Fields::of_query(request), now, zone)?;
+        Ok(Question { asked, filter })
+    }
+
+    /// Looks up what is searched for. `false`: nothing can match.
+    pub fn resolve(
+        &mut self,
+        conn: &mut Conn,
+        org: OrgId,
+        actions: &[String],
+        now: Time,
+    ) -> Result<bool, Error> {
+        if !self.asked.q.is_empty() {
+            self.filter.search = Some(search::resolve(conn, org, &self.asked.q, now)?);
+        }
+        if !self.asked.kind.is_empty() {
+            let group = format!("{}.", self.asked.kind);
+            let of_kind = |action: &&String| **action == self.asked.kind || action.starts_with(&group);
+            self.filter.actions = actions.iter().filter(of_kind).cloned().collect();
+            return Ok(!self.filter.actions.is_empty());
+        }
+        Ok(true)
+    }
+}
+
+/// `GET /o/{org}/audit`.
+pub async fn show(request: HttpRequest, member: Member, site: Shared) -> Result<HttpResponse, Problem> {
+    let now = Time::now();
+    let (org, zone) = (member.org.id, member.person.time_zone());
+    let mut question = Question::read(&request, now, &zone)?;
+    let found = site.db.read(move |conn| {
+        let actions = list::actions(conn, org)?;
+        let part = question.asked.part.unwrap_or(Part::Newest);
+        let entries = if question.resolve(conn, org, &actions, now)? {
+            list::list(conn, org, &question.filter, part, PAGE + 1)?
+        } else {
+            Vec::new()
+        };
+        let names = Names::of(conn, org, &entries)?;
+        let asked = question.asked;
+        let narrowed = narrowed(conn, org, &asked)?;
+        let (head, kept) = (store::head(conn, org)?, store::last_checkpoint(conn, org)?);
+        Ok::<_, Error>((asked, entries, names, narrowed, actions, head, kept))
+    });
+    let (asked, mut entries, names, narrowed, actions, head, kept) = found.await?;
+    let most = usize::try_from(PAGE).unwrap_or_default();
+    let more = entries.len() > most;
+    let (newer, older) = match asked.part {
+        Some(Part::After(_)) => {
+            // The one too many is the newest.
+            entries.drain(..entries.len().saturating_sub(most));
+            (more, true)
+        }
+        Some(Part::Before(_)) => {
+            entries.truncate(most);
+            (true, more)
+        }
+        _ => {
+            entries.truncate(most);
+            (false, more)
+        }
+    };
+    let view = ListPage {
+        layout: Layout::of(&request, Room::Audit).with_flash(&request),
+        org: Place { slug: member.org.slug.clone(), name: member.org.name.clone() },
+        proof: Proof::of(&head, kept.as_ref(), now, &zone),
+        kinds: kinds(&actions),
+        narrowed,
+        newer: entries.first().map(|entry| entry.index).filter(|_| newer),
+        older: entries.last().map(|entry| entry.index).filter(|_| older),
+        shown: entries.len(),
+        days: days(&entries, &names, now, &zone),
+        total: head.size,
+        zone: member.person.zone.clone().unwrap_or_else(|| "UTC".to_owned()),
+        asked,
+    };
+    if is_partial(&request) { view.fragments() } else { html(StatusCode::OK, &view) }
+}
+
+fn days(entries: &[Entry], names: &Names, now: Time, zone: &TimeZone) -> Vec<Day> {
+    let mut days: Vec<Day> = Vec::new();
+    for entry in entries {
+        let (title, row) = (told::day(entry.said.at, now, zone), names.tell(entry, zone));
+        match days.last_mut().filter(|day| day.title == title) {
+            Some(day) => day.rows.push(row),
+            None => days.push(Day { title, rows: vec![row] }),
+        }
+    }
+    days
+}
+
+/// What links have narrowed the list to, in words.
+fn narrowed(conn: &mut Conn, org: OrgId, asked: &Asked) -> Result<Vec<(&'static str, String)>, Error> {
+    let mut narrowed = Vec::new();
+    if !asked.actor.is_empty() {
+        narrowed.push(("actor", format!("By {}", told::name(conn, org, &asked.actor)?)));
+    }
+    if !asked.target.is_empty() {
+        narrowed.push(("target", format!("About {}", told::name(conn, org, &asked.target)?)));
+    }
+    Ok(narrowed)
+}
+
+/// The actions that occur, in groups.
+fn kinds(actions: &[String]) -> Vec<Kind> {
+    let mut kinds: Vec<Kind> = Vec::new();
+    for action in actions {
+        let (group, rest) = action.split_once('.').unwrap_or((action, action));
+        let label = rest.replace('_', " ");
+        match kinds.last_mut().filter(|kind| kind.value == group) {
+            Some(kind) => kind.actions.push((action.clone(), label)),
+            None => kinds.push(Kind {
+                value: group.to_owned(),
+                label: group_label(group),
+                actions: vec![(action.clone(), label)],
+            }),
+        }
+    }
+    kinds
+}
+
+fn group_label(group: &str) -> String {
+    match group {
+        "key" => "Keys".to_owned(),
+        "person" => "People and sign-ins".to_owned(),
+        "organization" => "Organisation".to_owned(),
+        "member" => "Members".to_owned(),
+        "invitation" => "Invitations".to_owned(),
+        "policy" => "Key policy".to_owned(),
+        other => {
+            let words = other.replace('_', " ");
+            let mut letters = words.chars();
+            letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+        }
+    }
+}
+
+impl Proof {
+    /// Of a log, for a reader in that zone.
+    pub fn of(head: &Head, kept: Option<&Kept>, now: Time, zone: &TimeZone) -> Proof {
+        let at = |at: Time| {
+            let today = at.start_of_day(zone) == now.start_of_day(zone);
+            if today { words::clock(at, zone) } else { words::date_time(at, zone) }
+        };
+        let number = |place: u64| words::number(place.cast_signed());
+        match (head.broken_at, head.checked) {
+            (Some(index), checked) => Proof::Broken {
+                number: number(index + 1),
+                found: checked.map(|(_, found)| at(found)).unwrap_or_default(),
+            },
+            (None, Some((checked, _))) if checked > 0 => {
+                Proof::Unbroken { checked: number(checked), signed: kept.map(|kept| at(kept.at)) }
+            }
+            _ => Proof::Unchecked,
+        }
+    }
+}
+
+impl ListPage {
+    /// The parts that change with a search: the rows in their place, and the spoken count.
+    fn fragments(&self) -> Result<HttpResponse, Problem> {
+        let rows = self.as_rows().render().map_err(Error::internal)?;
+        let found = words::count(i64::try_from(self.shown).unwrap_or(0), "entry", "entries");
+        let body = format!(
+            "{rows}<hx-partial hx-target=\"#live\" hx-swap=\"textContent\">{found} shown</hx-partial>"
+        );
+        let query = self.asked.query(&[]);
+        let address = format!("/o/{}/audit{}{query}", self.org.slug, if query.is_empty() { "" } else { "?" });
+        Ok(HttpResponse::Ok()
+            .content_type("text/html; charset=utf-8")
+            .insert_header((actix_web::http::header::VARY, "HX-Request-Type"))
+            .insert_header(("HX-Replace-Url", address))
+            .body(body))
+    }
+
+    fn own_query(&self) -> String {
+        self.asked.query(&[])
+    }
+
+    fn newer_query(&self, place: &i64) -> String {
+        self.asked.query(&[("after", &place.to_string())])
+    }
+
+    fn older_query(&self, place: &i64) -> String {
+        self.asked.query(&[("before", &place.to_string())])
+    }
+
+    fn without(&self, parameter: &str) -> String {
+        self.asked.query(&[(parameter, "")])
+    }
+
+    fn count_line(&self) -> String {
+        let total = words::count(self.total.cast_signed(), "entry", "entries");
+        let shown = words::number(i64::try_from(self.shown).unwrap_or(0));
+        if self.shown as u64 == self.total { total } else { format!("{shown} of {total}") }
+    }
+}

@@ -1,0 +1,184 @@
+//! Entries as people read them: sentences with names in place of identifiers.
+
+use std::collections::HashMap;
+
+use jiff::tz::TimeZone;
+
+use crate::audit::entry::{Entry, UNREADABLE};
+use crate::audit::event::Actor;
+use crate::audit::sentence::{self, Piece};
+use crate::db::Conn;
+use crate::error::Result;
+use crate::id::{KeyId, OrgId, UserId};
+use crate::portal::words;
+use crate::time::Time;
+use crate::{keys, people};
+
+/// An entry in a list.
+pub struct Told {
+    /// Its place, from 0.
+    pub index: i64,
+    /// Its place as people count, from 1.
+    pub number: String,
+    /// RFC 3339.
+    pub iso: String,
+    /// "15:04".
+    pub clock: String,
+    /// Who did it.
+    pub who: String,
+    /// What was done.
+    pub parts: Vec<Part>,
+    /// From where.
+    pub from: String,
+}
+
+/// A part of a sentence.
+pub struct Part {
+    /// What it says.
+    pub text: String,
+    /// Where it leads, below the organisation's own address.
+    pub path: Option<String>,
+    /// Whether programs read it.
+    pub is_code: bool,
+}
+
+/// The names of what entries tell of.
+#[derive(Default)]
+pub struct Names {
+    keys: HashMap<KeyId, String>,
+    people: HashMap<UserId, String>,
+}
+
+impl Names {
+    /// The names that these entries need.
+    pub fn of(conn: &mut Conn, org: OrgId, entries: &[Entry]) -> Result<Names> {
+        let (mut keys, mut people) = (Vec::new(), Vec::new());
+        let mut need = |piece: &Piece| match piece {
+            Piece::Key(id) => keys.push(*id),
+            Piece::Person(id) => people.push(*id),
+            _ => {}
+        };
+        for entry in entries {
+            match entry.said.actor() {
+                Some(Actor::Key(id)) => need(&Piece::Key(id)),
+                Some(Actor::Person(id)) => need(&Piece::Person(id)),
+                _ => {}
+            }
+            pieces(entry).iter().for_each(&mut need);
+            for (_, before, after) in changes(entry) {
+                sentence::value(&before).iter().chain(&sentence::value(&after)).for_each(&mut need);
+            }
+        }
+        Ok(Names {
+            keys: keys::store::names_of(conn, org, &keys)?,
+            people: people::store::names_of(conn, &people)?,
+        })
+    }
+
+    /// Whoever did something.
+    pub fn actor(&self, text: &str) -> String {
+        match Actor::parse(text) {
+            Some(Actor::Person(id)) => self.people.get(&id).cloned().unwrap_or_else(|| text.to_owned()),
+            Some(Actor::Key(id)) => match self.keys.get(&id) {
+                Some(name) => format!("The key {name}"),
+                None => text.to_owned(),
+            },
+            Some(Actor::CommandLine) => "The command line".to_owned(),
+            Some(Actor::System) => "Keydesk".to_owned(),
+            None if text.is_empty() => "Nobody knows who".to_owned(),
+            None => text.to_owned(),
+        }
+    }
+
+    /// Pieces as parts.
+    pub fn parts(&self, pieces: Vec<Piece>, zone: &TimeZone) -> Vec<Part> {
+        let part = |piece| {
+            let (text, path, is_code) = match piece {
+                Piece::Text(text) => (text, None, false),
+                Piece::Code(text) => (text, None, true),
+                Piece::Name(text) => (text, None, false),
+                Piece::Person(id) => {
+                    (self.people.get(&id).cloned().unwrap_or_else(|| id.to_string()), None, false)
+                }
+                Piece::Key(id) => match self.keys.get(&id) {
+                    Some(name) => (name.clone(), Some(format!("keys/{id}")), false),
+                    None => (id.to_string(), None, true),
+                },
+                Piece::Time(at) => (words::date_time(at, zone), None, false),
+                Piece::Number(number) => (words::number(number), None, false),
+            };
+            Part { text, path, is_code }
+        };
+        pieces.into_iter().map(part).collect()
+    }
+
+    /// An entry for a reader in that zone.
+    pub fn tell(&self, entry: &Entry, zone: &TimeZone) -> Told {
+        let said = &entry.said;
+        Told {
+            index: entry.index,
+            number: words::number(entry.index + 1),
+            iso: said.at.rfc3339(),
+            clock: words::clock(said.at, zone),
+            who: self.actor(&said.actor),
+            parts: self.parts(pieces(entry), zone),
+            from: said.address.clone().unwrap_or_else(|| "the server".to_owned()),
+        }
+    }
+}
+
+impl Told {
+    /// The sentence as text.
+    pub fn sentence(&self) -> String {
+        let words: String = self.parts.iter().map(|part| part.text.as_str()).collect();
+        format!("{} {words}", self.who)
+    }
+}
+
+/// What an entry says, without its subject.
+pub fn pieces(entry: &Entry) -> Vec<Piece> {
+    let said = &entry.said;
+    match said.event() {
+        Some(event) => sentence::of(&event, &said.target),
+        None if said.action == UNREADABLE => {
+            vec![Piece::Text("left an entry that can't be read any more".to_owned())]
+        }
+        None => sentence::of_unknown(&said.action, &said.target),
+    }
+}
+
+/// The changed settings that an entry tells of: name, before, after.
+pub fn changes(entry: &Entry) -> Vec<(String, serde_json::Value, serde_json::Value)> {
+    let changes = entry.said.details["changes"].as_array();
+    let change = |change: &serde_json::Value| {
+        let field = change["field"].as_str().unwrap_or_default().to_owned();
+        (field, change["before"].clone(), change["after"].clone())
+    };
+    changes.into_iter().flatten().map(change).collect()
+}
+
+/// "Today, 23 Nov 2026", "Friday, 20 Nov 2026".
+pub fn day(at: Time, now: Time, zone: &TimeZone) -> String {
+    let (date, today) = (at.in_zone(zone).date(), now.in_zone(zone).date());
+    let name = match today.since(date).map_or(i32::MAX, |span| span.get_days()) {
+        0 => "Today".to_owned(),
+        1 => "Yesterday".to_owned(),
+        _ => at.in_zone(zone).strftime("%A").to_string(),
+    };
+    format!("{name}, {}", words::date(at, zone))
+}
+
+/// The name of an actor or a target.
+pub fn name(conn: &mut Conn, org: OrgId, id: &str) -> Result<String> {
+    let keys: Vec<KeyId> = KeyId::parse(id).into_iter().collect();
+    let people: Vec<UserId> = UserId::parse(id).into_iter().collect();
+    let key = keys::store::names_of(conn, org, &keys)?.into_values().next();
+    let person = people::store::names_of(conn, &people)?.into_values().next();
+    Ok(match key.or(person) {
+        Some(name) => name,
+        None if id == "system" => "Keydesk".to_owned(),
+        None if id == "system:cli" => "the command line".to_owned(),
+        None if OrgId::parse(id) == Some(org) => "the organisation".to_owned(),
+        None => id.to_owned(),
+    })
+}

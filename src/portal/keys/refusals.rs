@@ -1,0 +1,316 @@
+//! Why calls were refused: each check of the gate with its result then and now, and what to do.
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpRequest, HttpResponse, web};
+use askama::Template;
+
+use crate::id::{KeyId, RequestId};
+use crate::keys::{Key, Status};
+use crate::orgs;
+use crate::orgs::role::Role;
+use crate::portal::words::{self, When};
+use crate::scope::Scope;
+use crate::time::{DAY, Time};
+use crate::usage::refusals::store::{self, Kept, REQUEST_DAYS};
+use crate::web::Shared;
+use crate::web::form::Fields;
+use crate::web::page::{Layout, Place, Room, html, redirect};
+use crate::web::principal::Member;
+use crate::web::problem::{Code, Problem};
+
+const DAYS: i64 = 7;
+const MOST: usize = 100;
+
+#[derive(Template)]
+#[template(path = "portal/keys/refusals.html")]
+struct KeyPage {
+    layout: Layout,
+    org: Place,
+    key: Key,
+    /// What was asked for, as typed.
+    asked: String,
+    shown: Option<Shown>,
+    sums: Vec<(String, &'static str, String, When)>,
+    recent: Vec<Row>,
+    zone: String,
+}
+
+/// One refused request with its checks.
+struct Shown {
+    request: String,
+    when: String,
+    route: String,
+    address: String,
+    code: String,
+    checks: Vec<Check>,
+}
+
+/// One check of the gate.
+struct Check {
+    name: &'static str,
+    then: Then,
+    /// Whether the same request would pass it now; unknown where nothing was asked for.
+    now: Option<bool>,
+    remedy: String,
+}
+
+/// What a check said of a request.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Then {
+    Passed,
+    Refused,
+    NotReached,
+}
+
+struct Row {
+    request: String,
+    when: When,
+    code: String,
+    route: String,
+    address: String,
+}
+
+/// `GET /o/{org}/keys/{id}/refusals`.
+pub async fn of_key(
+    request: HttpRequest,
+    member: Member,
+    site: Shared,
+    path: web::Path<(String, String)>,
+) -> Result<HttpResponse, Problem> {
+    let now = Time::now();
+    let key = super::find(&site, &member, &path.1).await?;
+    let asked = asked(&request)?;
+    let (org, id, owner, zone) = (member.org.id, key.id, key.owner.id, member.person.time_zone());
+    let found = site.db.read(move |conn| {
+        let sums = store::by_code(conn, org, id, now.plus(-DAYS * DAY))?;
+        let role = orgs::store::find_member(conn, org, &owner.to_string())?;
+        let role = role.filter(|membership| membership.is_active()).map(|membership| membership.role);
+        Ok((sums, store::recent(conn, org, id)?, role))
+    });
+    let (sums, recent, role) = found.await?;
+    let chosen = match asked.as_str() {
+        "" => recent.first(),
+        asked => recent.iter().find(|kept| kept.request == asked),
+    };
+    let allowed = site.limiter.look(key.id, key.requests_per_minute, std::time::Instant::now()).remaining > 0;
+    let view = KeyPage {
+        layout: Layout::of(&request, Room::Keys),
+        org: Place { slug: member.org.slug.clone(), name: member.org.name.clone() },
+        shown: chosen.map(|kept| Shown {
+            request: kept.request.clone(),
+            when: words::date_time(kept.at, &zone),
+            route: kept.route.clone(),
+            address: kept.address.clone(),
+            code: kept.code.clone(),
+            checks: checks(kept, &key, role, allowed, now),
+        }),
+        sums: sums
+            .into_iter()
+            .map(|(code, requests, last)| {
+                (title(&code), remedy(&code), words::number(requests), When::past(last, now, &zone))
+            })
+            .collect(),
+        recent: recent
+            .iter()
+            .map(|kept| Row {
+                request: kept.request.clone(),
+                when: When::past(kept.at, now, &zone),
+                code: title(&kept.code),
+                route: kept.route.clone(),
+                address: kept.address.clone(),
+            })
+            .collect(),
+        zone: member.person.zone.clone().unwrap_or_else(|| "UTC".to_owned()),
+        asked,
+        key,
+    };
+    html(StatusCode::OK, &view)
+}
+
+fn asked(request: &HttpRequest) -> Result<String, Problem> {
+    let asked = Fields::of_query(request).get("request").trim().to_owned();
+    if asked.chars().count() > 100 || asked.chars().any(char::is_control) {
+        return Err(Problem::bad_request("request: write the id of a request: req_…"));
+    }
+    Ok(asked)
+}
+
+fn code(name: &str) -> Option<Code> {
+    Code::ALL.iter().copied().find(|code| code.name() == name)
+}
+
+fn title(name: &str) -> String {
+    code(name).map_or_else(|| name.to_owned(), |code| code.title().to_owned())
+}
+
+fn remedy(name: &str) -> &'static str {
+    code(name).map_or("", Code::remedy)
+}
+
+/// The checks in the order in which they are explained.
+fn checks(kept: &Kept, key: &Key, role: Option<Role>, limit_allows: bool, now: Time) -> Vec<Check> {
+    let status = key.status(now);
+    let scope = kept.scope.as_deref().and_then(Scope::parse);
+    let address = kept.address.parse::<std::net::IpAddr>().ok().map(|address| address.to_canonical());
+    let networks: Vec<String> = key.allowed_ips.iter().map(ToString::to_string).collect();
+    let at_home = networks.is_empty()
+        || address.is_some_and(|address| key.allowed_ips.iter().any(|network| network.contains(&address)));
+    let needed = kept.scope.as_deref().unwrap_or("no scope");
+    let role_name = role.map_or("no active member", Role::name);
+    let steps = [
+        ("The key is known", true, Some(true), String::new()),
+        (
+            "It is not disabled or revoked",
+            !matches!(kept.code.as_str(), "key_revoked" | "key_disabled" | "key_superseded"),
+            Some(!matches!(status, Status::Disabled | Status::Revoked)),
+            match (&*kept.code, status) {
+                ("key_superseded", _) => "Its secret was replaced. Give the program the new one.",
+                (_, Status::Revoked) => "A revoked key can’t come back. Create a replacement.",
+                (_, Status::Disabled) => "Enable it again, or find out who disabled it and why.",
+                _ => "Nothing: it works again.",
+            }
+            .to_owned(),
+        ),
+        (
+            "It has not expired",
+            kept.code != "key_expired",
+            Some(key.expires_at.is_none_or(|end| end > now)),
+            "Create a replacement. Keys that end soon are listed under Expiring.".to_owned(),
+        ),
+        (
+            "The address is allowed",
+            kept.code != "ip_not_allowed",
+            Some(at_home),
+            format!(
+                "It may be used from {}. Call from there, or change the allowed addresses.",
+                networks.join(", ")
+            ),
+        ),
+        (
+            "The limit is not used up",
+            !matches!(kept.code.as_str(), "rate_limited" | "quota_exceeded"),
+            Some(limit_allows),
+            format!(
+                "It may make {} requests a minute. Call less often, wait as Retry-After says, or raise the limit.",
+                words::number(key.requests_per_minute.into())
+            ),
+        ),
+        (
+            "It holds the scope",
+            kept.code != "insufficient_scope" || kept.by_role,
+            scope.map(|scope| key.scopes.has(scope)),
+            format!("The call needs {needed}. Add it to the key, or use a key that has it."),
+        ),
+        (
+            "Its owner’s role may hold it",
+            kept.code != "insufficient_scope" || !kept.by_role,
+            scope.map(|scope| role.is_some_and(|role| role.grantable().has(scope))),
+            format!("The owner is {role_name} now, who can’t hold {needed}. Give the key another owner."),
+        ),
+    ];
+    let mut refused = false;
+    let mut checks: Vec<Check> = steps
+        .into_iter()
+        .map(|(name, passed, now, remedy)| {
+            let then = match (refused, passed) {
+                (true, _) => Then::NotReached,
+                (false, true) => Then::Passed,
+                (false, false) => Then::Refused,
+            };
+            refused |= !passed;
+            Check { name, then, now, remedy: if passed { String::new() } else { remedy } }
+        })
+        .collect();
+    if !refused {
+        // A refusal that comes later than the gate.
+        let remedy = remedy(&kept.code).to_owned();
+        checks.push(Check { name: "The rest of the call", then: Then::Refused, now: None, remedy });
+    }
+    checks
+}
+
+impl Check {
+    fn then_words(&self) -> (&'static str, &'static str, &'static str) {
+        match self.then {
+            Then::Passed => ("check", "active", "Passed"),
+            Then::Refused => ("ban", "expired", "Refused"),
+            Then::NotReached => ("", "disabled", "Not reached"),
+        }
+    }
+
+    fn now_words(&self) -> &'static str {
+        match self.now {
+            Some(true) => "passes",
+            Some(false) => "would be refused",
+            None => "not asked",
+        }
+    }
+}
+
+#[derive(Template)]
+#[template(path = "portal/keys/refused.html")]
+struct OrgPage {
+    layout: Layout,
+    org: Place,
+    asked: String,
+    rows: Vec<OrgRow>,
+    zone: String,
+}
+
+struct OrgRow {
+    id: String,
+    name: String,
+    code: String,
+    requests: String,
+    last: When,
+}
+
+/// `GET /o/{org}/refusals`: which keys were refused, and the way from a request's id to its reasons.
+pub async fn of_org(request: HttpRequest, member: Member, site: Shared) -> Result<HttpResponse, Problem> {
+    let now = Time::now();
+    let asked = asked(&request)?;
+    let (org, zone, manager) = (member.org.id, member.person.time_zone(), member.manager());
+    let owner = if manager.role.sees_all_keys() { None } else { Some(manager.person) };
+    let wanted = asked.clone();
+    let found = site.db.read(move |conn| {
+        let kept = if wanted.is_empty() { None } else { store::find(conn, org, &wanted)? };
+        let key = match &kept {
+            Some(kept) => crate::keys::store::find(conn, org, kept.key)?,
+            None => None,
+        };
+        let rows = store::by_key(conn, org, owner, now.plus(-DAYS * DAY), MOST)?;
+        let ids: Vec<KeyId> = rows.iter().map(|(id, ..)| *id).collect();
+        Ok((key, rows, crate::keys::store::names_of(conn, org, &ids)?))
+    });
+    let (key, rows, names) = found.await?;
+    if let Some(key) = key.filter(|key| manager.sees(key)) {
+        let path = format!("/o/{}/keys/{}/refusals?request={asked}", member.org.slug, key.id);
+        return Ok(redirect(&request, &path));
+    }
+    let row = |(id, code, requests, last): store::OfKey| OrgRow {
+        id: id.to_string(),
+        name: names.get(&id).cloned().unwrap_or_else(|| id.to_string()),
+        code: title(&code),
+        requests: words::number(requests),
+        last: When::past(last, now, &zone),
+    };
+    let view = OrgPage {
+        layout: Layout::of(&request, Room::Keys),
+        org: Place { slug: member.org.slug.clone(), name: member.org.name.clone() },
+        rows: rows.into_iter().map(row).collect(),
+        zone: member.person.zone.clone().unwrap_or_else(|| "UTC".to_owned()),
+        asked,
+    };
+    html(StatusCode::OK, &view)
+}
+
+/// What is to be said of a request of which nothing is kept.
+fn unknown(asked: &str) -> String {
+    if RequestId::parse(asked).is_none() {
+        return "This is no request id. It stands in the answer’s header X-Request-Id: req_….".to_owned();
+    }
+    format!(
+        "No refusal is kept under it. The last 20 of each key are, for {REQUEST_DAYS} days. If the answer was \
+         invalid_token, the key itself was unknown: copied in part, or made for another server."
+    )
+}

@@ -1,0 +1,168 @@
+//! The audit trail for people: sentences, filters, one entry, files.
+
+use serde_json::{Value, json};
+
+use crate::support::{Browser, Desk, Org, Server, desk, eventually};
+
+/// An organisation with some history, and a key of it.
+fn history() -> (Desk, Server, Org, String) {
+    let desk = Desk::new().with("KEYDESK_TICK", "1s");
+    let server = desk.start();
+    let org = desk.set_up(&server, "Acme AI");
+    let key =
+        org.admin.create(&json!({"name": "web-gateway", "scopes": ["inference:read", "inference:write"]}));
+    let id = key["id"].as_str().unwrap().to_owned();
+    let path = format!("/v1/api-keys/{id}");
+    assert_eq!(org.admin.patch(&path, &json!({"requests_per_minute": 1200})).status, 200);
+    assert_eq!(
+        org.admin.patch(&path, &json!({"scopes": ["inference:read"], "description": "=1+1"})).status,
+        200
+    );
+    (desk, server, org, id)
+}
+
+fn sentences(browser: &mut Browser, path: &str) -> Vec<String> {
+    let page = browser.get(path);
+    assert_eq!(page.status, 200, "{path}");
+    page.texts("table.audit td:nth-child(2)")
+}
+
+#[test]
+fn the_trail_tells_who_did_what() {
+    let (_desk, server, org, id) = history();
+    let mut browser = server.signed_in(&org);
+    let trail = format!("/o/{}/audit", org.slug);
+    let told = sentences(&mut browser, &trail);
+    let expected = [
+        "Ada Lovelace signed in",
+        "The key admin-key changed the description and the scopes of web-gateway",
+        "The key admin-key changed the limit of web-gateway: 600 → 1,200 a minute",
+        "The key admin-key created web-gateway with inference:read, inference:write; it never ends",
+        "The command line created admin-key with admin; it never ends",
+        "The command line set up the organisation Acme AI with Ada Lovelace as its owner",
+    ];
+    assert_eq!(told, expected);
+    let page = browser.get(&trail);
+    assert!(page.text("tr.day th").starts_with("Today, "));
+    assert_eq!(
+        page.attribute("table.audit td:nth-child(2) a", "href"),
+        Some(format!("/o/{}/keys/{id}", org.slug))
+    );
+    assert!(
+        browser.get(&format!("/o/{}/keys/{id}", org.slug)).body.contains(&format!("{trail}?target={id}"))
+    );
+    eventually("the log is checked and signed", || {
+        browser
+            .get(&trail)
+            .texts(".notice.ok")
+            .iter()
+            .any(|text| text.starts_with("Unbroken from entry 1 to"))
+    });
+}
+
+#[test]
+fn search_and_filters_stand_in_the_address() {
+    let (_desk, server, org, id) = history();
+    let mut browser = server.signed_in(&org);
+    let trail = format!("/o/{}/audit", org.slug);
+    let mut count = |query: &str| sentences(&mut browser, &format!("{trail}?{query}")).len();
+    assert_eq!(count("q=web-gate"), 3);
+    assert_eq!(count("q=ada"), 1);
+    assert_eq!(count(&format!("q={id}")), 3);
+    assert_eq!(count("q=127.0.0.1"), 4);
+    assert_eq!(count("q=nothing-like-it"), 0);
+    assert_eq!(count("kind=key"), 4);
+    assert_eq!(count("kind=key.updated"), 2);
+    assert_eq!(count("kind=nothing"), 0);
+    assert_eq!(count("kind=key.updated&q=web-gateway"), 2);
+    assert_eq!(count(&format!("target={id}&kind=key.created")), 1);
+    assert_eq!(count("actor=system:cli"), 2);
+    assert_eq!(count("range=24h"), 6);
+    assert_eq!(count("range=custom&from=2001-01-01&to=2001-01-02"), 0);
+    assert_eq!(count("range=custom&from=2001-01-01"), 6);
+    let entry = org.admin.get("/v1/audit-events?limit=1&action=key.updated").json()["data"][0].clone();
+    assert_eq!(count(&format!("q={}", entry["id"].as_str().unwrap())), 1);
+    assert_eq!(count(&format!("q={}", entry["request_id"].as_str().unwrap())), 1);
+    for wrong in ["range=ever", "before=x", "range=custom&from=x", "kind=%00"] {
+        assert_eq!(browser.get(&format!("{trail}?{wrong}")).status, 400, "{wrong}");
+    }
+    let fragment = browser.get_fragment(&format!("{trail}?kind=key&q="));
+    assert!(fragment.body.trim_start().starts_with("<div id=\"rows\">"), "{}", fragment.body);
+    assert_eq!(fragment.header("hx-replace-url"), Some(format!("{trail}?kind=key").as_str()));
+}
+
+#[test]
+fn the_trail_is_read_page_by_page_both_ways() {
+    let (_desk, server, org, _) = history();
+    for number in 0..60 {
+        org.admin.create(&json!({"name": format!("key-{number}"), "scopes": ["inference:read"]}));
+    }
+    let mut browser = server.signed_in(&org);
+    let newest = browser.get(&format!("/o/{}/audit", org.slug));
+    assert_eq!(newest.texts("table.audit td:nth-child(2)").len(), 50);
+    assert_eq!(newest.text(".table-foot > span"), "50 of 66 entries");
+    let older = browser.get(&newest.attribute("a[rel=next]", "href").unwrap());
+    assert_eq!(older.texts("table.audit td:nth-child(2)").len(), 16);
+    assert_eq!(older.attribute("a[rel=next]", "href"), None);
+    let back = browser.get(&older.attribute("a[rel=prev]", "href").unwrap());
+    assert_eq!(back.texts("table.audit td:nth-child(4)"), newest.texts("table.audit td:nth-child(4)"));
+    assert_eq!(back.attribute("a[rel=prev]", "href"), None);
+}
+
+#[test]
+fn an_entry_shows_before_and_after_and_the_hashed_text() {
+    let (desk, server, org, id) = history();
+    let mut browser = server.signed_in(&org);
+    let page = browser.get(&format!("/o/{}/audit/4", org.slug));
+    assert_eq!(page.text("h1"), "Entry 5");
+    let cells = page.texts("section[aria-labelledby=changes] td");
+    assert_eq!(cells, ["none", "=1+1", "inference:read, inference:write", "inference:read"]);
+    let text = desk.database.lines("SELECT entry AS line FROM audit_entries WHERE position = 4").remove(0);
+    assert_eq!(page.text("#text"), text);
+    let proof = org.admin.get("/v1/audit/proof?index=4").json();
+    assert_eq!(page.text("#hash"), proof["leaf"].as_str().unwrap());
+    assert!(page.body.contains(&format!("/audit?target={id}")));
+    for wrong in ["999", "x", "-1"] {
+        assert_eq!(browser.get(&format!("/o/{}/audit/{wrong}", org.slug)).status, 404, "{wrong}");
+    }
+}
+
+#[test]
+fn files_hold_what_the_filters_leave_and_no_formula() {
+    let (desk, server, org, _) = history();
+    let mut browser = server.signed_in(&org);
+    let export = format!("/o/{}/audit", org.slug);
+    let csv = browser.get(&format!("{export}/export.csv?kind=key.updated"));
+    assert_eq!(csv.header("content-type"), Some("text/csv; charset=utf-8; header=present"));
+    assert_eq!(csv.body.lines().count(), 3);
+    assert!(csv.body.starts_with("index,time_utc,actor_id,actor,action,"));
+    assert!(csv.body.contains("The key admin-key changed the limit of web-gateway"));
+    let lines = browser.get(&format!("{export}/export.jsonl"));
+    let events: Vec<Value> = lines.body.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(events.len(), 6);
+    assert_eq!(events[5]["action"], "organization.created");
+    let whole = browser.get(&format!("{export}/log.jsonl"));
+    let file = desk.data.path().join("log.jsonl");
+    std::fs::write(&file, &whole.body).unwrap();
+    let key = browser.get(&format!("{export}/proof")).text("#key-1");
+    let checked = desk.run(&["audit", "verify", "--export", file.to_str().unwrap(), "--key", &key]);
+    assert_eq!(checked.status.code(), Some(0), "{}", String::from_utf8_lossy(&checked.stderr));
+}
+
+#[test]
+fn members_see_no_trail_and_auditors_do() {
+    let (desk, server, org) = desk();
+    let mut browser = server.signed_in(&org);
+    for (role, status) in [("member", 403), ("auditor", 200), ("admin", 200)] {
+        desk.database.change(&format!("UPDATE members SET role = '{role}'"));
+        for page in
+            ["audit", "audit/0", "audit/proof", "audit/export.csv", "audit/export.jsonl", "audit/log.jsonl"]
+        {
+            assert_eq!(browser.get(&format!("/o/{}/{page}", org.slug)).status, status, "{role} {page}");
+        }
+        let keys = browser.get(&format!("/o/{}/keys", org.slug));
+        assert_eq!(keys.body.contains(&format!("/o/{}/audit", org.slug)), status == 200, "{role}");
+    }
+    let other = desk.set_up(&server, "Other Org");
+    assert_eq!(browser.get(&format!("/o/{}/audit", other.slug)).status, 404);
+}
