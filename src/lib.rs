@@ -11,6 +11,7 @@
 //! - Domain: [`verify`] may this key do this? · [`keys`] the life of a key · [`orgs`]
 //!   organisations, roles, members, invitations · [`people`] and how they sign in · [`audit`] the log ·
 //!   [`usage`] counts · [`notices`] who is told that a key ends · [`mail`] written, queued, sent.
+//!   [`usage`] counts · [`review`] what should not stay as it is · [`notices`] when a key counts as expiring · [`mail`] written, queued, sent.
 //! - Kernel: [`db`], [`schema`], [`installation`], [`config`], [`settings`], [`error`], [`crypto`], [`id`],
 //!   [`scope`], [`text`], [`time`].
 //!
@@ -44,6 +45,7 @@ pub mod notices;
 pub mod orgs;
 pub mod people;
 pub mod portal;
+pub mod review;
 pub mod schema;
 pub mod scope;
 pub mod settings;

@@ -518,6 +518,8 @@ diesel::table! {
         looked_at -> BigInt,
         next_at -> BigInt,
         busy_until -> BigInt,
+        live_keys -> BigInt,
+        open_keys -> BigInt,
     }
 }
 

@@ -17,6 +17,7 @@ use crate::mail::outbox;
 use crate::notices::{bundle, sweep};
 use crate::people::oauth::flow;
 use crate::people::{links, sessions, sign_in};
+use crate::review::look;
 use crate::time::Time;
 use crate::usage;
 use crate::web::{Site, idempotency};
@@ -79,8 +80,8 @@ pub async fn run(site: Arc<Site>, tick: Duration, mut stop: watch::Receiver<bool
     write_counts(&site).await;
 }
 
-/// Moves what is too old out of the sums of recent use, at each tick until `stop` changes. It may
-/// take its time, so it has a loop of its own.
+/// Moves what is too old out of the sums of recent use, and looks at keys for the review, at each
+/// tick until `stop` changes. It may take its time, so it has a loop of its own.
 pub async fn tidy(site: Arc<Site>, tick: Duration, mut stop: watch::Receiver<bool>) {
     let mut due = tokio::time::interval(tick);
     due.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -89,6 +90,9 @@ pub async fn tidy(site: Arc<Site>, tick: Duration, mut stop: watch::Receiver<boo
             _ = due.tick() => {
                 if let Err(error) = slide(&site, &stop).await {
                     tracing::warn!(%error, "sums of recent use are too long; it is tried again at the next tick");
+                }
+                if let Err(error) = look::look_at_all(&site.db, Time::now, || !*stop.borrow()).await {
+                    tracing::warn!(%error, "the review is not up to date; it is tried again at the next tick");
                 }
             }
             _ = stop.changed() => break,

@@ -178,5 +178,12 @@ pub(super) fn routes() -> Vec<Endpoint> {
         GET "/o/{org}/settings/policy" => portal::settings::policy::show,
         POST "/o/{org}/settings/policy" => portal::settings::policy::submit,
         GET "/o/{org}/settings/requests" => portal::settings::requests::show,
+        GET "/o/{org}/review" => portal::review::page::show,
+        GET "/o/{org}/review.csv" => portal::review::export::show,
+        GET "/o/{org}/review/print" => portal::review::print::show,
+        POST "/o/{org}/review/keep" => portal::review::act::keep,
+        POST "/o/{org}/review/reopen" => portal::review::act::reopen,
+        POST "/o/{org}/review/remove-scope" => portal::review::act::remove_scope,
+        POST "/o/{org}/review/restore-scope" => portal::review::act::restore_scope,
     ]
 }

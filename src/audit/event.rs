@@ -262,6 +262,23 @@ pub enum Event {
     OrganizationUpdated {
         /// Each changed setting.
         changes: Vec<Change>,
+    /// Someone looked at a finding of the review and keeps it for a while.
+    #[serde(rename = "review.kept")]
+    FindingKept {
+        /// Of which kind.
+        finding: String,
+        /// About which scope, where it is about one.
+        scope: Option<String>,
+        /// Until when it is not shown.
+        until: Time,
+    },
+    /// A kept finding is shown again.
+    #[serde(rename = "review.reopened")]
+    FindingReopened {
+        /// Of which kind.
+        finding: String,
+        /// About which scope, where it is about one.
+        scope: Option<String>,
     },
     /// A person signed in.
     #[serde(rename = "person.signed_in")]

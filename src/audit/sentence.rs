@@ -66,6 +66,15 @@ pub fn of(event: &Event, target: &str) -> Vec<Piece> {
             Some(reason) => of_target("revoked").text(": ").name(reason),
             None => of_target("revoked"),
         },
+        Event::FindingKept { finding, scope, until } => say("reviewed ")
+            .target(target)
+            .text(" and keeps it as it is: ")
+            .code(scope.as_ref().unwrap_or(finding))
+            .text(", until ")
+            .time(*until),
+        Event::FindingReopened { finding, scope } => {
+            say("put ").target(target).text(" up for review again: ").code(scope.as_ref().unwrap_or(finding))
+        }
         Event::InvitationCreated { role } => say("invited someone as ").code(role),
         Event::InvitationSentAgain => say("sent an invitation again"),
         Event::InvitationWithdrawn => say("withdrew an invitation"),

@@ -19,6 +19,7 @@ use crate::orgs::role::{Act, Role};
 use crate::orgs::store::Membership;
 use crate::scope::Scopes;
 use crate::time::Time;
+use crate::usage;
 
 /// Who makes or changes keys, and what they may.
 #[derive(Clone, Copy, Debug)]
@@ -146,6 +147,7 @@ pub fn edit(
         let owner = member(tx, context, "owner", &key.owner.id.to_string())?;
         // What it holds already may stay; at each call the policy says what of it counts.
         grantable(&policy, scopes.without(before.scopes), manager.role, owner.role)?;
+        usage::summary::note_granted(tx, key.org, key.id, scopes.without(before.scopes), context.now)?;
         key.scopes = scopes;
     }
     if let Some(expires_at) = edit.expires_at {

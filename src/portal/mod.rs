@@ -18,6 +18,7 @@ pub mod provider;
 pub mod reference;
 pub mod settings;
 pub mod reset_password;
+pub mod review;
 pub mod setup;
 pub mod sign_in;
 pub mod usage;

@@ -14,6 +14,8 @@ use actix_web::{Error, HttpMessage, HttpRequest, HttpResponse};
 
 use crate::id::KeyId;
 use crate::orgs;
+use crate::orgs::role::Act;
+use crate::review;
 use crate::scope::{Scope, Scopes};
 use crate::time::{DAY, Time};
 use crate::usage::refusals::RefusedCall;
@@ -21,7 +23,7 @@ use crate::verify::decision::{self, Refusal};
 use crate::verify::limit::Verdict;
 use crate::web::form::Fields;
 use crate::web::permission::Permission;
-use crate::web::principal::{KeyCaller, Member, SignedIn, bearer, refuse_key_in_url};
+use crate::web::principal::{Findings, KeyCaller, Member, SignedIn, bearer, refuse_key_in_url};
 use crate::web::problem::{Code, Problem};
 use crate::web::request::{KeyHeaders, request_id};
 use crate::web::ticket::Ticket;
@@ -99,6 +101,11 @@ async fn admit_person(
     let slug = request.match_info().get("org").unwrap_or_default();
     let (org, role) =
         signed_in.orgs.into_iter().find(|(org, _)| org.slug == slug).ok_or_else(Problem::not_found)?;
+    if role.may(Act::ReadReview) {
+        let id = org.id;
+        let findings = site.db.read(move |conn| review::store::open(conn, id)).await?;
+        request.extensions_mut().insert(Findings(findings));
+    }
     request.extensions_mut().insert(Member { person: signed_in.person, org, role });
     if role.may(act) { Ok(None) } else { Err(crate::error::Error::Forbidden.into()) }
 }

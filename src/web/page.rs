@@ -8,7 +8,7 @@ use askama::Template;
 
 use crate::error::Error;
 use crate::orgs::role::{Act, Role};
-use crate::web::principal::{Member, SignedIn};
+use crate::web::principal::{Findings, Member, SignedIn};
 use crate::web::problem::{Code, Problem};
 use crate::web::session::{self, is_partial};
 use crate::web::{Shared, assets};
@@ -27,6 +27,8 @@ pub struct Layout {
     pub room: Room,
     /// What the last act had to say, once.
     pub flash: Option<String>,
+    /// Open findings of the review, for whoever may see it.
+    pub findings: i64,
     /// Host of the public URL.
     pub host: String,
 }
@@ -147,6 +149,7 @@ impl Layout {
                 .collect(),
             room,
             flash: None,
+            findings: extensions.get::<Findings>().map_or(0, |findings| findings.0),
             host: request
                 .app_data::<Shared>()
                 .map(|site| site.public_url.host().to_owned())
@@ -285,6 +288,7 @@ pub fn bare_error(problem: &Problem, id: &str) -> HttpResponse {
         orgs: Vec::new(),
         room: Room::None,
         flash: None,
+        findings: 0,
         host: String::new(),
     };
     respond(problem, BareErrorPage { layout, text: Text { problem }, request: id }.render())

@@ -32,6 +32,8 @@ pub enum Permission {
 use Act::{
     DecideRequests, Leave, ReadKeys, ReadMail, ReadMembers, ReadSettings, ReadUsage, WriteKeys, WriteMail,
     WriteMembers, WriteSettings,
+    Leave, ReadKeys, ReadMail, ReadMembers, ReadReview, ReadUsage, WriteKeys, WriteMail, WriteMembers,
+    WriteReview,
 };
 use Permission::{AdminOrSelf, AnyKey, Asked, Key, Member, MemberFresh, Page, Public, SignedIn};
 use Act::{Leave, ReadKeys, ReadMail, ReadMembers, ReadUsage, WriteKeys, WriteMail, WriteMembers};
@@ -198,6 +200,13 @@ pub const TABLE: &[(&str, &str, Permission)] = &[
     ("GET", "/o/{org}/settings/policy", Member(ReadSettings)),
     ("POST", "/o/{org}/settings/policy", Member(WriteSettings)),
     ("GET", "/o/{org}/settings/requests", Member(DecideRequests)),
+    ("GET", "/o/{org}/review", Member(ReadReview)),
+    ("GET", "/o/{org}/review.csv", Member(ReadReview)),
+    ("GET", "/o/{org}/review/print", Member(ReadReview)),
+    ("POST", "/o/{org}/review/keep", Member(WriteReview)),
+    ("POST", "/o/{org}/review/reopen", Member(WriteReview)),
+    ("POST", "/o/{org}/review/remove-scope", Member(WriteReview)),
+    ("POST", "/o/{org}/review/restore-scope", Member(WriteReview)),
 ];
 
 /// What the route needs, if the table has a line for it.

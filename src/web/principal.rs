@@ -54,6 +54,10 @@ pub struct Member {
     pub role: Role,
 }
 
+/// How many findings of the review are open, for whoever may see it.
+#[derive(Clone, Copy)]
+pub struct Findings(pub i64);
+
 impl KeyCaller {
     /// What an audit entry says about this call.
     pub fn context(&self, request: &HttpRequest, now: Time) -> Context {

@@ -115,6 +115,12 @@ describe("every page", () => {
         await inspect(page, "usage-error");
         await go("/o/acme-ai/usage?range=24h&model=none-like-it");
         await inspect(page, "usage-no-match");
+        await go("/o/acme-ai/review");
+        await inspect(page, "review");
+        await go("/o/acme-ai/review?card=scope_unused");
+        await inspect(page, "review-nothing");
+        await go("/o/acme-ai/review/print");
+        await inspect(page, "review-print");
         for (const by of ["scope", "address", "secret"]) {
           await go(`${key(keys.used, "/usage")}?by=${by}`);
           await inspect(page, `usage-key-${by}`);

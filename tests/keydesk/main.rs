@@ -38,6 +38,7 @@ mod portal_keys;
 mod portal_rotation;
 mod providers;
 mod refusals;
+mod review;
 mod roles;
 mod rotation;
 mod sessions;

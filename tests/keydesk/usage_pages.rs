@@ -45,7 +45,7 @@ fn rows(page: &Page) -> BTreeMap<String, i64> {
 }
 
 /// Makes someone else a member, whose password is the owner's.
-fn join(desk: &Desk, org: &Org, email: &str, role: &str) {
+pub fn join(desk: &Desk, org: &Org, email: &str, role: &str) {
     desk.run_with_input(
         &[
             "setup",

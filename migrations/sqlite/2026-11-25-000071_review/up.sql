@@ -20,7 +20,9 @@ CREATE TABLE review_looks (
     org_id BLOB NOT NULL PRIMARY KEY,
     looked_at BIGINT NOT NULL,
     next_at BIGINT NOT NULL,
-    busy_until BIGINT NOT NULL
+    busy_until BIGINT NOT NULL,
+    live_keys BIGINT NOT NULL,
+    open_keys BIGINT NOT NULL
 );
 
 -- Findings that someone has looked at and wants to keep for a while.

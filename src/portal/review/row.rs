@@ -1,0 +1,164 @@
+//! Findings as the page and the print show them.
+
+use std::collections::HashMap;
+
+use jiff::tz::TimeZone;
+
+use crate::db::Conn;
+use crate::error::Result;
+use crate::id::{KeyId, OrgId, UserId};
+use crate::keys::{Key, store as keys};
+use crate::people;
+use crate::portal::words::{self, When};
+use crate::review::facts::{self, Which};
+use crate::review::rules::{self, Card, Facts};
+use crate::review::store::{self, scope_name};
+use crate::time::Time;
+
+/// A finding.
+pub struct Row {
+    /// The key's id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// How to recognise it.
+    pub hint: String,
+    /// Its owner's name.
+    pub owner: String,
+    /// The scope that it is about, or empty.
+    pub scope: String,
+    /// The instant that says most about it, or in words what does.
+    pub since: Since,
+    /// When the key was last used.
+    pub last_used: Option<When>,
+}
+
+/// What says most about a finding.
+pub enum Since {
+    /// An instant.
+    At(When),
+    /// Words.
+    Words(String),
+}
+
+/// Something decided, with who and when.
+pub struct Decided {
+    /// The key's id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// The card's name in forms; empty for a removed scope.
+    pub card: String,
+    /// What was decided about.
+    pub what: String,
+    /// The scope, or empty.
+    pub scope: String,
+    /// Who decided.
+    pub by: String,
+    /// When.
+    pub at: String,
+    /// Until when it holds, or can be undone.
+    pub until: String,
+}
+
+/// What reading needs to know of the reader.
+#[derive(Clone, Copy)]
+pub struct Reader<'a> {
+    /// The organisation.
+    pub org: OrgId,
+    /// When.
+    pub now: Time,
+    /// In which zone times are told.
+    pub zone: &'a TimeZone,
+}
+
+impl Reader<'_> {
+    /// Open findings of a card. What has changed since the last look is left out.
+    pub fn rows(&self, conn: &mut Conn, card: Card, part: (i64, i64)) -> Result<Vec<Row>> {
+        let found = store::of_card(conn, self.org, card, part)?;
+        let ids: Vec<KeyId> = found.iter().map(|(key, _, _)| *key).collect();
+        let members = facts::active_members(conn, self.org)?;
+        let facts = facts::read(conn, self.org, Which::These(&ids), &members)?;
+        let facts: HashMap<KeyId, Facts> = facts.into_iter().map(|facts| (facts.key, facts)).collect();
+        let keys = keys::by_ids(conn, self.org, &ids)?;
+        let keys: HashMap<KeyId, Key> = keys.into_iter().map(|key| (key.id, key)).collect();
+        let row = |(id, scope, since): (KeyId, String, Time)| {
+            let (key, facts) = (keys.get(&id)?, facts.get(&id)?);
+            let findings = rules::findings(facts, self.now);
+            let holds =
+                findings.iter().any(|finding| finding.card == card && scope_name(finding.scope) == scope);
+            holds.then(|| self.row(key, facts, card, scope, since))
+        };
+        Ok(found.into_iter().filter_map(row).collect())
+    }
+
+    fn row(&self, key: &Key, facts: &Facts, card: Card, scope: String, since: Time) -> Row {
+        let past = |at| When::past(at, self.now, self.zone);
+        let used = facts.scope_uses.iter().find(|(held, _, _)| held.name() == scope);
+        let since = match card {
+            Card::EndsSoon => Since::At(When::ahead(since, self.now, self.zone)),
+            Card::ManyErrors => Since::Words(format!(
+                "{} of {}",
+                words::share(facts.errors, facts.requests),
+                words::number(facts.requests)
+            )),
+            Card::ScopeUnused => match used.and_then(|(_, _, last)| *last) {
+                Some(last) => Since::At(past(last)),
+                None => Since::Words("never".to_owned()),
+            },
+            Card::OwnerLeft if facts.last_used_at.is_none() => Since::Words("never".to_owned()),
+            _ => Since::At(past(since)),
+        };
+        Row {
+            id: key.id.to_string(),
+            name: key.name.clone(),
+            hint: key.fingerprint.hint.clone(),
+            owner: key.owner.name.clone(),
+            scope,
+            since,
+            last_used: facts.last_used_at.map(past),
+        }
+    }
+
+    /// What is kept now.
+    pub fn kept(&self, conn: &mut Conn, most: i64) -> Result<Vec<Decided>> {
+        let keeps = store::keeps(conn, self.org, self.now, most)?;
+        let decided = keeps.into_iter().map(|keep| {
+            let title = Card::parse(&keep.card).map_or("", |card| super::told(card).title);
+            (keep.key, keep.card, title.to_owned(), keep.scope, keep.by, keep.at, keep.until)
+        });
+        self.decided(conn, decided.collect())
+    }
+
+    /// Scopes that were removed on advice and can be given back.
+    pub fn removed(&self, conn: &mut Conn, most: i64) -> Result<Vec<Decided>> {
+        let days = crate::review::advice::UNDO_DAYS * crate::time::DAY;
+        let removals = store::removals(conn, self.org, self.now.plus(-days), most)?;
+        let decided = removals.into_iter().map(|removal| {
+            let until = removal.at.plus(days);
+            (removal.key, String::new(), removal.scope.clone(), removal.scope, removal.by, removal.at, until)
+        });
+        self.decided(conn, decided.collect())
+    }
+
+    fn decided(
+        &self,
+        conn: &mut Conn,
+        rows: Vec<(KeyId, String, String, String, UserId, Time, Time)>,
+    ) -> Result<Vec<Decided>> {
+        let ids: Vec<KeyId> = rows.iter().map(|row| row.0).collect();
+        let people: Vec<UserId> = rows.iter().map(|row| row.4).collect();
+        let (keys, people) = (keys::names(conn, self.org, &ids)?, people::store::names(conn, &people)?);
+        let decided = rows.into_iter().map(|(key, card, what, scope, by, at, until)| Decided {
+            id: key.to_string(),
+            name: keys.get(&key).map(|named| named.name.clone()).unwrap_or_default(),
+            card,
+            what,
+            scope,
+            by: people.get(&by).map(|(name, _)| name.clone()).unwrap_or_default(),
+            at: words::date_time(at, self.zone),
+            until: words::date(until, self.zone),
+        });
+        Ok(decided.collect())
+    }
+}

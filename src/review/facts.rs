@@ -1,0 +1,120 @@
+//! The facts about keys, read for some hundred at a time.
+
+use std::collections::{HashMap, HashSet};
+
+use diesel::dsl::{max, min};
+use diesel::prelude::*;
+
+use crate::db::Conn;
+use crate::error::Result;
+use crate::id::{KeyId, OrgId, UserId};
+use crate::orgs;
+use crate::review::rules::{Facts, WEEK};
+use crate::schema::{api_keys, key_addresses, scope_uses, usage_windows};
+use crate::scope::{Scope, Scopes};
+use crate::time::Time;
+
+type Row = (KeyId, Time, Option<Time>, Option<Time>, Option<Time>, Option<Time>, String, UserId);
+
+/// Which keys.
+#[derive(Clone, Copy, Debug)]
+pub enum Which<'a> {
+    /// So many behind that one, in the order of their ids.
+    After(Option<KeyId>, i64),
+    /// These.
+    These(&'a [KeyId]),
+}
+
+/// The members whose keys have an owner.
+pub fn active_members(conn: &mut Conn, org: OrgId) -> Result<HashSet<UserId>> {
+    let members = orgs::store::members_of(conn, org)?;
+    Ok(members
+        .into_iter()
+        .filter(orgs::store::Membership::is_active)
+        .map(|member| member.person.id)
+        .collect())
+}
+
+/// The facts about keys, in the order of their ids.
+pub fn read(conn: &mut Conn, org: OrgId, which: Which<'_>, members: &HashSet<UserId>) -> Result<Vec<Facts>> {
+    let mut query = api_keys::table
+        .filter(api_keys::org_id.eq(org))
+        .order(api_keys::id.asc())
+        .select((
+            api_keys::id,
+            api_keys::created_at,
+            api_keys::expires_at,
+            api_keys::revoked_at,
+            api_keys::disabled_at,
+            api_keys::last_used_at,
+            api_keys::scopes,
+            api_keys::owner_id,
+        ))
+        .into_boxed();
+    query = match which {
+        Which::After(Some(after), limit) => query.filter(api_keys::id.gt(after)).limit(limit),
+        Which::After(None, limit) => query.limit(limit),
+        Which::These(keys) => query.filter(api_keys::id.eq_any(keys)),
+    };
+    let rows: Vec<Row> = query.load(conn)?;
+    let ids: Vec<KeyId> = rows.iter().map(|row| row.0).collect();
+    let mut scopes = scope_rows(conn, org, &ids)?;
+    let requests: Vec<(KeyId, i64, i64, i64)> = usage_windows::table
+        .filter(usage_windows::org_id.eq(org).and(usage_windows::days.eq(WEEK)))
+        .filter(usage_windows::key_id.eq_any(&ids))
+        .select((
+            usage_windows::key_id,
+            usage_windows::requests,
+            usage_windows::client_errors,
+            usage_windows::server_errors,
+        ))
+        .load(conn)?;
+    let requests: HashMap<KeyId, (i64, i64)> = requests
+        .into_iter()
+        .map(|(key, requests, client, server)| (key, (requests, client + server)))
+        .collect();
+    // Callers that are too many to be told apart have no address of their own.
+    let addresses: Vec<(KeyId, Option<Time>, Option<Time>)> = key_addresses::table
+        .filter(key_addresses::org_id.eq(org).and(key_addresses::key_id.eq_any(&ids)))
+        .filter(key_addresses::address.ne("other"))
+        .group_by(key_addresses::key_id)
+        .select((key_addresses::key_id, min(key_addresses::first_seen_at), max(key_addresses::first_seen_at)))
+        .load(conn)?;
+    let addresses: HashMap<KeyId, (Time, Time)> =
+        addresses.into_iter().filter_map(|(key, first, latest)| Some((key, (first?, latest?)))).collect();
+    let facts = rows.into_iter().map(|row| {
+        let (key, created_at, expires_at, revoked_at, disabled_at, last_used_at, held, owner) = row;
+        let (requests, errors) = requests.get(&key).copied().unwrap_or_default();
+        Facts {
+            key,
+            created_at,
+            expires_at,
+            revoked_at,
+            disabled: disabled_at.is_some(),
+            last_used_at,
+            scopes: Scopes::from_text(&held),
+            owner_is_active: members.contains(&owner),
+            scope_uses: scopes.remove(&key).unwrap_or_default(),
+            requests,
+            errors,
+            addresses: addresses.get(&key).copied(),
+        }
+    });
+    Ok(facts.collect())
+}
+
+type ScopeUses = Vec<(Scope, Option<Time>, Option<Time>)>;
+
+fn scope_rows(conn: &mut Conn, org: OrgId, keys: &[KeyId]) -> Result<HashMap<KeyId, ScopeUses>> {
+    let rows: Vec<(KeyId, String, Option<Time>, Option<Time>)> = scope_uses::table
+        .filter(scope_uses::org_id.eq(org).and(scope_uses::key_id.eq_any(keys)))
+        .select((scope_uses::key_id, scope_uses::scope, scope_uses::granted_at, scope_uses::last_used_at))
+        .load(conn)?;
+    let mut uses: HashMap<KeyId, ScopeUses> = HashMap::new();
+    for (key, scope, granted, last) in rows {
+        if let Some(scope) = Scope::parse(&scope) {
+            uses.entry(key).or_default().push((scope, granted, last));
+        }
+    }
+    Ok(uses)
+}

@@ -1,0 +1,54 @@
+//! Deciding that a finding may stay for a while.
+
+use crate::audit::event::{Context, Event};
+use crate::audit::log;
+use crate::db::Tx;
+use crate::error::{Error, Result};
+use crate::id::{KeyId, UserId};
+use crate::keys::store as keys;
+use crate::review::rules::Card;
+use crate::review::{look, store};
+use crate::scope::Scope;
+use crate::time::DAY;
+
+/// For how many days a finding that someone has looked at is not shown.
+pub const KEEP_DAYS: i64 = 90;
+
+/// What was looked at.
+#[derive(Clone, Copy, Debug)]
+pub struct About {
+    /// Which key.
+    pub key: KeyId,
+    /// Which finding of it.
+    pub card: Card,
+    /// Which scope, where it is about one.
+    pub scope: Option<Scope>,
+}
+
+/// Keeps a finding for 90 days. Errors: `NotFound`.
+pub fn keep(tx: &mut Tx<'_>, context: &Context, by: UserId, about: About) -> Result<()> {
+    let About { key, card, scope } = about;
+    let now = context.now.whole_second();
+    let until = now.plus(KEEP_DAYS * DAY);
+    keys::lock(tx, context.org, key)?;
+    store::insert_keep(tx, context.org, (key, card, scope), by, (now, until))?;
+    look::look_at(tx, context.org, key, now)?;
+    let event = Event::FindingKept { finding: card.name().to_owned(), scope: named(scope), until };
+    log::append(tx, context, &key.to_string(), &event)
+}
+
+/// Shows a kept finding again. Errors: `NotFound` if it is not kept.
+pub fn reopen(tx: &mut Tx<'_>, context: &Context, about: About) -> Result<()> {
+    let About { key, card, scope } = about;
+    keys::lock(tx, context.org, key)?;
+    if !store::delete_keep(tx, context.org, key, card, scope)? {
+        return Err(Error::NotFound);
+    }
+    look::look_at(tx, context.org, key, context.now)?;
+    let event = Event::FindingReopened { finding: card.name().to_owned(), scope: named(scope) };
+    log::append(tx, context, &key.to_string(), &event)
+}
+
+fn named(scope: Option<Scope>) -> Option<String> {
+    scope.map(|scope| scope.name().to_owned())
+}
