@@ -159,11 +159,11 @@ fn round(peers: &Peers, checked: &str, forwarded: &str, script: &Path) -> Result
         bare: each(&peers.bare, &get("/", &checked, false))?,
         checked: each(&peers.keydesk, &check(&checked, false))?,
         unknown: wrk::run(&peers.keydesk, &check(UNKNOWN, true), CONNECTIONS[1], SECONDS)?,
-        strangers: wrk::run(&peers.keydesk, &stranger, CONNECTIONS[1], SECONDS)?,
         malformed: wrk::run(&peers.keydesk, &check(MALFORMED, true), CONNECTIONS[1], SECONDS)?,
         upstream: each(&peers.upstream, &chat)?,
         proxy: each(&peers.proxy, &chat)?,
         forwarded: each(&peers.keydesk, &chat)?,
+        strangers: wrk::run(&peers.keydesk, &stranger, CONNECTIONS[1], SECONDS)?,
     })
 }
 

@@ -47,8 +47,8 @@ pub(crate) fn run(peer: &Peer, request: &Request<'_>, connections: usize, second
     let text = String::from_utf8(output.stdout)?;
     ensure!(output.status.success() && !text.contains("Socket errors"), "wrk failed:\n{text}");
     let after = |mark: &str| {
-        let rest = text.split(mark).nth(1).with_context(|| format!("wrk says no {mark}:\n{text}"))?;
-        rest.split_whitespace().next().context("a value")
+        let rest = text.lines().find_map(|line| line.trim().strip_prefix(mark));
+        rest.map(str::trim).with_context(|| format!("wrk says no {mark}:\n{text}"))
     };
     let requests: f64 = text
         .lines()
@@ -56,7 +56,8 @@ pub(crate) fn run(peer: &Peer, request: &Request<'_>, connections: usize, second
         .context("wrk says how many requests it made")?
         .0
         .parse()?;
-    let refused: f64 = if text.contains("Non-2xx") { after("responses:")?.parse()? } else { 0.0 };
+    let refused: f64 =
+        if text.contains("Non-2xx") { after("Non-2xx or 3xx responses:")?.parse()? } else { 0.0 };
     let expected = if request.refused { requests } else { 0.0 };
     ensure!(refused == expected, "{refused} of {requests} calls of {} were refused", request.path);
     Ok(Run {
