@@ -82,6 +82,7 @@ impl Application {
             keyring,
             prefix: config.key_prefix,
             notices: Steps::new(config.notices),
+            default_rpm: config.default_rpm,
         };
         let notices = mint.notices.clone();
         db.write(move |tx| lifecycle::mark_expiring(tx, &notices, Time::now())).await?;

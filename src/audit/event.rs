@@ -262,6 +262,7 @@ pub enum Event {
     OrganizationUpdated {
         /// Each changed setting.
         changes: Vec<Change>,
+    },
     /// Someone looked at a finding of the review and keeps it for a while.
     #[serde(rename = "review.kept")]
     FindingKept {

@@ -232,7 +232,7 @@ fn note_refusal(
     request: &HttpRequest,
     now: Time,
 ) {
-    let missing = needed.without(decision::effective_scopes(&caller.key)).iter().next();
+    let missing = needed.without(decision::effective_scopes(&caller.key, now)).iter().next();
     site.meter.refuse(RefusedCall {
         org: caller.key.org,
         key: caller.key.key,

@@ -30,13 +30,9 @@ pub enum Permission {
 }
 
 use Act::{
-    DecideRequests, Leave, ReadKeys, ReadMail, ReadMembers, ReadSettings, ReadUsage, WriteKeys, WriteMail,
-    WriteMembers, WriteSettings,
-    Leave, ReadKeys, ReadMail, ReadMembers, ReadReview, ReadUsage, WriteKeys, WriteMail, WriteMembers,
-    WriteReview,
+    DecideRequests, Leave, ReadKeys, ReadMail, ReadMembers, ReadReview, ReadSettings, ReadUsage, WriteKeys,
+    WriteMail, WriteMembers, WriteReview, WriteSettings,
 };
-use Permission::{AdminOrSelf, AnyKey, Asked, Key, Member, MemberFresh, Page, Public, SignedIn};
-use Act::{Leave, ReadKeys, ReadMail, ReadMembers, ReadUsage, WriteKeys, WriteMail, WriteMembers};
 use Permission::{
     AdminOrSelf, AnyKey, Asked, Key, Member, MemberFresh, Page, Public, SignedIn, SignedInFresh,
 };

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! keydesk setup --org Large --name Ada --email ada@example.com --password-stdin
-//! cargo run --release --example fill -- sqlite:keydesk-data/keydesk.sqlite3 100000
+//! cargo bench --bench fill -- sqlite:keydesk-data/keydesk.sqlite3 100000
 //! ```
 //!
 //! Each key gets 100 rows of counts: one for each of 90 days and ten hours. A thousand members
@@ -17,12 +17,15 @@ use diesel::connection::SimpleConnection;
 use diesel::{Connection, PgConnection, SqliteConnection};
 use keydesk::time::Time;
 
+type Run = Box<dyn FnMut(&str) -> Result<()>>;
+
 fn main() -> Result<()> {
-    let mut arguments = std::env::args().skip(1);
+    // Cargo adds `--bench`.
+    let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
     let url = arguments.next().context("name the database")?;
     let keys: i64 = arguments.next().context("say how many keys")?.parse()?;
     let sqlite = url.strip_prefix("sqlite:");
-    let mut run: Box<dyn FnMut(&str) -> Result<()>> = match sqlite {
+    let mut run: Run = match sqlite {
         Some(path) => {
             let mut conn = SqliteConnection::establish(path)?;
             conn.batch_execute("PRAGMA synchronous = OFF; PRAGMA cache_size = -400000")?;
