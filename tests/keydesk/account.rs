@@ -162,7 +162,8 @@ fn who_asks_for_a_link_is_answered_the_same_for_any_address() {
     eventually("the queue is empty", || {
         desk.database.count("SELECT COUNT(*) AS count FROM outbox WHERE state = 'queued'") == 0
     });
-    let sent = mails_in(&desk.data.path().join("mail"));
+    let mut sent = mails_in(&desk.data.path().join("mail"));
+    sent.retain(|mail| mail.event() == "password_reset");
     assert!((1..=5).contains(&sent.len()) && sent.iter().all(|mail| mail.header("To").contains(&org.email)));
 }
 
