@@ -43,6 +43,19 @@ struct PolicyPage {
     zone: String,
 }
 
+/// The same for whoever may only look.
+#[derive(Template)]
+#[template(path = "portal/settings/policy_read.html")]
+struct ReadPage {
+    layout: Layout,
+    org: Place,
+    tabs: Tabs,
+    policy: Policy,
+    waiting: Option<String>,
+    configured_rpm: u32,
+    zone: String,
+}
+
 /// `GET /o/{org}/settings/policy`.
 pub async fn show(request: HttpRequest, member: Member, site: Shared) -> Result<HttpResponse, Problem> {
     let (org, now) = (member.org.id, Time::now());
@@ -50,7 +63,11 @@ pub async fn show(request: HttpRequest, member: Member, site: Shared) -> Result<
     let fields = PolicyFields::of(&policy, now, &member.person.time_zone());
     let tabs = Tabs::load(&site, &member, "policy").await?;
     let view = PolicyPage::new(&request, &member, &site, tabs, policy, fields, now);
-    html(StatusCode::OK, &view)
+    if member.role.may(Act::WriteSettings) {
+        return html(StatusCode::OK, &view);
+    }
+    let PolicyPage { layout, org, tabs, policy, waiting, configured_rpm, zone, .. } = view;
+    html(StatusCode::OK, &ReadPage { layout, org, tabs, policy, waiting, configured_rpm, zone })
 }
 
 /// `POST /o/{org}/settings/policy`: saves the rules, or shows what they would change.
@@ -172,7 +189,9 @@ impl PolicyPage {
     fn offered(&self) -> Vec<Scope> {
         Rules::offered_to_members().iter().collect()
     }
+}
 
+impl ReadPage {
     fn longest(&self) -> String {
         match self.policy.rules.longest_days {
             Some(days) => words::count(days, "day", "days"),
