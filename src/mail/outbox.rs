@@ -290,7 +290,14 @@ pub fn count(conn: &mut Conn, org: OrgId, state: State) -> Result<i64> {
 pub fn send_again(tx: &mut Tx<'_>, org: OrgId, id: MailId, now: Time) -> Result<()> {
     let changed = diesel::update(outbox::table.find(id))
         .filter(outbox::org_id.eq(org))
-        .set((outbox::state.eq(QUEUED), outbox::due_at.eq(now), outbox::last_error.eq(None::<String>)))
+        .set((
+            outbox::state.eq(QUEUED),
+            outbox::due_at.eq(now),
+            outbox::last_error.eq(None::<String>),
+            // Whoever holds it may be gone; a second copy has the same name.
+            outbox::claimed_by.eq(None::<Vec<u8>>),
+            outbox::lease_until.eq(None::<Time>),
+        ))
         .execute(tx.conn)?;
     if changed == 0 {
         return Err(Error::NotFound);

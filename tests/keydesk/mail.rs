@@ -188,3 +188,26 @@ fn a_mail_that_cannot_be_read_holds_up_no_other() {
     let failed = "SELECT COUNT(*) AS count FROM outbox WHERE state = 'failed' AND event = 'from_tomorrow'";
     assert_eq!(desk.database.count(failed), 1);
 }
+
+#[test]
+fn what_a_killed_server_held_is_sent_by_another_once_its_claim_is_over() {
+    let desk = Desk::new().with("KEYDESK_TICK", "1s");
+    let server = desk.start();
+    let org = desk.set_up(&server, "Acme AI");
+    test_mail(&server, &org);
+    eventually("it is sent", || in_state(&desk, "sent") == 1);
+    let other = if desk.database.is_postgres() {
+        "'\\x00112233445566778899aabbccddeeff'::bytea"
+    } else {
+        "x'00112233445566778899aabbccddeeff'"
+    };
+    let second = 1_000_000_i64;
+    let now = i64::try_from(std::time::UNIX_EPOCH.elapsed().unwrap().as_micros()).unwrap();
+    let lease = now + 3 * second;
+    desk.database.execute(&format!(
+        "UPDATE outbox SET state = 'queued', sent_at = NULL, claimed_by = {other}, lease_until = {lease} WHERE event = 'test'"
+    ));
+    eventually("it is sent again", || in_state(&desk, "sent") == 1);
+    let sent = "SELECT sent_at AS count FROM outbox WHERE event = 'test'";
+    assert!(desk.database.count(sent) >= lease, "not while another may be sending it");
+}
