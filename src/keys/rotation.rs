@@ -12,7 +12,8 @@ use crate::id::{KeyId, SecretId};
 use crate::keys::lifecycle::{Manager, Mint, finish, living};
 use crate::keys::secret::PlainSecret;
 use crate::keys::{Key, Status, Superseded, mails, secret_store, store};
-use crate::orgs::policy::{self, MAX_DAYS};
+use crate::orgs::policy::{self, MAX_DAYS, Policy};
+use crate::orgs::role::Role;
 use crate::time::{DAY, HOUR, Time, parse_span};
 
 /// The longest overlap, in seconds.
@@ -69,10 +70,7 @@ pub fn rotate(
         own_end_at: key.expires_at,
     };
     let end = match by {
-        By::Manager(_) => {
-            let latest = policy::store::hold(tx, context.org)?.latest_end(now);
-            key.expires_at.map(|end| anew(key.secret_made_at, end, now).min(latest))
-        }
+        By::Manager(manager) => next_end(&policy::store::hold(tx, context.org)?, manager.role, &key, now),
         By::Itself => key.expires_at,
     };
     let secret = PlainSecret::generate(&mint.prefix)?;
@@ -169,8 +167,19 @@ fn until(at: Time, end: Option<Time>) -> Time {
     end.map_or(at, |end| end.min(at))
 }
 
+/// When a key ends that someone in this role rotates at `now`: after as long a life as it was made
+/// for, as far as the policy allows. One without an end keeps none only where they may choose that.
+pub fn next_end(policy: &Policy, role: Role, key: &Key, now: Time) -> Option<Time> {
+    let latest = policy.latest_end(now);
+    match key.expires_at {
+        Some(end) => Some(anew(key.secret_made_at, end, now).min(latest)),
+        None if policy.allows_never(role) => None,
+        None => Some(latest),
+    }
+}
+
 /// The end of a life as long as that from `made` to `end`, begun at `now`.
-pub fn anew(made: Time, end: Time, now: Time) -> Time {
+fn anew(made: Time, end: Time, now: Time) -> Time {
     now.plus(end.since(made).clamp(1, MAX_DAYS * DAY))
 }
 

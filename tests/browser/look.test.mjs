@@ -125,6 +125,16 @@ describe("every page", () => {
           await go(`${key(keys.used, "/usage")}?by=${by}`);
           await inspect(page, `usage-key-${by}`);
         }
+        await go("/o/acme-ai/audit");
+        await inspect(page, "audit");
+        await page.locator("main a[href*='/audit/']").filter({ visible: true }).last().click();
+        await inspect(page, "audit-entry");
+        await go("/o/acme-ai/audit?q=nothing-like-it");
+        await inspect(page, "audit-no-match");
+        await go("/o/acme-ai/audit/proof");
+        await inspect(page, "audit-proof");
+        await go(key(keys.used, "/refusals"));
+        await inspect(page, "refusals");
         await go("/account");
         await inspect(page, "account");
         await go("/account/notices");
@@ -133,7 +143,7 @@ describe("every page", () => {
         await inspect(page, "mail");
         await go("/o/acme-ai/mail?state=failed");
         await inspect(page, "mail-empty");
-        for (const guide of ["", "/keys", "/security", "/developers", "/proxies", "/api"]) {
+        for (const guide of ["", "/keys", "/security", "/developers", "/proxies", "/audit", "/api"]) {
           await go(`/docs${guide}`);
           await inspect(page, `docs${guide.replace("/", "-")}`);
         }

@@ -93,7 +93,8 @@ function cutOff() {
   for (const element of document.querySelectorAll("body *")) {
     if (!seen(element)) continue;
     const box = element.getBoundingClientRect();
-    if (!box.width || element.matches(".skip")) continue;
+    // What scrolls by itself, also by keyboard, cuts nothing off.
+    if (!box.width || element.matches(".skip, .scroll[role=region][tabindex='0'] *")) continue;
     const clip = element.parentElement.closest(".panel, .options, .code, dialog, main");
     const bounds = clip?.getBoundingClientRect();
     if (bounds && (box.right > bounds.right + 1 || box.left < bounds.left - 1)) found.push(`cut off: ${element.outerHTML.slice(0, 120)}`);

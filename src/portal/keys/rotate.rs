@@ -43,6 +43,8 @@ struct RotatePage {
     disabled: bool,
     /// When the key ends once it is rotated; never where there is nothing.
     ends: Option<String>,
+    /// Whether it ends as it is.
+    had_end: bool,
     /// When the old secret would end by itself.
     own_end: Option<String>,
     requests: i64,
@@ -193,11 +195,10 @@ async fn page(
     let (now, zone) = (Time::now(), member.person.time_zone());
     let (org, id) = (member.org.id, key.id);
     let found = site.db.read(move |conn| {
-        let latest = policy::store::find(conn, org)?.latest_end(now);
-        Ok((usage::report::last_day_by_scope(conn, org, id, now)?, latest))
+        let policy = policy::store::find(conn, org)?;
+        Ok((usage::report::last_day_by_scope(conn, org, id, now)?, policy))
     });
-    let (by_scope, latest) = found.await?;
-    let end = |end: Time| rotation::anew(key.secret_made_at, end, now).min(latest);
+    let (by_scope, policy) = found.await?;
     let day = |at: Time| at.in_zone(&zone).date().to_string();
     let view = RotatePage {
         layout: Layout::of(request, Room::Keys),
@@ -206,7 +207,8 @@ async fn page(
         name: key.name.clone(),
         hint: key.fingerprint.hint.clone(),
         disabled: key.status(now) == Status::Disabled,
-        ends: key.expires_at.map(|at| words::date_time(end(at), &zone)),
+        ends: rotation::next_end(&policy, member.role, key, now).map(|end| words::date_time(end, &zone)),
+        had_end: key.expires_at.is_some(),
         own_end: key
             .expires_at
             .filter(|end| end.since(now) < MAX_OVERLAP)
