@@ -6,6 +6,7 @@
 //! back by itself: broken connections are thrown away and new ones made.
 
 use std::fs;
+use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -299,9 +300,14 @@ fn connect(location: &Location) -> ConnectionResult<Conn> {
 
 fn open_sqlite(path: &Path) -> ConnectionResult<SqliteConnection> {
     let path = path.to_str().ok_or_else(|| ConnectionError::BadConnection("the path is not UTF-8".into()))?;
-    // What lies in it is nobody else's; its log files take its mode.
-    if let Err(error) = fs::OpenOptions::new().append(true).create(true).mode(0o600).open(path) {
-        return Err(ConnectionError::BadConnection(error.to_string()));
+    // What lies in it is nobody else's; its log files take its mode. A file that is there already is
+    // never opened here: closing it would end the locks that this process holds on it (POSIX), and
+    // whoever looked at the database next would delete the log into which this process writes.
+    match fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            return Err(ConnectionError::BadConnection(error.to_string()));
+        }
+        _ => {}
     }
     let mut conn = SqliteConnection::establish(path)?;
     conn.batch_execute("PRAGMA busy_timeout = 10000").map_err(ConnectionError::CouldntSetupConfiguration)?;

@@ -63,3 +63,22 @@ fn acknowledged_keys_survive_kills_and_none_is_half_there() {
         desk.database.count("SELECT COUNT(*) AS count FROM audit_entries"),
     );
 }
+
+#[test]
+fn who_looks_at_the_database_beside_a_server_takes_nothing_from_it() {
+    let (desk, mut server, org) = desk();
+    for round in 0..3 {
+        // As an administrator's `sqlite3` does: opened, read, closed.
+        assert!(desk.database.count("SELECT COUNT(*) AS count FROM api_keys") > 0);
+        let api = server.api(&org.admin.key);
+        let made = api.create(&json!({"name": format!("k-{round}"), "scopes": ["inference:read"]}));
+        assert_eq!(
+            desk.database.count(&format!("SELECT COUNT(*) AS count FROM api_keys WHERE name = 'k-{round}'")),
+            1,
+            "the server writes where others read"
+        );
+        server.kill();
+        server = desk.start();
+        assert_eq!(server.api(made["key"].as_str().unwrap()).get("/v1/models").status, 200);
+    }
+}
