@@ -55,7 +55,9 @@ impl Desk {
 
     /// A command with nothing but this desk's environment.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_keydesk"));
+        // Another build can be named, such as the one that is to be released.
+        let binary = std::env::var_os("KEYDESK_BINARY").unwrap_or(env!("CARGO_BIN_EXE_keydesk").into());
+        let mut command = Command::new(binary);
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("KEYDESK_")) {
             command.env_remove(name);
         }
