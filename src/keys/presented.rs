@@ -1,5 +1,7 @@
 //! The look-up of a presented secret: the one query that starts from no organisation.
 
+use std::collections::HashSet;
+
 use diesel::prelude::*;
 use ipnet::IpNet;
 
@@ -55,6 +57,18 @@ impl Presented {
     pub fn ends_at(&self) -> Option<Time> {
         self.expires_at.into_iter().chain(self.superseded_until).min()
     }
+}
+
+/// Which of these digests are those of keys' secrets.
+pub fn known(conn: &mut Conn, digests: &[Digest]) -> Result<HashSet<Digest>> {
+    let wanted = digests.iter().map(<[u8; 32]>::as_slice);
+    let rows: Vec<Vec<u8>> = key_secrets::table
+        .filter(key_secrets::digest.eq_any(wanted))
+        .select(key_secrets::digest)
+        .load(conn)?;
+    rows.into_iter()
+        .map(|digest| Digest::try_from(digest).map_err(|_| Error::internal("a digest has another length")))
+        .collect()
 }
 
 /// The key whose secret has this digest.

@@ -4,4 +4,5 @@ pub mod decision;
 pub mod limit;
 #[cfg(test)]
 mod model;
+mod strangers;
 pub mod table;

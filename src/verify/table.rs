@@ -26,6 +26,7 @@ use crate::error::{Error, Result};
 use crate::keys::feed;
 use crate::keys::presented::{self, Presented};
 use crate::keys::secret::PlainSecret;
+use crate::verify::strangers::Strangers;
 
 /// How many keys are held. Past it, a random half is dropped.
 const MAX_KNOWN: usize = 1_000_000;
@@ -48,7 +49,8 @@ pub struct Table {
     position: AtomicI64,
     /// When the lease ends, in microseconds after `started`.
     fresh_until: AtomicU64,
-    /// Strangers may not take all connections: the feed needs one, and so do pages.
+    strangers: Arc<Strangers>,
+    /// Fills may not take all connections: the feed needs one, and so do pages.
     fills: Semaphore,
 }
 
@@ -63,6 +65,7 @@ impl Table {
             rounds: AtomicU64::new(0),
             position: AtomicI64::new(0),
             fresh_until: AtomicU64::new(0),
+            strangers: Arc::default(),
             fills: Semaphore::new((db.readers() / 2).max(1)),
         }
     }
@@ -98,6 +101,11 @@ impl Table {
         digest: Digest,
         now: Instant,
     ) -> Result<Option<Arc<Presented>>> {
+        let before = self.round();
+        if !self.is_key(db, keyring, secret, digest).await? {
+            self.fill(digest, None, before);
+            return Ok(None);
+        }
         let _turn = self.fills.acquire().await.map_err(Error::internal)?;
         // The wait may have outlasted the lease; time has passed since `now`.
         self.require_fresh(now.max(Instant::now()))?;
@@ -105,6 +113,16 @@ impl Table {
         let found = find(db, keyring, secret, digest).await?.map(Arc::new);
         self.fill(digest, found.clone(), before);
         Ok(found)
+    }
+
+    async fn is_key(&self, db: &Db, keyring: &Keyring, secret: &PlainSecret, digest: Digest) -> Result<bool> {
+        if self.strangers.is_key(db, digest).await? {
+            return Ok(true);
+        }
+        match &keyring.api_keys_previous {
+            Some(previous) => self.strangers.is_key(db, secret.digest(previous)).await,
+            None => Ok(false),
+        }
     }
 
     /// The round that it is, to be noted before the database is read.

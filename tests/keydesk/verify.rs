@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+use keydesk::keys::secret::PlainSecret;
+
 use crate::support::{Answer, Api, Desk, Org, Server, desk};
 
 fn checker(desk: &Desk, server: &Server, org: &Org) -> Api {
@@ -168,4 +170,24 @@ fn proxies_that_know_only_403_are_told_the_code_beside_it() {
     assert_eq!(limited.json()["status"], 403);
     org.admin.delete(&format!("/v1/api-keys/{}", key["id"].as_str().unwrap()));
     assert_eq!(told(&api.get("/v1/authorize?deny=403")), (403, "key_revoked".into()));
+}
+
+#[test]
+fn new_keys_are_told_from_many_strangers_who_come_with_them() {
+    let (desk, server, org) = desk();
+    let create = |number: i32| {
+        let body = json!({"name": format!("new {number}"), "scopes": ["inference:read"]});
+        org.admin.create(&body)["key"].as_str().unwrap().to_owned()
+    };
+    let strangers = || (0..64).map(|_| PlainSecret::generate("kd").unwrap().expose().to_owned());
+    // Each key was never presented before, so that it is looked up beside the strangers.
+    let presented: Vec<(String, u16)> =
+        (0..4).map(|number| (create(number), 200)).chain(strangers().map(|key| (key, 401))).collect();
+    let ask = &|key: &str| server.api(key).get("/v1/authorize").status;
+    let answers = std::thread::scope(|scope| {
+        let asked: Vec<_> = presented.iter().map(|(key, _)| scope.spawn(move || ask(key))).collect();
+        asked.into_iter().map(|asked| asked.join().unwrap()).collect::<Vec<u16>>()
+    });
+    assert_eq!(answers, presented.iter().map(|(_, status)| *status).collect::<Vec<_>>());
+    drop(desk);
 }
