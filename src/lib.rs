@@ -9,9 +9,9 @@
 //!   [`cli`] commands. A file has the name of what it shows.
 //! - [`web`]: what the faces share: who calls, permissions, sessions, problems, pages, assets.
 //! - Domain: [`verify`] may this key do this? · [`keys`] the life of a key · [`orgs`]
-//!   organisations, roles, members, invitations · [`people`] and how they sign in · [`audit`] the log ·
-//!   [`usage`] counts · [`notices`] who is told that a key ends · [`mail`] written, queued, sent.
-//!   [`usage`] counts · [`review`] what should not stay as it is · [`notices`] when a key counts as expiring · [`mail`] written, queued, sent.
+//!   organisations, roles, members, invitations, policy · [`people`] and how they sign in ·
+//!   [`audit`] the log · [`usage`] counts · [`review`] what should not stay as it is ·
+//!   [`notices`] who is told that a key ends, and when · [`mail`] written, queued, sent.
 //! - Kernel: [`db`], [`schema`], [`installation`], [`config`], [`settings`], [`error`], [`crypto`], [`id`],
 //!   [`scope`], [`text`], [`time`].
 //!
