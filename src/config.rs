@@ -1,6 +1,8 @@
 //! The configuration: one field a setting, checked as a whole.
 
+mod mail;
 mod providers;
+mod public_url;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -8,8 +10,6 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use lettre::message::Mailbox;
-use lettre::transport::smtp::AsyncSmtpTransportBuilder;
-use lettre::{AsyncSmtpTransport, Tokio1Executor};
 use secrecy::SecretString;
 
 use crate::crypto::Root;
@@ -17,7 +17,9 @@ use crate::db::Location;
 use crate::settings::{ConfigError, Source};
 use crate::time::parse_span;
 
+pub use self::mail::MailServer;
 pub use self::providers::{GitHubSettings, OidcSettings};
+pub use self::public_url::{PublicUrl, is_loopback};
 
 /// The configuration of a process.
 pub struct Config {
@@ -59,54 +61,6 @@ pub struct Config {
     pub oidc: Option<OidcSettings>,
 }
 
-/// The origin under which Keydesk is reached. The only source of links and cookie rules.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PublicUrl(String);
-
-/// A mail server, ready to be connected to. It holds a password and can't be printed.
-pub struct MailServer {
-    /// How to connect.
-    pub transport: AsyncSmtpTransportBuilder,
-    /// Its name, to be told where it can't be reached.
-    pub host: String,
-}
-
-impl PublicUrl {
-    /// The origin of a server on loopback.
-    pub fn loopback(port: u16) -> PublicUrl {
-        PublicUrl(format!("http://localhost:{port}"))
-    }
-
-    /// An absolute link to a path of the portal or API.
-    pub fn link(&self, path: &str) -> String {
-        format!("{}{path}", self.0)
-    }
-
-    /// The origin, as browsers send it in `Origin`.
-    pub fn origin(&self) -> &str {
-        &self.0
-    }
-
-    /// Whether browsers reach it over TLS.
-    pub fn is_https(&self) -> bool {
-        self.0.starts_with("https://")
-    }
-
-    /// Host without port.
-    pub fn host_name(&self) -> &str {
-        let host = self.host();
-        match host.rsplit_once(':') {
-            Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
-            _ => host,
-        }
-    }
-
-    /// Host and port.
-    pub fn host(&self) -> &str {
-        self.0.split("://").nth(1).unwrap_or_default()
-    }
-}
-
 impl Config {
     /// The host under which Keydesk is reached, as far as it is known before it listens.
     pub fn host(&self) -> String {
@@ -121,12 +75,12 @@ impl Config {
         let listen = source.parse("KEYDESK_LISTEN", "127.0.0.1:8080", "Write address:port.", |text| {
             text.parse::<SocketAddr>().ok()
         })?;
-        let mail_server = mail_server(source)?;
+        let mail_server = mail::mail_server(source)?;
         Ok(Config {
             listen,
-            mail_from: mail_from(source, mail_server.is_some())?,
+            mail_from: mail::mail_from(source, mail_server.is_some())?,
             mail_server,
-            public_url: public_url(source, listen)?,
+            public_url: public_url::public_url(source, listen)?,
             database: database(source, &data_dir)?,
             data_dir,
             secret: source.root("KEYDESK_SECRET")?,
@@ -229,73 +183,6 @@ fn database(source: &Source<'_>, data_dir: &std::path::Path) -> Result<Location,
         return Ok(Location::Postgres(url));
     }
     Err(ConfigError::new(VARIABLE, "has an unknown scheme. Use sqlite:PATH or postgres://…"))
-}
-
-fn public_url(source: &Source<'_>, listen: SocketAddr) -> Result<Option<PublicUrl>, ConfigError> {
-    const VARIABLE: &str = "KEYDESK_PUBLIC_URL";
-    let allow_http = source.parse("KEYDESK_ALLOW_HTTP", "0", "Use 0 or 1.", |text| match text {
-        "0" => Some(false),
-        "1" => Some(true),
-        _ => None,
-    })?;
-    let Some(text) = source.get(VARIABLE)? else {
-        return if listen.ip().is_loopback() {
-            Ok(None)
-        } else {
-            Err(ConfigError::new(VARIABLE, "is required when KEYDESK_LISTEN is not on loopback."))
-        };
-    };
-    let rule = "must be an origin without a path, such as https://keys.example.com.";
-    let url = reqwest::Url::parse(&text).map_err(|_| ConfigError::new(VARIABLE, rule))?;
-    let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
-    let plain = url.username().is_empty() && url.password().is_none() && url.has_host();
-    if !bare || !plain || !matches!(url.scheme(), "http" | "https") {
-        return Err(ConfigError::new(VARIABLE, rule));
-    }
-    if url.scheme() == "http" && !is_loopback(&url) && !allow_http {
-        return Err(ConfigError::new(
-            VARIABLE,
-            "uses http off loopback. Use https, or set KEYDESK_ALLOW_HTTP=1 if you accept that passwords and keys can be read on the way.",
-        ));
-    }
-    Ok(Some(PublicUrl(url.origin().ascii_serialization())))
-}
-
-fn mail_server(source: &Source<'_>) -> Result<Option<MailServer>, ConfigError> {
-    const VARIABLE: &str = "KEYDESK_SMTP_URL";
-    let Some(text) = source.get_secret(VARIABLE)? else {
-        return Ok(None);
-    };
-    // The causes may repeat the text, and with it the password.
-    let wrong = || {
-        ConfigError::new(
-            VARIABLE,
-            "can't be used. Write smtp://user:pass@host:587?tls=required or smtps://user:pass@host; \
-             special characters in user and password are percent-encoded.",
-        )
-    };
-    let host = reqwest::Url::parse(&text).ok().and_then(|url| url.host_str().map(str::to_owned));
-    let transport = AsyncSmtpTransport::<Tokio1Executor>::from_url(&text).map_err(|_| wrong())?;
-    Ok(Some(MailServer { transport, host: host.ok_or_else(wrong)? }))
-}
-
-fn mail_from(source: &Source<'_>, required: bool) -> Result<Mailbox, ConfigError> {
-    const VARIABLE: &str = "KEYDESK_MAIL_FROM";
-    if required && source.get(VARIABLE)?.is_none() {
-        return Err(ConfigError::new(
-            VARIABLE,
-            "is required with KEYDESK_SMTP_URL. Set the sender of mails.",
-        ));
-    }
-    let rule = "Write an address, or Keydesk <keydesk@example.com>.";
-    source.parse(VARIABLE, "Keydesk <keydesk@localhost>", rule, |text| text.parse().ok())
-}
-
-/// Whether a URL names this machine.
-pub fn is_loopback(url: &reqwest::Url) -> bool {
-    let host = url.host_str().unwrap_or_default();
-    let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
-    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
 fn upstream_url(source: &Source<'_>) -> Result<Option<String>, ConfigError> {
