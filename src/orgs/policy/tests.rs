@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::scope::Scope;
 
 const START: i64 = 1_700_000_000;
 
