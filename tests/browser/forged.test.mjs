@@ -233,6 +233,47 @@ test("documents that do not hold lead nobody anywhere", async (context) => {
   }
 });
 
+test("confirming asks the provider to ask again, and believes a fresh answer about the same person alone", async (context) => {
+  const visit = browser();
+  const isAsked = async () => {
+    const { status, location } = await visit("/account/email");
+    return status === 303 && location.startsWith("/sign-in/again?next=");
+  };
+  // A session that was opened at the provider long ago is no fresh sign-in here.
+  forge = { claims: { auth_time: second() - 3600 } };
+  assert.equal((await go(visit)).status, 303);
+  forge = {};
+  assert.ok(await signedIn(visit));
+  assert.ok(await isAsked());
+  const page = await visit("/sign-in/again?next=%2Faccount%2Femail");
+  const link = page.text.match(/\/sign-in\/again\/oidc[^"]*/)[0];
+  const sent = new URL((await visit(link)).location).searchParams;
+  assert.deepEqual([sent.get("prompt"), sent.get("max_age")], ["login", "0"]);
+  const plain = new URL((await browser()("/sign-in/oidc")).location).searchParams;
+  assert.deepEqual([plain.get("prompt"), plain.get("max_age")], [null, null]);
+  for (const [name, claims] of [
+    ["an old proof", { auth_time: second() - 120 }],
+    ["no proof", {}],
+    ["a proof to come", { auth_time: second() + 3600 }],
+    ["a fresh proof of another account", { auth_time: second(), sub: "another" }],
+  ]) {
+    await context.test(name, async () => {
+      const seen = keydesk.log().length;
+      forge = { claims };
+      const refused = await go(visit, link);
+      forge = {};
+      assert.equal(refused.status, 403, refused.text);
+      assert.match(refused.text, /<title>Error: It is not confirmed that it is you/);
+      await logs(keydesk, /another identity, or no fresh proof of this one/, seen);
+      assert.ok(await isAsked(), "it is still to be confirmed");
+    });
+  }
+  forge = { claims: { auth_time: second() } };
+  assert.equal((await go(visit, link)).location, "/account/email");
+  forge = {};
+  assert.equal((await visit("/account/email")).status, 200);
+});
+
 test("keys that the provider changes are read again", async () => {
   forge = { published: ["two"], header: { kid: "two" }, key: keys.two.privateKey };
   const visit = browser();
