@@ -7,6 +7,7 @@ pub mod audit;
 pub mod calendar;
 pub mod chart;
 pub mod device;
+pub mod disable;
 pub mod docs;
 pub mod ical;
 pub mod invitation;

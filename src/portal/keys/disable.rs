@@ -3,77 +3,27 @@
 use actix_session::SessionExt;
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
-use askama::Template;
 
 use crate::error::Error;
 use crate::keys::lifecycle;
+use crate::portal::disable::{DisablePage, Disabling, Effect};
 use crate::portal::words;
 use crate::time::Time;
 use crate::usage;
-use crate::web::page::{Layout, Place, Room, html, redirect};
+use crate::web::page::{Layout, Room, html, redirect};
 use crate::web::principal::Member;
 use crate::web::problem::Problem;
 use crate::web::{Shared, session};
 
 type Path = web::Path<(String, String)>;
 
-#[derive(Template)]
-#[template(path = "portal/keys/disable.html")]
-struct DisablePage {
-    layout: Layout,
-    org: Place,
-    id: String,
-    name: String,
-    disabling: bool,
-    requests: i64,
-}
-
-/// `GET /o/{org}/keys/{id}/disable`.
-pub async fn confirm_disable(
+/// `GET /o/{org}/keys/{id}/disable` and `…/enable`.
+pub async fn confirm(
     request: HttpRequest,
     member: Member,
     site: Shared,
     path: Path,
-) -> Result<HttpResponse, Problem> {
-    confirm(request, member, site, path, true).await
-}
-
-/// `POST /o/{org}/keys/{id}/disable`.
-pub async fn disable(
-    request: HttpRequest,
-    member: Member,
-    site: Shared,
-    path: Path,
-) -> Result<HttpResponse, Problem> {
-    set(request, member, site, path, true).await
-}
-
-/// `GET /o/{org}/keys/{id}/enable`.
-pub async fn confirm_enable(
-    request: HttpRequest,
-    member: Member,
-    site: Shared,
-    path: Path,
-) -> Result<HttpResponse, Problem> {
-    confirm(request, member, site, path, false).await
-}
-
-/// `POST /o/{org}/keys/{id}/enable`.
-pub async fn enable(
-    request: HttpRequest,
-    member: Member,
-    site: Shared,
-    path: Path,
-) -> Result<HttpResponse, Problem> {
-    set(request, member, site, path, false).await
-}
-
-async fn confirm(
-    request: HttpRequest,
-    member: Member,
-    site: Shared,
-    path: Path,
-    disabling: bool,
+    Disabling(disabling): Disabling,
 ) -> Result<HttpResponse, Problem> {
     let now = Time::now();
     let key = super::find_managed(&site, &member, &path.1).await?;
@@ -82,32 +32,47 @@ async fn confirm(
     }
     let (org, id) = (member.org.id, key.id);
     let by_scope = site.db.read(move |conn| usage::report::last_day_by_scope(conn, org, id, now)).await?;
+    let requests = by_scope.iter().map(|(_, requests)| requests).sum();
+    let lead =
+        if disabling { "This can be undone." } else { "Whoever holds the key can use it again at once." };
     let view = DisablePage {
         layout: Layout::of(&request, Room::Keys),
-        org: Place { slug: member.org.slug.clone(), name: member.org.name.clone() },
-        id: key.id.to_string(),
-        name: key.name.clone(),
+        page: format!("/o/{}/keys/{id}", member.org.slug),
+        name: key.name,
+        noun: "key",
         disabling,
-        requests: by_scope.iter().map(|(_, requests)| requests).sum(),
+        lead: lead.to_owned(),
+        effect: effect(requests),
     };
     html(StatusCode::OK, &view)
 }
 
-async fn set(
+fn effect(requests: i64) -> Effect {
+    let (heart, who) = if requests > 0 {
+        let calls = words::count(requests, "request", "requests");
+        (format!("It is in use: {calls} in the last 24 hours."), "These callers will")
+    } else {
+        ("No requests in the last 24 hours.".to_owned(), "Callers would")
+    };
+    Effect { busy: requests > 0, heart, rest: format!("{who} get 401 until it is enabled again.") }
+}
+
+/// `POST /o/{org}/keys/{id}/disable` and `…/enable`.
+pub async fn submit(
     request: HttpRequest,
     member: Member,
     site: Shared,
     path: Path,
-    disabled: bool,
+    Disabling(disabling): Disabling,
 ) -> Result<HttpResponse, Problem> {
     let key = super::find_managed(&site, &member, &path.1).await?;
     let (context, manager, mint) =
         (member.context(&request, Time::now()), member.manager(), site.mint.clone());
     let key = site
         .db
-        .write(move |tx| lifecycle::set_disabled(tx, &context, &manager, &mint, key.id, disabled))
+        .write(move |tx| lifecycle::set_disabled(tx, &context, &manager, &mint, key.id, disabling))
         .await?;
-    let done = if disabled { "is disabled. It can be enabled again." } else { "is enabled." };
+    let done = if disabling { "is disabled. It can be enabled again." } else { "is enabled." };
     session::flash(&request.get_session(), &format!("{} {done}", key.name));
     Ok(redirect(&request, &format!("/o/{}/keys/{}", member.org.slug, key.id)))
 }

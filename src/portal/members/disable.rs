@@ -3,80 +3,30 @@
 use actix_session::SessionExt;
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
-use askama::Template;
 
+use crate::db::Tx;
 use crate::error::Error;
 use crate::keys::{feed, succession};
 use crate::orgs::membership;
-use crate::portal::members::{find_managed, place};
+use crate::portal::disable::{DisablePage, Disabling, Effect};
+use crate::portal::members::find_managed;
 use crate::portal::words;
 use crate::time::{DAY, Time};
 use crate::usage;
-use crate::web::page::{Layout, Place, Room, html, redirect};
+use crate::web::page::{Layout, Room, html, redirect};
 use crate::web::principal::Member;
 use crate::web::problem::Problem;
 use crate::web::{Shared, session};
 
 type Path = web::Path<(String, String)>;
 
-#[derive(Template)]
-#[template(path = "portal/members/disable.html")]
-struct DisablePage {
-    layout: Layout,
-    org: Place,
-    id: String,
-    name: String,
-    disabling: bool,
-    keys: i64,
-    requests: i64,
-}
-
-/// `GET /o/{org}/members/{id}/disable`.
-pub async fn confirm_disable(
+/// `GET /o/{org}/members/{id}/disable` and `…/enable`.
+pub async fn confirm(
     request: HttpRequest,
     member: Member,
     site: Shared,
     path: Path,
-) -> Result<HttpResponse, Problem> {
-    confirm(request, member, site, path, true).await
-}
-
-/// `POST /o/{org}/members/{id}/disable`.
-pub async fn disable(
-    request: HttpRequest,
-    member: Member,
-    site: Shared,
-    path: Path,
-) -> Result<HttpResponse, Problem> {
-    set(request, member, site, path, true).await
-}
-
-/// `GET /o/{org}/members/{id}/enable`.
-pub async fn confirm_enable(
-    request: HttpRequest,
-    member: Member,
-    site: Shared,
-    path: Path,
-) -> Result<HttpResponse, Problem> {
-    confirm(request, member, site, path, false).await
-}
-
-/// `POST /o/{org}/members/{id}/enable`.
-pub async fn enable(
-    request: HttpRequest,
-    member: Member,
-    site: Shared,
-    path: Path,
-) -> Result<HttpResponse, Problem> {
-    set(request, member, site, path, false).await
-}
-
-async fn confirm(
-    request: HttpRequest,
-    member: Member,
-    site: Shared,
-    path: Path,
-    disabling: bool,
+    Disabling(disabling): Disabling,
 ) -> Result<HttpResponse, Problem> {
     let now = Time::now();
     let found = find_managed(&site, &member, &path.1).await?;
@@ -86,36 +36,63 @@ async fn confirm(
         let keys = succession::estate(conn, org, id, now)?.keys;
         let ids: Vec<_> = keys.iter().map(|key| key.id).collect();
         let requests = usage::report::requests_by_key(conn, org, &ids, now.plus(-DAY))?;
-        Ok::<_, Error>((ids.len(), requests.values().sum()))
+        Ok::<_, Error>((i64::try_from(ids.len()).unwrap_or(i64::MAX), requests.values().sum()))
     });
     let (keys, requests) = read.await?;
     let view = DisablePage {
         layout: Layout::of(&request, Room::Members),
-        org: place(&member),
-        id: id.to_string(),
+        page: format!("/o/{}/members/{id}", member.org.slug),
         name: found.person.name,
+        noun: "member",
         disabling,
-        keys: i64::try_from(keys).unwrap_or(i64::MAX),
-        requests,
+        lead: lead(disabling, &member.org.name, keys),
+        effect: effect(keys, requests),
     };
     html(StatusCode::OK, &view)
 }
 
-async fn set(
+fn lead(disabling: bool, org: &str, keys: i64) -> String {
+    match keys {
+        _ if disabling => format!("In {org} alone. This can be undone."),
+        0 => "They may do again what their role allows.".to_owned(),
+        keys => format!("{} again at once.", words::count(keys, "living key works", "living keys work")),
+    }
+}
+
+fn effect(keys: i64, requests: i64) -> Effect {
+    let withdrawn = "Open invitations are withdrawn.";
+    if keys == 0 {
+        return Effect { busy: false, heart: "No living keys.".to_owned(), rest: withdrawn.to_owned() };
+    }
+    let calls = if requests > 0 {
+        format!("after {}", words::count(requests, "request", "requests"))
+    } else {
+        "without requests".to_owned()
+    };
+    let stopped = words::count(keys, "living key does", "living keys do");
+    Effect {
+        busy: requests > 0,
+        heart: format!("{stopped} nothing from the next request,"),
+        rest: format!("{calls} in the last 24 hours. {withdrawn}"),
+    }
+}
+
+/// `POST /o/{org}/members/{id}/disable` and `…/enable`.
+pub async fn submit(
     request: HttpRequest,
     member: Member,
     site: Shared,
     path: Path,
-    disabled: bool,
+    Disabling(disabling): Disabling,
 ) -> Result<HttpResponse, Problem> {
     let found = find_managed(&site, &member, &path.1).await?;
     let (context, who) = (member.context(&request, Time::now()), found.person.id);
-    let change = move |tx: &mut crate::db::Tx<'_>| {
-        let affected = membership::set_disabled(tx, &context, who, disabled)?;
+    let change = move |tx: &mut Tx<'_>| {
+        let affected = membership::set_disabled(tx, &context, who, disabling)?;
         feed::publish_keys_of(tx, &affected, context.now)
     };
     site.db.write(change).await?;
-    let done = if disabled { "is disabled here. They can be enabled again." } else { "is enabled." };
+    let done = if disabling { "is disabled here. They can be enabled again." } else { "is enabled." };
     session::flash(&request.get_session(), &format!("{} {done}", found.person.name));
     Ok(redirect(&request, &format!("/o/{}/members/{who}", member.org.slug)))
 }
