@@ -1,22 +1,21 @@
 //! Asking for a higher limit: whoever manages a key asks with a reason, an admin answers. Each
 //! step is one transaction with its audit entry and its mails. A key has one open request.
 
+mod mails;
 pub mod rows;
+mod words;
+
+pub use words::{Answer, Ask};
 
 use crate::audit::event::{Context, Event};
 use crate::audit::log;
 use crate::db::Tx;
-use crate::error::{Error, FieldError, Result};
+use crate::error::{Error, Result};
 use crate::id::{KeyId, LimitRequestId, UserId};
-use crate::keys::draft::{self, MAX_REASON};
 use crate::keys::lifecycle::{self, Manager, Mint};
 use crate::keys::{Key, feed, store};
-use crate::mail::message::Message;
-use crate::mail::{LimitDecision, LimitRequest as Letter, Recipient, outbox};
-use crate::orgs;
 use crate::orgs::policy;
 use crate::orgs::role::{Act, Role};
-use crate::people::store::Person;
 use crate::time::Time;
 
 /// Where a request is.
@@ -81,76 +80,6 @@ pub struct LimitRequest {
     pub words: Option<String>,
 }
 
-/// What is asked for, checked as far as it can be without the database.
-#[derive(Clone, Debug)]
-pub struct Ask {
-    limit: u32,
-    reason: String,
-}
-
-impl Ask {
-    /// Checks both fields; complaints name `limit` and `reason`.
-    pub fn parse(limit: &str, reason: &str) -> Result<Ask, Vec<FieldError>> {
-        let limit = parse_limit(limit);
-        let reason = parse_words("reason", reason, "Say what the key needs it for.");
-        match (limit, reason) {
-            (Ok(limit), Ok(reason)) => Ok(Ask { limit, reason }),
-            (limit, reason) => Err([limit.err(), reason.err()].into_iter().flatten().collect()),
-        }
-    }
-}
-
-/// An answer, checked as far as it can be without the database.
-#[derive(Clone, Debug)]
-pub enum Answer {
-    /// The key gets this limit.
-    Approve {
-        /// Requests a minute.
-        limit: u32,
-        /// What is said with it, if anything.
-        words: Option<String>,
-    },
-    /// The limit stays.
-    Refuse {
-        /// Why.
-        words: String,
-    },
-}
-
-impl Answer {
-    /// Checks an approval; complaints name `limit` and `words`.
-    pub fn approval(limit: &str, words: &str) -> Result<Answer, Vec<FieldError>> {
-        let limit = parse_limit(limit);
-        let words = draft::check_text("words", words, MAX_REASON);
-        match (limit, words) {
-            (Ok(limit), Ok(words)) => {
-                Ok(Answer::Approve { limit, words: Some(words).filter(|words| !words.is_empty()) })
-            }
-            (limit, words) => Err([limit.err(), words.err()].into_iter().flatten().collect()),
-        }
-    }
-
-    /// Checks a refusal, which needs words.
-    pub fn refusal(words: &str) -> Result<Answer, Vec<FieldError>> {
-        let words = parse_words("words", words, "Say why, so that they know what to do.");
-        words.map(|words| Answer::Refuse { words }).map_err(|error| vec![error])
-    }
-}
-
-fn parse_limit(text: &str) -> Result<u32, FieldError> {
-    let number = text.trim().replace(',', "").parse().ok();
-    number
-        .filter(|limit| (1..=policy::MAX_RPM).contains(limit))
-        .ok_or_else(|| FieldError::new("limit", "Use a number from 1 to 1,000,000."))
-}
-
-fn parse_words(field: &'static str, text: &str, missing: &str) -> Result<String, FieldError> {
-    match draft::check_text(field, text, MAX_REASON)? {
-        words if words.is_empty() => Err(FieldError::new(field, missing)),
-        words => Ok(words),
-    }
-}
-
 /// Asks for a higher limit, and tells everyone who can answer.
 ///
 /// Errors: `NotFound`, `Forbidden`, `KeyEnded`, `Conflict` when a request is open, `Invalid` for a
@@ -179,40 +108,16 @@ pub fn ask(
         return Err(Error::Conflict("A request for this key waits for an answer already."));
     }
     rows::insert(tx, context, manager.person, id, ask.limit, &ask.reason)?;
-    let org = orgs::store::find(tx.conn, context.org)?.ok_or(Error::NotFound)?;
-    let members = orgs::store::members_of(tx.conn, context.org)?;
-    let asker = members.iter().find(|member| member.person.id == manager.person);
-    let letter = Letter {
-        key: id,
-        key_name: key.name.clone(),
-        org: org.slug,
-        asker: asker.map_or_else(String::new, |member| member.person.name.clone()),
-        limit: key.requests_per_minute,
-        asked: ask.limit,
-        reason: ask.reason.clone(),
-    };
-    let message = Message::from(letter);
-    for member in members.iter().filter(|member| decides(member.role) && member.is_active()) {
-        outbox::queue(tx, &recipient(context, &member.person), &message, context.now)?;
-    }
+    mails::asked(tx, context, manager.person, &key, ask)?;
     let event = Event::LimitRequested { requests_per_minute: ask.limit, reason: ask.reason.clone() };
     log::append(tx, context, &id.to_string(), &event)
-}
-
-fn recipient(context: &Context, person: &Person) -> Recipient {
-    Recipient {
-        org: Some(context.org),
-        person: Some(person.id),
-        name: person.name.clone(),
-        address: person.email.clone(),
-    }
 }
 
 fn decides(role: Role) -> bool {
     role.may(Act::DecideRequests)
 }
 
-/// Answers a request, and tells whoever asked.
+/// Answers a request, and tells whoever asked and whoever answers for the key.
 ///
 /// Errors: `NotFound`, `Forbidden`, `Conflict` when it was answered already, `KeyEnded` for the
 /// approval of a key that has ended, `Invalid` for a limit above the policy's largest.
@@ -254,7 +159,7 @@ pub fn decide(
         }
     };
     rows::close(tx, context, request, state, manager.person, granted, words.as_deref())?;
-    tell_asker(tx, context, manager, &key, &open, granted, words.clone())?;
+    mails::answered(tx, context, manager.person, &key, &open, granted.is_some(), words.clone())?;
     let event = match (granted, words) {
         (Some(after), words) => {
             Event::LimitRequestApproved { before: was, after, asked: open.asked_limit, words }
@@ -268,32 +173,6 @@ pub fn decide(
         feed::publish(tx, context.org, id, context.now)?;
     }
     Ok(key)
-}
-
-/// Whoever asked and is still a member gets the answer.
-fn tell_asker(
-    tx: &mut Tx<'_>,
-    context: &Context,
-    manager: &Manager,
-    key: &Key,
-    open: &LimitRequest,
-    granted: Option<u32>,
-    words: Option<String>,
-) -> Result<()> {
-    let Some(asker) = orgs::store::find_member(tx.conn, context.org, &open.asked_by.to_string())? else {
-        return Ok(());
-    };
-    let decider = orgs::store::find_member(tx.conn, context.org, &manager.person.to_string())?;
-    let letter = LimitDecision {
-        key: key.id,
-        key_name: key.name.clone(),
-        decider: decider.map_or_else(String::new, |member| member.person.name),
-        limit: key.requests_per_minute,
-        asked: open.asked_limit,
-        granted: granted.is_some(),
-        words: words.unwrap_or_default(),
-    };
-    outbox::queue(tx, &recipient(context, &asker.person), &letter.into(), context.now)
 }
 
 /// Takes a request back.

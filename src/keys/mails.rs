@@ -58,16 +58,14 @@ fn author(conn: &mut Conn, context: &Context) -> Result<String> {
 
 fn send(tx: &mut Tx<'_>, context: &Context, key: &Key, letter: impl Fn(Why) -> Message) -> Result<()> {
     let mut told = Vec::new();
-    let owner = (key.owner.id, Why::Owner);
-    for (member, why) in
-        std::iter::once(owner).chain(key.backup.as_ref().map(|backup| (backup.id, Why::Backup)))
-    {
-        for person in orgs::store::recipients(tx.conn, context.org, member)? {
+    let backup = key.backup.as_ref().map(|backup| (backup.id, true));
+    for (member, is_backup) in std::iter::once((key.owner.id, false)).chain(backup) {
+        for (person, why) in orgs::store::recipients(tx.conn, context.org, member)? {
             if told.contains(&person.id) {
                 continue;
             }
             told.push(person.id);
-            let why = if why == Why::Owner && person.id != member { Why::Answerer } else { why };
+            let why = if is_backup { why.of_backup() } else { why };
             outbox::queue(tx, &person.recipient(Some(context.org)), &letter(why), context.now)?;
         }
     }

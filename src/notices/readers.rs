@@ -21,8 +21,8 @@ pub struct Reader {
 /// The readers of an organisation's notices, each looked up once.
 pub struct Readers {
     org: OrgId,
-    known: HashMap<UserId, Vec<Person>>,
-    admins: Option<Vec<Person>>,
+    known: HashMap<UserId, Vec<Reader>>,
+    admins: Option<Vec<Reader>>,
 }
 
 impl Readers {
@@ -40,39 +40,40 @@ impl Readers {
         with_admins: bool,
     ) -> Result<Vec<Reader>> {
         let mut readers: Vec<Reader> = Vec::new();
-        let mut add = |people: &[Person], why: &dyn Fn(&Person) -> Why| {
-            for person in people {
-                if readers.iter().all(|known| known.person.id != person.id) {
-                    readers.push(Reader { person: person.clone(), why: why(person) });
+        let mut add = |told: &[Reader], as_backup: bool| {
+            for reader in told {
+                if readers.iter().all(|known| known.person.id != reader.person.id) {
+                    let why = if as_backup { reader.why.of_backup() } else { reader.why };
+                    readers.push(Reader { person: reader.person.clone(), why });
                 }
             }
         };
-        add(self.told_for(conn, owner)?, &|person| {
-            if person.id == owner { Why::Owner } else { Why::Answerer }
-        });
+        add(self.told_for(conn, owner)?, false);
         if let Some(backup) = backup {
-            add(self.told_for(conn, backup)?, &|_| Why::Backup);
+            add(self.told_for(conn, backup)?, true);
         }
         if with_admins {
-            add(self.admins(conn)?, &|_| Why::Admin);
+            add(self.admins(conn)?, false);
         }
         Ok(readers)
     }
 
-    fn told_for(&mut self, conn: &mut Conn, member: UserId) -> Result<&[Person]> {
+    fn told_for(&mut self, conn: &mut Conn, member: UserId) -> Result<&[Reader]> {
         if !self.known.contains_key(&member) {
-            self.known.insert(member, store::recipients(conn, self.org, member)?);
+            let told = store::recipients(conn, self.org, member)?.into_iter();
+            self.known.insert(member, told.map(|(person, why)| Reader { person, why }).collect());
         }
         Ok(self.known.get(&member).map_or(&[], Vec::as_slice))
     }
 
-    fn admins(&mut self, conn: &mut Conn) -> Result<&[Person]> {
+    fn admins(&mut self, conn: &mut Conn) -> Result<&[Reader]> {
         if self.admins.is_none() {
             let members = store::members_of(conn, self.org)?.into_iter();
             let managing = members.filter(|member| {
                 member.is_active() && !member.is_service() && member.role.manages_all_keys()
             });
-            self.admins = Some(managing.map(|member| member.person).collect());
+            self.admins =
+                Some(managing.map(|member| Reader { person: member.person, why: Why::Admin }).collect());
         }
         Ok(self.admins.as_deref().unwrap_or(&[]))
     }

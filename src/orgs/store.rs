@@ -7,6 +7,7 @@ use unicode_normalization::char::is_combining_mark;
 use crate::db::{Conn, Tx, violates};
 use crate::error::Result;
 use crate::id::{OrgId, UserId};
+use crate::mail::Why;
 use crate::orgs::role::Role;
 use crate::people::store::Person;
 use crate::schema::{members, organizations, people, service_answerers};
@@ -225,19 +226,18 @@ pub fn first_owner(conn: &mut Conn, org: OrgId) -> Result<Option<Person>> {
 }
 
 /// The people who are told what concerns a key of this owner: the owner, or who answers for a
-/// service account; where nobody of them may act, the organisation's owners.
-pub fn recipients(conn: &mut Conn, org: OrgId, owner: UserId) -> Result<Vec<Person>> {
-    let Some(membership) = find_member(conn, org, &owner.to_string())? else { return owners(conn, org) };
-    let told = match membership.is_service() {
-        true => answerers(conn, org, owner)?
-            .into_iter()
-            .filter(Membership::is_active)
-            .map(|answerer| answerer.person)
-            .collect(),
-        false if membership.is_active() => vec![membership.person],
-        false => Vec::new(),
+/// service account; where nobody of them may act, the organisation's owners. With why they are.
+pub fn recipients(conn: &mut Conn, org: OrgId, owner: UserId) -> Result<Vec<(Person, Why)>> {
+    let (told, why) = match find_member(conn, org, &owner.to_string())? {
+        Some(membership) if membership.is_service() => (answerers(conn, org, owner)?, Why::Answerer),
+        membership => (membership.into_iter().collect(), Why::Owner),
     };
-    if told.is_empty() { owners(conn, org) } else { Ok(told) }
+    let told = told.into_iter().filter(Membership::is_active).map(|member| (member.person, why));
+    let told: Vec<_> = told.collect();
+    if told.is_empty() {
+        return Ok(owners(conn, org)?.into_iter().map(|person| (person, Why::Admin)).collect());
+    }
+    Ok(told)
 }
 
 /// The people who answer for a service account, by name.

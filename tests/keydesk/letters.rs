@@ -5,15 +5,16 @@ use std::process::Command;
 
 use keydesk::config::PublicUrl;
 use keydesk::crypto::{Keyring, Root};
-use keydesk::id::{KeyId, MailId, UserId};
+use keydesk::id::{InvitationId, KeyId, LinkId, MailId, UserId};
 use keydesk::mail::letter::Post;
 use keydesk::mail::message::Message;
 use keydesk::mail::outbox::Claimed;
 use keydesk::mail::sender::Sender;
 use keydesk::mail::sheet::Links;
 use keydesk::mail::{
-    Digest, Impact, KeyCreated, KeyExpired, KeyExpiredStillUsed, KeyExpiring, KeyFacts, KeyRevoked,
-    KeyRotated, Test, Why,
+    Asker, Change, Digest, EmailVerification, Impact, Invitation, KeyCreated, KeyExpired,
+    KeyExpiredStillUsed, KeyExpiring, KeyFacts, KeyRevoked, KeyRotated, LimitDecision, LimitRequest,
+    PasswordReset, SecurityNotice, Test, Why,
 };
 use keydesk::time::{DAY, Time};
 use mail_parser::MessageParser;
@@ -84,6 +85,16 @@ fn messages(name: &str) -> Vec<Message> {
         unseen: step <= 3 * DAY,
         early: step >= 7 * DAY,
     };
+    let decision = |granted: bool, asker: Option<Asker>| LimitDecision {
+        key: key.id,
+        key_name: name.to_owned(),
+        decider: format!("Grace {name}"),
+        limit: if granted { 2_000 } else { 600 },
+        asked: 5_000,
+        granted,
+        words: format!("Ask again when {name} is measured"),
+        asker,
+    };
     vec![
         KeyCreated { key: key.clone(), why: Why::Owner, by: by.clone(), at: now, ends_at: Some(ends_at) }
             .into(),
@@ -127,6 +138,35 @@ fn messages(name: &str) -> Vec<Message> {
         }
         .into(),
         Test { asked_by: name.to_owned() }.into(),
+        Invitation {
+            id: InvitationId::new(now).to_string(),
+            org: format!("Acme {name}"),
+            invited_by: format!("Grace {name}"),
+            role: "a member".to_owned(),
+            ends_at,
+        }
+        .into(),
+        EmailVerification { link: LinkId::new(now), email: "mara@example.com".to_owned(), ends_at }.into(),
+        PasswordReset { link: LinkId::new(now), ends_at }.into(),
+        SecurityNotice {
+            what: Change::MethodConnected(format!("SSO of {name}")),
+            at: now,
+            address: Some("2001:db8::1".to_owned()),
+            device: Some(format!("Firefox on {name}")),
+        }
+        .into(),
+        LimitRequest {
+            key: key.id,
+            key_name: name.to_owned(),
+            org: "acme-ai".to_owned(),
+            asker: format!("Bo {name}"),
+            limit: 600,
+            asked: 5_000,
+            reason: format!("Nightly runs of {name}"),
+        }
+        .into(),
+        decision(true, None).into(),
+        decision(false, Some(Asker { name: format!("Bo {name}"), why: Why::Answerer })).into(),
     ]
 }
 
@@ -240,6 +280,13 @@ fn every_mail_reads_well_as_text_and_in_html() {
             "[Acme AI] API key \"prod-batch\" was revoked",
             "[Acme AI] 6 API keys expire soon, 2 of them in use",
             "[Acme AI] Test mail",
+            "[Acme AI] Grace prod-batch invited you to Acme prod-batch",
+            "[Acme AI] Confirm your e-mail address",
+            "[Acme AI] Choose a new password",
+            "[Acme AI] SSO of prod-batch was connected to your account",
+            "[Acme AI] Bo prod-batch asks for 5,000 requests a minute for \"prod-batch\"",
+            "[Acme AI] API key \"prod-batch\" may make 2,000 requests a minute",
+            "[Acme AI] The limit of API key \"prod-batch\" stays at 600 a minute",
         ]
     );
 }

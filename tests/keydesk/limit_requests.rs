@@ -164,3 +164,69 @@ fn what_can_not_be_asked_is_refused() {
     assert_eq!(member.post(&page(&org, &key, "/limit/withdraw"), &[]).status, 409);
     assert_eq!(limit(&org, &key), 600);
 }
+
+#[test]
+fn a_service_account_is_told_nothing_and_who_answers_for_its_keys_is() {
+    let (desk, server, org) = desk();
+    let (mut member, email, key) = member_with_key(&desk, &server, &org);
+    let robot = "robot@acme-ai.invalid";
+    desk.add_service_account(&org, robot, "admin");
+    desk.add_member(&org, "gone@example.com", "admin");
+    desk.add_member(&org, "ad@example.com", "admin");
+    desk.database.change(
+        "UPDATE members SET disabled_at = 1 WHERE person_id = (SELECT id FROM people WHERE email = 'gone@example.com')",
+    );
+    member.post(&page(&org, &key, "/limit"), &[("limit", "900"), ("reason", "More")]);
+    let addresses = |event: &str| -> Vec<String> {
+        let mails = mails(&desk, event);
+        mails.iter().map(|mail| mail.split(' ').next().unwrap().to_owned()).collect()
+    };
+    let mut told = vec!["ad@example.com".to_owned(), org.email.clone()];
+    told.sort();
+    assert_eq!(addresses("limit_request"), told);
+    // Before it is answered, the key is handed over to the program that uses it.
+    let id = key["id"].as_str().unwrap();
+    assert_eq!(org.admin.patch(&format!("/v1/api-keys/{id}"), &json!({"owner": robot})).status, 200);
+    let mut admin = server.signed_in_as("ad@example.com");
+    let yes = [("answer", "approve"), ("limit", "900"), ("words", "")];
+    assert_eq!(answer(&mut admin, &org, &key, &yes), (303, None));
+    // Whoever asked, and the owner of the organisation, who answers for the program.
+    let mut told = vec![email.clone(), org.email.clone()];
+    told.sort();
+    assert_eq!(addresses("limit_decision"), told);
+    let of = |address: &str| {
+        let mails = mails(&desk, "limit_decision");
+        mails.into_iter().find(|mail| mail.starts_with(address)).unwrap()
+    };
+    assert!(of(&email).contains("\"asker\":null"));
+    assert!(of(&org.email).contains("\"why\":\"answerer\""), "{}", of(&org.email));
+    // Nor does any other mail go to where no mail arrives.
+    let path = format!("/v1/api-keys/{id}");
+    assert_eq!(org.admin.post(&format!("{path}/rotate"), &json!({"overlap": "1h"})).status, 200);
+    assert_eq!(server.browser().post("/reset-password", &[("email", robot)]).status, 200);
+    let mut owner = server.signed_in(&org);
+    let invited = owner.post(&format!("/o/{}/members", org.slug), &[("email", robot), ("role", "member")]);
+    assert_eq!(invited.status, 422);
+    assert_eq!(org.admin.post(&format!("{path}/revoke"), &json!({})).status, 200);
+    assert_eq!(desk.database.count("SELECT COUNT(*) AS count FROM outbox WHERE event = 'key_revoked'"), 1);
+    assert_eq!(desk.database.count("SELECT COUNT(*) AS count FROM outbox WHERE address LIKE '%invalid'"), 0);
+}
+
+#[test]
+fn admins_find_on_the_list_of_keys_that_someone_waits_for_them() {
+    let (desk, server, org) = desk();
+    let (mut member, _, key) = member_with_key(&desk, &server, &org);
+    let mut owner = server.signed_in(&org);
+    let list = format!("/o/{}/keys", org.slug);
+    let requests = format!("/o/{}/settings/requests", org.slug);
+    let notice = format!(".notice a[href='{requests}']");
+    assert!(owner.get(&list).texts(&notice).is_empty());
+    member.post(&page(&org, &key, "/limit"), &[("limit", "900"), ("reason", "More")]);
+    assert_eq!(owner.get(&list).texts(&notice), ["Answer"]);
+    assert!(
+        owner.get(&list).text(".notice").starts_with("1 request for a higher limit waits for an answer.")
+    );
+    assert!(member.get(&list).texts(&notice).is_empty());
+    answer(&mut owner, &org, &key, &[("answer", "refuse"), ("words", "Use batches")]);
+    assert!(owner.get(&list).texts(&notice).is_empty());
+}

@@ -184,6 +184,14 @@ impl KeyFacts {
 }
 
 impl Why {
+    /// The same for someone who would be told so of a key that they are the backup for.
+    pub fn of_backup(self) -> Why {
+        match self {
+            Why::Owner | Why::Answerer | Why::Backup => Why::Backup,
+            Why::Admin => Why::Admin,
+        }
+    }
+
     /// "You get this because you own the key."
     pub fn sentence(self) -> &'static str {
         match self {

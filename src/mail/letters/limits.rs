@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::id::KeyId;
+use crate::mail::letters::keys::Why;
 use crate::mail::message::Letter;
 use crate::text::number;
 
@@ -48,7 +49,7 @@ impl LimitRequest {
     }
 }
 
-/// What was answered; to whoever asked.
+/// What was answered; to whoever asked, and to whoever answers for the key.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct LimitDecision {
     /// The key.
@@ -65,6 +66,18 @@ pub struct LimitDecision {
     pub granted: bool,
     /// What was said with it, or nothing.
     pub words: String,
+    /// Who asked, where the reader did not.
+    #[serde(default)]
+    pub asker: Option<Asker>,
+}
+
+/// Whoever asked for a limit, as someone else is told.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Asker {
+    /// Their name.
+    pub name: String,
+    /// Why the reader is told.
+    pub why: Why,
 }
 
 impl Letter for LimitDecision {
@@ -74,6 +87,28 @@ impl Letter for LimitDecision {
 }
 
 impl LimitDecision {
+    /// What became of it, in a line.
+    pub fn heading(&self) -> &'static str {
+        match (self.granted, &self.asker) {
+            (true, None) => "Your key has a higher limit",
+            (true, Some(_)) => "A key has a higher limit",
+            (false, None) => "The limit of your key stays",
+            (false, Some(_)) => "The limit of a key stays",
+        }
+    }
+
+    /// What stands under it where there is no bold.
+    pub fn underline(&self) -> String {
+        "=".repeat(self.heading().len())
+    }
+
+    /// Why the reader gets it.
+    pub fn why(&self) -> &'static str {
+        self.asker
+            .as_ref()
+            .map_or("You get this because you asked for a higher limit.", |asker| asker.why.sentence())
+    }
+
     /// The key's page.
     pub fn path(&self) -> String {
         format!("/keys/{}", self.key)

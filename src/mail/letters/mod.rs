@@ -1,17 +1,16 @@
 //! What each mail is about: plain data, and the words that its templates ask for.
 
+mod account;
 mod invitation;
 mod keys;
 mod limits;
 mod test;
 
+pub use account::{Change, EmailVerification, PasswordReset, SecurityNotice};
 pub use invitation::Invitation;
 pub use keys::{
     Digest, Impact, KeyCreated, KeyExpired, KeyExpiredStillUsed, KeyExpiring, KeyFacts, KeyRevoked,
     KeyRotated, Why,
 };
-pub use limits::{LimitDecision, LimitRequest};
-mod account;
-
-pub use account::{Change, EmailVerification, PasswordReset, SecurityNotice};
+pub use limits::{Asker, LimitDecision, LimitRequest};
 pub use test::Test;

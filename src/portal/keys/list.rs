@@ -9,7 +9,7 @@ use askama::Template;
 use crate::error::Error;
 use crate::id::KeyId;
 use crate::keys::list::{self, Counts, Filter, Order, Page};
-use crate::keys::{Key, Status, secret_store, store};
+use crate::keys::{Key, Status, limit_request, secret_store, store};
 use crate::orgs::role::Act;
 use crate::portal::chart::Spark;
 use crate::portal::keys::asked::{Asked, PAGE};
@@ -45,6 +45,8 @@ struct ListPage {
     ending: Vec<Row>,
     /// Keys of which an old secret still works.
     rotating: Vec<Row>,
+    /// Requests for higher limits that wait, for whoever may answer them.
+    waiting: i64,
     may_create: bool,
     zone: String,
     counted_to: String,
@@ -88,6 +90,7 @@ pub async fn show(request: HttpRequest, member: Member, site: Shared) -> Result<
     let now = Time::now();
     let (asked, mut filter, order) = Asked::parse(&Fields::of_query(&request))?;
     let (org, manager, zone) = (member.org.id, member.manager(), member.person.time_zone());
+    let decides = manager.role.may(Act::DecideRequests);
     let own = if manager.role.sees_all_keys() { None } else { Some(manager.person) };
     filter.owner = own.or(filter.owner);
     let page = Page { offset: (asked.page - 1) * PAGE, limit: PAGE, reversed: asked.reversed };
@@ -111,9 +114,10 @@ pub async fn show(request: HttpRequest, member: Member, site: Shared) -> Result<
         let ids: Vec<KeyId> = keys.iter().map(|key| key.id).collect();
         let daily = usage::report::daily(conn, org, &ids, week, SPARK_DAYS)?;
         let owners = crate::orgs::store::members_of(conn, org)?;
-        Ok::<_, Error>((keys, matching, counts, ending, rotating, daily, owners))
+        let waiting = if decides { limit_request::rows::count_open(conn, org, now)? } else { 0 };
+        Ok::<_, Error>((keys, matching, counts, ending, rotating, daily, owners, waiting))
     });
-    let (keys, matching, counts, ending, rotating, daily, owners) = found.await?;
+    let (keys, matching, counts, ending, rotating, daily, owners, waiting) = found.await?;
     let place = Place { slug: member.org.slug.clone(), name: member.org.name.clone() };
     let layout = Layout::of(&request, Room::Keys).with_flash(&request);
     let may_create = manager.role.may(Act::WriteKeys);
@@ -136,6 +140,7 @@ pub async fn show(request: HttpRequest, member: Member, site: Shared) -> Result<
         matching,
         ending: ending.iter().filter(ends_in_week).map(|key| row(key, &daily)).collect(),
         rotating: rotating.iter().filter(is_rotating).map(|key| row(key, &daily)).collect(),
+        waiting,
         may_create,
         zone: member.person.zone.clone().unwrap_or_else(|| "UTC".to_owned()),
         counted_to: words::clock(now, &zone),
@@ -226,6 +231,14 @@ impl ListPage {
     fn ending_title(&self) -> String {
         let many = words::count(i64::try_from(self.ending.len()).unwrap_or(0), "key expires", "keys expire");
         format!("{many} in the next 7 days.")
+    }
+
+    fn waiting_title(&self) -> String {
+        let many = words::count(self.waiting, "request", "requests");
+        format!(
+            "{many} for a higher limit {} an answer.",
+            if self.waiting == 1 { "waits for" } else { "wait for" }
+        )
     }
 
     fn rotating_title(&self) -> String {

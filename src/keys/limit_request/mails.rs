@@ -1,0 +1,71 @@
+//! The mails about requests for higher limits: to the people who can answer, and the answer to
+//! whoever asked and whoever answers for the key by then.
+
+use crate::audit::event::Context;
+use crate::db::Tx;
+use crate::error::{Error, Result};
+use crate::id::UserId;
+use crate::keys::Key;
+use crate::keys::limit_request::{Ask, LimitRequest, decides};
+use crate::mail::message::Message;
+use crate::mail::{Asker, LimitDecision, LimitRequest as Letter, outbox};
+use crate::orgs::store;
+
+/// Someone asks. A service account that may answer can't: it reads no mails and signs in nowhere.
+pub(super) fn asked(tx: &mut Tx<'_>, context: &Context, asker: UserId, key: &Key, ask: &Ask) -> Result<()> {
+    let org = store::find(tx.conn, context.org)?.ok_or(Error::NotFound)?;
+    let members = store::members_of(tx.conn, context.org)?;
+    let name = members.iter().find(|member| member.person.id == asker);
+    let letter = Letter {
+        key: key.id,
+        key_name: key.name.clone(),
+        org: org.slug,
+        asker: name.map_or_else(String::new, |member| member.person.name.clone()),
+        limit: key.requests_per_minute,
+        asked: ask.limit,
+        reason: ask.reason.clone(),
+    };
+    let message = Message::from(letter);
+    for member in members.iter().filter(|member| decides(member.role)) {
+        if member.is_active() && !member.is_service() {
+            outbox::queue(tx, &member.person.recipient(Some(context.org)), &message, context.now)?;
+        }
+    }
+    Ok(())
+}
+
+/// Someone answered. The key may have been handed over since it was asked for.
+pub(super) fn answered(
+    tx: &mut Tx<'_>,
+    context: &Context,
+    decider: UserId,
+    key: &Key,
+    open: &LimitRequest,
+    granted: bool,
+    words: Option<String>,
+) -> Result<()> {
+    let by = store::find_member(tx.conn, context.org, &decider.to_string())?;
+    let letter = |asker: Option<Asker>| LimitDecision {
+        key: key.id,
+        key_name: key.name.clone(),
+        decider: by.as_ref().map_or_else(String::new, |member| member.person.name.clone()),
+        limit: key.requests_per_minute,
+        asked: open.asked_limit,
+        granted,
+        words: words.clone().unwrap_or_default(),
+        asker,
+    };
+    let asker = store::find_member(tx.conn, context.org, &open.asked_by.to_string())?;
+    if let Some(asker) = asker.filter(|member| member.is_active()) {
+        let to = asker.person.recipient(Some(context.org));
+        outbox::queue(tx, &to, &letter(None).into(), context.now)?;
+    }
+    for (person, why) in store::recipients(tx.conn, context.org, key.owner.id)? {
+        if [open.asked_by, decider].contains(&person.id) {
+            continue;
+        }
+        let asker = Asker { name: open.asker.clone(), why };
+        outbox::queue(tx, &person.recipient(Some(context.org)), &letter(Some(asker)).into(), context.now)?;
+    }
+    Ok(())
+}
