@@ -16,7 +16,7 @@ use crate::web::problem::{Code, Problem};
 
 /// Tells about an active key of the caller's organisation. Everything else is answered
 /// alike, `{"active": false}`: RFC 7662 section 2.2. A key that is bound to addresses counts
-/// as inactive, since nobody says from where it is used.
+/// as inactive, since nobody says from where it is used; so does one whose owner may do nothing.
 pub async fn introspect(
     site: Shared,
     caller: KeyCaller,
@@ -38,7 +38,8 @@ pub async fn introspect(
     };
     let now = Time::now();
     let active = found.filter(|key| {
-        key.org == caller.key.org && key.allowed_ips.is_empty() && decision::is_alive(key, now).is_ok()
+        let works = decision::is_alive(key, now).is_ok() && !effective_scopes(key, now).is_empty();
+        works && key.org == caller.key.org && key.allowed_ips.is_empty()
     });
     let Some(key) = active else { return Ok(HttpResponse::Ok().json(json!({ "active": false }))) };
     let mut answer = json!({

@@ -128,7 +128,7 @@ pub async fn verify(
         });
     }
     if let (Err(code), false) = (decided, question.dry_run) {
-        let missing = question.scopes.without(effective_scopes(&key, now)).iter().next();
+        let missing = decision::missing_scope(&key, question.scopes, now);
         site.meter.refuse(RefusedCall {
             org: key.org,
             key: key.key,

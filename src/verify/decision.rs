@@ -66,10 +66,17 @@ pub fn is_usable(key: &Presented, address: Option<IpAddr>, now: Time) -> Result<
     }
 }
 
+/// What a key lacks of what is needed. One that is left with nothing, since its owner is gone, set
+/// aside or may hold none of its scopes, lacks the first of these whatever is needed.
+pub fn missing_scope(key: &Presented, needed: Scopes, now: Time) -> Option<Scope> {
+    let held = effective_scopes(key, now);
+    let missing = needed.without(held).iter().next();
+    missing.or_else(|| key.scopes.iter().next().filter(|_| held.is_empty()))
+}
+
 /// Decides whether a usable key may do what needs all these scopes.
 pub fn has_scopes(key: &Presented, needed: Scopes, now: Time) -> Result<(), Refusal> {
-    let missing = needed.without(effective_scopes(key, now)).iter().next();
-    missing.map_or(Ok(()), |scope| Err(Refusal::MissingScope(scope)))
+    missing_scope(key, needed, now).map_or(Ok(()), |scope| Err(Refusal::MissingScope(scope)))
 }
 
 #[cfg(test)]

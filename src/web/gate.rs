@@ -61,13 +61,15 @@ struct Need {
     scopes: Scopes,
     /// Whether the key that the path names may do without them.
     or_itself: bool,
+    /// Whether it is about the caller alone, which no key needs a scope for.
+    of_itself: bool,
     /// Whether every refusal is to be a 403, for proxies that know no other.
     deny_as_403: bool,
 }
 
 impl Need {
     fn of(permission: Permission, request: &HttpRequest) -> Result<Need, Problem> {
-        let need = |scopes| Need { scopes, or_itself: false, deny_as_403: false };
+        let need = |scopes| Need { scopes, or_itself: false, of_itself: false, deny_as_403: false };
         match permission {
             Permission::Key(scope) => Ok(need(Scopes::from_iter([scope]))),
             Permission::AdminOrSelf => {
@@ -76,6 +78,7 @@ impl Need {
             // Behind the bare path some proxies append the address that was called, whose
             // query is the caller's and says nothing of what is needed.
             Permission::Asked if request.match_info().get("rest").is_none() => Need::asked(request),
+            Permission::AnyKey => Ok(Need { of_itself: true, ..need(Scopes::NONE) }),
             _ => Ok(need(Scopes::NONE)),
         }
     }
@@ -95,7 +98,7 @@ impl Need {
             return Err(Problem::bad_request("deny: use 403 or leave it out."));
         }
         let deny_as_403 = !deny.is_empty();
-        Ok(Need { scopes: scopes.into_iter().collect(), or_itself: false, deny_as_403 })
+        Ok(Need { scopes: scopes.into_iter().collect(), or_itself: false, of_itself: false, deny_as_403 })
     }
 
     /// The scope under which the request counts.
@@ -158,7 +161,7 @@ fn note_refusal(
     request: &HttpRequest,
     now: Time,
 ) {
-    let missing = needed.without(decision::effective_scopes(&caller.key, now)).iter().next();
+    let missing = decision::missing_scope(&caller.key, needed, now);
     site.meter.refuse(RefusedCall {
         org: caller.key.org,
         key: caller.key.key,
@@ -202,8 +205,10 @@ async fn admit_key(site: &Site, need: Need, request: &HttpRequest, now: Time) ->
         return refuse(limited(&verdict), verdict);
     }
     let itself = request.match_info().get("id").and_then(KeyId::parse) == Some(caller.key.key);
-    let scopes = if need.or_itself && itself { Scopes::NONE } else { need.scopes };
-    match decision::has_scopes(&caller.key, scopes, now) {
+    if need.of_itself || (need.or_itself && itself) {
+        return Admission::Known(caller, Ok(verdict));
+    }
+    match decision::has_scopes(&caller.key, need.scopes, now) {
         Ok(()) => Admission::Known(caller, Ok(verdict)),
         Err(refusal) => refuse(problem(refusal), verdict),
     }

@@ -130,6 +130,35 @@ fn rights_follow_the_owners_role_at_the_next_request() {
 }
 
 #[test]
+fn a_key_that_is_left_without_rights_is_good_for_nothing_even_where_none_is_named() {
+    let (desk, server, org) = desk();
+    desk.add_member(&org, "bo@example.com", "member");
+    let body = json!({"name": "bos-key", "scopes": ["inference:read"], "owner": "bo@example.com"});
+    let key = org.admin.create(&body)["key"].as_str().unwrap().to_owned();
+    let bos = server.api(&key);
+    let checker = server.api(&desk.key(&org.slug, "checker", "keys:verify"));
+    let form = [("content-type", "application/x-www-form-urlencoded")];
+    let said = || {
+        let verified = checker.post("/v1/api-keys/verify", &json!({"key": key})).json();
+        let token = format!("token={key}");
+        let active = checker.send("POST", "/v1/introspect", &form, Some(&token)).json()["active"].clone();
+        (bos.get("/v1/authorize").status, verified["code"].as_str().unwrap().to_owned(), active)
+    };
+    assert_eq!(said(), (200, "valid".to_owned(), json!(true)));
+    for change in [
+        "UPDATE people SET disabled_at = 1 WHERE email = 'bo@example.com'",
+        "UPDATE members SET role = 'auditor' WHERE role = 'member'",
+        "DELETE FROM members WHERE role = 'auditor'",
+    ] {
+        desk.database.change(change);
+        assert_eq!(said(), (403, "insufficient_scope".to_owned(), json!(false)), "{change}");
+        desk.database.change("UPDATE people SET disabled_at = NULL");
+    }
+    // What it is, it may still ask.
+    assert_eq!(bos.get("/v1/api-keys/self").status, 200);
+}
+
+#[test]
 fn pages_lead_strangers_to_sign_in_and_change_nothing() {
     let (desk, server, org) = desk();
     let key = org.admin.create(&json!({"name": "target", "scopes": ["inference:read"]}));
