@@ -8,13 +8,13 @@ use askama::Template;
 
 use crate::config::PublicUrl;
 use crate::error::Error;
-use crate::id::{KeyId, OrgId};
+use crate::id::OrgId;
+use crate::keys::Key;
 use crate::keys::lifecycle::Manager;
 use crate::keys::list::{self, Order, Page};
-use crate::keys::{Key, store};
 use crate::orgs::calendar;
 use crate::portal::ical::{self, Event};
-use crate::portal::words;
+use crate::portal::{keys, words};
 use crate::time::{DAY, Time};
 use crate::web::page::{Layout, Place, Room, html, redirect};
 use crate::web::principal::{Member, SignedIn};
@@ -106,25 +106,14 @@ pub async fn of_key(
     site: Shared,
     id: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
-    let id = KeyId::parse(&id).ok_or_else(Problem::not_found)?;
+    let (org, key) = keys::find_anywhere(&site, &signed_in, &id).await?;
     let now = Time::now();
-    let orgs: Vec<OrgId> = signed_in.orgs.iter().map(|(org, _)| org.id).collect();
-    let found = site.db.read(move |conn| {
-        let org = store::org_of(conn, &orgs, id)?.ok_or(Error::NotFound)?;
-        store::find(conn, org, id)?.ok_or(Error::NotFound)
-    });
-    let key = found.await?;
-    let place = signed_in.orgs.iter().find(|(org, _)| org.id == key.org).ok_or_else(Problem::not_found)?;
-    let (org, role) = place;
-    if !(Manager { person: signed_in.person.id, role: *role }).sees(&key) {
-        return Err(Problem::not_found());
-    }
     let events = events(&key, &org.name, &site.public_url, now);
     if events.is_empty() {
         return Err(Problem::not_found());
     }
     let mut response = ics(&ical::calendar(&key.name, &events, now));
-    let named = header::HeaderValue::from_str(&format!("attachment; filename=\"{id}.ics\""));
+    let named = header::HeaderValue::from_str(&format!("attachment; filename=\"{}.ics\"", key.id));
     response.headers_mut().insert(header::CONTENT_DISPOSITION, named.map_err(Error::internal)?);
     Ok(response)
 }

@@ -122,7 +122,7 @@ pub const TABLE: &[(&str, &str, Permission)] = &[
     ("POST", "/invitations/{token}/accept", Page),
     ("GET", "/keys/{id}", SignedIn),
     ("GET", "/keys/{id}/rotate", SignedIn),
-    ("GET", "/o/{org}", SignedIn),
+    ("GET", "/o/{org}", Member(ReadKeys)),
     ("GET", "/o/{org}/keys/{id}/refusals", Member(ReadKeys)),
     ("GET", "/o/{org}/refusals", Member(ReadKeys)),
     ("GET", "/o/{org}/audit", Member(Act::ReadAudit)),

@@ -4,6 +4,7 @@
 //! `KEYDESK_TEST_DATABASE` names a PostgreSQL server, a database there.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that can't go on fails")]
+#![allow(clippy::print_stdout, reason = "the size of a matrix is told with --nocapture")]
 #![allow(missing_docs, unreachable_pub, reason = "the names are sentences")]
 
 mod support;
@@ -28,6 +29,7 @@ mod letters;
 mod limit_requests;
 mod limits;
 mod mail;
+mod matrix;
 mod members;
 mod migrations;
 mod notices;

@@ -1,10 +1,10 @@
-//! Role × role × every route that changes members, and status × every route × every credential:
-//! both enumerated from the tables that decide.
+//! Role × role × every route that changes members, enumerated from the tables that decide.
+//! Every other route is in `matrix`.
 
 use keydesk::orgs::role::{Act, Role};
 use keydesk::web::permission::{Permission, TABLE};
 
-use crate::support::{Browser, Desk, desk, text};
+use crate::support::{Browser, desk};
 
 /// The routes that are about one member, an invitation of a role or a service account of one.
 fn targeted() -> impl Iterator<Item = (&'static str, &'static str)> {
@@ -104,116 +104,10 @@ fn each_role_manages_those_below_it_and_nobody_else() {
             cases += 2;
         }
     }
+    println!("role × role × routes that change members: {cases} cases");
     let people = targeted().filter(|(_, path)| !path.contains("service-accounts")).count();
     let services = targeted().count() - people;
     assert_eq!(cases, people * 16 + services * 8 + 32);
-}
-
-#[test]
-fn who_is_invited_disabled_or_removed_gets_in_nowhere() {
-    let (desk, server, org) = desk();
-    let key = text(&desk.run(&[
-        "key",
-        "create",
-        "--org",
-        &org.slug,
-        "--name",
-        "target",
-        "--scope",
-        "inference:read",
-    ]));
-    let id = org.admin.get("/v1/api-keys?q=target").json()["data"][0]["id"].as_str().unwrap().to_owned();
-    let user = desk.id_of(&org.email);
-    let before = |desk: &Desk| {
-        desk.database.lines(
-            "SELECT entry AS line FROM audit_entries WHERE action NOT LIKE 'person.signed%' ORDER BY id",
-        )
-    };
-    let mut cases = 0;
-    for status in ["invited", "disabled here", "disabled everywhere", "removed"] {
-        let email = format!("{}@example.com", status.replace(' ', "-"));
-        let own = desk.add_member(&org, &email, "owner");
-        let arguments = [
-            "key",
-            "create",
-            "--org",
-            &org.slug,
-            "--name",
-            status,
-            "--scope",
-            "admin,inference:read,inference:write,analytics:read,keys:verify",
-            "--owner",
-            &email,
-        ];
-        let api = server.api(&text(&desk.run(&arguments)));
-        let mut browser = server.signed_in_as(&email);
-        assert_eq!(browser.get(&format!("/o/{}/members", org.slug)).status, 200);
-        assert_eq!(api.get("/v1/models").status, 200);
-        let of = format!("person_id = (SELECT id FROM people WHERE email = '{email}')");
-        match status {
-            "invited" => {
-                let mut owner = server.signed_in(&org);
-                desk.database.change(&format!("DELETE FROM members WHERE {of}"));
-                let fields = [("email", &*email), ("role", "owner")];
-                assert_eq!(owner.post(&format!("/o/{}/members", org.slug), &fields).status, 303);
-            }
-            "disabled here" => {
-                desk.database.change(&format!("UPDATE members SET disabled_at = 1 WHERE {of}"))
-            }
-            "disabled everywhere" => {
-                desk.database.change(&format!("UPDATE people SET disabled_at = 1 WHERE email = '{email}'"))
-            }
-            _ => desk.database.change(&format!("DELETE FROM members WHERE {of}")),
-        }
-        let log = before(&desk);
-        let locked_out = status == "disabled everywhere";
-        for (method, pattern, permission) in TABLE {
-            let path = pattern.replace("{org}", &org.slug);
-            let path = if path.contains("/members/") || path.contains("/service-accounts/") {
-                path.replace("{id}", &user)
-            } else {
-                path.replace("{id}", &id)
-            };
-            match permission {
-                Permission::Member(_) | Permission::MemberFresh(_) => {
-                    let answer = send(&mut browser, method, &path, &[("rest", "revoke"), ("role", "member")]);
-                    let expected = if locked_out { 303 } else { 404 };
-                    assert_eq!(answer, expected, "{status}: {method} {path}");
-                    cases += 1;
-                }
-                Permission::Key(_) => {
-                    let body = (*method != "GET").then_some("{}");
-                    let answer = api.send(method, &path, &[], body);
-                    assert_eq!(
-                        answer.refusal(),
-                        (403, "insufficient_scope".into()),
-                        "{status}: {method} {path}"
-                    );
-                    // A session is no credential of the API.
-                    let with_cookie = server.api("").send(
-                        method,
-                        &path,
-                        &[("cookie", browser.cookie.as_deref().unwrap_or("keydesk=x"))],
-                        body,
-                    );
-                    assert_eq!(
-                        with_cookie.refusal(),
-                        (401, "missing_credential".into()),
-                        "{status}: {method} {path}"
-                    );
-                    cases += 2;
-                }
-                _ => {}
-            }
-        }
-        let signed_in =
-            server.browser().post("/sign-in", &[("email", &email), ("password", crate::support::PASSWORD)]);
-        assert_eq!(signed_in.status, if locked_out { 422 } else { 303 }, "{status}");
-        assert_eq!(before(&desk), log, "{status}: nothing was changed");
-        assert!(!own.is_empty());
-    }
-    assert_eq!(server.api(&key).get("/v1/models").status, 200);
-    assert!(cases > 200, "{cases} cases are too few to be all");
 }
 
 #[test]

@@ -20,10 +20,12 @@ pub mod rotate;
 pub mod show;
 
 use crate::error::Error;
-use crate::id::KeyId;
+use crate::id::{KeyId, OrgId};
+use crate::keys::lifecycle::Manager;
 use crate::keys::{Key, store};
+use crate::orgs::store::Org;
 use crate::web::Shared;
-use crate::web::principal::Member;
+use crate::web::principal::{Member, SignedIn};
 use crate::web::problem::Problem;
 
 /// The key of a page's path, as far as the member may see it.
@@ -38,4 +40,23 @@ pub(super) async fn find(site: &Shared, member: &Member, id: &str) -> Result<Key
 async fn find_managed(site: &Shared, member: &Member, id: &str) -> Result<Key, Problem> {
     let key = find(site, member, id).await?;
     if member.manager().manages(&key) { Ok(key) } else { Err(Error::Forbidden.into()) }
+}
+
+/// The key of that id in whichever organisation, as far as the person may see it there.
+pub async fn find_anywhere<'a>(
+    site: &Shared,
+    person: &'a SignedIn,
+    id: &str,
+) -> Result<(&'a Org, Key), Problem> {
+    let id = KeyId::parse(id).ok_or_else(Problem::not_found)?;
+    let orgs: Vec<OrgId> = person.orgs.iter().map(|(org, _)| org.id).collect();
+    let found = site.db.read(move |conn| {
+        let org = store::org_of(conn, &orgs, id)?.ok_or(Error::NotFound)?;
+        store::find(conn, org, id)?.ok_or(Error::NotFound)
+    });
+    let key = found.await?;
+    let place = person.orgs.iter().find(|(org, _)| org.id == key.org);
+    let (org, role) = place.ok_or_else(Problem::not_found)?;
+    let manager = Manager { person: person.person.id, role: *role };
+    if manager.sees(&key) { Ok((org, key)) } else { Err(Problem::not_found()) }
 }

@@ -113,12 +113,8 @@ pub async fn deep_rotate_link(
 
 /// The path of a key's page, in the organisation that it belongs to.
 async fn path_of(signed_in: &SignedIn, site: &Shared, id: &str) -> Result<String, Problem> {
-    let id = KeyId::parse(id).ok_or_else(Problem::not_found)?;
-    let orgs: Vec<OrgId> = signed_in.orgs.iter().map(|(org, _)| org.id).collect();
-    let found = site.db.read(move |conn| store::org_of(conn, &orgs, id)?.ok_or(Error::NotFound)).await?;
-    let org = signed_in.orgs.iter().find(|(org, _)| org.id == found);
-    let (org, _) = org.ok_or_else(Problem::not_found)?;
-    Ok(format!("/o/{}/keys/{id}", org.slug))
+    let (org, key) = super::find_anywhere(site, signed_in, id).await?;
+    Ok(format!("/o/{}/keys/{}", org.slug, key.id))
 }
 
 /// `GET /o/{org}/keys/{id}`.

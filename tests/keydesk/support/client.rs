@@ -193,11 +193,24 @@ impl Browser {
         self.post_with(path, fields, &[("sec-fetch-site", "same-origin")])
     }
 
-    pub fn post_with(&mut self, path: &str, fields: &[(&str, &str)], headers: &[(&str, &str)]) -> Page {
+    /// Any method: fields go with every one but GET.
+    pub fn request(
+        &mut self,
+        method: &str,
+        path: &str,
+        fields: &[(&str, &str)],
+        headers: &[(&str, &str)],
+    ) -> Page {
+        if method == "GET" {
+            return self.send(method, path, headers, None);
+        }
         let body = serde_html_form::to_string(fields).unwrap();
-        let mut headers = headers.to_vec();
-        headers.push(("content-type", "application/x-www-form-urlencoded"));
-        self.send("POST", path, &headers, Some(body))
+        let kind = ("content-type", "application/x-www-form-urlencoded");
+        self.send(method, path, &[headers, &[kind]].concat(), Some(body))
+    }
+
+    pub fn post_with(&mut self, path: &str, fields: &[(&str, &str)], headers: &[(&str, &str)]) -> Page {
+        self.request("POST", path, fields, headers)
     }
 
     fn send(&mut self, method: &str, path: &str, headers: &[(&str, &str)], body: Option<String>) -> Page {
