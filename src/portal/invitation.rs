@@ -84,7 +84,7 @@ pub async fn sign_up(
         return page(&request, &token, Some(invitation), &fields, errors);
     };
     let hashed = password::hash(password).await?;
-    let zone = jiff::tz::TimeZone::get(fields.get("zone")).ok().map(|_| fields.get("zone").to_owned());
+    let zone = zone(&fields);
     let (now, keyring, link) = (Time::now(), site.mint.keyring.clone(), token.to_string());
     let made = site.db.write(move |tx| {
         // Looked at again where it counts: it may have been withdrawn meanwhile.
@@ -115,6 +115,7 @@ pub async fn accept(
     request: HttpRequest,
     site: Shared,
     token: web::Path<String>,
+    fields: Fields,
 ) -> Result<HttpResponse, Problem> {
     let signed_in = request.extensions().get::<SignedIn>().cloned();
     let Some(signed_in) = signed_in else {
@@ -124,8 +125,16 @@ pub async fn accept(
         return page(&request, &token, None, &Fields::default(), Vec::new());
     };
     let (id, origin, now) = (invitation.id, origin(&request), Time::now());
-    let accepted = site.db.write(move |tx| invitation::accept(tx, id, &signed_in.person, &origin, now)).await;
-    match accepted {
+    let zone = zone(&fields);
+    let accepted = site.db.write(move |tx| {
+        let person = &signed_in.person;
+        // A provider tells no zone, so that who came by one has none yet.
+        if let (None, Some(zone)) = (&person.zone, &zone) {
+            store::set_zone(tx, person.id, zone)?;
+        }
+        invitation::accept(tx, id, person, &origin, now)
+    });
+    match accepted.await {
         Ok(org) => {
             session::flash(&request.get_session(), &format!("You belong to {} now.", org.name));
             Ok(redirect(&request, &format!("/o/{}/keys", org.slug)))
@@ -138,6 +147,12 @@ pub async fn accept(
         Err(Error::NotFound) => page(&request, &token, None, &Fields::default(), Vec::new()),
         Err(other) => Err(other.into()),
     }
+}
+
+/// The zone that the browser tells.
+fn zone(fields: &Fields) -> Option<String> {
+    let name = fields.get("zone");
+    jiff::tz::TimeZone::get(name).ok().map(|_| name.to_owned())
 }
 
 async fn find(site: &Shared, token: &str) -> Result<Option<Invitation>, Problem> {

@@ -97,6 +97,82 @@ fn an_equal_address_opens_no_account_and_nobody_is_signed_up() {
 }
 
 #[test]
+fn an_invitation_is_accepted_with_the_verified_address_of_a_provider_and_with_no_other() {
+    let (github, desk, server, org) = desk();
+    let mut owner = server.signed_in(&org);
+    let members = format!("/o/{}/members", org.slug);
+    assert_eq!(owner.post(&members, &[("email", "Bo@Example.com"), ("role", "member")]).status, 303);
+    let path = desk.mailed_path("Bo@Example.com", "invitation", "/invitations/");
+    let link =
+        |browser: &mut Browser| browser.get(&path).attribute("a[href^='/sign-in/github']", "href").unwrap();
+    let bo = User::new(77, "bo", "bo@example.com");
+    let with = |change: &dyn Fn(&mut User)| {
+        let mut user = bo.clone();
+        change(&mut user);
+        user
+    };
+    for (user, words) in [
+        (User::new(78, "eve", "eve@example.com"), "another address than the one that GitHub has verified"),
+        (with(&|user| user.emails[1]["verified"] = false.into()), "another address than"),
+        // The invited address is verified, but is not the primary one.
+        (with(&|user| user.emails[1]["primary"] = false.into()), "another address than"),
+        (with(&|user| user.emails = serde_json::json!([])), "another address than"),
+    ] {
+        let mut browser = server.browser();
+        let start = link(&mut browser);
+        let page = go(&mut browser, &github, &start, &user);
+        assert_eq!(page.status, 403, "{}", page.body);
+        assert!(page.body.contains(words), "{}", page.body);
+        assert!(!is_signed_in(&mut browser));
+        assert_eq!(browser.get(&path).status, 200, "it stays open");
+    }
+    assert_eq!(desk.database.count("SELECT COUNT(*) AS count FROM people"), 1);
+    let mut browser = server.browser();
+    let start = link(&mut browser);
+    assert_eq!(location(&go(&mut browser, &github, &start, &bo)), path);
+    // An account is no membership yet.
+    assert_eq!(browser.get(&format!("/o/{}/keys", org.slug)).status, 404);
+    assert_eq!(browser.get(&path).text("main form button"), "Accept");
+    let keys = format!("/o/{}/keys", org.slug);
+    let accepted = browser.post(&format!("{path}/accept"), &[("zone", "Asia/Tokyo")]);
+    assert_eq!(location(&accepted), keys);
+    assert_eq!(browser.get(&keys).status, 200);
+    assert!(browser.get("/account").text(".foot").contains("Asia/Tokyo"), "no provider tells a zone");
+    assert_eq!(location(&go(&mut server.browser(), &github, "/sign-in/github", &bo)), "/");
+    // Used, it lets in nobody else: not even who has its address at the provider now.
+    let again = format!("/sign-in/github?next={}", path.replace('/', "%2F"));
+    let other = User { id: 79, ..bo.clone() };
+    assert_eq!(go(&mut server.browser(), &github, &again, &other).status, 403);
+    assert_eq!(desk.database.count("SELECT COUNT(*) AS count FROM people"), 2);
+}
+
+#[test]
+fn an_invitation_of_someone_known_does_not_open_their_account_to_who_has_the_address_at_a_provider() {
+    let (github, desk, server, org) = desk();
+    let known = desk.set_up(&server, "Other Org");
+    let mut owner = server.signed_in(&org);
+    let members = format!("/o/{}/members", org.slug);
+    owner.post(&members, &[("email", &known.email), ("role", "member")]);
+    let path = desk.mailed_path(&known.email, "invitation", "/invitations/");
+    let mut browser = server.browser();
+    let link = browser.get(&path).attribute("a[href^='/sign-in/github']", "href").unwrap();
+    let page = go(&mut browser, &github, &link, &User::new(5, "same-address", &known.email));
+    assert_eq!(page.status, 403);
+    assert!(page.body.contains("The invited address has an account here"), "{}", page.body);
+    assert!(!is_signed_in(&mut browser));
+    // They connect it themselves, and then it does.
+    let mut person = server.signed_in(&known);
+    let connect = connect_link(&mut person);
+    assert_eq!(
+        location(&go(&mut person, &github, &connect, &User::new(5, "same-address", &known.email))),
+        "/account"
+    );
+    let page = go(&mut browser, &github, &link, &User::new(5, "same-address", &known.email));
+    assert_eq!(location(&page), path);
+    assert_eq!(browser.post(&format!("{path}/accept"), &[]).status, 303);
+}
+
+#[test]
 fn a_state_counts_once_in_its_browser_for_its_provider_and_for_ten_minutes() {
     let (github, desk, server, org) = desk();
     connected(&github, &server, &org, &ada());
