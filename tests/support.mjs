@@ -16,6 +16,14 @@ export const python = process.env.KEYDESK_TEST_PYTHON ?? "python3";
 export const password = "correct horse battery staple";
 export const person = { organization: "Acme AI", name: "Mara Lindqvist", email: "mara@acme.example", password };
 
+/** What changes the database behind the server's back: a newer Node, which reads SQLite. */
+const later = {
+  node: path.join(root, "tests/browser/node_modules/node/bin/node"),
+  script: `const { DatabaseSync } = require("node:sqlite");
+    const database = new DatabaseSync(process.argv[1], { timeout: 10000 });
+    database.exec(String.raw\`UPDATE sessions SET state = REPLACE(state, '"proved_at":"\\"1', '"proved_at":"\\"0')\`);`,
+};
+
 function environment(data, more) {
   const own = Object.entries(process.env).filter(([name]) => !name.startsWith("KEYDESK_"));
   return { ...Object.fromEntries(own), KEYDESK_LISTEN: "127.0.0.1:0", KEYDESK_DATA_DIR: data, ...more };
@@ -44,18 +52,28 @@ export async function startKeydesk(settings = {}) {
       const args = ["setup", "--org", organization, "--name", name, "--email", email, "--password-stdin"];
       await run(data, args, password);
     },
-    /** The link in the latest mail of an event to an address, out of the directory of mails. */
-    async mailedLink(email, event) {
+    /** The latest mail of an event to an address, out of the directory of mails. */
+    async mail(email, event) {
       for (let tries = 0; tries < 100; tries += 1) {
         const names = (await readdir(path.join(data, "mail")).catch(() => [])).filter((name) => name.endsWith(".eml")).sort();
         for (const name of names.reverse()) {
-          const text = (await readFile(path.join(data, "mail", name), "utf8")).replaceAll("=\r\n", "");
-          if (!text.includes(`X-Keydesk-Event: ${event}`) || !text.includes(`To: ${email}`)) continue;
-          return text.match(/http:\/\/localhost:\d+(\/\S*)/)[0].replace(/^http:\/\/[^/]*/, base);
+          const mail = parse(await readFile(path.join(data, "mail", name), "utf8"), base);
+          if (mail.event === event && mail.to.includes(email)) return mail;
         }
         await new Promise((resolve) => setTimeout(resolve, 100));
       }
       return assert.fail(`no mail of ${event} to ${email}`);
+    },
+    /** The link in it. */
+    async mailedLink(email, event) {
+      return (await this.mail(email, event)).link;
+    },
+    /** Makes every open session one whose person proved long ago who they are. */
+    async growStale() {
+      const { node, script } = later;
+      const file = path.join(data, "keydesk.sqlite3");
+      const child = spawn(node, ["--no-warnings", "-e", script, file], { stdio: "inherit" });
+      assert.equal(await new Promise((resolve) => child.on("exit", resolve)), 0);
     },
     async call(key, route, body, method = body ? "POST" : "GET") {
       const headers = { authorization: `Bearer ${key}`, "content-type": "application/json" };
@@ -75,4 +93,22 @@ async function run(data, args, input) {
   let output = "";
   for await (const chunk of child.stdout) output += chunk;
   return output.trim();
+}
+
+/** A mail as it was written: its headers, its HTML, and the first link in it. */
+function parse(raw, base) {
+  const [head, ...rest] = raw.split("\r\n\r\n");
+  const header = (name) => head.replaceAll(/\r\n[ \t]/g, " ").match(new RegExp(`^${name}: (.*)$`, "im"))?.[1] ?? "";
+  const part = rest.join("\r\n\r\n").split(/^--\S+/m).find((text) => /content-type: text\/html/i.test(text)) ?? "";
+  const [about, ...body] = part.trimStart().split("\r\n\r\n");
+  const html = decode(body.join("\r\n\r\n"), about.match(/transfer-encoding: (\S+)/i)?.[1] ?? "7bit");
+  const link = html.match(/http:\/\/localhost:\d+(\/[^"\s<]*)/)?.[0].replace(/^http:\/\/[^/]*/, base);
+  return { raw, to: header("To"), event: header("X-Keydesk-Event"), subject: header("Subject"), html, link };
+}
+
+function decode(text, encoding) {
+  if (encoding === "base64") return Buffer.from(text, "base64").toString();
+  if (encoding !== "quoted-printable") return text;
+  const bytes = text.replaceAll("=\r\n", "").replaceAll(/=([0-9A-F]{2})/g, (_, digits) => String.fromCharCode(Number.parseInt(digits, 16)));
+  return Buffer.from(bytes, "latin1").toString();
 }

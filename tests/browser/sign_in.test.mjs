@@ -1,9 +1,7 @@
 // Signing in by a real OpenID provider, in a real browser.
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
-import { createInterface } from "node:readline";
 import { after, before, test } from "node:test";
-import { fileURLToPath } from "node:url";
+import { beUser, startProvider } from "./provider.mjs";
 import { closeBrowser, closePage, inspect, openPage, signIn, startKeydesk } from "./support.mjs";
 
 let issuer;
@@ -11,33 +9,21 @@ let provider;
 let keydesk;
 
 before(async () => {
-  const node = fileURLToPath(new URL("node_modules/node/bin/node", import.meta.url));
-  const script = fileURLToPath(new URL("oidc_provider.mjs", import.meta.url));
-  provider = spawn(node, [script], { stdio: ["pipe", "pipe", "ignore"] });
-  issuer = (await createInterface({ input: provider.stdout })[Symbol.asyncIterator]().next()).value;
+  provider = await startProvider();
+  issuer = provider.issuer;
   keydesk = await startKeydesk({
-    KEYDESK_OIDC_ISSUER: issuer,
-    KEYDESK_OIDC_CLIENT_ID: "keydesk",
-    KEYDESK_OIDC_CLIENT_SECRET: "a secret & more",
-    KEYDESK_OIDC_NAME: "Acme SSO",
+    ...provider.settings,
     KEYDESK_GITHUB_CLIENT_ID: "keydesk",
     KEYDESK_GITHUB_CLIENT_SECRET: "secret",
   });
-  provider.stdin.write(`${keydesk.base}/sign-in/oidc/callback\n`);
+  provider.sendBackTo(keydesk);
   await keydesk.setUp();
 });
 after(async () => {
   await closeBrowser();
   await keydesk.stop();
-  provider.kill();
+  provider.stop();
 });
-
-/** Says at the provider who one is. */
-async function beUser(page, user) {
-  await page.getByRole("heading", { name: "Acme SSO" }).waitFor();
-  await page.getByLabel("User").fill(user);
-  await page.getByRole("button", { name: "Go on" }).click();
-}
 
 test("who connects a provider signs in with it, and lands on the page that was asked for", async () => {
   const page = await openPage(keydesk, { foreign: [issuer] });
@@ -82,6 +68,48 @@ test("an equal address opens no account, and whoever says no is not signed in", 
   await beUser(other, "");
   await other.getByText("Acme SSO did not let you through").waitFor();
   await closePage(other);
+});
+
+test("whoever was signed in for long confirms that it is them, by the provider or the password", async () => {
+  for (const colorScheme of ["light", "dark"]) {
+    const page = await openPage(keydesk, { foreign: [issuer], colorScheme });
+    const look = async (name) => {
+      for (const width of [1280, 375, 320]) {
+        await page.setViewportSize({ width, height: 860 });
+        await inspect(page, name);
+      }
+    };
+    await signIn(page, keydesk);
+    await keydesk.growStale();
+    await page.goto(`${keydesk.base}/account/email`);
+    await page.getByRole("heading", { name: "Confirm that it is you" }).waitFor();
+    await look("confirm");
+    await page.getByLabel("Password").fill("not the right one");
+    await page.getByRole("button", { name: "Confirm" }).click();
+    await page.getByRole("alert").waitFor();
+    await look("confirm-error");
+    await page.getByRole("link", { name: "Confirm with Acme SSO" }).click();
+    // However lately they signed in there, it asks.
+    await beUser(page, "mara");
+    await page.getByRole("heading", { name: "Change e-mail address" }).waitFor();
+
+    // A form that comes too late keeps what was typed while it is confirmed in another tab.
+    await page.goto(`${keydesk.base}/o/acme-ai/keys/new?name=late-${colorScheme}&scopes=admin`);
+    await keydesk.growStale();
+    await page.getByRole("button", { name: "Create API key" }).click();
+    await page.getByText("What you entered is kept.").waitFor();
+    await look("confirm-beside");
+    const opened = page.context().waitForEvent("page");
+    await page.getByRole("link", { name: "Confirm with Acme SSO in a new tab" }).click();
+    const tab = await opened;
+    await beUser(tab, "mara");
+    await tab.getByRole("heading", { name: "It is you" }).waitFor();
+    await inspect(tab, "confirmed");
+    await tab.close();
+    await page.getByRole("button", { name: "Continue" }).click();
+    await page.getByRole("heading", { name: "Copy your key now" }).waitFor();
+    await closePage(page);
+  }
 });
 
 test("the pages about signing in look right", async () => {

@@ -84,6 +84,19 @@ export async function inspect(page, name) {
   assert.deepEqual(await page.evaluate(cutOff), [], where);
 }
 
+/** A mail as its reader sees it, on a wide and a narrow screen. */
+export async function pictureOfMail(mail, name, colorScheme) {
+  await mkdir(screenshots, { recursive: true });
+  for (const width of [1280, 375]) {
+    const context = await (await openBrowser()).newContext({ viewport: { width, height: 800 }, colorScheme });
+    const page = await context.newPage();
+    await page.setContent(mail.html);
+    assert.ok((await page.evaluate(() => document.documentElement.scrollWidth - innerWidth)) <= 0, `${name} fits into ${width} px`);
+    await page.screenshot({ path: path.join(screenshots, `${name}-${colorScheme}-${width}.png`), fullPage: true });
+    await context.close();
+  }
+}
+
 /** What sticks out of the page or of an element that hides what sticks out. */
 function cutOff() {
   const found = [];
