@@ -18,7 +18,7 @@ pub async fn authorize(caller: KeyCaller) -> HttpResponse {
             "X-Keydesk-Key-Name",
             utf8_percent_encode(&caller.key.name, NON_ALPHANUMERIC).to_string(),
         ))
-        .insert_header(("X-Keydesk-Org", caller.key.org_slug.as_str()))
+        .insert_header(("X-Keydesk-Org", caller.key.org_slug.as_ref()))
         .insert_header(("X-Keydesk-Scopes", effective_scopes(&caller.key, Time::now()).text()))
         .finish()
 }

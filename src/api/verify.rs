@@ -174,7 +174,7 @@ fn answer(
         valid,
         code,
         key_id: key.map(|key| key.key),
-        name: key.map(|key| key.name.as_str()),
+        name: key.map(|key| key.name.as_ref()),
         scopes: key.map(|key| effective_scopes(key, now)),
         expires_at: key.and_then(Presented::ends_at),
         rate_limit: verdict.map(|verdict| RateLimit {

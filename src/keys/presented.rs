@@ -22,13 +22,13 @@ pub struct Presented {
     /// The organisation.
     pub org: OrgId,
     /// The organisation's slug.
-    pub org_slug: String,
+    pub org_slug: Box<str>,
     /// The key.
     pub key: KeyId,
     /// The secret that was presented.
     pub secret: SecretId,
     /// The key's name.
-    pub name: String,
+    pub name: Box<str>,
     /// What the key holds.
     pub scopes: Scopes,
     /// When the key ends.
@@ -42,7 +42,7 @@ pub struct Presented {
     /// Requests a minute.
     pub requests_per_minute: u32,
     /// Networks it may be used from; none is any.
-    pub allowed_ips: Vec<IpNet>,
+    pub allowed_ips: Box<[IpNet]>,
     /// Who answers for it.
     pub owner: UserId,
     /// The owner's role now; `None` when they are no member any more, or they or their
@@ -121,17 +121,17 @@ pub fn by_digest(conn: &mut Conn, digest: &Digest) -> Result<Option<Presented>> 
     let owner_role = role.filter(|_| set_aside.is_none() && owner_disabled.is_none());
     Ok(Some(Presented {
         org,
-        org_slug,
+        org_slug: org_slug.into(),
         key,
         secret,
-        name,
+        name: name.into(),
         scopes: Scopes::from_text(&scopes),
         expires_at,
         superseded_until,
         disabled: disabled_at.is_some(),
         revoked: revoked_at.is_some(),
         requests_per_minute: u32::try_from(rpm).map_err(Error::internal)?,
-        allowed_ips: networks(&allowed_ips)?,
+        allowed_ips: networks(&allowed_ips)?.into(),
         owner,
         owner_role,
         rights: policy::store::parse(policy)?.rights(owner_role),

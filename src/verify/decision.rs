@@ -102,7 +102,7 @@ mod tests {
             disabled: false,
             revoked: false,
             requests_per_minute: 60,
-            allowed_ips: Vec::new(),
+            allowed_ips: Box::default(),
             owner: UserId::new(now),
             owner_role: Some(Role::Owner),
             rights: Policy::default().rights(Some(Role::Owner)),
@@ -131,7 +131,7 @@ mod tests {
 
     #[test]
     fn a_key_bound_to_networks_works_only_there() {
-        let bound = Presented { allowed_ips: vec!["10.0.0.0/8".parse().expect("valid")], ..key() };
+        let bound = Presented { allowed_ips: ["10.0.0.0/8".parse().expect("valid")].into(), ..key() };
         let inside = "::ffff:10.1.2.3".parse().ok();
         assert_eq!(is_usable(&bound, inside, Time::from_seconds(0)), Ok(()));
         assert_eq!(is_usable(&bound, HERE, Time::from_seconds(0)), Err(Refusal::IpNotAllowed));
