@@ -23,6 +23,8 @@ use crate::web::request::{KeyHeaders, RequestName};
 /// Nothing but our own files, nothing inline, and no other site may frame or receive a form.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
      connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+/// What programs get is no page and loads nothing.
+const NO_PAGE: &str = "default-src 'none'; frame-ancestors 'none'";
 
 /// Wraps every request.
 pub async fn wrap(
@@ -42,7 +44,7 @@ pub async fn wrap(
         let rendered = render(response.request(), &problem, &id);
         response = response.into_response(rendered);
     }
-    add_headers(response.headers_mut(), https, &id);
+    add_headers(response.headers_mut(), &path, https, &id);
     let own = response.request().extensions_mut().remove::<KeyHeaders>();
     for (name, value) in own.into_iter().flat_map(|KeyHeaders(own)| own) {
         response.headers_mut().insert(name, value);
@@ -70,7 +72,7 @@ fn without_request(error: &Error, path: &str, https: bool, id: &str) -> Error {
     tracing::warn!(request = id, path = loggable(path), %error, "not available");
     let problem = Problem::new(Code::Unavailable, "Nothing was changed. Try again in a moment.");
     let mut response = if is_page(path) { page::bare_error(&problem, id) } else { problem.document(id) };
-    add_headers(response.headers_mut(), https, id);
+    add_headers(response.headers_mut(), path, https, id);
     InternalError::from_response(problem, response).into()
 }
 
@@ -83,13 +85,14 @@ fn is_page(path: &str) -> bool {
     !machine && path != "/v1"
 }
 
-fn add_headers(headers: &mut HeaderMap, https: bool, id: &str) {
+fn add_headers(headers: &mut HeaderMap, path: &str, https: bool, id: &str) {
     let mut set = |name: HeaderName, value: &'static str| {
         if !headers.contains_key(&name) {
             headers.insert(name, HeaderValue::from_static(value));
         }
     };
-    set(header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY);
+    let policy = if path.starts_with("/v1/") { NO_PAGE } else { CONTENT_SECURITY_POLICY };
+    set(header::CONTENT_SECURITY_POLICY, policy);
     set(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
     set(header::REFERRER_POLICY, "same-origin");
     set(HeaderName::from_static("cross-origin-opener-policy"), "same-origin");
