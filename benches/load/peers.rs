@@ -14,6 +14,10 @@ pub(crate) const ANSWER: &str = r#"{"id":"chatcmpl-1","object":"chat.completion"
 
 const KEYDESK: &str = env!("CARGO_BIN_EXE_keydesk");
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a start may be followed by work in the background.
+const SETTLING: Duration = Duration::from_secs(180);
+/// Processor time within two seconds, in seconds, of a server that only follows its feed.
+const IDLE: f64 = 0.05;
 /// The unit of the times in /proc (`getconf CLK_TCK` is 100 on every Linux of today).
 const TICKS_PER_SECOND: f64 = 100.0;
 
@@ -60,6 +64,8 @@ impl Peer {
     pub(crate) fn keydesk(data: &Path, upstream: SocketAddr) -> Result<Peer> {
         let mut child = command(data)
             .arg("serve")
+            // nginx writes no line a request either.
+            .env("KEYDESK_LOG", "warn")
             .env("KEYDESK_UPSTREAM_URL", format!("http://{upstream}/v1"))
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -87,6 +93,19 @@ impl Peer {
         let (_, fields) = stat.rsplit_once(')').context("a name")?;
         let ticks = fields.split_whitespace().skip(11).take(2).map(str::parse::<f64>);
         Ok(ticks.sum::<Result<f64, _>>()? / TICKS_PER_SECOND)
+    }
+
+    /// Waits until it does nothing for two seconds.
+    pub(crate) fn settled(&self) -> Result<()> {
+        let deadline = Instant::now() + SETTLING;
+        loop {
+            let before = self.cpu()?;
+            std::thread::sleep(Duration::from_secs(2));
+            if self.cpu()? - before < IDLE {
+                return Ok(());
+            }
+            ensure!(Instant::now() < deadline, "{} is never idle", self.address);
+        }
     }
 
     /// Memory that is held now, in bytes.
