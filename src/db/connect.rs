@@ -79,7 +79,7 @@ fn open_sqlite(path: &Path) -> ConnectionResult<SqliteConnection> {
     conn.batch_execute("PRAGMA busy_timeout = 10000").map_err(ConnectionError::CouldntSetupConfiguration)?;
     switch_to_wal(&mut conn).map_err(ConnectionError::CouldntSetupConfiguration)?;
     conn.batch_execute(
-        "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA cache_size = -8000; \
+        "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA cache_size = -4000; \
          PRAGMA temp_store = MEMORY;",
     )
     .map_err(ConnectionError::CouldntSetupConfiguration)?;
