@@ -25,6 +25,9 @@ use crate::web::{Site, address, session};
 /// The field with the password of someone who confirms that it is them.
 const FIELD: &str = "confirm_password";
 
+/// The page that asks, for whoever is led to it.
+const PAGE: &str = "/sign-in/again";
+
 /// Asks someone signed in to prove again who they are.
 #[derive(Template)]
 #[template(path = "portal/again.html")]
@@ -105,12 +108,13 @@ pub async fn page(
     let id = person.id;
     let methods = site.db.read(move |conn| people::methods::of_person(conn, id)).await?;
     let query = Fields::of_query(request);
-    let beside = !fields.is_empty();
+    // A form stays on this page until it is confirmed; whoever was only led here goes on from there.
+    let beside = request.path() != PAGE;
     let own = site.providers.all().filter(|provider| {
         let kind = provider.kind().name();
         methods.iter().any(|method| method.kind == kind && method.issuer == provider.issuer())
     });
-    let next = if beside { "/sign-in/again" } else { query.get("next") };
+    let next = if beside { PAGE } else { query.get("next") };
     let link = |provider: Provider<'_>| {
         ProviderLink::new(provider, way(&format!("/sign-in/again/{}", provider.kind().name()), next))
     };

@@ -354,6 +354,10 @@ fn a_provider_confirms_that_it_is_the_person_who_is_signed_in() {
     grow_stale(&desk);
     let page = owner.get("/sign-in/again?next=%2Faccount");
     let link = page.attribute(".providers a", "href").unwrap();
+    // A wrong password does not make it a form that waits beside.
+    let wrong = owner.post("/sign-in/again?next=%2Faccount", &[("confirm_password", "not the right one")]);
+    assert_eq!((wrong.status, wrong.attribute(".providers a", "href")), (422, Some(link.clone())));
+    assert!(!wrong.body.contains("What you entered is kept") && !wrong.body.contains("new tab"));
     assert_eq!(go(&mut owner, &github, &link, &User { id: 9, ..ada() }).status, 403);
     assert_eq!(owner.get("/sign-in/again?next=%2Faccount").status, 200);
     assert_eq!(location(&go(&mut owner, &github, &link, &ada())), "/account");
