@@ -38,7 +38,7 @@ pub async fn form(request: HttpRequest, site: Shared) -> Result<HttpResponse, Pr
     if fresh::is_fresh(&request, Time::now()) {
         return match fields.get("next") {
             // Someone confirmed it beside a page that still holds what they typed.
-            "/sign-in/again" => html(StatusCode::OK, &GoOnPage::of(&request, None)),
+            "" => html(StatusCode::OK, &GoOnPage::of(&request, None)),
             next => Ok(redirect(&request, safe_next(next))),
         };
     }

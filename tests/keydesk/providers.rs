@@ -365,6 +365,26 @@ fn a_provider_confirms_that_it_is_the_person_who_is_signed_in() {
 }
 
 #[test]
+fn a_form_that_came_too_late_waits_beside_while_a_provider_confirms() {
+    let (github, desk, server, org) = desk();
+    let mut owner = connected(&github, &server, &org, &ada());
+    grow_stale(&desk);
+    let keys = format!("/o/{}/keys", org.slug);
+    let fields = [("name", "late"), ("scopes", "admin"), ("expires", "90"), ("requests_per_minute", "600")];
+    let asked = owner.post(&keys, &fields);
+    assert_eq!(asked.status, 403);
+    assert!(asked.body.contains("What you entered is kept."));
+    let link = asked.attribute(".providers a[target=_blank]", "href").unwrap();
+    let back = location(&go(&mut owner, &github, &link, &ada()));
+    let beside = owner.get(&back);
+    assert_eq!((beside.status, beside.text("h1").as_str()), (200, "It is you"));
+    let mut again = fields.to_vec();
+    again.push(("confirmed_elsewhere", "1"));
+    assert_eq!(owner.post(&keys, &again).status, 200);
+    assert_eq!(desk.database.count("SELECT COUNT(*) AS count FROM api_keys WHERE name = 'late'"), 1);
+}
+
+#[test]
 fn without_settings_there_are_no_providers() {
     let (_desk, server, org) = crate::support::desk();
     let mut browser = server.browser();
