@@ -11,6 +11,7 @@ pub mod message;
 pub mod outbox;
 pub mod sender;
 pub mod sheet;
+pub mod shown;
 
 mod letters;
 

@@ -3,7 +3,7 @@
 
 use diesel::prelude::*;
 
-use crate::db::{Conn, Tx};
+use crate::db::{Conn, Tx, each};
 use crate::error::{Error, Result};
 use crate::id::{KeyId, MailId, OrgId, UserId};
 use crate::mail::Recipient;
@@ -20,6 +20,8 @@ const FIRST_PAUSE: i64 = 30;
 const LONGEST_PAUSE: i64 = 15 * MINUTE;
 /// How long a mail is tried.
 const PATIENCE: i64 = 4 * DAY;
+/// How many mails one statement queues.
+const AT_ONCE: usize = 100;
 /// How long sent and failed mails can be looked at.
 const KEPT: i64 = 30 * DAY;
 
@@ -80,32 +82,71 @@ pub struct Claimed {
     pub attempts: i64,
 }
 
-/// Queues a mail. It leaves soon after the transaction is committed, and never otherwise.
-pub fn queue(tx: &mut Tx<'_>, to: &Recipient, message: &Message, now: Time) -> Result<()> {
-    add(tx, to, message, now).map(|_| ())
+/// A mail that is to be queued.
+pub struct Draft {
+    /// What it will be known by.
+    pub id: MailId,
+    /// Who gets it.
+    pub to: Recipient,
+    /// What it says.
+    pub message: Message,
 }
 
-/// The same, for whoever wants to know what becomes of it.
-pub fn add(tx: &mut Tx<'_>, to: &Recipient, message: &Message, now: Time) -> Result<MailId> {
-    let id = MailId::new(now);
-    diesel::insert_into(outbox::table)
-        .values((
-            outbox::id.eq(id),
-            outbox::org_id.eq(to.org),
-            outbox::person_id.eq(to.person),
-            outbox::name.eq(&to.name),
-            outbox::address.eq(&to.address),
-            outbox::event.eq(message.event()),
-            outbox::key_id.eq(message.key()),
-            outbox::message.eq(serde_json::to_string(message).map_err(Error::internal)?),
-            outbox::state.eq(QUEUED),
-            outbox::attempts.eq(0_i64),
-            outbox::due_at.eq(now),
-            outbox::created_at.eq(now),
-        ))
-        .execute(tx.conn)?;
-    tx.queues_mail();
-    Ok(id)
+impl Draft {
+    /// A new mail.
+    pub fn new(to: Recipient, message: impl Into<Message>, now: Time) -> Draft {
+        Draft { id: MailId::new(now), to, message: message.into() }
+    }
+
+    fn row(&self, now: Time) -> Result<Row<'_>> {
+        Ok(Row {
+            id: self.id,
+            org_id: self.to.org,
+            person_id: self.to.person,
+            name: &self.to.name,
+            address: &self.to.address,
+            event: self.message.event(),
+            key_id: self.message.key(),
+            message: serde_json::to_string(&self.message).map_err(Error::internal)?,
+            state: QUEUED,
+            attempts: 0,
+            due_at: now,
+            created_at: now,
+        })
+    }
+}
+
+/// A row as it is queued. Nothing is left to defaults, so that many are one statement.
+#[derive(Insertable)]
+#[diesel(table_name = outbox, treat_none_as_default_value = false)]
+struct Row<'a> {
+    id: MailId,
+    org_id: Option<OrgId>,
+    person_id: Option<UserId>,
+    name: &'a str,
+    address: &'a str,
+    event: &'static str,
+    key_id: Option<KeyId>,
+    message: String,
+    state: &'static str,
+    attempts: i64,
+    due_at: Time,
+    created_at: Time,
+}
+
+/// Queues a mail. It leaves soon after the transaction is committed, and never otherwise.
+pub fn queue(tx: &mut Tx<'_>, to: &Recipient, message: &Message, now: Time) -> Result<()> {
+    queue_all(tx, &[Draft::new(to.clone(), message.clone(), now)], now)
+}
+
+/// The same for several.
+pub fn queue_all(tx: &mut Tx<'_>, drafts: &[Draft], now: Time) -> Result<()> {
+    for drafts in drafts.chunks(AT_ONCE) {
+        let rows = drafts.iter().map(|draft| draft.row(now)).collect::<Result<Vec<_>>>()?;
+        each!(tx.conn, |c| diesel::insert_into(outbox::table).values(&rows).execute(c))?;
+        tx.queues_mail();
+    }
+    Ok(())
 }
 
 /// Claims up to `most` mails that are due and that nobody holds. Those that can't be read have failed.
@@ -225,85 +266,6 @@ pub fn mark_delayed(tx: &mut Tx<'_>, worker: &Worker, mail: &Claimed, words: &st
 fn pause(attempts: i64) -> i64 {
     let doubled = u32::try_from(attempts).ok().and_then(|attempts| FIRST_PAUSE.checked_shl(attempts.min(20)));
     doubled.unwrap_or(LONGEST_PAUSE).min(LONGEST_PAUSE)
-}
-
-/// A mail, as admins see it.
-#[derive(Clone, Debug, Queryable)]
-pub struct Entry {
-    /// Which.
-    pub id: MailId,
-    /// The name told in `X-Keydesk-Event`.
-    pub event: String,
-    /// The key that it is about.
-    pub key: Option<KeyId>,
-    /// The name of its reader.
-    pub name: String,
-    /// Where it goes.
-    pub address: String,
-    /// [`State`] by its name.
-    pub state: String,
-    /// How often it was tried.
-    pub attempts: i64,
-    /// When it is tried next, while it is queued.
-    pub due_at: Time,
-    /// Why it has not left, in the server's words.
-    pub last_error: Option<String>,
-    /// When it was queued.
-    pub created_at: Time,
-    /// When the server took it.
-    pub sent_at: Option<Time>,
-}
-
-/// The mails of an organisation in a state, newest first.
-pub fn list(conn: &mut Conn, org: OrgId, state: State, most: i64) -> Result<Vec<Entry>> {
-    Ok(outbox::table
-        .filter(outbox::org_id.eq(org).and(outbox::state.eq(state.name())))
-        .order((outbox::created_at.desc(), outbox::id.desc()))
-        .limit(most)
-        .select((
-            outbox::id,
-            outbox::event,
-            outbox::key_id,
-            outbox::name,
-            outbox::address,
-            outbox::state,
-            outbox::attempts,
-            outbox::due_at,
-            outbox::last_error,
-            outbox::created_at,
-            outbox::sent_at,
-        ))
-        .load(conn)?)
-}
-
-/// How many mails of an organisation are in a state.
-pub fn count(conn: &mut Conn, org: OrgId, state: State) -> Result<i64> {
-    Ok(outbox::table
-        .filter(outbox::org_id.eq(org).and(outbox::state.eq(state.name())))
-        .count()
-        .get_result(conn)?)
-}
-
-/// Queues a mail once more, as it was: the same words under the same `Message-ID`.
-///
-/// Errors: `NotFound`.
-pub fn send_again(tx: &mut Tx<'_>, org: OrgId, id: MailId, now: Time) -> Result<()> {
-    let changed = diesel::update(outbox::table.find(id))
-        .filter(outbox::org_id.eq(org))
-        .set((
-            outbox::state.eq(QUEUED),
-            outbox::due_at.eq(now),
-            outbox::last_error.eq(None::<String>),
-            // Whoever holds it may be gone; a second copy has the same name.
-            outbox::claimed_by.eq(None::<Vec<u8>>),
-            outbox::lease_until.eq(None::<Time>),
-        ))
-        .execute(tx.conn)?;
-    if changed == 0 {
-        return Err(Error::NotFound);
-    }
-    tx.queues_mail();
-    Ok(())
 }
 
 /// Forgets mails that were sent or failed long ago.

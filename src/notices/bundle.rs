@@ -4,17 +4,23 @@ use diesel::prelude::*;
 
 use crate::db::{Conn, Tx};
 use crate::error::{Error, Result};
-use crate::id::{KeyId, OrgId, UserId};
-use crate::mail::{Digest, KeyExpiring, outbox};
+use crate::id::{KeyId, MailId, OrgId, UserId};
+use crate::mail::outbox::{self, Draft};
+use crate::mail::{Digest, KeyExpiring};
 use crate::notices::preference;
 use crate::people;
+use crate::people::store::Person;
 use crate::schema::notice_readers as table;
 use crate::time::Time;
 
 /// How many readers a transaction writes to.
 const BATCH: i64 = 50;
+/// How many mails a transaction writes to one reader who wants one for each key.
+const SINGLE: usize = 200;
 /// How many keys a digest lists; mail programs cut what is longer.
 const LISTED: usize = 50;
+/// How many keys one statement marks as told.
+const MARKED: usize = 500;
 
 /// Whether a letter waits.
 pub fn waits(conn: &mut Conn) -> Result<bool> {
@@ -38,46 +44,74 @@ pub fn bundle(tx: &mut Tx<'_>, now: Time) -> Result<usize> {
     Ok(written)
 }
 
-type Row = (KeyId, Time, i64, Option<String>);
+/// A letter that waits, by its key, the key's end and the step; a reader has one for each.
+type Mark = (KeyId, Time, i64);
+
+/// The condition that a letter of a reader waits.
+macro_rules! waiting {
+    ($org:expr, $reader:expr) => {
+        table::org_id.eq($org).and(table::person_id.eq($reader)).and(table::mail_id.is_null())
+    };
+}
 
 fn write(tx: &mut Tx<'_>, org: OrgId, reader: UserId, now: Time) -> Result<usize> {
-    let mine = table::org_id.eq(org).and(table::person_id.eq(reader)).and(table::mail_id.is_null());
-    let waiting = table::table.filter(mine).order((table::ends_at, table::key_id)).select((
-        table::key_id,
-        table::ends_at,
-        table::step,
-        table::letter,
-    ));
-    let rows: Vec<Row> = match tx.conn {
+    let waiting = table::table
+        .filter(waiting!(org, reader))
+        .order((table::ends_at, table::key_id, table::step))
+        .select((table::key_id, table::ends_at, table::step));
+    // The letters themselves are read as far as they are told: there may be very many.
+    let marks: Vec<Mark> = match tx.conn {
         Conn::Postgres(conn) => waiting.for_update().skip_locked().load(conn)?,
         Conn::Sqlite(conn) => waiting.load(conn)?,
     };
-    let Some(person) = people::store::find(tx.conn, reader)?.filter(|_| !rows.is_empty()) else {
+    let Some(person) = people::store::find(tx.conn, reader)?.filter(|_| !marks.is_empty()) else {
         return Ok(0);
     };
-    let to = person.recipient(Some(org));
-    let letter = |row: &Row| -> Result<KeyExpiring> {
-        serde_json::from_str(row.3.as_deref().unwrap_or_default()).map_err(Error::internal)
-    };
-    if rows.len() == 1 || preference::of(tx.conn, reader)?.single {
-        for row in &rows {
-            let mail = outbox::add(tx, &to, &letter(row)?.into(), now)?;
-            let this = table::key_id.eq(row.0).and(table::ends_at.eq(row.1)).and(table::step.eq(row.2));
-            diesel::update(table::table.filter(mine.and(this)))
-                .set((table::mail_id.eq(mail), table::letter.eq(None::<String>)))
-                .execute(tx.conn)?;
-        }
-        return Ok(rows.len());
+    if marks.len() > 1 && !preference::of(tx.conn, reader)?.single {
+        digest(tx, org, &person, &marks, now)?;
+        return Ok(marks.len());
     }
-    let keys = rows.iter().take(LISTED).map(letter).collect::<Result<Vec<_>>>()?;
-    let more = i64::try_from(rows.len() - keys.len()).map_err(Error::internal)?;
-    let mail = outbox::add(tx, &to, &Digest { keys, more }.into(), now)?;
-    for told in rows.chunks(500) {
-        let keys = table::key_id.eq_any(told.iter().map(|row| row.0));
-        let these = keys.and(table::step.eq_any(told.iter().map(|row| row.2)));
-        diesel::update(table::table.filter(mine.and(these)))
-            .set((table::mail_id.eq(mail), table::letter.eq(None::<String>)))
+    let marks = &marks[..marks.len().min(SINGLE)];
+    let mut mails = Vec::with_capacity(marks.len());
+    for mark in marks {
+        let draft = Draft::new(person.recipient(Some(org)), letter(tx.conn, org, reader, mark)?, now);
+        let this = table::key_id.eq(mark.0).and(table::ends_at.eq(mark.1)).and(table::step.eq(mark.2));
+        diesel::update(table::table.filter(waiting!(org, reader).and(this)))
+            .set((table::mail_id.eq(draft.id), table::letter.eq(None::<String>)))
             .execute(tx.conn)?;
+        mails.push(draft);
     }
-    Ok(rows.len())
+    outbox::queue_all(tx, &mails, now)?;
+    Ok(marks.len())
+}
+
+/// Queues one mail about all of these.
+fn digest(tx: &mut Tx<'_>, org: OrgId, person: &Person, marks: &[Mark], now: Time) -> Result<()> {
+    let listed = &marks[..marks.len().min(LISTED)];
+    let keys: Result<Vec<KeyExpiring>> =
+        listed.iter().map(|mark| letter(tx.conn, org, person.id, mark)).collect();
+    let more = i64::try_from(marks.len() - listed.len()).map_err(Error::internal)?;
+    let draft = Draft::new(person.recipient(Some(org)), Digest { keys: keys?, more }, now);
+    for marks in marks.chunks(MARKED) {
+        mark_told(tx, org, person.id, marks, draft.id)?;
+    }
+    outbox::queue_all(tx, &[draft], now)
+}
+
+fn mark_told(tx: &mut Tx<'_>, org: OrgId, reader: UserId, marks: &[Mark], mail: MailId) -> Result<()> {
+    let mut steps: Vec<i64> = marks.iter().map(|mark| mark.2).collect();
+    steps.sort_unstable();
+    steps.dedup();
+    let these = table::key_id.eq_any(marks.iter().map(|mark| mark.0)).and(table::step.eq_any(steps));
+    diesel::update(table::table.filter(waiting!(org, reader).and(these)))
+        .set((table::mail_id.eq(mail), table::letter.eq(None::<String>)))
+        .execute(tx.conn)?;
+    Ok(())
+}
+
+fn letter(conn: &mut Conn, org: OrgId, reader: UserId, mark: &Mark) -> Result<KeyExpiring> {
+    let this = table::key_id.eq(mark.0).and(table::ends_at.eq(mark.1)).and(table::step.eq(mark.2));
+    let text: Option<String> =
+        table::table.filter(waiting!(org, reader).and(this)).select(table::letter).first(conn)?;
+    serde_json::from_str(text.as_deref().unwrap_or_default()).map_err(Error::internal)
 }

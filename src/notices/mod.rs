@@ -6,3 +6,4 @@ pub mod readers;
 pub mod schedule;
 pub mod store;
 pub mod sweep;
+mod told;

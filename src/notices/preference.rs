@@ -68,7 +68,10 @@ impl Preference {
 }
 
 /// What these people want; whoever is missing has not chosen.
-pub fn of_people(conn: &mut Conn, people: &[UserId]) -> Result<HashMap<UserId, Preference>> {
+pub fn of_people(
+    conn: &mut Conn,
+    people: impl IntoIterator<Item = UserId>,
+) -> Result<HashMap<UserId, Preference>> {
     let rows: Vec<(UserId, String, bool)> = table::table
         .filter(table::person_id.eq_any(people))
         .select((table::person_id, table::muted, table::single))
@@ -81,7 +84,7 @@ pub fn of_people(conn: &mut Conn, people: &[UserId]) -> Result<HashMap<UserId, P
 
 /// What a person wants.
 pub fn of(conn: &mut Conn, person: UserId) -> Result<Preference> {
-    Ok(of_people(conn, &[person])?.remove(&person).unwrap_or_default())
+    Ok(of_people(conn, [person])?.remove(&person).unwrap_or_default())
 }
 
 /// Notes what a person wants from now on.

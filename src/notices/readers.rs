@@ -1,6 +1,6 @@
 //! Who is told about a key: its owner, its backup, and the admins when it gets close.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use crate::db::Conn;
 use crate::error::Result;
@@ -29,6 +29,18 @@ impl Readers {
     /// Of this organisation.
     pub fn of(org: OrgId) -> Readers {
         Readers { org, known: HashMap::new(), admins: None }
+    }
+
+    /// Looks up these members at once; the others are looked up one by one.
+    pub fn learn(&mut self, conn: &mut Conn, members: impl IntoIterator<Item = UserId>) -> Result<()> {
+        let members: BTreeSet<UserId> = members.into_iter().collect();
+        for member in store::some_members(conn, self.org, members)? {
+            if member.is_active() && !member.is_service() {
+                let reader = Reader { person: member.person, why: Why::Owner };
+                self.known.insert(reader.person.id, vec![reader]);
+            }
+        }
+        Ok(())
     }
 
     /// Who is told about a key, each once.

@@ -141,6 +141,15 @@ pub fn members_of(conn: &mut Conn, org: OrgId) -> Result<Vec<Membership>> {
     Ok(memberships!(org).order((people::name, people::id)).load(conn)?)
 }
 
+/// Those of these people who are members.
+pub fn some_members(
+    conn: &mut Conn,
+    org: OrgId,
+    people: impl IntoIterator<Item = UserId>,
+) -> Result<Vec<Membership>> {
+    Ok(memberships!(org).filter(members::person_id.eq_any(people)).load(conn)?)
+}
+
 /// The member of that id or e-mail address.
 pub fn find_member(conn: &mut Conn, org: OrgId, who: &str) -> Result<Option<Membership>> {
     let found = match UserId::parse(who) {

@@ -9,9 +9,10 @@ use jiff::tz::TimeZone;
 use crate::audit::event::Event;
 use crate::audit::log;
 use crate::id::{KeyId, MailId};
-use crate::mail::outbox::{self, Entry, State};
+use crate::mail::Test;
+use crate::mail::outbox::{self, Draft, State};
 use crate::mail::sender::Sender;
-use crate::mail::{Recipient, Test};
+use crate::mail::shown::{self, Entry};
 use crate::orgs::role::Act;
 use crate::portal::words::{self, When};
 use crate::time::Time;
@@ -111,12 +112,12 @@ pub async fn show(request: HttpRequest, member: Member, site: Shared) -> Result<
     let found = site.db.read(move |conn| {
         let mut counts = Vec::new();
         for state in State::ALL {
-            counts.push((state, outbox::count(conn, org, state)?));
+            counts.push((state, shown::count(conn, org, state)?));
         }
         // What needs someone comes first.
         let failed = counts.iter().any(|(state, count)| *state == State::Failed && *count > 0);
         let state = state.unwrap_or(if failed { State::Failed } else { State::Sent });
-        Ok((state, counts, outbox::list(conn, org, state, SHOWN)?))
+        Ok((state, counts, shown::list(conn, org, state, SHOWN)?))
     });
     let (state, counts, entries) = found.await?;
     let layout = Layout::of(&request, Room::Settings).with_flash(&request);
@@ -141,16 +142,13 @@ pub async fn show(request: HttpRequest, member: Member, site: Shared) -> Result<
 /// `POST /o/{org}/mail/test`: sends the reader a mail.
 pub async fn test(request: HttpRequest, member: Member, site: Shared) -> Result<HttpResponse, Problem> {
     let context = member.context(&request, Time::now());
-    let to = Recipient {
-        org: Some(member.org.id),
-        person: Some(member.person.id),
-        name: member.person.name.clone(),
-        address: member.person.email.clone(),
-    };
+    let to = member.person.recipient(Some(member.org.id));
+    let letter = Test { asked_by: to.name.clone() };
+    let draft = Draft::new(to, letter, context.now);
     site.db
         .write(move |tx| {
-            let id = outbox::add(tx, &to, &Test { asked_by: to.name.clone() }.into(), context.now)?;
-            log::append(tx, &context, &id.to_string(), &Event::MailTested)
+            outbox::queue_all(tx, std::slice::from_ref(&draft), context.now)?;
+            log::append(tx, &context, &draft.id.to_string(), &Event::MailTested)
         })
         .await?;
     session::flash(&request.get_session(), &format!("A test mail to {} is queued.", member.person.email));
@@ -168,7 +166,7 @@ pub async fn send_again(
     let context = member.context(&request, Time::now());
     site.db
         .write(move |tx| {
-            outbox::send_again(tx, context.org, id, context.now)?;
+            shown::send_again(tx, context.org, id, context.now)?;
             log::append(tx, &context, &id.to_string(), &Event::MailSentAgain)
         })
         .await?;

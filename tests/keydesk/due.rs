@@ -336,36 +336,3 @@ fn an_outage_of_a_day_with_three_processes_loses_no_mail() {
     assert_eq!(by_mode("accept"), accepted.len(), "nothing that was accepted was sent again");
     assert!(by_mode("drop") > 0);
 }
-
-/// A figure to read, not a test that could fail with the machine: run with `--ignored --nocapture`.
-#[test]
-#[ignore = "measures; takes minutes"]
-fn measures_a_sweep_of_five_thousand_due_among_a_million() {
-    let still = still(Desk::new(), &DAYS);
-    let (made, ends) = (at("2027-01-01T00:00:00Z"), at("2028-01-01T12:00:00Z"));
-    let now = ends.plus(-7 * DAY);
-    still.keys(1, 5_000, made, ends);
-    // Those that are not due are looked at when their first step comes.
-    still.keys(5_001, 1_000_000, now.plus(-HOUR), ends);
-    still.desk.database.execute(&format!(
-        "UPDATE api_keys SET notice_at = {} WHERE created_at = {}",
-        micros(ends.plus(-3 * DAY)),
-        micros(now.plus(-HOUR)),
-    ));
-    if still.desk.database.is_postgres() {
-        still.desk.database.execute("ANALYZE");
-    }
-    let resident = || {
-        let status = std::fs::read_to_string("/proc/self/status").unwrap();
-        status.lines().find(|line| line.starts_with("VmRSS")).unwrap().to_owned()
-    };
-    let before = resident();
-    let began = std::time::Instant::now();
-    still.look(now);
-    let took = began.elapsed();
-    assert_eq!(still.count("notices"), 5_000);
-    eprintln!("5,000 due among {}: {took:?}; {before} before, {} after", still.count("api_keys"), resident());
-    let began = std::time::Instant::now();
-    assert!(!still.look(now.plus(MINUTE)));
-    eprintln!("nothing due: {:?}", began.elapsed());
-}

@@ -1,0 +1,89 @@
+//! The queue of mails as admins see it: what waits, what left, what failed and why.
+
+use diesel::prelude::*;
+
+use crate::db::{Conn, Tx};
+use crate::error::{Error, Result};
+use crate::id::{KeyId, MailId, OrgId};
+use crate::mail::outbox::State;
+use crate::schema::outbox;
+use crate::time::Time;
+
+/// A mail, as admins see it.
+#[derive(Clone, Debug, Queryable)]
+pub struct Entry {
+    /// Which.
+    pub id: MailId,
+    /// The name told in `X-Keydesk-Event`.
+    pub event: String,
+    /// The key that it is about.
+    pub key: Option<KeyId>,
+    /// The name of its reader.
+    pub name: String,
+    /// Where it goes.
+    pub address: String,
+    /// [`State`] by its name.
+    pub state: String,
+    /// How often it was tried.
+    pub attempts: i64,
+    /// When it is tried next, while it is queued.
+    pub due_at: Time,
+    /// Why it has not left, in the server's words.
+    pub last_error: Option<String>,
+    /// When it was queued.
+    pub created_at: Time,
+    /// When the server took it.
+    pub sent_at: Option<Time>,
+}
+
+/// The mails of an organisation in a state, newest first.
+pub fn list(conn: &mut Conn, org: OrgId, state: State, most: i64) -> Result<Vec<Entry>> {
+    Ok(outbox::table
+        .filter(outbox::org_id.eq(org).and(outbox::state.eq(state.name())))
+        .order((outbox::created_at.desc(), outbox::id.desc()))
+        .limit(most)
+        .select((
+            outbox::id,
+            outbox::event,
+            outbox::key_id,
+            outbox::name,
+            outbox::address,
+            outbox::state,
+            outbox::attempts,
+            outbox::due_at,
+            outbox::last_error,
+            outbox::created_at,
+            outbox::sent_at,
+        ))
+        .load(conn)?)
+}
+
+/// How many mails of an organisation are in a state.
+pub fn count(conn: &mut Conn, org: OrgId, state: State) -> Result<i64> {
+    Ok(outbox::table
+        .filter(outbox::org_id.eq(org).and(outbox::state.eq(state.name())))
+        .count()
+        .get_result(conn)?)
+}
+
+/// Queues a mail once more, as it was: the same words under the same `Message-ID`.
+///
+/// Errors: `NotFound`.
+pub fn send_again(tx: &mut Tx<'_>, org: OrgId, id: MailId, now: Time) -> Result<()> {
+    let changed = diesel::update(outbox::table.find(id))
+        .filter(outbox::org_id.eq(org))
+        .set((
+            outbox::state.eq(State::Queued.name()),
+            outbox::due_at.eq(now),
+            outbox::last_error.eq(None::<String>),
+            // Whoever holds it may be gone; a second copy has the same name.
+            outbox::claimed_by.eq(None::<Vec<u8>>),
+            outbox::lease_until.eq(None::<Time>),
+        ))
+        .execute(tx.conn)?;
+    if changed == 0 {
+        return Err(Error::NotFound);
+    }
+    tx.queues_mail();
+    Ok(())
+}
