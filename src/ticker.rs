@@ -117,7 +117,7 @@ pub async fn warn(site: Arc<Site>, tick: Duration, mut stop: watch::Receiver<boo
             _ = stop.changed() => return,
         }
         wait = match tell(&site).await {
-            Ok(next) => next.map_or(tick, |seconds| tick.min(Duration::from_secs(seconds))),
+            Ok(next) => next.map_or(tick, |at| tick.min(until(at))),
             Err(error) => {
                 tracing::warn!(%error, "notices could not be written; they are at the next tick");
                 tick
@@ -126,8 +126,8 @@ pub async fn warn(site: Arc<Site>, tick: Duration, mut stop: watch::Receiver<boo
     }
 }
 
-/// Writes all notices that are due; returns in how many seconds the next may be.
-async fn tell(site: &Site) -> Result<Option<u64>> {
+/// Writes all notices that are due; returns when the next may be.
+async fn tell(site: &Site) -> Result<Option<Time>> {
     let mut next = site.db.read(sweep::next_at).await?;
     while next.is_some_and(|at| at <= Time::now()) {
         let (steps, now) = (site.mint.notices.clone(), Time::now());
@@ -143,10 +143,10 @@ async fn tell(site: &Site) -> Result<Option<u64>> {
             break;
         }
     }
-    Ok(next.map(|at| u64::try_from(at.since(Time::now()).max(0)).unwrap_or(0) + 1))
+    Ok(next)
 }
 
-/// Sends mails, soon after they are queued and at each tick, until `stop` changes. It has a loop
+/// Sends mails, soon after they are queued or due and at each tick, until `stop` changes. It has a loop
 /// of its own, so that a slow server delays nothing else.
 pub async fn deliver(
     site: Arc<Site>,
@@ -154,15 +154,15 @@ pub async fn deliver(
     tick: Duration,
     mut stop: watch::Receiver<bool>,
 ) {
-    let mut due = tokio::time::interval(tick);
+    let mut wait = Duration::ZERO;
     let mut hold = tokio::time::interval(RENEW);
     'work: loop {
         tokio::select! {
-            _ = due.tick() => {}
+            () = tokio::time::sleep(wait) => {}
             () = site.db.mail_queued() => {}
             _ = stop.changed() => break,
         }
-        loop {
+        wait = loop {
             let sending = delivery::send_batch(&site.db, &site.post, worker, Time::now());
             tokio::pin!(sending);
             let progress = loop {
@@ -183,17 +183,32 @@ pub async fn deliver(
             };
             match progress {
                 Ok(Progress::More) => {}
-                Ok(Progress::Done | Progress::Away) => break,
+                Ok(Progress::Done) => break until_next_mail(&site, tick).await,
+                Ok(Progress::Away) => break tick,
                 Err(error) => {
                     tracing::warn!(%error, "mails could not be sent; they are tried again at the next tick");
-                    break;
+                    break tick;
                 }
             }
-        }
+        };
     }
     if let Err(error) = site.db.write(move |tx| outbox::release(tx, &worker)).await {
         tracing::warn!(%error, "mails on their way are sent again when their claim is over");
     }
+}
+
+/// How long until a mail may be due, at most until the next tick.
+async fn until_next_mail(site: &Site, tick: Duration) -> Duration {
+    match site.db.read(outbox::next_at).await {
+        Ok(Some(at)) => tick.min(until(at)),
+        // The database's own warnings say that it is away.
+        Ok(None) | Err(_) => tick,
+    }
+}
+
+/// The time from now to the second after an instant.
+fn until(at: Time) -> Duration {
+    Duration::from_secs(u64::try_from(at.since(Time::now()).max(0)).unwrap_or(0) + 1)
 }
 
 /// Checks and signs audit logs until `stop` changes. A long log does not delay counts.

@@ -149,11 +149,17 @@ pub fn queue_all(tx: &mut Tx<'_>, drafts: &[Draft], now: Time) -> Result<()> {
     Ok(())
 }
 
-/// Claims up to `most` mails that are due and that nobody holds. Those that can't be read have failed.
+/// Claims up to `most` mails that are due and that nobody else holds. What this process holds already
+/// it has lost on the way: it sends one batch at a time. Mails that can't be read have failed.
 pub fn claim(tx: &mut Tx<'_>, worker: &Worker, most: i64, now: Time) -> Result<Vec<Claimed>> {
     let due = outbox::table
         .filter(outbox::state.eq(QUEUED).and(outbox::due_at.le(now)))
-        .filter(outbox::lease_until.is_null().or(outbox::lease_until.le(now)))
+        .filter(
+            outbox::lease_until
+                .is_null()
+                .or(outbox::lease_until.le(now))
+                .or(outbox::claimed_by.eq(worker.as_slice())),
+        )
         .order((outbox::due_at, outbox::id))
         .limit(most)
         .select(outbox::id);
@@ -194,6 +200,24 @@ pub fn claim(tx: &mut Tx<'_>, worker: &Worker, most: i64, now: Time) -> Result<V
         }
     }
     Ok(claimed)
+}
+
+/// When the next mail may be due: one that waits for another attempt, or whose claim ends.
+pub fn next_at(conn: &mut Conn) -> Result<Option<Time>> {
+    let queued = outbox::table.filter(outbox::state.eq(QUEUED));
+    let waiting: Option<Time> = queued
+        .filter(outbox::lease_until.is_null())
+        .order(outbox::due_at)
+        .select(outbox::due_at)
+        .first(conn)
+        .optional()?;
+    let claimed: Option<Option<Time>> = queued
+        .filter(outbox::lease_until.is_not_null())
+        .order(outbox::lease_until)
+        .select(outbox::lease_until)
+        .first(conn)
+        .optional()?;
+    Ok([waiting, claimed.flatten()].into_iter().flatten().min())
 }
 
 /// Keeps what this process has claimed.

@@ -211,3 +211,43 @@ fn what_a_killed_server_held_is_sent_by_another_once_its_claim_is_over() {
     let sent = "SELECT sent_at AS count FROM outbox WHERE event = 'test'";
     assert!(desk.database.count(sent) >= lease, "not while another may be sending it");
 }
+
+#[test]
+fn a_claim_that_ends_is_not_left_until_the_next_tick() {
+    let desk = Desk::new().with("KEYDESK_TICK", "1h");
+    let server = desk.start();
+    let org = desk.set_up(&server, "Acme AI");
+    test_mail(&server, &org);
+    eventually("it is sent", || in_state(&desk, "sent") == 1);
+    let lease = i64::try_from(std::time::UNIX_EPOCH.elapsed().unwrap().as_micros()).unwrap() + 3_000_000;
+    desk.database.execute(&format!(
+        "UPDATE outbox SET state = 'queued', sent_at = NULL, claimed_by = id, lease_until = {lease} WHERE event = 'test'"
+    ));
+    // The server looks once more, finds it held, and comes back when it is not.
+    test_mail(&server, &org);
+    eventually("both are sent", || in_state(&desk, "sent") == 2);
+}
+
+#[test]
+fn a_mail_of_which_nobody_could_note_that_it_was_sent_is_sent_again_by_the_same_server() {
+    let Some(mail) = MailServer::start() else { return };
+    let (desk, server, org) = with_mail_server(&mail);
+    let (forbid, allow) = if desk.database.is_postgres() {
+        (
+            "ALTER TABLE outbox ADD CONSTRAINT full_disk CHECK (state <> 'sent') NOT VALID",
+            "ALTER TABLE outbox DROP CONSTRAINT full_disk",
+        )
+    } else {
+        (
+            "CREATE TRIGGER full_disk BEFORE UPDATE ON outbox WHEN NEW.state = 'sent'
+                BEGIN SELECT RAISE(ABORT, 'full'); END",
+            "DROP TRIGGER full_disk",
+        )
+    };
+    desk.database.execute(forbid);
+    test_mail(&server, &org);
+    eventually("it was given twice", || given(&mail).len() >= 2);
+    desk.database.execute(allow);
+    eventually("it is marked as sent", || in_state(&desk, "sent") == 1);
+    assert!(given(&mail).iter().all(|copy| copy.id() == given(&mail)[0].id()));
+}
