@@ -43,6 +43,7 @@ mod refusals;
 mod review;
 mod roles;
 mod rotation;
+mod rotation_storm;
 mod sessions;
 mod setup_page;
 mod start;
