@@ -43,7 +43,7 @@ pub async fn list(site: Shared, caller: KeyCaller, query: Query<ListQuery>) -> R
             let filter = if manager.role.sees_all_keys() {
                 filter
             } else {
-                Filter { owner: Some(manager.person), ..filter }
+                Filter { mine: Some(manager.person), ..filter }
             };
             match listing::list_after(conn, org, &filter, after, limit + 1, now) {
                 Err(Error::NotFound) => {

@@ -10,6 +10,7 @@ use crate::api::{minted, object};
 use crate::error::{Error, Result};
 use crate::id::KeyId;
 use crate::keys::draft::{Expiry, RawDraft, RawEdit, check_reason};
+use crate::keys::manager::Manager;
 use crate::keys::{Key, lifecycle, store};
 use crate::time::Time;
 use crate::web::Shared;
@@ -123,7 +124,7 @@ async fn show_key(
     site: &Shared,
     org: crate::id::OrgId,
     id: KeyId,
-    manager: Option<lifecycle::Manager>,
+    manager: Option<Manager>,
 ) -> Result<HttpResponse, Problem> {
     let key = site.db.read(move |conn| store::find(conn, org, id)?.ok_or(Error::NotFound)).await?;
     if manager.is_some_and(|manager| !manager.sees(&key)) {

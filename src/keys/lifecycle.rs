@@ -8,39 +8,17 @@ use crate::audit::log;
 use crate::crypto::Keyring;
 use crate::db::Tx;
 use crate::error::{Error, FieldError, Result};
-use crate::id::{KeyId, SecretId, UserId};
+use crate::id::{KeyId, SecretId};
 use crate::keys::draft::{Draft, Edit};
+use crate::keys::manager::{Manager, appointed, member};
 use crate::keys::secret::PlainSecret;
-use crate::keys::{Contact, Key, Revocation, feed, mails, store};
+use crate::keys::{Key, Revocation, feed, mails, store};
 use crate::notices::schedule::Steps;
-use crate::orgs;
 use crate::orgs::policy::{self, Policy};
-use crate::orgs::role::{Act, Role};
-use crate::orgs::store::Membership;
+use crate::orgs::role::Role;
 use crate::scope::Scopes;
 use crate::time::Time;
 use crate::usage;
-
-/// Who makes or changes keys, and what they may.
-#[derive(Clone, Copy, Debug)]
-pub struct Manager {
-    /// The person who does it, or who answers for the key that does.
-    pub person: UserId,
-    /// That person's role now.
-    pub role: Role,
-}
-
-impl Manager {
-    /// Whether this manager may change that key.
-    pub fn manages(&self, key: &Key) -> bool {
-        self.role.manages_all_keys() || (self.role.may(Act::WriteKeys) && key.owner.id == self.person)
-    }
-
-    /// Whether this manager may see that key.
-    pub fn sees(&self, key: &Key) -> bool {
-        self.role.sees_all_keys() || key.owner.id == self.person
-    }
-}
 
 /// What new keys need of the configuration.
 #[derive(Clone)]
@@ -68,7 +46,7 @@ pub fn create(
 ) -> Result<(Key, PlainSecret)> {
     let now = context.now.whole_second();
     let policy = policy::store::hold(tx, context.org)?;
-    let (owner, role) = choose_owner(tx, context, manager, draft.owner.as_deref())?;
+    let (owner, role) = manager.choose_owner(tx, context, draft.owner.as_deref())?;
     grantable(&policy, draft.scopes, manager.role, role)?;
     let expires_at = draft.expires_at.map(Time::whole_second);
     let rpm = draft.requests_per_minute.unwrap_or(policy.default_rpm(mint.default_rpm));
@@ -134,8 +112,11 @@ pub fn edit(
     let before = living(tx, context, manager, id)?;
     let mut key = before.clone();
     let policy = policy::store::hold(tx, context.org)?;
+    if (edit.owner.is_some() || edit.backup.is_some()) && !manager.appoints(&before) {
+        return Err(Error::Forbidden);
+    }
     if let Some(owner) = &edit.owner {
-        key.owner = choose_owner(tx, context, manager, Some(owner))?.0;
+        key.owner = manager.choose_owner(tx, context, Some(owner))?.0;
     }
     if let Some(backup) = &edit.backup {
         key.backup = match backup {
@@ -218,7 +199,7 @@ pub fn revoke(
 ) -> Result<Key> {
     let mut key = store::lock(tx, context.org, id)?;
     if let Some(manager) = manager {
-        allowed(manager, &key)?;
+        manager.check(&key)?;
     }
     if key.revoked.is_some() {
         return Ok(key);
@@ -251,16 +232,8 @@ pub(super) fn finish(tx: &mut Tx<'_>, context: &Context, key: KeyId, event: &Eve
 
 pub(super) fn living(tx: &mut Tx<'_>, context: &Context, manager: &Manager, id: KeyId) -> Result<Key> {
     let key = store::lock(tx, context.org, id)?;
-    allowed(manager, &key)?;
+    manager.check(&key)?;
     if key.status(context.now).is_ended() { Err(Error::KeyEnded) } else { Ok(key) }
-}
-
-fn allowed(manager: &Manager, key: &Key) -> Result<()> {
-    match (manager.sees(key), manager.manages(key)) {
-        (false, _) => Err(Error::NotFound),
-        (true, false) => Err(Error::Forbidden),
-        (true, true) => Ok(()),
-    }
 }
 
 fn grantable(policy: &Policy, scopes: Scopes, manager: Role, owner: Role) -> Result<()> {
@@ -285,42 +258,6 @@ fn check_rpm(policy: &Policy, mint: &Mint, rpm: u32, role: Role) -> Result<(), F
     }
     let ask = if most < policy.rules.largest_rpm { " More needs an admin’s approval." } else { "" };
     Err(FieldError::new("requests_per_minute", format!("Use at most {most} requests a minute.{ask}")))
-}
-
-fn choose_owner(
-    tx: &mut Tx<'_>,
-    context: &Context,
-    manager: &Manager,
-    who: Option<&str>,
-) -> Result<(Contact, Role)> {
-    let own = manager.person.to_string();
-    let found = appointed(tx, context, "owner", who.unwrap_or(&own))?;
-    if found.0.id != manager.person && !manager.role.manages_all_keys() {
-        return Err(Error::invalid("owner", "Only admins can give a key to someone else."));
-    }
-    Ok(found)
-}
-
-/// The member who is to get the key or to be its backup; one who is set aside is not.
-fn appointed(tx: &mut Tx<'_>, context: &Context, field: &'static str, who: &str) -> Result<(Contact, Role)> {
-    let member = member(tx, context, field, who)?;
-    if !member.is_active() {
-        return Err(Error::invalid(
-            field,
-            format!("{} is disabled. Choose another member.", member.person.name),
-        ));
-    }
-    let Membership { person, role, .. } = member;
-    Ok((Contact { id: person.id, email: person.email, name: person.name }, role))
-}
-
-fn member(tx: &mut Tx<'_>, context: &Context, field: &'static str, who: &str) -> Result<Membership> {
-    let unknown = || Error::invalid(field, "Name a member of the organisation, by id or e-mail address.");
-    let found = orgs::store::find_member(tx.conn, context.org, who)?.ok_or_else(unknown)?;
-    // Looked at again once it is held: whoever leaves at this moment gets no more keys.
-    orgs::store::hold_member(tx, context.org, found.person.id)?;
-    let id = found.person.id.to_string();
-    orgs::store::find_member(tx.conn, context.org, &id)?.ok_or_else(unknown)
 }
 
 /// What is different, setting by setting.

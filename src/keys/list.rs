@@ -24,6 +24,8 @@ pub struct Filter {
     pub scope: Option<Scope>,
     /// Only those of this owner.
     pub owner: Option<UserId>,
+    /// Only those that this member owns or is the backup of.
+    pub mine: Option<UserId>,
     /// Only those of which a name part, the last four, the fingerprint or the id is this.
     pub search: Option<String>,
     /// Only those whose SHA-256 begins with these hexadecimal digits.
@@ -102,6 +104,10 @@ macro_rules! narrowed {
         }
         if let Some(owner) = $filter.owner {
             query = query.filter(api_keys::owner_id.eq(owner));
+        }
+        if let Some(member) = $filter.mine {
+            let is_backup = api_keys::backup_id.assume_not_null().eq(member);
+            query = query.filter(api_keys::owner_id.eq(member).or(is_backup));
         }
         if let Some(digits) = &$filter.fingerprint {
             let digits: String = digits.to_lowercase().chars().take(SHA256_DIGITS).collect();
@@ -276,10 +282,10 @@ pub struct Counts {
     pub by_status: Vec<(Status, i64)>,
 }
 
-/// Counts the keys of an organisation, or those of one owner, in one pass.
-pub fn counts(conn: &mut Conn, org: OrgId, owner: Option<UserId>, now: Time) -> Result<Counts> {
+/// Counts the keys of an organisation, or those of one member, in one pass.
+pub fn counts(conn: &mut Conn, org: OrgId, mine: Option<UserId>, now: Time) -> Result<Counts> {
     let one = || 1.into_sql::<Integer>();
-    let filter = Filter { owner, ..Filter::default() };
+    let filter = Filter { mine, ..Filter::default() };
     let selection = (
         count_star(),
         count_of(case_when(has_status!(active, now), one())),

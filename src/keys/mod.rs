@@ -14,6 +14,7 @@ pub mod lifecycle;
 pub mod limit_request;
 pub mod list;
 pub mod mails;
+pub mod manager;
 pub mod name;
 pub mod policy_effect;
 pub mod presented;

@@ -10,8 +10,8 @@ use crate::config::PublicUrl;
 use crate::error::Error;
 use crate::id::OrgId;
 use crate::keys::Key;
-use crate::keys::lifecycle::Manager;
 use crate::keys::list::{self, Order, Page};
+use crate::keys::manager::Manager;
 use crate::orgs::calendar;
 use crate::portal::ical::{self, Event};
 use crate::portal::{keys, words};
@@ -125,8 +125,8 @@ fn ending(
     manager: &Manager,
     now: Time,
 ) -> crate::error::Result<Vec<Key>> {
-    let owner = (!manager.role.sees_all_keys()).then_some(manager.person);
-    let filter = list::Filter { owner, ..list::Filter::default() };
+    let mine = (!manager.role.sees_all_keys()).then_some(manager.person);
+    let filter = list::Filter { mine, ..list::Filter::default() };
     let page = Page { offset: 0, limit: MOST, reversed: false };
     let keys = list::list(conn, org, &filter, Order::Expires, page, now)?;
     let is_told =

@@ -11,7 +11,7 @@ use actix_web::{FromRequest, HttpMessage, HttpRequest};
 
 use crate::audit::event::{Actor, Context};
 use crate::error::Error;
-use crate::keys::lifecycle::Manager;
+use crate::keys::manager::Manager;
 use crate::keys::presented::Presented;
 use crate::keys::secret::{PlainSecret, contains_key};
 use crate::orgs::role::Role;

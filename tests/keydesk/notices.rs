@@ -199,6 +199,46 @@ fn the_page_of_a_key_shows_who_was_told_and_that_someone_has_seen_it() {
 }
 
 #[test]
+fn whoever_gets_a_keys_mails_may_do_what_their_buttons_offer() {
+    let (desk, server, org) = desk();
+    for name in ["bo", "eve"] {
+        desk.add_member(&org, &format!("{name}@example.com"), "member");
+    }
+    let backed = |name: &str, scope: &str| {
+        let key = json!({"name": name, "scopes": [scope], "backup": "bo@example.com", "expires_in_days": 90});
+        org.admin.create(&key)
+    };
+    let (key, strong) = (backed("prod-batch", "inference:read"), backed("strong", "admin"));
+    let id = key["id"].as_str().unwrap();
+    let page = format!("/o/{}/keys/{id}", org.slug);
+    let (mut backup, mut stranger) =
+        (server.signed_in_as("bo@example.com"), server.signed_in_as("eve@example.com"));
+    let list = format!("/o/{}/keys", org.slug);
+    assert!(backup.get(&list).body.contains(">prod-batch</a>"));
+    assert!(!stranger.get(&list).body.contains("prod-batch"));
+    // "Rotate this key", "Say that you have seen this", "Put its end into your calendar".
+    let led = backup.get(&format!("/keys/{id}/rotate"));
+    assert_eq!(led.header("location"), Some(format!("{page}/rotate").as_str()));
+    assert_eq!(backup.get(&format!("{page}/rotate")).status, 200);
+    assert_eq!(stranger.get(&format!("{page}/rotate")).status, 404);
+    assert_eq!(backup.post(&format!("{page}/seen"), &[]).status, 303);
+    assert_eq!(stranger.post(&format!("{page}/seen"), &[]).status, 404);
+    assert_eq!(backup.get(&format!("/keys/{id}.ics")).status, 200);
+    let shown = backup.post(&format!("{page}/rotate"), &[("form", "x"), ("overlap", "1h")]);
+    let secret = shown.text("[data-secret]");
+    assert_eq!(server.api(&secret).get("/v1/models").status, 200);
+    // They act for the owner, and don't take the key away from them.
+    assert_eq!(backup.get(&format!("{page}/owner")).status, 403);
+    let bo = desk.id_of("bo@example.com");
+    assert_eq!(backup.post(&format!("{page}/owner"), &[("owner", &bo)]).status, 403);
+    // A secret that can do what their own keys could not is not theirs to have.
+    let page = format!("/o/{}/keys/{}", org.slug, strong["id"].as_str().unwrap());
+    assert_eq!((backup.get(&page).status, backup.get(&format!("{page}/rotate")).status), (200, 403));
+    assert_eq!(backup.post(&format!("{page}/rotate"), &[("form", "x"), ("overlap", "1h")]).status, 403);
+    assert_eq!(backup.post(&format!("{page}/revoke"), &[("name", "strong")]).status, 403);
+}
+
+#[test]
 fn the_button_of_a_mail_leads_to_the_keys_page_after_signing_in() {
     let (_desk, server, org) = desk();
     let (id, _) = ending(&org, "prod-batch", 7_300);

@@ -337,6 +337,8 @@ fn admins_hand_a_key_over_and_owners_choose_their_backup() {
     assert_eq!(member.post(&path, &[("backup", "")]).status, 303);
     assert_eq!(find(&org, "batch")["backup"], Value::Null);
     assert_eq!(owner.post(&path, &[("owner", &account), ("backup", &bo)]).status, 303);
+    assert_eq!(member.get(&path).status, 403, "a backup does not choose who answers");
+    assert_eq!(owner.post(&path, &[("owner", &account), ("backup", "")]).status, 303);
     assert_eq!(member.get(&path).status, 404, "no longer theirs");
     assert_eq!(find(&org, "batch")["owner"]["id"], account);
 }

@@ -62,6 +62,7 @@ impl Asked {
             status: choice(&asked.status, Status::parse, "status")?,
             scope: choice(&asked.scope, Scope::parse, "scope")?,
             owner: choice(&asked.owner, UserId::parse, "owner")?,
+            mine: None,
             search: (!asked.q.is_empty()).then(|| asked.q.clone()),
             fingerprint: None,
         };

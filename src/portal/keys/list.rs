@@ -92,14 +92,14 @@ pub async fn show(request: HttpRequest, member: Member, site: Shared) -> Result<
     let (org, manager, zone) = (member.org.id, member.manager(), member.person.time_zone());
     let decides = manager.role.may(Act::DecideRequests);
     let own = if manager.role.sees_all_keys() { None } else { Some(manager.person) };
-    filter.owner = own.or(filter.owner);
+    filter.mine = own;
     let page = Page { offset: (asked.page - 1) * PAGE, limit: PAGE, reversed: asked.reversed };
     let week = now.plus(-(SPARK_DAYS as i64 - 1) * DAY).start_of_day(&zone);
     let found = site.db.read(move |conn| {
         let keys = list::list(conn, org, &filter, order, page, now)?;
         let counts = list::counts(conn, org, own, now)?;
         let matching = list::count(conn, org, &filter, now)?;
-        let all = Filter { owner: own, ..Filter::default() };
+        let all = Filter { mine: own, ..Filter::default() };
         let soon = Filter { status: Some(Status::Active), ..all };
         let ending = list::list(
             conn,
@@ -261,7 +261,7 @@ impl Row {
     fn new(
         key: &Key,
         daily: Option<&Vec<i64>>,
-        manager: &crate::keys::lifecycle::Manager,
+        manager: &crate::keys::manager::Manager,
         now: Time,
         zone: &jiff::tz::TimeZone,
     ) -> Row {

@@ -43,6 +43,8 @@ struct KeyPage {
     secrets: Vec<SecretRow>,
     cockpit: Option<Cockpit>,
     manageable: bool,
+    /// Whether the reader may say who answers for it.
+    appoints: bool,
     bounds: Bounds,
     zone: String,
     counted_to: String,
@@ -183,6 +185,7 @@ pub async fn show(
         secrets: secrets.iter().map(|secret| SecretRow::new(secret, now, &zone)).collect(),
         cockpit: rotation.map(|found| Cockpit::new(&member, &key, found, now)),
         manageable: member.manager().manages(&key),
+        appoints: member.manager().appoints(&key),
         bounds: Bounds::load(&site, &member, &key, now).await?,
         zone: member.person.zone.clone().unwrap_or_else(|| "UTC".to_owned()),
         counted_to: words::clock(now, &zone),
