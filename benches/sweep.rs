@@ -21,6 +21,8 @@ use keydesk::notices::schedule::Steps;
 use keydesk::notices::{bundle, sweep};
 use keydesk::time::{DAY, HOUR, MINUTE, Time};
 
+type Run = Box<dyn FnMut(&str) -> Result<()>>;
+
 const KEYS: i64 = 1_000_000;
 const DUE: i64 = 5_000;
 const PEOPLE: i64 = 200;
@@ -80,7 +82,7 @@ fn forget_peak() -> Result<()> {
 }
 
 fn fill(location: &Location, ends: Time) -> Result<()> {
-    let mut run: Box<dyn FnMut(&str) -> Result<()>> = match location {
+    let mut run: Run = match location {
         Location::Sqlite(path) => {
             let mut conn = SqliteConnection::establish(path.to_str().context("UTF-8")?)?;
             conn.batch_execute("PRAGMA synchronous = OFF")?;
@@ -112,9 +114,10 @@ fn statements(sqlite: bool, ends: Time) -> Vec<String> {
     let micros = |at: Time| at.seconds() * 1_000_000;
     let numbers = |last: i64| {
         format!(
-            "(WITH RECURSIVE s (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < {last}) SELECT n FROM s) numbers"
+            "(WITH RECURSIVE s (n) AS (SELECT CAST(1 AS BIGINT) UNION ALL SELECT n + 1 FROM s WHERE n < {last}) SELECT n FROM s) numbers"
         )
     };
+    let forty = "(WITH RECURSIVE s (m) AS (SELECT CAST(1 AS BIGINT) UNION ALL SELECT m + 1 FROM s WHERE m < 40) SELECT m FROM s) parts";
     let (org, key, secret) = (id("1", sqlite), id("n", sqlite), id("n + 100000000", sqlite));
     let (owner, person) = (id("n % 200 + 200000001", sqlite), id("n + 200000000", sqlite));
     let (made, long_before) = (micros(ends.plus(-90 * DAY)), micros(ends.plus(-80 * DAY)));
@@ -147,10 +150,11 @@ fn statements(sqlite: bool, ends: Time) -> Vec<String> {
         ),
         format!(
             "INSERT INTO usage_counts (org_id, key_id, width, start, secret_id, scope, model, outcome, requests, input_tokens, output_tokens)
-             SELECT {org}, {key}, 3600, {last_week} + h.n * 14400000000, {secret}, 'inference:write', 'm', 'ok', 100, 1, 1 FROM {}, {} h;
+             SELECT {org}, {key}, 3600, {last_week} + m * 14400000000, {secret}, 'inference:write', 'm', 'ok', 100, 1, 1 FROM {}, {forty};
              INSERT INTO usage_callers (org_id, key_id, secret_id, hour, address, program, requests, last_at)
-             SELECT {org}, {key}, {secret}, {last_week} + h.n * 14400000000, '10.0.0.' || h.n % 3, 'curl', 100, 0 FROM {}, {} h",
-            numbers(DUE), numbers(40).replace(" numbers", ""), numbers(DUE), numbers(40).replace(" numbers", "")
+             SELECT {org}, {key}, {secret}, {last_week} + m * 14400000000, '10.0.0.' || m % 3, 'curl', 100, 0 FROM {}, {forty}",
+            numbers(DUE),
+            numbers(DUE)
         ),
         "ANALYZE".to_owned(),
     ]

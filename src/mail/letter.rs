@@ -30,7 +30,13 @@ impl Post {
     /// Errors: why it can never be sent.
     pub fn write(&self, mail: &Claimed) -> Result<lettre::Message, String> {
         let zone = mail.zone.as_deref().and_then(|name| TimeZone::get(name).ok()).unwrap_or(TimeZone::UTC);
-        let sheet = Sheet { name: mail.name.clone(), org: mail.org.clone(), zone, links: self.links.clone() };
+        let sheet = Sheet {
+            name: mail.name.clone(),
+            org: mail.org.clone(),
+            zone,
+            written_at: mail.created_at,
+            links: self.links.clone(),
+        };
         let rendered = mail.message.render(&sheet).map_err(|error| error.to_string())?;
         let address =
             mail.address.parse().map_err(|_| format!("{} is no address for mail.", mail.address))?;

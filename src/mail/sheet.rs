@@ -24,6 +24,8 @@ pub struct Sheet {
     pub org: Option<String>,
     /// The reader's zone.
     pub zone: TimeZone,
+    /// When it was written: "tomorrow" counts from then.
+    pub written_at: Time,
     /// Where links lead.
     pub links: Links,
 }
@@ -66,6 +68,13 @@ impl Sheet {
             Some(name) if here.date() == there.date() => format!("{name} ({} UTC)", there.strftime("%H:%M")),
             Some(name) => format!("{name} ({} UTC)", there.strftime("%-d %b, %H:%M")),
         }
+    }
+
+    /// How many midnights of the reader lie between the writing and an instant.
+    pub fn days_to(&self, at: &Time) -> i64 {
+        let date = |at: &Time| at.in_zone(&self.zone).date();
+        let days = date(at) - date(&self.written_at);
+        days.get_days().into()
     }
 
     /// "30 Nov".

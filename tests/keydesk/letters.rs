@@ -16,7 +16,7 @@ use keydesk::mail::{
     KeyExpiredStillUsed, KeyExpiring, KeyFacts, KeyRevoked, KeyRotated, LimitDecision, LimitRequest,
     PasswordReset, SecurityNotice, Test, Why,
 };
-use keydesk::time::{DAY, Time};
+use keydesk::time::{DAY, HOUR, Time};
 use mail_parser::MessageParser;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -129,11 +129,12 @@ fn messages(name: &str) -> Vec<Message> {
         }
         .into(),
         Digest {
-            keys: vec![
-                expiring(DAY, &busy, Why::Owner),
-                expiring(7 * DAY, &idle, Why::Admin),
-                expiring(14 * DAY, &busy, Why::Owner),
-            ],
+            keys: [(1, &busy, Why::Owner), (7, &idle, Why::Admin), (14, &busy, Why::Owner)]
+                .map(|(days, impact, why)| KeyExpiring {
+                    ends_at: now.plus(days * DAY + 6 * HOUR),
+                    ..expiring(days * DAY, impact, why)
+                })
+                .to_vec(),
             more: 3,
         }
         .into(),
@@ -170,20 +171,40 @@ fn messages(name: &str) -> Vec<Message> {
     ]
 }
 
+/// When each is written: at its step, or a day after the end.
+fn written_at(message: &Message) -> Time {
+    match message {
+        Message::KeyExpiring(letter) => letter.ends_at.plus(-letter.step),
+        Message::KeyExpired(letter) => letter.ended_at,
+        Message::KeyExpiredStillUsed(letter) => letter.ended_at.plus(DAY),
+        _ => at("2026-11-23T08:00:00Z"),
+    }
+}
+
 fn written(message: Message, reader: &str) -> Vec<u8> {
-    let now = at("2026-11-23T08:00:00Z");
-    let mail = Claimed {
+    let now = written_at(&message);
+    let mail = claimed(message, reader, now, "Europe/Berlin");
+    post().write(&mail).unwrap().formatted()
+}
+
+/// The subject of a mail.
+fn subject_of(message: Message, now: Time, zone: &str) -> String {
+    let bytes = post().write(&claimed(message, "Mara", now, zone)).unwrap().formatted();
+    MessageParser::default().parse(&bytes).unwrap().subject().unwrap().to_owned()
+}
+
+fn claimed(message: Message, reader: &str, now: Time, zone: &str) -> Claimed {
+    Claimed {
         id: MailId::new(now),
         message,
         name: reader.to_owned(),
         address: "mara@example.com".to_owned(),
         person: Some(UserId::new(now)),
-        zone: Some("Europe/Berlin".to_owned()),
+        zone: Some(zone.to_owned()),
         org: Some("Acme AI".to_owned()),
         created_at: now,
         attempts: 0,
-    };
-    post().write(&mail).unwrap().formatted()
+    }
 }
 
 /// The names of the headers as one parser sees them, then the types of the parts.
@@ -238,6 +259,37 @@ fn no_name_changes_the_shape_of_a_mail() {
         assert_eq!(mail["to"], serde_json::json!(["mara@example.com"]));
         assert_eq!(mail["defects"], serde_json::json!([]));
     }
+}
+
+#[test]
+fn tomorrow_is_tomorrow_for_the_reader() {
+    let subject = |told: &str, ends: &str, zone: &str| {
+        let key = KeyFacts {
+            id: KeyId::new(at(told)),
+            name: "prod".to_owned(),
+            hint: "kd_…x9Ka".to_owned(),
+            owner: "Mara".to_owned(),
+            scopes: Vec::new(),
+        };
+        let letter = KeyExpiring {
+            key,
+            why: Why::Admin,
+            ends_at: at(ends),
+            step: DAY,
+            impact: Impact::default(),
+            unseen: false,
+            early: false,
+        };
+        let subject = subject_of(letter.into(), at(told), zone);
+        subject.trim_start_matches("[Acme AI] API key \"prod\" expires ").to_owned()
+    };
+    let (told, ends) = ("2026-11-29T08:00:00Z", "2026-11-30T20:00:00Z");
+    assert_eq!(subject(told, ends, "Europe/Berlin"), "tomorrow (30 Nov)");
+    // The same mail to a reader for whom it is another day.
+    assert_eq!(subject(told, ends, "Asia/Tokyo"), "in 1 day (1 Dec)");
+    // The last 9 o'clock that was not too late lies up to two days before the end.
+    assert_eq!(subject(told, "2026-12-01T07:00:00Z", "Europe/Berlin"), "in 1 day (1 Dec)");
+    assert_eq!(subject("2026-11-30T01:00:00Z", "2026-11-30T22:00:00Z", "UTC"), "today (30 Nov)");
 }
 
 /// The mails as pictures are made of them, in a folder that `tests/browser` looks at.

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Api, Desk, Org, Server, desk, eventually, is_key, text};
+use crate::support::{Answer, Api, Org, Server, desk, eventually, is_key, text};
 
 pub(crate) fn rotate(api: &Api, id: &str, overlap: &str) -> Answer {
     api.post(&format!("/v1/api-keys/{id}/rotate"), &json!({ "overlap": overlap }))

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::KeyId;
 use crate::mail::message::Letter;
+use crate::mail::sheet::Sheet;
 use crate::text::{count, number};
 use crate::time::{DAY, HOUR, MINUTE, Time};
 
@@ -243,13 +244,26 @@ fn span(seconds: i64) -> String {
 }
 
 impl KeyExpiring {
-    /// "in 7 days".
-    pub fn left(&self) -> String {
-        if self.step == DAY { "tomorrow".to_owned() } else { format!("in {}", span(self.step)) }
+    /// "in 7 days", which is rounded down; "tomorrow" where it is for this reader.
+    pub fn left(&self, sheet: &Sheet) -> String {
+        match sheet.days_to(&self.ends_at) {
+            1 if self.step == DAY => "tomorrow".to_owned(),
+            0 if self.step == DAY => "today".to_owned(),
+            _ => format!("in {}", span(self.step)),
+        }
     }
 }
 
 impl KeyExpiredStillUsed {
+    /// "yesterday".
+    pub fn ended(&self, sheet: &Sheet) -> String {
+        if sheet.days_to(&self.ended_at) == -1 {
+            "yesterday".to_owned()
+        } else {
+            format!("on {}", sheet.day(&self.ended_at))
+        }
+    }
+
     /// "312 calls from 2 addresses".
     pub fn sentence(&self) -> String {
         let calls = count(self.calls, "call", "calls");

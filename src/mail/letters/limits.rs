@@ -97,11 +97,6 @@ impl LimitDecision {
         }
     }
 
-    /// What stands under it where there is no bold.
-    pub fn underline(&self) -> String {
-        "=".repeat(self.heading().len())
-    }
-
     /// Why the reader gets it.
     pub fn why(&self) -> &'static str {
         self.asker

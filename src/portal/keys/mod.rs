@@ -21,7 +21,7 @@ pub mod show;
 
 use crate::error::Error;
 use crate::id::{KeyId, OrgId};
-use crate::keys::lifecycle::Manager;
+use crate::keys::manager::Manager;
 use crate::keys::{Key, store};
 use crate::orgs::store::Org;
 use crate::web::Shared;
