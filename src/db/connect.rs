@@ -32,6 +32,9 @@ pub(super) fn migrate(conn: &mut Conn) -> Result<()> {
             AnsiTransactionManager::commit_transaction(c)?;
         }
         Conn::Postgres(c) => {
+            // Tables of years take their time, and so does whoever waits for another process to
+            // bring them up to date.
+            c.batch_execute("SET statement_timeout = 0; SET lock_timeout = 0")?;
             // Any number that no other program uses; the lock ends with the connection.
             c.batch_execute("SELECT pg_advisory_lock(7307220)")?;
             c.run_pending_migrations(POSTGRES_MIGRATIONS).map_err(failed)?;
