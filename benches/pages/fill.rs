@@ -1,14 +1,8 @@
-//! Fills a database with keys and their counts, for measuring pages:
-//!
-//! ```text
-//! keydesk setup --org Large --name Ada --email ada@example.com --password-stdin
-//! cargo bench --bench fill -- sqlite:keydesk-data/keydesk.sqlite3 100000
-//! ```
+//! Fills a database with keys and their counts.
 //!
 //! Each key gets 100 rows of counts: one for each of 90 days and ten hours. A thousand members
-//! own them; some of the keys never end, were never used, are idle, ended or revoked.
-
-#![allow(clippy::print_stdout, reason = "a tool for developers")]
+//! own them; some of the keys never end, were never used, are idle, ended or revoked. The first
+//! keys are called most, as is usual: the key at place n about n times less often than the first.
 
 use std::time::Instant;
 
@@ -19,11 +13,8 @@ use keydesk::time::Time;
 
 type Run = Box<dyn FnMut(&str) -> Result<()>>;
 
-fn main() -> Result<()> {
-    // Cargo adds `--bench`.
-    let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
-    let url = arguments.next().context("name the database")?;
-    let keys: i64 = arguments.next().context("say how many keys")?.parse()?;
+/// Fills a database in which an organisation was set up.
+pub(crate) fn fill(url: &str, keys: i64) -> Result<()> {
     let sqlite = url.strip_prefix("sqlite:");
     let mut run: Run = match sqlite {
         Some(path) => {
@@ -32,7 +23,7 @@ fn main() -> Result<()> {
             Box::new(move |sql| Ok(conn.batch_execute(sql)?))
         }
         None if url.starts_with("postgres") => {
-            let mut conn = PgConnection::establish(&url)?;
+            let mut conn = PgConnection::establish(url)?;
             Box::new(move |sql| Ok(conn.batch_execute(sql)?))
         }
         None => bail!("sqlite: or postgres:"),
@@ -40,7 +31,7 @@ fn main() -> Result<()> {
     let began = Instant::now();
     for (what, sql) in statements(keys, sqlite.is_some(), Time::now()) {
         run(&sql).with_context(|| what.clone())?;
-        println!("{:6.1} s  {what}", began.elapsed().as_secs_f64());
+        eprintln!("{:6.1} s  {what}", began.elapsed().as_secs_f64());
     }
     Ok(())
 }
@@ -82,7 +73,7 @@ fn statements(keys: i64, sqlite: bool, now: Time) -> Vec<(String, String)> {
              FROM {}", if sqlite { "0" } else { "FALSE" }, numbers(keys - 1))),
         ("secrets".to_owned(), format!(
             "INSERT INTO key_secrets (id, org_id, key_id, digest, prefix, last4, sha256_prefix, created_at)
-             SELECT {secret}, {org}, {key}, {secret}, 'kd', 'abcd', '0123456789ab', {now} - {day} * 200 FROM {}", numbers(keys - 1))),
+             SELECT {secret}, {org}, {key}, {secret}, 'kd', CAST(1000 + n % 9000 AS TEXT), CAST(100000000000 + n * 7919 AS TEXT), {now} - {day} * 200 FROM {}", numbers(keys - 1))),
         ("without indexes".to_owned(), "DROP INDEX usage_counts_org; DROP INDEX usage_counts_age".to_owned()),
     ];
     let chunk = 10_000;
@@ -114,14 +105,30 @@ fn statements(keys: i64, sqlite: bool, now: Time) -> Vec<(String, String)> {
         ].join("; ")));
         first += chunk;
     }
+    let of = |outcome: &str| format!("SUM(CASE WHEN outcome = '{outcome}' THEN requests ELSE 0 END)");
+    let sums = format!(
+        "SUM(requests), {}, {}, {}, {}, SUM(input_tokens), SUM(output_tokens)",
+        of("ok"),
+        of("client_errors"),
+        of("limited"),
+        of("server_errors")
+    );
+    let counts = "requests, ok, client_errors, limited, server_errors, input_tokens, output_tokens";
     let window = |days: i64, width: i64, start: i64| {
-        let of = |outcome: &str| format!("SUM(CASE WHEN outcome = '{outcome}' THEN requests ELSE 0 END)");
+        let from =
+            format!("FROM usage_counts WHERE width = {width} AND start >= {start} GROUP BY org_id, key_id");
+        let part = |part: &str| {
+            format!(
+                "INSERT INTO usage_part_windows (org_id, days, key_id, part, name, {counts})
+                 SELECT org_id, {days}, key_id, '{part}', {part}, {sums} {from}, {part}"
+            )
+        };
         format!(
-            "INSERT INTO usage_windows (org_id, days, key_id, requests, ok, client_errors, limited, server_errors, input_tokens, output_tokens)
-             SELECT org_id, {days}, key_id, SUM(requests), {}, {}, {}, {}, SUM(input_tokens), SUM(output_tokens)
-             FROM usage_counts WHERE width = {width} AND start >= {start} GROUP BY org_id, key_id;
-             INSERT INTO usage_window_starts (org_id, days, start) VALUES ({org}, {days}, {start})",
-            of("ok"), of("client_errors"), of("limited"), of("server_errors"))
+            "INSERT INTO usage_windows (org_id, days, key_id, {counts}) SELECT org_id, {days}, key_id, {sums} {from};
+             {}; {}; INSERT INTO usage_window_starts (org_id, days, start) VALUES ({org}, {days}, {start})",
+            part("scope"),
+            part("model")
+        )
     };
     statements.push(("indexes".to_owned(), "CREATE INDEX usage_counts_org ON usage_counts (org_id, width, start, key_id); CREATE INDEX usage_counts_age ON usage_counts (width, start)".to_owned()));
     statements.push(("sums".to_owned(),
@@ -139,6 +146,8 @@ fn statements(keys: i64, sqlite: bool, now: Time) -> Vec<(String, String)> {
         ]
         .join("; "),
     ));
-    statements.push(("statistics".to_owned(), "ANALYZE".to_owned()));
+    // An idle PostgreSQL does it by itself within a minute, and its index-only scans need it.
+    let tidy = if sqlite { "ANALYZE" } else { "VACUUM ANALYZE" };
+    statements.push(("statistics".to_owned(), tidy.to_owned()));
     statements
 }
