@@ -20,6 +20,7 @@ use crate::db::Db;
 use crate::gateway::upstream::Upstream;
 use crate::keys::feed;
 use crate::keys::lifecycle::{self, Mint};
+use crate::keys::list::Numbers;
 use crate::mail::letter::Post;
 use crate::mail::sender::Sender;
 use crate::mail::sheet::Links;
@@ -29,6 +30,7 @@ use crate::scope::Scope;
 use crate::ticker;
 use crate::time::Time;
 use crate::usage::meter::Meter;
+use crate::usage::ranking::Memory;
 use crate::verify::limit::Limiter;
 use crate::verify::table::Table;
 use crate::web::permission::{self, Permission};
@@ -114,6 +116,8 @@ impl Application {
             trusted_proxies: config.trusted_proxies,
             limiter: Limiter::new(Instant::now()),
             meter: Meter::new(Time::now()),
+            uses: Memory::default(),
+            numbers: Numbers::default(),
             running: idempotency::Running::default(),
         });
         let workers = std::thread::available_parallelism().map_or(1, usize::from);

@@ -13,7 +13,7 @@
 //!   [`audit`] the log · [`usage`] counts · [`review`] what should not stay as it is ·
 //!   [`notices`] who is told that a key ends, and when · [`mail`] written, queued, sent.
 //! - Kernel: [`db`], [`schema`], [`installation`], [`config`], [`settings`], [`error`], [`crypto`], [`id`],
-//!   [`scope`], [`text`], [`time`].
+//!   [`remembered`], [`scope`], [`text`], [`time`].
 //!
 //! # Invariants
 //!
@@ -45,6 +45,7 @@ pub mod notices;
 pub mod orgs;
 pub mod people;
 pub mod portal;
+pub mod remembered;
 pub mod review;
 pub mod schema;
 pub mod scope;

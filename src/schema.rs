@@ -462,6 +462,27 @@ diesel::table! {
         server_errors -> BigInt,
         input_tokens -> BigInt,
         output_tokens -> BigInt,
+        tokens -> BigInt,
+        failed_share -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    usage_part_windows (org_id, days, key_id, part, name) {
+        org_id -> Binary,
+        days -> BigInt,
+        key_id -> Binary,
+        part -> Text,
+        name -> Text,
+        requests -> BigInt,
+        ok -> BigInt,
+        client_errors -> BigInt,
+        limited -> BigInt,
+        server_errors -> BigInt,
+        input_tokens -> BigInt,
+        output_tokens -> BigInt,
+        tokens -> BigInt,
+        failed_share -> Nullable<BigInt>,
     }
 }
 
@@ -618,6 +639,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     usage_totals,
     usage_total_latencies,
     usage_windows,
+    usage_part_windows,
     usage_window_starts,
     scope_uses,
     key_addresses,

@@ -10,10 +10,14 @@ use crate::id::{KeyId, OrgId, UserId};
 use crate::keys::secret::SHA256_DIGITS;
 use crate::keys::store::by_ids;
 use crate::keys::{Key, Status};
+use crate::remembered::{LARGE, Remembered};
 use crate::schema::{api_keys, key_secrets};
 use crate::scope::Scope;
 use crate::text::fold;
 use crate::time::Time;
+
+/// How many keys that are found can be named one by one.
+const FEW: i64 = 500;
 
 /// Which keys a list shows.
 #[derive(Clone, Debug, Default)]
@@ -30,6 +34,8 @@ pub struct Filter {
     pub search: Option<String>,
     /// Only those whose SHA-256 begins with these hexadecimal digits.
     pub fingerprint: Option<String>,
+    /// Only these.
+    pub among: Option<Vec<KeyId>>,
 }
 
 /// What a list is sorted by.
@@ -116,13 +122,20 @@ macro_rules! narrowed {
             );
             query = query.filter(api_keys::id.eq_any(secrets.select(key_secrets::key_id)));
         }
+        if let Some(ids) = &$filter.among {
+            query = query.filter(api_keys::id.eq_any(ids));
+        }
         if let Some(search) = $filter.search.as_deref().map(Search::new) {
-            let by_secret =
-                key_secrets::last4.eq(search.last4).or(key_secrets::sha256_prefix.like(search.digits));
-            let secrets = key_secrets::table
-                .filter(key_secrets::org_id.eq(org).and(by_secret))
-                .select(key_secrets::key_id);
-            let found = api_keys::name_folded.like(search.name).escape('\\').or(api_keys::id.eq_any(secrets));
+            let of_org = key_secrets::table.filter(key_secrets::org_id.eq(org)).select(key_secrets::key_id);
+            let hinted = of_org.filter(key_secrets::last4.eq(search.last4));
+            // A range, because no index serves a pattern.
+            let (from, to) = search.digits;
+            let digested = of_org.filter(key_secrets::sha256_prefix.between(from, to));
+            let found = api_keys::name_folded
+                .like(search.name)
+                .escape('\\')
+                .or(api_keys::id.eq_any(hinted))
+                .or(api_keys::id.eq_any(digested));
             query = match search.id {
                 Some(id) => query.filter(found.or(api_keys::id.eq(id))),
                 None => query.filter(found),
@@ -136,7 +149,8 @@ macro_rules! narrowed {
 struct Search {
     name: String,
     last4: String,
-    digits: String,
+    /// The first and the last digest that begins with the digits; nothing is between when there are none.
+    digits: (String, String),
     id: Option<KeyId>,
 }
 
@@ -150,10 +164,28 @@ impl Search {
             name: format!("%{escaped}%"),
             // A copied hint, `kd_…x9Ka`, counts as its last four.
             last4: text.rsplit('…').next().unwrap_or_default().to_owned(),
-            digits: if is_digest { format!("{digits}%") } else { "none".to_owned() },
+            digits: if is_digest {
+                (digits.clone(), format!("{digits}g"))
+            } else {
+                ("g".to_owned(), "g".to_owned())
+            },
             id: KeyId::parse(text),
         }
     }
+}
+
+/// The same filter with what was searched for looked up, if few keys are found: then they are
+/// looked for once, however often the filter is used.
+pub fn looked_up(conn: &mut Conn, org: OrgId, filter: Filter) -> Result<Filter> {
+    let Filter { search: Some(search), among: None, .. } = &filter else { return Ok(filter) };
+    let by_search = Filter { search: Some(search.clone()), ..Filter::default() };
+    // Without an order and anything but the name, which an index holds.
+    let query = narrowed!(api_keys::id, org, by_search, Time::from_seconds(0));
+    let found: Vec<KeyId> = query.limit(FEW + 1).load(conn)?;
+    Ok(match i64::try_from(found.len()).is_ok_and(|found| found <= FEW) {
+        true => Filter { search: None, among: Some(found), ..filter },
+        false => filter,
+    })
 }
 
 /// The keys of an organisation that pass the filter, in order.
@@ -269,12 +301,20 @@ pub fn list_after(
     by_ids(conn, org, &ids)
 }
 
-/// How many keys of an organisation pass the filter.
-pub fn count(conn: &mut Conn, org: OrgId, filter: &Filter, now: Time) -> Result<i64> {
-    Ok(narrowed!(count_star(), org, filter, now).first(conn)?)
+/// What is remembered of large organisations. What was done a moment ago may not be counted yet.
+pub struct Numbers {
+    matching: Remembered<i64>,
+    counts: Remembered<Counts>,
+}
+
+impl Default for Numbers {
+    fn default() -> Numbers {
+        Numbers { matching: Remembered::new(256), counts: Remembered::new(256) }
+    }
 }
 
 /// How many keys there are, in all and by status; the active ones include the expiring.
+#[derive(Clone, Debug)]
 pub struct Counts {
     /// All of them.
     pub total: i64,
@@ -282,8 +322,48 @@ pub struct Counts {
     pub by_status: Vec<(Status, i64)>,
 }
 
-/// Counts the keys of an organisation, or those of one member, in one pass.
-pub fn counts(conn: &mut Conn, org: OrgId, mine: Option<UserId>, now: Time) -> Result<Counts> {
+fn is_large(keys: i64) -> bool {
+    usize::try_from(keys).is_ok_and(|keys| keys > LARGE)
+}
+
+impl Numbers {
+    /// How many keys of an organisation pass the filter.
+    pub fn matching(&self, conn: &mut Conn, org: OrgId, filter: &Filter, now: Time) -> Result<i64> {
+        if let Filter {
+            status,
+            mine,
+            owner: None,
+            scope: None,
+            search: None,
+            fingerprint: None,
+            among: None,
+        } = filter
+        {
+            let counts = self.counts(conn, org, *mine, now)?;
+            return Ok(status.map_or(counts.total, |status| counts.of(status)));
+        }
+        self.matching.or(
+            format!("{org} {filter:?}"),
+            |matching| is_large(*matching),
+            || Ok(narrowed!(count_star(), org, filter, now).first(conn)?),
+        )
+    }
+
+    /// Counts the keys of an organisation, or those of one member, in one pass.
+    pub fn counts(&self, conn: &mut Conn, org: OrgId, mine: Option<UserId>, now: Time) -> Result<Counts> {
+        let asked = format!("{org} {mine:?}");
+        self.counts.or(asked, |counts| is_large(counts.total), || counts(conn, org, mine, now))
+    }
+}
+
+impl Counts {
+    /// How many have a status.
+    pub fn of(&self, status: Status) -> i64 {
+        self.by_status.iter().find(|(other, _)| *other == status).map_or(0, |(_, number)| *number)
+    }
+}
+
+fn counts(conn: &mut Conn, org: OrgId, mine: Option<UserId>, now: Time) -> Result<Counts> {
     let one = || 1.into_sql::<Integer>();
     let filter = Filter { mine, ..Filter::default() };
     let selection = (

@@ -14,7 +14,7 @@ use crate::notices::schedule::{AFTER, END, Moment, Steps};
 use crate::schema::notice_seen;
 use crate::scope::Scopes;
 use crate::time::{DAY, HOUR, Time};
-use crate::usage::report::{self, KeyUse};
+use crate::usage::recent::{self, KeyUse};
 
 /// From this step on a notice that nobody has seen says so.
 const UNSEEN: i64 = 3 * DAY;
@@ -88,10 +88,10 @@ impl Facts {
         }
         let mut used_after_end = HashMap::new();
         for (since, keys) in after {
-            used_after_end.extend(report::use_of_keys(conn, org, &keys, since)?);
+            used_after_end.extend(recent::use_of_keys(conn, org, &keys, since)?);
         }
         let seen = seen(conn, org, &before)?;
-        let used = report::use_of_keys(conn, org, &before, now.plus(-7 * DAY))?;
+        let used = recent::use_of_keys(conn, org, &before, now.plus(-7 * DAY))?;
         Ok(Facts { used, used_after_end, seen })
     }
 

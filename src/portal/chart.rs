@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use askama::Template;
 
 use crate::portal::words;
-use crate::usage::report::Totals;
+use crate::usage::totals::Totals;
 
 /// The height of the plot, in its own units and in pixels on a desk.
 const HEIGHT: f64 = 208.0;

@@ -30,8 +30,7 @@ pub fn remove(
 ) -> Result<Key> {
     let now = context.now;
     let key = keys::lock(tx, context.org, id)?;
-    let members = facts::active_members(tx.conn, context.org)?;
-    let facts = facts::read(tx.conn, context.org, Which::These(&[id]), &members)?;
+    let facts = facts::read(tx.conn, context.org, Which::These(&[id]))?;
     let found = facts.iter().flat_map(|facts| rules::findings(facts, now));
     let is_unused =
         |finding: rules::Finding| finding.card == Card::ScopeUnused && finding.scope == Some(scope);

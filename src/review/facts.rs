@@ -25,18 +25,8 @@ pub enum Which<'a> {
     These(&'a [KeyId]),
 }
 
-/// The members whose keys have an owner.
-pub fn active_members(conn: &mut Conn, org: OrgId) -> Result<HashSet<UserId>> {
-    let members = orgs::store::members_of(conn, org)?;
-    Ok(members
-        .into_iter()
-        .filter(orgs::store::Membership::is_active)
-        .map(|member| member.person.id)
-        .collect())
-}
-
 /// The facts about keys, in the order of their ids.
-pub fn read(conn: &mut Conn, org: OrgId, which: Which<'_>, members: &HashSet<UserId>) -> Result<Vec<Facts>> {
+pub fn read(conn: &mut Conn, org: OrgId, which: Which<'_>) -> Result<Vec<Facts>> {
     let mut query = api_keys::table
         .filter(api_keys::org_id.eq(org))
         .order(api_keys::id.asc())
@@ -58,6 +48,12 @@ pub fn read(conn: &mut Conn, org: OrgId, which: Which<'_>, members: &HashSet<Use
     };
     let rows: Vec<Row> = query.load(conn)?;
     let ids: Vec<KeyId> = rows.iter().map(|row| row.0).collect();
+    let mut owners: Vec<UserId> = rows.iter().map(|row| row.7).collect();
+    owners.sort_unstable();
+    owners.dedup();
+    let owners = orgs::store::some_members(conn, org, owners)?.into_iter();
+    let active: HashSet<UserId> =
+        owners.filter(orgs::store::Membership::is_active).map(|member| member.person.id).collect();
     let mut scopes = scope_rows(conn, org, &ids)?;
     let requests: Vec<(KeyId, i64, i64, i64)> = usage_windows::table
         .filter(usage_windows::org_id.eq(org).and(usage_windows::days.eq(WEEK)))
@@ -93,7 +89,7 @@ pub fn read(conn: &mut Conn, org: OrgId, which: Which<'_>, members: &HashSet<Use
             disabled: disabled_at.is_some(),
             last_used_at,
             scopes: Scopes::from_text(&held),
-            owner_is_active: members.contains(&owner),
+            owner_is_active: active.contains(&owner),
             scope_uses: scopes.remove(&key).unwrap_or_default(),
             requests,
             errors,

@@ -11,7 +11,7 @@ use diesel::prelude::*;
 
 use crate::db::{Db, Tx, each};
 use crate::error::Result;
-use crate::id::{KeyId, OrgId, UserId};
+use crate::id::{KeyId, OrgId};
 use crate::review::facts::{self, Which};
 use crate::review::rules::{self, Facts};
 use crate::review::store::{self, Place};
@@ -52,14 +52,13 @@ pub async fn look(db: &Db, org: OrgId, clock: fn() -> Time, go_on: impl Fn() -> 
     if !due.await? || !db.write(move |tx| claim(tx, org, began)).await? {
         return Ok(());
     }
-    let members = db.read(move |conn| facts::active_members(conn, org)).await?;
     let mut progress = Progress { after: None, live: 0, open: 0 };
     loop {
         if !go_on() {
             return db.write(move |tx| release(tx, org)).await;
         }
-        let (members, after) = (members.clone(), progress.after);
-        let (next, live, open) = db.write(move |tx| step(tx, org, after, &members, began)).await?;
+        let after = progress.after;
+        let (next, live, open) = db.write(move |tx| step(tx, org, after, began)).await?;
         progress = Progress { after: next, live: progress.live + live, open: progress.open + open };
         if next.is_none() {
             break;
@@ -101,14 +100,8 @@ fn release(tx: &mut Tx<'_>, org: OrgId) -> Result<()> {
 }
 
 /// Looks at some keys. Where to go on, how many of them live, and how many of those have findings.
-fn step(
-    tx: &mut Tx<'_>,
-    org: OrgId,
-    after: Option<KeyId>,
-    members: &HashSet<UserId>,
-    now: Time,
-) -> Result<(Option<KeyId>, i64, i64)> {
-    let facts = facts::read(tx.conn, org, Which::After(after, STEP), members)?;
+fn step(tx: &mut Tx<'_>, org: OrgId, after: Option<KeyId>, now: Time) -> Result<(Option<KeyId>, i64, i64)> {
+    let facts = facts::read(tx.conn, org, Which::After(after, STEP))?;
     let found = note(tx, org, &facts, now)?;
     let open: HashSet<KeyId> = found.keys().map(|(key, _, _)| *key).collect();
     let lives = |facts: &&Facts| facts.revoked_at.is_none() && facts.expires_at.is_none_or(|end| end > now);
@@ -139,8 +132,7 @@ fn note(tx: &mut Tx<'_>, org: OrgId, facts: &[Facts], now: Time) -> Result<HashM
 
 /// Looks at one key at once, after something was done about it.
 pub fn look_at(tx: &mut Tx<'_>, org: OrgId, key: KeyId, now: Time) -> Result<()> {
-    let members = facts::active_members(tx.conn, org)?;
-    let facts = facts::read(tx.conn, org, Which::These(&[key]), &members)?;
+    let facts = facts::read(tx.conn, org, Which::These(&[key]))?;
     let before = store::of_keys(tx.conn, org, &[key])?;
     let found = note(tx, org, &facts, now)?;
     for (places, change) in [(&before, -1_i64), (&found, 1)] {

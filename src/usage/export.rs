@@ -8,11 +8,12 @@ use diesel::prelude::*;
 use crate::db::Conn;
 use crate::error::Result;
 use crate::id::{KeyId, OrgId};
-use crate::schema::{api_keys, usage_counts};
+use crate::schema::usage_counts;
 use crate::time::Time;
 use crate::usage::batch::Sum;
 use crate::usage::question::Question;
-use crate::usage::report::{Totals, of_keys};
+use crate::usage::report::of_keys;
+use crate::usage::totals::Totals;
 
 /// How many rows are read at once.
 const STEP: i64 = 4_000;

@@ -9,7 +9,8 @@ use crate::error::Result;
 use crate::id::{KeyId, OrgId, SecretId};
 use crate::schema::{usage_callers, usage_counts};
 use crate::time::{DAY, HOUR, MINUTE, Time};
-use crate::usage::report::{CallerUse, sum};
+use crate::usage::recent::CallerUse;
+use crate::usage::totals::sum;
 
 /// How many minutes are shown.
 pub const MINUTES: usize = 60;

@@ -7,12 +7,18 @@ pub mod export;
 pub mod handover;
 pub mod latency;
 pub mod meter;
+pub mod part;
 pub mod question;
+pub mod ranking;
+pub mod recent;
 pub mod refusals;
 pub mod report;
 pub mod store;
 pub mod summary;
 pub mod top;
+pub mod totals;
+mod upsert;
+pub mod window_rows;
 pub mod windows;
 
 use std::sync::Arc;

@@ -103,6 +103,14 @@ impl Range {
             .take_while(move |start| *start < to)
     }
 
+    /// The same by days, if it begins and ends with whole days or ends now: sums of days are the
+    /// sums of their hours, and are fewer.
+    pub fn in_days(self, now: Time) -> Range {
+        let is_whole =
+            self.first().floor(DAY) == self.first() && (self.to == now || self.to.floor(DAY) == self.to);
+        Range { width: if is_whole { DAY } else { self.width }, ..self }
+    }
+
     /// As many buckets before.
     pub fn before(&self) -> Range {
         let buckets = i64::try_from(self.buckets().count()).unwrap_or(1);

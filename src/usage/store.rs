@@ -3,16 +3,15 @@
 use std::collections::BTreeMap;
 
 use diesel::prelude::*;
-use diesel::upsert::excluded;
 
-use crate::db::{Tx, each};
+use crate::db::Tx;
 use crate::error::Result;
 use crate::id::{KeyId, OrgId, SecretId};
 use crate::schema::{api_keys, key_secrets, usage_callers, usage_counts, usage_latencies};
 use crate::time::{DAY, HOUR, MINUTE, Time};
 use crate::usage::batch::{Batch, Cell, Latency, Sum};
-use crate::usage::refusals;
-use crate::usage::{summary, windows};
+use crate::usage::upsert::upsert;
+use crate::usage::{refusals, summary, windows};
 
 /// What is counted is added to its minute, its hour and its day at once, so that no later run
 /// has to aggregate, and all three always agree.
@@ -21,8 +20,6 @@ const WIDTHS: [i64; 3] = [MINUTE, HOUR, DAY];
 const MINUTE_DAYS: i64 = 2;
 /// How long hours and callers are kept, in days. Days are kept for good.
 pub const HOUR_DAYS: i64 = 100;
-/// How many rows go into one statement.
-pub(super) const CHUNK: usize = 500;
 
 #[derive(Insertable)]
 #[diesel(table_name = usage_counts, treat_none_as_default_value = false)]
@@ -98,30 +95,14 @@ fn add_counts(tx: &mut Tx<'_>, batch: &Batch, width: i64) -> Result<()> {
         input_tokens: sum.input_tokens,
         output_tokens: sum.output_tokens,
     });
-    for rows in rows.collect::<Vec<_>>().chunks(CHUNK) {
-        use usage_counts as counts;
-        each!(tx.conn, |c| {
-            diesel::insert_into(counts::table)
-                .values(rows)
-                .on_conflict((
-                    counts::org_id,
-                    counts::key_id,
-                    counts::width,
-                    counts::start,
-                    counts::secret_id,
-                    counts::scope,
-                    counts::model,
-                    counts::outcome,
-                ))
-                .do_update()
-                .set((
-                    counts::requests.eq(counts::requests + excluded(counts::requests)),
-                    counts::input_tokens.eq(counts::input_tokens + excluded(counts::input_tokens)),
-                    counts::output_tokens.eq(counts::output_tokens + excluded(counts::output_tokens)),
-                ))
-                .execute(c)
-        })?;
-    }
+    upsert!(
+        tx,
+        rows,
+        usage_counts,
+        by(org_id, key_id, width, start, secret_id, scope, model, outcome),
+        add(requests, input_tokens, output_tokens),
+        set()
+    );
     Ok(())
 }
 
@@ -141,25 +122,14 @@ fn add_latencies(tx: &mut Tx<'_>, batch: &Batch, width: i64) -> Result<()> {
         bucket: latency.bucket,
         requests,
     });
-    for rows in rows.collect::<Vec<_>>().chunks(CHUNK) {
-        use usage_latencies as latencies;
-        each!(tx.conn, |c| {
-            diesel::insert_into(latencies::table)
-                .values(rows)
-                .on_conflict((
-                    latencies::org_id,
-                    latencies::key_id,
-                    latencies::width,
-                    latencies::start,
-                    latencies::scope,
-                    latencies::model,
-                    latencies::bucket,
-                ))
-                .do_update()
-                .set(latencies::requests.eq(latencies::requests + excluded(latencies::requests)))
-                .execute(c)
-        })?;
-    }
+    upsert!(
+        tx,
+        rows,
+        usage_latencies,
+        by(org_id, key_id, width, start, scope, model, bucket),
+        add(requests),
+        set()
+    );
     Ok(())
 }
 
@@ -176,26 +146,14 @@ fn add_callers(tx: &mut Tx<'_>, batch: &Batch) -> Result<()> {
         requests,
         last_at,
     });
-    for rows in rows.collect::<Vec<_>>().chunks(CHUNK) {
-        each!(tx.conn, |c| {
-            diesel::insert_into(usage_callers::table)
-                .values(rows)
-                .on_conflict((
-                    usage_callers::org_id,
-                    usage_callers::key_id,
-                    usage_callers::hour,
-                    usage_callers::secret_id,
-                    usage_callers::address,
-                    usage_callers::program,
-                ))
-                .do_update()
-                .set((
-                    usage_callers::requests.eq(usage_callers::requests + excluded(usage_callers::requests)),
-                    usage_callers::last_at.eq(excluded(usage_callers::last_at)),
-                ))
-                .execute(c)
-        })?;
-    }
+    upsert!(
+        tx,
+        rows,
+        usage_callers,
+        by(org_id, key_id, hour, secret_id, address, program),
+        add(requests),
+        set(last_at)
+    );
     Ok(())
 }
 

@@ -5,7 +5,6 @@
 use std::collections::BTreeMap;
 
 use diesel::prelude::*;
-use diesel::upsert::excluded;
 
 use crate::db::{Tx, each};
 use crate::error::Result;
@@ -13,7 +12,8 @@ use crate::id::{KeyId, OrgId};
 use crate::schema::{key_addresses, scope_uses, usage_total_latencies, usage_totals};
 use crate::time::{DAY, HOUR, Time};
 use crate::usage::batch::{Batch, Sum};
-use crate::usage::store::{CHUNK, HOUR_DAYS};
+use crate::usage::store::HOUR_DAYS;
+use crate::usage::upsert::upsert;
 
 #[derive(Insertable)]
 #[diesel(table_name = usage_totals, treat_none_as_default_value = false)]
@@ -72,7 +72,6 @@ pub fn add(tx: &mut Tx<'_>, batch: &Batch) -> Result<()> {
 }
 
 fn add_totals(tx: &mut Tx<'_>, batch: &Batch, width: i64) -> Result<()> {
-    use usage_totals as totals;
     let mut sums: BTreeMap<_, Sum> = BTreeMap::new();
     for (cell, sum) in &batch.counts {
         let place = (cell.org, cell.start.floor(width), cell.scope, cell.model.as_str(), cell.outcome);
@@ -89,32 +88,18 @@ fn add_totals(tx: &mut Tx<'_>, batch: &Batch, width: i64) -> Result<()> {
         input_tokens: sum.input_tokens,
         output_tokens: sum.output_tokens,
     });
-    for rows in rows.collect::<Vec<_>>().chunks(CHUNK) {
-        each!(tx.conn, |c| {
-            diesel::insert_into(totals::table)
-                .values(rows)
-                .on_conflict((
-                    totals::org_id,
-                    totals::width,
-                    totals::start,
-                    totals::scope,
-                    totals::model,
-                    totals::outcome,
-                ))
-                .do_update()
-                .set((
-                    totals::requests.eq(totals::requests + excluded(totals::requests)),
-                    totals::input_tokens.eq(totals::input_tokens + excluded(totals::input_tokens)),
-                    totals::output_tokens.eq(totals::output_tokens + excluded(totals::output_tokens)),
-                ))
-                .execute(c)
-        })?;
-    }
+    upsert!(
+        tx,
+        rows,
+        usage_totals,
+        by(org_id, width, start, scope, model, outcome),
+        add(requests, input_tokens, output_tokens),
+        set()
+    );
     Ok(())
 }
 
 fn add_latencies(tx: &mut Tx<'_>, batch: &Batch, width: i64) -> Result<()> {
-    use usage_total_latencies as latencies;
     let mut sums: BTreeMap<_, i64> = BTreeMap::new();
     for (latency, requests) in &batch.latencies {
         let start = latency.start.floor(width);
@@ -130,23 +115,14 @@ fn add_latencies(tx: &mut Tx<'_>, batch: &Batch, width: i64) -> Result<()> {
         bucket,
         requests,
     });
-    for rows in rows.collect::<Vec<_>>().chunks(CHUNK) {
-        each!(tx.conn, |c| {
-            diesel::insert_into(latencies::table)
-                .values(rows)
-                .on_conflict((
-                    latencies::org_id,
-                    latencies::width,
-                    latencies::start,
-                    latencies::scope,
-                    latencies::model,
-                    latencies::bucket,
-                ))
-                .do_update()
-                .set(latencies::requests.eq(latencies::requests + excluded(latencies::requests)))
-                .execute(c)
-        })?;
-    }
+    upsert!(
+        tx,
+        rows,
+        usage_total_latencies,
+        by(org_id, width, start, scope, model, bucket),
+        add(requests),
+        set()
+    );
     Ok(())
 }
 
@@ -162,16 +138,7 @@ fn note_scopes(tx: &mut Tx<'_>, batch: &Batch) -> Result<()> {
         scope,
         last_used_at,
     });
-    for rows in rows.collect::<Vec<_>>().chunks(CHUNK) {
-        each!(tx.conn, |c| {
-            diesel::insert_into(scope_uses::table)
-                .values(rows)
-                .on_conflict((scope_uses::org_id, scope_uses::key_id, scope_uses::scope))
-                .do_update()
-                .set(scope_uses::last_used_at.eq(excluded(scope_uses::last_used_at)))
-                .execute(c)
-        })?;
-    }
+    upsert!(tx, rows, scope_uses, by(org_id, key_id, scope), add(), set(last_used_at));
     Ok(())
 }
 
@@ -186,16 +153,7 @@ fn note_addresses(tx: &mut Tx<'_>, batch: &Batch) -> Result<()> {
     let rows = seen.into_iter().map(|((org_id, key_id, address), (first_seen_at, last_seen_at))| {
         AddressRow { org_id, key_id, address, first_seen_at, last_seen_at }
     });
-    for rows in rows.collect::<Vec<_>>().chunks(CHUNK) {
-        each!(tx.conn, |c| {
-            diesel::insert_into(key_addresses::table)
-                .values(rows)
-                .on_conflict((key_addresses::org_id, key_addresses::key_id, key_addresses::address))
-                .do_update()
-                .set(key_addresses::last_seen_at.eq(excluded(key_addresses::last_seen_at)))
-                .execute(c)
-        })?;
-    }
+    upsert!(tx, rows, key_addresses, by(org_id, key_id, address), add(), set(last_seen_at));
     Ok(())
 }
 

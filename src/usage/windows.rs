@@ -1,5 +1,5 @@
 //! What each key was used for in the last 24 hours and the last 7, 30 and 90 days, kept as sums,
-//! so that the keys used most are found without adding up all of them.
+//! in all and by scope and model, so that the keys used most are found without adding up all of them.
 //!
 //! Counts are added as they are written. As time goes on, the oldest hour or day moves out of
 //! the window: its counts are subtracted again, some thousand keys at a time. A window begins at
@@ -8,36 +8,21 @@
 use std::collections::BTreeMap;
 
 use diesel::prelude::*;
-use diesel::upsert::excluded;
 
 use crate::db::{Conn, Tx, each};
 use crate::error::Result;
 use crate::id::{KeyId, OrgId};
-use crate::schema::{usage_counts, usage_window_starts, usage_windows};
+use crate::schema::{usage_counts, usage_window_starts};
 use crate::time::{DAY, HOUR, Time};
 use crate::usage::batch::{Batch, Sum};
-use crate::usage::report::{Totals, sum};
-use crate::usage::store::CHUNK;
+use crate::usage::question::Range;
+use crate::usage::totals::sum;
+use crate::usage::window_rows::Sums;
 
 /// The windows, in days.
 pub const DAYS: [i64; 4] = [1, 7, 30, 90];
 /// How many rows of an hour or day are moved out in one transaction.
 const STEP: i64 = 4_000;
-
-#[derive(Insertable)]
-#[diesel(table_name = usage_windows, treat_none_as_default_value = false)]
-struct Row {
-    org_id: OrgId,
-    days: i64,
-    key_id: KeyId,
-    requests: i64,
-    ok: i64,
-    client_errors: i64,
-    limited: i64,
-    server_errors: i64,
-    input_tokens: i64,
-    output_tokens: i64,
-}
 
 /// Where a window begins.
 #[derive(Clone, Copy, Debug, Queryable)]
@@ -62,7 +47,7 @@ pub fn start(days: i64, now: Time) -> Time {
 /// Adds a batch to the windows that it lies in.
 pub fn add(tx: &mut Tx<'_>, batch: &Batch, now: Time) -> Result<()> {
     let mut begins: BTreeMap<(OrgId, i64), Begin> = BTreeMap::new();
-    let mut sums: BTreeMap<(OrgId, i64, KeyId), Totals> = BTreeMap::new();
+    let mut sums = Sums::default();
     for (cell, sum) in &batch.counts {
         for days in DAYS {
             let begin = match begins.get(&(cell.org, days)) {
@@ -73,11 +58,11 @@ pub fn add(tx: &mut Tx<'_>, batch: &Batch, now: Time) -> Result<()> {
             let start = cell.start.floor(width(days));
             let moved_out = start == begin.start && begin.after.is_some_and(|after| cell.key <= after);
             if start >= begin.start && !moved_out {
-                sums.entry((cell.org, days, cell.key)).or_default().count(cell.outcome, *sum);
+                sums.count((cell.org, days, cell.key), (cell.scope, &cell.model), cell.outcome, *sum);
             }
         }
     }
-    apply(tx, sums)
+    sums.write(tx)
 }
 
 /// Where a window begins now; a new organisation's is there from its first count.
@@ -95,41 +80,6 @@ fn begin(tx: &mut Tx<'_>, org: OrgId, days: i64, now: Time) -> Result<Begin> {
             .execute(c)
     })?;
     Ok(starts::table.find((org, days)).first(tx.conn)?)
-}
-
-fn apply(tx: &mut Tx<'_>, sums: BTreeMap<(OrgId, i64, KeyId), Totals>) -> Result<()> {
-    use usage_windows as windows;
-    let rows = sums.into_iter().map(|((org_id, days, key_id), totals)| Row {
-        org_id,
-        days,
-        key_id,
-        requests: totals.requests,
-        ok: totals.ok,
-        client_errors: totals.client_errors,
-        limited: totals.limited,
-        server_errors: totals.server_errors,
-        input_tokens: totals.input_tokens,
-        output_tokens: totals.output_tokens,
-    });
-    for rows in rows.collect::<Vec<_>>().chunks(CHUNK) {
-        each!(tx.conn, |c| {
-            diesel::insert_into(windows::table)
-                .values(rows)
-                .on_conflict((windows::org_id, windows::days, windows::key_id))
-                .do_update()
-                .set((
-                    windows::requests.eq(windows::requests + excluded(windows::requests)),
-                    windows::ok.eq(windows::ok + excluded(windows::ok)),
-                    windows::client_errors.eq(windows::client_errors + excluded(windows::client_errors)),
-                    windows::limited.eq(windows::limited + excluded(windows::limited)),
-                    windows::server_errors.eq(windows::server_errors + excluded(windows::server_errors)),
-                    windows::input_tokens.eq(windows::input_tokens + excluded(windows::input_tokens)),
-                    windows::output_tokens.eq(windows::output_tokens + excluded(windows::output_tokens)),
-                ))
-                .execute(c)
-        })?;
-    }
-    Ok(())
 }
 
 /// Moves one step of what is too old out of one window. Whether there may be more to do.
@@ -162,40 +112,35 @@ fn slide_one(tx: &mut Tx<'_>, begin: Begin, target: Time) -> Result<()> {
         .filter(usage_counts::org_id.eq(org).and(usage_counts::width.eq(width(days))))
         .filter(usage_counts::start.eq(start));
     let mut query = bucket
-        .group_by((usage_counts::key_id, usage_counts::outcome))
+        .group_by((usage_counts::key_id, usage_counts::scope, usage_counts::model, usage_counts::outcome))
         .select((
             usage_counts::key_id,
+            usage_counts::scope,
+            usage_counts::model,
             usage_counts::outcome,
             sum("requests"),
             sum("input_tokens"),
             sum("output_tokens"),
         ))
-        .order((usage_counts::key_id.asc(), usage_counts::outcome.asc()))
+        .order(usage_counts::key_id.asc())
         .limit(STEP)
         .into_boxed();
     if let Some(after) = after {
         query = query.filter(usage_counts::key_id.gt(after));
     }
-    let mut rows: Vec<(KeyId, String, i64, i64, i64)> = query.load(tx.conn)?;
+    let mut rows: Vec<(KeyId, String, String, String, i64, i64, i64)> = query.load(tx.conn)?;
     let is_last = i64::try_from(rows.len()).unwrap_or(STEP) < STEP;
     if !is_last {
-        // The last key may have more outcomes than were read.
+        // The last key may have more rows than were read.
         let last = rows.last().map(|row| row.0);
         rows.retain(|row| Some(row.0) != last);
     }
-    let mut sums: BTreeMap<(OrgId, i64, KeyId), Totals> = BTreeMap::new();
-    for (key, outcome, requests, input, output) in &rows {
+    let mut sums = Sums::default();
+    for (key, scope, model, outcome, requests, input, output) in &rows {
         let moved = Sum { requests: -requests, input_tokens: -input, output_tokens: -output };
-        sums.entry((org, days, *key)).or_default().count(outcome, moved);
+        sums.count((org, days, *key), (scope, model), outcome, moved);
     }
-    let keys: Vec<KeyId> = sums.keys().map(|(_, _, key)| *key).collect();
-    apply(tx, sums)?;
-    for keys in keys.chunks(CHUNK) {
-        diesel::delete(usage_windows::table)
-            .filter(usage_windows::org_id.eq(org).and(usage_windows::days.eq(days)))
-            .filter(usage_windows::key_id.eq_any(keys).and(usage_windows::requests.le(0)))
-            .execute(tx.conn)?;
-    }
+    sums.take_out(tx, org, days)?;
     let (next, after) = match (is_last, rows.last()) {
         (false, Some(row)) => (start, Some(row.0)),
         _ => (next_start(tx, &begin, target)?, None),
@@ -218,10 +163,35 @@ fn next_start(tx: &mut Tx<'_>, begin: &Begin, target: Time) -> Result<Time> {
     Ok(next.unwrap_or(target))
 }
 
-/// Whether the window of so many days begins where it should, with nothing half moved out.
-pub fn is_exact(conn: &mut Conn, org: OrgId, days: i64, now: Time) -> Result<bool> {
-    let begin: Option<Begin> = usage_window_starts::table.find((org, days)).first(conn).optional()?;
-    Ok(begin.is_none_or(|begin| begin.start == start(days, now) && begin.after.is_none()))
+/// How far back the windows reach now.
+#[derive(Clone, Debug)]
+pub struct Windows(Vec<Begin>);
+
+impl Windows {
+    /// Reads it.
+    pub fn of(conn: &mut Conn, org: OrgId) -> Result<Windows> {
+        use usage_window_starts as starts;
+        Ok(Windows(starts::table.filter(starts::org_id.eq(org)).order(starts::days.asc()).load(conn)?))
+    }
+
+    /// The window that holds just this range, which ends now. What was not called has no window,
+    /// and any serves.
+    pub fn just(&self, range: Range) -> Option<i64> {
+        let holds = |days: &i64| {
+            let begin = self.0.iter().find(|begin| begin.days == *days);
+            range.width == width(*days)
+                && range.first() == start(*days, range.to)
+                && begin.is_none_or(|begin| begin.start == range.first() && begin.after.is_none())
+        };
+        DAYS.into_iter().find(holds)
+    }
+
+    /// The shortest window that holds all of this range and maybe more.
+    pub fn around(&self, range: Range) -> Option<i64> {
+        let first = range.first();
+        let holds = |begin: &&Begin| begin.start < first || begin.start == first && begin.after.is_none();
+        self.0.iter().find(holds).map(|begin| begin.days)
+    }
 }
 
 #[cfg(test)]

@@ -27,9 +27,11 @@ use ipnet::IpNet;
 use crate::config::PublicUrl;
 use crate::db::Db;
 use crate::keys::lifecycle::Mint;
+use crate::keys::list;
 use crate::mail::letter::Post;
 use crate::people::oauth::Providers;
 use crate::usage::meter::Meter;
+use crate::usage::ranking::Memory;
 use crate::verify::limit::Limiter;
 use crate::verify::table::Table;
 
@@ -51,6 +53,10 @@ pub struct Site {
     pub limiter: Limiter,
     /// The counts of requests.
     pub meter: Meter,
+    /// What is remembered of what large organisations used.
+    pub uses: Memory,
+    /// What is remembered of how many keys large organisations have.
+    pub numbers: list::Numbers,
     /// The providers by which people sign in.
     pub providers: Providers,
     /// Idempotent requests that are being answered right now.

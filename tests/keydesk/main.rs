@@ -50,4 +50,5 @@ mod start;
 mod succession;
 mod usage;
 mod usage_pages;
+mod usage_ranking;
 mod verify;

@@ -64,7 +64,7 @@ impl Asked {
             owner: choice(&asked.owner, UserId::parse, "owner")?,
             mine: None,
             search: (!asked.q.is_empty()).then(|| asked.q.clone()),
-            fingerprint: None,
+            ..Filter::default()
         };
         Ok((asked, filter, order))
     }

@@ -130,7 +130,7 @@ impl Cockpit {
         let requests = words::count(found.requests_with_new, "request", "requests");
         let still = &found.handover.still;
         let left = addresses_of(still);
-        let rows = |list: &[usage::report::CallerUse]| {
+        let rows = |list: &[usage::recent::CallerUse]| {
             list.iter().take(CALLERS).map(|caller| CallerRow::new(caller, now, &zone)).collect::<Vec<_>>()
         };
         Cockpit {
@@ -175,7 +175,7 @@ impl Cockpit {
     }
 }
 
-fn addresses_of(callers: &[usage::report::CallerUse]) -> usize {
+fn addresses_of(callers: &[usage::recent::CallerUse]) -> usize {
     let mut addresses: Vec<&str> = callers.iter().map(|caller| caller.address.as_str()).collect();
     addresses.sort_unstable();
     addresses.dedup();

@@ -31,7 +31,7 @@ pub async fn confirm(
         return Err(Error::KeyEnded.into());
     }
     let (org, id) = (member.org.id, key.id);
-    let by_scope = site.db.read(move |conn| usage::report::last_day_by_scope(conn, org, id, now)).await?;
+    let by_scope = site.db.read(move |conn| usage::recent::last_day_by_scope(conn, org, id, now)).await?;
     let requests = by_scope.iter().map(|(_, requests)| requests).sum();
     let lead =
         if disabling { "This can be undone." } else { "Whoever holds the key can use it again at once." };

@@ -121,7 +121,7 @@ async fn page(
     let (now, zone) = (Time::now(), member.person.time_zone());
     let (org, id) = (member.org.id, asked.key);
     let found = site.db.read(move |conn| {
-        let requests = usage::report::requests_since(conn, org, id, now.plus(-USE_DAYS * DAY))?;
+        let requests = usage::recent::requests_since(conn, org, id, now.plus(-USE_DAYS * DAY))?;
         Ok((policy::store::find(conn, org)?, requests))
     });
     let (policy, requests) = found.await?;

@@ -95,10 +95,12 @@ pub async fn show(request: HttpRequest, member: Member, site: Shared) -> Result<
     filter.mine = own;
     let page = Page { offset: (asked.page - 1) * PAGE, limit: PAGE, reversed: asked.reversed };
     let week = now.plus(-(SPARK_DAYS as i64 - 1) * DAY).start_of_day(&zone);
+    let here = site.get_ref().clone();
     let found = site.db.read(move |conn| {
+        let filter = list::looked_up(conn, org, filter)?;
         let keys = list::list(conn, org, &filter, order, page, now)?;
-        let counts = list::counts(conn, org, own, now)?;
-        let matching = list::count(conn, org, &filter, now)?;
+        let counts = here.numbers.counts(conn, org, own, now)?;
+        let matching = here.numbers.matching(conn, org, &filter, now)?;
         let all = Filter { mine: own, ..Filter::default() };
         let soon = Filter { status: Some(Status::Active), ..all };
         let ending = list::list(
@@ -112,7 +114,7 @@ pub async fn show(request: HttpRequest, member: Member, site: Shared) -> Result<
         let rotating = secret_store::rotating(conn, org, now, BANNER)?;
         let rotating = store::by_ids(conn, org, &rotating)?;
         let ids: Vec<KeyId> = keys.iter().map(|key| key.id).collect();
-        let daily = usage::report::daily(conn, org, &ids, week, SPARK_DAYS)?;
+        let daily = usage::recent::daily(conn, org, &ids, week, SPARK_DAYS)?;
         let owners = crate::orgs::store::members_of(conn, org)?;
         let waiting = if decides { limit_request::rows::count_open(conn, org, now)? } else { 0 };
         Ok::<_, Error>((keys, matching, counts, ending, rotating, daily, owners, waiting))

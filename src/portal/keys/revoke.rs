@@ -105,8 +105,8 @@ async fn page(
     let (now, zone) = (Time::now(), member.person.time_zone());
     let (org, id) = (member.org.id, key.id);
     let found = site.db.read(move |conn| {
-        let by_scope = usage::report::last_day_by_scope(conn, org, id, now)?;
-        Ok((by_scope, usage::report::callers_of_last_day(conn, org, id, now, CALLERS)?))
+        let by_scope = usage::recent::last_day_by_scope(conn, org, id, now)?;
+        Ok((by_scope, usage::recent::callers_of_last_day(conn, org, id, now, CALLERS)?))
     });
     let (by_scope, callers) = found.await?;
     let scopes = by_scope

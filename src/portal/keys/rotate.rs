@@ -196,7 +196,7 @@ async fn page(
     let (org, id) = (member.org.id, key.id);
     let found = site.db.read(move |conn| {
         let policy = policy::store::find(conn, org)?;
-        Ok((usage::report::last_day_by_scope(conn, org, id, now)?, policy))
+        Ok((usage::recent::last_day_by_scope(conn, org, id, now)?, policy))
     });
     let (by_scope, policy) = found.await?;
     let day = |at: Time| at.in_zone(&zone).date().to_string();

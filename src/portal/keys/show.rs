@@ -15,7 +15,7 @@ use crate::portal::keys::cockpit::{self, Cockpit};
 use crate::portal::keys::notices::Notices;
 use crate::portal::words::{self, Badge, When};
 use crate::time::Time;
-use crate::usage::report::CallerUse;
+use crate::usage::recent::CallerUse;
 use crate::usage::{self};
 use crate::web::Shared;
 use crate::web::page::{Layout, Place, Room, html, redirect};
@@ -142,12 +142,12 @@ pub async fn show(
             Some((key, old)) => Some(cockpit::find(conn, key, old, now)?),
             None => None,
         };
-        let by_scope = usage::report::last_day_by_scope(conn, org, id, now)?;
-        let callers = usage::report::callers_of_last_day(conn, org, id, now, CALLERS)?;
+        let by_scope = usage::recent::last_day_by_scope(conn, org, id, now)?;
+        let callers = usage::recent::callers_of_last_day(conn, org, id, now, CALLERS)?;
         let secrets = secret_store::uses(conn, org, id)?;
         // Calls of the hour in which the key ended may have been before its end.
         let calls_after = match ended_at {
-            Some(at) => usage::report::requests_since(conn, org, id, at.plus(crate::time::HOUR))?,
+            Some(at) => usage::recent::requests_since(conn, org, id, at.plus(crate::time::HOUR))?,
             None => 0,
         };
         let mut actors = Vec::new();

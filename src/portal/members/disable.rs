@@ -35,7 +35,7 @@ pub async fn confirm(
     let read = site.db.read(move |conn| {
         let keys = succession::estate(conn, org, id, now)?.keys;
         let ids: Vec<_> = keys.iter().map(|key| key.id).collect();
-        let requests = usage::report::requests_by_key(conn, org, &ids, now.plus(-DAY))?;
+        let requests = usage::recent::requests_by_key(conn, org, &ids, now.plus(-DAY))?;
         Ok::<_, Error>((i64::try_from(ids.len()).unwrap_or(i64::MAX), requests.values().sum()))
     });
     let (keys, requests) = read.await?;

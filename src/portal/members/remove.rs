@@ -202,8 +202,8 @@ async fn page(
     let read = site.db.read(move |conn| {
         let estate = succession::estate(conn, org, id, now)?;
         let ids: Vec<KeyId> = estate.keys.iter().map(|key| key.id).collect();
-        let day = usage::report::requests_by_key(conn, org, &ids, now.plus(-DAY))?;
-        let week = usage::report::requests_by_key(conn, org, &ids, now.plus(-7 * DAY))?;
+        let day = usage::recent::requests_by_key(conn, org, &ids, now.plus(-DAY))?;
+        let week = usage::recent::requests_by_key(conn, org, &ids, now.plus(-7 * DAY))?;
         Ok((estate, day, week, store::members_of(conn, org)?))
     });
     let (estate, day, week, members) = read.await?;

@@ -121,7 +121,7 @@ async fn preview(site: &Shared, member: &Member, rules: Rules, date: Time, now: 
     let org = member.org.id;
     let found = site.db.read(move |conn| {
         let preview = policy_effect::preview(conn, org, rules, date, now)?;
-        let uses = usage::report::by_key_and_scope(conn, org, now.plus(-USE_DAYS * DAY))?;
+        let uses = usage::recent::by_key_and_scope(conn, org, now.plus(-USE_DAYS * DAY))?;
         Ok((preview, uses))
     });
     let (preview, uses) = found.await?;

@@ -4,8 +4,8 @@ use jiff::civil;
 
 use crate::error::FieldError;
 use crate::time::{DAY, HOUR, Time};
+use crate::usage::part::{Part, Sort};
 use crate::usage::question::{Question, Range, RawQuestion};
-use crate::usage::top::{Part, Sort};
 use crate::web::form::{Complaints, Fields};
 use crate::web::problem::{Code, Problem};
 

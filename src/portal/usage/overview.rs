@@ -7,7 +7,7 @@ use askama::Template;
 
 use crate::error::Error;
 use crate::id::UserId;
-use crate::keys::list::{self, Filter};
+use crate::keys::list::Filter;
 use crate::keys::{Key, Status};
 use crate::people;
 use crate::portal::chart::Chart;
@@ -17,7 +17,7 @@ use crate::portal::usage::tiles::{Figures, Tile, span};
 use crate::portal::usage::{Within, within_reach};
 use crate::portal::words;
 use crate::time::Time;
-use crate::usage::top;
+use crate::usage::question::Question;
 use crate::web::Shared;
 use crate::web::form::{Complaints, Fields};
 use crate::web::page::{Layout, Place, Room, html};
@@ -78,27 +78,33 @@ pub(super) async fn page(
     let within = Within::of(member);
     let (zone, slug) = (member.person.time_zone(), member.org.slug.clone());
     let (question_here, asked_here) = (question.clone(), asked.clone());
-    let of_org = key.is_none();
+    let (of_org, here) = (key.is_none(), site.get_ref().clone());
     let found = site.db.read(move |conn| {
         let figures = Figures::read(conn, within.org, &question_here)?;
         let reading = Reading {
             slug: &slug,
             org: within.org,
-            question: &question_here,
+            question: &Question { range: question_here.range.in_days(now), ..question_here.clone() },
             asked: &asked_here,
             part,
             now,
             zone: &zone,
+            memory: &here.uses,
         };
         let table = reading.table(conn, by)?;
         let used = match (of_org, by) {
-            (true, By::Key) => Some(table.number),
-            (true, _) => Some(top::keys(conn, within.org, &question_here, part)?.1),
+            (true, By::Key) => table.number,
+            (true, _) => reading.keys_in_use(conn)?,
             (false, _) => None,
         };
         let owner = question_here.filter.owner;
-        let active = Filter { status: Some(Status::Active), owner, ..Filter::default() };
-        let active = if of_org { list::count(conn, within.org, &active, now)? } else { 0 };
+        let active = match used {
+            Some(_) => {
+                let active = Filter { status: Some(Status::Active), owner, ..Filter::default() };
+                here.numbers.matching(conn, within.org, &active, now)?
+            }
+            None => 0,
+        };
         let owner = match owner {
             Some(owner) if !within.own => owner_name(conn, owner)?,
             _ => None,
@@ -183,7 +189,14 @@ impl UsagePage {
     }
 
     fn has_next(&self) -> bool {
-        self.asked.page * PAGE < self.table.number
+        match self.table.number {
+            Some(number) => self.asked.page * PAGE < number,
+            None => i64::try_from(self.table.rows.len()) == Ok(PAGE),
+        }
+    }
+
+    fn has_pages(&self) -> bool {
+        self.asked.page > 1 || self.has_next()
     }
 
     fn sorts_by(&self, column: &str) -> bool {
@@ -225,12 +238,15 @@ impl UsagePage {
             By::Address => ("address", "addresses"),
             By::Secret => ("secret", "secrets"),
         };
-        let all = words::count(self.table.number, one, many);
-        if self.table.number <= PAGE {
-            return all;
+        let all = self.table.number.map(|number| words::count(number, one, many));
+        match (all, self.table.number) {
+            (Some(all), Some(number)) if number <= PAGE => all,
+            (all, _) => {
+                let first = (self.asked.page - 1) * PAGE + 1;
+                let last = first - 1 + i64::try_from(self.table.rows.len()).unwrap_or(0);
+                let shown = format!("{}–{}", words::number(first), words::number(last.max(first)));
+                all.map_or_else(|| format!("Rows {shown}"), |all| format!("{shown} of {all}"))
+            }
         }
-        let first = (self.asked.page - 1) * PAGE + 1;
-        let last = first - 1 + i64::try_from(self.table.rows.len()).unwrap_or(0);
-        format!("{}–{} of {all}", words::number(first), words::number(last.max(first)))
     }
 }

@@ -13,9 +13,11 @@ use crate::portal::chart::Spark;
 use crate::portal::usage::asked::{Asked, PAGE};
 use crate::portal::words::{self, When};
 use crate::time::{DAY, Time};
+use crate::usage::part::Part;
 use crate::usage::question::Question;
-use crate::usage::report::{self, Totals};
-use crate::usage::top::{self, Part};
+use crate::usage::ranking::{self, Memory, Ranked};
+use crate::usage::totals::Totals;
+use crate::usage::{recent, top};
 
 const SPARK_DAYS: usize = 7;
 
@@ -93,8 +95,8 @@ pub struct Table {
     pub by: By,
     /// The rows of this page.
     pub rows: Vec<Row>,
-    /// The rows of all pages.
-    pub number: i64,
+    /// The rows of all pages, where that is known.
+    pub number: Option<i64>,
 }
 
 impl Row {
@@ -140,13 +142,18 @@ pub struct Reading<'a> {
     pub now: Time,
     /// In which zone times are told.
     pub zone: &'a TimeZone,
+    /// What is remembered of large organisations.
+    pub memory: &'a Memory,
 }
 
 impl Reading<'_> {
     /// Reads the table.
     pub fn table(&self, conn: &mut Conn, by: By) -> Result<Table> {
         let (rows, number) = match by {
-            By::Key => self.keys(conn)?,
+            By::Key => {
+                let (rows, number) = self.keys(conn)?;
+                return Ok(Table { by, rows, number });
+            }
             By::Person => self.people(conn)?,
             By::Model => {
                 let all = top::models(conn, self.org, self.question)?;
@@ -159,7 +166,7 @@ impl Reading<'_> {
             By::Address => self.addresses(conn)?,
             By::Secret => self.secrets(conn)?,
         };
-        Ok(Table { by, rows, number })
+        Ok(Table { by, rows, number: Some(number) })
     }
 
     fn link(&self, name: &str, value: &str) -> Option<String> {
@@ -170,12 +177,18 @@ impl Reading<'_> {
         ))
     }
 
-    fn keys(&self, conn: &mut Conn) -> Result<(Vec<Row>, i64)> {
-        let (used, number) = top::keys(conn, self.org, self.question, self.part)?;
+    /// How many keys were used, where that is known.
+    pub fn keys_in_use(&self, conn: &mut Conn) -> Result<Option<i64>> {
+        ranking::number(conn, self.org, self.question, self.memory, self.now)
+    }
+
+    fn keys(&self, conn: &mut Conn) -> Result<(Vec<Row>, Option<i64>)> {
+        let Ranked { rows: used, number } =
+            ranking::keys(conn, self.org, self.question, self.part, self.memory, self.now)?;
         let ids: Vec<KeyId> = used.iter().map(|(key, _)| *key).collect();
         let keys = store::by_ids(conn, self.org, &ids)?;
         let week = self.now.floor(DAY).plus(-(SPARK_DAYS as i64 - 1) * DAY);
-        let daily = report::daily(conn, self.org, &ids, week, SPARK_DAYS)?;
+        let daily = recent::daily(conn, self.org, &ids, week, SPARK_DAYS)?;
         let totals: HashMap<KeyId, Totals> = used.into_iter().collect();
         let row = |key: &crate::keys::Key| Row {
             link: Some(format!("/o/{}/keys/{}/usage?{}", self.slug, key.id, self.range_query())),
@@ -194,9 +207,9 @@ impl Reading<'_> {
     }
 
     fn people(&self, conn: &mut Conn) -> Result<(Vec<Row>, i64)> {
-        let people = top::people(conn, self.org, self.question)?;
+        let people = ranking::people(conn, self.org, self.question, self.memory, self.now)?;
         let number = i64::try_from(people.len()).unwrap_or(i64::MAX);
-        let shown = self.part.of(people);
+        let shown = self.part.of(people.to_vec());
         let ids: Vec<UserId> = shown.iter().map(|(person, _)| *person).collect();
         let names = people::store::names(conn, &ids)?;
         let row = |(person, totals): (UserId, Totals)| {

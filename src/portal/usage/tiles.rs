@@ -10,7 +10,8 @@ use crate::portal::words;
 use crate::time::{DAY, Time};
 use crate::usage::latency::Histogram;
 use crate::usage::question::{Group, Question};
-use crate::usage::report::{self, Totals};
+use crate::usage::report;
+use crate::usage::totals::Totals;
 use crate::usage::windows;
 
 /// One figure.

@@ -1,0 +1,96 @@
+//! Part of a table of counts: in which order, and which rows.
+
+use std::cmp::Reverse;
+
+use crate::usage::totals::Totals;
+
+/// What a table is sorted by, most first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sort {
+    /// Requests.
+    #[default]
+    Requests,
+    /// Tokens in both directions.
+    Tokens,
+    /// The share of requests that did not succeed.
+    Failed,
+    /// Requests that were one too many.
+    Limited,
+}
+
+/// A part of a table.
+#[derive(Clone, Copy, Debug)]
+pub struct Part {
+    /// What it is sorted by.
+    pub sort: Sort,
+    /// Whether the order is turned round.
+    pub reversed: bool,
+    /// How many rows to leave out before.
+    pub offset: i64,
+    /// How many at most.
+    pub limit: i64,
+}
+
+impl Sort {
+    /// What rows are compared by: a share as millionths.
+    pub fn value(self, totals: &Totals) -> i64 {
+        match self {
+            Sort::Requests => totals.requests,
+            Sort::Tokens => totals.tokens(),
+            Sort::Failed => totals.failed() * 1_000_000 / totals.requests.max(1),
+            Sort::Limited => totals.limited,
+        }
+    }
+
+    /// The order of keys as their indexes have it, one way and the other.
+    pub fn order(self, reversed: bool) -> &'static str {
+        match (self, reversed) {
+            (Sort::Requests, false) => "requests DESC, key_id ASC",
+            (Sort::Requests, true) => "requests ASC, key_id DESC",
+            (Sort::Tokens, false) => "tokens DESC, key_id ASC",
+            (Sort::Tokens, true) => "tokens ASC, key_id DESC",
+            (Sort::Failed, false) => "failed_share DESC, key_id ASC",
+            (Sort::Failed, true) => "failed_share ASC, key_id DESC",
+            (Sort::Limited, false) => "limited DESC, key_id ASC",
+            (Sort::Limited, true) => "limited ASC, key_id DESC",
+        }
+    }
+}
+
+impl Part {
+    /// The rows of this part.
+    pub fn of<G: Ord>(&self, mut rows: Vec<(G, Totals)>) -> Vec<(G, Totals)> {
+        self.sort(&mut rows);
+        let offset = usize::try_from(self.offset.max(0)).unwrap_or(usize::MAX);
+        let limit = usize::try_from(self.limit.max(0)).unwrap_or(0);
+        rows.into_iter().skip(offset).take(limit).collect()
+    }
+
+    /// Puts rows in order.
+    pub fn sort<G: Ord>(&self, rows: &mut [(G, Totals)]) {
+        rows.sort_by(|left, right| {
+            let key = |row: &(G, Totals)| Reverse(self.sort.value(&row.1));
+            key(left).cmp(&key(right)).then_with(|| left.0.cmp(&right.0))
+        });
+        if self.reversed {
+            rows.reverse();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_that_is_turned_round_ends_as_it_began() {
+        let of = |requests| Totals { requests, ..Totals::default() };
+        let rows = vec![("a", of(2)), ("b", of(9)), ("c", of(2)), ("d", of(5))];
+        let part = |reversed, offset, limit| Part { sort: Sort::Requests, reversed, offset, limit };
+        let names = |part: Part| part.of(rows.clone()).into_iter().map(|row| row.0).collect::<String>();
+        assert_eq!(names(part(false, 0, 9)), "bdac");
+        assert_eq!(names(part(true, 0, 9)), "cadb");
+        assert_eq!(names(part(false, 1, 2)), "da");
+        assert_eq!(names(part(true, 3, 2)), "b");
+    }
+}

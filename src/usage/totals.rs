@@ -1,0 +1,71 @@
+//! Counts that were added up.
+
+use diesel::expression::SqlLiteral;
+use diesel::prelude::*;
+use diesel::sql_types::BigInt;
+use serde::Serialize;
+
+use crate::usage::batch::Sum;
+
+/// Requests by how they ended, and tokens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Queryable, Serialize, utoipa::ToSchema)]
+pub struct Totals {
+    /// All requests.
+    pub requests: i64,
+    /// Answered.
+    pub ok: i64,
+    /// Refused or wrong, but not for their number.
+    pub client_errors: i64,
+    /// Too many.
+    pub limited: i64,
+    /// Failed here or upstream.
+    pub server_errors: i64,
+    /// Tokens sent to models.
+    pub input_tokens: i64,
+    /// Tokens that models answered.
+    pub output_tokens: i64,
+}
+
+impl Totals {
+    /// Adds requests that ended in this way.
+    pub fn count(&mut self, outcome: &str, sum: Sum) {
+        let requests = sum.requests;
+        self.requests += requests;
+        self.input_tokens = self.input_tokens.saturating_add(sum.input_tokens);
+        self.output_tokens = self.output_tokens.saturating_add(sum.output_tokens);
+        let of_outcome = match outcome {
+            "ok" => &mut self.ok,
+            "client_errors" => &mut self.client_errors,
+            "limited" => &mut self.limited,
+            _ => &mut self.server_errors,
+        };
+        *of_outcome += requests;
+    }
+
+    /// Requests that did not succeed, for whatever reason.
+    pub fn failed(&self) -> i64 {
+        self.requests - self.ok
+    }
+
+    /// Tokens in both directions.
+    pub fn tokens(&self) -> i64 {
+        self.input_tokens.saturating_add(self.output_tokens)
+    }
+
+    /// Adds other totals.
+    pub fn add(&mut self, other: &Totals) {
+        self.requests += other.requests;
+        self.ok += other.ok;
+        self.client_errors += other.client_errors;
+        self.limited += other.limited;
+        self.server_errors += other.server_errors;
+        self.input_tokens = self.input_tokens.saturating_add(other.input_tokens);
+        self.output_tokens = self.output_tokens.saturating_add(other.output_tokens);
+    }
+}
+
+/// The sum of a column as a whole number; PostgreSQL makes a decimal of it, which diesel can't
+/// read on both databases.
+pub(super) fn sum(column: &'static str) -> SqlLiteral<BigInt> {
+    diesel::dsl::sql::<BigInt>(&format!("CAST(COALESCE(SUM({column}), 0) AS BIGINT)"))
+}
