@@ -541,6 +541,7 @@ diesel::table! {
         busy_until -> BigInt,
         live_keys -> BigInt,
         open_keys -> BigInt,
+        remind_at -> Nullable<BigInt>,
     }
 }
 

@@ -8,7 +8,7 @@ use crate::id::KeyId;
 use crate::mail::sheet::Sheet;
 use crate::mail::{
     Digest, Invitation, KeyCreated, KeyExpired, KeyExpiredStillUsed, KeyExpiring, KeyRevoked, KeyRotated,
-    LimitDecision, LimitRequest, Test,
+    LimitDecision, LimitRequest, ReviewReminder, Test,
 };
 use crate::mail::{EmailVerification, PasswordReset, SecurityNotice};
 
@@ -111,6 +111,7 @@ mails! {
     EmailVerification "email_verification" "mail/email_verification/subject.txt" "mail/email_verification/body.txt" "mail/email_verification/body.html";
     PasswordReset "password_reset" "mail/password_reset/subject.txt" "mail/password_reset/body.txt" "mail/password_reset/body.html";
     SecurityNotice "security_notice" "mail/security_notice/subject.txt" "mail/security_notice/body.txt" "mail/security_notice/body.html";
+    ReviewReminder "review_reminder" "mail/review_reminder/subject.txt" "mail/review_reminder/body.txt" "mail/review_reminder/body.html";
     Test "test" "mail/test/subject.txt" "mail/test/body.txt" "mail/test/body.html";
 }
 

@@ -13,6 +13,7 @@ use crate::db::{Db, Tx, each};
 use crate::error::Result;
 use crate::id::{KeyId, OrgId};
 use crate::review::facts::{self, Which};
+use crate::review::reminder;
 use crate::review::rules::{self, Facts};
 use crate::review::store::{self, Place};
 use crate::schema::{organizations, review_cards, review_findings, review_looks};
@@ -185,5 +186,5 @@ fn finish(tx: &mut Tx<'_>, org: OrgId, (live, open): (i64, i64), began: Time, no
             review_looks::open_keys.eq(open),
         ))
         .execute(tx.conn)?;
-    Ok(())
+    reminder::remind(tx, org, now)
 }

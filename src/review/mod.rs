@@ -4,5 +4,6 @@ pub mod advice;
 pub mod facts;
 pub mod keep;
 pub mod look;
+pub mod reminder;
 pub mod rules;
 pub mod store;

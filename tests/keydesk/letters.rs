@@ -14,7 +14,7 @@ use keydesk::mail::sheet::Links;
 use keydesk::mail::{
     Asker, Change, Digest, EmailVerification, Impact, Invitation, KeyCreated, KeyExpired,
     KeyExpiredStillUsed, KeyExpiring, KeyFacts, KeyRevoked, KeyRotated, LimitDecision, LimitRequest,
-    PasswordReset, SecurityNotice, Test, Why,
+    PasswordReset, ReviewFinding, ReviewReminder, SecurityNotice, Test, Why,
 };
 use keydesk::time::{DAY, HOUR, Time};
 use mail_parser::MessageParser;
@@ -136,6 +136,13 @@ fn messages(name: &str) -> Vec<Message> {
                 })
                 .to_vec(),
             more: 3,
+        }
+        .into(),
+        ReviewReminder {
+            org: "acme".to_owned(),
+            findings: [(2, "still called after their end"), (1_204, "scopes that nobody needs")]
+                .map(|(found, what)| ReviewFinding { found, what: what.to_owned() })
+                .to_vec(),
         }
         .into(),
         Test { asked_by: name.to_owned() }.into(),
@@ -331,6 +338,7 @@ fn every_mail_reads_well_as_text_and_in_html() {
             "[Acme AI] API key \"prod-batch\" has a new secret",
             "[Acme AI] API key \"prod-batch\" was revoked",
             "[Acme AI] 6 API keys expire soon, 2 of them in use",
+            "[Acme AI] 1,206 findings wait for a review",
             "[Acme AI] Test mail",
             "[Acme AI] Grace prod-batch invited you to Acme prod-batch",
             "[Acme AI] Confirm your e-mail address",

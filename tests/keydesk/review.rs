@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::json;
 
-use crate::support::{Desk, Org, desk};
+use crate::support::mail::{Mail, mails_in};
+use crate::support::{Browser, Desk, Org, desk, eventually};
 use crate::usage_pages::join;
 
 const DAY: i64 = 86_400_000_000;
@@ -446,4 +447,45 @@ fn the_review_is_for_admins_and_auditors_and_auditors_change_nothing() {
     let mut stranger = server.signed_in(&other);
     assert_eq!(stranger.get(&review).status, 404);
     assert_eq!(stranger.post(&format!("/o/{}/review/keep", other.slug), &form).status, 404);
+}
+
+#[test]
+fn admins_are_reminded_of_what_the_review_holds_once_in_ninety_days() {
+    let (desk, server, org) = desk();
+    let directory = desk.data.path().join("mail");
+    join(&desk, &org, "member@example.com", "member");
+    org.admin.create(&json!({"name": "forever", "scopes": ["inference:read"], "expires_at": null}));
+    desk.database
+        .execute("UPDATE api_keys SET expires_at = created_at + 8000000000000 WHERE name <> 'forever'");
+    desk.database.execute("UPDATE api_keys SET expires_at = NULL WHERE name = 'forever'");
+    let mut owner = server.signed_in(&org);
+    let review = format!("/o/{}/review", org.slug);
+    let reminders = || -> Vec<Mail> {
+        mails_in(&directory).into_iter().filter(|mail| mail.event() == "review_reminder").collect()
+    };
+    let look = |owner: &mut Browser| {
+        desk.database.execute("UPDATE review_looks SET next_at = 0");
+        assert_eq!(owner.get(&review).status, 200);
+    };
+    look(&mut owner);
+    let due = "SELECT COUNT(*) AS count FROM review_looks WHERE remind_at > looked_at + 89 * 86400000000";
+    assert_eq!(desk.database.count(due), 1, "the first is as late as those that follow");
+    desk.database.execute("UPDATE review_looks SET remind_at = 1");
+    look(&mut owner);
+    eventually("the owner is reminded", || reminders().len() == 1);
+    let mail = reminders().remove(0);
+    assert!(mail.header("To").contains(&org.email), "{}", mail.header("To"));
+    assert_eq!(mail.header("Subject"), "[Acme AI] 1 finding waits for a review");
+    let text = mail.text();
+    assert!(text.contains("1  without an end") && text.contains(&review), "{text}");
+    // Once, and not at all when nothing is found.
+    look(&mut owner);
+    assert_eq!(desk.database.count(due), 1);
+    desk.database
+        .execute("UPDATE api_keys SET expires_at = created_at + 8000000000000 WHERE name = 'forever'");
+    desk.database.execute("UPDATE review_looks SET remind_at = 1");
+    look(&mut owner);
+    assert_eq!(desk.database.count(due), 1);
+    let queued = "SELECT COUNT(*) AS count FROM outbox WHERE event = 'review_reminder'";
+    assert_eq!((desk.database.count(queued), reminders().len()), (1, 1));
 }

@@ -4,6 +4,7 @@ mod account;
 mod invitation;
 mod keys;
 mod limits;
+mod review;
 mod test;
 
 pub use account::{Change, EmailVerification, PasswordReset, SecurityNotice};
@@ -13,4 +14,5 @@ pub use keys::{
     KeyRotated, Why,
 };
 pub use limits::{Asker, LimitDecision, LimitRequest};
+pub use review::{Finding as ReviewFinding, ReviewReminder};
 pub use test::Test;

@@ -1,0 +1,1 @@
+ALTER TABLE review_looks DROP COLUMN remind_at;
