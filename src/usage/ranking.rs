@@ -28,7 +28,7 @@ use crate::usage::windows::Windows;
 /// How many keys a walk looks at in one statement.
 const STEP: i64 = 50;
 /// How many counts a walk adds up so as to know how many keys there are.
-const SHORT_WALK: i64 = 4_000;
+const SHORT_WALK: i64 = 2_000;
 /// How many counts a walk may add up before it is given up.
 const LONGEST_WALK: i64 = 60_000;
 
@@ -225,7 +225,8 @@ fn walk(conn: &mut Conn, org: OrgId, question: &Question, days: i64, part: Part)
         // be anywhere.
         let bounds = !part.reversed && part.sort != Sort::Failed;
         let wanted = usize::try_from(part.offset + part.limit).unwrap_or(usize::MAX);
-        looked_at += STEP * buckets;
+        // Finding a key costs as much as some of its counts.
+        looked_at += STEP * buckets.max(8);
         if bounds && found.len() >= wanted && looked_at > SHORT_WALK {
             part.sort(&mut found);
             if wanted.checked_sub(1).is_some_and(|last| part.sort.value(&found[last].1) > bound) {
