@@ -44,19 +44,7 @@ struct Head {
 /// until the commit, so that indexes have neither gaps nor another order than commits.
 pub fn append(tx: &mut Tx<'_>, context: &Context, target: &str, event: &Event) -> Result<()> {
     let id = EventId::new(context.now);
-    let entry = Entry {
-        id,
-        at: context.now,
-        organization: context.org,
-        actor: context.actor,
-        target,
-        event,
-        address: context.address.as_deref(),
-        request_id: context.request.as_deref(),
-    };
-    let text = serde_json::to_value(&entry).map_err(Error::internal)?;
-    let action = text["action"].as_str().unwrap_or_default().to_owned();
-    let text = serde_json::to_string(&entry).map_err(Error::internal)?;
+    let (action, text) = written(id, context, target, event)?;
     let mut head = Head::extend(tx, context.org)?;
     let position = head.size - 1;
     while (head.edge.size().cast_signed()) < position {
@@ -78,6 +66,23 @@ pub fn append(tx: &mut Tx<'_>, context: &Context, target: &str, event: &Event) -
         ))
         .execute(tx.conn)?;
     head.grow(tx, &[leaf])
+}
+
+/// The name of what happened, and the text of its entry.
+pub fn written(id: EventId, context: &Context, target: &str, event: &Event) -> Result<(String, String)> {
+    let entry = Entry {
+        id,
+        at: context.now,
+        organization: context.org,
+        actor: context.actor,
+        target,
+        event,
+        address: context.address.as_deref(),
+        request_id: context.request.as_deref(),
+    };
+    let told = serde_json::to_value(&entry).map_err(Error::internal)?;
+    let action = told["action"].as_str().unwrap_or_default().to_owned();
+    Ok((action, serde_json::to_string(&entry).map_err(Error::internal)?))
 }
 
 /// Hashes the entries that were written before there was a tree, some in each transaction.
