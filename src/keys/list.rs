@@ -301,6 +301,31 @@ pub fn list_after(
     by_ids(conn, org, &ids)
 }
 
+/// Keys whose name is or contains a text, or whose secret has this hint or fingerprint: those of that
+/// very name first, the others in no order. All that is read lies in indexes.
+pub fn named(conn: &mut Conn, org: OrgId, text: &str, most: usize) -> Result<Vec<KeyId>> {
+    let search = Search::new(text);
+    let limit = i64::try_from(most).unwrap_or(i64::MAX);
+    let own = api_keys::table.filter(api_keys::org_id.eq(org)).select(api_keys::id).limit(limit);
+    let mut found: Vec<KeyId> = own.filter(api_keys::name_folded.eq(fold(text.trim()))).load(conn)?;
+    let secrets =
+        key_secrets::table.filter(key_secrets::org_id.eq(org)).select(key_secrets::key_id).limit(limit);
+    if search.last4.len() == 4 {
+        found.extend(secrets.filter(key_secrets::last4.eq(&search.last4)).load::<KeyId>(conn)?);
+    }
+    if search.digits.len() == SHA256_DIGITS + 1 {
+        let digits = search.digits.trim_end_matches('%');
+        found.extend(secrets.filter(key_secrets::sha256_prefix.eq(digits)).load::<KeyId>(conn)?);
+    }
+    if found.len() < most {
+        found.extend(own.filter(api_keys::name_folded.like(search.name).escape('\\')).load::<KeyId>(conn)?);
+    }
+    let mut seen = std::collections::HashSet::new();
+    found.retain(|id| seen.insert(*id));
+    found.truncate(most);
+    Ok(found)
+}
+
 /// What is remembered of large organisations. What was done a moment ago may not be counted yet.
 pub struct Numbers {
     matching: Remembered<i64>,

@@ -11,6 +11,7 @@ use crate::mail::Why;
 use crate::orgs::role::Role;
 use crate::people::store::Person;
 use crate::schema::{members, organizations, people, service_answerers};
+use crate::text::fold;
 use crate::time::Time;
 
 /// An organisation.
@@ -148,6 +149,19 @@ pub fn some_members(
     people: impl IntoIterator<Item = UserId>,
 ) -> Result<Vec<Membership>> {
     Ok(memberships!(org).filter(members::person_id.eq_any(people)).load(conn)?)
+}
+
+/// Members whose name or address contains a text.
+pub fn named(conn: &mut Conn, org: OrgId, text: &str, most: usize) -> Result<Vec<UserId>> {
+    let all: Vec<(UserId, String, String)> = members::table
+        .inner_join(people::table.on(people::id.eq(members::person_id)))
+        .filter(members::org_id.eq(org))
+        .select((people::id, people::name, people::email_folded))
+        .load(conn)?;
+    let folded = fold(text);
+    let is_meant = |name: &str, email: &str| email.contains(&folded) || fold(name).contains(&folded);
+    let meant = all.into_iter().filter(|(_, name, email)| is_meant(name, email));
+    Ok(meant.map(|(id, _, _)| id).take(most).collect())
 }
 
 /// The member of that id or e-mail address.

@@ -72,7 +72,7 @@ async fn filtered(
         .db
         .read(move |conn| {
             let actions = list::actions(conn, org)?;
-            let any = question.resolve(conn, org, &actions, now)?;
+            let any = question.resolve(conn, org, &actions)?;
             Ok((question.filter, any))
         })
         .await?;

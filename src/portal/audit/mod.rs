@@ -96,15 +96,9 @@ impl Question {
     }
 
     /// Looks up what is searched for. `false`: nothing can match.
-    pub fn resolve(
-        &mut self,
-        conn: &mut Conn,
-        org: OrgId,
-        actions: &[String],
-        now: Time,
-    ) -> Result<bool, Error> {
+    pub fn resolve(&mut self, conn: &mut Conn, org: OrgId, actions: &[String]) -> Result<bool, Error> {
         if !self.asked.q.is_empty() {
-            self.filter.search = Some(search::resolve(conn, org, &self.asked.q, now)?);
+            self.filter.search = Some(search::resolve(conn, org, &self.asked.q)?);
         }
         if !self.asked.kind.is_empty() {
             let group = format!("{}.", self.asked.kind);
@@ -124,7 +118,7 @@ pub async fn show(request: HttpRequest, member: Member, site: Shared) -> Result<
     let found = site.db.read(move |conn| {
         let actions = list::actions(conn, org)?;
         let part = question.asked.part.unwrap_or(Part::Newest);
-        let entries = if question.resolve(conn, org, &actions, now)? {
+        let entries = if question.resolve(conn, org, &actions)? {
             list::list(conn, org, &question.filter, part, PAGE + 1)?
         } else {
             Vec::new()
@@ -220,6 +214,7 @@ fn group_label(group: &str) -> String {
         "member" => "Members".to_owned(),
         "invitation" => "Invitations".to_owned(),
         "policy" => "Key policy".to_owned(),
+        "audit" => "Audit trail".to_owned(),
         other => {
             let words = other.replace('_', " ");
             let mut letters = words.chars();

@@ -4,16 +4,14 @@ use crate::audit::list::Search;
 use crate::db::Conn;
 use crate::error::Result;
 use crate::id::{EventId, OrgId, RequestId};
-use crate::keys::list::{self, Order, Page};
-use crate::orgs::store::members_of;
 use crate::text::fold;
-use crate::time::Time;
+use crate::{keys, orgs};
 
 /// How many keys, and how many people, a name may stand for.
 const MOST: usize = 8;
 
 /// Resolves a search text.
-pub fn resolve(conn: &mut Conn, org: OrgId, text: &str, now: Time) -> Result<Search> {
+pub fn resolve(conn: &mut Conn, org: OrgId, text: &str) -> Result<Search> {
     let text = text.trim();
     if let Some(id) = EventId::parse(text) {
         return Ok(Search { entry: Some(id), ..Search::default() });
@@ -36,14 +34,7 @@ pub fn resolve(conn: &mut Conn, org: OrgId, text: &str, now: Time) -> Result<Sea
     if "the command line".contains(&folded) {
         ids.push("system:cli".to_owned());
     }
-    let filter = list::Filter { search: Some(text.to_owned()), ..list::Filter::default() };
-    let page = Page { offset: 0, limit: MOST.try_into().unwrap_or_default(), reversed: false };
-    ids.extend(
-        list::list(conn, org, &filter, Order::Created, page, now)?.iter().map(|key| key.id.to_string()),
-    );
-    let people = members_of(conn, org)?.into_iter().map(|member| member.person).filter(|person| {
-        fold(&person.name).contains(&folded) || person.email.to_lowercase().contains(&folded)
-    });
-    ids.extend(people.take(MOST).map(|person| person.id.to_string()));
+    ids.extend(keys::list::named(conn, org, text, MOST)?.iter().map(ToString::to_string));
+    ids.extend(orgs::store::named(conn, org, text, MOST)?.iter().map(ToString::to_string));
     Ok(Search { ids, ..Search::default() })
 }
