@@ -604,7 +604,22 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    checkpoint_mail (org_id) {
+        org_id -> Binary,
+        address -> Nullable<Text>,
+        since -> Nullable<BigInt>,
+        asked_address -> Nullable<Text>,
+        asked_link -> Nullable<Binary>,
+        asked_until -> Nullable<BigInt>,
+        sent_at -> Nullable<BigInt>,
+        sent_size -> BigInt,
+        sent_broken -> Bool,
+    }
+}
+
 diesel::allow_tables_to_appear_in_same_query!(
+    checkpoint_mail,
     key_policies,
     policy_ends,
     limit_requests,

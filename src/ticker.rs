@@ -10,11 +10,13 @@ use tokio::time::MissedTickBehavior;
 
 use crate::audit::checkpoint::Signer;
 use crate::audit::upkeep;
+use crate::db::Tx;
 use crate::error::Result;
 use crate::keys::feed;
 use crate::mail::delivery::{self, Progress};
 use crate::mail::outbox;
 use crate::notices::{bundle, sweep};
+use crate::orgs::checkpoint_mail::{self, Hand};
 use crate::people::oauth::flow;
 use crate::people::{links, sessions, sign_in};
 use crate::review::look;
@@ -211,7 +213,7 @@ fn until(at: Time) -> Duration {
     Duration::from_secs(u64::try_from(at.since(Time::now()).max(0)).unwrap_or(0) + 1)
 }
 
-/// Checks and signs audit logs until `stop` changes. A long log does not delay counts.
+/// Checks, signs and mails audit logs until `stop` changes. A long log does not delay counts.
 pub async fn look_after_logs(site: Arc<Site>, tick: Duration, mut stop: watch::Receiver<bool>) {
     let mut due = tokio::time::interval(tick);
     due.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -236,6 +238,13 @@ async fn check_logs(site: &Site) -> Result<()> {
     let now = Time::now();
     for due in site.db.read(move |conn| upkeep::due(conn, now)).await? {
         upkeep::check(&site.db, due, &signers, site.public_url.host(), now).await?;
+    }
+    for org in site.db.read(move |conn| checkpoint_mail::due(conn, now)).await? {
+        let (host, signers) = (site.public_url.host().to_owned(), signers.clone());
+        let send = move |tx: &mut Tx<'_>| {
+            checkpoint_mail::send_due(tx, Hand { host: &host, signers: &signers }, org, now)
+        };
+        site.db.write(send).await?;
     }
     Ok(())
 }

@@ -138,6 +138,8 @@ document.addEventListener("DOMContentLoaded", () => {
   const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
   for (const field of document.querySelectorAll("[data-zone]")) field.value ||= zone;
   document.querySelector("[data-focus]")?.focus();
+  // On a phone the tab that is shown may lie beside the screen.
+  document.querySelector(".tabs [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
   const form = document.querySelector("form[data-summarised]");
   if (form) { summarise(form); form.addEventListener("input", () => summarise(form)); }
 });

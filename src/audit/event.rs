@@ -1,4 +1,5 @@
-//! What an entry can tell.
+//! What an entry can tell. The list of events stays whole, however long it grows: it is what readers of
+//! the log look for, and one enum makes a sentence for each of them a duty.
 
 use std::borrow::Cow;
 
@@ -257,6 +258,16 @@ pub enum Event {
         /// From when keys that exist follow; `None` where nothing is taken from them.
         existing_keys_from: Option<Time>,
     },
+    /// An address outside was asked whether checkpoints may be mailed there. It is not told: it may
+    /// be a person's.
+    #[serde(rename = "audit.address_asked")]
+    CheckpointsAsked,
+    /// Its reader agreed.
+    #[serde(rename = "audit.address_confirmed")]
+    CheckpointsConfirmed,
+    /// No checkpoints are mailed any more.
+    #[serde(rename = "audit.address_ended")]
+    CheckpointsEnded,
     /// Settings of the organisation were changed.
     #[serde(rename = "organization.updated")]
     OrganizationUpdated {

@@ -3,8 +3,8 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use jiff::tz::TimeZone;
-use lettre::message::header::{HeaderName, HeaderValue};
-use lettre::message::{Mailbox, MultiPart};
+use lettre::message::header::{ContentTransferEncoding, ContentType, HeaderName, HeaderValue};
+use lettre::message::{Attachment, Body, Mailbox, MultiPart};
 
 use crate::mail::outbox::Claimed;
 use crate::mail::sender::Sender;
@@ -55,7 +55,14 @@ impl Post {
             // Mails about one key become one thread.
             builder = builder.references(format!("<{key}@{host}>"));
         }
-        let body = MultiPart::alternative_plain_html(rendered.text, rendered.html);
+        let mut body = MultiPart::alternative_plain_html(rendered.text, rendered.html);
+        if let Some((name, text)) = mail.message.file() {
+            // What is signed must arrive byte for byte, line ends included.
+            let bytes = Body::new_with_encoding(text.into_bytes(), ContentTransferEncoding::Base64);
+            let bytes = bytes.map_err(|_| "The file can't be encoded.".to_owned())?;
+            let file = Attachment::new(name).body(bytes, ContentType::TEXT_PLAIN);
+            body = MultiPart::mixed().multipart(body).singlepart(file);
+        }
         let mut message = builder.multipart(body).map_err(|error| error.to_string())?;
         let mut add = |name: &'static str, value: String| {
             if let Ok(name) = HeaderName::new_from_ascii(name.to_owned()) {

@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::id::KeyId;
 use crate::mail::sheet::Sheet;
 use crate::mail::{
-    Digest, Invitation, KeyCreated, KeyExpired, KeyExpiredStillUsed, KeyExpiring, KeyRevoked, KeyRotated,
+    AuditCheckpoint, AuditConfirmation, Digest, Invitation, KeyCreated, KeyExpired, KeyExpiredStillUsed, KeyExpiring, KeyRevoked, KeyRotated,
     LimitDecision, LimitRequest, ReviewReminder, Test,
 };
 use crate::mail::{EmailVerification, PasswordReset, SecurityNotice};
@@ -22,6 +22,11 @@ pub trait Letter {
     /// Whether it is one of the early notices, which a reader can end by one click.
     fn is_early(&self) -> bool {
         false
+    }
+
+    /// A file that comes with it, to be kept: its name and its text.
+    fn file(&self) -> Option<(String, String)> {
+        None
     }
 }
 
@@ -112,6 +117,8 @@ mails! {
     PasswordReset "password_reset" "mail/password_reset/subject.txt" "mail/password_reset/body.txt" "mail/password_reset/body.html";
     SecurityNotice "security_notice" "mail/security_notice/subject.txt" "mail/security_notice/body.txt" "mail/security_notice/body.html";
     ReviewReminder "review_reminder" "mail/review_reminder/subject.txt" "mail/review_reminder/body.txt" "mail/review_reminder/body.html";
+    AuditConfirmation "audit_confirmation" "mail/audit_confirmation/subject.txt" "mail/audit_confirmation/body.txt" "mail/audit_confirmation/body.html";
+    AuditCheckpoint "audit_checkpoint" "mail/audit_checkpoint/subject.txt" "mail/audit_checkpoint/body.txt" "mail/audit_checkpoint/body.html";
     Test "test" "mail/test/subject.txt" "mail/test/body.txt" "mail/test/body.html";
 }
 
@@ -124,5 +131,10 @@ impl Message {
     /// Whether it is one of the early notices, which a reader can end by one click.
     pub fn is_early(&self) -> bool {
         self.letter().is_early()
+    }
+
+    /// A file that comes with it, to be kept: its name and its text.
+    pub fn file(&self) -> Option<(String, String)> {
+        self.letter().file()
     }
 }

@@ -1,6 +1,7 @@
 //! Organisations, their members, what a role may do and what keys may be.
 
 pub mod calendar;
+pub mod checkpoint_mail;
 pub mod invitation;
 pub mod journal;
 pub mod membership;

@@ -20,6 +20,8 @@ pub enum Purpose {
     Reset,
     /// To prove that an address is the person's.
     Verify,
+    /// To agree to get the checkpoints of a log at an address.
+    Checkpoints,
 }
 
 impl Purpose {
@@ -28,6 +30,7 @@ impl Purpose {
         match self {
             Purpose::Reset => "reset",
             Purpose::Verify => "verify",
+            Purpose::Checkpoints => "checkpoints",
         }
     }
 
@@ -36,6 +39,8 @@ impl Purpose {
         match self {
             Purpose::Reset => 30 * MINUTE,
             Purpose::Verify => DAY,
+            // Whoever reads mails at an address outside may not do so every day.
+            Purpose::Checkpoints => 7 * DAY,
         }
     }
 }

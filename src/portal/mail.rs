@@ -88,6 +88,8 @@ fn about(event: &str) -> &'static str {
         "email_verification" => "Check of an address",
         "security_notice" => "Security notice",
         "limit_request" | "limit_decision" => "Higher limit",
+        "audit_checkpoint" => "Checkpoint",
+        "audit_confirmation" => "Address for checkpoints",
         "quota" => "Quota",
         "review_reminder" => "Review",
         "test" => "Test",

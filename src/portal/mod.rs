@@ -6,6 +6,7 @@ pub mod again;
 pub mod audit;
 pub mod calendar;
 pub mod chart;
+pub mod checkpoints;
 pub mod device;
 pub mod disable;
 pub mod docs;

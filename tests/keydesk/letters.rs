@@ -12,9 +12,9 @@ use keydesk::mail::outbox::Claimed;
 use keydesk::mail::sender::Sender;
 use keydesk::mail::sheet::Links;
 use keydesk::mail::{
-    Asker, Change, Digest, EmailVerification, Impact, Invitation, KeyCreated, KeyExpired,
+    Asker, AuditCheckpoint, AuditConfirmation, Change, Digest, EmailVerification, Impact, Invitation, KeyCreated, KeyExpired,
     KeyExpiredStillUsed, KeyExpiring, KeyFacts, KeyRevoked, KeyRotated, LimitDecision, LimitRequest,
-    PasswordReset, ReviewFinding, ReviewReminder, SecurityNotice, Test, Why,
+    Occasion, PasswordReset, ReviewFinding, ReviewReminder, SecurityNotice, Test, Why,
 };
 use keydesk::time::{DAY, HOUR, Time};
 use mail_parser::MessageParser;
@@ -64,6 +64,18 @@ fn messages(name: &str) -> Vec<Message> {
         hint: "kd_…x9Ka".to_owned(),
         owner: "Mara Lindqvist".to_owned(),
         scopes: vec!["inference:read".to_owned(), "inference:write".to_owned()],
+    };
+    let checkpoint = |occasion, broken_at| AuditCheckpoint {
+        org: "acme-ai".to_owned(),
+        occasion,
+        size: 1_284,
+        note: format!(
+            "keys.example.com/acme-ai\n1284\n2TaN2vzQ6T5G5kG8DPlcfGYN5jzDg/6/KSYKlfV9Zow=\n\n\u{2014} \
+             keys.example.com/acme-ai {}\n",
+            "2c4FmRRAG7Iw/hh4".repeat(5) + "2c4FmRRAG7I="
+        ),
+        at: now,
+        broken_at,
     };
     let busy = Impact {
         calls: 8_412,
@@ -175,6 +187,18 @@ fn messages(name: &str) -> Vec<Message> {
         .into(),
         decision(true, None).into(),
         decision(false, Some(Asker { name: format!("Bo {name}"), why: Why::Answerer })).into(),
+        AuditConfirmation {
+            link: LinkId::new(now),
+            org: format!("Acme {name}"),
+            asker: name.to_owned(),
+            ends_at,
+        }
+        .into(),
+        checkpoint(Occasion::First, None).into(),
+        checkpoint(Occasion::Regular, None).into(),
+        checkpoint(Occasion::Regular, Some(4)).into(),
+        checkpoint(Occasion::Replaced, None).into(),
+        checkpoint(Occasion::Ended, None).into(),
     ]
 }
 
@@ -347,6 +371,12 @@ fn every_mail_reads_well_as_text_and_in_html() {
             "[Acme AI] Bo prod-batch asks for 5,000 requests a minute for \"prod-batch\"",
             "[Acme AI] API key \"prod-batch\" may make 2,000 requests a minute",
             "[Acme AI] The limit of API key \"prod-batch\" stays at 600 a minute",
+            "[Acme AI] May checkpoints of the audit log be mailed to you?",
+            "[Acme AI] The first checkpoint of the audit log (23 Nov)",
+            "[Acme AI] The audit log has 1,284 entries (23 Nov)",
+            "[Acme AI] Entry 5 of the audit log is not what was written (23 Nov)",
+            "[Acme AI] Checkpoints go to another address now (23 Nov)",
+            "[Acme AI] Checkpoints are not mailed any more (23 Nov)",
         ]
     );
 }

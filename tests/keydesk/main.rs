@@ -16,6 +16,7 @@ mod audit_log;
 mod audit_pages;
 mod bad_input;
 mod calendar;
+mod checkpoint_mail;
 mod commands;
 mod due;
 mod durability;

@@ -1,6 +1,7 @@
 //! What each mail is about: plain data, and the words that its templates ask for.
 
 mod account;
+mod checkpoints;
 mod invitation;
 mod keys;
 mod limits;
@@ -8,6 +9,7 @@ mod review;
 mod test;
 
 pub use account::{Change, EmailVerification, PasswordReset, SecurityNotice};
+pub use checkpoints::{AuditCheckpoint, AuditConfirmation, Occasion};
 pub use invitation::Invitation;
 pub use keys::{
     Digest, Impact, KeyCreated, KeyExpired, KeyExpiredStillUsed, KeyExpiring, KeyFacts, KeyRevoked,

@@ -1,6 +1,7 @@
 //! The pages about an organisation: its settings, what its keys may be, what members ask for.
 
 pub mod changes;
+pub mod checkpoints;
 pub mod organization;
 pub mod policy;
 pub mod requests;
@@ -19,6 +20,8 @@ pub struct Tabs {
     here: &'static str,
     /// How many requests wait, for whoever may answer them.
     requests: Option<i64>,
+    /// Whether the reader may see what concerns the audit log.
+    audit: bool,
 }
 
 impl Tabs {
@@ -30,6 +33,6 @@ impl Tabs {
         } else {
             None
         };
-        Ok(Tabs { here, requests })
+        Ok(Tabs { here, requests, audit: member.role.may(Act::ReadAudit) })
     }
 }

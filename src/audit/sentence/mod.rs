@@ -1,12 +1,14 @@
 //! What happened, as a sentence without its subject: "changed the limit of web-gateway: 600 → 1,200
 //! a minute". A face puts the actor's name before it and names in place of identifiers.
 
-use serde_json::Value;
+mod making;
 
-use crate::audit::event::{Change, Event};
+use crate::audit::event::Event;
+use crate::audit::sentence::making::Sentence;
 use crate::id::{KeyId, UserId};
-use crate::scope::Scopes;
 use crate::time::Time;
+
+pub use making::{field, value};
 
 /// A part of a sentence.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,10 +28,6 @@ pub enum Piece {
     /// A number.
     Number(i64),
 }
-
-/// A sentence in the making.
-#[derive(Debug, Default)]
-pub struct Sentence(Vec<Piece>);
 
 /// What is told of an event about `target`, the identifier that its entry names.
 ///
@@ -135,6 +133,11 @@ pub fn of(event: &Event, target: &str) -> Vec<Piece> {
                 None => sentence,
             }
         }
+        Event::CheckpointsAsked => say("asked an address outside whether checkpoints may be mailed there"),
+        Event::CheckpointsConfirmed => {
+            say("mails checkpoints to an address outside from now on: its reader confirmed it")
+        }
+        Event::CheckpointsEnded => say("ended the mails with checkpoints to an address outside"),
         Event::OrganizationUpdated { changes } => say("changed ").changes(changes, target),
         Event::SignedIn => say("signed in"),
         Event::SignedOut => say("signed out"),
@@ -160,126 +163,6 @@ pub fn of_unknown(action: &str, target: &str) -> Vec<Piece> {
     Sentence::default().text("did ").code(action).text(" to ").target(target).0
 }
 
-impl Sentence {
-    fn and(mut self, piece: Piece) -> Sentence {
-        self.0.push(piece);
-        self
-    }
-
-    fn text(self, words: &str) -> Sentence {
-        self.and(Piece::Text(words.to_owned()))
-    }
-
-    fn code(self, text: &str) -> Sentence {
-        self.and(Piece::Code(text.to_owned()))
-    }
-
-    fn name(self, text: &str) -> Sentence {
-        self.and(Piece::Name(text.to_owned()))
-    }
-
-    fn number(self, number: u32) -> Sentence {
-        self.and(Piece::Number(number.into()))
-    }
-
-    fn person(self, id: UserId) -> Sentence {
-        self.and(Piece::Person(id))
-    }
-
-    fn time(self, at: Time) -> Sentence {
-        self.and(Piece::Time(at))
-    }
-
-    /// Whatever an identifier names.
-    fn target(self, id: &str) -> Sentence {
-        if let Some(key) = KeyId::parse(id) {
-            return self.and(Piece::Key(key));
-        }
-        match UserId::parse(id) {
-            Some(person) => self.and(Piece::Person(person)),
-            None if id.starts_with("org_") => self.text("the organisation"),
-            None => self.code(id),
-        }
-    }
-
-    fn scopes(mut self, scopes: Scopes) -> Sentence {
-        for (place, scope) in scopes.names().into_iter().enumerate() {
-            self = if place > 0 { self.text(", ") } else { self }.code(scope);
-        }
-        self
-    }
-
-    /// "the limit of prod: 600 → 1,200 a minute", or "the limit and the description of prod".
-    fn changes(self, changes: &[Change], target: &str) -> Sentence {
-        if let [change] = changes {
-            let of = if change.field == "answerers" { " for " } else { " of " };
-            return self.text(field(&change.field)).text(of).target(target).change(change);
-        }
-        let mut sentence = self;
-        for (place, change) in changes.iter().enumerate() {
-            let joint = match place {
-                0 => "",
-                _ if place + 1 == changes.len() => " and ",
-                _ => ", ",
-            };
-            sentence = sentence.text(joint).text(field(&change.field));
-        }
-        sentence.text(" of ").target(target)
-    }
-
-    /// What was before and after, for one change.
-    fn change(self, change: &Change) -> Sentence {
-        let (before, after) = (&change.before, &change.after);
-        match &*change.field {
-            // Texts are too long for a sentence; the entry's own page has them.
-            "description" => self,
-            // Names of people stay out of the log.
-            _ if before.is_null() && after.is_null() => self,
-            "scopes" => {
-                let scopes = |value: &Value| serde_json::from_value::<Scopes>(value.clone()).ok();
-                let (Some(before), Some(after)) = (scopes(before), scopes(after)) else { return self };
-                let (removed, added) = (before.without(after), after.without(before));
-                match (removed.is_empty(), added.is_empty()) {
-                    (false, true) => self.text(": removed ").scopes(removed),
-                    (true, _) => self.text(": added ").scopes(added),
-                    _ => self.text(": removed ").scopes(removed).text(", added ").scopes(added),
-                }
-            }
-            "requests_per_minute" => self.text(": ").value(before).text(" → ").value(after).text(" a minute"),
-            _ => self.text(": ").value(before).text(" → ").value(after),
-        }
-    }
-
-    /// A value as a person reads it.
-    pub(super) fn value(self, value: &Value) -> Sentence {
-        match value {
-            Value::Null => self.text("none"),
-            Value::Bool(yes) => self.text(if *yes { "yes" } else { "no" }),
-            Value::Number(number) => match number.as_i64() {
-                Some(number) => self.and(Piece::Number(number)),
-                None => self.text(&number.to_string()),
-            },
-            Value::String(text) => match (Time::parse(text), UserId::parse(text), KeyId::parse(text)) {
-                (Some(at), _, _) => self.time(at),
-                (_, Some(person), _) => self.person(person),
-                (_, _, Some(key)) => self.and(Piece::Key(key)),
-                _ if text.is_empty() => self.text("none"),
-                _ => self.name(text),
-            },
-            Value::Array(values) if values.is_empty() => self.text("none"),
-            Value::Array(values) => values.iter().enumerate().fold(self, |sentence, (place, value)| {
-                if place > 0 { sentence.text(", ") } else { sentence }.value(value)
-            }),
-            Value::Object(_) => self.code(&value.to_string()),
-        }
-    }
-}
-
-/// A value as the pieces that a person reads.
-pub fn value(value: &Value) -> Vec<Piece> {
-    Sentence::default().value(value).0
-}
-
 /// A way to sign in, in words.
 fn method_name(method: &str) -> &str {
     match method {
@@ -290,39 +173,13 @@ fn method_name(method: &str) -> &str {
     }
 }
 
-/// A setting in words.
-pub fn field(name: &str) -> &str {
-    match name {
-        "description" => "the description",
-        "scopes" => "the scopes",
-        "expires_at" => "the end",
-        "requests_per_minute" => "the limit",
-        "allowed_ips" => "the allowed addresses",
-        "owner" => "the owner",
-        "backup" => "the backup",
-        "disabled" => "whether it is disabled",
-        "self_rotate" => "whether it may rotate itself",
-        "longest_life_days" => "the longest life of keys, in days,",
-        "keys_without_end" => "who may make keys without an end, a rule",
-        "default_expiry_days" => "the preselected life of keys, in days,",
-        "member_scopes" => "the scopes that members may grant, a rule",
-        "default_requests_per_minute" => "the default limit",
-        "largest_requests_per_minute" => "the largest limit",
-        "zone" => "the time zone",
-        "name" => "the name",
-        "email" => "the e-mail address",
-        "role" => "the role",
-        "answerers" => "who answers",
-        other => other,
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::audit::entry::Said;
+    use crate::audit::event::Change;
 
     fn words(pieces: &[Piece]) -> String {
         let text = |piece: &Piece| match piece {
