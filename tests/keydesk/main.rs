@@ -34,6 +34,7 @@ mod matrix;
 mod members;
 mod migrations;
 mod notices;
+mod one_entry;
 mod outage;
 mod permissions;
 mod policy;

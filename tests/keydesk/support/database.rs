@@ -96,6 +96,56 @@ impl Database {
         lines.into_iter().map(|line| line.line).collect()
     }
 
+    /// Makes every audit entry fail from now on, as a full disk or a broken index might.
+    pub fn refuse_entries(&self) {
+        self.execute(if self.is_postgres() {
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+                 $$ BEGIN RAISE EXCEPTION 'no entry is taken'; END $$;
+             CREATE TRIGGER refuse BEFORE INSERT ON audit_entries FOR EACH ROW EXECUTE FUNCTION refuse()"
+        } else {
+            "CREATE TRIGGER refuse BEFORE INSERT ON audit_entries
+                 BEGIN SELECT RAISE(ABORT, 'no entry is taken'); END"
+        });
+    }
+
+    /// Ends that.
+    pub fn take_entries(&self) {
+        self.execute(if self.is_postgres() {
+            "DROP TRIGGER refuse ON audit_entries; DROP FUNCTION refuse"
+        } else {
+            "DROP TRIGGER refuse"
+        });
+    }
+
+    /// Every row of every table but some, without some of its columns, named `table.column`.
+    pub fn state(&self, but_tables: &[&str], but_columns: &[&str]) -> Vec<String> {
+        let postgres = self.is_postgres();
+        let tables = self.lines(if postgres {
+            "SELECT tablename::text AS line FROM pg_tables WHERE schemaname = 'public' ORDER BY 1"
+        } else {
+            "SELECT name AS line FROM sqlite_master WHERE type = 'table' ORDER BY 1"
+        });
+        let mut rows = Vec::new();
+        for table in tables.iter().filter(|table| !but_tables.contains(&table.as_str())) {
+            let columns = self.lines(&if postgres {
+                format!("SELECT column_name::text AS line FROM information_schema.columns WHERE table_name = '{table}'")
+            } else {
+                format!("SELECT name AS line FROM pragma_table_info('{table}')")
+            });
+            let told: Vec<String> = columns
+                .iter()
+                .filter(|column| !but_columns.contains(&format!("{table}.{column}").as_str()))
+                .map(|column| match postgres {
+                    true => format!("COALESCE({column}::text, 'NULL')"),
+                    false => format!("quote({column})"),
+                })
+                .collect();
+            let row = told.join(" || ' | ' || ");
+            rows.extend(self.lines(&format!("SELECT '{table}: ' || {row} AS line FROM {table} ORDER BY 1")));
+        }
+        rows
+    }
+
     fn sqlite(&self) -> SqliteConnection {
         let mut conn = SqliteConnection::establish(self.url.strip_prefix("sqlite:").unwrap()).unwrap();
         conn.batch_execute("PRAGMA busy_timeout = 10000").unwrap();
