@@ -12,7 +12,7 @@ fn request_id(answer: &Answer) -> String {
 fn checks(browser: &mut Browser, path: &str) -> Vec<(String, String, String)> {
     let page = browser.get(path);
     let cells = |selector: &str| page.texts(selector);
-    let (names, then) = (cells("table.checks tbody th"), cells("table.checks tbody td:nth-child(2)"));
+    let (names, then) = (cells("table.checks tbody th .two > span:first-child"), cells("table.checks tbody td:nth-child(2)"));
     let now = cells("table.checks tbody td:nth-child(3)");
     names.into_iter().zip(then).zip(now).map(|((name, then), now)| (name, then, now)).collect()
 }
@@ -62,6 +62,8 @@ fn each_refusal_is_explained_check_by_check() {
     }
     let all = browser.get(&format!("/o/{}/refusals", org.slug));
     assert!(all.texts("tbody th").contains(&"reader".to_owned()), "{}", all.body);
+    // What programs read as Markdown is no words for people.
+    assert!(!browser.get(&page).body.contains('`'));
     let unknown = browser.get(&format!("{page}?request=req_01kb0000000000000000000000"));
     assert!(unknown.text("main .empty p").contains("No refusal is kept under it"), "{}", unknown.body);
     assert!(browser.get(&format!("{page}?request=nothing")).body.contains("This is no request id"));

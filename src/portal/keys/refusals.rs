@@ -30,7 +30,7 @@ struct KeyPage {
     /// What was asked for, as typed.
     asked: String,
     shown: Option<Shown>,
-    sums: Vec<(String, &'static str, String, When)>,
+    sums: Vec<(String, String, String, When)>,
     recent: Vec<Row>,
     zone: String,
 }
@@ -143,8 +143,9 @@ fn title(name: &str) -> String {
     code(name).map_or_else(|| name.to_owned(), |code| code.title().to_owned())
 }
 
-fn remedy(name: &str) -> &'static str {
-    code(name).map_or("", Code::remedy)
+/// What to do, without the marks of code that only the API's document reads.
+fn remedy(name: &str) -> String {
+    code(name).map_or("", Code::remedy).replace('`', "")
 }
 
 /// The checks in the order in which they are explained.
@@ -223,7 +224,7 @@ fn checks(kept: &Kept, key: &Key, role: Option<Role>, limit_allows: bool, now: T
         .collect();
     if !refused {
         // A refusal that comes later than the gate.
-        let remedy = remedy(&kept.code).to_owned();
+        let remedy = remedy(&kept.code);
         checks.push(Check { name: "The rest of the call", then: Then::Refused, now: None, remedy });
     }
     checks
