@@ -22,7 +22,8 @@ async function fill(keydesk) {
   return { gateway, ended, request: denied.headers.get("x-request-id") };
 }
 
-describe("audit", () => {
+// A desk for each theme: nobody may ask more than five addresses in an hour.
+for (const colorScheme of ["light", "dark"]) describe(`audit, ${colorScheme}`, () => {
   let keydesk, made;
   before(async () => {
     keydesk = await startKeydesk({ KEYDESK_TICK: "1s" });
@@ -31,62 +32,60 @@ describe("audit", () => {
   });
   after(() => keydesk.stop());
 
-  for (const colorScheme of ["light", "dark"]) {
-    for (const width of [1280, 375, 320]) {
-      test(`is sound in ${colorScheme} at ${width} px`, async () => {
-        const page = await openPage(keydesk, { colorScheme, viewport: { width, height: 860 } });
-        const go = (path) => page.goto(`${keydesk.base}${path}`);
-        await signIn(page, keydesk);
-        await go("/o/acme-ai/audit");
-        for (let tries = 0; tries < 50 && (await page.getByText("Unbroken from entry 1").count()) === 0; tries += 1) {
-          await page.waitForTimeout(200);
-          await page.reload();
-        }
-        await inspect(page, "trail");
-        await go(`/o/acme-ai/audit?target=${made.gateway.id}&kind=key.updated&range=7d`);
-        await inspect(page, "trail-narrowed");
-        await go("/o/acme-ai/audit/4");
-        await page.getByRole("heading", { name: "Entry 5" }).waitFor();
-        await inspect(page, "trail-entry");
-        await go(`/o/acme-ai/refusals?request=${made.request}`);
-        await page.getByText("Refused").first().waitFor();
-        await inspect(page, "why-denied");
-        await go("/o/acme-ai/refusals");
-        await inspect(page, "why-denied-all");
-        await go("/o/acme-ai/refusals?request=req_00000000000000000000000000");
-        await inspect(page, "why-denied-unknown");
-
-        const outside = `witness-${colorScheme}-${width}@outside.example`;
-        await go("/o/acme-ai/settings/checkpoints");
-        await inspect(page, "checkpoints-none");
-        await page.getByLabel("E-mail address outside").fill("nobody");
-        await page.getByRole("button", { name: "Ask this address" }).click();
-        await page.getByText("Nobody was asked").waitFor();
-        await inspect(page, "checkpoints-error");
-        await page.getByLabel("E-mail address outside").fill(outside);
-        await page.getByRole("button", { name: "Ask this address" }).click();
-        await page.getByText("can agree until").waitFor();
-        await inspect(page, "checkpoints-asked");
-
-        const reader = await openPage(keydesk, { colorScheme, viewport: { width, height: 860 } });
-        const link = await keydesk.mailedLink(outside, "audit_confirmation");
-        await reader.goto(link);
-        await inspect(reader, "checkpoints-confirm");
-        await reader.getByRole("button", { name: "Confirm this address" }).click();
-        await reader.getByRole("heading", { name: "The address is confirmed" }).waitFor();
-        await inspect(reader, "checkpoints-confirmed");
-        await reader.goto(link);
-        await inspect(reader, "checkpoints-spent");
-        await closePage(reader);
-
+  for (const width of [1280, 375, 320]) {
+    test(`is sound at ${width} px`, async () => {
+      const page = await openPage(keydesk, { colorScheme, viewport: { width, height: 860 } });
+      const go = (path) => page.goto(`${keydesk.base}${path}`);
+      await signIn(page, keydesk);
+      await go("/o/acme-ai/audit");
+      for (let tries = 0; tries < 50 && (await page.getByText("Unbroken from entry 1").count()) === 0; tries += 1) {
+        await page.waitForTimeout(200);
         await page.reload();
-        await inspect(page, "checkpoints-mailed");
-        await page.getByRole("button", { name: "Stop mailing checkpoints" }).click();
-        await page.getByText("Checkpoints are not mailed any more").waitFor();
-        await go("/docs/audit");
-        await inspect(page, "docs-audit");
-        await closePage(page);
-      });
-    }
+      }
+      await inspect(page, "trail");
+      await go(`/o/acme-ai/audit?target=${made.gateway.id}&kind=key.updated&range=7d`);
+      await inspect(page, "trail-narrowed");
+      await go("/o/acme-ai/audit/4");
+      await page.getByRole("heading", { name: "Entry 5" }).waitFor();
+      await inspect(page, "trail-entry");
+      await go(`/o/acme-ai/refusals?request=${made.request}`);
+      await page.getByText("Refused").first().waitFor();
+      await inspect(page, "why-denied");
+      await go("/o/acme-ai/refusals");
+      await inspect(page, "why-denied-all");
+      await go("/o/acme-ai/refusals?request=req_00000000000000000000000000");
+      await inspect(page, "why-denied-unknown");
+
+      const outside = `witness-${colorScheme}-${width}@outside.example`;
+      await go("/o/acme-ai/settings/checkpoints");
+      await inspect(page, "checkpoints-none");
+      await page.getByLabel("E-mail address outside").fill("nobody");
+      await page.getByRole("button", { name: "Ask this address" }).click();
+      await page.getByText("Nobody was asked").waitFor();
+      await inspect(page, "checkpoints-error");
+      await page.getByLabel("E-mail address outside").fill(outside);
+      await page.getByRole("button", { name: "Ask this address" }).click();
+      await page.getByText("can agree until").waitFor();
+      await inspect(page, "checkpoints-asked");
+
+      const reader = await openPage(keydesk, { colorScheme, viewport: { width, height: 860 } });
+      const link = await keydesk.mailedLink(outside, "audit_confirmation");
+      await reader.goto(link);
+      await inspect(reader, "checkpoints-confirm");
+      await reader.getByRole("button", { name: "Confirm this address" }).click();
+      await reader.getByRole("heading", { name: "The address is confirmed" }).waitFor();
+      await inspect(reader, "checkpoints-confirmed");
+      await reader.goto(link);
+      await inspect(reader, "checkpoints-spent");
+      await closePage(reader);
+
+      await page.reload();
+      await inspect(page, "checkpoints-mailed");
+      await page.getByRole("button", { name: "Stop mailing checkpoints" }).click();
+      await page.getByText("Checkpoints are not mailed any more").waitFor();
+      await go("/docs/audit");
+      await inspect(page, "docs-audit");
+      await closePage(page);
+    });
   }
 });

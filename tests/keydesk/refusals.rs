@@ -12,7 +12,8 @@ fn request_id(answer: &Answer) -> String {
 fn checks(browser: &mut Browser, path: &str) -> Vec<(String, String, String)> {
     let page = browser.get(path);
     let cells = |selector: &str| page.texts(selector);
-    let (names, then) = (cells("table.checks tbody th .two > span:first-child"), cells("table.checks tbody td:nth-child(2)"));
+    let (names, then) =
+        (cells("table.checks tbody th .two > span:first-child"), cells("table.checks tbody td:nth-child(2)"));
     let now = cells("table.checks tbody td:nth-child(3)");
     names.into_iter().zip(then).zip(now).map(|((name, then), now)| (name, then, now)).collect()
 }
