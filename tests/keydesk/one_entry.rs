@@ -217,7 +217,7 @@ impl Stage {
         let owner = &self.owner;
         let key = |rest: &str| self.in_org(&format!("keys/{}/{rest}", self.key(json!({}))));
         let api = |rest: &str| format!("/v1/api-keys/{}{rest}", self.key(json!({})));
-        let hour = || (jiff::Timestamp::now() + jiff::SignedDuration::from_hours(1)).to_string();
+        let ahead = |hours| (jiff::Timestamp::now() + jiff::SignedDuration::from_hours(hours)).to_string();
         match (method, pattern) {
             ("POST", "/v1/api-keys") => {
                 let body = json!({"name": name(), "scopes": ["inference:read"]});
@@ -235,7 +235,7 @@ impl Stage {
             }
             ("POST", "/v1/api-keys/{id}/rotation") => {
                 let path = format!("/v1/api-keys/{}/rotation", self.rotating());
-                (One, self.with_key("POST", path, Some(json!({"ends_at": hour()}))))
+                (One, self.with_key("POST", path, Some(json!({"ends_at": ahead(1)}))))
             }
             ("DELETE", "/v1/api-keys/{id}/rotation") => {
                 (One, self.with_key("DELETE", format!("/v1/api-keys/{}/rotation", self.rotating()), None))
@@ -487,7 +487,7 @@ impl Stage {
                 (One, form(owner, self.in_org("settings"), &[("name", &name())]))
             }
             ("POST", "/o/{org}/settings/policy") => {
-                let day = hour()[..10].to_owned();
+                let day = ahead(48)[..10].to_owned();
                 let fields = [
                     ("longest", ""),
                     ("never", "everyone"),
