@@ -313,10 +313,9 @@ pub fn named(conn: &mut Conn, org: OrgId, text: &str, most: usize) -> Result<Vec
     if search.last4.len() == 4 {
         found.extend(secrets.filter(key_secrets::last4.eq(&search.last4)).load::<KeyId>(conn)?);
     }
-    if search.digits.len() == SHA256_DIGITS + 1 {
-        let digits = search.digits.trim_end_matches('%');
-        found.extend(secrets.filter(key_secrets::sha256_prefix.eq(digits)).load::<KeyId>(conn)?);
-    }
+    let (first, last) = &search.digits;
+    let fits = key_secrets::sha256_prefix.ge(first).and(key_secrets::sha256_prefix.lt(last));
+    found.extend(secrets.filter(fits).load::<KeyId>(conn)?);
     if found.len() < most {
         found.extend(own.filter(api_keys::name_folded.like(search.name).escape('\\')).load::<KeyId>(conn)?);
     }

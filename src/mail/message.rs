@@ -7,8 +7,8 @@ use crate::error::{Error, Result};
 use crate::id::KeyId;
 use crate::mail::sheet::Sheet;
 use crate::mail::{
-    AuditCheckpoint, AuditConfirmation, Digest, Invitation, KeyCreated, KeyExpired, KeyExpiredStillUsed, KeyExpiring, KeyRevoked, KeyRotated,
-    LimitDecision, LimitRequest, ReviewReminder, Test,
+    AuditCheckpoint, AuditConfirmation, Digest, Invitation, KeyCreated, KeyExpired, KeyExpiredStillUsed,
+    KeyExpiring, KeyRevoked, KeyRotated, LimitDecision, LimitRequest, ReviewReminder, Test,
 };
 use crate::mail::{EmailVerification, PasswordReset, SecurityNotice};
 

@@ -12,9 +12,10 @@ use keydesk::mail::outbox::Claimed;
 use keydesk::mail::sender::Sender;
 use keydesk::mail::sheet::Links;
 use keydesk::mail::{
-    Asker, AuditCheckpoint, AuditConfirmation, Change, Digest, EmailVerification, Impact, Invitation, KeyCreated, KeyExpired,
-    KeyExpiredStillUsed, KeyExpiring, KeyFacts, KeyRevoked, KeyRotated, LimitDecision, LimitRequest,
-    Occasion, PasswordReset, ReviewFinding, ReviewReminder, SecurityNotice, Test, Why,
+    Asker, AuditCheckpoint, AuditConfirmation, Change, Digest, EmailVerification, Impact, Invitation,
+    KeyCreated, KeyExpired, KeyExpiredStillUsed, KeyExpiring, KeyFacts, KeyRevoked, KeyRotated,
+    LimitDecision, LimitRequest, Occasion, PasswordReset, ReviewFinding, ReviewReminder, SecurityNotice,
+    Test, Why,
 };
 use keydesk::time::{DAY, HOUR, Time};
 use mail_parser::MessageParser;
