@@ -69,6 +69,7 @@ pub fn create(
         scopes: draft.scopes,
         owner,
         backup,
+        answerers: Vec::new(),
         created_by: context.actor.to_string(),
         created_at: now,
         expires_at,

@@ -11,7 +11,7 @@ use crate::keys::secret::SHA256_DIGITS;
 use crate::keys::store::by_ids;
 use crate::keys::{Key, Status};
 use crate::remembered::{LARGE, Remembered};
-use crate::schema::{api_keys, key_secrets};
+use crate::schema::{api_keys, key_secrets, service_answerers};
 use crate::scope::Scope;
 use crate::text::fold;
 use crate::time::Time;
@@ -28,7 +28,7 @@ pub struct Filter {
     pub scope: Option<Scope>,
     /// Only those of this owner.
     pub owner: Option<UserId>,
-    /// Only those that this member owns or is the backup of.
+    /// Only those that this member owns, is the backup of, or answers for in the place of one of them.
     pub mine: Option<UserId>,
     /// Only those of which a name part, the last four, the fingerprint or the id is this.
     pub search: Option<String>,
@@ -112,8 +112,14 @@ macro_rules! narrowed {
             query = query.filter(api_keys::owner_id.eq(owner));
         }
         if let Some(member) = $filter.mine {
-            let is_backup = api_keys::backup_id.assume_not_null().eq(member);
-            query = query.filter(api_keys::owner_id.eq(member).or(is_backup));
+            let backup = api_keys::backup_id.assume_not_null();
+            let accounts = service_answerers::table
+                .filter(service_answerers::org_id.eq(org).and(service_answerers::person_id.eq(member)))
+                .select(service_answerers::account_id);
+            query = query.filter(
+                (api_keys::owner_id.eq(member).or(backup.eq(member)))
+                    .or(api_keys::owner_id.eq_any(accounts).or(backup.eq_any(accounts))),
+            );
         }
         if let Some(digits) = &$filter.fingerprint {
             let digits: String = digits.to_lowercase().chars().take(SHA256_DIGITS).collect();

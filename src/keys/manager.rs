@@ -21,13 +21,14 @@ pub struct Manager {
 impl Manager {
     /// Whether this manager may see that key: who gets its mails may.
     pub fn sees(&self, key: &Key) -> bool {
-        self.role.sees_all_keys() || self.owns(key) || self.is_backup_of(key)
+        self.role.sees_all_keys() || self.owns(key) || self.stands_in_for(key)
     }
 
-    /// Whether this manager may change that key. A backup acts for the owner, unless the key can do
-    /// what the backup's own keys could not: rotating it would hand them its rights.
+    /// Whether this manager may change that key. A backup, and who answers for a
+    /// service account, acts for the owner, unless the key can do what their own keys could not:
+    /// rotating it would hand them its rights.
     pub fn manages(&self, key: &Key) -> bool {
-        let stands_in = || self.is_backup_of(key) && key.scopes.without(self.role.grantable()).is_empty();
+        let stands_in = || self.stands_in_for(key) && key.scopes.without(self.role.grantable()).is_empty();
         self.role.manages_all_keys() || (self.role.may(Act::WriteKeys) && (self.owns(key) || stands_in()))
     }
 
@@ -40,8 +41,9 @@ impl Manager {
         key.owner.id == self.person
     }
 
-    fn is_backup_of(&self, key: &Key) -> bool {
-        key.backup.as_ref().is_some_and(|backup| backup.id == self.person)
+    fn stands_in_for(&self, key: &Key) -> bool {
+        let is_backup = key.backup.as_ref().is_some_and(|backup| backup.id == self.person);
+        is_backup || key.answerers.contains(&self.person)
     }
 
     /// Errors: `NotFound` for who may not see the key, `Forbidden` for who may not change it.

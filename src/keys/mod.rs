@@ -49,6 +49,9 @@ pub struct Key {
     pub owner: Contact,
     /// The member who gets its mails too.
     pub backup: Option<Contact>,
+    /// The people who answer for its owner or backup where that is a service account; known of a key
+    /// that was looked up by itself.
+    pub answerers: Vec<UserId>,
     /// Who made it: `user_…`, `key_…` or `system:cli`.
     pub created_by: String,
     /// When it was made.

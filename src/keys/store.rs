@@ -71,6 +71,7 @@ fn key((row, secret, old, owner, backup): FullRow) -> Result<Key> {
         scopes: Scopes::from_text(&row.scopes),
         owner: contact(owner),
         backup: backup.map(contact),
+        answerers: Vec::new(),
         created_by: row.created_by,
         created_at: row.created_at,
         expires_at: row.expires_at,
@@ -191,8 +192,18 @@ pub fn find(conn: &mut Conn, org: OrgId, id: KeyId) -> Result<Option<Key>> {
         .filter(api_keys::org_id.eq(org).and(api_keys::id.eq(id)))
         .first(conn)
         .optional()?
-        .map(key)
+        .map(|row| with_answerers(conn, key(row)?))
         .transpose()
+}
+
+fn with_answerers(conn: &mut Conn, mut key: Key) -> Result<Key> {
+    use crate::schema::service_answerers as s;
+    let accounts = std::iter::once(&key.owner).chain(&key.backup).map(|contact| contact.id);
+    key.answerers = s::table
+        .filter(s::org_id.eq(key.org).and(s::account_id.eq_any(accounts)))
+        .select(s::person_id)
+        .load(conn)?;
+    Ok(key)
 }
 
 /// The keys of these ids, in their order.

@@ -239,6 +239,38 @@ fn whoever_gets_a_keys_mails_may_do_what_their_buttons_offer() {
 }
 
 #[test]
+fn who_answers_for_a_service_account_may_do_what_the_mails_of_its_keys_offer() {
+    let (desk, server, org) = desk();
+    for name in ["bo", "eve"] {
+        desk.add_member(&org, &format!("{name}@example.com"), "member");
+    }
+    let robot = desk.add_service_account(&org, "robot@acme-ai.invalid", "member");
+    desk.database.execute(
+        "INSERT INTO service_answerers (org_id, account_id, person_id) \
+         SELECT s.org_id, s.account_id, p.id FROM service_answerers s, people p WHERE p.email = 'bo@example.com'",
+    );
+    let of = |name: &str, role: &str, who: &str| {
+        org.admin
+            .create(&json!({"name": name, "scopes": ["inference:read"], role: who, "expires_in_days": 90}))
+    };
+    let owned = of("nightly", "owner", &robot);
+    let backed = of("daily", "backup", &robot);
+    let (mut bo, mut eve) = (server.signed_in_as("bo@example.com"), server.signed_in_as("eve@example.com"));
+    let list = format!("/o/{}/keys", org.slug);
+    assert_eq!(eve.get(&list).texts("tbody th").len(), 0);
+    for key in [owned, backed] {
+        let name = key["name"].as_str().unwrap();
+        let page = format!("{list}/{}", key["id"].as_str().unwrap());
+        assert!(bo.get(&list).body.contains(&format!(">{name}</a>")), "{name}");
+        assert_eq!((bo.get(&page).status, eve.get(&page).status), (200, 404), "{name}");
+        assert_eq!(eve.post(&format!("{page}/rotate"), &[("form", "x"), ("overlap", "1h")]).status, 404);
+        let shown = bo.post(&format!("{page}/rotate"), &[("form", name), ("overlap", "1h")]);
+        assert_eq!(server.api(&shown.text("[data-secret]")).get("/v1/models").status, 200, "{name}");
+        assert_eq!(bo.get(&format!("{page}/owner")).status, 403, "{name}");
+    }
+}
+
+#[test]
 fn the_button_of_a_mail_leads_to_the_keys_page_after_signing_in() {
     let (_desk, server, org) = desk();
     let (id, _) = ending(&org, "prod-batch", 7_300);
