@@ -20,7 +20,7 @@ type Call = Box<dyn FnMut() -> Answer>;
 
 /// What is written by loops of the server's own, whatever is called, and what a refused call may
 /// leave: that it was made.
-const ELSEWHERE: [&str; 21] = [
+const ELSEWHERE: [&str; 22] = [
     "audit_checkpoints",
     "audit_signers",
     "feed_readers",
@@ -38,6 +38,7 @@ const ELSEWHERE: [&str; 21] = [
     "usage_callers",
     "usage_counts",
     "usage_latencies",
+    "usage_part_windows",
     "usage_total_latencies",
     "usage_totals",
     "usage_window_starts",

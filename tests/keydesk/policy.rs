@@ -472,7 +472,12 @@ fn what_a_preview_shows_is_what_happens_when_the_date_comes() {
                 let end: jiff::Timestamp = end.parse().unwrap();
                 end <= jiff::Timestamp::now() + jiff::SignedDuration::from_hours(24 * wait)
             });
-            assert_eq!(is["code"], if over { "key_expired" } else { "valid" }, "seed {seed}, {name}");
+            let code = match (over, expected.is_empty()) {
+                (true, _) => "key_expired",
+                (false, true) => "insufficient_scope",
+                (false, false) => "valid",
+            };
+            assert_eq!(is["code"], code, "seed {seed}, {name}");
             if !over {
                 let limit = told.limit.unwrap_or(was["rate_limit"]["limit"].as_i64().unwrap());
                 assert_eq!(is["rate_limit"]["limit"], limit, "seed {seed}, {name}");
