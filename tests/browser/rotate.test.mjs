@@ -48,7 +48,12 @@ for (const javaScriptEnabled of [true, false]) {
       await cockpit.getByText("has not come back yet").waitFor();
       assert.equal((await keydesk.call(old, "/v1/models")).headers.get("x-key-superseded"), "true");
       if (!javaScriptEnabled) {
-        await page.reload();
+        // Counts are written once a second, and nothing but a reload shows them.
+        const told = cockpit.getByText("If you end it now, this caller gets");
+        for (let tries = 0; tries < 50 && !(await told.isVisible()); tries++) {
+          await page.reload();
+          await cockpit.waitFor();
+        }
       } else {
         await page.evaluate(() => { window.sameDocument = true; document.getElementById("rotation-end").focus(); });
       }
