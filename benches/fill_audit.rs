@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! keydesk setup --org Large --name Ada --email ada@example.com --password-stdin
-//! cargo bench --bench fill -- sqlite:keydesk-data/keydesk.sqlite3 10000
+//! cargo bench --bench pages -- fill sqlite:keydesk-data/keydesk.sqlite3 10000
 //! cargo bench --bench fill_audit -- sqlite:keydesk-data/keydesk.sqlite3 1000000
 //! ```
 //!
