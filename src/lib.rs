@@ -25,7 +25,7 @@
 //! 4. A request has one kind of credential, decided in [`web::gate`]. Links come from
 //!    `KEYDESK_PUBLIC_URL` alone.
 //! 5. The time enters at a handler, the ticker or the command line, and is an argument below.
-//! 6. No `unsafe`, no `unwrap` outside tests, no SQL by string but aggregates without input.
+//! 6. No `unsafe`, no `unwrap` outside tests, no SQL by string but aggregates and orders without input.
 //! 7. An acknowledged change survives `kill -9`; at most the last second of counts is lost.
 
 pub mod api;
