@@ -1,25 +1,19 @@
 //! `keydesk key`: the portal's acts for scripts.
 
+mod desk;
+
 use clap::{Args, Subcommand};
 
 use crate::api::object;
-use crate::audit::event::{Actor, Context};
+use crate::cli::key::desk::Desk;
 use crate::cli::{Failure, print, store as open};
-use crate::config::Config;
-use crate::crypto::Keyring;
-use crate::db::{Conn, Db};
 use crate::error::{Error, Result};
 use crate::id::KeyId;
 use crate::keys::draft::{Expiry, RawDraft, check_reason};
-use crate::keys::lifecycle::{self, Mint};
+use crate::keys::lifecycle::{self};
 use crate::keys::list::{self as listing, Filter};
-use crate::keys::manager::Manager;
 use crate::keys::rotation::{self, By, parse_overlap};
-use crate::keys::{Key, Status, store};
-use crate::notices::schedule::Steps;
-use crate::orgs;
-use crate::orgs::role::Role;
-use crate::orgs::store::Org;
+use crate::keys::{Key, Status};
 use crate::time::{Time, parse_span};
 
 /// What to do with keys.
@@ -102,57 +96,6 @@ pub struct Named {
     /// Print JSON
     #[arg(long)]
     json: bool,
-}
-
-/// An open database with the organisation that a command is about.
-struct Desk {
-    config: Config,
-    db: Db,
-    keyring: Keyring,
-    org: Org,
-    now: Time,
-}
-
-impl Desk {
-    fn open(org: &str) -> Result<Desk, Failure> {
-        let config = open::config()?;
-        let (db, keyring) = open::open(&config)?;
-        let found = db.read_now(|conn| orgs::store::by_slug(conn, org))?;
-        let org = found.ok_or_else(|| {
-            Failure::Refused(format!("there is no organisation {org:?}. `keydesk user list` shows them."))
-        })?;
-        Ok(Desk { config, db, keyring, org, now: Time::now() })
-    }
-
-    fn mint(&self) -> Mint {
-        Mint {
-            keyring: self.keyring.clone(),
-            prefix: self.config.key_prefix.clone(),
-            notices: Steps::new(self.config.notices.clone()),
-            default_rpm: self.config.default_rpm,
-        }
-    }
-
-    fn context(&self) -> Context {
-        Context { org: self.org.id, actor: Actor::CommandLine, address: None, request: None, now: self.now }
-    }
-
-    /// Whoever runs this on the server may do what an owner may.
-    fn manager(&self) -> Result<Manager, Failure> {
-        let owner = self.db.read_now(|conn| orgs::store::first_owner(conn, self.org.id))?;
-        let owner = owner.ok_or_else(|| Failure::Refused("the organisation has no owner.".into()))?;
-        Ok(Manager { person: owner.id, role: Role::Owner })
-    }
-
-    fn find(&self, which: &str) -> Result<Key, Failure> {
-        let key = self.db.read_now(|conn| find(conn, &self.org, which, self.now))?;
-        key.ok_or_else(|| {
-            Failure::Refused(format!(
-                "{} has no key {which:?}. `keydesk key list --org {}` shows them.",
-                self.org.name, self.org.slug
-            ))
-        })
-    }
 }
 
 impl Act {
@@ -272,13 +215,6 @@ fn change(named: &Named, act: impl FnOnce(&Desk, KeyId) -> Result<Key, Failure>)
     open::wait_until_noticed(&desk.db, &desk.config)?;
     show(&key, named.json, desk.now);
     Ok(())
-}
-
-fn find(conn: &mut Conn, org: &Org, which: &str, now: Time) -> Result<Option<Key>> {
-    if let Some(id) = KeyId::parse(which) {
-        return store::find(conn, org.id, id);
-    }
-    store::by_living_name(conn, org.id, which, now)
 }
 
 fn show(key: &Key, json: bool, now: Time) {

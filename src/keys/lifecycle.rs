@@ -12,7 +12,7 @@ use crate::id::{KeyId, SecretId};
 use crate::keys::draft::{Draft, Edit};
 use crate::keys::manager::{Manager, appointed, member};
 use crate::keys::secret::PlainSecret;
-use crate::keys::{Key, Revocation, feed, mails, store};
+use crate::keys::{Key, Revocation, end_store, feed, mails, store};
 use crate::notices::schedule::Steps;
 use crate::orgs::policy::{self, Policy};
 use crate::orgs::role::Role;
@@ -170,7 +170,7 @@ pub fn edit(
     };
     store::update(tx, &key)?;
     if before.expires_at != key.expires_at {
-        store::note_end_set(tx, key.org, key.id, context.now)?;
+        end_store::note_end_set(tx, key.org, key.id, context.now)?;
     }
     finish(tx, context, key.id, &event)?;
     Ok(key)
@@ -219,8 +219,8 @@ pub fn mark_expiring(tx: &mut Tx<'_>, notices: &Steps, now: Time) -> Result<()> 
     if crate::installation::notices(tx)? == notices.to_string() {
         return Ok(());
     }
-    for (id, created, ends) in store::living_with_end(tx, now)? {
-        store::set_expiring_at(tx, id, notices.expiring_at(created, ends))?;
+    for (id, created, ends) in end_store::living_with_end(tx, now)? {
+        end_store::set_expiring_at(tx, id, notices.expiring_at(created, ends))?;
     }
     crate::installation::set_notices(tx, &notices.to_string())
 }

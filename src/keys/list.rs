@@ -1,6 +1,6 @@
 //! Lists of keys: filtered, sorted, part by part.
 
-use diesel::dsl::{case_when, count as count_of, count_star};
+use diesel::dsl::{case_when, count_star};
 use diesel::prelude::*;
 use diesel::sql_types::Integer;
 
@@ -10,7 +10,6 @@ use crate::id::{KeyId, OrgId, UserId};
 use crate::keys::secret::SHA256_DIGITS;
 use crate::keys::store::by_ids;
 use crate::keys::{Key, Status};
-use crate::remembered::{LARGE, Remembered};
 use crate::schema::{api_keys, key_secrets, service_answerers};
 use crate::scope::Scope;
 use crate::text::fold;
@@ -150,6 +149,10 @@ macro_rules! narrowed {
         query
     }};
 }
+
+// Behind the macros, which it uses.
+mod numbers;
+pub use numbers::{Counts, Numbers};
 
 /// A search text as the patterns it stands for.
 struct Search {
@@ -329,83 +332,4 @@ pub fn named(conn: &mut Conn, org: OrgId, text: &str, most: usize) -> Result<Vec
     found.retain(|id| seen.insert(*id));
     found.truncate(most);
     Ok(found)
-}
-
-/// What is remembered of large organisations. What was done a moment ago may not be counted yet.
-pub struct Numbers {
-    matching: Remembered<i64>,
-    counts: Remembered<Counts>,
-}
-
-impl Default for Numbers {
-    fn default() -> Numbers {
-        Numbers { matching: Remembered::new(256), counts: Remembered::new(256) }
-    }
-}
-
-/// How many keys there are, in all and by status; the active ones include the expiring.
-#[derive(Clone, Debug)]
-pub struct Counts {
-    /// All of them.
-    pub total: i64,
-    /// By status, in the order in which they are shown.
-    pub by_status: Vec<(Status, i64)>,
-}
-
-fn is_large(keys: i64) -> bool {
-    usize::try_from(keys).is_ok_and(|keys| keys > LARGE)
-}
-
-impl Numbers {
-    /// How many keys of an organisation pass the filter.
-    pub fn matching(&self, conn: &mut Conn, org: OrgId, filter: &Filter, now: Time) -> Result<i64> {
-        if let Filter {
-            status,
-            mine,
-            owner: None,
-            scope: None,
-            search: None,
-            fingerprint: None,
-            among: None,
-        } = filter
-        {
-            let counts = self.counts(conn, org, *mine, now)?;
-            return Ok(status.map_or(counts.total, |status| counts.of(status)));
-        }
-        self.matching.or(
-            format!("{org} {filter:?}"),
-            |matching| is_large(*matching),
-            || Ok(narrowed!(count_star(), org, filter, now).first(conn)?),
-        )
-    }
-
-    /// Counts the keys of an organisation, or those of one member, in one pass.
-    pub fn counts(&self, conn: &mut Conn, org: OrgId, mine: Option<UserId>, now: Time) -> Result<Counts> {
-        let asked = format!("{org} {mine:?}");
-        self.counts.or(asked, |counts| is_large(counts.total), || counts(conn, org, mine, now))
-    }
-}
-
-impl Counts {
-    /// How many have a status.
-    pub fn of(&self, status: Status) -> i64 {
-        self.by_status.iter().find(|(other, _)| *other == status).map_or(0, |(_, number)| *number)
-    }
-}
-
-fn counts(conn: &mut Conn, org: OrgId, mine: Option<UserId>, now: Time) -> Result<Counts> {
-    let one = || 1.into_sql::<Integer>();
-    let filter = Filter { mine, ..Filter::default() };
-    let selection = (
-        count_star(),
-        count_of(case_when(has_status!(active, now), one())),
-        count_of(case_when(has_status!(expiring, now), one())),
-        count_of(case_when(has_status!(disabled, now), one())),
-        count_of(case_when(has_status!(expired, now), one())),
-        count_of(case_when(has_status!(revoked, now), one())),
-    );
-    let (total, active, expiring, disabled, expired, revoked) =
-        narrowed!(selection, org, filter, now).first(conn)?;
-    let by_status = Status::ALL.into_iter().zip([active, expiring, disabled, expired, revoked]).collect();
-    Ok(Counts { total, by_status })
 }

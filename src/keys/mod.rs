@@ -9,6 +9,7 @@
 //! keeps its id when its secret is replaced; each secret is a row of its own.
 
 pub mod draft;
+pub mod end_store;
 pub mod feed;
 pub mod lifecycle;
 pub mod limit_request;
@@ -16,6 +17,7 @@ pub mod list;
 pub mod mails;
 pub mod manager;
 pub mod name;
+pub mod names;
 pub mod policy_effect;
 pub mod presented;
 pub mod rotation;

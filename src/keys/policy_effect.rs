@@ -13,7 +13,7 @@ use crate::audit::log;
 use crate::db::{Conn, Tx};
 use crate::error::{Error, Result};
 use crate::id::{KeyId, OrgId};
-use crate::keys::{feed, store};
+use crate::keys::{end_store, feed};
 use crate::notices::schedule::Steps;
 use crate::orgs::policy::{self, Held, Policy, Rules};
 use crate::orgs::role::Role;
@@ -145,7 +145,7 @@ fn move_end(tx: &mut Tx<'_>, context: &Context, notices: &Steps, next: &Policy, 
         return Ok(());
     }
     let expiring_at = ends.and_then(|end| notices.expiring_at(key.held.made, end));
-    store::set_end(tx, context.org, key.id, ends, expiring_at)?;
+    end_store::set_end(tx, context.org, key.id, ends, expiring_at)?;
     let change = Change { field: "expires_at".into(), before: json!(key.ends), after: json!(ends) };
     log::append(tx, context, &key.id.to_string(), &Event::KeyUpdated { changes: vec![change] })
 }

@@ -1,7 +1,5 @@
 //! Rows of keys and their secrets. Every query starts from the organisation.
 
-use std::collections::HashMap;
-
 use diesel::prelude::*;
 use ipnet::IpNet;
 
@@ -215,44 +213,6 @@ pub fn by_ids(conn: &mut Conn, org: OrgId, ids: &[KeyId]) -> Result<Vec<Key>> {
     Ok(keys)
 }
 
-/// What exports call a key by.
-pub struct Named {
-    /// Its name.
-    pub name: String,
-    /// Its owner.
-    pub owner: UserId,
-    /// Where mail reaches them.
-    pub owner_email: String,
-}
-
-/// The names of keys and their owners.
-pub fn names(conn: &mut Conn, org: OrgId, ids: &[KeyId]) -> Result<HashMap<KeyId, Named>> {
-    let mut names = HashMap::new();
-    for ids in ids.chunks(500) {
-        let rows: Vec<(KeyId, String, UserId, String)> = api_keys::table
-            .inner_join(people::table.on(people::id.eq(api_keys::owner_id)))
-            .filter(api_keys::org_id.eq(org).and(api_keys::id.eq_any(ids)))
-            .select((api_keys::id, api_keys::name, people::id, people::email))
-            .load(conn)?;
-        let named = |(id, name, owner, owner_email)| (id, Named { name, owner, owner_email });
-        names.extend(rows.into_iter().map(named));
-    }
-    Ok(names)
-}
-
-/// The names of keys.
-pub fn names_of(conn: &mut Conn, org: OrgId, ids: &[KeyId]) -> Result<HashMap<KeyId, String>> {
-    let mut names = HashMap::new();
-    for ids in ids.chunks(500) {
-        let rows: Vec<(KeyId, String)> = api_keys::table
-            .filter(api_keys::org_id.eq(org).and(api_keys::id.eq_any(ids)))
-            .select((api_keys::id, api_keys::name))
-            .load(conn)?;
-        names.extend(rows);
-    }
-    Ok(names)
-}
-
 /// The key of that id, locked until the transaction ends. `NotFound` when there is none.
 pub fn lock(tx: &mut Tx<'_>, org: OrgId, id: KeyId) -> Result<Key> {
     // SQLite's transaction has locked everything already.
@@ -307,15 +267,6 @@ fn notice_at(key: &Key) -> Option<Time> {
     Some(key.expiring_at.unwrap_or(end).plus(-DAY))
 }
 
-/// Notes since when a key's end stands, so that steps which were past then don't count.
-pub fn note_end_set(tx: &mut Tx<'_>, org: OrgId, id: KeyId, now: Time) -> Result<()> {
-    diesel::update(api_keys::table)
-        .filter(api_keys::org_id.eq(org).and(api_keys::id.eq(id)))
-        .set(api_keys::end_set_at.eq(now))
-        .execute(tx.conn)?;
-    Ok(())
-}
-
 /// Ends a key for good and frees its name.
 pub fn revoke(tx: &mut Tx<'_>, org: OrgId, id: KeyId, revocation: &Revocation) -> Result<()> {
     diesel::update(api_keys::table)
@@ -328,43 +279,6 @@ pub fn revoke(tx: &mut Tx<'_>, org: OrgId, id: KeyId, revocation: &Revocation) -
             api_keys::notice_at.eq(None::<Time>),
         ))
         .execute(tx.conn)?;
-    Ok(())
-}
-
-/// A living key's id, making and end, for marking it as expiring again.
-pub fn living_with_end(tx: &mut Tx<'_>, now: Time) -> Result<Vec<(KeyId, Time, Time)>> {
-    let rows: Vec<(KeyId, Time, Option<Time>)> = api_keys::table
-        .inner_join(key_secrets::table.on(key_secrets::id.eq(api_keys::secret_id)))
-        .filter(api_keys::revoked_at.is_null().and(api_keys::expires_at.gt(now)))
-        .select((api_keys::id, key_secrets::created_at, api_keys::expires_at))
-        .load(tx.conn)?;
-    Ok(rows.into_iter().filter_map(|(id, created, ends)| Some((id, created, ends?))).collect())
-}
-
-/// Writes when a key ends and from when it counts as expiring.
-pub fn set_end(
-    tx: &mut Tx<'_>,
-    org: OrgId,
-    id: KeyId,
-    ends: Option<Time>,
-    expiring_at: Option<Time>,
-) -> Result<()> {
-    diesel::update(api_keys::table)
-        .filter(api_keys::org_id.eq(org).and(api_keys::id.eq(id)))
-        .set((
-            api_keys::expires_at.eq(ends),
-            api_keys::expiring_at.eq(expiring_at),
-            api_keys::end_changes.eq(api_keys::end_changes + 1),
-        ))
-        .execute(tx.conn)?;
-    Ok(())
-}
-
-/// Marks from when a key counts as expiring.
-pub fn set_expiring_at(tx: &mut Tx<'_>, id: KeyId, at: Option<Time>) -> Result<()> {
-    // Looked at soon, by the steps of now.
-    let marks = (api_keys::expiring_at.eq(at), api_keys::notice_at.eq(Time::from_seconds(0)));
-    diesel::update(api_keys::table.find(id)).set(marks).execute(tx.conn)?;
     Ok(())
 }
 

@@ -10,4 +10,5 @@ pub mod rename;
 pub mod role;
 pub mod service;
 pub mod setup;
+mod slug;
 pub mod store;

@@ -14,6 +14,7 @@ use crate::error::{Error, FieldError, Result};
 use crate::id::{OrgId, UserId};
 use crate::orgs::membership::acting_role;
 use crate::orgs::role::{Act, Role};
+use crate::orgs::slug::slug;
 use crate::orgs::store::{self, Membership};
 use crate::people::store::{Person, fold_email};
 use crate::schema::{people, service_answerers};
@@ -197,7 +198,7 @@ fn require_person(tx: &mut Tx<'_>, org: OrgId, person: UserId) -> Result<()> {
 
 /// The name by which the API shows and finds the account. No mail ever arrives there (RFC 2606).
 fn free_address(tx: &mut Tx<'_>, org: &str, name: &str) -> Result<String> {
-    let name = store::slug(name);
+    let name = slug(name);
     for number in 1.. {
         let number = if number == 1 { String::new() } else { format!("-{number}") };
         let address = format!("{name}{number}@{org}.invalid");

@@ -1,14 +1,13 @@
 //! Rows of organisations and members.
 
 use diesel::prelude::*;
-use unicode_normalization::UnicodeNormalization;
-use unicode_normalization::char::is_combining_mark;
 
 use crate::db::{Conn, Tx, violates};
 use crate::error::Result;
 use crate::id::{OrgId, UserId};
 use crate::mail::Why;
 use crate::orgs::role::Role;
+use crate::orgs::slug::slug;
 use crate::people::store::Person;
 use crate::schema::{members, organizations, people, service_answerers};
 use crate::text::fold;
@@ -272,32 +271,4 @@ pub fn answerers(conn: &mut Conn, org: OrgId, account: UserId) -> Result<Vec<Mem
         .filter(members::person_id.eq_any(answering))
         .order((people::name, people::id))
         .load(conn)?)
-}
-
-/// The part of a URL or an address made from a name.
-pub(super) fn slug(name: &str) -> String {
-    let mut slug = String::new();
-    for letter in name.to_lowercase().nfd().filter(|letter| !is_combining_mark(*letter)) {
-        match letter {
-            'a'..='z' | '0'..='9' => slug.push(letter),
-            _ if slug.ends_with('-') || slug.is_empty() => {}
-            _ => slug.push('-'),
-        }
-    }
-    let slug = slug.chars().take(40).collect::<String>();
-    let slug = slug.trim_matches('-');
-    if slug.is_empty() { "org".to_owned() } else { slug.to_owned() }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::slug;
-
-    #[test]
-    fn slugs_keep_letters_and_digits() {
-        assert_eq!(slug("Acme AI"), "acme-ai");
-        assert_eq!(slug("  Ünïcode & Söhne  "), "unicode-sohne");
-        assert_eq!(slug("株式会社"), "org");
-        assert_eq!(slug(&"a".repeat(100)).len(), 40);
-    }
 }

@@ -51,6 +51,11 @@ impl Person {
             .unwrap_or(jiff::tz::TimeZone::UTC)
     }
 
+    /// The name of that zone.
+    pub fn zone_name(&self) -> String {
+        self.zone.clone().unwrap_or_else(|| "UTC".to_owned())
+    }
+
     /// As the reader of a mail about an organisation, or about themselves alone.
     pub fn recipient(&self, org: Option<OrgId>) -> Recipient {
         Recipient { org, person: Some(self.id), name: self.name.clone(), address: self.email.clone() }

@@ -70,11 +70,11 @@ async fn page(
     let made = site.db.read(move |conn| calendar::made_at(conn, org, person)).await?;
     let view = CalendarPage {
         layout: Layout::of(request, Room::Keys).with_flash(request),
-        org: Place { slug: member.org.slug.clone(), name: member.org.name.clone() },
+        org: Place::of(&member.org),
         made: made.map(|at| words::date_time(at, &zone)),
         address,
         own_keys_only: !member.role.sees_all_keys(),
-        zone: member.person.zone.clone().unwrap_or_else(|| "UTC".to_owned()),
+        zone: member.person.zone_name(),
     };
     let mut response = html(StatusCode::OK, &view)?;
     if view.address.is_some() {

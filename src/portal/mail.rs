@@ -126,7 +126,7 @@ pub async fn show(request: HttpRequest, member: Member, site: Shared) -> Result<
     let view = MailPage {
         writable: layout.may(Act::WriteMail),
         layout,
-        org: Place { slug: member.org.slug.clone(), name: member.org.name.clone() },
+        org: Place::of(&member.org),
         state,
         counts,
         rows: entries.into_iter().map(|entry| Row::new(entry, now, &zone)).collect(),
@@ -136,7 +136,7 @@ pub async fn show(request: HttpRequest, member: Member, site: Shared) -> Result<
             Sender::Smtp { .. } => String::new(),
         },
         from: site.post.from.to_string(),
-        zone: member.person.zone.clone().unwrap_or_else(|| "UTC".to_owned()),
+        zone: member.person.zone_name(),
     };
     html(StatusCode::OK, &view)
 }

@@ -15,7 +15,7 @@ use crate::id::RequestId;
 use crate::keys::secret::contains_key;
 use crate::time::Time;
 use crate::web::Shared;
-use crate::web::page;
+use crate::web::error_page;
 use crate::web::principal::KeyCaller;
 use crate::web::problem::{Code, Problem};
 use crate::web::request::{KeyHeaders, RequestName};
@@ -71,13 +71,13 @@ fn problem_of(response: &ServiceResponse<BoxBody>) -> Option<Problem> {
 fn without_request(error: &Error, path: &str, https: bool, id: &str) -> Error {
     tracing::warn!(request = id, path = loggable(path), %error, "not available");
     let problem = Problem::new(Code::Unavailable, "Nothing was changed. Try again in a moment.");
-    let mut response = if is_page(path) { page::bare_error(&problem, id) } else { problem.document(id) };
+    let mut response = if is_page(path) { error_page::bare(&problem, id) } else { problem.document(id) };
     add_headers(response.headers_mut(), path, https, id);
     InternalError::from_response(problem, response).into()
 }
 
 fn render(request: &HttpRequest, problem: &Problem, id: &str) -> actix_web::HttpResponse {
-    if is_page(request.path()) { page::error(request, problem, id) } else { problem.document(id) }
+    if is_page(request.path()) { error_page::whole(request, problem, id) } else { problem.document(id) }
 }
 
 fn is_page(path: &str) -> bool {

@@ -6,6 +6,7 @@ pub mod body;
 pub mod csrf;
 pub mod csv;
 pub mod envelope;
+pub mod error_page;
 pub mod form;
 pub mod fresh;
 pub mod gate;

@@ -8,8 +8,9 @@ use askama::Template;
 
 use crate::error::Error;
 use crate::orgs::role::{Act, Role};
+use crate::orgs::store::Org;
 use crate::web::principal::{Findings, Member, SignedIn};
-use crate::web::problem::{Code, Problem};
+use crate::web::problem::Problem;
 use crate::web::session::{self, is_partial};
 use crate::web::{Shared, assets};
 
@@ -62,6 +63,11 @@ pub struct Other {
 }
 
 impl Place {
+    /// This organisation.
+    pub fn of(org: &Org) -> Place {
+        Place { slug: org.slug.clone(), name: org.name.clone() }
+    }
+
     /// Its first letter, for the tile beside its name.
     pub fn initial(&self) -> String {
         self.name.chars().next().map(|letter| letter.to_uppercase().to_string()).unwrap_or_default()
@@ -92,19 +98,24 @@ pub enum Room {
 }
 
 impl Room {
-    /// The path of the room in an organisation; of its keys, where the role may not enter or the
-    /// room lies in no organisation.
-    fn path_in(self, slug: &str, role: Role) -> String {
-        let room = match self {
+    /// Its name in the URLs of an organisation and what a role must allow, unless it lies in none.
+    fn of_org(self) -> Option<(&'static str, Act)> {
+        match self {
+            Room::Keys => Some(("keys", Act::ReadKeys)),
             Room::Usage => Some(("usage", Act::ReadUsage)),
             Room::Review => Some(("review", Act::ReadReview)),
             Room::Audit => Some(("audit", Act::ReadAudit)),
             Room::Members => Some(("members", Act::ReadMembers)),
             Room::Settings => Some(("settings", Act::ReadSettings)),
-            Room::None | Room::Keys | Room::Docs | Room::Account => None,
-        };
-        let name = room.filter(|(_, act)| role.may(*act)).map_or("keys", |(name, _)| name);
-        format!("/o/{slug}/{name}")
+            Room::None | Room::Docs | Room::Account => None,
+        }
+    }
+
+    /// The path of the room in an organisation; of its keys, where the role may not enter or the
+    /// room lies in no organisation.
+    fn path_in(self, slug: &str, role: Role) -> String {
+        let room = self.of_org().filter(|(_, act)| role.may(*act));
+        format!("/o/{slug}/{}", room.map_or("keys", |(name, _)| name))
     }
 }
 
@@ -124,7 +135,6 @@ impl Layout {
     /// Of this request.
     pub fn of(request: &HttpRequest, room: Room) -> Layout {
         let extensions = request.extensions();
-        let place = |org: &crate::orgs::store::Org| Place { slug: org.slug.clone(), name: org.name.clone() };
         let signed_in = extensions.get::<SignedIn>();
         let here = match extensions.get::<Member>() {
             Some(member) => Some((&member.org, member.role)),
@@ -134,9 +144,9 @@ impl Layout {
             person: signed_in.map(|signed_in| Reader {
                 name: signed_in.person.name.clone(),
                 email: signed_in.person.email.clone(),
-                zone: signed_in.person.zone.clone().unwrap_or_else(|| "UTC".to_owned()),
+                zone: signed_in.person.zone_name(),
             }),
-            org: here.map(|(org, _)| place(org)),
+            org: here.map(|(org, _)| Place::of(org)),
             role: here.map(|(_, role)| role),
             orgs: signed_in
                 .into_iter()
@@ -182,15 +192,7 @@ impl Layout {
 
     /// Whether the reader's role opens this room of the organisation.
     pub fn enters(&self, room: Room) -> bool {
-        match room {
-            Room::Keys => self.may(Act::ReadKeys),
-            Room::Usage => self.may(Act::ReadUsage),
-            Room::Review => self.may(Act::ReadReview),
-            Room::Audit => self.may(Act::ReadAudit),
-            Room::Members => self.may(Act::ReadMembers),
-            Room::Settings => self.may(Act::ReadSettings),
-            Room::None | Room::Docs | Room::Account => true,
-        }
+        room.of_org().is_none_or(|(_, act)| self.may(act))
     }
 
     /// Whether the page lies in this room, for `aria-current`.
@@ -214,89 +216,4 @@ pub fn redirect(request: &HttpRequest, path: &str) -> HttpResponse {
         return HttpResponse::Ok().insert_header(("HX-Redirect", path)).finish();
     }
     HttpResponse::SeeOther().insert_header((header::LOCATION, path)).finish()
-}
-
-/// A problem for someone signed in, inside the frame of the pages.
-#[derive(Template)]
-#[template(path = "portal/error.html", blocks = ["content"])]
-struct ErrorPage<'a> {
-    layout: Layout,
-    text: Text<'a>,
-    request: &'a str,
-}
-
-/// A problem for someone of whom nothing is known.
-#[derive(Template)]
-#[template(path = "portal/error_alone.html")]
-struct BareErrorPage<'a> {
-    layout: Layout,
-    text: Text<'a>,
-    request: &'a str,
-}
-
-/// A problem in words for people.
-struct Text<'a> {
-    problem: &'a Problem,
-}
-
-impl Text<'_> {
-    fn icon(&self) -> &'static str {
-        match self.problem.code {
-            Code::NotFound => "search",
-            Code::Unavailable => "unplug",
-            Code::Forbidden => "ban",
-            _ => "circle-alert",
-        }
-    }
-
-    fn title(&self) -> &'static str {
-        match self.problem.code {
-            Code::NotFound => "There is no such page here",
-            code => code.title(),
-        }
-    }
-
-    fn words(&self) -> &str {
-        match self.problem.code {
-            Code::NotFound => {
-                "The key may belong to another organisation, or the address is incomplete. Nothing was changed."
-            }
-            Code::Unavailable => {
-                "Nothing was changed. Try again in a moment; Keydesk is back as soon as its database can be reached."
-            }
-            _ => &self.problem.detail,
-        }
-    }
-}
-
-/// The page of a problem, or its block alone for htmx.
-pub fn error(request: &HttpRequest, problem: &Problem, id: &str) -> HttpResponse {
-    let layout = Layout::of(request, Room::None);
-    if layout.person.is_none() {
-        return bare_error(problem, id);
-    }
-    let page = ErrorPage { layout, text: Text { problem }, request: id };
-    respond(problem, if is_partial(request) { page.as_content().render() } else { page.render() })
-}
-
-/// The page of a problem where nothing is known of who asked.
-pub fn bare_error(problem: &Problem, id: &str) -> HttpResponse {
-    let layout = Layout {
-        person: None,
-        org: None,
-        role: None,
-        orgs: Vec::new(),
-        room: Room::None,
-        flash: None,
-        findings: 0,
-        host: String::new(),
-    };
-    respond(problem, BareErrorPage { layout, text: Text { problem }, request: id }.render())
-}
-
-fn respond(problem: &Problem, text: askama::Result<String>) -> HttpResponse {
-    let mut response = HttpResponse::build(problem.code.status());
-    response.content_type("text/html; charset=utf-8").insert_header((header::VARY, "HX-Request-Type"));
-    problem.add_headers(&mut response);
-    response.body(text.unwrap_or_default())
 }

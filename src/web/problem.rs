@@ -1,11 +1,13 @@
 //! Errors of the API: RFC 9457 problem documents with an extension `error`, so that OpenAI
 //! clients read them too. Pages show the same problems in words of their own.
 
+mod document;
+
+pub use document::Document;
+
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::{HttpResponse, ResponseError};
-use serde::Serialize;
-use utoipa::ToSchema;
 
 use crate::error::{Error, FieldError};
 use crate::scope::Scope;
@@ -240,71 +242,6 @@ impl From<Error> for Problem {
                 tracing::error!(%cause, "internal error");
                 Problem::new(Code::Internal, "The fault is on this side and was logged. Nothing was changed.")
             }
-        }
-    }
-}
-
-/// Why a request was refused (RFC 9457). Nothing was changed.
-#[derive(Serialize, ToSchema)]
-#[schema(as = Problem)]
-pub struct Document<'a> {
-    /// Names the kind of problem.
-    r#type: String,
-    /// The kind of problem, for people.
-    title: &'static str,
-    /// The HTTP status.
-    status: u16,
-    /// What went wrong this time and what to do.
-    detail: &'a str,
-    /// Names this request.
-    instance: String,
-    /// For programs; it never changes.
-    code: &'static str,
-    /// Values that are not acceptable, by field.
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    #[schema(required = false)]
-    errors: &'a [FieldError],
-    /// The same in the form of the OpenAI API.
-    error: OpenAiError<'a>,
-}
-
-/// A refusal in the form of the OpenAI API.
-#[derive(Serialize, ToSchema)]
-struct OpenAiError<'a> {
-    /// What went wrong and what to do.
-    message: &'a str,
-    /// The kind of problem.
-    r#type: &'static str,
-    /// The field, if it is about one.
-    param: Option<&'static str>,
-    /// The same as `code` beside it.
-    code: &'static str,
-}
-
-impl<'a> Document<'a> {
-    fn new(problem: &'a Problem, request: &str) -> Document<'a> {
-        let (code, status, title, _) = problem.code.parts();
-        let kind = match status {
-            401 => "authentication_error",
-            403 => "permission_error",
-            429 => "rate_limit_error",
-            500.. => "server_error",
-            _ => "invalid_request_error",
-        };
-        Document {
-            r#type: format!("urn:keydesk:problem:{code}"),
-            title,
-            status: problem.status.as_u16(),
-            detail: &problem.detail,
-            instance: format!("urn:keydesk:request:{request}"),
-            code,
-            errors: &problem.errors,
-            error: OpenAiError {
-                message: &problem.detail,
-                r#type: kind,
-                param: problem.errors.first().map(|error| error.field),
-                code,
-            },
         }
     }
 }

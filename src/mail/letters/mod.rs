@@ -2,6 +2,7 @@
 
 mod account;
 mod checkpoints;
+mod ends;
 mod invitation;
 mod keys;
 mod limits;
@@ -10,11 +11,9 @@ mod test;
 
 pub use account::{Change, EmailVerification, PasswordReset, SecurityNotice};
 pub use checkpoints::{AuditCheckpoint, AuditConfirmation, Occasion};
+pub use ends::{Digest, KeyExpired, KeyExpiredStillUsed, KeyExpiring};
 pub use invitation::Invitation;
-pub use keys::{
-    Digest, Impact, KeyCreated, KeyExpired, KeyExpiredStillUsed, KeyExpiring, KeyFacts, KeyRevoked,
-    KeyRotated, Why,
-};
+pub use keys::{Impact, KeyCreated, KeyFacts, KeyRevoked, KeyRotated, Why};
 pub use limits::{Asker, LimitDecision, LimitRequest};
 pub use review::{Finding as ReviewFinding, ReviewReminder};
 pub use test::Test;

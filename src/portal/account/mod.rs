@@ -162,8 +162,7 @@ async fn page(
             Ok(Found { methods, sessions: people::sessions::open_of(conn, id, now)?, entries })
         })
         .await?;
-    let (name, zone) = typed
-        .unwrap_or_else(|| (person.name.clone(), person.zone.clone().unwrap_or_else(|| "UTC".to_owned())));
+    let (name, zone) = typed.unwrap_or_else(|| (person.name.clone(), person.zone_name()));
     let this = session::id(&request.get_session());
     let connected = |kind: Kind, issuer: &str| {
         found.methods.iter().any(|own| own.kind == kind.name() && own.issuer == issuer)

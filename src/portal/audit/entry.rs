@@ -67,7 +67,7 @@ pub async fn show(
     let at: Time = entry.said.at;
     let view = EntryPage {
         layout: Layout::of(&request, Room::Audit),
-        org: Place { slug: member.org.slug.clone(), name: member.org.name.clone() },
+        org: Place::of(&member.org),
         row: names.tell(&entry, &zone),
         when: words::date_time(at, &zone),
         target,
@@ -83,7 +83,7 @@ pub async fn show(
         leaf: STANDARD.encode(tree::leaf(entry.text.as_bytes())),
         before: (entry.index > 0).then_some(entry.index - 1),
         after: (entry.index + 1 < size.cast_signed()).then_some(entry.index + 1),
-        zone: member.person.zone.clone().unwrap_or_else(|| "UTC".to_owned()),
+        zone: member.person.zone_name(),
         text: entry.text,
         said: entry.said,
     };

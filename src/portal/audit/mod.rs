@@ -149,7 +149,7 @@ pub async fn show(request: HttpRequest, member: Member, site: Shared) -> Result<
     };
     let view = ListPage {
         layout: Layout::of(&request, Room::Audit).with_flash(&request),
-        org: Place { slug: member.org.slug.clone(), name: member.org.name.clone() },
+        org: Place::of(&member.org),
         proof: Proof::of(&head, kept.as_ref(), now, &zone),
         kinds: kinds(&actions),
         narrowed,
@@ -158,7 +158,7 @@ pub async fn show(request: HttpRequest, member: Member, site: Shared) -> Result<
         shown: entries.len(),
         days: days(&entries, &names, now, &zone),
         total: head.size,
-        zone: member.person.zone.clone().unwrap_or_else(|| "UTC".to_owned()),
+        zone: member.person.zone_name(),
         asked,
     };
     if is_partial(&request) { view.fragments() } else { html(StatusCode::OK, &view) }

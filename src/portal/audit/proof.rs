@@ -39,11 +39,11 @@ pub async fn show(request: HttpRequest, member: Member, site: Shared) -> Result<
     let (note, head, kept, verifiers) = found.await?;
     let view = ProofPage {
         layout: Layout::of(&request, Room::Audit).with_flash(&request),
-        org: Place { slug: member.org.slug.clone(), name: member.org.name.clone() },
+        org: Place::of(&member.org),
         proof: Proof::of(&head, kept.as_ref(), now, &zone),
         note,
         verifiers: verifiers.into_iter().map(|(key, since)| (key, words::date_time(since, &zone))).collect(),
-        zone: member.person.zone.clone().unwrap_or_else(|| "UTC".to_owned()),
+        zone: member.person.zone_name(),
     };
     html(StatusCode::OK, &view)
 }

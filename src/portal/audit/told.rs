@@ -70,7 +70,7 @@ impl Names {
             }
         }
         Ok(Names {
-            keys: keys::store::names_of(conn, org, &keys)?,
+            keys: keys::names::of(conn, org, &keys)?,
             people: people::store::names_of(conn, &people)?,
         })
     }
@@ -172,7 +172,7 @@ pub fn day(at: Time, now: Time, zone: &TimeZone) -> String {
 pub fn name(conn: &mut Conn, org: OrgId, id: &str) -> Result<String> {
     let keys: Vec<KeyId> = KeyId::parse(id).into_iter().collect();
     let people: Vec<UserId> = UserId::parse(id).into_iter().collect();
-    let key = keys::store::names_of(conn, org, &keys)?.into_values().next();
+    let key = keys::names::of(conn, org, &keys)?.into_values().next();
     let person = people::store::names_of(conn, &people)?.into_values().next();
     Ok(match key.or(person) {
         Some(name) => name,

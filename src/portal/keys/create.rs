@@ -234,10 +234,10 @@ fn page(
 ) -> Result<HttpResponse, Problem> {
     let view = CreatePage {
         layout: Layout::of(request, Room::Keys),
-        org: Place { slug: member.org.slug.clone(), name: member.org.name.clone() },
+        org: Place::of(&member.org),
         complaints,
         choices,
-        zone: member.person.zone.clone().unwrap_or_else(|| "UTC".to_owned()),
+        zone: member.person.zone_name(),
         nonce: random_base62(22)?.to_string(),
         fields,
     };

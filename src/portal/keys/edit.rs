@@ -124,13 +124,13 @@ async fn page(
     );
     let view = EditPage {
         layout: Layout::of(request, Room::Keys),
-        org: Place { slug: member.org.slug.clone(), name: member.org.name.clone() },
+        org: Place::of(&member.org),
         id: key.id.to_string(),
         name: key.name.clone(),
         complaints,
         choices,
         ends: key.expires_at.map_or_else(|| "never".to_owned(), |end| words::date(end, &zone)),
-        zone: member.person.zone.clone().unwrap_or_else(|| "UTC".to_owned()),
+        zone: member.person.zone_name(),
         fields,
     };
     html(status, &view)

@@ -113,7 +113,7 @@ async fn page(
     let policy = site.db.read(move |conn| policy::store::find(conn, org)).await?;
     let view = AskPage {
         layout: Layout::of(request, Room::Keys),
-        org: Place { slug: member.org.slug.clone(), name: member.org.name.clone() },
+        org: Place::of(&member.org),
         id: key.id.to_string(),
         name: key.name.clone(),
         now: words::number(key.requests_per_minute.into()),

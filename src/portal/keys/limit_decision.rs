@@ -127,7 +127,7 @@ async fn page(
     let (policy, requests) = found.await?;
     let view = DecisionPage {
         layout: Layout::of(request, Room::Keys),
-        org: Place { slug: member.org.slug.clone(), name: member.org.name.clone() },
+        org: Place::of(&member.org),
         when: When::past(asked.asked_at, now, &zone),
         asked,
         requests,
@@ -135,7 +135,7 @@ async fn page(
         limit: limit.to_owned(),
         answer: answer.to_owned(),
         complaints,
-        zone: member.person.zone.clone().unwrap_or_else(|| "UTC".to_owned()),
+        zone: member.person.zone_name(),
     };
     html(status, &view)
 }

@@ -120,7 +120,7 @@ pub async fn show(request: HttpRequest, member: Member, site: Shared) -> Result<
         Ok::<_, Error>((keys, matching, counts, ending, rotating, daily, owners, waiting))
     });
     let (keys, matching, counts, ending, rotating, daily, owners, waiting) = found.await?;
-    let place = Place { slug: member.org.slug.clone(), name: member.org.name.clone() };
+    let place = Place::of(&member.org);
     let layout = Layout::of(&request, Room::Keys).with_flash(&request);
     let may_create = manager.role.may(Act::WriteKeys);
     if counts.total == 0 {
@@ -144,7 +144,7 @@ pub async fn show(request: HttpRequest, member: Member, site: Shared) -> Result<
         rotating: rotating.iter().filter(is_rotating).map(|key| row(key, &daily)).collect(),
         waiting,
         may_create,
-        zone: member.person.zone.clone().unwrap_or_else(|| "UTC".to_owned()),
+        zone: member.person.zone_name(),
         counted_to: words::clock(now, &zone),
         layout,
         asked,

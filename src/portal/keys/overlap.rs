@@ -93,7 +93,7 @@ pub async fn confirm_end(
     let rows = found.still.iter().take(CALLERS).map(|caller| CallerRow::new(caller, now, &zone));
     let view = EndPage {
         layout: Layout::of(&request, Room::Keys),
-        org: Place { slug: member.org.slug.clone(), name: member.org.name.clone() },
+        org: Place::of(&member.org),
         id: key.id.to_string(),
         name: key.name.clone(),
         hint: old.fingerprint.hint.clone(),
@@ -182,14 +182,14 @@ fn move_page(
     };
     let view = MovePage {
         layout: Layout::of(request, Room::Keys),
-        org: Place { slug: member.org.slug.clone(), name: member.org.name.clone() },
+        org: Place::of(&member.org),
         id: key.id.to_string(),
         name: key.name.clone(),
         ends: words::date_time(old.ends_at, &zone),
         latest: words::date_time(latest, &zone),
         choices: if old.ends_at < latest { LONGER.iter().map(choice).collect() } else { Vec::new() },
         chosen: chosen.to_owned(),
-        zone: member.person.zone.clone().unwrap_or_else(|| "UTC".to_owned()),
+        zone: member.person.zone_name(),
         complaints,
     };
     html(status, &view)

@@ -106,7 +106,7 @@ async fn page(
     let refused = !complaints.is_empty();
     let view = OwnerPage {
         layout: Layout::of(request, Room::Keys),
-        org: Place { slug: member.org.slug.clone(), name: member.org.name.clone() },
+        org: Place::of(&member.org),
         id: key.id.to_string(),
         name: key.name.clone(),
         owners: if member.role.manages_all_keys() {

@@ -1,17 +1,18 @@
 //! Why calls were refused: each check of the gate with its result then and now, and what to do.
 
+mod checks;
+
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use askama::Template;
 
 use crate::id::{KeyId, RequestId};
-use crate::keys::{Key, Status};
+use crate::keys::Key;
 use crate::orgs;
-use crate::orgs::role::Role;
+use crate::portal::keys::refusals::checks::Check;
 use crate::portal::words::{self, When};
-use crate::scope::Scope;
 use crate::time::{DAY, Time};
-use crate::usage::refusals::store::{self, Kept, REQUEST_DAYS};
+use crate::usage::refusals::store::{self, REQUEST_DAYS};
 use crate::web::Shared;
 use crate::web::form::Fields;
 use crate::web::page::{Layout, Place, Room, html, redirect};
@@ -43,23 +44,6 @@ struct Shown {
     address: String,
     code: String,
     checks: Vec<Check>,
-}
-
-/// One check of the gate.
-struct Check {
-    name: &'static str,
-    then: Then,
-    /// Whether the same request would pass it now; unknown where nothing was asked for.
-    now: Option<bool>,
-    remedy: String,
-}
-
-/// What a check said of a request.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Then {
-    Passed,
-    Refused,
-    NotReached,
 }
 
 struct Row {
@@ -95,14 +79,14 @@ pub async fn of_key(
     let allowed = site.limiter.look(key.id, key.requests_per_minute, std::time::Instant::now()).remaining > 0;
     let view = KeyPage {
         layout: Layout::of(&request, Room::Keys),
-        org: Place { slug: member.org.slug.clone(), name: member.org.name.clone() },
+        org: Place::of(&member.org),
         shown: chosen.map(|kept| Shown {
             request: kept.request.clone(),
             when: words::date_time(kept.at, &zone),
             route: kept.route.clone(),
             address: kept.address.clone(),
             code: kept.code.clone(),
-            checks: checks(kept, &key, role, allowed, now),
+            checks: checks::of(kept, &key, role, allowed, now),
         }),
         sums: sums
             .into_iter()
@@ -120,7 +104,7 @@ pub async fn of_key(
                 address: kept.address.clone(),
             })
             .collect(),
-        zone: member.person.zone.clone().unwrap_or_else(|| "UTC".to_owned()),
+        zone: member.person.zone_name(),
         asked,
         key,
     };
@@ -146,106 +130,6 @@ fn title(name: &str) -> String {
 /// What to do, without the marks of code that only the API's document reads.
 fn remedy(name: &str) -> String {
     code(name).map_or("", Code::remedy).replace('`', "")
-}
-
-/// The checks in the order in which they are explained.
-fn checks(kept: &Kept, key: &Key, role: Option<Role>, limit_allows: bool, now: Time) -> Vec<Check> {
-    let status = key.status(now);
-    let scope = kept.scope.as_deref().and_then(Scope::parse);
-    let address = kept.address.parse::<std::net::IpAddr>().ok().map(|address| address.to_canonical());
-    let networks: Vec<String> = key.allowed_ips.iter().map(ToString::to_string).collect();
-    let at_home = networks.is_empty()
-        || address.is_some_and(|address| key.allowed_ips.iter().any(|network| network.contains(&address)));
-    let needed = kept.scope.as_deref().unwrap_or("no scope");
-    let role_name = role.map_or("no active member", Role::name);
-    let steps = [
-        ("The key is known", true, Some(true), String::new()),
-        (
-            "It is not disabled or revoked",
-            !matches!(kept.code.as_str(), "key_revoked" | "key_disabled" | "key_superseded"),
-            Some(!matches!(status, Status::Disabled | Status::Revoked)),
-            match (&*kept.code, status) {
-                ("key_superseded", _) => "Its secret was replaced. Give the program the new one.",
-                (_, Status::Revoked) => "A revoked key can’t come back. Create a replacement.",
-                (_, Status::Disabled) => "Enable it again, or find out who disabled it and why.",
-                _ => "Nothing: it works again.",
-            }
-            .to_owned(),
-        ),
-        (
-            "It has not expired",
-            kept.code != "key_expired",
-            Some(key.expires_at.is_none_or(|end| end > now)),
-            "Create a replacement. Keys that end soon are listed under Expiring.".to_owned(),
-        ),
-        (
-            "The address is allowed",
-            kept.code != "ip_not_allowed",
-            Some(at_home),
-            format!(
-                "It may be used from {}. Call from there, or change the allowed addresses.",
-                networks.join(", ")
-            ),
-        ),
-        (
-            "The limit is not used up",
-            !matches!(kept.code.as_str(), "rate_limited" | "quota_exceeded"),
-            Some(limit_allows),
-            format!(
-                "It may make {} requests a minute. Call less often, wait as Retry-After says, or raise the limit.",
-                words::number(key.requests_per_minute.into())
-            ),
-        ),
-        (
-            "It holds the scope",
-            kept.code != "insufficient_scope" || kept.by_role,
-            scope.map(|scope| key.scopes.has(scope)),
-            format!("The call needs {needed}. Add it to the key, or use a key that has it."),
-        ),
-        (
-            "Its owner’s role may hold it",
-            kept.code != "insufficient_scope" || !kept.by_role,
-            scope.map(|scope| role.is_some_and(|role| role.grantable().has(scope))),
-            format!("The owner is {role_name} now, who can’t hold {needed}. Give the key another owner."),
-        ),
-    ];
-    let mut refused = false;
-    let mut checks: Vec<Check> = steps
-        .into_iter()
-        .map(|(name, passed, now, remedy)| {
-            let then = match (refused, passed) {
-                (true, _) => Then::NotReached,
-                (false, true) => Then::Passed,
-                (false, false) => Then::Refused,
-            };
-            refused |= !passed;
-            Check { name, then, now, remedy: if passed { String::new() } else { remedy } }
-        })
-        .collect();
-    if !refused {
-        // A refusal that comes later than the gate.
-        let remedy = remedy(&kept.code);
-        checks.push(Check { name: "The rest of the call", then: Then::Refused, now: None, remedy });
-    }
-    checks
-}
-
-impl Check {
-    fn then_words(&self) -> (&'static str, &'static str, &'static str) {
-        match self.then {
-            Then::Passed => ("check", "active", "Passed"),
-            Then::Refused => ("ban", "expired", "Refused"),
-            Then::NotReached => ("", "disabled", "Not reached"),
-        }
-    }
-
-    fn now_words(&self) -> &'static str {
-        match self.now {
-            Some(true) => "passes",
-            Some(false) => "would be refused",
-            None => "not asked",
-        }
-    }
 }
 
 #[derive(Template)]
@@ -281,7 +165,7 @@ pub async fn of_org(request: HttpRequest, member: Member, site: Shared) -> Resul
         };
         let rows = store::by_key(conn, org, owner, now.plus(-DAYS * DAY), MOST)?;
         let ids: Vec<KeyId> = rows.iter().map(|(id, ..)| *id).collect();
-        Ok((key, rows, crate::keys::store::names_of(conn, org, &ids)?))
+        Ok((key, rows, crate::keys::names::of(conn, org, &ids)?))
     });
     let (key, rows, names) = found.await?;
     if let Some(key) = key.filter(|key| manager.sees(key)) {
@@ -297,9 +181,9 @@ pub async fn of_org(request: HttpRequest, member: Member, site: Shared) -> Resul
     };
     let view = OrgPage {
         layout: Layout::of(&request, Room::Keys),
-        org: Place { slug: member.org.slug.clone(), name: member.org.name.clone() },
+        org: Place::of(&member.org),
         rows: rows.into_iter().map(row).collect(),
-        zone: member.person.zone.clone().unwrap_or_else(|| "UTC".to_owned()),
+        zone: member.person.zone_name(),
         asked,
     };
     html(StatusCode::OK, &view)

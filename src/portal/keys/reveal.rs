@@ -58,7 +58,7 @@ pub fn show(
 ) -> Result<HttpResponse, Problem> {
     let page = RevealPage {
         layout: Layout::of(request, Room::Keys),
-        org: Place { slug: member.org.slug.clone(), name: member.org.name.clone() },
+        org: Place::of(&member.org),
         id: key.id.to_string(),
         name: &key.name,
         fingerprint: &key.fingerprint,
@@ -103,7 +103,7 @@ pub fn again(request: &HttpRequest, member: &Member, again: Again) -> Result<Htt
         Again::Rotated(id) => (Some(id), true),
         Again::Running => (None, false),
     };
-    let org = Place { slug: member.org.slug.clone(), name: member.org.name.clone() };
+    let org = Place::of(&member.org);
     html(StatusCode::OK, &AgainPage { layout: Layout::of(request, Room::Keys), org, id, rotated })
 }
 
@@ -129,7 +129,7 @@ pub async fn first_use(
     };
     let page = RevealPage {
         layout: Layout::of(&request, Room::Keys),
-        org: Place { slug: member.org.slug.clone(), name: member.org.name.clone() },
+        org: Place::of(&member.org),
         id: key.id.to_string(),
         name: &key.name,
         fingerprint: &key.fingerprint,

@@ -114,7 +114,7 @@ async fn page(
         .map(|(scope, requests)| format!("{} {}", words::number(*requests), scope_name(scope)));
     let view = RevokePage {
         layout: Layout::of(request, Room::Keys),
-        org: Place { slug: member.org.slug.clone(), name: member.org.name.clone() },
+        org: Place::of(&member.org),
         id: key.id.to_string(),
         name: key.name.clone(),
         in_dialog: is_partial(request),

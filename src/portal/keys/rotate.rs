@@ -202,7 +202,7 @@ async fn page(
     let day = |at: Time| at.in_zone(&zone).date().to_string();
     let view = RotatePage {
         layout: Layout::of(request, Room::Keys),
-        org: Place { slug: member.org.slug.clone(), name: member.org.name.clone() },
+        org: Place::of(&member.org),
         id: key.id.to_string(),
         name: key.name.clone(),
         hint: key.fingerprint.hint.clone(),
@@ -219,7 +219,7 @@ async fn page(
         chosen: if fields.has("overlap") { fields.get("overlap") } else { PRESELECTED }.to_owned(),
         until: fields.get("overlap_until").to_owned(),
         range: (day(now), day(now.plus(MAX_OVERLAP - DAY))),
-        zone: member.person.zone.clone().unwrap_or_else(|| "UTC".to_owned()),
+        zone: member.person.zone_name(),
         nonce: random_base62(22)?.to_string(),
         complaints,
     };

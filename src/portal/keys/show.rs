@@ -168,7 +168,7 @@ pub async fn show(
     });
     let view = KeyPage {
         layout: Layout::of(&request, Room::Keys).with_flash(&request),
-        org: Place { slug: member.org.slug.clone(), name: member.org.name.clone() },
+        org: Place::of(&member.org),
         badge: Badge::of(key.status(now)),
         status: key.status(now),
         created: words::date_time(key.created_at, &zone),
@@ -187,7 +187,7 @@ pub async fn show(
         manageable: member.manager().manages(&key),
         appoints: member.manager().appoints(&key),
         bounds: Bounds::load(&site, &member, &key, now).await?,
-        zone: member.person.zone.clone().unwrap_or_else(|| "UTC".to_owned()),
+        zone: member.person.zone_name(),
         counted_to: words::clock(now, &zone),
         notices,
         key,

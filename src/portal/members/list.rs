@@ -14,7 +14,7 @@ use crate::orgs::invitation::{self, Invitation};
 use crate::orgs::role::{Act, Role};
 use crate::orgs::store::{self, Membership};
 use crate::people;
-use crate::portal::members::{method, place};
+use crate::portal::members::method;
 use crate::portal::words::When;
 use crate::time::Time;
 use crate::web::form::{Complaints, Fields};
@@ -193,7 +193,7 @@ async fn page(
     let (accounts, people): (Vec<_>, Vec<_>) = members.into_iter().partition(Membership::is_service);
     let view = ListPage {
         layout: Layout::of(request, Room::Members).with_flash(request),
-        org: place(member),
+        org: Place::of(&member.org),
         people: people.into_iter().map(&mut row).collect(),
         accounts: accounts.into_iter().map(&mut row).collect(),
         invitations: invited
@@ -205,7 +205,7 @@ async fn page(
         email: fields.get("email").to_owned(),
         role: if fields.has("role") { fields.get("role") } else { Role::Member.name() }.to_owned(),
         complaints,
-        zone: member.person.zone.clone().unwrap_or_else(|| "UTC".to_owned()),
+        zone: member.person.zone_name(),
     };
     html(status, &view)
 }

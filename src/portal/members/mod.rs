@@ -11,7 +11,6 @@ use crate::error::Error;
 use crate::id::UserId;
 use crate::orgs::store::{self, Membership};
 use crate::web::Shared;
-use crate::web::page::Place;
 use crate::web::principal::Member;
 use crate::web::problem::Problem;
 
@@ -27,10 +26,6 @@ async fn find(site: &Shared, reader: &Member, id: &str) -> Result<Membership, Pr
 async fn find_managed(site: &Shared, reader: &Member, id: &str) -> Result<Membership, Problem> {
     let found = find(site, reader, id).await?;
     if reader.role.manages(found.role) { Ok(found) } else { Err(Error::Forbidden.into()) }
-}
-
-fn place(reader: &Member) -> Place {
-    Place { slug: reader.org.slug.clone(), name: reader.org.name.clone() }
 }
 
 /// A way to sign in, in words.

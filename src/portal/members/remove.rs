@@ -13,7 +13,7 @@ use crate::keys::Key;
 use crate::keys::succession::{self, Estate, Fate, Settled, Will};
 use crate::orgs::role::Role;
 use crate::orgs::store::{self, Membership};
-use crate::portal::members::{find, find_managed, place};
+use crate::portal::members::{find, find_managed};
 use crate::portal::words::{self, When};
 use crate::time::{DAY, Time};
 use crate::usage;
@@ -236,7 +236,7 @@ async fn page(
     let slug = &member.org.slug;
     let view = RemovePage {
         layout: Layout::of(request, Room::Members),
-        org: place(member),
+        org: Place::of(&member.org),
         action: if is_self { format!("/o/{slug}/leave") } else { format!("/o/{slug}/members/{id}/remove") },
         id: id.to_string(),
         is_self,
@@ -258,7 +258,7 @@ async fn page(
         answerers: others.iter().filter(|other| !other.is_service()).map(choice).collect(),
         name: leaving.person.name,
         complaints,
-        zone: member.person.zone.clone().unwrap_or_else(|| "UTC".to_owned()),
+        zone: member.person.zone_name(),
         counted_to: words::clock(now, &zone),
     };
     html(status, &view)

@@ -5,7 +5,6 @@ use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 
 use crate::orgs::role::{Reach, Role, TABLE};
-use crate::portal::members::place;
 use crate::scope::Scope;
 use crate::web::page::{Layout, Place, Room, html};
 use crate::web::principal::Member;
@@ -27,7 +26,7 @@ struct RolesPage {
 pub async fn show(request: HttpRequest, member: Member) -> Result<HttpResponse, Problem> {
     let view = RolesPage {
         layout: Layout::of(&request, Room::Members),
-        org: place(&member),
+        org: Place::of(&member.org),
         own: member.role,
         acts: TABLE.iter().map(|(_, words, reaches)| (*words, *reaches)).collect(),
         scopes: Scope::ALL

@@ -8,7 +8,7 @@ use askama::Template;
 use crate::error::{Error, FieldError};
 use crate::orgs::service::{self, Draft};
 use crate::orgs::store::{self, Membership};
-use crate::portal::members::{find_managed, place};
+use crate::portal::members::find_managed;
 use crate::time::Time;
 use crate::web::form::{Complaints, Fields};
 use crate::web::page::{Layout, Place, Room, html, redirect};
@@ -129,7 +129,7 @@ async fn page(
     let refused = !complaints.is_empty();
     let view = ServicePage {
         layout: Layout::of(request, Room::Members),
-        org: place(member),
+        org: Place::of(&member.org),
         account,
         name,
         people: people

@@ -11,7 +11,7 @@ use crate::orgs::membership;
 use crate::orgs::role::Role;
 use crate::orgs::store::{self, Membership};
 use crate::people;
-use crate::portal::members::{find, find_managed, method, place};
+use crate::portal::members::{find, find_managed, method};
 use crate::portal::words::{self, When};
 use crate::time::Time;
 use crate::web::form::{Complaints, Fields};
@@ -120,7 +120,7 @@ async fn page(
     let answerers: Vec<String> = answerers.into_iter().map(|member| member.person.name).collect();
     let view = MemberPage {
         layout: Layout::of(request, Room::Members).with_flash(request),
-        org: place(member),
+        org: Place::of(&member.org),
         id: id.to_string(),
         is_service: found.is_service(),
         is_self: id == member.person.id,
@@ -147,7 +147,7 @@ async fn page(
         email: found.person.email,
         role: found.role,
         complaints,
-        zone: member.person.zone.clone().unwrap_or_else(|| "UTC".to_owned()),
+        zone: member.person.zone_name(),
     };
     html(status, &view)
 }

@@ -9,7 +9,7 @@ use futures_util::stream;
 use crate::db::Conn;
 use crate::error::Result;
 use crate::id::{KeyId, OrgId, UserId};
-use crate::keys::store::names;
+use crate::keys::names;
 use crate::people;
 use crate::review::rules::Card;
 use crate::review::store;
@@ -108,7 +108,7 @@ fn part(
         found.retain(|row| Some(row.0) != last);
     }
     let ids: Vec<KeyId> = found.iter().map(|row| row.0).collect();
-    let names = names(conn, org, &ids)?;
+    let names = names::with_owners(conn, org, &ids)?;
     for (key, scope, since) in &found {
         let named = names.get(key);
         let cells = [
@@ -140,7 +140,7 @@ fn kept(conn: &mut Conn, org: OrgId, looked_at: &str, now: Time) -> Result<Strin
     for keeps in store::keeps(conn, org, now, KEEPS)?.chunks(500) {
         let ids: Vec<KeyId> = keeps.iter().map(|keep| keep.key).collect();
         let people: Vec<UserId> = keeps.iter().map(|keep| keep.by).collect();
-        let (keys, people) = (names(conn, org, &ids)?, people::store::names(conn, &people)?);
+        let (keys, people) = (names::with_owners(conn, org, &ids)?, people::store::names(conn, &people)?);
         for keep in keeps {
             let named = keys.get(&keep.key);
             let cells = [

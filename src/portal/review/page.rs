@@ -99,7 +99,7 @@ pub async fn show(request: HttpRequest, member: Member, site: Shared) -> Result<
         Card::ALL.into_iter().filter(|card| of(*card) == 0).map(|card| told(card).nothing).collect();
     let view = ReviewPage {
         layout: Layout::of(&request, Room::Review).with_flash(&request),
-        org: Place { slug: member.org.slug.clone(), name: member.org.name.clone() },
+        org: Place::of(&member.org),
         cards,
         nothing: (!nothing.is_empty()).then(|| format!("Nothing found: {}.", nothing.join(", "))),
         found: chosen.map_or(0, of),
@@ -110,7 +110,7 @@ pub async fn show(request: HttpRequest, member: Member, site: Shared) -> Result<
         removed,
         look,
         may_write: member.role.may(Act::WriteReview),
-        zone: member.person.zone.clone().unwrap_or_else(|| "UTC".to_owned()),
+        zone: member.person.zone_name(),
         looked_at: look.map_or_else(|| "not yet".to_owned(), |look| words::clock(look.looked_at, &zone)),
     };
     html(StatusCode::OK, &view)

@@ -59,7 +59,7 @@ pub async fn show(request: HttpRequest, member: Member, site: Shared) -> Result<
     let (sections, kept, removed) = found.await?;
     let view = PrintPage {
         layout: Layout::of(&request, Room::Review),
-        org: Place { slug: member.org.slug.clone(), name: member.org.name.clone() },
+        org: Place::of(&member.org),
         sections,
         kept,
         removed,
@@ -67,7 +67,7 @@ pub async fn show(request: HttpRequest, member: Member, site: Shared) -> Result<
         looked_at: look.map_or_else(|| "not yet".to_owned(), |look| words::date_time(look.looked_at, &zone)),
         printed_at: words::date_time(now, &zone),
         printed_by: format!("{} ({})", member.person.name, member.person.email),
-        zone: member.person.zone.clone().unwrap_or_else(|| "UTC".to_owned()),
+        zone: member.person.zone_name(),
     };
     html(StatusCode::OK, &view)
 }

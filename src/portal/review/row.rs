@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 use crate::db::Conn;
 use crate::error::Result;
 use crate::id::{KeyId, OrgId, UserId};
-use crate::keys::{Key, store as keys};
+use crate::keys::{Key, names, store as keys};
 use crate::people;
 use crate::portal::words::{self, When};
 use crate::review::facts::{self, Which};
@@ -147,7 +147,8 @@ impl Reader<'_> {
     ) -> Result<Vec<Decided>> {
         let ids: Vec<KeyId> = rows.iter().map(|row| row.0).collect();
         let people: Vec<UserId> = rows.iter().map(|row| row.4).collect();
-        let (keys, people) = (keys::names(conn, self.org, &ids)?, people::store::names(conn, &people)?);
+        let (keys, people) =
+            (names::with_owners(conn, self.org, &ids)?, people::store::names(conn, &people)?);
         let decided = rows.into_iter().map(|(key, card, what, scope, by, at, until)| Decided {
             id: key.to_string(),
             name: keys.get(&key).map(|named| named.name.clone()).unwrap_or_default(),

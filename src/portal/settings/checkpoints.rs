@@ -95,7 +95,7 @@ async fn page(
     let open = outside.asked_until.filter(|until| *until > now);
     let view = CheckpointsPage {
         layout: Layout::of(request, Room::Settings).with_flash(request),
-        org: Place { slug: member.org.slug.clone(), name: member.org.name.clone() },
+        org: Place::of(&member.org),
         tabs: Tabs::load(site, member, "checkpoints").await?,
         sent: outside
             .sent_at
@@ -105,7 +105,7 @@ async fn page(
         asked: outside.asked_address.zip(open.map(|until| words::date(until, &zone))),
         email,
         complaints: Complaints(wrong),
-        zone: member.person.zone.clone().unwrap_or_else(|| "UTC".to_owned()),
+        zone: member.person.zone_name(),
     };
     html(status, &view)
 }

@@ -67,11 +67,11 @@ async fn page(
 ) -> Result<HttpResponse, Problem> {
     let view = OrganizationPage {
         layout: Layout::of(request, Room::Settings).with_flash(request),
-        org: Place { slug: member.org.slug.clone(), name: member.org.name.clone() },
+        org: Place::of(&member.org),
         tabs: Tabs::load(site, member, "organization").await?,
         id: member.org.id.to_string(),
         created: words::date(member.org.created_at, &member.person.time_zone()),
-        zone: member.person.zone.clone().unwrap_or_else(|| "UTC".to_owned()),
+        zone: member.person.zone_name(),
         name,
         complaints,
     };

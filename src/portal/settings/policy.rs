@@ -143,7 +143,7 @@ impl PolicyPage {
         let waiting = policy.earlier.as_ref().map(|earlier| earlier.until).filter(|until| now < *until);
         PolicyPage {
             layout: Layout::of(request, Room::Settings).with_flash(request),
-            org: Place { slug: member.org.slug.clone(), name: member.org.name.clone() },
+            org: Place::of(&member.org),
             tabs,
             marks: marks(&policy.rules, &fields),
             complaints: Complaints::default(),
@@ -151,7 +151,7 @@ impl PolicyPage {
             range: (day(1), day(365)),
             waiting: waiting.map(|until| words::date(until, &zone)),
             configured_rpm: site.mint.default_rpm,
-            zone: member.person.zone.clone().unwrap_or_else(|| "UTC".to_owned()),
+            zone: member.person.zone_name(),
             policy,
             fields,
         }

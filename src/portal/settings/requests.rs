@@ -47,11 +47,11 @@ pub async fn show(request: HttpRequest, member: Member, site: Shared) -> Result<
     };
     let view = RequestsPage {
         layout: Layout::of(&request, Room::Settings).with_flash(&request),
-        org: Place { slug: member.org.slug.clone(), name: member.org.name.clone() },
+        org: Place::of(&member.org),
         tabs: Tabs::load(&site, &member, "requests").await?,
         open: open.into_iter().map(line).collect(),
         answered: answered.into_iter().map(line).collect(),
-        zone: member.person.zone.clone().unwrap_or_else(|| "UTC".to_owned()),
+        zone: member.person.zone_name(),
     };
     html(StatusCode::OK, &view)
 }

@@ -10,7 +10,7 @@ use futures_util::stream;
 use crate::db::Conn;
 use crate::error::{Error, Result};
 use crate::id::{KeyId, OrgId};
-use crate::keys::store::{Named, names};
+use crate::keys::names::{self, Named};
 use crate::portal::keys::find;
 use crate::portal::usage::asked::Asked;
 use crate::portal::usage::within_reach;
@@ -100,7 +100,7 @@ fn text(
     let mut ids: Vec<KeyId> = lines.keys().map(|(_, key, _, _)| *key).collect();
     ids.sort_unstable();
     ids.dedup();
-    let names: HashMap<KeyId, Named> = names(conn, org, &ids)?;
+    let names: HashMap<KeyId, Named> = names::with_owners(conn, org, &ids)?;
     let mut out = String::new();
     if after.is_none() {
         csv::line(&mut out, HEAD);

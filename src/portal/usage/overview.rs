@@ -130,7 +130,7 @@ pub(super) async fn page(
     let status = if complaints.is_empty() { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
     let view = UsagePage {
         layout: Layout::of(request, Room::Usage).with_flash(request),
-        org: Place { slug: member.org.slug.clone(), name: member.org.name.clone() },
+        org: Place::of(&member.org),
         title: format!("{of}, {} (UTC).", span(&question)),
         tiles,
         chart: figures.chart(&question),
@@ -139,7 +139,7 @@ pub(super) async fn page(
         owner,
         quiet: figures.total.requests == 0 && figures.before.requests == 0,
         may_create: member.role.may(crate::orgs::role::Act::WriteKeys),
-        zone: member.person.zone.clone().unwrap_or_else(|| "UTC".to_owned()),
+        zone: member.person.zone_name(),
         counted_to: words::clock(counted_until, &member.person.time_zone()),
         key,
         asked,

@@ -1,0 +1,131 @@
+//! The checks of the gate, in the order in which they are explained: what each said of a refused
+//! request, and whether the same request would pass it now.
+
+use crate::keys::{Key, Status};
+use crate::orgs::role::Role;
+use crate::portal::words;
+use crate::scope::Scope;
+use crate::time::Time;
+use crate::usage::refusals::store::Kept;
+
+/// One check of the gate.
+pub(super) struct Check {
+    /// What is checked, in words.
+    pub(super) name: &'static str,
+    /// What it said.
+    then: Then,
+    /// Whether the same request would pass it now; unknown where nothing was asked for.
+    now: Option<bool>,
+    /// What to do about it, or nothing.
+    pub(super) remedy: String,
+}
+
+/// What a check said of a request.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Then {
+    Passed,
+    Refused,
+    NotReached,
+}
+
+/// The checks in the order in which they are explained.
+pub(super) fn of(kept: &Kept, key: &Key, role: Option<Role>, limit_allows: bool, now: Time) -> Vec<Check> {
+    let status = key.status(now);
+    let scope = kept.scope.as_deref().and_then(Scope::parse);
+    let address = kept.address.parse::<std::net::IpAddr>().ok().map(|address| address.to_canonical());
+    let networks: Vec<String> = key.allowed_ips.iter().map(ToString::to_string).collect();
+    let at_home = networks.is_empty()
+        || address.is_some_and(|address| key.allowed_ips.iter().any(|network| network.contains(&address)));
+    let needed = kept.scope.as_deref().unwrap_or("no scope");
+    let role_name = role.map_or("no active member", Role::name);
+    let steps = [
+        ("The key is known", true, Some(true), String::new()),
+        (
+            "It is not disabled or revoked",
+            !matches!(kept.code.as_str(), "key_revoked" | "key_disabled" | "key_superseded"),
+            Some(!matches!(status, Status::Disabled | Status::Revoked)),
+            match (&*kept.code, status) {
+                ("key_superseded", _) => "Its secret was replaced. Give the program the new one.",
+                (_, Status::Revoked) => "A revoked key can’t come back. Create a replacement.",
+                (_, Status::Disabled) => "Enable it again, or find out who disabled it and why.",
+                _ => "Nothing: it works again.",
+            }
+            .to_owned(),
+        ),
+        (
+            "It has not expired",
+            kept.code != "key_expired",
+            Some(key.expires_at.is_none_or(|end| end > now)),
+            "Create a replacement. Keys that end soon are listed under Expiring.".to_owned(),
+        ),
+        (
+            "The address is allowed",
+            kept.code != "ip_not_allowed",
+            Some(at_home),
+            format!(
+                "It may be used from {}. Call from there, or change the allowed addresses.",
+                networks.join(", ")
+            ),
+        ),
+        (
+            "The limit is not used up",
+            !matches!(kept.code.as_str(), "rate_limited" | "quota_exceeded"),
+            Some(limit_allows),
+            format!(
+                "It may make {} requests a minute. Call less often, wait as Retry-After says, or raise the limit.",
+                words::number(key.requests_per_minute.into())
+            ),
+        ),
+        (
+            "It holds the scope",
+            kept.code != "insufficient_scope" || kept.by_role,
+            scope.map(|scope| key.scopes.has(scope)),
+            format!("The call needs {needed}. Add it to the key, or use a key that has it."),
+        ),
+        (
+            "Its owner’s role may hold it",
+            kept.code != "insufficient_scope" || !kept.by_role,
+            scope.map(|scope| role.is_some_and(|role| role.grantable().has(scope))),
+            format!("The owner is {role_name} now, who can’t hold {needed}. Give the key another owner."),
+        ),
+    ];
+    let mut refused = false;
+    let mut checks: Vec<Check> = steps
+        .into_iter()
+        .map(|(name, passed, now, remedy)| {
+            let then = match (refused, passed) {
+                (true, _) => Then::NotReached,
+                (false, true) => Then::Passed,
+                (false, false) => Then::Refused,
+            };
+            refused |= !passed;
+            Check { name, then, now, remedy: if passed { String::new() } else { remedy } }
+        })
+        .collect();
+    if !refused {
+        // A refusal that comes later than the gate.
+        let remedy = super::remedy(&kept.code);
+        checks.push(Check { name: "The rest of the call", then: Then::Refused, now: None, remedy });
+    }
+    checks
+}
+
+impl Check {
+    /// Its icon, the class of that, and the word.
+    pub(super) fn then_words(&self) -> (&'static str, &'static str, &'static str) {
+        match self.then {
+            Then::Passed => ("check", "active", "Passed"),
+            Then::Refused => ("ban", "expired", "Refused"),
+            Then::NotReached => ("", "disabled", "Not reached"),
+        }
+    }
+
+    /// What it would say now.
+    pub(super) fn now_words(&self) -> &'static str {
+        match self.now {
+            Some(true) => "passes",
+            Some(false) => "would be refused",
+            None => "not asked",
+        }
+    }
+}

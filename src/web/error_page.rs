@@ -1,0 +1,94 @@
+//! The pages that tell of problems.
+
+use actix_web::http::header;
+use actix_web::{HttpRequest, HttpResponse};
+use askama::Template;
+
+use crate::web::page::{Layout, Room};
+use crate::web::problem::{Code, Problem};
+use crate::web::session::is_partial;
+
+/// A problem for someone signed in, inside the frame of the pages.
+#[derive(Template)]
+#[template(path = "portal/error.html", blocks = ["content"])]
+struct ErrorPage<'a> {
+    layout: Layout,
+    text: Text<'a>,
+    request: &'a str,
+}
+
+/// A problem for someone of whom nothing is known.
+#[derive(Template)]
+#[template(path = "portal/error_alone.html")]
+struct BareErrorPage<'a> {
+    layout: Layout,
+    text: Text<'a>,
+    request: &'a str,
+}
+
+/// A problem in words for people.
+struct Text<'a> {
+    problem: &'a Problem,
+}
+
+impl Text<'_> {
+    fn icon(&self) -> &'static str {
+        match self.problem.code {
+            Code::NotFound => "search",
+            Code::Unavailable => "unplug",
+            Code::Forbidden => "ban",
+            _ => "circle-alert",
+        }
+    }
+
+    fn title(&self) -> &'static str {
+        match self.problem.code {
+            Code::NotFound => "There is no such page here",
+            code => code.title(),
+        }
+    }
+
+    fn words(&self) -> &str {
+        match self.problem.code {
+            Code::NotFound => {
+                "The key may belong to another organisation, or the address is incomplete. Nothing was changed."
+            }
+            Code::Unavailable => {
+                "Nothing was changed. Try again in a moment; Keydesk is back as soon as its database can be reached."
+            }
+            _ => &self.problem.detail,
+        }
+    }
+}
+
+/// The page of a problem, or its block alone for htmx.
+pub fn whole(request: &HttpRequest, problem: &Problem, id: &str) -> HttpResponse {
+    let layout = Layout::of(request, Room::None);
+    if layout.person.is_none() {
+        return bare(problem, id);
+    }
+    let page = ErrorPage { layout, text: Text { problem }, request: id };
+    respond(problem, if is_partial(request) { page.as_content().render() } else { page.render() })
+}
+
+/// The page of a problem where nothing is known of who asked.
+pub fn bare(problem: &Problem, id: &str) -> HttpResponse {
+    let layout = Layout {
+        person: None,
+        org: None,
+        role: None,
+        orgs: Vec::new(),
+        room: Room::None,
+        flash: None,
+        findings: 0,
+        host: String::new(),
+    };
+    respond(problem, BareErrorPage { layout, text: Text { problem }, request: id }.render())
+}
+
+fn respond(problem: &Problem, text: askama::Result<String>) -> HttpResponse {
+    let mut response = HttpResponse::build(problem.code.status());
+    response.content_type("text/html; charset=utf-8").insert_header((header::VARY, "HX-Request-Type"));
+    problem.add_headers(&mut response);
+    response.body(text.unwrap_or_default())
+}

@@ -1,0 +1,73 @@
+//! The body of a refusal, for programs.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::error::FieldError;
+use crate::web::problem::Problem;
+
+/// Why a request was refused (RFC 9457). Nothing was changed.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub struct Document<'a> {
+    /// Names the kind of problem.
+    r#type: String,
+    /// The kind of problem, for people.
+    title: &'static str,
+    /// The HTTP status.
+    status: u16,
+    /// What went wrong this time and what to do.
+    detail: &'a str,
+    /// Names this request.
+    instance: String,
+    /// For programs; it never changes.
+    code: &'static str,
+    /// Values that are not acceptable, by field.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    #[schema(required = false)]
+    errors: &'a [FieldError],
+    /// The same in the form of the OpenAI API.
+    error: OpenAiError<'a>,
+}
+
+/// A refusal in the form of the OpenAI API.
+#[derive(Serialize, ToSchema)]
+struct OpenAiError<'a> {
+    /// What went wrong and what to do.
+    message: &'a str,
+    /// The kind of problem.
+    r#type: &'static str,
+    /// The field, if it is about one.
+    param: Option<&'static str>,
+    /// The same as `code` beside it.
+    code: &'static str,
+}
+
+impl<'a> Document<'a> {
+    /// Of this problem of a request.
+    pub(super) fn new(problem: &'a Problem, request: &str) -> Document<'a> {
+        let (code, status, title, _) = problem.code.parts();
+        let kind = match status {
+            401 => "authentication_error",
+            403 => "permission_error",
+            429 => "rate_limit_error",
+            500.. => "server_error",
+            _ => "invalid_request_error",
+        };
+        Document {
+            r#type: format!("urn:keydesk:problem:{code}"),
+            title,
+            status: problem.status.as_u16(),
+            detail: &problem.detail,
+            instance: format!("urn:keydesk:request:{request}"),
+            code,
+            errors: &problem.errors,
+            error: OpenAiError {
+                message: &problem.detail,
+                r#type: kind,
+                param: problem.errors.first().map(|error| error.field),
+                code,
+            },
+        }
+    }
+}
