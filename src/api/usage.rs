@@ -61,9 +61,13 @@ pub async fn usage(
 ) -> Result<HttpResponse, Problem> {
     // Before the query, so that what is told to be counted is.
     let counted_until = site.meter.counted_until();
-    let question = RawQuestion::from(query.0).check(Time::now()).map_err(Error::Invalid)?;
+    let mut question = RawQuestion::from(query.0).check(Time::now()).map_err(Error::Invalid)?;
     let org = caller.key.org;
-    let lines = site.db.read(move |conn| report::report(conn, org, &question)).await?;
+    let lines = site.db.read(move |conn| {
+        question.filter = report::looked_up(conn, org, question.filter)?;
+        report::report(conn, org, &question)
+    });
+    let lines = lines.await?;
     let mut total = Totals::default();
     for totals in lines.values() {
         total.add(totals);

@@ -40,6 +40,8 @@ pub struct Filter {
     pub key: Option<KeyId>,
     /// Only those of the keys that this person owns now.
     pub owner: Option<UserId>,
+    /// These keys of that person, where they were looked up.
+    pub owned: Option<Vec<KeyId>>,
     /// Only calls of routes that need this scope.
     pub scope: Option<Scope>,
     /// Only calls that asked for this model.
@@ -111,11 +113,18 @@ impl Range {
         Range { width: if is_whole { DAY } else { self.width }, ..self }
     }
 
-    /// As many buckets before.
-    pub fn before(&self) -> Range {
-        let buckets = i64::try_from(self.buckets().count()).unwrap_or(1);
-        let first = self.first();
-        Range { from: first.plus(-buckets * self.width), to: first, width: self.width }
+    /// The same length of time before, in one or two parts. Where this range ends within a day, so
+    /// does that one, by its hours as long as they are kept: a day that has just begun is not
+    /// compared with a whole one.
+    pub fn before(&self, now: Time) -> Vec<Range> {
+        let length = i64::try_from(self.buckets().count()).unwrap_or(1) * self.width;
+        let (first, end) = (self.first(), self.to.plus(-length));
+        let whole = Range { from: first.plus(-length), to: first, width: self.width };
+        let last = first.plus(-self.width);
+        if self.width != DAY || end >= first || now.since(last) >= HOUR_DAYS * DAY {
+            return vec![whole];
+        }
+        vec![Range { to: last, ..whole }, Range { from: last, to: end, width: HOUR }]
     }
 }
 
@@ -146,8 +155,13 @@ impl RawQuestion {
         if scope == Some(None) {
             errors.push(FieldError::new("scope", "There is no such scope."));
         }
-        let filter =
-            Filter { key: key.flatten(), owner: owner.flatten(), scope: scope.flatten(), model: self.model };
+        let filter = Filter {
+            key: key.flatten(),
+            owner: owner.flatten(),
+            owned: None,
+            scope: scope.flatten(),
+            model: self.model,
+        };
         if errors.is_empty() { Ok(Question { range, filter, group }) } else { Err(errors) }
     }
 }
@@ -184,14 +198,35 @@ fn range(raw: &RawQuestion, now: Time, errors: &mut Vec<FieldError>) -> Range {
 mod tests {
     use super::*;
 
+    fn parts(range: Range, now: Time) -> Vec<(String, String, i64)> {
+        let told = |part: &Range| (part.from.rfc3339(), part.to.rfc3339(), part.width);
+        range.before(now).iter().map(told).collect()
+    }
+
+    fn part(from: &str, to: &str, width: i64) -> (String, String, i64) {
+        (format!("2026-{from}:00Z"), format!("2026-{to}:00Z"), width)
+    }
+
     #[test]
-    fn the_period_before_has_as_many_buckets() {
+    fn the_period_before_is_as_long_and_ends_at_the_same_hour() {
         let now = Time::parse("2026-11-23T14:22:00Z").expect("valid");
         for (days, buckets) in [(1, 24), (7, 7), (30, 30), (90, 90)] {
-            let range = Range::last(days, now);
-            assert_eq!(range.buckets().count(), buckets);
-            assert_eq!(range.before().buckets().count(), buckets);
-            assert_eq!(range.before().to, range.first());
+            assert_eq!(Range::last(days, now).buckets().count(), buckets);
         }
+        assert_eq!(parts(Range::last(1, now), now), [part("11-21T15:00", "11-22T15:00", HOUR)]);
+        assert_eq!(
+            parts(Range::last(7, now), now),
+            [part("11-10T00:00", "11-16T00:00", DAY), part("11-16T00:00", "11-16T14:22", HOUR)]
+        );
+    }
+
+    #[test]
+    fn whole_days_are_compared_with_whole_days_and_so_are_those_without_hours() {
+        let now = Time::parse("2026-11-23T14:22:00Z").expect("valid");
+        let midnight = |text| Time::parse(text).expect("valid");
+        let (from, to) = (midnight("2026-11-10T00:00:00Z"), midnight("2026-11-14T00:00:00Z"));
+        assert_eq!(parts(Range { from, to, width: DAY }, now), [part("11-06T00:00", "11-10T00:00", DAY)]);
+        let from = midnight("2026-08-01T00:00:00Z");
+        assert_eq!(parts(Range { from, to: now, width: DAY }, now).len(), 1);
     }
 }

@@ -7,11 +7,11 @@ use diesel::prelude::*;
 use crate::db::Conn;
 use crate::error::{Error, Result};
 use crate::id::{KeyId, OrgId};
-use crate::schema::{usage_counts, usage_latencies, usage_total_latencies, usage_totals};
+use crate::schema::{api_keys, usage_counts, usage_latencies, usage_total_latencies, usage_totals};
 use crate::time::Time;
 use crate::usage::batch::Sum;
 use crate::usage::latency::Histogram;
-use crate::usage::question::{Group, Question};
+use crate::usage::question::{Filter, Group, Question};
 use crate::usage::totals::{Totals, sum};
 
 /// The start of a bucket and the group, with what was counted.
@@ -19,6 +19,8 @@ pub type Lines = BTreeMap<(Time, Option<String>), Totals>;
 
 /// How many rows a report may read; a longer one is refused.
 const MAX_ROWS: i64 = 200_000;
+/// How many keys of a person can be named one by one.
+const FEW: i64 = 500;
 
 /// The counts of a table that pass the filter, grouped, as a boxed query.
 macro_rules! grouped {
@@ -48,7 +50,9 @@ macro_rules! of_keys {
         if let Some(key) = $filter.key {
             query = query.filter($table::key_id.eq(key));
         }
-        if let Some(owner) = $filter.owner {
+        if let Some(owned) = &$filter.owned {
+            query = query.filter($table::key_id.eq_any(owned));
+        } else if let Some(owner) = $filter.owner {
             use $crate::schema::api_keys as k;
             let owned = k::table.filter(k::org_id.eq($org).and(k::owner_id.eq(owner))).select(k::id);
             query = query.filter($table::key_id.eq_any(owned));
@@ -57,6 +61,19 @@ macro_rules! of_keys {
     }};
 }
 pub(super) use of_keys;
+
+/// The same filter with the keys of its person, if they are few: planners that know how many there
+/// are read the counts of each in turn.
+pub fn looked_up(conn: &mut Conn, org: OrgId, filter: Filter) -> Result<Filter> {
+    let Some(owner) = filter.owner else { return Ok(filter) };
+    let owned: Vec<KeyId> = api_keys::table
+        .filter(api_keys::org_id.eq(org).and(api_keys::owner_id.eq(owner)))
+        .select(api_keys::id)
+        .limit(FEW + 1)
+        .load(conn)?;
+    let few = i64::try_from(owned.len()).is_ok_and(|owned| owned <= FEW);
+    Ok(Filter { owned: few.then_some(owned), ..filter })
+}
 
 /// What an organisation's keys were used for, by bucket and group.
 ///

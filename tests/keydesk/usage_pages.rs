@@ -275,6 +275,35 @@ fn a_period_can_be_chosen_and_wrong_ones_are_told() {
 }
 
 #[test]
+fn a_day_that_has_just_begun_is_compared_with_the_same_hours() {
+    let (desk, server, org) = desk();
+    let mut owner = server.signed_in(&org);
+    for _ in 0..2 {
+        org.admin.get("/v1/api-keys");
+    }
+    counted(&server, &mut owner, &org, 2);
+    // A week ago four in the hour of now, and many in the last hour of that day.
+    let (hour, week, now) = (3_600_000_000_i64, 7 * 86_400_000_000_i64, jiff::Timestamp::now());
+    let this = i64::from(now.to_zoned(jiff::tz::TimeZone::UTC).hour());
+    let many = if this == 23 { 0 } else { 96 };
+    let row = |width: i64, start: i64, requests: i64| {
+        format!(
+            "INSERT INTO usage_totals (org_id, width, start, scope, model, outcome, requests, input_tokens, output_tokens) \
+             SELECT org_id, {width}, start - {week} + {start}, 'inference:read', '', 'ok', {requests}, 0, 0 \
+             FROM usage_totals WHERE width = 86400 AND outcome = 'ok'"
+        )
+    };
+    let mut rows = vec![row(3_600, this * hour, 4)];
+    if many > 0 {
+        rows.push(row(3_600, 23 * hour, many));
+    }
+    rows.push(row(86_400, 0, 4 + many));
+    desk.database.execute(&rows.join(";"));
+    let page = owner.get(&format!("/o/{}/usage?range=7d", org.slug));
+    assert_eq!(page.texts(".tiles dd.note")[0], "50\u{a0}% less than before");
+}
+
+#[test]
 fn an_export_of_many_parts_is_whole_and_runs_nothing() {
     let (desk, server, org) = desk();
     let mut owner = server.signed_in(&org);

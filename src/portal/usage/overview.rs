@@ -18,6 +18,7 @@ use crate::portal::usage::{Within, within_reach};
 use crate::portal::words;
 use crate::time::Time;
 use crate::usage::question::Question;
+use crate::usage::report;
 use crate::web::Shared;
 use crate::web::form::{Complaints, Fields};
 use crate::web::page::{Layout, Place, Room, html};
@@ -77,10 +78,11 @@ pub(super) async fn page(
     let part = asked.part()?;
     let within = Within::of(member);
     let (zone, slug) = (member.person.time_zone(), member.org.slug.clone());
-    let (question_here, asked_here) = (question.clone(), asked.clone());
+    let (mut question_here, asked_here) = (question.clone(), asked.clone());
     let (of_org, here) = (key.is_none(), site.get_ref().clone());
     let found = site.db.read(move |conn| {
-        let figures = Figures::read(conn, within.org, &question_here)?;
+        question_here.filter = report::looked_up(conn, within.org, question_here.filter)?;
+        let figures = Figures::read(conn, within.org, &question_here, now)?;
         let reading = Reading {
             slug: &slug,
             org: within.org,

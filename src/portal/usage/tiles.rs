@@ -32,7 +32,7 @@ pub struct Figures {
     pub buckets: Vec<(Time, Totals)>,
     /// All of it.
     pub total: Totals,
-    /// All of the period before.
+    /// All of the same time before.
     pub before: Totals,
     /// How long answers took.
     pub latencies: Histogram,
@@ -44,17 +44,20 @@ impl Figures {
         conn: &mut crate::db::Conn,
         org: crate::id::OrgId,
         question: &Question,
+        now: Time,
     ) -> crate::error::Result<Figures> {
         let together = Question { group: Group::All, ..question.clone() };
         let lines = report::report(conn, org, &together)?;
-        let earlier = Question { range: question.range.before(), ..together.clone() };
         let sum = |lines: &report::Lines| {
             lines.values().fold(Totals::default(), |mut sum, totals| {
                 sum.add(totals);
                 sum
             })
         };
-        let before = sum(&report::report(conn, org, &earlier)?);
+        let mut before = Totals::default();
+        for range in question.range.before(now) {
+            before.add(&sum(&report::report(conn, org, &Question { range, ..together.clone() })?));
+        }
         let total = sum(&lines);
         let of = |start| (start, lines.get(&(start, None)).copied().unwrap_or_default());
         let buckets = question.range.buckets().map(of).collect();
