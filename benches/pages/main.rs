@@ -7,12 +7,16 @@
 //! cargo bench --bench pages -- fill sqlite:FILE 100000         fill a database and leave it
 //! ```
 //!
+//! For each key there are about 100 rows of counts and ten entries of the audit trail. A filled
+//! database was set up before: `keydesk setup` makes the organisation.
+//!
 //! It measures on SQLite and, when `KEYDESK_TEST_DATABASE` names a PostgreSQL server, on databases
 //! of its own there. `benches/run pages` starts such a server.
 
 #![allow(missing_docs, reason = "a program of its own")]
 #![allow(clippy::print_stdout, reason = "it reports to a person")]
 
+mod audit;
 mod export;
 mod fill;
 mod server;
@@ -31,6 +35,9 @@ const TIMES: usize = 200;
 const SLOW: f64 = 250.0;
 const SLOW_TIMES: usize = 20;
 
+/// How many entries of the audit trail there are for each key.
+const ENTRIES: i64 = 10;
+
 /// Milliseconds: the first answer, the median, the 99th percentile.
 struct Timed {
     first: f64,
@@ -46,10 +53,15 @@ fn main() -> Result<()> {
     }
     let words: Vec<&str> = arguments.iter().map(String::as_str).filter(|word| *word != "--bench").collect();
     match words.as_slice() {
-        ["fill", url, keys] => fill::fill(url, keys.parse()?),
+        ["fill", url, keys] => fill(url, keys.parse()?),
         [] => measure(&[10_000, 100_000]),
         keys => measure(&keys.iter().map(|keys| keys.parse()).collect::<Result<Vec<i64>, _>>()?),
     }
+}
+
+fn fill(url: &str, keys: i64) -> Result<()> {
+    fill::fill(url, keys)?;
+    audit::fill(url, (keys * ENTRIES).cast_unsigned())
 }
 
 fn measure(sizes: &[i64]) -> Result<()> {
@@ -63,7 +75,7 @@ fn measure(sizes: &[i64]) -> Result<()> {
             eprintln!("{name}");
             let place = Place::new(database)?;
             place.set_up()?;
-            fill::fill(&place.url, keys)?;
+            fill(&place.url, keys)?;
             let server = Server::start(&place)?;
             for (number, (page, path)) in views::all(&server)?.into_iter().enumerate() {
                 let timed = time(&server, &path).with_context(|| page.clone())?;

@@ -1,6 +1,6 @@
 //! What is looked at.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use jiff::{Timestamp, ToSpan};
 
 use crate::server::Server;
@@ -81,7 +81,48 @@ pub(crate) fn all(server: &Server) -> Result<Vec<(String, String)>> {
         add(name.to_owned(), format!("/keys{query}"));
     }
     add("a key".to_owned(), format!("/keys/{key}"));
+    let (middle, actor, target) = of_trail(server)?;
+    for (name, query) in [
+        ("", String::new()),
+        (", one kind", "?kind=key".to_owned()),
+        (", a rare action", "?kind=organization.updated".to_owned()),
+        (", by one person", format!("?actor={actor}")),
+        (", by one person, one kind", format!("?actor={actor}&kind=key")),
+        (", about one", format!("?target={target}")),
+        (", 24h", "?range=24h".to_owned()),
+        (", a chosen day", format!("?range=custom&from={0}&to={0}", day(300)?)),
+        (", a chosen day, one action", format!("?range=custom&from={0}&to={0}&kind=key.revoked", day(300)?)),
+        (", in the middle", format!("?before={middle}")),
+        (", search for a person", "?q=person+7".to_owned()),
+        (", search for keys", "?q=key-7".to_owned()),
+        (", search for one key", "?q=key-7777".to_owned()),
+        (", search that finds none", "?q=nothing".to_owned()),
+        (", search for an address", "?q=203.0.113.7".to_owned()),
+    ] {
+        add(format!("audit{name}"), format!("/audit{query}"));
+    }
+    add("audit, an entry".to_owned(), format!("/audit/{middle}"));
+    add("audit, proof".to_owned(), "/audit/proof".to_owned());
+    add("refusals".to_owned(), "/refusals".to_owned());
     Ok(pages)
+}
+
+/// The place of an entry in the middle of the audit trail, who acted there, and about what.
+fn of_trail(server: &Server) -> Result<(i64, String, String)> {
+    let newest = server.get("/o/large/audit")?;
+    let older = newest.split("before=").nth(1).context("older entries")?;
+    let last: i64 = older.chars().take_while(char::is_ascii_digit).collect::<String>().parse()?;
+    for middle in last / 2.. {
+        let entry = server.get(&format!("/o/large/audit/{middle}"))?;
+        let by = |start: &str| id(&entry, start, "\"");
+        if let (Some(actor), Some(target)) = (by("audit?actor="), by("audit?target="))
+            && actor.starts_with("user_")
+            && target.starts_with("key_")
+        {
+            return Ok((middle, actor, target));
+        }
+    }
+    bail!("no person did anything to a key")
 }
 
 /// What stands between two texts at their first place.

@@ -1,21 +1,13 @@
-//! Fills the audit log of a database's first organisation, for measuring pages, proofs and exports:
-//!
-//! ```text
-//! keydesk setup --org Large --name Ada --email ada@example.com --password-stdin
-//! cargo bench --bench pages -- fill sqlite:keydesk-data/keydesk.sqlite3 10000
-//! cargo bench --bench fill_audit -- sqlite:keydesk-data/keydesk.sqlite3 1000000
-//! ```
+//! Fills the audit log of a database's first organisation.
 //!
 //! The entries are about the people and keys that are there: some of them have a great part in the
 //! log, most have little. They are hashed as the server hashes them, so `keydesk audit verify`
 //! finds the log sound.
 
-#![allow(clippy::print_stdout, reason = "a tool for developers")]
-
 use std::fmt::Write;
 use std::time::Instant;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use keydesk::audit::event::{Actor, Change, Context, Event};
@@ -32,12 +24,9 @@ const BATCH: u64 = 2_000;
 /// Over how many days the entries lie.
 const DAYS: i64 = 730;
 
-fn main() -> Result<()> {
-    // Cargo adds `--bench`.
-    let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
-    let url = arguments.next().context("name the database")?;
-    let wanted: u64 = arguments.next().context("say how many entries")?.parse()?;
-    let mut conn = open(&url)?;
+/// Writes so many entries.
+pub(crate) fn fill(url: &str, wanted: u64) -> Result<()> {
+    let mut conn = open(url)?;
     let org: OrgId =
         organizations::table.order(organizations::created_at).select(organizations::id).first(&mut conn)?;
     let people = members::table.filter(members::org_id.eq(org)).select(members::person_id);
@@ -45,7 +34,7 @@ fn main() -> Result<()> {
     let mut story = Story {
         org,
         people: people.load(&mut conn)?,
-        keys: keys.limit(100_000).load(&mut conn)?,
+        keys: keys.load(&mut conn)?,
         dice: Dice(0x9E37_79B9_7F4A_7C15),
     };
     if story.keys.is_empty() {
@@ -61,10 +50,10 @@ fn main() -> Result<()> {
         conn.batch_execute(&sql)?;
         written += count;
         if written % (BATCH * 50) == 0 || written == wanted {
-            println!("{:6.1} s  {written} entries", began.elapsed().as_secs_f64());
+            eprintln!("{:6.1} s  {written} audit entries", began.elapsed().as_secs_f64());
         }
     }
-    conn.batch_execute("ANALYZE")?;
+    conn.batch_execute(if matches!(conn, Conn::Sqlite(_)) { "ANALYZE" } else { "VACUUM ANALYZE" })?;
     Ok(())
 }
 
