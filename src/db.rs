@@ -7,6 +7,7 @@
 
 mod connect;
 mod fault;
+mod statistics;
 
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};

@@ -12,7 +12,7 @@ use diesel::prelude::*;
 use diesel::result::Error as DieselError;
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
-use crate::db::{Conn, Location};
+use crate::db::{Conn, Location, statistics};
 use crate::error::{Error, Result};
 
 const SQLITE_MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
@@ -29,6 +29,7 @@ pub(super) fn migrate(conn: &mut Conn) -> Result<()> {
         Conn::Sqlite(c) => {
             AnsiTransactionManager::begin_transaction_sql(c, "BEGIN IMMEDIATE")?;
             c.run_pending_migrations(SQLITE_MIGRATIONS).map_err(failed)?;
+            statistics::fix(c)?;
             AnsiTransactionManager::commit_transaction(c)?;
         }
         Conn::Postgres(c) => {
