@@ -180,6 +180,24 @@ fn a_session_ends_when_its_person_is_disabled_or_its_time_is_over() {
 }
 
 #[test]
+fn whoever_only_looks_at_pages_changes_nothing_in_the_database() {
+    let (desk, server, org) = desk();
+    let mut browser = server.signed_in(&org);
+    let sessions = "SELECT CAST(seen_at AS TEXT) || ' ' || state AS line FROM sessions ORDER BY 1";
+    browser.get(&format!("/o/{}/keys", org.slug));
+    let before = desk.database.lines(sessions);
+    for page in ["keys", "usage", "review", "audit"] {
+        assert_eq!(browser.get(&format!("/o/{}/{page}", org.slug)).status, 200, "{page}");
+    }
+    assert_eq!(desk.database.lines(sessions), before);
+    // What the last act had to say is said once, which is a change.
+    browser.post("/account", &[("name", "Ada"), ("zone", "Europe/Berlin")]);
+    let said = |page: &crate::support::Page| page.texts(".notice.ok").join(" ");
+    assert!(said(&browser.get("/account")).contains("saved"));
+    assert!(!said(&browser.get("/account")).contains("saved"));
+}
+
+#[test]
 fn under_https_the_cookie_is_bound_to_the_host() {
     let desk = crate::support::Desk::new().with("KEYDESK_PUBLIC_URL", "https://keys.example.com");
     let server = desk.start();

@@ -89,7 +89,10 @@ pub fn flash(session: &Session, text: &str) {
 
 /// The sentence kept for this page, once.
 pub fn take_flash(session: &Session) -> Option<String> {
-    session.remove_as::<String>(FLASH).and_then(Result::ok)
+    // Removing counts as a change, also of what is not there, and a change is written.
+    let said = text(session, FLASH)?;
+    session.remove(FLASH);
+    Some(said)
 }
 
 fn text(session: &Session, name: &str) -> Option<String> {
