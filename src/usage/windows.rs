@@ -2,7 +2,7 @@
 //! in all and by scope and model, so that the keys used most are found without adding up all of them.
 //!
 //! Counts are added as they are written. As time goes on, the oldest hour or day moves out of
-//! the window: its counts are subtracted again, some thousand keys at a time. A window begins at
+//! the window: its counts are subtracted again, some hundred keys at a time. A window begins at
 //! a whole hour or day of UTC and reaches until now.
 
 use std::collections::BTreeMap;
@@ -21,8 +21,9 @@ use crate::usage::window_rows::Sums;
 
 /// The windows, in days.
 pub const DAYS: [i64; 4] = [1, 7, 30, 90];
-/// How many rows of an hour or day are moved out in one transaction.
-const STEP: i64 = 4_000;
+/// The counts of how many keys are moved out in one transaction: so few that whoever else writes
+/// hardly waits.
+const STEP: i64 = 250;
 
 /// Where a window begins.
 #[derive(Clone, Copy, Debug, Queryable)]
@@ -111,38 +112,40 @@ fn slide_one(tx: &mut Tx<'_>, begin: Begin, target: Time) -> Result<()> {
     let bucket = usage_counts::table
         .filter(usage_counts::org_id.eq(org).and(usage_counts::width.eq(width(days))))
         .filter(usage_counts::start.eq(start));
-    let mut query = bucket
-        .group_by((usage_counts::key_id, usage_counts::scope, usage_counts::model, usage_counts::outcome))
-        .select((
-            usage_counts::key_id,
-            usage_counts::scope,
-            usage_counts::model,
-            usage_counts::outcome,
-            sum("requests"),
-            sum("input_tokens"),
-            sum("output_tokens"),
-        ))
+    let mut keys = bucket
+        .select(usage_counts::key_id)
+        .distinct()
         .order(usage_counts::key_id.asc())
         .limit(STEP)
         .into_boxed();
     if let Some(after) = after {
-        query = query.filter(usage_counts::key_id.gt(after));
+        keys = keys.filter(usage_counts::key_id.gt(after));
     }
-    let mut rows: Vec<(KeyId, String, String, String, i64, i64, i64)> = query.load(tx.conn)?;
-    let is_last = i64::try_from(rows.len()).unwrap_or(STEP) < STEP;
-    if !is_last {
-        // The last key may have more rows than were read.
-        let last = rows.last().map(|row| row.0);
-        rows.retain(|row| Some(row.0) != last);
-    }
+    let keys: Vec<KeyId> = keys.load(tx.conn)?;
     let mut sums = Sums::default();
-    for (key, scope, model, outcome, requests, input, output) in &rows {
-        let moved = Sum { requests: -requests, input_tokens: -input, output_tokens: -output };
-        sums.count((org, days, *key), (scope, model), outcome, moved);
+    if let (Some(first), Some(last)) = (keys.first(), keys.last()) {
+        let rows: Vec<(KeyId, String, String, String, i64, i64, i64)> = bucket
+            .filter(usage_counts::key_id.between(first, last))
+            .group_by((usage_counts::key_id, usage_counts::scope, usage_counts::model, usage_counts::outcome))
+            .select((
+                usage_counts::key_id,
+                usage_counts::scope,
+                usage_counts::model,
+                usage_counts::outcome,
+                sum("requests"),
+                sum("input_tokens"),
+                sum("output_tokens"),
+            ))
+            .load(tx.conn)?;
+        for (key, scope, model, outcome, requests, input, output) in &rows {
+            let moved = Sum { requests: -requests, input_tokens: -input, output_tokens: -output };
+            sums.count((org, days, *key), (scope, model), outcome, moved);
+        }
     }
     sums.take_out(tx, org, days)?;
-    let (next, after) = match (is_last, rows.last()) {
-        (false, Some(row)) => (start, Some(row.0)),
+    let is_last = i64::try_from(keys.len()).unwrap_or(STEP) < STEP;
+    let (next, after) = match keys.last() {
+        Some(last) if !is_last => (start, Some(*last)),
         _ => (next_start(tx, &begin, target)?, None),
     };
     diesel::update(starts::table.find((org, days)))
