@@ -2,6 +2,9 @@
 
 use std::fmt::Write as _;
 
+/// The type of such a file, whose first line names the columns.
+pub const TYPE: &str = "text/csv; charset=utf-8; header=present";
+
 /// Adds a line.
 ///
 /// A cell that a spreadsheet would take for a formula gets an apostrophe in front.

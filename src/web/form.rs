@@ -8,6 +8,16 @@ use actix_web::{FromRequest, HttpRequest, web};
 use crate::error::FieldError;
 use crate::web::problem::Problem;
 
+/// The query string of a view's parameters with some of them changed; what is empty is left out.
+pub fn query(own: &[(&str, &str)], changes: &[(&str, &str)]) -> String {
+    let changed = own.iter().map(|(name, value)| {
+        let change = changes.iter().find(|(changed, _)| changed == name);
+        (*name, change.map_or(*value, |(_, value)| *value))
+    });
+    let given: Vec<_> = changed.filter(|(_, value)| !value.is_empty()).collect();
+    serde_html_form::to_string(&given).unwrap_or_default()
+}
+
 /// The fields of a submitted form or of a query, in their order.
 #[derive(Clone, Default)]
 pub struct Fields(Vec<(String, String)>);

@@ -5,7 +5,7 @@ use jiff::tz::TimeZone;
 
 use crate::audit::list::{Filter, Part};
 use crate::time::{DAY, Time};
-use crate::web::form::Fields;
+use crate::web::form::{Fields, query};
 use crate::web::problem::{Code, Problem};
 
 /// How many entries a page shows.
@@ -121,12 +121,7 @@ impl Asked {
             ("before", ""),
             ("after", ""),
         ];
-        let changed = own.map(|(name, value)| {
-            let change = changes.iter().find(|(changed, _)| *changed == name);
-            (name, change.map_or(value, |(_, value)| *value))
-        });
-        let given: Vec<_> = changed.into_iter().filter(|(_, value)| !value.is_empty()).collect();
-        serde_html_form::to_string(&given).unwrap_or_default()
+        query(&own, changes)
     }
 }
 

@@ -3,15 +3,13 @@
 
 use std::sync::Arc;
 
-use actix_web::http::header;
-use actix_web::{HttpRequest, HttpResponse, web};
-use futures_util::stream;
+use actix_web::{HttpRequest, HttpResponse};
 use jiff::tz::TimeZone;
 
 use crate::api::audit::AuditEvent;
 use crate::audit::checkpoint::{Note, Signer};
 use crate::audit::entry::Entry;
-use crate::audit::list::{self, Filter, Part};
+use crate::audit::list::{self, Part};
 use crate::audit::{export, store};
 use crate::db::Conn;
 use crate::error::{Error, Result};
@@ -21,7 +19,7 @@ use crate::portal::audit::told::Names;
 use crate::time::Time;
 use crate::web::principal::Member;
 use crate::web::problem::Problem;
-use crate::web::{Shared, Site, csv};
+use crate::web::{Shared, csv, download};
 
 /// How many entries are read at once.
 const CHUNK: i64 = 1_000;
@@ -37,6 +35,8 @@ const HEAD: [&str; 10] = [
     "request_id",
     "details",
 ];
+
+const JSON_LINES: &str = "application/jsonl; charset=utf-8";
 
 /// The form of a file.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -76,76 +76,35 @@ async fn filtered(
             Ok((question.filter, any))
         })
         .await?;
-    let lines = lines(site.get_ref().clone(), org, Arc::new(filter), form, any);
     let (kind, ending) = match form {
-        Form::Csv => ("text/csv; charset=utf-8; header=present", "csv"),
-        Form::JsonLines => ("application/jsonl; charset=utf-8", "jsonl"),
+        Form::Csv => (csv::TYPE, "csv"),
+        Form::JsonLines => (JSON_LINES, "jsonl"),
     };
-    Ok(file(member, now, "audit", ending, kind).streaming(lines))
-}
-
-fn file(member: &Member, now: Time, what: &str, ending: &str, kind: &str) -> actix_web::HttpResponseBuilder {
-    let name = format!("keydesk-{what}-{}-{}.{ending}", member.org.slug, &now.rfc3339()[..10]);
-    let mut response = HttpResponse::Ok();
-    response
-        .content_type(kind)
-        .insert_header((header::CONTENT_DISPOSITION, format!("attachment; filename=\"{name}\"")));
-    response
-}
-
-/// How far an export has come.
-enum Progress {
-    Begin,
-    Behind(Part),
-    End,
-}
-
-/// The lines, read some at a time, and no sooner than the client takes them.
-fn lines(
-    site: Arc<Site>,
-    org: OrgId,
-    filter: Arc<Filter>,
-    form: Form,
-    any: bool,
-) -> impl futures_util::Stream<Item = Result<web::Bytes>> {
-    stream::unfold(Progress::Begin, move |progress| {
+    let (site, filter) = (site.get_ref().clone(), Arc::new(filter));
+    let parts = download::parts(Part::Newest, move |part| {
         let (site, filter) = (site.clone(), filter.clone());
-        async move {
-            let (part, first) = match progress {
-                Progress::Begin => (Part::Newest, form == Form::Csv),
-                Progress::Behind(part) => (part, false),
-                Progress::End => return None,
-            };
-            let read = site.db.read(move |conn| {
-                let entries = if any { list::list(conn, org, &filter, part, CHUNK)? } else { Vec::new() };
-                let last = entries.last().map(|entry| entry.index);
-                let full = entries.len() as i64 == CHUNK;
-                let next =
-                    last.filter(|_| full).map_or(Progress::End, |last| Progress::Behind(Part::Before(last)));
-                Ok((text(conn, org, entries, form, first)?, next))
-            });
-            match read.await {
-                Ok((text, next)) => Some((Ok(text.into()), next)),
-                Err(error) => {
-                    tracing::warn!(%error, "an export was broken off");
-                    Some((Err(error), Progress::End))
-                }
-            }
-        }
-    })
+        let read = move |conn: &mut Conn| {
+            let entries = if any { list::list(conn, org, &filter, part, CHUNK)? } else { Vec::new() };
+            let full = i64::try_from(entries.len()) == Ok(CHUNK);
+            let next = entries.last().filter(|_| full).map(|last| Part::Before(last.index));
+            Ok((text(conn, org, entries, form, part == Part::Newest)?, next))
+        };
+        async move { site.db.read(read).await }
+    });
+    Ok(download::head(kind, ("audit", &member.org.slug, ending), now).streaming(parts))
 }
 
-fn text(conn: &mut Conn, org: OrgId, entries: Vec<Entry>, form: Form, headed: bool) -> Result<String> {
+fn text(conn: &mut Conn, org: OrgId, entries: Vec<Entry>, form: Form, first: bool) -> Result<String> {
     let mut out = String::new();
-    if headed {
-        csv::line(&mut out, HEAD);
-    }
     if form == Form::JsonLines {
         for entry in entries {
             out.push_str(&serde_json::to_string(&AuditEvent::of(entry)).map_err(Error::internal)?);
             out.push('\n');
         }
         return Ok(out);
+    }
+    if first {
+        csv::line(&mut out, HEAD);
     }
     let names = Names::of(conn, org, &entries)?;
     for entry in &entries {
@@ -176,17 +135,15 @@ pub async fn whole(member: Member, site: Shared) -> Result<HttpResponse, Problem
     let note = site.db.write(move |tx| store::sign(tx, org, &host, &signers, now)).await?;
     let size = Note::parse(&note).and_then(|note| note.checkpoint()).map_or(0, |told| told.size);
     let (site, note) = (site.get_ref().clone(), Arc::new(note));
-    let lines = stream::unfold(Some(0), move |from: Option<u64>| {
+    let parts = download::parts(0, move |from: u64| {
         let (site, note) = (site.clone(), note.clone());
         async move {
-            let from = from?;
             if from >= size {
-                return Some((export::trailer(&note).map(web::Bytes::from), None));
+                return Ok((export::trailer(&note)?, None));
             }
-            let block = site.db.read(move |conn| export::block(conn, org, size, from)).await;
-            let next = block.is_ok().then_some(from + export::BLOCK);
-            Some((block.map(web::Bytes::from), next))
+            let block = site.db.read(move |conn| export::block(conn, org, size, from)).await?;
+            Ok((block, Some(from + export::BLOCK)))
         }
     });
-    Ok(file(&member, now, "log", "jsonl", "application/jsonl; charset=utf-8").streaming(lines))
+    Ok(download::head(JSON_LINES, ("log", &member.org.slug, "jsonl"), now).streaming(parts))
 }

@@ -4,7 +4,7 @@ use crate::id::UserId;
 use crate::keys::Status;
 use crate::keys::list::{Filter, Order};
 use crate::scope::Scope;
-use crate::web::form::Fields;
+use crate::web::form::{Fields, query};
 use crate::web::problem::{Code, Problem};
 
 /// How many keys a page shows.
@@ -87,12 +87,7 @@ impl Asked {
             ("dir", reversed),
             ("page", &page),
         ];
-        let changed = own.map(|(name, value)| {
-            let change = changes.iter().find(|(changed, _)| *changed == name);
-            (name, change.map_or(value, |(_, value)| *value))
-        });
-        let given: Vec<_> = changed.into_iter().filter(|(_, value)| !value.is_empty()).collect();
-        serde_html_form::to_string(&given).unwrap_or_default()
+        query(&own, changes)
     }
 }
 

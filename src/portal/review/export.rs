@@ -1,10 +1,6 @@
 //! All findings as CSV, open and kept, sent as they are read.
 
-use std::sync::Arc;
-
-use actix_web::http::header;
-use actix_web::{HttpRequest, HttpResponse, web};
-use futures_util::stream;
+use actix_web::{HttpRequest, HttpResponse};
 
 use crate::db::Conn;
 use crate::error::Result;
@@ -16,7 +12,7 @@ use crate::review::store;
 use crate::time::Time;
 use crate::web::principal::Member;
 use crate::web::problem::Problem;
-use crate::web::{Shared, Site, csv};
+use crate::web::{Shared, csv, download};
 
 /// How many findings are read at once.
 const STEP: i64 = 1_000;
@@ -39,67 +35,44 @@ const HEAD: [&str; 13] = [
     "looked_at_utc",
 ];
 
-/// How far an export has come.
+/// What comes next.
 #[derive(Clone, Copy)]
-enum Progress {
-    Begin,
+enum Place {
+    Head,
     Card(usize, Option<KeyId>),
     Kept,
-    End,
 }
 
 /// `GET /o/{org}/review.csv`.
 pub async fn show(_: HttpRequest, member: Member, site: Shared) -> Result<HttpResponse, Problem> {
     let look = super::page::look_again(&site, member.org.id).await?;
     let looked_at = look.map(|look| look.looked_at.rfc3339()).unwrap_or_default();
-    let name = format!("keydesk-review-{}-{}.csv", member.org.slug, &Time::now().rfc3339()[..10]);
-    Ok(HttpResponse::Ok()
-        .content_type("text/csv; charset=utf-8; header=present")
-        .insert_header((header::CONTENT_DISPOSITION, format!("attachment; filename=\"{name}\"")))
-        .streaming(lines(site.get_ref().clone(), member.org.id, looked_at)))
-}
-
-fn lines(
-    site: Arc<Site>,
-    org: OrgId,
-    looked_at: String,
-) -> impl futures_util::Stream<Item = Result<web::Bytes>> {
-    stream::unfold(Progress::Begin, move |progress| {
+    let (site, org) = (site.get_ref().clone(), member.org.id);
+    let parts = download::parts(Place::Head, move |place| {
         let (site, looked_at) = (site.clone(), looked_at.clone());
-        async move {
-            if let Progress::End = progress {
-                return None;
-            }
-            let now = Time::now();
-            match site.db.read(move |conn| part(conn, org, progress, &looked_at, now)).await {
-                Ok((text, next)) => Some((Ok(text.into()), next)),
-                Err(error) => {
-                    tracing::warn!(%error, "an export was broken off");
-                    Some((Err(error), Progress::End))
-                }
-            }
-        }
-    })
+        async move { site.db.read(move |conn| part(conn, org, place, &looked_at, Time::now())).await }
+    });
+    let file = ("review", &*member.org.slug, "csv");
+    Ok(download::head(csv::TYPE, file, Time::now()).streaming(parts))
 }
 
 fn part(
     conn: &mut Conn,
     org: OrgId,
-    progress: Progress,
+    place: Place,
     looked_at: &str,
     now: Time,
-) -> Result<(String, Progress)> {
+) -> Result<(String, Option<Place>)> {
     let mut out = String::new();
-    let (place, after) = match progress {
-        Progress::Begin => {
+    let (place, after) = match place {
+        Place::Head => {
             csv::line(&mut out, HEAD);
-            return Ok((out, Progress::Card(0, None)));
+            return Ok((out, Some(Place::Card(0, None))));
         }
-        Progress::Card(place, after) => (place, after),
-        Progress::Kept => return Ok((kept(conn, org, looked_at, now)?, Progress::End)),
-        Progress::End => return Ok((out, Progress::End)),
+        Place::Card(place, after) => (place, after),
+        Place::Kept => return Ok((kept(conn, org, looked_at, now)?, None)),
     };
-    let Some(card) = Card::ALL.get(place).copied() else { return Ok((out, Progress::Kept)) };
+    let Some(card) = Card::ALL.get(place).copied() else { return Ok((out, Some(Place::Kept))) };
     let mut found = store::of_card_after(conn, org, card, after, STEP)?;
     let is_last = i64::try_from(found.len()).unwrap_or(STEP) < STEP;
     if !is_last {
@@ -129,10 +102,10 @@ fn part(
         csv::line(&mut out, cells);
     }
     let next = match (is_last, found.last()) {
-        (false, Some(last)) => Progress::Card(place, Some(last.0)),
-        _ => Progress::Card(place + 1, None),
+        (false, Some(last)) => Place::Card(place, Some(last.0)),
+        _ => Place::Card(place + 1, None),
     };
-    Ok((out, next))
+    Ok((out, Some(next)))
 }
 
 fn kept(conn: &mut Conn, org: OrgId, looked_at: &str, now: Time) -> Result<String> {

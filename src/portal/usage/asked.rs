@@ -6,7 +6,7 @@ use crate::error::FieldError;
 use crate::time::{DAY, HOUR, Time};
 use crate::usage::part::{Part, Sort};
 use crate::usage::question::{Question, Range, RawQuestion};
-use crate::web::form::{Complaints, Fields};
+use crate::web::form::{Complaints, Fields, query};
 use crate::web::problem::{Code, Problem};
 
 /// How many rows a table shows.
@@ -124,12 +124,7 @@ impl Asked {
             ("scope", &self.scope),
             ("model", &self.model),
         ];
-        let changed = own.map(|(name, value)| {
-            let change = changes.iter().find(|(changed, _)| *changed == name);
-            (name, change.map_or(value, |(_, value)| *value))
-        });
-        let given: Vec<_> = changed.into_iter().filter(|(_, value)| !value.is_empty()).collect();
-        serde_html_form::to_string(&given).unwrap_or_default()
+        query(&own, changes)
     }
 
     /// The same view over another range.

@@ -3,9 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use actix_web::http::header;
-use actix_web::{HttpRequest, HttpResponse, web};
-use futures_util::stream;
+use actix_web::{HttpRequest, HttpResponse};
 
 use crate::db::Conn;
 use crate::error::{Error, Result};
@@ -20,7 +18,7 @@ use crate::usage::question::Question;
 use crate::web::form::Fields;
 use crate::web::principal::Member;
 use crate::web::problem::Problem;
-use crate::web::{Shared, Site, csv};
+use crate::web::{Shared, csv, download};
 
 const HEAD: [&str; 14] = [
     "start_utc",
@@ -39,13 +37,6 @@ const HEAD: [&str; 14] = [
     "output_tokens",
 ];
 
-/// How far an export has come.
-enum Progress {
-    Begin,
-    After(Cursor),
-    End,
-}
-
 /// `GET /o/{org}/usage.csv`.
 pub async fn show(request: HttpRequest, member: Member, site: Shared) -> Result<HttpResponse, Problem> {
     let (asked, mut question, complaints) = Asked::parse(&Fields::of_query(&request), Time::now())?;
@@ -56,38 +47,14 @@ pub async fn show(request: HttpRequest, member: Member, site: Shared) -> Result<
         find(&site, &member, &asked.key).await?;
     }
     within_reach(&member, &mut question)?;
-    let name = format!("keydesk-usage-{}-{}.csv", member.org.slug, &Time::now().rfc3339()[..10]);
-    Ok(HttpResponse::Ok()
-        .content_type("text/csv; charset=utf-8; header=present")
-        .insert_header((header::CONTENT_DISPOSITION, format!("attachment; filename=\"{name}\"")))
-        .streaming(lines(site.get_ref().clone(), member.org.id, question)))
-}
-
-/// The lines, read some thousand at a time, and no sooner than the client takes them.
-fn lines(
-    site: Arc<Site>,
-    org: OrgId,
-    question: Question,
-) -> impl futures_util::Stream<Item = Result<web::Bytes>> {
-    let question = Arc::new(question);
-    stream::unfold(Progress::Begin, move |progress| {
+    let (site, org, question) = (site.get_ref().clone(), member.org.id, Arc::new(question));
+    // Some thousand lines at a time.
+    let parts = download::parts(None, move |after| {
         let (site, question) = (site.clone(), question.clone());
-        async move {
-            let after = match progress {
-                Progress::Begin => None,
-                Progress::After(cursor) => Some(cursor),
-                Progress::End => return None,
-            };
-            match site.db.read(move |conn| text(conn, org, &question, after)).await {
-                Ok((text, Some(next))) => Some((Ok(text.into()), Progress::After(next))),
-                Ok((text, None)) => Some((Ok(text.into()), Progress::End)),
-                Err(error) => {
-                    tracing::warn!(%error, "an export was broken off");
-                    Some((Err(error), Progress::End))
-                }
-            }
-        }
-    })
+        async move { site.db.read(move |conn| text(conn, org, &question, after)).await }
+    });
+    let file = ("usage", &*member.org.slug, "csv");
+    Ok(download::head(csv::TYPE, file, Time::now()).streaming(parts))
 }
 
 fn text(
@@ -95,7 +62,7 @@ fn text(
     org: OrgId,
     question: &Question,
     after: Option<Cursor>,
-) -> Result<(String, Option<Cursor>)> {
+) -> Result<(String, Option<Option<Cursor>>)> {
     let (lines, next) = part(conn, org, question, after)?;
     let mut ids: Vec<KeyId> = lines.keys().map(|(_, key, _, _)| *key).collect();
     ids.sort_unstable();
@@ -129,5 +96,5 @@ fn text(
         cells.extend(numbers.map(|number| number.to_string()));
         csv::line(&mut out, cells);
     }
-    Ok((out, next))
+    Ok((out, next.map(Some)))
 }
