@@ -17,6 +17,8 @@ use crate::error::{Error, Result};
 
 const SQLITE_MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
 const POSTGRES_MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/postgres");
+/// An index of a kind that SQLite does not have, so it is no part of the migrations.
+const TRIGRAMS: &str = include_str!("trigrams.sql");
 
 /// How long a call waits for a free connection before it answers that there is none.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -39,6 +41,7 @@ pub(super) fn migrate(conn: &mut Conn) -> Result<()> {
             // Any number that no other program uses; the lock ends with the connection.
             c.batch_execute("SELECT pg_advisory_lock(7307220)")?;
             c.run_pending_migrations(POSTGRES_MIGRATIONS).map_err(failed)?;
+            c.batch_execute(TRIGRAMS)?;
             c.batch_execute("SELECT pg_advisory_unlock(7307220)")?;
         }
     }

@@ -16,7 +16,7 @@ use crate::text::fold;
 use crate::time::Time;
 
 /// How many keys that are found can be named one by one.
-const FEW: i64 = 500;
+const FEW: usize = 500;
 
 /// Which keys a list shows.
 #[derive(Clone, Debug, Default)]
@@ -187,11 +187,8 @@ impl Search {
 /// looked for once, however often the filter is used.
 pub fn looked_up(conn: &mut Conn, org: OrgId, filter: Filter) -> Result<Filter> {
     let Filter { search: Some(search), among: None, .. } = &filter else { return Ok(filter) };
-    let by_search = Filter { search: Some(search.clone()), ..Filter::default() };
-    // Without an order and anything but the name, which an index holds.
-    let query = narrowed!(api_keys::id, org, by_search, Time::from_seconds(0));
-    let found: Vec<KeyId> = query.limit(FEW + 1).load(conn)?;
-    Ok(match i64::try_from(found.len()).is_ok_and(|found| found <= FEW) {
+    let found = named(conn, org, search, FEW + 1)?;
+    Ok(match found.len() <= FEW {
         true => Filter { search: None, among: Some(found), ..filter },
         false => filter,
     })
@@ -310,21 +307,26 @@ pub fn list_after(
     by_ids(conn, org, &ids)
 }
 
-/// Keys whose name is or contains a text, or whose secret has this hint or fingerprint: those of that
-/// very name first, the others in no order. All that is read lies in indexes.
+/// Keys whose name is or contains a text, or that it tells by their id, or by hint or fingerprint of a
+/// secret: those of that very name first, the others in no order. An index gives each of them.
 pub fn named(conn: &mut Conn, org: OrgId, text: &str, most: usize) -> Result<Vec<KeyId>> {
     let search = Search::new(text);
     let limit = i64::try_from(most).unwrap_or(i64::MAX);
     let own = api_keys::table.filter(api_keys::org_id.eq(org)).select(api_keys::id).limit(limit);
     let mut found: Vec<KeyId> = own.filter(api_keys::name_folded.eq(fold(text.trim()))).load(conn)?;
+    if let Some(id) = search.id {
+        found.extend(own.filter(api_keys::id.eq(id)).load::<KeyId>(conn)?);
+    }
     let secrets =
         key_secrets::table.filter(key_secrets::org_id.eq(org)).select(key_secrets::key_id).limit(limit);
-    if search.last4.len() == 4 {
+    if search.last4.chars().count() == 4 {
         found.extend(secrets.filter(key_secrets::last4.eq(&search.last4)).load::<KeyId>(conn)?);
     }
     let (first, last) = &search.digits;
-    let fits = key_secrets::sha256_prefix.ge(first).and(key_secrets::sha256_prefix.lt(last));
-    found.extend(secrets.filter(fits).load::<KeyId>(conn)?);
+    if first != last {
+        let fits = key_secrets::sha256_prefix.between(first, last);
+        found.extend(secrets.filter(fits).load::<KeyId>(conn)?);
+    }
     if found.len() < most {
         found.extend(own.filter(api_keys::name_folded.like(search.name).escape('\\')).load::<KeyId>(conn)?);
     }
