@@ -120,7 +120,8 @@ fn count(tx: &mut Tx<'_>, bucket: Digest, free: i64, now: Time) -> Result<i64> {
         .select((attempts::failures, attempts::last_at, attempts::blocked_until))
         .first(tx.conn)
         .optional()?;
-    let recent = known.filter(|(_, last_at, _)| now.since(*last_at) < HOUR);
+    // A try that lies ahead was counted by a clock that went wrong, which must keep nobody out.
+    let recent = known.filter(|(_, last_at, _)| (-MINUTE..HOUR).contains(&now.since(*last_at)));
     if let Some((_, _, blocked_until)) = recent
         && blocked_until > now
     {
