@@ -12,13 +12,12 @@ use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage, HttpRequest};
 
 use crate::id::RequestId;
-use crate::keys::secret::contains_key;
 use crate::time::Time;
 use crate::web::Shared;
 use crate::web::error_page;
 use crate::web::principal::KeyCaller;
 use crate::web::problem::{Code, Problem};
-use crate::web::request::{KeyHeaders, RequestName};
+use crate::web::request::{KeyHeaders, RequestName, path_holds_key};
 
 /// Nothing but our own files, nothing inline, and no other site may frame or receive a form.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
@@ -111,7 +110,7 @@ fn loggable(path: &str) -> &str {
     if path.starts_with("/calendar/") {
         return "/calendar/[a secret]";
     }
-    if contains_key(path) { "[a path with a key]" } else { path }
+    if path_holds_key(path) { "[a path with a key]" } else { path }
 }
 
 /// One line a request; with a key its id and name, never the key. Queries stay out, since

@@ -20,7 +20,7 @@ use crate::people::store::Person;
 use crate::time::Time;
 use crate::web::address;
 use crate::web::problem::{Code, Problem};
-use crate::web::request::request_id;
+use crate::web::request::{path_holds_key, request_id};
 use crate::web::ticket::Ticket;
 
 /// A program with a working key.
@@ -123,7 +123,7 @@ pub fn bearer(request: &HttpRequest) -> Result<PlainSecret, Problem> {
 pub fn refuse_key_in_url(request: &HttpRequest) -> Result<(), Problem> {
     let query = request.query_string();
     let decoded = form_values(query).any(|value| contains_key(&value));
-    if decoded || contains_key(query) || contains_key(request.path()) {
+    if decoded || contains_key(query) || path_holds_key(request.path()) {
         return Err(invalid_credentials(
             "There is an API key in the address. Treat it as leaked: revoke it, and send keys in the Authorization header.",
         ));

@@ -2,6 +2,9 @@
 
 use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::{HttpMessage, HttpRequest};
+use percent_encoding::percent_decode_str;
+
+use crate::keys::secret::contains_key;
 
 /// The id of a request.
 #[derive(Clone)]
@@ -10,6 +13,11 @@ pub struct RequestName(pub String);
 /// The id of this request.
 pub fn request_id(request: &HttpRequest) -> String {
     request.extensions().get::<RequestName>().map(|name| name.0.clone()).unwrap_or_default()
+}
+
+/// Whether there is an API key in a path, as it stands or percent-encoded.
+pub fn path_holds_key(path: &str) -> bool {
+    contains_key(path) || contains_key(&percent_decode_str(path).decode_utf8_lossy())
 }
 
 /// Headers that every answer to a key carries; the gate leaves them for the envelope.
