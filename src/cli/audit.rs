@@ -141,7 +141,7 @@ fn check_file(path: &Path, outside: &Outside) -> Result<(), Failure> {
     let checked = verify::export(BufReader::new(file), &last, outside).map_err(failed)?;
     let sound = checked.map_err(|fault| broken("", &fault))?;
     let Checkpoint { origin, size, .. } = &sound.checkpoint;
-    print(&format!("{origin}: {size} entries, unbroken, {}", vouched(outside)));
+    print(&format!("{origin}: {size} entries, unbroken, {}", vouched(outside, *size)));
     Ok(())
 }
 
@@ -193,7 +193,7 @@ fn check_database(outside: &Outside) -> Result<(), Failure> {
             (result, _) => result,
         };
         match result {
-            Ok(size) => print(&format!("{slug}: {size} entries, unbroken, {}", vouched(outside))),
+            Ok(size) => print(&format!("{slug}: {size} entries, unbroken, {}", vouched(outside, size))),
             Err(fault) => faults.push(format!("{slug}: {}", first_bad(&fault))),
         }
     }
@@ -204,13 +204,21 @@ fn check_database(outside: &Outside) -> Result<(), Failure> {
     }
 }
 
-fn vouched(outside: &Outside) -> &'static str {
+/// What vouches for a log of so many entries.
+fn vouched(outside: &Outside, size: u64) -> String {
     match (&outside.key, &outside.checkpoint) {
-        (Some(_), Some(_)) => "as the key and the checkpoint from outside vouch.",
-        (Some(_), None) => "as the key from outside vouches.",
-        (None, Some(_)) => "as the checkpoint from outside vouches.",
+        (Some(_), Some(_)) => "as the key and the checkpoint from outside vouch.".to_owned(),
+        (Some(_), None) => "as the key from outside vouches.".to_owned(),
+        // Nothing but the log itself tells of what came after.
+        (None, Some(told)) if told.size < size => format!(
+            "as the checkpoint from outside vouches for the first {} of them. The others are self-consistent only.",
+            told.size
+        ),
+        (None, Some(_)) => "as the checkpoint from outside vouches.".to_owned(),
         (None, None) => {
-            "self-consistent only: give --key or --checkpoint, kept elsewhere, to know that nobody rewrote it all."
+            "self-consistent only: give --key or --checkpoint, kept elsewhere, to know that nobody \
+                         rewrote it all."
+                .to_owned()
         }
     }
 }

@@ -111,7 +111,7 @@ impl<'a> Check<'a> {
             is_vouched: own.is_some() || outside.is_some(),
             outside,
             unvouched: 0,
-            differs: false,
+            differs: outside.is_some_and(|told| told.size == 0 && told.root != Edge::default().root()),
         }
     }
 
