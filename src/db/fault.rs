@@ -13,7 +13,7 @@ impl From<DieselError> for Error {
 /// Whether the error says that the database is away or too busy, rather than that the
 /// statement is wrong.
 pub(super) fn is_lost(error: &DieselError) -> bool {
-    const SIGNS: [&str; 14] = [
+    const SIGNS: [&str; 18] = [
         "server closed the connection",
         "terminating connection",
         "connection to server",
@@ -28,6 +28,10 @@ pub(super) fn is_lost(error: &DieselError) -> bool {
         "database is locked",
         "unable to open database",
         "database or disk is full",
+        "No space left on device",
+        "could not extend file",
+        "readonly database",
+        "read-only transaction",
     ];
     match error {
         DieselError::BrokenTransactionManager => true,

@@ -10,6 +10,10 @@ use crate::web::ticket::Ticket;
 /// About how many characters make a token, where nobody counts them better.
 pub const CHARACTERS_PER_TOKEN: usize = 4;
 
+/// No call takes so many. What says more is wrong and counts as if nothing was said: sums of it would
+/// not fit into any table.
+const MOST_TOKENS: u64 = 1_000_000_000;
+
 /// Tokens of a text, about.
 pub fn estimate(text: &str) -> u64 {
     tokens_of(text.chars().count())
@@ -45,8 +49,9 @@ fn of_request(request: &[u8]) -> u64 {
 
 /// What an answer says of itself, in either form of the OpenAI API.
 fn told(usage: &Value) -> Option<Tokens> {
-    let input = usage["prompt_tokens"].as_u64().or(usage["input_tokens"].as_u64());
-    let output = usage["completion_tokens"].as_u64().or(usage["output_tokens"].as_u64());
+    let number = |name: &str| usage[name].as_u64().filter(|tokens| *tokens <= MOST_TOKENS);
+    let input = number("prompt_tokens").or(number("input_tokens"));
+    let output = number("completion_tokens").or(number("output_tokens"));
     (input.is_some() || output.is_some())
         .then(|| Tokens { input: input.unwrap_or(0), output: output.unwrap_or(0) })
 }
@@ -148,7 +153,7 @@ mod tests {
             br#"{"choices": [{"message": {"role": "assistant", "content": "1234"}}]}"#,
             br#"{"choices": [{"text": "1234"}], "usage": null}"#,
             br#"{"output": [{"type": "message", "content": [{"type": "output_text", "text": "1234"}]}]}"#,
-            br#"{"choices": [{"text": "1234"}], "usage": {"prompt_tokens": -1}}"#,
+            br#"{"choices": [{"text": "1234"}], "usage": {"prompt_tokens": 18446744073709551615}}"#,
         ];
         for (request, answer) in requests.iter().zip(answers) {
             assert_eq!(of_answer(request, answer), Tokens { input: 2, output: 1 });

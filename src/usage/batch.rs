@@ -131,6 +131,27 @@ impl Batch {
         self.refused.merge(other.refused);
     }
 
+    /// The same, each organisation's for itself.
+    pub fn by_org(self) -> HashMap<OrgId, Batch> {
+        let mut parts: HashMap<OrgId, Batch> = HashMap::new();
+        for (cell, sum) in self.counts {
+            parts.entry(cell.org).or_default().counts.insert(cell, sum);
+        }
+        for (latency, requests) in self.latencies {
+            parts.entry(latency.org).or_default().latencies.insert(latency, requests);
+        }
+        for (caller, counted) in self.callers {
+            parts.entry(caller.org).or_default().callers.insert(caller, counted);
+        }
+        for (secret, last) in self.last_uses {
+            parts.entry(last.org).or_default().last_uses.insert(secret, last);
+        }
+        for (org, refused) in self.refused.by_org() {
+            parts.entry(org).or_default().refused = refused;
+        }
+        parts
+    }
+
     /// Adds requests of a caller.
     pub fn add_caller(&mut self, caller: Caller, requests: i64, last_at: Time) {
         match self.callers.entry(caller) {

@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 
 use crate::id::{KeyId, OrgId, SecretId};
+use crate::keys::secret::contains_key;
 use crate::scope::Scope;
+use crate::text::forbidden_character;
 use crate::time::{MINUTE, Time};
 use crate::usage::batch::{Batch, Caller, Cell, LastUse, Latency, Sum};
 use crate::usage::call::{Call, Outcome};
@@ -110,8 +112,14 @@ impl Counted {
 
     /// The place of a model's name. The last place is for all that are too many.
     fn model(&mut self, name: &str) -> usize {
+        let known = |models: &[Box<str>], name: &str| models.iter().position(|known| **known == *name);
         let name = shown(name);
-        if let Some(place) = self.models.iter().position(|known| **known == *name) {
+        if let Some(place) = known(&self.models, name) {
+            return place;
+        }
+        // It is told on pages and in files, so what is no name is told as none.
+        let name = if is_name(name) { name } else { OTHER };
+        if let Some(place) = known(&self.models, name) {
             return place;
         }
         if self.models.len() <= MAX_MODELS {
@@ -206,7 +214,16 @@ fn group_name(group: IpAddr) -> String {
 fn program(agent: &str) -> &str {
     let product = agent.split_whitespace().next().unwrap_or_default();
     let end = product.bytes().take(MAX_NAME).take_while(u8::is_ascii_graphic).count();
-    if end == 0 { "unknown" } else { &product[..end] }
+    match &product[..end] {
+        "" => "unknown",
+        program if contains_key(program) => OTHER,
+        program => program,
+    }
+}
+
+/// Whether a text can be a model's name: one line, and no key that someone put there.
+fn is_name(text: &str) -> bool {
+    !text.chars().any(forbidden_character) && !contains_key(text)
 }
 
 /// A model's name as far as it is kept.

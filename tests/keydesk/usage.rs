@@ -310,3 +310,55 @@ fn old_minutes_are_dropped_and_hours_and_days_stay() {
     eventually("the hour is dropped", || desk.database.count(&rows(3600)) == 0);
     assert_eq!(desk.database.count(&rows(86400)), 1);
 }
+
+#[test]
+fn what_is_no_name_of_a_model_or_a_program_counts_and_is_told_nowhere() {
+    let (desk, server, org) = desk();
+    let secret = desk.key(&org.slug, "caller", "inference:write");
+    let caller = server.api(&secret);
+    let message = json!([{"role": "user", "content": "Hi"}]);
+    let odd = ["a\u{0}b", "a\u{202e}b", &format!("my {secret} model")].map(str::to_owned);
+    for model in odd.iter().map(String::as_str).chain(["plain"]) {
+        let answer = caller.post("/v1/chat/completions", &json!({"model": model, "messages": message}));
+        assert_eq!(answer.status, 200, "{model:?}: {}", answer.body);
+    }
+    let escaped = secret.replace('_', "%5F");
+    let refused = org.admin.get(&format!("/v1/api-keys/{escaped}"));
+    assert_eq!(refused.refusal(), (400, "invalid_request".into()));
+    let analyst = server.api(&desk.key(&org.slug, "analyst", "analytics:read"));
+    eventually("all is counted", || {
+        groups(&usage(&analyst, "group_by=model"), "ok").get("plain") == Some(&1)
+    });
+    assert_eq!(groups(&usage(&analyst, "group_by=model"), "ok")["other"], 3);
+    assert_eq!(server.stop(), Some(0));
+    for (table, column) in
+        [("usage_counts", "model"), ("usage_totals", "model"), ("refused_requests", "route")]
+    {
+        let texts = desk.database.lines(&format!("SELECT {column} AS line FROM {table}"));
+        assert!(
+            !texts.iter().any(|text| text.contains(&secret) || text.contains(&escaped)),
+            "{table}: {texts:?}"
+        );
+    }
+}
+
+#[test]
+fn an_upstream_that_tells_nonsense_spoils_no_sums() {
+    let answer = r#"{"choices":[{"message":{"role":"assistant","content":"12345678"}}],"usage":{"prompt_tokens":18446744073709551615,"completion_tokens":18446744073709551615}}"#;
+    let url = upstream(move |_, mut stream| {
+        let head = format!(
+            "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+            answer.len()
+        );
+        let _ = stream.write_all(format!("{head}{answer}").as_bytes());
+    });
+    let (desk, server, org) = with_upstream(&url);
+    let caller = server.api(&desk.key(&org.slug, "caller", "inference:write"));
+    let message = json!([{"role": "user", "content": "12345678"}]);
+    let body = json!({"model": "one", "messages": message});
+    assert_eq!(caller.post("/v1/chat/completions", &body).status, 200);
+    let analyst = server.api(&desk.key(&org.slug, "analyst", "analytics:read"));
+    eventually("it is counted", || groups(&usage(&analyst, "group_by=model"), "ok").contains_key("one"));
+    let total = usage(&analyst, "bucket=day")["total"].clone();
+    assert_eq!((total["input_tokens"].as_i64(), total["output_tokens"].as_i64()), (Some(2), Some(2)));
+}

@@ -3,7 +3,7 @@
 
 pub mod store;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use crate::id::{KeyId, OrgId};
 use crate::scope::Scope;
@@ -11,6 +11,9 @@ use crate::time::Time;
 
 /// How many refused requests of a key are kept one by one.
 pub const RECENT: usize = 20;
+
+/// How much of a route is kept.
+const LONGEST_ROUTE: usize = 200;
 
 /// One refused request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,13 +78,30 @@ impl Refused {
         later.recent.into_values().flatten().for_each(|refusal| self.keep(refusal));
     }
 
+    /// The same, each organisation's for itself.
+    pub fn by_org(self) -> HashMap<OrgId, Refused> {
+        let mut parts: HashMap<OrgId, Refused> = HashMap::new();
+        for (cell, sum) in self.sums {
+            parts.entry(cell.0).or_default().sums.insert(cell, sum);
+        }
+        for (key, recent) in self.recent {
+            if let Some(org) = recent.front().map(|refusal| refusal.org) {
+                parts.entry(org).or_default().recent.insert(key, recent);
+            }
+        }
+        parts
+    }
+
     fn add(&mut self, cell: (OrgId, KeyId, Time, &'static str), sum: Sum) {
         let own = self.sums.entry(cell).or_insert_with(|| Sum { requests: 0, last: sum.last.clone() });
         own.requests += sum.requests;
         own.last = sum.last;
     }
 
-    fn keep(&mut self, refusal: RefusedCall) {
+    fn keep(&mut self, mut refusal: RefusedCall) {
+        if refusal.route.chars().count() > LONGEST_ROUTE {
+            refusal.route = refusal.route.chars().take(LONGEST_ROUTE).chain(['…']).collect();
+        }
         let recent = self.recent.entry(refusal.key).or_default();
         if recent.len() == RECENT {
             recent.pop_front();
