@@ -6,7 +6,8 @@ use crate::db::Tx;
 use crate::error::{Error, Result};
 use crate::id::{KeyId, UserId};
 use crate::keys::store as keys;
-use crate::review::rules::Card;
+use crate::review::facts::{self, Which};
+use crate::review::rules::{self, Card};
 use crate::review::{look, store};
 use crate::scope::Scope;
 use crate::time::DAY;
@@ -25,12 +26,18 @@ pub struct About {
     pub scope: Option<Scope>,
 }
 
-/// Keeps a finding for 90 days. Errors: `NotFound`.
+/// Keeps a finding for 90 days. Errors: `NotFound`; `Conflict` if there is no such finding now: what
+/// is yet to be found is not to be hidden beforehand.
 pub fn keep(tx: &mut Tx<'_>, context: &Context, by: UserId, about: About) -> Result<()> {
     let About { key, card, scope } = about;
     let now = context.now.whole_second();
     let until = now.plus(KEEP_DAYS * DAY);
     keys::lock(tx, context.org, key)?;
+    let facts = facts::read(tx.conn, context.org, Which::These(&[key]))?;
+    let mut found = facts.iter().flat_map(|facts| rules::findings(facts, now));
+    if !found.any(|finding| (finding.card, finding.scope) == (card, scope)) {
+        return Err(Error::Conflict("There is nothing of this kind to keep any more. Nothing was changed."));
+    }
     store::insert_keep(tx, context.org, (key, card, scope), by, (now, until))?;
     look::look_at(tx, context.org, key, now)?;
     let event = Event::FindingKept { finding: card.name().to_owned(), scope: named(scope), until };
@@ -41,7 +48,7 @@ pub fn keep(tx: &mut Tx<'_>, context: &Context, by: UserId, about: About) -> Res
 pub fn reopen(tx: &mut Tx<'_>, context: &Context, about: About) -> Result<()> {
     let About { key, card, scope } = about;
     keys::lock(tx, context.org, key)?;
-    if !store::delete_keep(tx, context.org, key, card, scope)? {
+    if !store::delete_keep(tx, context.org, key, card, scope, context.now)? {
         return Err(Error::NotFound);
     }
     look::look_at(tx, context.org, key, context.now)?;

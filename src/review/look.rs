@@ -14,7 +14,7 @@ use crate::error::Result;
 use crate::id::{KeyId, OrgId};
 use crate::review::facts::{self, Which};
 use crate::review::reminder;
-use crate::review::rules::{self, Facts};
+use crate::review::rules::{self, Card, Facts};
 use crate::review::store::{self, Place};
 use crate::schema::{organizations, review_cards, review_findings, review_looks};
 use crate::time::{MINUTE, Time};
@@ -122,7 +122,9 @@ fn note(tx: &mut Tx<'_>, org: OrgId, facts: &[Facts], now: Time) -> Result<HashM
     for facts in facts {
         for finding in rules::findings(facts, now) {
             let place = store::place(facts.key, &finding);
-            if !kept.contains(&place) {
+            // Who has looked at one new address has not looked at the next.
+            let holds = |at: &Time| finding.card != Card::NewAddress || finding.since <= *at;
+            if !kept.get(&place).is_some_and(holds) {
                 found.insert(place, finding.since);
             }
         }

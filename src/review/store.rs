@@ -1,6 +1,6 @@
 //! Rows of findings, of what was decided about them, and of the last look.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 
 use diesel::prelude::*;
 
@@ -140,12 +140,12 @@ pub fn keeps(conn: &mut Conn, org: OrgId, now: Time, limit: i64) -> Result<Vec<K
         .load(conn)?)
 }
 
-/// What of these keys is kept now.
-pub fn kept(conn: &mut Conn, org: OrgId, keys: &[KeyId], now: Time) -> Result<BTreeSet<Place>> {
+/// What of these keys is kept now, and since when.
+pub fn kept(conn: &mut Conn, org: OrgId, keys: &[KeyId], now: Time) -> Result<HashMap<Place, Time>> {
     use review_keeps as k;
-    let rows: Vec<Place> = k::table
+    let rows: Vec<(Place, Time)> = k::table
         .filter(k::org_id.eq(org).and(k::key_id.eq_any(keys)).and(k::until.gt(now)))
-        .select((k::key_id, k::card, k::scope))
+        .select(((k::key_id, k::card, k::scope), k::kept_at))
         .load(conn)?;
     Ok(rows.into_iter().collect())
 }
@@ -185,11 +185,12 @@ pub fn delete_keep(
     key: KeyId,
     card: Card,
     scope: Option<Scope>,
+    now: Time,
 ) -> Result<bool> {
     use review_keeps as k;
     let gone = diesel::delete(k::table)
         .filter(k::org_id.eq(org).and(k::key_id.eq(key)).and(k::card.eq(card.name())))
-        .filter(k::scope.eq(scope_name(scope)))
+        .filter(k::scope.eq(scope_name(scope)).and(k::until.gt(now)))
         .execute(tx.conn)?;
     Ok(gone > 0)
 }
