@@ -9,7 +9,7 @@ use diesel::prelude::*;
 use crate::audit::entry::Entry;
 use crate::db::Conn;
 use crate::error::Result;
-use crate::id::OrgId;
+use crate::id::{OrgId, UserId};
 use crate::schema::audit_entries;
 use crate::time::{MINUTE, Time};
 
@@ -19,6 +19,9 @@ const DISORDER: i64 = 30 * MINUTE;
 /// For how many actions each identifier of a search is asked for. A kind of more actions than these
 /// is so common that reading an identifier's entries in their order finds some soon.
 const SEEKS: usize = 4;
+
+/// How many people whose membership was ended a search by name knows.
+const MOST_REMOVED: i64 = 500;
 
 /// Which entries a list shows.
 #[derive(Clone, Debug, Default)]
@@ -219,6 +222,24 @@ fn bounds(conn: &mut Conn, org: OrgId, filter: &Filter) -> Result<(i64, i64)> {
     };
     // Nothing lies on one side of the range: an empty one.
     Ok((first.unwrap_or(i64::MAX), last.unwrap_or(-1)))
+}
+
+/// Whether anything is told of an actor or a target.
+pub fn tells_of(conn: &mut Conn, org: OrgId, id: &str) -> Result<bool> {
+    let search = Some(Search { ids: vec![id.to_owned()], ..Search::default() });
+    Ok(!list(conn, org, &Filter { search, ..Filter::default() }, Part::Newest, 1)?.is_empty())
+}
+
+/// People whose membership was ended, the latest first: they are no members any more, but the log
+/// tells of them.
+pub fn removed_people(conn: &mut Conn, org: OrgId) -> Result<Vec<UserId>> {
+    let targets: Vec<String> = audit_entries::table
+        .filter(audit_entries::org_id.eq(org).and(audit_entries::action.eq("member.removed")))
+        .select(audit_entries::target)
+        .order(audit_entries::position.desc())
+        .limit(MOST_REMOVED)
+        .load(conn)?;
+    Ok(targets.iter().filter_map(|target| UserId::parse(target)).collect())
 }
 
 /// The actions that occur in a log.

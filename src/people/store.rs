@@ -11,7 +11,7 @@ use crate::mail::Recipient;
 use crate::people::methods;
 use crate::people::password::Hashed;
 use crate::schema::{people, sign_in_methods};
-use crate::text::forbidden_character;
+use crate::text::{fold, forbidden_character};
 use crate::time::Time;
 
 /// The kind of the way to sign in that is a password.
@@ -184,12 +184,28 @@ pub fn names_of(conn: &mut Conn, ids: &[UserId]) -> Result<HashMap<UserId, Strin
     Ok(names)
 }
 
+/// Those of some people whose name or address contains a text. Ask only for whom an organisation's
+/// own data names.
+pub fn named(conn: &mut Conn, ids: &[UserId], text: &str) -> Result<Vec<UserId>> {
+    let folded = fold(text);
+    let mut named = Vec::new();
+    for ids in ids.chunks(500) {
+        let rows: Vec<(UserId, String, String)> = people::table
+            .filter(people::id.eq_any(ids))
+            .select((people::id, people::name, people::email_folded))
+            .load(conn)?;
+        let is_meant =
+            |row: &&(UserId, String, String)| row.2.contains(&folded) || fold(&row.1).contains(&folded);
+        named.extend(rows.iter().filter(is_meant).map(|row| row.0));
+    }
+    Ok(named)
+}
+
 /// The person of that id.
 pub fn find(conn: &mut Conn, id: UserId) -> Result<Option<Person>> {
     Ok(people::table.find(id).first(conn).optional()?)
 }
 
-/// The person of that address. Service accounts have none that counts.
 /// Names and addresses of people, also of those who have left.
 pub fn names(conn: &mut Conn, ids: &[UserId]) -> Result<HashMap<UserId, (String, String)>> {
     let mut names = HashMap::new();
@@ -203,7 +219,7 @@ pub fn names(conn: &mut Conn, ids: &[UserId]) -> Result<HashMap<UserId, (String,
     Ok(names)
 }
 
-/// The person of that address.
+/// The person of that address. Service accounts have none that counts.
 pub fn by_email(conn: &mut Conn, email: &str) -> Result<Option<Person>> {
     Ok(people::table
         .filter(people::email_folded.eq(fold_email(email)).and(people::service_of.is_null()))

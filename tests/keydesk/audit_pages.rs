@@ -83,12 +83,61 @@ fn search_and_filters_stand_in_the_address() {
     let entry = org.admin.get("/v1/audit-events?limit=1&action=key.updated").json()["data"][0].clone();
     assert_eq!(count(&format!("q={}", entry["id"].as_str().unwrap())), 1);
     assert_eq!(count(&format!("q={}", entry["request_id"].as_str().unwrap())), 1);
-    for wrong in ["range=ever", "before=x", "range=custom&from=x", "kind=%00"] {
+    for wrong in ["range=ever", "before=x", "kind=%00"] {
         assert_eq!(browser.get(&format!("{trail}?{wrong}")).status, 400, "{wrong}");
     }
+    // What is wrong with dates is told beside them, and nothing that was typed is lost.
+    for (wrong, field) in
+        [("from=x", "from"), ("from=2026-11-02&to=2026-11-01", "to"), ("to=2026-02-30", "to")]
+    {
+        let query = format!("range=custom&{wrong}&q=web-gate");
+        let page = browser.get(&format!("{trail}?{query}"));
+        assert_eq!((page.status, page.attribute(".summary a", "href")), (422, Some(format!("#{field}"))));
+        assert_eq!(page.attribute("input[name=q]", "value").as_deref(), Some("web-gate"));
+        assert_eq!(browser.get(&format!("{trail}/export.csv?{query}")).status, 422);
+    }
+    let fragment = browser.get_fragment(&format!("{trail}?range=custom&q="));
+    assert!(fragment.body.contains("id=\"from\"") && fragment.body.contains("export.csv?range=custom"));
     let fragment = browser.get_fragment(&format!("{trail}?kind=key&q="));
     assert!(fragment.body.trim_start().starts_with("<div id=\"rows\">"), "{}", fragment.body);
     assert_eq!(fragment.header("hx-replace-url"), Some(format!("{trail}?kind=key").as_str()));
+}
+
+#[test]
+fn a_search_says_when_more_are_called_so_and_a_file_holds_them_all() {
+    let (_desk, server, org) = desk();
+    for number in 1..=12 {
+        org.admin.create(&json!({"name": format!("bulk-{number}"), "scopes": ["inference:read"]}));
+    }
+    let mut browser = server.signed_in(&org);
+    let trail = format!("/o/{}/audit", org.slug);
+    let page = browser.get(&format!("{trail}?q=bulk"));
+    assert!(page.text("#rows").contains("More than 8 keys or people are called so"));
+    assert_eq!(sentences(&mut browser, &format!("{trail}?q=bulk")).len(), 8);
+    assert_eq!(browser.get(&format!("{trail}/export.csv?q=bulk")).body.lines().count(), 1 + 12);
+    assert!(!browser.get(&format!("{trail}?q=bulk-12")).text("#rows").contains("More than"));
+    // Few letters mean no one but who is called so.
+    assert_eq!(sentences(&mut browser, &format!("{trail}?q=an")), [""; 0]);
+}
+
+#[test]
+fn people_are_found_when_they_have_left_and_are_taken_for_nobody_else() {
+    let (desk, server, org) = desk();
+    let grace_id = desk.add_member(&org, "grace@example.com", "member");
+    let mut grace = server.signed_in_as("grace@example.com");
+    assert_eq!(grace.post("/account", &[("name", "The command line"), ("zone", "UTC")]).status, 303);
+    let mut browser = server.signed_in(&org);
+    let search = format!("/o/{}/audit?q=grace@example.com", org.slug);
+    let told = sentences(&mut browser, &search);
+    assert!(told.iter().any(|line| line.starts_with("The command line (grace@example.com) ")), "{told:?}");
+    let path = format!("/o/{}/members/{}/remove", org.slug, grace_id);
+    assert_eq!(browser.post(&path, &[]).status, 303);
+    assert!(sentences(&mut browser, &search).len() > told.len());
+    // Of whom the log tells nothing, it tells no name either.
+    let other = desk.set_up(&server, "Other");
+    let stranger = desk.id_of(&other.email);
+    let page = browser.get(&format!("/o/{}/audit?actor={stranger}", org.slug));
+    assert_eq!(page.text(".narrowed a span:first-child"), format!("By {stranger}"));
 }
 
 #[test]

@@ -61,6 +61,14 @@ impl Sentence {
         self
     }
 
+    /// A finding of the review: the scope that it is about, or its kind in words.
+    pub(super) fn finding(self, kind: &str, scope: Option<&str>) -> Sentence {
+        match scope {
+            Some(scope) => self.code(scope),
+            None => self.text(&kind.replace('_', " ")),
+        }
+    }
+
     /// "the limit of prod: 600 → 1,200 a minute", or "the limit and the description of prod".
     pub(super) fn changes(self, changes: &[Change], target: &str) -> Sentence {
         if let [change] = changes {
@@ -155,6 +163,8 @@ pub fn field(name: &str) -> &str {
         "email" => "the e-mail address",
         "role" => "the role",
         "answerers" => "who answers",
+        "sha256_prefix" => "SHA-256 begins with",
+        "old_sha256_prefix" => "the old SHA-256 begins with",
         other => other,
     }
 }

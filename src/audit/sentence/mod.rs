@@ -67,11 +67,11 @@ pub fn of(event: &Event, target: &str) -> Vec<Piece> {
         Event::FindingKept { finding, scope, until } => say("reviewed ")
             .target(target)
             .text(" and keeps it as it is: ")
-            .code(scope.as_ref().unwrap_or(finding))
+            .finding(finding, scope.as_deref())
             .text(", until ")
             .time(*until),
         Event::FindingReopened { finding, scope } => {
-            say("put ").target(target).text(" up for review again: ").code(scope.as_ref().unwrap_or(finding))
+            say("put ").target(target).text(" up for review again: ").finding(finding, scope.as_deref())
         }
         Event::InvitationCreated { role } => say("invited someone as ").code(role),
         Event::InvitationSentAgain => say("sent an invitation again"),
@@ -215,6 +215,16 @@ mod tests {
         let change = |field: &'static str| Change { field: field.into(), before: json!(1), after: json!(2) };
         let both = Event::KeyUpdated { changes: vec![change("scopes"), change("description")] };
         assert_eq!(told(&both), "changed the scopes and the description of KEY");
+    }
+
+    #[test]
+    fn a_finding_is_told_in_words_and_its_scope_as_it_is() {
+        let of_finding = |finding: &str, scope: Option<&str>| {
+            of(&Event::FindingReopened { finding: finding.into(), scope: scope.map(str::to_owned) }, "key_1")
+        };
+        assert_eq!(of_finding("new_address", None).last(), Some(&Piece::Text("new address".to_owned())));
+        let scope = of_finding("scope_unused", Some("inference:read"));
+        assert_eq!(scope.last(), Some(&Piece::Code("inference:read".to_owned())));
     }
 
     #[test]

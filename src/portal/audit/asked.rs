@@ -4,8 +4,9 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
 use crate::audit::list::{Filter, Part};
+use crate::error::FieldError;
 use crate::time::{DAY, Time};
-use crate::web::form::{Fields, query};
+use crate::web::form::{Complaints, Fields, query};
 use crate::web::problem::{Code, Problem};
 
 /// How many entries a page shows.
@@ -43,9 +44,14 @@ pub struct Asked {
 }
 
 impl Asked {
-    /// Reads a query string; what does not exist is refused by its name. The filter lacks what is
-    /// looked up in the database: the search and the actions of a kind.
-    pub fn parse(fields: &Fields, now: Time, zone: &TimeZone) -> Result<(Asked, Filter), Problem> {
+    /// Reads a query string; what does not exist is refused by its name. What is wrong with chosen
+    /// dates is told with all times in their place. The filter lacks what is looked up in the
+    /// database: the search and the actions of a kind.
+    pub fn parse(
+        fields: &Fields,
+        now: Time,
+        zone: &TimeZone,
+    ) -> Result<(Asked, Filter, Complaints), Problem> {
         let text = |name: &str| {
             let text = fields.get(name).trim();
             let odd = text.chars().count() > 200 || text.chars().any(char::is_control);
@@ -70,14 +76,20 @@ impl Asked {
             to: text("to")?,
             part,
         };
-        let (from, to) = asked.range(now, zone)?;
+        let mut errors = Vec::new();
+        let (from, to) = asked.range(now, zone, &mut errors)?;
         let some = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
         let filter =
             Filter { actor: some(&asked.actor), target: some(&asked.target), from, to, ..Filter::default() };
-        Ok((asked, filter))
+        Ok((asked, filter, Complaints(errors)))
     }
 
-    fn range(&self, now: Time, zone: &TimeZone) -> Result<(Option<Time>, Option<Time>), Problem> {
+    fn range(
+        &self,
+        now: Time,
+        zone: &TimeZone,
+        errors: &mut Vec<FieldError>,
+    ) -> Result<(Option<Time>, Option<Time>), Problem> {
         if let Some((_, _, days)) = RANGES.iter().find(|(value, _, _)| *value == self.range) {
             return Ok((Some(now.plus(-days * DAY)), None));
         }
@@ -87,14 +99,21 @@ impl Asked {
         if self.range != CUSTOM {
             return Err(wrong("range"));
         }
-        let date = |name: &str, text: &str| -> Result<Option<Date>, Problem> {
-            if text.is_empty() { Ok(None) } else { text.parse().map(Some).map_err(|_| wrong(name)) }
+        let mut end_of = |field, text: &str| {
+            let date: Option<Date> = text.parse().ok().filter(|_| text.len() == 10);
+            let end = date.and_then(|date| Time::end_of_day(date, zone));
+            if end.is_none() && !text.is_empty() {
+                errors.push(FieldError::new(field, "Choose a day, such as 2026-11-23."));
+            }
+            end
         };
-        let (from, to) = (date("from", &self.from)?, date("to", &self.to)?);
-        let from = from.and_then(|date| Time::end_of_day(date, zone)).map(|end| end.start_of_day(zone));
+        let from = end_of("from", &self.from).map(|end| end.start_of_day(zone));
         // The day itself is in.
-        let to = to.and_then(|date| Time::end_of_day(date, zone)).map(|end| end.plus(1));
-        Ok((from, to))
+        let to = end_of("to", &self.to).map(|end| end.plus(1));
+        if from.zip(to).is_some_and(|(from, to)| from >= to) {
+            errors.push(FieldError::new("to", "Choose an end that is not before the beginning."));
+        }
+        Ok(if errors.is_empty() { (from, to) } else { (None, None) })
     }
 
     /// Whether it narrows the list.

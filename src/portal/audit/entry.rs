@@ -6,9 +6,13 @@ use askama::Template;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::audit::entry::Said;
-use crate::audit::{sentence, store, tree};
-use crate::error::Error;
+use crate::audit::entry::{Entry, Said};
+use crate::audit::sentence::{self, Piece};
+use crate::audit::{store, tree};
+use crate::db::Conn;
+use crate::error::{Error, Result};
+use crate::id::UserId;
+use crate::people;
 use crate::portal::audit::told::{self, Names, Part, Told};
 use crate::portal::words;
 use crate::time::Time;
@@ -30,6 +34,8 @@ struct EntryPage {
     details: Vec<(String, Vec<Part>)>,
     text: String,
     leaf: String,
+    /// Whether it was found to be another than was written.
+    broken: bool,
     before: Option<i64>,
     after: Option<i64>,
     zone: String,
@@ -54,16 +60,11 @@ pub async fn show(
         let entry = store::entry(conn, org, index)?.ok_or(Error::NotFound)?;
         let names = Names::of(conn, org, std::slice::from_ref(&entry))?;
         let target = told::name(conn, org, &entry.said.target)?;
-        Ok((entry, names, target, store::head(conn, org)?.size))
+        let details = details(conn, &entry)?;
+        Ok((entry, names, target, details, store::head(conn, org)?))
     });
-    let (entry, names, target, size) = found.await?;
+    let (entry, names, target, details, head) = found.await?;
     let value = |value: &serde_json::Value| names.parts(sentence::value(value), &zone);
-    let field = |name: &str| {
-        let words = sentence::field(name).trim_start_matches("the ").replace('_', " ");
-        let mut letters = words.chars();
-        letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
-    };
-    let details = entry.said.details.as_object().into_iter().flatten();
     let at: Time = entry.said.at;
     let view = EntryPage {
         layout: Layout::of(&request, Room::Audit),
@@ -79,13 +80,40 @@ pub async fn show(
                 after: value(after),
             })
             .collect(),
-        details: details.map(|(name, detail)| (field(name), value(detail))).collect(),
+        details: details.into_iter().map(|(name, pieces)| (name, names.parts(pieces, &zone))).collect(),
         leaf: STANDARD.encode(tree::leaf(entry.text.as_bytes())),
+        broken: head.broken_at == Some(index),
         before: (entry.index > 0).then_some(entry.index - 1),
-        after: (entry.index + 1 < size.cast_signed()).then_some(entry.index + 1),
+        after: (entry.index + 1 < head.size.cast_signed()).then_some(entry.index + 1),
         zone: member.person.zone_name(),
         text: entry.text,
         said: entry.said,
     };
     html(StatusCode::OK, &view)
+}
+
+/// The name of a setting or detail, as rows of a table begin with it.
+fn field(name: &str) -> String {
+    let words = sentence::field(name).trim_start_matches("the ").replace('_', " ");
+    let mut letters = words.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}
+
+/// The details of an entry, with the names of people whom its sentence does not tell of.
+fn details(conn: &mut Conn, entry: &Entry) -> Result<Vec<(String, Vec<Piece>)>> {
+    let details = entry.said.details.as_object().into_iter().flatten();
+    let mut details: Vec<(String, Vec<Piece>)> =
+        details.map(|(name, detail)| (field(name), sentence::value(detail))).collect();
+    let person = |piece: &Piece| match piece {
+        Piece::Person(id) => Some(*id),
+        _ => None,
+    };
+    let people: Vec<UserId> = details.iter().flat_map(|(_, pieces)| pieces).filter_map(person).collect();
+    let names = people::store::names_of(conn, &people)?;
+    for piece in details.iter_mut().flat_map(|(_, pieces)| pieces) {
+        if let Some(name) = person(piece).and_then(|id| names.get(&id)) {
+            *piece = Piece::Name(name.clone());
+        }
+    }
+    Ok(details)
 }

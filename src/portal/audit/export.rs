@@ -21,6 +21,8 @@ use crate::web::principal::Member;
 use crate::web::problem::Problem;
 use crate::web::{Shared, csv, download};
 
+/// How many keys, and how many people, are looked for by a name.
+const NAMES: usize = 500;
 /// How many entries are read at once.
 const CHUNK: i64 = 1_000;
 const HEAD: [&str; 10] = [
@@ -68,11 +70,14 @@ async fn filtered(
     let now = Time::now();
     let (org, zone) = (member.org.id, member.person.time_zone());
     let mut question = Question::read(request, now, &zone)?;
+    if !question.complaints.is_empty() {
+        return Err(Error::Invalid(question.complaints.0).into());
+    }
     let (filter, any) = site
         .db
         .read(move |conn| {
             let actions = list::actions(conn, org)?;
-            let any = question.resolve(conn, org, &actions)?;
+            let any = question.resolve(conn, org, &actions, NAMES)?;
             Ok((question.filter, any))
         })
         .await?;

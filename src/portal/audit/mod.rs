@@ -23,23 +23,26 @@ use crate::portal::audit::told::{Names, Told};
 use crate::portal::words;
 use crate::time::Time;
 use crate::web::Shared;
-use crate::web::form::Fields;
+use crate::web::form::{Complaints, Fields};
 use crate::web::page::{Layout, Place, Room, html};
 use crate::web::principal::Member;
 use crate::web::problem::Problem;
 use crate::web::session::is_partial;
 
 #[derive(Template)]
-#[template(path = "portal/audit/list.html", blocks = ["rows"])]
+#[template(path = "portal/audit/list.html", blocks = ["rows", "dates", "exports"])]
 struct ListPage {
     layout: Layout,
     org: Place,
     asked: Asked,
+    complaints: Complaints,
     proof: Proof,
     kinds: Vec<Kind>,
     /// What the list is narrowed to by a link: parameter, words.
     narrowed: Vec<(&'static str, String)>,
     days: Vec<Day>,
+    /// Whether more keys or people are called so than were looked for.
+    more: bool,
     /// How many entries are shown, and how many there are in all.
     shown: usize,
     total: u64,
@@ -56,6 +59,8 @@ pub enum Proof {
     Unbroken {
         /// How many.
         checked: String,
+        /// How many are newer than the last check.
+        newer: Option<String>,
         /// When the last checkpoint was signed.
         signed: Option<String>,
     },
@@ -86,19 +91,30 @@ pub struct Question {
     pub asked: Asked,
     /// The same for the database.
     pub filter: Filter,
+    /// What is wrong with it.
+    pub complaints: Complaints,
+    /// Whether more keys or people are called so than were looked for.
+    pub more: bool,
 }
 
 impl Question {
     /// Reads the query of a request.
     pub fn read(request: &HttpRequest, now: Time, zone: &TimeZone) -> Result<Question, Problem> {
-        let (asked, filter) = Asked::parse(&Fields::of_query(request), now, zone)?;
-        Ok(Question { asked, filter })
+        let (asked, filter, complaints) = Asked::parse(&Fields::of_query(request), now, zone)?;
+        Ok(Question { asked, filter, complaints, more: false })
     }
 
-    /// Looks up what is searched for. `false`: nothing can match.
-    pub fn resolve(&mut self, conn: &mut Conn, org: OrgId, actions: &[String]) -> Result<bool, Error> {
+    /// Looks up what is searched for: `most` keys and as many people. `false`: nothing can match.
+    pub fn resolve(
+        &mut self,
+        conn: &mut Conn,
+        org: OrgId,
+        actions: &[String],
+        most: usize,
+    ) -> Result<bool, Error> {
         if !self.asked.q.is_empty() {
-            self.filter.search = Some(search::resolve(conn, org, &self.asked.q)?);
+            let (search, more) = search::resolve(conn, org, &self.asked.q, most)?;
+            (self.filter.search, self.more) = (Some(search), more);
         }
         if !self.asked.kind.is_empty() {
             let group = format!("{}.", self.asked.kind);
@@ -118,18 +134,18 @@ pub async fn show(request: HttpRequest, member: Member, site: Shared) -> Result<
     let found = site.db.read(move |conn| {
         let actions = list::actions(conn, org)?;
         let part = question.asked.part.unwrap_or(Part::Newest);
-        let entries = if question.resolve(conn, org, &actions)? {
+        let entries = if question.resolve(conn, org, &actions, search::MOST)? {
             list::list(conn, org, &question.filter, part, PAGE + 1)?
         } else {
             Vec::new()
         };
         let names = Names::of(conn, org, &entries)?;
-        let asked = question.asked;
-        let narrowed = narrowed(conn, org, &asked)?;
+        let narrowed = narrowed(conn, org, &question.asked)?;
         let (head, kept) = (store::head(conn, org)?, store::last_checkpoint(conn, org)?);
-        Ok::<_, Error>((asked, entries, names, narrowed, actions, head, kept))
+        Ok::<_, Error>((question, entries, names, narrowed, actions, head, kept))
     });
-    let (asked, mut entries, names, narrowed, actions, head, kept) = found.await?;
+    let (question, mut entries, names, narrowed, actions, head, kept) = found.await?;
+    let Question { asked, complaints, more: more_names, .. } = question;
     let most = usize::try_from(PAGE).unwrap_or_default();
     let more = entries.len() > most;
     let (newer, older) = match asked.part {
@@ -159,9 +175,15 @@ pub async fn show(request: HttpRequest, member: Member, site: Shared) -> Result<
         days: days(&entries, &names, now, &zone),
         total: head.size,
         zone: member.person.zone_name(),
+        more: more_names,
         asked,
+        complaints,
     };
-    if is_partial(&request) { view.fragments() } else { html(StatusCode::OK, &view) }
+    let wrong = !view.complaints.is_empty();
+    match is_partial(&request) {
+        true => view.fragments(),
+        false => html(if wrong { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK }, &view),
+    }
 }
 
 fn days(entries: &[Entry], names: &Names, now: Time, zone: &TimeZone) -> Vec<Day> {
@@ -237,7 +259,12 @@ impl Proof {
                 found: checked.map(|(_, found)| at(found)).unwrap_or_default(),
             },
             (None, Some((checked, _))) if checked > 0 => {
-                Proof::Unbroken { checked: number(checked), signed: kept.map(|kept| at(kept.at)) }
+                let newer = head.size.saturating_sub(checked).cast_signed();
+                Proof::Unbroken {
+                    checked: number(checked),
+                    newer: (newer > 0).then(|| words::count(newer, "newer entry is", "newer entries are")),
+                    signed: kept.map(|kept| at(kept.at)),
+                }
             }
             _ => Proof::Unchecked,
         }
@@ -245,12 +272,17 @@ impl Proof {
 }
 
 impl ListPage {
-    /// The parts that change with a search: the rows in their place, and the spoken count.
+    /// The parts that change with a search: the rows in their place, fields for dates, the links to
+    /// exports, and the spoken count.
     fn fragments(&self) -> Result<HttpResponse, Problem> {
         let rows = self.as_rows().render().map_err(Error::internal)?;
+        let dates = self.as_dates().render().map_err(Error::internal)?;
+        let exports = self.as_exports().render().map_err(Error::internal)?;
         let found = words::count(i64::try_from(self.shown).unwrap_or(0), "entry", "entries");
         let body = format!(
-            "{rows}<hx-partial hx-target=\"#live\" hx-swap=\"textContent\">{found} shown</hx-partial>"
+            "{rows}<hx-partial hx-target=\"#dates\" hx-swap=\"outerHTML\">{dates}</hx-partial>\
+             <hx-partial hx-target=\"#exports\" hx-swap=\"outerHTML\">{exports}</hx-partial>\
+             <hx-partial hx-target=\"#live\" hx-swap=\"textContent\">{found} shown</hx-partial>"
         );
         let query = self.asked.query(&[]);
         let address = format!("/o/{}/audit{}{query}", self.org.slug, if query.is_empty() { "" } else { "?" });
@@ -277,9 +309,20 @@ impl ListPage {
         self.asked.query(&[(parameter, "")])
     }
 
+    /// What an export holds.
+    fn these(&self) -> &'static str {
+        if self.asked.is_filtered() { "Entries that match" } else { "All entries" }
+    }
+
     fn count_line(&self) -> String {
         let total = words::count(self.total.cast_signed(), "entry", "entries");
         let shown = words::number(i64::try_from(self.shown).unwrap_or(0));
-        if self.shown as u64 == self.total { total } else { format!("{shown} of {total}") }
+        let whole = self.newer.is_none() && self.older.is_none();
+        match (self.asked.is_filtered(), whole) {
+            (false, true) => total,
+            (false, false) | (true, true) => format!("{shown} of {total}"),
+            // How many match is not counted.
+            (true, false) => format!("{shown} that match here, {total} in all"),
+        }
     }
 }

@@ -1,40 +1,49 @@
 //! What a search text means in the audit trail: keys and people by name, addresses, identifiers.
 
-use crate::audit::list::Search;
+use crate::audit::list::{self, Search};
 use crate::db::Conn;
 use crate::error::Result;
 use crate::id::{EventId, OrgId, RequestId};
 use crate::text::fold;
-use crate::{keys, orgs};
+use crate::{keys, orgs, people};
 
-/// How many keys, and how many people, a name may stand for.
-const MOST: usize = 8;
+/// How many keys, and how many people, a page looks for by a name.
+pub const MOST: usize = 8;
+/// From how many letters on a text may mean Keydesk itself or its command line.
+const LEAST_LETTERS: usize = 3;
 
-/// Resolves a search text.
-pub fn resolve(conn: &mut Conn, org: OrgId, text: &str) -> Result<Search> {
+/// Resolves a search text: to `most` keys and as many people, and whether more are called so.
+pub fn resolve(conn: &mut Conn, org: OrgId, text: &str, most: usize) -> Result<(Search, bool)> {
     let text = text.trim();
     if let Some(id) = EventId::parse(text) {
-        return Ok(Search { entry: Some(id), ..Search::default() });
+        return Ok((Search { entry: Some(id), ..Search::default() }, false));
     }
     if let Some(id) = RequestId::parse(text) {
-        return Ok(Search { request: Some((text.to_owned(), id.made_at())), ..Search::default() });
+        return Ok((Search { request: Some((text.to_owned(), id.made_at())), ..Search::default() }, false));
     }
     if let Ok(address) = text.parse::<std::net::IpAddr>() {
-        return Ok(Search { address: Some(address.to_string()), ..Search::default() });
+        return Ok((Search { address: Some(address.to_string()), ..Search::default() }, false));
     }
-    let is_id = ["key_", "user_", "org_", "inv_", "system"].iter().any(|start| text.starts_with(start));
     let mut ids = Vec::new();
-    if is_id {
+    if ["key_", "user_", "org_", "inv_", "system"].iter().any(|start| text.starts_with(start)) {
         ids.push(text.to_owned());
     }
     let folded = fold(text);
-    if "keydesk".starts_with(&folded) {
+    let means = |name: &str| folded.chars().count() >= LEAST_LETTERS && name.starts_with(&folded);
+    if means("keydesk") {
         ids.push("system".to_owned());
     }
-    if "the command line".contains(&folded) {
+    if means("the command line") || means("command line") {
         ids.push("system:cli".to_owned());
     }
-    ids.extend(keys::list::named(conn, org, text, MOST)?.iter().map(ToString::to_string));
-    ids.extend(orgs::store::named(conn, org, text, MOST)?.iter().map(ToString::to_string));
-    Ok(Search { ids, ..Search::default() })
+    let mut keys = keys::list::named(conn, org, text, most + 1)?;
+    let mut people = orgs::store::named(conn, org, text, most + 1)?;
+    let removed = list::removed_people(conn, org)?;
+    people.extend(people::store::named(conn, &removed, text)?);
+    let more = keys.len() > most || people.len() > most;
+    keys.truncate(most);
+    people.truncate(most);
+    ids.extend(keys.iter().map(ToString::to_string));
+    ids.extend(people.iter().map(ToString::to_string));
+    Ok((Search { ids, ..Search::default() }, more))
 }

@@ -6,13 +6,18 @@ use jiff::tz::TimeZone;
 
 use crate::audit::entry::{Entry, UNREADABLE};
 use crate::audit::event::Actor;
+use crate::audit::list;
 use crate::audit::sentence::{self, Piece};
 use crate::db::Conn;
 use crate::error::Result;
 use crate::id::{KeyId, OrgId, UserId};
 use crate::portal::words;
+use crate::text::fold;
 use crate::time::Time;
 use crate::{keys, people};
+
+/// What actors are called that are no people, folded.
+const OTHERS: [&str; 3] = ["keydesk", "the command line", "nobody knows who"];
 
 /// An entry in a list.
 pub struct Told {
@@ -71,7 +76,7 @@ impl Names {
         }
         Ok(Names {
             keys: keys::names::of(conn, org, &keys)?,
-            people: people::store::names_of(conn, &people)?,
+            people: told_apart(people::store::names(conn, &people)?),
         })
     }
 
@@ -127,6 +132,22 @@ impl Names {
     }
 }
 
+/// People by what they are called: with their address where two have one name, or one has the name of
+/// what is no person.
+fn told_apart(people: HashMap<UserId, (String, String)>) -> HashMap<UserId, String> {
+    let mut called: HashMap<String, usize> = HashMap::new();
+    for (name, _) in people.values() {
+        *called.entry(fold(name)).or_default() += 1;
+    }
+    let told = |(id, (name, address)): (UserId, (String, String))| {
+        let folded = fold(&name);
+        let is_taken = OTHERS.contains(&&*folded) || folded.starts_with("the key ");
+        let alone = called.get(&folded) == Some(&1);
+        (id, if alone && !is_taken { name } else { format!("{name} ({address})") })
+    };
+    people.into_iter().map(told).collect()
+}
+
 impl Told {
     /// The sentence as text.
     pub fn sentence(&self) -> String {
@@ -168,10 +189,13 @@ pub fn day(at: Time, now: Time, zone: &TimeZone) -> String {
     format!("{name}, {}", words::date(at, zone))
 }
 
-/// The name of an actor or a target.
+/// The name of an actor or a target that occurs in the log; others are called by their id.
 pub fn name(conn: &mut Conn, org: OrgId, id: &str) -> Result<String> {
     let keys: Vec<KeyId> = KeyId::parse(id).into_iter().collect();
-    let people: Vec<UserId> = UserId::parse(id).into_iter().collect();
+    let mut people: Vec<UserId> = UserId::parse(id).into_iter().collect();
+    if !people.is_empty() && !list::tells_of(conn, org, id)? {
+        people.clear();
+    }
     let key = keys::names::of(conn, org, &keys)?.into_values().next();
     let person = people::store::names_of(conn, &people)?.into_values().next();
     Ok(match key.or(person) {
