@@ -8,6 +8,7 @@
 mod connect;
 mod fault;
 mod statistics;
+mod turns;
 
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
@@ -18,10 +19,12 @@ use diesel::prelude::*;
 use tokio::sync::Notify;
 
 use crate::error::{Error, Result};
+use crate::id::OrgId;
 
 use self::connect::{Manager, connect, migrate, pool};
 pub use self::fault::violates;
 use self::fault::{is_deadlock, is_lost};
+use self::turns::Turns;
 
 const SQLITE_READERS: u32 = 4;
 const POSTGRES_CONNECTIONS: u32 = 16;
@@ -106,6 +109,7 @@ pub enum Location {
 pub struct Db {
     writers: r2d2::Pool<Manager>,
     readers: r2d2::Pool<Manager>,
+    turns: Arc<Turns>,
     after_change: Arc<OnceLock<AfterChange>>,
     mail_queued: Arc<Notify>,
     keys_changed: Arc<Notify>,
@@ -126,6 +130,7 @@ impl Db {
         Ok(Db {
             writers,
             readers,
+            turns: Arc::default(),
             after_change: Arc::default(),
             mail_queued: Arc::default(),
             keys_changed: Arc::default(),
@@ -161,6 +166,16 @@ impl Db {
     {
         let pool = self.readers.clone();
         off_thread(move || lend(&pool, |conn| query(conn))).await
+    }
+
+    /// [`Db::read`] for what may take long, when it is the organisation's turn.
+    pub async fn read_long<T, F>(&self, org: OrgId, query: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Conn) -> Result<T> + Send + 'static,
+    {
+        let _turn = self.turns.take(org).await?;
+        self.read(query).await
     }
 
     /// Runs `change` in one transaction and commits it. `change` may run several times and

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::error::Error;
+use crate::orgs::role::{Act, Reach};
 use crate::time::Time;
 use crate::usage::question::RawQuestion;
 use crate::usage::report;
@@ -62,8 +63,10 @@ pub async fn usage(
     // Before the query, so that what is told to be counted is.
     let counted_until = site.meter.counted_until();
     let mut question = RawQuestion::from(query.0).check(Time::now()).map_err(Error::Invalid)?;
+    let reach = caller.key.owner_role.map_or(Reach::No, |role| role.reach(Act::ReadUsage));
+    question.filter.narrow(reach, caller.key.owner)?;
     let org = caller.key.org;
-    let lines = site.db.read(move |conn| {
+    let lines = site.db.read_long(org, move |conn| {
         question.filter = report::looked_up(conn, org, question.filter)?;
         report::report(conn, org, &question)
     });

@@ -12,7 +12,10 @@ use crate::orgs;
 use crate::review::rules::{Facts, WEEK};
 use crate::schema::{api_keys, key_addresses, scope_uses, usage_windows};
 use crate::scope::{Scope, Scopes};
-use crate::time::Time;
+use crate::time::{DAY, Time};
+
+/// Callers that are too many to be told apart have no address of their own.
+const TOGETHER: &str = "other";
 
 type Row = (KeyId, Time, Option<Time>, Option<Time>, Option<Time>, Option<Time>, String, UserId);
 
@@ -69,10 +72,9 @@ pub fn read(conn: &mut Conn, org: OrgId, which: Which<'_>) -> Result<Vec<Facts>>
         .into_iter()
         .map(|(key, requests, client, server)| (key, (requests, client + server)))
         .collect();
-    // Callers that are too many to be told apart have no address of their own.
     let addresses: Vec<(KeyId, Option<Time>, Option<Time>)> = key_addresses::table
         .filter(key_addresses::org_id.eq(org).and(key_addresses::key_id.eq_any(&ids)))
-        .filter(key_addresses::address.ne("other"))
+        .filter(key_addresses::address.ne(TOGETHER))
         .group_by(key_addresses::key_id)
         .select((key_addresses::key_id, min(key_addresses::first_seen_at), max(key_addresses::first_seen_at)))
         .load(conn)?;
@@ -97,6 +99,27 @@ pub fn read(conn: &mut Conn, org: OrgId, which: Which<'_>) -> Result<Vec<Facts>>
         }
     });
     Ok(facts.collect())
+}
+
+/// The addresses that keys were first called from in the last week and when that was, oldest first.
+pub fn new_addresses(
+    conn: &mut Conn,
+    org: OrgId,
+    keys: &[KeyId],
+    now: Time,
+) -> Result<HashMap<KeyId, Vec<(String, Time)>>> {
+    let rows: Vec<(KeyId, String, Time)> = key_addresses::table
+        .filter(key_addresses::org_id.eq(org).and(key_addresses::key_id.eq_any(keys)))
+        .filter(key_addresses::address.ne(TOGETHER))
+        .filter(key_addresses::first_seen_at.gt(now.plus(-WEEK * DAY)))
+        .order((key_addresses::first_seen_at.asc(), key_addresses::address.asc()))
+        .select((key_addresses::key_id, key_addresses::address, key_addresses::first_seen_at))
+        .load(conn)?;
+    let mut new: HashMap<KeyId, Vec<(String, Time)>> = HashMap::new();
+    for (key, address, seen) in rows {
+        new.entry(key).or_default().push((address, seen));
+    }
+    Ok(new)
 }
 
 type ScopeUses = Vec<(Scope, Option<Time>, Option<Time>)>;

@@ -1,9 +1,11 @@
 //! What is asked of the counts. Pages, CSV and API ask by the same question, so their numbers
 //! agree.
 
-use crate::error::FieldError;
+use crate::error::{Error, FieldError, Result};
 use crate::id::{KeyId, UserId};
+use crate::orgs::role::Reach;
 use crate::scope::Scope;
+use crate::text::forbidden_character;
 use crate::time::{DAY, HOUR, Time};
 use crate::usage::store::HOUR_DAYS;
 use crate::usage::windows;
@@ -49,6 +51,19 @@ pub struct Filter {
 }
 
 impl Filter {
+    /// Narrows it to what someone may see: who sees their own keys alone asks for those, whatever
+    /// else is asked. Errors: `NotFound` where somebody else's are asked for.
+    pub fn narrow(&mut self, reach: Reach, person: UserId) -> Result<()> {
+        match reach {
+            Reach::All => Ok(()),
+            Reach::Own if self.owner.is_none_or(|owner| owner == person) => {
+                self.owner = Some(person);
+                Ok(())
+            }
+            Reach::Own | Reach::No => Err(Error::NotFound),
+        }
+    }
+
     /// Whether the counts of all keys together serve.
     pub fn is_of_all_keys(&self) -> bool {
         self.key.is_none() && self.owner.is_none()
@@ -154,6 +169,10 @@ impl RawQuestion {
         let scope = self.scope.as_deref().map(Scope::parse);
         if scope == Some(None) {
             errors.push(FieldError::new("scope", "There is no such scope."));
+        }
+        let is_name = |model: &String| model.chars().count() <= 64 && !model.chars().any(forbidden_character);
+        if !self.model.as_ref().is_none_or(is_name) {
+            errors.push(FieldError::new("model", "A model's name is one line of up to 64 characters."));
         }
         let filter = Filter {
             key: key.flatten(),

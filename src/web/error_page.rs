@@ -51,7 +51,7 @@ impl Text<'_> {
     fn words(&self) -> &str {
         match self.problem.code {
             Code::NotFound => {
-                "The key may belong to another organisation, or the address is incomplete. Nothing was changed."
+                "It may belong to another organisation, or the address is incomplete. Nothing was changed."
             }
             Code::Unavailable => {
                 "Nothing was changed. Try again in a moment; Keydesk is back as soon as its database can be reached."

@@ -44,19 +44,26 @@ fn each_refusal_is_explained_check_by_check() {
     // What was called before leaves less than a whole token for a moment.
     eventually("the one token is there", || api.get("/v1/models").status == 200);
     refuse(429, api.get("/v1/models"), "The limit is not used up", "would be refused");
+    crate::rotation::rotate(&org.admin, id, "0s");
+    refuse(401, api.get("/v1/models"), "Its secret is the current one", "would be refused");
     let ids: Vec<String> = refused.iter().map(|(request, _, _)| format!("'{request}'")).collect();
     let kept =
         format!("SELECT COUNT(*) AS count FROM refused_requests WHERE request_id IN ({})", ids.join(", "));
-    eventually("refusals are written", || desk.database.count(&kept) == 5);
+    eventually("refusals are written", || desk.database.count(&kept) == 6);
     let mut browser = server.signed_in(&org);
     let page = format!("/o/{}/keys/{id}/refusals", org.slug);
     for (request, check, now) in &refused {
         let checks = checks(&mut browser, &format!("{page}?request={request}"));
-        assert_eq!(checks.len(), 7, "{check}");
+        assert_eq!(checks.len(), 8, "{check}");
         let place = checks.iter().position(|(_, then, _)| then == "Refused").unwrap();
         assert_eq!((&*checks[place].0, &*checks[place].2), (*check, *now));
         assert!(checks[..place].iter().all(|(_, then, _)| then == "Passed"), "{check}");
         assert!(checks[place + 1..].iter().all(|(_, then, _)| then == "Not reached"), "{check}");
+        // Among the latest calls it is the one that is marked.
+        let explained = browser.get(&format!("{page}?request={request}"));
+        let marked = explained.attribute(".calls a[aria-current]", "href");
+        assert_eq!(marked, Some(format!("{page}?request={request}")));
+        assert!(explained.texts(".calls th .mono").contains(request), "{}", explained.body);
         // From the request alone to the key.
         let found = browser.get(&format!("/o/{}/refusals?request={request}", org.slug));
         assert_eq!(found.header("location"), Some(format!("{page}?request={request}").as_str()));

@@ -347,7 +347,12 @@ fn a_finding_is_kept_with_who_and_when_and_can_be_put_up_again() {
         "{export}"
     );
     // When its time is over it is found again by itself.
+    assert_eq!(
+        owner.post(&format!("{review}/keep"), &[("key", id), ("card", "called_after_end")]).status,
+        409
+    );
     desk.database.execute("UPDATE review_keeps SET until = 1; UPDATE review_looks SET next_at = 0");
+    assert_eq!(owner.post(&format!("{review}/reopen"), &form).status, 404, "it ended by itself");
     assert!(owner.get(&card).texts("section[aria-labelledby=findings] th a").contains(&"forever".to_owned()));
     assert_eq!(owner.post(&format!("{review}/keep"), &form).status, 303);
     assert_eq!(owner.post(&format!("{review}/reopen"), &form).status, 303);
@@ -361,6 +366,48 @@ fn a_finding_is_kept_with_who_and_when_and_can_be_put_up_again() {
     ] {
         assert_eq!(owner.post(&format!("{review}/keep"), &wrong).status, 404);
     }
+}
+
+#[test]
+fn a_finding_names_the_new_address_and_leads_to_what_settles_it() {
+    let (desk, server, org) = desk();
+    join(&desk, &org, "member@example.com", "member");
+    let create = |name: &str, owner: &str| {
+        let key = json!({"name": name, "scopes": ["inference:read"], "owner": owner});
+        org.admin.create(&key)["id"].as_str().unwrap().to_owned()
+    };
+    let left = create("left", "member@example.com");
+    create("roaming", &org.email);
+    let now = clock();
+    desk.database.execute(&format!(
+        "UPDATE api_keys SET created_at = created_at - {}, last_used_at = {now} WHERE name = 'roaming'",
+        20 * DAY
+    ));
+    let (first, latest) = (now - 3 * DAY - DAY / 24, now - DAY / 24);
+    for (address, seen) in
+        [("192.0.2.1", now - 15 * DAY), ("192.0.2.9", latest), ("192.0.2.7", first), ("other", now - 4 * DAY)]
+    {
+        desk.database.execute(&format!(
+            "INSERT INTO key_addresses (org_id, key_id, address, first_seen_at, last_seen_at) \
+             SELECT org_id, id, '{address}', {seen}, {seen} FROM api_keys WHERE name = 'roaming'"
+        ));
+    }
+    desk.database.execute("UPDATE members SET disabled_at = 1 WHERE role = 'member'");
+    desk.database.execute("UPDATE review_looks SET next_at = 0");
+    let mut owner = server.signed_in(&org);
+    let review = format!("/o/{}/review", org.slug);
+    let page = owner.get(&format!("{review}?card=new_address"));
+    let since = "192.0.2.7 and 1 more, 3 days ago";
+    assert_eq!(page.text("section[aria-labelledby=findings] tbody td.from-phone"), since);
+    // Phones have no such column: the name's second line tells the same.
+    assert_eq!(page.text("section[aria-labelledby=findings] th .only-phone"), format!("First seen: {since}"));
+    let print = owner.get(&format!("{review}/print"));
+    let printed = print.text("section[aria-label=\"New address\"] tbody td:nth-child(4)");
+    assert!(printed.starts_with("192.0.2.7 and 1 more, "), "{printed}");
+    let page = owner.get(&format!("{review}?card=owner_left"));
+    let way = page.attribute("section[aria-labelledby=findings] .row-acts a", "href").unwrap();
+    assert_eq!(way, format!("/o/{}/keys/{left}/owner", org.slug));
+    assert_eq!(owner.get(&way).status, 200);
 }
 
 #[test]

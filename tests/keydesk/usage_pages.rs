@@ -194,13 +194,27 @@ fn members_see_what_their_own_keys_do_and_auditors_all() {
     assert_eq!(member.get(&format!("/o/{}/usage.csv?key={}", org.slug, of(&theirs))).status, 404);
     let owner_id = org.admin.get(&format!("/v1/api-keys/{}", of(&theirs))).json()["owner"]["id"].clone();
     assert_eq!(member.get(&format!("{path}?owner={}", owner_id.as_str().unwrap())).status, 404);
+    // Programs see what the owner of their key does.
+    let analyst = json!({"name": "analyst", "scopes": ["analytics:read"], "owner": "member@example.com"});
+    let analyst = server.api(org.admin.create(&analyst)["key"].as_str().unwrap());
+    let told = analyst.get("/v1/usage?group_by=key").body;
+    assert!(told.contains(&of(&mine)) && !told.contains(&of(&theirs)), "{told}");
+    assert_eq!(analyst.get(&format!("/v1/usage?owner={}", owner_id.as_str().unwrap())).status, 404);
     let mut auditor = server.signed_in_as("auditor@example.com");
     assert!(charted(&auditor.get(&path), 0) >= 7);
     assert_eq!(auditor.get(&format!("/o/{}/keys/{}/usage", org.slug, of(&theirs))).status, 200);
     let other = desk.set_up(&server, "Other");
     let mut stranger = server.signed_in(&other);
     assert_eq!(stranger.get(&path).status, 404);
-    assert_eq!(rows(&stranger.get(&format!("/o/{}/usage", other.slug))).get("theirs"), None);
+    assert_eq!(auditor.get(&format!("{path}?owner={}", desk.id_of(&other.email))).status, 404);
+    // Where nothing was ever called, calling is the next step; a filter that leaves nothing is another matter.
+    let theirs = format!("/o/{}/usage", other.slug);
+    let idle = org.admin.create(&json!({"name": "idle", "scopes": ["inference:read"]}));
+    assert_eq!(stranger.get(&theirs).text(".empty h2"), "Nothing was called yet");
+    assert_eq!(stranger.get(&format!("{theirs}?model=m1")).text(".empty h2"), "No requests match");
+    let page = owner.get(&format!("/o/{}/keys/{}/usage", org.slug, of(&idle)));
+    assert_eq!(page.text(".empty h2"), "Nothing was called yet");
+    assert_eq!(rows(&stranger.get(&theirs)).get("theirs"), None);
 }
 
 #[test]
@@ -230,7 +244,15 @@ fn what_is_too_old_moves_out_of_the_recent_sums() {
     assert_eq!(rows(&page), BTreeMap::new());
     assert!(page.body.contains("No requests in this period"));
     for range in ["24h", "7d"] {
-        assert_eq!(charted(&owner.get(&format!("{path}?range={range}")), 0), 0, "{range}");
+        let page = owner.get(&format!("{path}?range={range}"));
+        assert_eq!(charted(&page, 0), 0, "{range}");
+        assert_eq!(page.text(".empty h2"), "No requests in this period", "{range}");
+        let all = page.attribute(".empty .actions a", "href");
+        assert_eq!(all, Some(format!("{path}?range=90d")), "{range}");
+        let page = owner.get(&format!("{path}?range={range}&model=m1"));
+        assert_eq!(page.text(".empty h2"), "No requests match", "{range}");
+        let all = page.attribute(".empty .actions a", "href");
+        assert_eq!(all, Some(format!("{path}?range={range}")), "{range}");
     }
     // New calls count in all windows, beside the old ones in the longer.
     key.get("/v1/models");
@@ -291,7 +313,8 @@ fn a_period_can_be_chosen_and_wrong_ones_are_told() {
         assert_eq!(page.attribute(".summary a", "href"), Some(format!("#{field}")), "{query}");
         assert_eq!(owner.get(&format!("/o/{}/usage.csv?range=custom&{query}", org.slug)).status, 422);
     }
-    for query in ["range=1y", "by=colour", "sort=name", "page=0", "key=x", "owner=x", "scope=x"] {
+    for query in ["range=1y", "by=colour", "sort=name", "page=0", "key=x", "owner=x", "scope=x", "model=%00"]
+    {
         assert_eq!(owner.get(&format!("{path}?{query}")).status, 400, "{query}");
     }
 }

@@ -204,7 +204,7 @@ pub fn calls() -> Vec<Call> {
             .asks("bucket", "The width of a bucket; hours are kept for 100 days.", names(vec!["hour", "day"]))
             .asks("group_by", "What to tell apart.", names(vec!["key", "model", "scope"]))
             .asks("key", "Only calls with this key.", id("key"))
-            .asks("owner", "Only calls with the keys that this person owns now.", id("user"))
+            .asks("owner", "Only calls with the keys that this person owns now. A key of a member sees its owner's alone.", id("user"))
             .asks("scope", "Only calls of routes that need this scope.", scopes)
             .asks("model", "Only calls that asked for this model.", json!({"type": "string"}))
             .refuses(&[ValidationFailed]),

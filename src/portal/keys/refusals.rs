@@ -49,6 +49,10 @@ struct Shown {
 struct Row {
     request: String,
     when: When,
+    /// The time of day, to the second: programs call often.
+    clock: String,
+    /// Whether it is the one whose checks are shown.
+    is_shown: bool,
     code: String,
     route: String,
     address: String,
@@ -99,6 +103,8 @@ pub async fn of_key(
             .map(|kept| Row {
                 request: kept.request.clone(),
                 when: When::past(kept.at, now, &zone),
+                clock: kept.at.in_zone(&zone).strftime("%H:%M:%S").to_string(),
+                is_shown: chosen.is_some_and(|chosen| chosen.request == kept.request),
                 code: title(&kept.code),
                 route: kept.route.clone(),
                 address: kept.address.clone(),

@@ -57,7 +57,7 @@ pub fn told(card: Card) -> Told {
             "warn",
             "At least 100 requests in 7 days, over 5 % of them client or server errors",
             "over 5 % errors",
-            "Last used",
+            "Errors",
         ),
         Card::NewAddress => (
             "New address",

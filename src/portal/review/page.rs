@@ -101,14 +101,15 @@ pub async fn show(request: HttpRequest, member: Member, site: Shared) -> Result<
         layout: Layout::of(&request, Room::Review).with_flash(&request),
         org: Place::of(&member.org),
         cards,
-        nothing: (!nothing.is_empty()).then(|| format!("Nothing found: {}.", nothing.join(", "))),
+        nothing: (!nothing.is_empty()).then(|| format!("Nothing to settle: {}.", nothing.join(", "))),
         found: chosen.map_or(0, of),
         chosen: chosen.map(|card| (card, told(card))),
         rows,
         page,
         kept,
         removed,
-        look,
+        // Of no keys, none says how far the review has come.
+        look: look.filter(|look| look.live_keys > 0),
         may_write: member.role.may(Act::WriteReview),
         zone: member.person.zone_name(),
         looked_at: look.map_or_else(|| "not yet".to_owned(), |look| words::clock(look.looked_at, &zone)),
@@ -138,11 +139,7 @@ impl ReviewPage {
 
     /// How much of the progress bar, of 192, is done.
     fn done(&self, look: &Look) -> i64 {
-        if look.live_keys == 0 {
-            192
-        } else {
-            192 * (look.live_keys - look.open_keys).max(0) / look.live_keys
-        }
+        192 * self.in_order(look) / look.live_keys.max(1)
     }
 
     fn in_order(&self, look: &Look) -> i64 {
@@ -153,7 +150,7 @@ impl ReviewPage {
     fn way(&self, card: &Card) -> Option<(&'static str, &'static str)> {
         match card {
             Card::CalledAfterEnd => Some(("Replace", "new")),
-            Card::OwnerLeft => Some(("Change owner", "/edit")),
+            Card::OwnerLeft => Some(("Change owner", "/owner")),
             Card::EndsSoon => Some(("Rotate", "/rotate")),
             Card::ManyErrors => Some(("Look", "/usage?range=7d")),
             Card::NewAddress => Some(("Look", "/usage?range=7d&by=address")),

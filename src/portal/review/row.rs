@@ -27,6 +27,10 @@ pub struct Row {
     pub owner: String,
     /// The scope that it is about, or empty.
     pub scope: String,
+    /// The new address that it is about, or empty.
+    pub address: String,
+    /// How many more new addresses it is about.
+    pub more: usize,
     /// The instant that says most about it, or in words what does.
     pub since: Since,
     /// When the key was last used.
@@ -81,17 +85,30 @@ impl Reader<'_> {
         let facts: HashMap<KeyId, Facts> = facts.into_iter().map(|facts| (facts.key, facts)).collect();
         let keys = keys::by_ids(conn, self.org, &ids)?;
         let keys: HashMap<KeyId, Key> = keys.into_iter().map(|key| (key.id, key)).collect();
+        let new = match card {
+            Card::NewAddress => facts::new_addresses(conn, self.org, &ids, self.now)?,
+            _ => HashMap::new(),
+        };
         let row = |(id, scope, since): (KeyId, String, Time)| {
             let (key, facts) = (keys.get(&id)?, facts.get(&id)?);
             let findings = rules::findings(facts, self.now);
             let holds =
                 findings.iter().any(|finding| finding.card == card && scope_name(finding.scope) == scope);
-            holds.then(|| self.row(key, facts, card, scope, since))
+            let new = new.get(&id).map_or(&[][..], Vec::as_slice);
+            holds.then(|| self.row(key, facts, card, scope, since, new))
         };
         Ok(found.into_iter().filter_map(row).collect())
     }
 
-    fn row(&self, key: &Key, facts: &Facts, card: Card, scope: String, since: Time) -> Row {
+    fn row(
+        &self,
+        key: &Key,
+        facts: &Facts,
+        card: Card,
+        scope: String,
+        since: Time,
+        new: &[(String, Time)],
+    ) -> Row {
         let past = |at| When::past(at, self.now, self.zone);
         let used = facts.scope_uses.iter().find(|(held, _, _)| held.name() == scope);
         let since = match card {
@@ -106,6 +123,8 @@ impl Reader<'_> {
                 None => Since::Words("never".to_owned()),
             },
             Card::OwnerLeft if facts.last_used_at.is_none() => Since::Words("never".to_owned()),
+            // The address that is named has its own time beside it.
+            Card::NewAddress => Since::At(past(new.first().map_or(since, |(_, seen)| *seen))),
             _ => Since::At(past(since)),
         };
         Row {
@@ -114,6 +133,8 @@ impl Reader<'_> {
             hint: key.fingerprint.hint.clone(),
             owner: key.owner.name.clone(),
             scope,
+            address: new.first().map(|(address, _)| address.clone()).unwrap_or_default(),
+            more: new.len().saturating_sub(1),
             since,
             last_used: facts.last_used_at.map(past),
         }

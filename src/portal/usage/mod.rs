@@ -13,19 +13,9 @@ use crate::usage::question::Question;
 use crate::web::principal::Member;
 use crate::web::problem::Problem;
 
-/// Narrows a question to the keys that the member may see: who sees their own alone asks for
-/// those, whatever else is asked.
+/// Narrows a question to the keys that the member may see.
 fn within_reach(member: &Member, question: &mut Question) -> Result<(), Problem> {
-    let own = Some(member.person.id);
-    let filter = &mut question.filter;
-    match member.role.reach(Act::ReadUsage) {
-        Reach::All => Ok(()),
-        Reach::Own if filter.owner.is_none() || filter.owner == own => {
-            filter.owner = own;
-            Ok(())
-        }
-        _ => Err(Problem::not_found()),
-    }
+    Ok(question.filter.narrow(member.role.reach(Act::ReadUsage), member.person.id)?)
 }
 
 /// What a question is put to.

@@ -5,10 +5,12 @@ use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 
-use crate::error::Error;
-use crate::id::UserId;
+use crate::db::Conn;
+use crate::error::{Error, Result};
+use crate::id::{OrgId, UserId};
 use crate::keys::list::Filter;
 use crate::keys::{Key, Status};
+use crate::orgs;
 use crate::people;
 use crate::portal::chart::Chart;
 use crate::portal::usage::asked::{Asked, PAGE, RANGES, wrong};
@@ -16,8 +18,9 @@ use crate::portal::usage::table::{By, Reading, Table};
 use crate::portal::usage::tiles::{Figures, Tile, span};
 use crate::portal::usage::{Within, within_reach};
 use crate::portal::words;
-use crate::time::Time;
-use crate::usage::question::Question;
+use crate::time::{DAY, Time};
+use crate::usage;
+use crate::usage::question::{Group, Question, Range};
 use crate::usage::report;
 use crate::web::Shared;
 use crate::web::form::{Complaints, Fields};
@@ -43,7 +46,7 @@ struct UsagePage {
     table: Table,
     /// Whose keys alone are shown.
     owner: Option<String>,
-    /// Whether nothing was called, neither now nor before.
+    /// Whether nothing was ever called, whatever the period.
     quiet: bool,
     may_create: bool,
     zone: String,
@@ -79,8 +82,8 @@ pub(super) async fn page(
     let within = Within::of(member);
     let (zone, slug) = (member.person.time_zone(), member.org.slug.clone());
     let (mut question_here, asked_here) = (question.clone(), asked.clone());
-    let (of_org, here) = (key.is_none(), site.get_ref().clone());
-    let found = site.db.read(move |conn| {
+    let (key_is_used, here) = (key.as_ref().map(|key| key.last_used_at.is_some()), site.get_ref().clone());
+    let found = site.db.read_long(within.org, move |conn| {
         question_here.filter = report::looked_up(conn, within.org, question_here.filter)?;
         let figures = Figures::read(conn, within.org, &question_here, now)?;
         let reading = Reading {
@@ -94,10 +97,15 @@ pub(super) async fn page(
             memory: &here.uses,
         };
         let table = reading.table(conn, by)?;
-        let used = match (of_org, by) {
-            (true, By::Key) => table.number,
-            (true, _) => reading.keys_in_use(conn)?,
-            (false, _) => None,
+        let used = match (key_is_used, by) {
+            (None, By::Key) => table.number,
+            (None, _) => reading.keys_in_use(conn)?,
+            (Some(_), _) => None,
+        };
+        let quiet = match key_is_used {
+            _ if figures.total.requests > 0 || asked_here.is_filtered() => false,
+            Some(is_used) => !is_used,
+            None => !was_called(conn, within.org, &question_here, now)?,
         };
         let owner = question_here.filter.owner;
         let active = match used {
@@ -108,12 +116,12 @@ pub(super) async fn page(
             None => 0,
         };
         let owner = match owner {
-            Some(owner) if !within.own => owner_name(conn, owner)?,
+            Some(owner) if !within.own => Some(owner_name(conn, within.org, owner, &question_here.filter)?),
             _ => None,
         };
-        Ok::<_, Error>((figures, table, used, active, owner))
+        Ok::<_, Error>((figures, table, used, active, owner, quiet))
     });
-    let (figures, table, used, active, owner) = found.await?;
+    let (figures, table, used, active, owner, quiet) = found.await?;
     let mut tiles = figures.tiles();
     if let Some(used) = used {
         tiles.push(Tile {
@@ -139,7 +147,7 @@ pub(super) async fn page(
         segments,
         table,
         owner,
-        quiet: figures.total.requests == 0 && figures.before.requests == 0,
+        quiet,
         may_create: member.role.may(crate::orgs::role::Act::WriteKeys),
         zone: member.person.zone_name(),
         counted_to: words::clock(counted_until, &member.person.time_zone()),
@@ -150,8 +158,29 @@ pub(super) async fn page(
     html(status, &view)
 }
 
-fn owner_name(conn: &mut crate::db::Conn, owner: UserId) -> crate::error::Result<Option<String>> {
-    Ok(people::store::names(conn, &[owner])?.remove(&owner).map(|(name, _)| name))
+/// Whether anything that passes the filter was ever called.
+fn was_called(
+    conn: &mut crate::db::Conn,
+    org: crate::id::OrgId,
+    question: &Question,
+    now: Time,
+) -> crate::error::Result<bool> {
+    let range = Range { from: Time::from_seconds(0), to: now, width: DAY };
+    let ever = Question { range, group: Group::All, ..question.clone() };
+    Ok(!report::report(conn, org, &ever)?.is_empty())
+}
+
+/// The name of a member, or of who left keys here. Errors: `NotFound` for anyone else.
+fn owner_name(
+    conn: &mut Conn,
+    org: OrgId,
+    owner: UserId,
+    filter: &usage::question::Filter,
+) -> Result<String> {
+    let owns_keys = filter.owned.as_ref().is_none_or(|owned| !owned.is_empty());
+    let is_known = owns_keys || orgs::store::find_member(conn, org, &owner.to_string())?.is_some();
+    let named = people::store::names(conn, &[owner])?.remove(&owner).filter(|_| is_known);
+    named.map(|(name, _)| name).ok_or(Error::NotFound)
 }
 
 impl UsagePage {
@@ -184,6 +213,11 @@ impl UsagePage {
 
     fn without_query(&self, parameter: &str) -> String {
         self.asked.query(&[(parameter, ""), ("page", "")])
+    }
+
+    /// The same period of all calls.
+    fn unfiltered_query(&self) -> String {
+        self.asked.query(&[("owner", ""), ("scope", ""), ("model", ""), ("page", "")])
     }
 
     fn page_query(&self, step: &i64) -> String {

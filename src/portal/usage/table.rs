@@ -157,7 +157,7 @@ impl Reading<'_> {
             By::Person => self.people(conn)?,
             By::Model => {
                 let all = top::models(conn, self.org, self.question)?;
-                self.named(all, "model", "no model named")
+                self.named(all, "model", "no model named or read")
             }
             By::Scope => {
                 let all = top::scopes(conn, self.org, self.question)?;

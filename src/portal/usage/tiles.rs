@@ -112,7 +112,14 @@ impl Figures {
         let daily = question.range.width == DAY;
         let utc = TimeZone::UTC;
         let name = |at: Time, pattern: &str| at.in_zone(&utc).strftime(pattern).to_string();
-        let (short, long) = if daily { ("%-d %b", "%-d %b %Y") } else { ("%H:%M", "%-d %b, %H:%M") };
+        // Short names stand alone below the bars: hours of several days need their day, days of
+        // about a year need the year.
+        let (short, long) = match (daily, self.buckets.len()) {
+            (true, 0..=300) => ("%-d %b", "%-d %b %Y"),
+            (true, _) => ("%b %Y", "%-d %b %Y"),
+            (false, 0..=24) => ("%H:%M", "%-d %b, %H:%M"),
+            (false, _) => ("%-d %b, %H:%M", "%-d %b, %H:%M"),
+        };
         let of = |&(start, totals): &(Time, Totals)| Bucket {
             short: name(start, short),
             long: name(start, long),
@@ -207,7 +214,11 @@ fn took(within: Option<Option<Duration>>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use askama::Template as _;
+
     use super::*;
+    use crate::time::HOUR;
+    use crate::usage::question::{Filter, Range};
 
     #[test]
     fn a_figure_is_compared_in_words() {
@@ -222,6 +233,31 @@ mod tests {
         ];
         for (now, before, expected) in cases {
             assert_eq!(compare(now, before), expected);
+        }
+    }
+
+    #[test]
+    fn names_below_the_bars_are_told_apart_by_day_and_year() {
+        let now = Time::parse("2026-11-26T15:30:00Z").unwrap();
+        let charted = |days: i64, width: i64| {
+            let range = Range { from: now.plus(-days * DAY).floor(DAY), to: now, width };
+            let figures = Figures {
+                buckets: range.buckets().map(|start| (start, Totals::default())).collect(),
+                total: Totals::default(),
+                before: Totals::default(),
+                latencies: Histogram::default(),
+            };
+            let question = Question { range, filter: Filter::default(), group: Group::All };
+            figures.chart(&question).render().unwrap()
+        };
+        for (days, width, first) in [
+            (0, HOUR, "<span>00:00</span>"),
+            (2, HOUR, "<span>24 Nov, 00:00</span>"),
+            (29, DAY, "<span>28 Oct</span>"),
+            (365, DAY, "<span>Nov 2025</span>"),
+        ] {
+            let text = charted(days, width);
+            assert!(text.contains(first), "{days}: {text}");
         }
     }
 

@@ -38,16 +38,23 @@ pub(super) fn of(kept: &Kept, key: &Key, role: Option<Role>, limit_allows: bool,
         || address.is_some_and(|address| key.allowed_ips.iter().any(|network| network.contains(&address)));
     let needed = kept.scope.as_deref().unwrap_or("no scope");
     let role_name = role.map_or("no active member", Role::name);
+    // A call from before the latest rotation had a secret that was replaced since.
+    let replaced = kept.at < key.secret_made_at && key.previous.as_ref().is_none_or(|old| old.ends_at <= now);
     let steps = [
         ("The key is known", true, Some(true), String::new()),
         (
+            "Its secret is the current one",
+            kept.code != "key_superseded",
+            Some(kept.code != "key_superseded" && !replaced),
+            "Its secret was replaced. Give the program the new one.".to_owned(),
+        ),
+        (
             "It is not disabled or revoked",
-            !matches!(kept.code.as_str(), "key_revoked" | "key_disabled" | "key_superseded"),
+            !matches!(kept.code.as_str(), "key_revoked" | "key_disabled"),
             Some(!matches!(status, Status::Disabled | Status::Revoked)),
-            match (&*kept.code, status) {
-                ("key_superseded", _) => "Its secret was replaced. Give the program the new one.",
-                (_, Status::Revoked) => "A revoked key can’t come back. Create a replacement.",
-                (_, Status::Disabled) => "Enable it again, or find out who disabled it and why.",
+            match status {
+                Status::Revoked => "A revoked key can’t come back. Create a replacement.",
+                Status::Disabled => "Enable it again, or find out who disabled it and why.",
                 _ => "Nothing: it works again.",
             }
             .to_owned(),
@@ -111,10 +118,10 @@ pub(super) fn of(kept: &Kept, key: &Key, role: Option<Role>, limit_allows: bool,
 }
 
 impl Check {
-    /// Its icon, the class of that, and the word.
+    /// Its icon, the class of its badge, and the word. What passed has the dot that the style draws.
     pub(super) fn then_words(&self) -> (&'static str, &'static str, &'static str) {
         match self.then {
-            Then::Passed => ("check", "active", "Passed"),
+            Then::Passed => ("", "active", "Passed"),
             Then::Refused => ("ban", "expired", "Refused"),
             Then::NotReached => ("", "disabled", "Not reached"),
         }

@@ -1,0 +1,78 @@
+//! Turns of reads that may take long, so that they never hold all connections: a check of a key, and
+//! what every process has to hear from the database, must not wait behind somebody's reports.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Mutex as Turn, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+
+use crate::error::{Error, Result};
+use crate::id::OrgId;
+
+/// How many long reads there are at once.
+const AT_ONCE: usize = 2;
+/// How long one waits for its turn.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Who reads at length.
+pub(super) struct Turns {
+    all: Arc<Semaphore>,
+    /// One organisation has one turn, so that its readers wait for each other alone.
+    orgs: Mutex<HashMap<OrgId, Arc<Turn<()>>>>,
+    patience: Duration,
+}
+
+/// A turn, which ends with its value.
+pub(super) struct Taken {
+    _org: OwnedMutexGuard<()>,
+    _all: OwnedSemaphorePermit,
+}
+
+impl Default for Turns {
+    fn default() -> Turns {
+        Turns { all: Arc::new(Semaphore::new(AT_ONCE)), orgs: Mutex::default(), patience: PATIENCE }
+    }
+}
+
+impl Turns {
+    /// Waits for a turn of the organisation. Errors: `Unavailable` if that takes too long.
+    pub(super) async fn take(&self, org: OrgId) -> Result<Taken> {
+        let own = self.of(org);
+        let turn = async move {
+            let own = own.lock_owned().await;
+            let all = self.all.clone().acquire_owned().await;
+            all.map(|all| Taken { _org: own, _all: all }).map_err(|closed| Error::internal(closed))
+        };
+        timeout(self.patience, turn)
+            .await
+            .unwrap_or_else(|_| Err(Error::Unavailable("too many reports are being made".into())))
+    }
+
+    fn of(&self, org: OrgId) -> Arc<Turn<()>> {
+        let mut orgs = self.orgs.lock().unwrap_or_else(PoisonError::into_inner);
+        // Whoever waits or reads holds another reference.
+        orgs.retain(|_, turn| Arc::strong_count(turn) > 1);
+        orgs.entry(org).or_default().clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::Time;
+
+    #[tokio::test]
+    async fn one_organisation_waits_for_itself_and_leaves_a_turn_to_others() {
+        let turns = Turns { patience: Duration::from_millis(1), ..Turns::default() };
+        let now = Time::from_seconds(0);
+        let (one, other, third) = (OrgId::new(now), OrgId::new(now), OrgId::new(now));
+        let first = turns.take(one).await.expect("a turn");
+        assert!(matches!(turns.take(one).await, Err(Error::Unavailable(_))));
+        let _second = turns.take(other).await.expect("a turn beside it");
+        assert!(matches!(turns.take(third).await, Err(Error::Unavailable(_))));
+        drop(first);
+        turns.take(one).await.expect("the next turn");
+    }
+}
