@@ -18,6 +18,7 @@ async function fill(keydesk) {
   await keydesk.call(admin, `/v1/api-keys/${paused.id}`, { disabled: true }, "PATCH");
   const ended = await create({ name: "load-test" });
   await keydesk.call(admin, `/v1/api-keys/${ended.id}/revoke`, { reason: "No longer needed" });
+  for (let call = 0; call < 3; call += 1) await keydesk.call(ended.key, "/v1/models");
   const used = await create({ name: "web-gateway", scopes: ["inference:read", "inference:write"] });
   for (let call = 0; call < 5; call += 1) await keydesk.call(used.key, "/v1/inference", { model: "gpt-4", prompt: "Hello" });
   for (let tries = 0; tries < 50; tries += 1) {
@@ -131,9 +132,16 @@ describe("every page", () => {
         await inspect(page, "audit-entry");
         await go("/o/acme-ai/audit?q=nothing-like-it");
         await inspect(page, "audit-no-match");
+        await go("/o/acme-ai/audit?range=custom&from=2026-01-01&q=web");
+        await inspect(page, "audit-days");
+        await go("/o/acme-ai/audit?range=custom&from=2026-01-02&to=2026-01-01");
+        await inspect(page, "audit-days-error");
         await go("/o/acme-ai/audit/proof");
         await inspect(page, "audit-proof");
         await go(key(keys.used, "/refusals"));
+        await inspect(page, "refusals-none");
+        await go(key(keys.ended, "/refusals"));
+        await page.getByText("The latest refused calls").waitFor();
         await inspect(page, "refusals");
         await go("/account");
         await inspect(page, "account");
