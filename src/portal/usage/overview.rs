@@ -19,8 +19,7 @@ use crate::portal::usage::tiles::{Figures, Tile, span};
 use crate::portal::usage::{Within, within_reach};
 use crate::portal::words;
 use crate::time::{DAY, Time};
-use crate::usage;
-use crate::usage::question::{Group, Question, Range};
+use crate::usage::question::{self, Group, Question, Range};
 use crate::usage::report;
 use crate::web::Shared;
 use crate::web::form::{Complaints, Fields};
@@ -159,24 +158,14 @@ pub(super) async fn page(
 }
 
 /// Whether anything that passes the filter was ever called.
-fn was_called(
-    conn: &mut crate::db::Conn,
-    org: crate::id::OrgId,
-    question: &Question,
-    now: Time,
-) -> crate::error::Result<bool> {
+fn was_called(conn: &mut Conn, org: OrgId, question: &Question, now: Time) -> Result<bool> {
     let range = Range { from: Time::from_seconds(0), to: now, width: DAY };
     let ever = Question { range, group: Group::All, ..question.clone() };
     Ok(!report::report(conn, org, &ever)?.is_empty())
 }
 
 /// The name of a member, or of who left keys here. Errors: `NotFound` for anyone else.
-fn owner_name(
-    conn: &mut Conn,
-    org: OrgId,
-    owner: UserId,
-    filter: &usage::question::Filter,
-) -> Result<String> {
+fn owner_name(conn: &mut Conn, org: OrgId, owner: UserId, filter: &question::Filter) -> Result<String> {
     let owns_keys = filter.owned.as_ref().is_none_or(|owned| !owned.is_empty());
     let is_known = owns_keys || orgs::store::find_member(conn, org, &owner.to_string())?.is_some();
     let named = people::store::names(conn, &[owner])?.remove(&owner).filter(|_| is_known);
