@@ -68,6 +68,7 @@ pub async fn usage(
     let org = caller.key.org;
     let lines = site.db.read_long(org, move |conn| {
         question.filter = report::looked_up(conn, org, question.filter)?;
+        report::refuse_long(conn, org, &question)?;
         report::report(conn, org, &question)
     });
     let lines = lines.await?;

@@ -19,6 +19,8 @@ pub type Lines = BTreeMap<(Time, Option<String>), Totals>;
 
 /// How many rows a report may read; a longer one is refused.
 const MAX_ROWS: i64 = 200_000;
+/// How many counts may be added up for a report; one of more is refused before it begins.
+const MAX_ADDED: i64 = 1_000_000;
 /// How many keys of a person can be named one by one.
 const FEW: i64 = 500;
 
@@ -134,16 +136,37 @@ pub fn report(conn: &mut Conn, org: OrgId, question: &Question) -> Result<Lines>
         }
     };
     if rows.len() > usize::try_from(MAX_ROWS).unwrap_or(usize::MAX) {
-        return Err(Error::invalid(
-            "from",
-            "That is too much for one answer. Ask for less time, or for days.",
-        ));
+        return Err(too_much());
     }
     let mut lines = Lines::new();
     for (start, group, outcome, sum) in rows {
         lines.entry((start, group)).or_default().count(&outcome, sum);
     }
     Ok(lines)
+}
+
+/// Refuses a question that would take long, in little time. Errors: invalid `from`.
+pub fn refuse_long(conn: &mut Conn, org: OrgId, question: &Question) -> Result<()> {
+    use usage_counts as counts;
+    let (filter, range) = (&question.filter, question.range);
+    if question.group != Group::Key && filter.is_of_all_keys() {
+        return Ok(());
+    }
+    // The index alone tells whether there are so many.
+    let query = counts::table
+        .filter(counts::org_id.eq(org).and(counts::width.eq(range.width)))
+        .filter(counts::start.ge(range.first()).and(counts::start.lt(range.to)))
+        .select(counts::start)
+        .into_boxed();
+    let query = of_keys!(counts, query, org, filter).offset(MAX_ADDED).limit(1);
+    match query.first::<Time>(conn).optional()? {
+        Some(_) => Err(too_much()),
+        None => Ok(()),
+    }
+}
+
+fn too_much() -> Error {
+    Error::invalid("from", "That is too much for one answer. Ask for less time, or for days.")
 }
 
 /// How many answers took how long.
