@@ -86,7 +86,7 @@ impl Application {
         let heard = table.clone();
         db.after_change(Box::new(move |conn| {
             if let Err(error) = heard.catch_up(conn, Instant::now()) {
-                tracing::warn!(%error, "a change could not be taken in; keys are refused until it is");
+                tracing::warn!(cause = ?error, "a change could not be taken in; keys are refused until it is");
                 heard.lapse();
             }
         }));

@@ -59,7 +59,7 @@ pub async fn follow(site: Arc<Site>, reader: feed::Reader, mut stop: watch::Rece
         }
     }
     if let Err(error) = site.db.write(move |tx| feed::remove_reader(tx, &reader)).await {
-        tracing::warn!(%error, "commands may wait for this server for half a minute");
+        tracing::warn!(cause = ?error, "commands may wait for this server for half a minute");
     }
 }
 
@@ -72,7 +72,7 @@ pub async fn run(site: Arc<Site>, tick: Duration, mut stop: watch::Receiver<bool
             _ = flush.tick() => write_counts(&site).await,
             _ = due.tick() => {
                 if let Err(error) = forget_old(&site, Time::now()).await {
-                    tracing::warn!(%error, "due work failed; it is tried again at the next tick");
+                    tracing::warn!(cause = ?error, "due work failed; it is tried again at the next tick");
                 }
                 site.limiter.forget_full(Instant::now());
             }
@@ -91,10 +91,10 @@ pub async fn tidy(site: Arc<Site>, tick: Duration, mut stop: watch::Receiver<boo
         tokio::select! {
             _ = due.tick() => {
                 if let Err(error) = slide(&site, &stop).await {
-                    tracing::warn!(%error, "sums of recent use are too long; it is tried again at the next tick");
+                    tracing::warn!(cause = ?error, "sums of recent use are too long; it is tried again at the next tick");
                 }
                 if let Err(error) = look::look_at_all(&site.db, Time::now, || !*stop.borrow()).await {
-                    tracing::warn!(%error, "the review is not up to date; it is tried again at the next tick");
+                    tracing::warn!(cause = ?error, "the review is not up to date; it is tried again at the next tick");
                 }
             }
             _ = stop.changed() => break,
@@ -121,7 +121,7 @@ pub async fn warn(site: Arc<Site>, tick: Duration, mut stop: watch::Receiver<boo
         wait = match tell(&site).await {
             Ok(next) => next.map_or(tick, |at| tick.min(until(at))),
             Err(error) => {
-                tracing::warn!(%error, "notices could not be written; they are at the next tick");
+                tracing::warn!(cause = ?error, "notices could not be written; they are at the next tick");
                 tick
             }
         };
@@ -173,7 +173,7 @@ pub async fn deliver(
                     _ = hold.tick() => {
                         let now = Time::now();
                         if let Err(error) = site.db.write(move |tx| outbox::renew(tx, &worker, now)).await {
-                            tracing::warn!(%error, "another process may send the same mails again");
+                            tracing::warn!(cause = ?error, "another process may send the same mails again");
                         }
                     }
                     _ = stop.changed() => {
@@ -188,14 +188,14 @@ pub async fn deliver(
                 Ok(Progress::Done) => break until_next_mail(&site, tick).await,
                 Ok(Progress::Away) => break tick,
                 Err(error) => {
-                    tracing::warn!(%error, "mails could not be sent; they are tried again at the next tick");
+                    tracing::warn!(cause = ?error, "mails could not be sent; they are tried again at the next tick");
                     break tick;
                 }
             }
         };
     }
     if let Err(error) = site.db.write(move |tx| outbox::release(tx, &worker)).await {
-        tracing::warn!(%error, "mails on their way are sent again when their claim is over");
+        tracing::warn!(cause = ?error, "mails on their way are sent again when their claim is over");
     }
 }
 
@@ -225,7 +225,7 @@ pub async fn look_after_logs(site: Arc<Site>, tick: Duration, mut stop: watch::R
                     _ = stop.changed() => break,
                 };
                 if let Err(error) = checked {
-                    tracing::warn!(%error, "audit logs could not be checked; it is tried again at the next tick");
+                    tracing::warn!(cause = ?error, "audit logs could not be checked; it is tried again at the next tick");
                 }
             }
             _ = stop.changed() => break,
@@ -251,7 +251,7 @@ async fn check_logs(site: &Site) -> Result<()> {
 
 async fn write_counts(site: &Site) {
     if let Err(error) = usage::flush(&site.meter, &site.db, Time::now()).await {
-        tracing::warn!(%error, "counts could not be written; they are kept");
+        tracing::warn!(cause = ?error, "counts could not be written; they are kept");
     }
 }
 

@@ -82,7 +82,7 @@ impl Serve {
         let (db, keyring) = store::open(&config)?;
         audit::log::hash_all(&db)?;
         let runtime = actix_web::rt::System::new();
-        runtime.block_on(async move {
+        let served = runtime.block_on(async move {
             let link = installation::setup_token(&db, &keyring)?;
             let application = Application::build(config, db, keyring)
                 .await
@@ -94,7 +94,10 @@ impl Serve {
                 print(&format!("Set up Keydesk here, once: {link}"));
             }
             application.run_until(asked_to_stop()).await.map_err(|error| Failure::Refused(error.to_string()))
-        })
+        });
+        // Its end would wait for reports that are still being read and for which nobody waits any more.
+        std::mem::forget(runtime);
+        served
     }
 
     fn flag(&self, variable: &str) -> Option<String> {

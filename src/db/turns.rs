@@ -43,7 +43,7 @@ impl Turns {
         let turn = async move {
             let own = own.lock_owned().await;
             let all = self.all.clone().acquire_owned().await;
-            all.map(|all| Taken { _org: own, _all: all }).map_err(|closed| Error::internal(closed))
+            all.map(|all| Taken { _org: own, _all: all }).map_err(Error::internal)
         };
         timeout(self.patience, turn)
             .await

@@ -33,7 +33,7 @@ where
             match part?.await {
                 Ok((text, next)) => Some((Ok(text.into()), next)),
                 Err(error) => {
-                    tracing::warn!(%error, "an export was broken off");
+                    tracing::warn!(cause = ?error, "an export was broken off");
                     Some((Err(error), None))
                 }
             }
