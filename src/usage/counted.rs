@@ -133,8 +133,14 @@ impl Counted {
     /// The place of a caller, unless there are too many.
     fn caller(&mut self, call: &Call<'_>) -> Option<usize> {
         let (group, program) = (group(call.address), program(call.agent));
-        let known = |named: &Named| named.group == group && *named.program == *program;
-        if let Some(place) = self.callers.iter().position(known) {
+        let known = |callers: &[Named], program: &str| {
+            callers.iter().position(|named| named.group == group && *named.program == *program)
+        };
+        if let Some(place) = known(&self.callers, program) {
+            return Some(place);
+        }
+        let program = if contains_key(program) { OTHER } else { program };
+        if let Some(place) = known(&self.callers, program) {
             return Some(place);
         }
         if self.callers.len() == MAX_CALLERS {
@@ -214,11 +220,7 @@ fn group_name(group: IpAddr) -> String {
 fn program(agent: &str) -> &str {
     let product = agent.split_whitespace().next().unwrap_or_default();
     let end = product.bytes().take(MAX_NAME).take_while(u8::is_ascii_graphic).count();
-    match &product[..end] {
-        "" => "unknown",
-        program if contains_key(program) => OTHER,
-        program => program,
-    }
+    if end == 0 { "unknown" } else { &product[..end] }
 }
 
 /// Whether a text can be a model's name: one line, and no key that someone put there.

@@ -103,6 +103,7 @@ mod tests {
 
     use super::*;
     use crate::id::{KeyId, OrgId};
+    use crate::keys::secret::PlainSecret;
     use crate::usage::batch::Sum;
     use crate::usage::call::{Outcome, Tokens};
     use crate::usage::counted::{MAX_CALLERS, MAX_MODELS};
@@ -149,6 +150,45 @@ mod tests {
         });
         assert_eq!(total, Sum { requests: 1_000, input_tokens: 3_000, output_tokens: 5_000 });
         assert_eq!(batch.latencies.values().sum::<i64>(), 1_000);
+    }
+
+    #[test]
+    fn a_key_that_someone_put_into_a_name_is_kept_nowhere() {
+        let at = Time::from_seconds(NOON);
+        let (meter, ids) = (Meter::new(at), ids(at));
+        let key = PlainSecret::generate("kd").expect("random bytes");
+        let local = IpAddr::from([127, 0, 0, 1]);
+        for name in [key.expose(), &format!("my-{}/1.0", key.expose()), key.expose()] {
+            meter.record(&call(ids, at, name, name, local));
+        }
+        let batch = meter.take(at);
+        let programs: Vec<(&str, i64)> =
+            batch.callers.iter().map(|(caller, (requests, _))| (&*caller.program, *requests)).collect();
+        assert_eq!(programs, [("other", 3)]);
+        let models: Vec<(&str, i64)> =
+            batch.counts.iter().map(|(cell, sum)| (&*cell.model, sum.requests)).collect();
+        assert_eq!(models, [("other", 3)]);
+        assert!(batch.last_uses.values().all(|last| last.program == "other"));
+    }
+
+    #[test]
+    fn each_organisations_part_of_a_batch_is_its_own_and_nothing_is_lost() {
+        let at = Time::from_seconds(NOON);
+        let meter = Meter::new(at);
+        let local = IpAddr::from([127, 0, 0, 1]);
+        let orgs = [ids(at), ids(at)];
+        for (ids, calls) in orgs.iter().zip([2, 3]) {
+            (0..calls).for_each(|_| meter.record(&call(*ids, at, "m", "a", local)));
+        }
+        let parts = meter.take(at).by_org();
+        assert_eq!(parts.len(), 2);
+        for (ids, calls) in orgs.iter().zip([2, 3]) {
+            let part = &parts[&ids.0];
+            assert_eq!(part.counts.values().map(|sum| sum.requests).sum::<i64>(), calls);
+            assert_eq!(part.callers.values().map(|(requests, _)| requests).sum::<i64>(), calls);
+            assert_eq!(part.latencies.values().sum::<i64>(), calls);
+            assert_eq!(part.last_uses.keys().collect::<Vec<_>>(), [&ids.2]);
+        }
     }
 
     #[test]
