@@ -3,6 +3,7 @@
 pub mod asked;
 pub mod entry;
 pub mod export;
+mod kinds;
 pub mod proof;
 pub mod search;
 pub mod told;
@@ -19,6 +20,7 @@ use crate::db::Conn;
 use crate::error::Error;
 use crate::id::OrgId;
 use crate::portal::audit::asked::{Asked, PAGE, RANGES};
+use crate::portal::audit::kinds::{Kind, kinds};
 use crate::portal::audit::told::{Names, Told};
 use crate::portal::words;
 use crate::time::Time;
@@ -71,13 +73,6 @@ pub enum Proof {
         /// When that was found.
         found: String,
     },
-}
-
-/// A group of actions to choose from.
-struct Kind {
-    value: String,
-    label: String,
-    actions: Vec<(String, String)>,
 }
 
 struct Day {
@@ -208,41 +203,6 @@ fn narrowed(conn: &mut Conn, org: OrgId, asked: &Asked) -> Result<Vec<(&'static 
         narrowed.push(("target", format!("About {}", told::name(conn, org, &asked.target)?)));
     }
     Ok(narrowed)
-}
-
-/// The actions that occur, in groups.
-fn kinds(actions: &[String]) -> Vec<Kind> {
-    let mut kinds: Vec<Kind> = Vec::new();
-    for action in actions {
-        let (group, rest) = action.split_once('.').unwrap_or((action, action));
-        let label = rest.replace('_', " ");
-        match kinds.last_mut().filter(|kind| kind.value == group) {
-            Some(kind) => kind.actions.push((action.clone(), label)),
-            None => kinds.push(Kind {
-                value: group.to_owned(),
-                label: group_label(group),
-                actions: vec![(action.clone(), label)],
-            }),
-        }
-    }
-    kinds
-}
-
-fn group_label(group: &str) -> String {
-    match group {
-        "key" => "Keys".to_owned(),
-        "person" => "People and sign-ins".to_owned(),
-        "organization" => "Organisation".to_owned(),
-        "member" => "Members".to_owned(),
-        "invitation" => "Invitations".to_owned(),
-        "policy" => "Key policy".to_owned(),
-        "audit" => "Audit trail".to_owned(),
-        other => {
-            let words = other.replace('_', " ");
-            let mut letters = words.chars();
-            letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
-        }
-    }
 }
 
 impl Proof {
