@@ -174,8 +174,13 @@ impl Db {
         T: Send + 'static,
         F: FnOnce(&mut Conn) -> Result<T> + Send + 'static,
     {
-        let _turn = self.turns.take(org).await?;
-        self.read(query).await
+        let turn = self.turns.take(org).await?;
+        self.read(move |conn| {
+            // It ends with the read: who hangs up stops waiting, and the read goes on.
+            let _turn = turn;
+            query(conn)
+        })
+        .await
     }
 
     /// Runs `change` in one transaction and commits it. `change` may run several times and

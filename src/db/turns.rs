@@ -61,6 +61,7 @@ impl Turns {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::db::{Db, Location};
     use crate::time::Time;
 
     #[tokio::test]
@@ -74,5 +75,32 @@ mod tests {
         assert!(matches!(turns.take(third).await, Err(Error::Unavailable(_))));
         drop(first);
         turns.take(one).await.expect("the next turn");
+    }
+
+    #[tokio::test]
+    async fn a_turn_lasts_as_long_as_the_read_though_nobody_waits_for_it_any_more() {
+        let place = tempfile::tempdir().expect("a directory");
+        let db = Db::open(&Location::Sqlite(place.path().join("keydesk.sqlite3"))).expect("a database");
+        let org = OrgId::new(Time::from_seconds(0));
+        let (begun, begins) = tokio::sync::oneshot::channel();
+        let (end, ends) = std::sync::mpsc::channel::<()>();
+        let read = {
+            let db = db.clone();
+            tokio::spawn(async move {
+                db.read_long(org, move |_| {
+                    let _ = begun.send(());
+                    let _ = ends.recv();
+                    Ok(())
+                })
+                .await
+            })
+        };
+        begins.await.expect("the read has begun");
+        read.abort();
+        assert!(read.await.is_err_and(|error| error.is_cancelled()));
+        let mut next = std::pin::pin!(db.read_long(org, |_| Ok(())));
+        assert!(timeout(Duration::from_millis(100), &mut next).await.is_err(), "it waits for its turn");
+        drop(end);
+        next.await.expect("its turn");
     }
 }
