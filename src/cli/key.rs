@@ -10,7 +10,7 @@ use crate::cli::{Failure, print, store as open};
 use crate::error::{Error, Result};
 use crate::id::KeyId;
 use crate::keys::draft::{Expiry, RawDraft, check_reason};
-use crate::keys::lifecycle::{self};
+use crate::keys::lifecycle;
 use crate::keys::list::{self as listing, Filter};
 use crate::keys::rotation::{self, By, parse_overlap};
 use crate::keys::{Key, Status};
