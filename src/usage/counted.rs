@@ -117,7 +117,7 @@ impl Counted {
         if let Some(place) = known(&self.models, name) {
             return place;
         }
-        // It is told on pages and in files, so what is no name is told as none.
+        // It is told on pages and in files, so what is no name counts as `other`.
         let name = if is_name(name) { name } else { OTHER };
         if let Some(place) = known(&self.models, name) {
             return place;
