@@ -213,8 +213,7 @@ mod tests {
         for (method, path, permission) in permission::TABLE {
             let reads = matches!(
                 permission,
-                permission::Permission::Member(crate::orgs::role::Act::ReadKeys)
-                    | permission::Permission::Public
+                permission::Permission::Member(crate::role::Act::ReadKeys) | permission::Permission::Public
             );
             assert!(*method == "GET" || !reads || own.contains(path), "{method} {path}");
         }

@@ -9,11 +9,11 @@
 //!   [`cli`] commands. A file has the name of what it shows.
 //! - [`web`]: what the faces share: who calls, permissions, sessions, problems, pages, assets.
 //! - Domain: [`verify`] may this key do this? · [`keys`] the life of a key · [`orgs`]
-//!   organisations, roles, members, invitations, policy · [`people`] and how they sign in ·
+//!   organisations, members, invitations, policy · [`people`] and how they sign in ·
 //!   [`audit`] the log · [`usage`] counts · [`review`] what should not stay as it is ·
 //!   [`notices`] who is told that a key ends, and when · [`mail`] written, queued, sent.
 //! - Kernel: [`db`], [`schema`], [`installation`], [`config`], [`settings`], [`error`], [`crypto`], [`id`],
-//!   [`remembered`], [`scope`], [`text`], [`time`].
+//!   [`remembered`], [`role`], [`scope`], [`text`], [`time`].
 //!
 //! # Invariants
 //!
@@ -47,6 +47,7 @@ pub mod people;
 pub mod portal;
 pub mod remembered;
 pub mod review;
+pub mod role;
 pub mod schema;
 pub mod scope;
 pub mod settings;

@@ -3,7 +3,7 @@
 use keydesk::id::{KeyId, OrgId, SecretId, UserId};
 use keydesk::keys::presented::Presented;
 use keydesk::orgs::policy::Policy;
-use keydesk::orgs::role::Role;
+use keydesk::role::Role;
 use keydesk::scope::{Scope, Scopes};
 use keydesk::time::Time;
 

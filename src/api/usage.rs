@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::error::Error;
-use crate::orgs::role::{Act, Reach};
+use crate::role::{Act, Reach};
 use crate::time::Time;
 use crate::usage::question::RawQuestion;
 use crate::usage::report;

@@ -15,7 +15,7 @@ use crate::keys::secret::PlainSecret;
 use crate::keys::{Key, Revocation, end_store, feed, mails, store};
 use crate::notices::schedule::Steps;
 use crate::orgs::policy::{self, Policy};
-use crate::orgs::role::Role;
+use crate::role::Role;
 use crate::scope::Scopes;
 use crate::time::Time;
 use crate::usage;

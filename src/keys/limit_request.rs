@@ -16,7 +16,7 @@ use crate::keys::lifecycle::{self, Mint};
 use crate::keys::manager::Manager;
 use crate::keys::{Key, feed, store};
 use crate::orgs::policy;
-use crate::orgs::role::{Act, Role};
+use crate::role::{Act, Role};
 use crate::time::Time;
 
 /// Where a request is.

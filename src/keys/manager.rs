@@ -6,8 +6,8 @@ use crate::error::{Error, Result};
 use crate::id::UserId;
 use crate::keys::{Contact, Key};
 use crate::orgs;
-use crate::orgs::role::{Act, Role};
 use crate::orgs::store::Membership;
+use crate::role::{Act, Role};
 
 /// Who makes or changes keys, and what they may.
 #[derive(Clone, Copy, Debug)]

@@ -16,7 +16,7 @@ use crate::id::{KeyId, OrgId};
 use crate::keys::{end_store, feed};
 use crate::notices::schedule::Steps;
 use crate::orgs::policy::{self, Held, Policy, Rules};
-use crate::orgs::role::Role;
+use crate::role::Role;
 use crate::schema::{api_keys, key_secrets, members, people, policy_ends};
 use crate::scope::Scopes;
 use crate::time::Time;

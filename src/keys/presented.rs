@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::id::{KeyId, OrgId, SecretId, UserId};
 use crate::keys::store::networks;
 use crate::orgs::policy::{self, Rights};
-use crate::orgs::role::Role;
+use crate::role::Role;
 use crate::schema::{api_keys, key_policies, key_secrets, members, organizations, people};
 use crate::scope::Scopes;
 use crate::time::Time;

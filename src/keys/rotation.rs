@@ -14,7 +14,7 @@ use crate::keys::manager::Manager;
 use crate::keys::secret::PlainSecret;
 use crate::keys::{Key, Status, Superseded, mails, secret_store, store};
 use crate::orgs::policy::{self, MAX_DAYS, Policy};
-use crate::orgs::role::Role;
+use crate::role::Role;
 use crate::time::{DAY, HOUR, Time, parse_span};
 
 /// The longest overlap, in seconds.

@@ -13,10 +13,10 @@ use crate::id::{KeyId, OrgId, UserId};
 use crate::keys::lifecycle::{self, changes};
 use crate::keys::{Contact, Key, store};
 use crate::orgs::membership;
-use crate::orgs::role::Role;
 use crate::orgs::service;
 use crate::orgs::store::{self as members, Membership};
 use crate::people::store::Person;
+use crate::role::Role;
 use crate::schema::api_keys;
 use crate::time::Time;
 

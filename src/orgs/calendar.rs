@@ -9,9 +9,9 @@ use crate::crypto::{random_base62, sha256};
 use crate::db::{Conn, Tx};
 use crate::error::Result;
 use crate::id::{OrgId, UserId};
-use crate::orgs::role::Role;
 use crate::orgs::store::{self, Org};
 use crate::people::store::Person;
+use crate::role::Role;
 use crate::schema::calendar_feeds;
 use crate::time::Time;
 

@@ -15,9 +15,9 @@ use crate::id::{InvitationId, OrgId, UserId};
 use crate::mail::{self, Recipient, outbox};
 use crate::orgs::journal::Origin;
 use crate::orgs::membership::acting_role;
-use crate::orgs::role::{Act, Role};
 use crate::orgs::store::{self, Org};
 use crate::people::store::{Person, Profile, fold_email};
+use crate::role::{Act, Role};
 use crate::schema::{invitations, organizations, people};
 use crate::time::{DAY, MINUTE, Time};
 

@@ -8,8 +8,8 @@ use crate::db::Tx;
 use crate::error::{Error, Result};
 use crate::id::{OrgId, UserId};
 use crate::orgs::invitation;
-use crate::orgs::role::{Act, Role};
 use crate::orgs::store::{self, Membership};
+use crate::role::{Act, Role};
 
 const LAST_OWNER: Error =
     Error::Conflict("This is the only owner. Make someone else an owner first; nothing was changed.");

@@ -7,7 +7,6 @@ pub mod journal;
 pub mod membership;
 pub mod policy;
 pub mod rename;
-pub mod role;
 pub mod service;
 pub mod setup;
 mod slug;

@@ -12,7 +12,7 @@ pub mod store;
 pub use rules::{MAX_DAYS, MAX_RPM, Never, Rules};
 
 use crate::error::FieldError;
-use crate::orgs::role::Role;
+use crate::role::Role;
 use crate::scope::Scopes;
 use crate::time::{DAY, Time};
 

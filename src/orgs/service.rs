@@ -13,10 +13,10 @@ use crate::db::{Conn, Tx};
 use crate::error::{Error, FieldError, Result};
 use crate::id::{OrgId, UserId};
 use crate::orgs::membership::acting_role;
-use crate::orgs::role::{Act, Role};
 use crate::orgs::slug::slug;
 use crate::orgs::store::{self, Membership};
 use crate::people::store::{Person, fold_email};
+use crate::role::{Act, Role};
 use crate::schema::{people, service_answerers};
 use crate::text::forbidden_character;
 

@@ -8,10 +8,10 @@ use crate::db::Tx;
 use crate::error::{Error, FieldError, Result};
 use crate::installation;
 use crate::orgs::rename;
-use crate::orgs::role::Role;
 use crate::orgs::store::{self, Org};
 use crate::people::password::{self, Hashed};
 use crate::people::store::{Person, Profile};
+use crate::role::Role;
 use crate::time::Time;
 
 /// A checked wish to set up an organisation.

@@ -3,7 +3,7 @@
 
 use crate::error::{Error, FieldError, Result};
 use crate::id::{KeyId, UserId};
-use crate::orgs::role::Reach;
+use crate::role::Reach;
 use crate::scope::Scope;
 use crate::text::forbidden_character;
 use crate::time::{DAY, HOUR, Time};

@@ -84,7 +84,7 @@ mod tests {
     use super::*;
     use crate::id::{KeyId, OrgId, SecretId, UserId};
     use crate::orgs::policy::Policy;
-    use crate::orgs::role::Role;
+    use crate::role::Role;
 
     const HERE: Option<IpAddr> = Some(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST));
 

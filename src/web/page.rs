@@ -7,8 +7,8 @@ use actix_web::{HttpMessage, HttpRequest, HttpResponse};
 use askama::Template;
 
 use crate::error::Error;
-use crate::orgs::role::{Act, Role};
 use crate::orgs::store::Org;
+use crate::role::{Act, Role};
 use crate::web::principal::{Findings, Member, SignedIn};
 use crate::web::problem::Problem;
 use crate::web::session::{self, is_partial};

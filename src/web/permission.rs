@@ -1,7 +1,7 @@
 //! What each route needs: one table. The server refuses to start when a route has no line
 //! here, or a line no route.
 
-use crate::orgs::role::Act;
+use crate::role::Act;
 use crate::scope::Scope;
 
 /// What a route needs.

@@ -1,7 +1,7 @@
 //! Who gets how far, on every route there is: role × owner's role × route × credential, and
 //! status × route × credential, both enumerated from the tables that decide.
 
-use keydesk::orgs::role::{Act, Reach, Role};
+use keydesk::role::{Act, Reach, Role};
 use keydesk::scope::{Scope, Scopes};
 use keydesk::web::permission::{Permission, TABLE};
 use serde_json::json;

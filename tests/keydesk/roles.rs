@@ -1,7 +1,7 @@
 //! Role × role × every route that changes members, enumerated from the tables that decide.
 //! Every other route is in `matrix`.
 
-use keydesk::orgs::role::{Act, Role};
+use keydesk::role::{Act, Role};
 use keydesk::web::permission::{Permission, TABLE};
 
 use crate::support::{Browser, desk};

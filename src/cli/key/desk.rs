@@ -12,8 +12,8 @@ use crate::keys::manager::Manager;
 use crate::keys::{Key, store};
 use crate::notices::schedule::Steps;
 use crate::orgs;
-use crate::orgs::role::Role;
 use crate::orgs::store::Org;
+use crate::role::Role;
 use crate::time::Time;
 
 /// An open database with the organisation that a command is about.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::FieldError;
-use crate::orgs::role::Role;
+use crate::role::Role;
 use crate::scope::{Scope, Scopes};
 
 /// The longest life of a key, in days, whatever the policy says: ten years with their leap days.

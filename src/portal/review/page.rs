@@ -5,13 +5,13 @@ use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 
 use crate::error::Error;
-use crate::orgs::role::Act;
 use crate::portal::review::row::{Decided, Reader, Row, Since};
 use crate::portal::review::{Told, told};
 use crate::portal::words;
 use crate::review::look;
 use crate::review::rules::Card;
 use crate::review::store::{self, Look};
+use crate::role::Act;
 use crate::time::Time;
 use crate::web::form::Fields;
 use crate::web::page::{Layout, Place, Room, html};

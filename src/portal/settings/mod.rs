@@ -8,7 +8,7 @@ pub mod requests;
 pub mod rules;
 
 use crate::keys::limit_request::rows;
-use crate::orgs::role::Act;
+use crate::role::Act;
 use crate::time::Time;
 use crate::web::Shared;
 use crate::web::principal::Member;

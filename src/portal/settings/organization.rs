@@ -6,9 +6,9 @@ use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 
 use crate::orgs::rename;
-use crate::orgs::role::Act;
 use crate::portal::settings::Tabs;
 use crate::portal::words;
+use crate::role::Act;
 use crate::time::Time;
 use crate::web::form::{Complaints, Fields};
 use crate::web::page::{Layout, Place, Room, html, redirect};

@@ -8,7 +8,7 @@ pub mod table;
 pub mod tiles;
 
 use crate::id::OrgId;
-use crate::orgs::role::{Act, Reach};
+use crate::role::{Act, Reach};
 use crate::usage::question::Question;
 use crate::web::principal::Member;
 use crate::web::problem::Problem;

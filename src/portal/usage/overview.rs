@@ -147,7 +147,7 @@ pub(super) async fn page(
         table,
         owner,
         quiet,
-        may_create: member.role.may(crate::orgs::role::Act::WriteKeys),
+        may_create: member.role.may(crate::role::Act::WriteKeys),
         zone: member.person.zone_name(),
         counted_to: words::clock(counted_until, &member.person.time_zone()),
         key,

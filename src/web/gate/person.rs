@@ -8,8 +8,8 @@ use actix_web::web::Bytes;
 use actix_web::{Error, HttpMessage, HttpRequest, HttpResponse};
 
 use crate::orgs;
-use crate::orgs::role::Act;
 use crate::review;
+use crate::role::Act;
 use crate::time::Time;
 use crate::web::form::Fields;
 use crate::web::permission::Permission;

@@ -2,8 +2,8 @@
 //! request, and whether the same request would pass it now.
 
 use crate::keys::{Key, Status};
-use crate::orgs::role::Role;
 use crate::portal::words;
+use crate::role::Role;
 use crate::scope::Scope;
 use crate::time::Time;
 use crate::usage::refusals::store::Kept;
