@@ -6,6 +6,7 @@
 //! The causes of `Unavailable` and `Internal` are logged once, where a face answers,
 //! and are never shown.
 
+use crate::refusal::Refusal;
 use crate::scope::Scopes;
 
 /// The result of a domain function.
@@ -38,6 +39,15 @@ pub enum Error {
     /// The role does not allow this.
     #[error("Your role does not allow this.")]
     Forbidden,
+    /// The session has ended, or the person is disabled.
+    #[error("You are signed out. Sign in and try again.")]
+    SignedOut,
+    /// The person must prove their identity again first.
+    #[error("Confirm your identity and try again.")]
+    NotFresh,
+    /// The acting key stopped working, or lacks a scope.
+    #[error("The API key may not do this.")]
+    KeyRefused(Refusal),
     /// The state of things does not allow this.
     #[error("{0}")]
     Conflict(&'static str),

@@ -31,6 +31,7 @@
 pub mod api;
 pub mod app;
 pub mod audit;
+pub mod authority;
 pub mod cli;
 pub mod config;
 pub mod crypto;
@@ -45,6 +46,7 @@ pub mod notices;
 pub mod orgs;
 pub mod people;
 pub mod portal;
+pub mod refusal;
 pub mod remembered;
 pub mod review;
 pub mod role;

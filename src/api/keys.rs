@@ -71,16 +71,16 @@ pub async fn create(
     let now = Time::now();
     let name = idempotency::header(&request)?;
     let draft = draft(body.value)?.check(now).map_err(Error::Invalid)?;
-    let (context, manager) = (caller.context(&request, now), caller.manager()?);
+    let change = caller.change(&request, now);
     let claim = name.map(|name| {
         let route = "POST /v1/api-keys";
         Claim::new(&site.mint.keyring, caller.key.org, caller.secret.expose(), route, &name, &body.bytes)
     });
     let _place = claim.as_ref().map(|claim| site.running.enter(claim)).transpose()?;
     let mint = site.mint.clone();
-    let made = site.db.write(move |tx| {
+    let made = change.commit(&site.db, move |tx, acting| {
         minted::once(tx, claim.as_ref(), &mint.keyring, now, |tx| {
-            lifecycle::create(tx, &context, &manager, &mint, &draft)
+            lifecycle::create(tx, acting, &mint, &draft)
         })
     });
     Ok(minted::answer(StatusCode::CREATED, made.await??)?)
@@ -211,8 +211,9 @@ pub async fn patch(
         self_rotate: body.self_rotate,
     };
     let edit = edit.check(now).map_err(Error::Invalid)?;
-    let (context, manager, mint) = (caller.context(&request, now), caller.manager()?, site.mint.clone());
-    let key = site.db.write(move |tx| lifecycle::edit(tx, &context, &manager, &mint, id, &edit)).await?;
+    let (change, mint) = (caller.change(&request, now), site.mint.clone());
+    let key =
+        change.commit(&site.db, move |tx, acting| lifecycle::edit(tx, acting, &mint, id, &edit)).await?;
     Ok(answer(&key))
 }
 
@@ -256,10 +257,10 @@ async fn end(
     id: KeyId,
     reason: Option<String>,
 ) -> Result<Key, Problem> {
-    let context = caller.context(request, Time::now());
-    // A key may always end itself, whoever its owner is.
-    let manager = if id == caller.key.key { None } else { Some(caller.manager()?) };
-    Ok(site.db.write(move |tx| lifecycle::revoke(tx, &context, manager.as_ref(), id, reason.clone())).await?)
+    let change = caller.change(request, Time::now());
+    let revoked =
+        change.commit(&site.db, move |tx, acting| lifecycle::revoke(tx, acting, id, reason.clone()));
+    Ok(revoked.await?)
 }
 
 pub(super) fn parse_id(text: &str) -> Result<KeyId, Problem> {

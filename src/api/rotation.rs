@@ -8,15 +8,13 @@ use utoipa::ToSchema;
 use crate::api::keys::{answer, parse_id};
 use crate::api::minted;
 use crate::error::Error;
-use crate::keys::rotation::{self, By, parse_overlap};
-use crate::scope::{Scope, Scopes};
+use crate::keys::rotation::{self, parse_overlap};
 use crate::time::Time;
-use crate::verify::decision;
+use crate::web::Shared;
 use crate::web::body::{Json, OptionalJson};
 use crate::web::idempotency::{self, Claim};
 use crate::web::principal::KeyCaller;
 use crate::web::problem::Problem;
-use crate::web::{Shared, gate};
 
 /// How a key is rotated.
 #[derive(Deserialize, Default, ToSchema)]
@@ -40,8 +38,7 @@ pub async fn rotate(
     let id = parse_id(&path)?;
     let name = idempotency::header(&request)?;
     let overlap = parse_overlap(body.0.overlap.as_deref())?;
-    let (context, manager) = (caller.context(&request, now), caller.manager()?);
-    let admin = decision::has_scopes(&caller.key, Scopes::from_iter([Scope::Admin]), now);
+    let change = caller.change(&request, now);
     let claim = name.map(|name| {
         let route = format!("POST /v1/api-keys/{id}/rotate");
         // What counts is what is asked for, however it is written.
@@ -51,18 +48,12 @@ pub async fn rotate(
     });
     let _place = claim.as_ref().map(|claim| site.running.enter(claim)).transpose()?;
     let mint = site.mint.clone();
-    let made = site.db.write(move |tx| {
+    let made = change.commit(&site.db, move |tx, acting| {
         minted::once(tx, claim.as_ref(), &mint.keyring, now, |tx| {
-            // The gate lets through who lacks `admin` only for the key that was presented.
-            let by = if admin.is_ok() { By::Manager(&manager) } else { By::Itself };
-            rotation::rotate(tx, &context, by, &mint, id, overlap)
+            rotation::rotate(tx, acting, &mint, id, overlap)
         })
     });
-    match (made.await, admin) {
-        // A key that may not rotate itself lacks the scope that others need.
-        (Err(Error::Forbidden), Err(refusal)) => Err(gate::problem(refusal)),
-        (made, _) => Ok(minted::answer(StatusCode::OK, made??)?),
-    }
+    Ok(minted::answer(StatusCode::OK, made.await??)?)
 }
 
 /// How the overlap is moved.
@@ -86,8 +77,8 @@ pub async fn move_end(
     let to = Time::parse(&body.value.ends_at).ok_or_else(|| {
         Error::invalid("ends_at", "Write a date and time with its offset, such as 2027-02-21T15:00:00Z.")
     })?;
-    let (context, manager) = (caller.context(&request, Time::now()), caller.manager()?);
-    let key = site.db.write(move |tx| rotation::move_end(tx, &context, &manager, id, to)).await?;
+    let change = caller.change(&request, Time::now());
+    let key = change.commit(&site.db, move |tx, acting| rotation::move_end(tx, acting, id, to)).await?;
     Ok(answer(&key))
 }
 
@@ -99,7 +90,7 @@ pub async fn end(
     path: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
     let id = parse_id(&path)?;
-    let (context, manager) = (caller.context(&request, Time::now()), caller.manager()?);
-    let key = site.db.write(move |tx| rotation::end(tx, &context, &manager, id)).await?;
+    let change = caller.change(&request, Time::now());
+    let key = change.commit(&site.db, move |tx, acting| rotation::end(tx, acting, id)).await?;
     Ok(answer(&key))
 }

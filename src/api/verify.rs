@@ -17,11 +17,11 @@ use crate::usage::call::{Call, Outcome, Tokens};
 use crate::usage::refusals::RefusedCall;
 use crate::verify::decision::{self, effective_limit, effective_scopes};
 use crate::verify::limit::Verdict;
+use crate::web::Shared;
 use crate::web::body::Json;
 use crate::web::principal::KeyCaller;
 use crate::web::problem::{Code, Problem};
 use crate::web::request::request_id;
-use crate::web::{Shared, gate};
 
 /// What is asked about a key.
 #[derive(Deserialize, ToSchema)]
@@ -98,7 +98,7 @@ pub async fn verify(
         return Ok(answer(false, Code::InvalidToken.name(), None, None, now));
     };
     let usable =
-        decision::is_usable(&key, question.address, now).map_err(|refusal| gate::problem(refusal).code);
+        decision::is_usable(&key, question.address, now).map_err(|refusal| Problem::from(refusal).code);
     // As at the gate: only a key that works has a limit to count against.
     let verdict = usable.is_ok().then(|| {
         let (limiter, limit, at) = (&site.limiter, effective_limit(&key, now), Instant::now());
@@ -109,7 +109,7 @@ pub async fn verify(
             if verdict.is_some_and(|verdict| verdict.allowed) { Ok(()) } else { Err(Code::RateLimited) }
         })
         .and_then(|()| {
-            decision::has_scopes(&key, question.scopes, now).map_err(|refusal| gate::problem(refusal).code)
+            decision::has_scopes(&key, question.scopes, now).map_err(|refusal| Problem::from(refusal).code)
         });
     if !question.dry_run {
         let agent = request.headers().get("user-agent").and_then(|value| value.to_str().ok());

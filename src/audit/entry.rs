@@ -3,7 +3,8 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::audit::event::{Actor, Event};
+use crate::audit::event::Event;
+use crate::authority::Actor;
 use crate::time::Time;
 
 /// The action of an entry whose text was spoilt.

@@ -5,65 +5,9 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{InvitationId, KeyId, OrgId, UserId};
+use crate::id::{InvitationId, UserId};
 use crate::scope::Scopes;
 use crate::time::Time;
-
-/// Who did it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Actor {
-    /// A signed-in person.
-    Person(UserId),
-    /// A program, by its key.
-    Key(KeyId),
-    /// Whoever ran the command line on the server.
-    CommandLine,
-    /// Keydesk itself.
-    System,
-}
-
-impl std::fmt::Display for Actor {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Actor::Person(id) => id.fmt(f),
-            Actor::Key(id) => id.fmt(f),
-            Actor::CommandLine => f.write_str("system:cli"),
-            Actor::System => f.write_str("system"),
-        }
-    }
-}
-
-impl Actor {
-    /// Reads what an entry names.
-    pub fn parse(text: &str) -> Option<Actor> {
-        match text {
-            "system" => Some(Actor::System),
-            "system:cli" => Some(Actor::CommandLine),
-            _ => UserId::parse(text).map(Actor::Person).or_else(|| KeyId::parse(text).map(Actor::Key)),
-        }
-    }
-}
-
-impl Serialize for Actor {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-/// Who asks for a change, from where, when and with which request: what every entry names.
-#[derive(Clone, Debug)]
-pub struct Context {
-    /// The organisation in which it happens.
-    pub org: OrgId,
-    /// Who does it.
-    pub actor: Actor,
-    /// The client's address, where there is one.
-    pub address: Option<String>,
-    /// The request, where there is one.
-    pub request: Option<String>,
-    /// When it happens.
-    pub now: Time,
-}
 
 /// Something that happened, with what was before and after where that matters.
 ///

@@ -3,8 +3,9 @@
 use diesel::prelude::*;
 use serde::Serialize;
 
-use crate::audit::event::{Context, Event};
+use crate::audit::event::Event;
 use crate::audit::tree::{self, Edge, Hash};
+use crate::authority::Acting;
 use crate::db::{Db, Tx, each};
 use crate::error::{Error, Result};
 use crate::id::{EventId, OrgId};
@@ -20,7 +21,7 @@ struct Entry<'a> {
     id: EventId,
     at: Time,
     organization: OrgId,
-    actor: crate::audit::event::Actor,
+    actor: crate::authority::Actor,
     target: &'a str,
     #[serde(flatten)]
     event: &'a Event,
@@ -42,10 +43,10 @@ struct Head {
 ///
 /// Call it late in the transaction: it takes the next index from a row that stays locked
 /// until the commit, so that indexes have neither gaps nor another order than commits.
-pub fn append(tx: &mut Tx<'_>, context: &Context, target: &str, event: &Event) -> Result<()> {
-    let id = EventId::new(context.now);
-    let (action, text) = written(id, context, target, event)?;
-    let mut head = Head::extend(tx, context.org)?;
+pub fn append(tx: &mut Tx<'_>, acting: &Acting, target: &str, event: &Event) -> Result<()> {
+    let id = EventId::new(acting.now);
+    let (action, text) = written(id, acting, target, event)?;
+    let mut head = Head::extend(tx, acting.org)?;
     let position = head.size - 1;
     while (head.edge.size().cast_signed()) < position {
         head.hash_stored(tx, position)?;
@@ -53,32 +54,32 @@ pub fn append(tx: &mut Tx<'_>, context: &Context, target: &str, event: &Event) -
     let leaf = tree::leaf(text.as_bytes());
     diesel::insert_into(audit_entries::table)
         .values((
-            audit_entries::org_id.eq(context.org),
+            audit_entries::org_id.eq(acting.org),
             audit_entries::position.eq(position),
             audit_entries::id.eq(id),
-            audit_entries::at.eq(context.now),
-            audit_entries::actor.eq(context.actor.to_string()),
+            audit_entries::at.eq(acting.now),
+            audit_entries::actor.eq(acting.actor.to_string()),
             audit_entries::action.eq(action),
             audit_entries::target.eq(target),
             audit_entries::entry.eq(text),
             audit_entries::leaf.eq(leaf.as_slice()),
-            audit_entries::address.eq(context.address.as_deref()),
+            audit_entries::address.eq(acting.address.as_deref()),
         ))
         .execute(tx.conn)?;
     head.grow(tx, &[leaf])
 }
 
 /// The name of what happened, and the text of its entry.
-pub fn written(id: EventId, context: &Context, target: &str, event: &Event) -> Result<(String, String)> {
+pub fn written(id: EventId, acting: &Acting, target: &str, event: &Event) -> Result<(String, String)> {
     let entry = Entry {
         id,
-        at: context.now,
-        organization: context.org,
-        actor: context.actor,
+        at: acting.now,
+        organization: acting.org,
+        actor: acting.actor,
         target,
         event,
-        address: context.address.as_deref(),
-        request_id: context.request.as_deref(),
+        address: acting.address.as_deref(),
+        request_id: acting.request.as_deref(),
     };
     let told = serde_json::to_value(&entry).map_err(Error::internal)?;
     let action = told["action"].as_str().unwrap_or_default().to_owned();

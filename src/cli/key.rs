@@ -12,7 +12,7 @@ use crate::id::KeyId;
 use crate::keys::draft::{Expiry, RawDraft, check_reason};
 use crate::keys::lifecycle;
 use crate::keys::list::{self as listing, Filter};
-use crate::keys::rotation::{self, By, parse_overlap};
+use crate::keys::rotation::{self, parse_overlap};
 use crate::keys::{Key, Status};
 use crate::time::{Time, parse_span};
 
@@ -113,10 +113,7 @@ impl Act {
             Act::Revoke { named, reason } => {
                 let reason = check_reason(reason).map_err(|error| Error::Invalid(vec![error]))?;
                 change(named, |desk, id| {
-                    let (context, manager) = (desk.context(), desk.manager()?);
-                    Ok(desk.db.write_now(|tx| {
-                        lifecycle::revoke(tx, &context, Some(&manager), id, reason.clone())
-                    })?)
+                    Ok(desk.change(|tx, acting| lifecycle::revoke(tx, acting, id, reason.clone()))?)
                 })
             }
             Act::Disable(named) => set_disabled(named, true),
@@ -151,9 +148,8 @@ impl Create {
             self_rotate: false,
         };
         let draft = draft.check(desk.now.whole_second()).map_err(Error::Invalid)?;
-        let (context, manager, mint) = (desk.context(), desk.manager()?, desk.mint());
-        let (key, secret) =
-            desk.db.write_now(|tx| lifecycle::create(tx, &context, &manager, &mint, &draft))?;
+        let mint = desk.mint();
+        let (key, secret) = desk.change(|tx, acting| lifecycle::create(tx, acting, &mint, &draft))?;
         eprintln!("Created {} ({}). This is the only time that the key is shown:", key.name, key.id);
         print(secret.expose());
         Ok(())
@@ -182,10 +178,9 @@ fn rotate(named: &Named, overlap: &str) -> Result<(), Failure> {
         Failure::Misused(format!("--overlap {overlap:?}: write a span from 0s to 30d, such as 24h."))
     })?;
     let desk = Desk::open(&named.org)?;
-    let (context, manager, mint) = (desk.context(), desk.manager()?, desk.mint());
+    let mint = desk.mint();
     let id = desk.find(&named.key)?.id;
-    let (key, secret) =
-        desk.db.write_now(|tx| rotation::rotate(tx, &context, By::Manager(&manager), &mint, id, overlap))?;
+    let (key, secret) = desk.change(|tx, acting| rotation::rotate(tx, acting, &mint, id, overlap))?;
     let old = key.previous.as_ref().map(|old| old.ends_at.rfc3339()).unwrap_or_default();
     eprintln!(
         "Rotated {} ({}). The old secret works until {old}. This is the only time that the new one is shown:",
@@ -204,8 +199,8 @@ fn rotate(named: &Named, overlap: &str) -> Result<(), Failure> {
 
 fn set_disabled(named: &Named, disabled: bool) -> Result<(), Failure> {
     change(named, |desk, id| {
-        let (context, manager, mint) = (desk.context(), desk.manager()?, desk.mint());
-        Ok(desk.db.write_now(|tx| lifecycle::set_disabled(tx, &context, &manager, &mint, id, disabled))?)
+        let mint = desk.mint();
+        Ok(desk.change(|tx, acting| lifecycle::set_disabled(tx, acting, &mint, id, disabled))?)
     })
 }
 

@@ -5,10 +5,9 @@ use std::io::Read;
 use clap::Args;
 use secrecy::SecretString;
 
-use crate::audit::event::Actor;
 use crate::cli::{Failure, print, store};
 use crate::error::Error;
-use crate::orgs::setup::SetUp;
+use crate::orgs::setup::{By, SetUp};
 use crate::people::{self, password};
 use crate::time::Time;
 
@@ -44,7 +43,7 @@ impl Setup {
         let hashed = password.as_ref().map(password::hash_now).transpose()?;
         let now = Time::now();
         let (org, _) = db.write_now(|tx| match &hashed {
-            Some(hashed) if !self.another => set_up.first(tx, hashed, Some(Actor::CommandLine), now),
+            Some(hashed) if !self.another => set_up.first(tx, hashed, By::CommandLine, now),
             hashed => set_up.another(tx, hashed.as_ref(), now),
         })?;
         if known {

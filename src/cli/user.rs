@@ -3,7 +3,8 @@
 use clap::Subcommand;
 use serde_json::json;
 
-use crate::audit::event::{Actor, Context, Event};
+use crate::audit::event::Event;
+use crate::authority::AccountHolder;
 use crate::cli::setup::read_password;
 use crate::cli::{Failure, print, store};
 use crate::db::Db;
@@ -11,9 +12,9 @@ use crate::error::Error;
 use crate::keys::feed;
 use crate::mail::Change;
 use crate::orgs;
-use crate::orgs::journal::{self, Origin};
+use crate::orgs::journal;
 use crate::orgs::membership::Affected;
-use crate::people::notice::{self, Whence};
+use crate::people::notice;
 use crate::people::store::Person;
 use crate::people::{self, password};
 use crate::time::Time;
@@ -100,9 +101,9 @@ fn reset_password(email: &str) -> Result<(), Failure> {
     db.write_now(|tx| {
         people::methods::set_password(tx, person.id, &hashed, now)?;
         people::sessions::end_all(tx, person.id)?;
-        notice::tell(tx, &person, Change::PasswordReplaced, &Whence::default(), now)?;
-        let (actor, origin) = (Actor::CommandLine, Origin::default());
-        journal::note(tx, person.id, actor, &origin, &Event::PasswordReset, now)
+        let holder = AccountHolder::command_line(person.id, now);
+        notice::tell(tx, &person, Change::PasswordReplaced, &holder.source, now)?;
+        journal::note(tx, &holder, &Event::PasswordReset)
     })?;
     eprintln!("{} has a new password; all their sessions have ended.", person.email);
     Ok(())
@@ -120,12 +121,12 @@ fn set_disabled(email: &str, disabled: bool) -> Result<(), Failure> {
         people::store::set_disabled(tx, person.id, disabled.then_some(now))?;
         people::sessions::end_all(tx, person.id)?;
         let event = if disabled { Event::PersonDisabled } else { Event::PersonEnabled };
-        journal::note(tx, person.id, Actor::CommandLine, &Origin::default(), &event, now)?;
+        let holder = AccountHolder::command_line(person.id, now);
+        journal::note(tx, &holder, &event)?;
         let mut without_owner = Vec::new();
         for org in orgs::store::ids_of_person(tx.conn, person.id)? {
-            let context = Context { org, actor: Actor::CommandLine, address: None, request: None, now };
             if disabled {
-                orgs::invitation::withdraw_unbacked(tx, &context, person.id, None)?;
+                orgs::invitation::withdraw_unbacked(tx, &holder.in_org(org), person.id, None)?;
             }
             if orgs::store::first_owner(tx.conn, org)?.is_none() {
                 without_owner.extend(orgs::store::find(tx.conn, org)?);

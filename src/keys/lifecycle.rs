@@ -3,8 +3,9 @@
 
 use serde_json::json;
 
-use crate::audit::event::{Change, Context, Event};
+use crate::audit::event::{Change, Event};
 use crate::audit::log;
+use crate::authority::{Acting, Actor};
 use crate::crypto::Keyring;
 use crate::db::Tx;
 use crate::error::{Error, FieldError, Result};
@@ -37,16 +38,11 @@ pub struct Mint {
 ///
 /// Errors: `NameTaken`, `ScopeNotGrantable`, `Invalid` for an owner or backup who is no member,
 /// and for what the organisation's policy does not allow.
-pub fn create(
-    tx: &mut Tx<'_>,
-    context: &Context,
-    manager: &Manager,
-    mint: &Mint,
-    draft: &Draft,
-) -> Result<(Key, PlainSecret)> {
-    let now = context.now.whole_second();
-    let policy = policy::store::hold(tx, context.org)?;
-    let (owner, role) = manager.choose_owner(tx, context, draft.owner.as_deref())?;
+pub fn create(tx: &mut Tx<'_>, acting: &Acting, mint: &Mint, draft: &Draft) -> Result<(Key, PlainSecret)> {
+    let manager = Manager::of(acting)?;
+    let now = acting.now.whole_second();
+    let policy = policy::store::hold(tx, acting.org)?;
+    let (owner, role) = manager.choose_owner(tx, acting, draft.owner.as_deref())?;
     grantable(&policy, draft.scopes, manager.role, role)?;
     let expires_at = draft.expires_at.map(Time::whole_second);
     let rpm = draft.requests_per_minute.unwrap_or(policy.default_rpm(mint.default_rpm));
@@ -57,20 +53,20 @@ pub fn create(
         return Err(Error::Invalid(errors));
     }
     let backup = match &draft.backup {
-        Some(who) => Some(appointed(tx, context, "backup", who)?.0),
+        Some(who) => Some(appointed(tx, acting, "backup", who)?.0),
         None => None,
     };
     let secret = PlainSecret::generate(&mint.prefix)?;
     let key = Key {
         id: KeyId::new(now),
-        org: context.org,
+        org: acting.org,
         name: draft.name.as_str().to_owned(),
         description: draft.description.clone(),
         scopes: draft.scopes,
         owner,
         backup,
         answerers: Vec::new(),
-        created_by: context.actor.to_string(),
+        created_by: acting.actor.to_string(),
         created_at: now,
         expires_at,
         expiring_at: expires_at.and_then(|end| mint.notices.expiring_at(now, end)),
@@ -94,42 +90,36 @@ pub fn create(
         expires_at: key.expires_at,
         sha256_prefix: key.fingerprint.sha256_prefix.clone(),
     };
-    mails::created(tx, context, &key)?;
-    finish(tx, context, key.id, &event)?;
+    mails::created(tx, acting, &key)?;
+    finish(tx, acting, key.id, &event)?;
     Ok((key, secret))
 }
 
 /// Changes settings of a living key. What is already so makes no entry.
 ///
 /// Errors: `NotFound`, `Forbidden`, `KeyEnded`, `ScopeNotGrantable`, `Invalid`.
-pub fn edit(
-    tx: &mut Tx<'_>,
-    context: &Context,
-    manager: &Manager,
-    mint: &Mint,
-    id: KeyId,
-    edit: &Edit,
-) -> Result<Key> {
-    let before = living(tx, context, manager, id)?;
+pub fn edit(tx: &mut Tx<'_>, acting: &Acting, mint: &Mint, id: KeyId, edit: &Edit) -> Result<Key> {
+    let manager = Manager::of(acting)?;
+    let before = living(tx, acting, id)?;
     let mut key = before.clone();
-    let policy = policy::store::hold(tx, context.org)?;
+    let policy = policy::store::hold(tx, acting.org)?;
     if (edit.owner.is_some() || edit.backup.is_some()) && !manager.appoints(&before) {
         return Err(Error::Forbidden);
     }
     if let Some(owner) = &edit.owner {
-        key.owner = manager.choose_owner(tx, context, Some(owner))?.0;
+        key.owner = manager.choose_owner(tx, acting, Some(owner))?.0;
     }
     if let Some(backup) = &edit.backup {
         key.backup = match backup {
-            Some(who) => Some(appointed(tx, context, "backup", who)?.0),
+            Some(who) => Some(appointed(tx, acting, "backup", who)?.0),
             None => None,
         };
     }
     if let Some(scopes) = edit.scopes {
-        let owner = member(tx, context, "owner", &key.owner.id.to_string())?;
+        let owner = member(tx, acting, "owner", &key.owner.id.to_string())?;
         // What it holds already may stay; at each call the policy says what of it counts.
         grantable(&policy, scopes.without(before.scopes), manager.role, owner.role)?;
-        usage::summary::note_granted(tx, key.org, key.id, scopes.without(before.scopes), context.now)?;
+        usage::summary::note_granted(tx, key.org, key.id, scopes.without(before.scopes), acting.now)?;
         key.scopes = scopes;
     }
     if let Some(expires_at) = edit.expires_at {
@@ -159,7 +149,7 @@ pub fn edit(
         key.self_rotate = self_rotate;
     }
     if let Some(disabled) = edit.disabled {
-        key.disabled_at = disabled.then(|| key.disabled_at.unwrap_or(context.now.whole_second()));
+        key.disabled_at = disabled.then(|| key.disabled_at.unwrap_or(acting.now.whole_second()));
     }
     let changes = changes(&before, &key);
     let event = match changes.as_slice() {
@@ -170,47 +160,41 @@ pub fn edit(
     };
     store::update(tx, &key)?;
     if before.expires_at != key.expires_at {
-        end_store::note_end_set(tx, key.org, key.id, context.now)?;
+        end_store::note_end_set(tx, key.org, key.id, acting.now)?;
     }
-    finish(tx, context, key.id, &event)?;
+    finish(tx, acting, key.id, &event)?;
     Ok(key)
 }
 
 /// Sets a key aside, or takes it up again. Errors: `NotFound`, `Forbidden`, `KeyEnded`.
-pub fn set_disabled(
-    tx: &mut Tx<'_>,
-    context: &Context,
-    manager: &Manager,
-    mint: &Mint,
-    id: KeyId,
-    disabled: bool,
-) -> Result<Key> {
-    edit(tx, context, manager, mint, id, &Edit { disabled: Some(disabled), ..Edit::default() })
+pub fn set_disabled(tx: &mut Tx<'_>, acting: &Acting, mint: &Mint, id: KeyId, disabled: bool) -> Result<Key> {
+    edit(tx, acting, mint, id, &Edit { disabled: Some(disabled), ..Edit::default() })
 }
 
-/// Ends a key for good. A key that is already revoked stays as it was.
+/// Ends a key for good. A key that is already revoked stays as it was. A key may always revoke
+/// itself, whatever its scopes and its owner's role.
 ///
-/// `by_itself` is set when the key was presented by whoever asks. Errors: `NotFound`, `Forbidden`.
-pub fn revoke(
-    tx: &mut Tx<'_>,
-    context: &Context,
-    manager: Option<&Manager>,
-    id: KeyId,
-    reason: Option<String>,
-) -> Result<Key> {
-    let mut key = store::lock(tx, context.org, id)?;
-    if let Some(manager) = manager {
-        manager.check(&key)?;
+/// Errors: `NotFound`, `Forbidden`.
+pub fn revoke(tx: &mut Tx<'_>, acting: &Acting, id: KeyId, reason: Option<String>) -> Result<Key> {
+    let key = store::lock(tx, acting.org, id)?;
+    if acting.actor != Actor::Key(id) {
+        Manager::of(acting)?.check(&key)?;
     }
+    end(tx, acting, key, reason)
+}
+
+/// [`revoke`] for a locked key whose end has been decided already.
+pub(super) fn end(tx: &mut Tx<'_>, acting: &Acting, mut key: Key, reason: Option<String>) -> Result<Key> {
+    let id = key.id;
     if key.revoked.is_some() {
         return Ok(key);
     }
     let revocation =
-        Revocation { at: context.now.whole_second(), by: context.actor.to_string(), reason: reason.clone() };
-    store::revoke(tx, context.org, id, &revocation)?;
+        Revocation { at: acting.now.whole_second(), by: acting.actor.to_string(), reason: reason.clone() };
+    store::revoke(tx, acting.org, id, &revocation)?;
     key.revoked = Some(revocation);
-    mails::revoked(tx, context, &key, reason.as_deref())?;
-    finish(tx, context, key.id, &Event::KeyRevoked { reason })?;
+    mails::revoked(tx, acting, &key, reason.as_deref())?;
+    finish(tx, acting, key.id, &Event::KeyRevoked { reason })?;
     Ok(key)
 }
 
@@ -226,15 +210,15 @@ pub fn mark_expiring(tx: &mut Tx<'_>, notices: &Steps, now: Time) -> Result<()> 
 }
 
 /// The log's head and the feed's head stay locked from here to the commit, so this comes last.
-pub(super) fn finish(tx: &mut Tx<'_>, context: &Context, key: KeyId, event: &Event) -> Result<()> {
-    log::append(tx, context, &key.to_string(), event)?;
-    feed::publish(tx, context.org, key, context.now)
+pub(super) fn finish(tx: &mut Tx<'_>, acting: &Acting, key: KeyId, event: &Event) -> Result<()> {
+    log::append(tx, acting, &key.to_string(), event)?;
+    feed::publish(tx, acting.org, key, acting.now)
 }
 
-pub(super) fn living(tx: &mut Tx<'_>, context: &Context, manager: &Manager, id: KeyId) -> Result<Key> {
-    let key = store::lock(tx, context.org, id)?;
-    manager.check(&key)?;
-    if key.status(context.now).is_ended() { Err(Error::KeyEnded) } else { Ok(key) }
+pub(super) fn living(tx: &mut Tx<'_>, acting: &Acting, id: KeyId) -> Result<Key> {
+    let key = store::lock(tx, acting.org, id)?;
+    Manager::of(acting)?.check(&key)?;
+    if key.status(acting.now).is_ended() { Err(Error::KeyEnded) } else { Ok(key) }
 }
 
 fn grantable(policy: &Policy, scopes: Scopes, manager: Role, owner: Role) -> Result<()> {

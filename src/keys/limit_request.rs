@@ -7,8 +7,9 @@ mod words;
 
 pub use words::{Answer, Ask};
 
-use crate::audit::event::{Context, Event};
+use crate::audit::event::Event;
 use crate::audit::log;
+use crate::authority::Acting;
 use crate::db::Tx;
 use crate::error::{Error, Result};
 use crate::id::{KeyId, LimitRequestId, UserId};
@@ -85,16 +86,10 @@ pub struct LimitRequest {
 ///
 /// Errors: `NotFound`, `Forbidden`, `KeyEnded`, `Conflict` when a request is open, `Invalid` for a
 /// limit that is no higher, that the policy allows nobody, or that needs no asking.
-pub fn ask(
-    tx: &mut Tx<'_>,
-    context: &Context,
-    manager: &Manager,
-    mint: &Mint,
-    id: KeyId,
-    ask: &Ask,
-) -> Result<()> {
-    let key = lifecycle::living(tx, context, manager, id)?;
-    let policy = policy::store::hold(tx, context.org)?;
+pub fn ask(tx: &mut Tx<'_>, acting: &Acting, mint: &Mint, id: KeyId, ask: &Ask) -> Result<()> {
+    let manager = Manager::of(acting)?;
+    let key = lifecycle::living(tx, acting, id)?;
+    let policy = policy::store::hold(tx, acting.org)?;
     let refuse = |message: String| Err(Error::invalid("limit", message));
     if ask.limit <= key.requests_per_minute {
         return refuse(format!("Ask for more than the {} it has.", key.requests_per_minute));
@@ -105,13 +100,13 @@ pub fn ask(
     if ask.limit <= policy.most_rpm(manager.role, mint.default_rpm) {
         return refuse("You can set this limit yourself: edit the key.".to_owned());
     }
-    if rows::open(tx.conn, context.org, id)?.is_some() {
+    if rows::open(tx.conn, acting.org, id)?.is_some() {
         return Err(Error::Conflict("A request for this key waits for an answer already."));
     }
-    rows::insert(tx, context, manager.person, id, ask.limit, &ask.reason)?;
-    mails::asked(tx, context, manager.person, &key, ask)?;
+    rows::insert(tx, acting, manager.person, id, ask.limit, &ask.reason)?;
+    mails::asked(tx, acting, manager.person, &key, ask)?;
     let event = Event::LimitRequested { requests_per_minute: ask.limit, reason: ask.reason.clone() };
-    log::append(tx, context, &id.to_string(), &event)
+    log::append(tx, acting, &id.to_string(), &event)
 }
 
 fn decides(role: Role) -> bool {
@@ -124,26 +119,26 @@ fn decides(role: Role) -> bool {
 /// approval of a key that has ended, `Invalid` for a limit above the policy's largest.
 pub fn decide(
     tx: &mut Tx<'_>,
-    context: &Context,
-    manager: &Manager,
+    acting: &Acting,
     id: KeyId,
     request: LimitRequestId,
     answer: &Answer,
 ) -> Result<Key> {
+    let manager = Manager::of(acting)?;
     if !decides(manager.role) {
         return Err(Error::Forbidden);
     }
-    let mut key = store::lock(tx, context.org, id)?;
-    let open = rows::open(tx.conn, context.org, id)?.filter(|open| open.id == request);
+    let mut key = store::lock(tx, acting.org, id)?;
+    let open = rows::open(tx.conn, acting.org, id)?.filter(|open| open.id == request);
     let open = open.ok_or(Error::Conflict("This request has been answered already."))?;
     let was = key.requests_per_minute;
     let (state, granted, words) = match answer {
         Answer::Refuse { words } => (State::Refused, None, Some(words.clone())),
         Answer::Approve { limit, words } => {
-            if key.status(context.now).is_ended() {
+            if key.status(acting.now).is_ended() {
                 return Err(Error::KeyEnded);
             }
-            let largest = policy::store::hold(tx, context.org)?.rules.largest_rpm;
+            let largest = policy::store::hold(tx, acting.org)?.rules.largest_rpm;
             if *limit > largest {
                 let message = format!("The organisation’s policy allows at most {largest}.");
                 return Err(Error::invalid("limit", message));
@@ -159,8 +154,8 @@ pub fn decide(
             (State::Approved, Some(*limit), words.clone())
         }
     };
-    rows::close(tx, context, request, state, manager.person, granted, words.as_deref())?;
-    mails::answered(tx, context, manager.person, &key, &open, granted.is_some(), words.clone())?;
+    rows::close(tx, acting, request, state, manager.person, granted, words.as_deref())?;
+    mails::answered(tx, acting, manager.person, &key, &open, granted.is_some(), words.clone())?;
     let event = match (granted, words) {
         (Some(after), words) => {
             Event::LimitRequestApproved { before: was, after, asked: open.asked_limit, words }
@@ -169,9 +164,9 @@ pub fn decide(
             Event::LimitRequestRefused { asked: open.asked_limit, words: words.unwrap_or_default() }
         }
     };
-    log::append(tx, context, &id.to_string(), &event)?;
+    log::append(tx, acting, &id.to_string(), &event)?;
     if granted.is_some() {
-        feed::publish(tx, context.org, id, context.now)?;
+        feed::publish(tx, acting.org, id, acting.now)?;
     }
     Ok(key)
 }
@@ -179,14 +174,15 @@ pub fn decide(
 /// Takes a request back.
 ///
 /// Errors: `NotFound`, `Forbidden` for someone else's, `Conflict` when it was answered already.
-pub fn withdraw(tx: &mut Tx<'_>, context: &Context, manager: &Manager, id: KeyId) -> Result<()> {
-    store::lock(tx, context.org, id)?;
-    let open = rows::open(tx.conn, context.org, id)?;
+pub fn withdraw(tx: &mut Tx<'_>, acting: &Acting, id: KeyId) -> Result<()> {
+    let manager = Manager::of(acting)?;
+    store::lock(tx, acting.org, id)?;
+    let open = rows::open(tx.conn, acting.org, id)?;
     let open = open.ok_or(Error::Conflict("This request has been answered already."))?;
     if open.asked_by != manager.person {
         return Err(Error::Forbidden);
     }
-    rows::close(tx, context, open.id, State::Withdrawn, manager.person, None, None)?;
+    rows::close(tx, acting, open.id, State::Withdrawn, manager.person, None, None)?;
     let event = Event::LimitRequestWithdrawn { asked: open.asked_limit };
-    log::append(tx, context, &id.to_string(), &event)
+    log::append(tx, acting, &id.to_string(), &event)
 }

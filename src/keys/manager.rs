@@ -1,6 +1,6 @@
 //! Who makes and changes keys, and whom they may appoint to answer for them.
 
-use crate::audit::event::Context;
+use crate::authority::Acting;
 use crate::db::Tx;
 use crate::error::{Error, Result};
 use crate::id::UserId;
@@ -19,6 +19,13 @@ pub struct Manager {
 }
 
 impl Manager {
+    /// What the principal of a change may do to keys.
+    ///
+    /// Errors: `Forbidden` for one without a role.
+    pub fn of(acting: &Acting) -> Result<Manager> {
+        Ok(Manager { person: acting.person()?, role: acting.role()? })
+    }
+
     /// Whether this manager may see that key: who gets its mails may.
     pub fn sees(&self, key: &Key) -> bool {
         self.role.sees_all_keys() || self.owns(key) || self.stands_in_for(key)
@@ -59,11 +66,11 @@ impl Manager {
     pub(super) fn choose_owner(
         &self,
         tx: &mut Tx<'_>,
-        context: &Context,
+        acting: &Acting,
         who: Option<&str>,
     ) -> Result<(Contact, Role)> {
         let own = self.person.to_string();
-        let found = appointed(tx, context, "owner", who.unwrap_or(&own))?;
+        let found = appointed(tx, acting, "owner", who.unwrap_or(&own))?;
         if found.0.id != self.person && !self.role.manages_all_keys() {
             return Err(Error::invalid("owner", "Only admins can give a key to someone else."));
         }
@@ -74,11 +81,11 @@ impl Manager {
 /// The member who is to get the key or to be its backup; one who is set aside is not.
 pub(super) fn appointed(
     tx: &mut Tx<'_>,
-    context: &Context,
+    acting: &Acting,
     field: &'static str,
     who: &str,
 ) -> Result<(Contact, Role)> {
-    let member = member(tx, context, field, who)?;
+    let member = member(tx, acting, field, who)?;
     if !member.is_active() {
         return Err(Error::invalid(
             field,
@@ -90,16 +97,11 @@ pub(super) fn appointed(
 }
 
 /// The member of that id or address, who stays one until the transaction ends.
-pub(super) fn member(
-    tx: &mut Tx<'_>,
-    context: &Context,
-    field: &'static str,
-    who: &str,
-) -> Result<Membership> {
+pub(super) fn member(tx: &mut Tx<'_>, acting: &Acting, field: &'static str, who: &str) -> Result<Membership> {
     let unknown = || Error::invalid(field, "Name a member of the organisation, by id or e-mail address.");
-    let found = orgs::store::find_member(tx.conn, context.org, who)?.ok_or_else(unknown)?;
+    let found = orgs::store::find_member(tx.conn, acting.org, who)?.ok_or_else(unknown)?;
     // Looked at again once it is held: whoever leaves at this moment gets no more keys.
-    orgs::store::hold_member(tx, context.org, found.person.id)?;
+    orgs::store::hold_member(tx, acting.org, found.person.id)?;
     let id = found.person.id.to_string();
-    orgs::store::find_member(tx.conn, context.org, &id)?.ok_or_else(unknown)
+    orgs::store::find_member(tx.conn, acting.org, &id)?.ok_or_else(unknown)
 }

@@ -8,8 +8,9 @@
 use diesel::prelude::*;
 use serde_json::json;
 
-use crate::audit::event::{Change, Context, Event};
+use crate::audit::event::{Change, Event};
 use crate::audit::log;
+use crate::authority::Acting;
 use crate::db::{Conn, Tx};
 use crate::error::{Error, Result};
 use crate::id::{KeyId, OrgId};
@@ -95,14 +96,8 @@ pub fn preview(conn: &mut Conn, org: OrgId, rules: Rules, date: Time, now: Time)
 /// processes. What is already so makes no entry. Returns what was done.
 ///
 /// Errors: `Invalid` for rules that contradict each other and for a date that comes too soon.
-pub fn save(
-    tx: &mut Tx<'_>,
-    context: &Context,
-    notices: &Steps,
-    rules: Rules,
-    date: Time,
-) -> Result<Preview> {
-    let (org, now) = (context.org, context.now);
+pub fn save(tx: &mut Tx<'_>, acting: &Acting, notices: &Steps, rules: Rules, date: Time) -> Result<Preview> {
+    let (org, now) = (acting.org, acting.now);
     let current = policy::store::hold_to_change(tx, org)?;
     let next = current.changed(rules, date, now);
     let pending = current.earlier.as_ref().filter(|earlier| now < earlier.until);
@@ -118,24 +113,24 @@ pub fn save(
     policy::store::save(tx, org, &next, now)?;
     diesel::delete(policy_ends::table.filter(policy_ends::org_id.eq(org))).execute(tx.conn)?;
     for key in &keys {
-        move_end(tx, context, notices, &next, key)?;
+        move_end(tx, acting, notices, &next, key)?;
     }
     let changes = changes(&current.rules, &next.rules);
     let date = next.earlier.as_ref().map(|earlier| earlier.until);
-    log::append(tx, context, &org.to_string(), &Event::PolicyUpdated { changes, existing_keys_from: date })?;
+    log::append(tx, acting, &org.to_string(), &Event::PolicyUpdated { changes, existing_keys_from: date })?;
     let touched: Vec<KeyId> =
         keys.iter().filter(|key| is_touched(&current, &next, key)).map(|key| key.id).collect();
     feed::publish_all(tx, org, &touched, now)?;
     Ok(done)
 }
 
-fn move_end(tx: &mut Tx<'_>, context: &Context, notices: &Steps, next: &Policy, key: &Living) -> Result<()> {
+fn move_end(tx: &mut Tx<'_>, acting: &Acting, notices: &Steps, next: &Policy, key: &Living) -> Result<()> {
     let ends = next.bound_end(key.held.made, key.held.ends);
     if let (true, Some(moved_to)) = (ends != key.held.ends, ends) {
         diesel::insert_into(policy_ends::table)
             .values((
                 policy_ends::key_id.eq(key.id),
-                policy_ends::org_id.eq(context.org),
+                policy_ends::org_id.eq(acting.org),
                 policy_ends::asked.eq(key.held.ends),
                 policy_ends::moved_to.eq(moved_to),
             ))
@@ -145,9 +140,9 @@ fn move_end(tx: &mut Tx<'_>, context: &Context, notices: &Steps, next: &Policy, 
         return Ok(());
     }
     let expiring_at = ends.and_then(|end| notices.expiring_at(key.held.made, end));
-    end_store::set_end(tx, context.org, key.id, ends, expiring_at)?;
+    end_store::set_end(tx, acting.org, key.id, ends, expiring_at)?;
     let change = Change { field: "expires_at".into(), before: json!(key.ends), after: json!(ends) };
-    log::append(tx, context, &key.id.to_string(), &Event::KeyUpdated { changes: vec![change] })
+    log::append(tx, acting, &key.id.to_string(), &Event::KeyUpdated { changes: vec![change] })
 }
 
 /// Whether a process that holds the key in memory has to look at it again.

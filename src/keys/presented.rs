@@ -11,6 +11,8 @@ use crate::error::{Error, Result};
 use crate::id::{KeyId, OrgId, SecretId, UserId};
 use crate::keys::store::networks;
 use crate::orgs::policy::{self, Rights};
+use crate::orgs::store as orgs;
+use crate::people::store::hold_enabled;
 use crate::role::Role;
 use crate::schema::{api_keys, key_policies, key_secrets, members, organizations, people};
 use crate::scope::Scopes;
@@ -71,55 +73,84 @@ pub fn known(conn: &mut Conn, digests: &[Digest]) -> Result<HashSet<Digest>> {
         .collect()
 }
 
+/// The columns of a presented key.
+type Row = (
+    (OrgId, String, KeyId, SecretId, Option<Time>),
+    (String, String, Option<Time>, Option<Time>, Option<Time>, i64, String, UserId),
+    (Option<Role>, Option<Time>, Option<Time>),
+    Option<policy::store::Row>,
+);
+
+/// The joined selection that both look-ups start from.
+macro_rules! presented {
+    ($filter:expr) => {
+        key_secrets::table
+            .inner_join(api_keys::table.on(api_keys::id.eq(key_secrets::key_id)))
+            .inner_join(organizations::table.on(organizations::id.eq(key_secrets::org_id)))
+            .inner_join(people::table.on(people::id.eq(api_keys::owner_id)))
+            .left_join(
+                members::table
+                    .on(members::org_id.eq(api_keys::org_id).and(members::person_id.eq(api_keys::owner_id))),
+            )
+            .left_join(key_policies::table.on(key_policies::org_id.eq(api_keys::org_id)))
+            .filter($filter)
+            .select((
+                (
+                    key_secrets::org_id,
+                    organizations::slug,
+                    key_secrets::key_id,
+                    key_secrets::id,
+                    key_secrets::ends_at,
+                ),
+                (
+                    api_keys::name,
+                    api_keys::scopes,
+                    api_keys::expires_at,
+                    api_keys::disabled_at,
+                    api_keys::revoked_at,
+                    api_keys::requests_per_minute,
+                    api_keys::allowed_ips,
+                    api_keys::owner_id,
+                ),
+                (members::role.nullable(), members::disabled_at.nullable(), people::disabled_at),
+                (key_policies::rules, key_policies::saved_at, key_policies::earlier, key_policies::until)
+                    .nullable(),
+            ))
+    };
+}
+
 /// The key whose secret has this digest.
 pub fn by_digest(conn: &mut Conn, digest: &Digest) -> Result<Option<Presented>> {
-    type Found = (
-        (OrgId, String, KeyId, SecretId, Option<Time>),
-        (String, String, Option<Time>, Option<Time>, Option<Time>, i64, String, UserId),
-        (Option<Role>, Option<Time>, Option<Time>),
-        Option<policy::store::Row>,
-    );
-    let found: Option<Found> = key_secrets::table
-        .inner_join(api_keys::table.on(api_keys::id.eq(key_secrets::key_id)))
-        .inner_join(organizations::table.on(organizations::id.eq(key_secrets::org_id)))
-        .inner_join(people::table.on(people::id.eq(api_keys::owner_id)))
-        .left_join(
-            members::table
-                .on(members::org_id.eq(api_keys::org_id).and(members::person_id.eq(api_keys::owner_id))),
-        )
-        .left_join(key_policies::table.on(key_policies::org_id.eq(api_keys::org_id)))
-        .filter(key_secrets::digest.eq(digest.as_slice()))
-        .select((
-            (
-                key_secrets::org_id,
-                organizations::slug,
-                key_secrets::key_id,
-                key_secrets::id,
-                key_secrets::ends_at,
-            ),
-            (
-                api_keys::name,
-                api_keys::scopes,
-                api_keys::expires_at,
-                api_keys::disabled_at,
-                api_keys::revoked_at,
-                api_keys::requests_per_minute,
-                api_keys::allowed_ips,
-                api_keys::owner_id,
-            ),
-            (members::role.nullable(), members::disabled_at.nullable(), people::disabled_at),
-            (key_policies::rules, key_policies::saved_at, key_policies::earlier, key_policies::until)
-                .nullable(),
-        ))
-        .first(conn)
-        .optional()?;
-    let Some((ids, row, (role, set_aside, owner_disabled), policy)) = found else {
-        return Ok(None);
-    };
+    let found = presented!(key_secrets::digest.eq(digest.as_slice())).first(conn).optional()?;
+    found.map(read).transpose()
+}
+
+/// The key of this secret. It and its owner's rights stay as they are until the transaction ends.
+pub fn hold(tx: &mut Tx<'_>, secret: SecretId) -> Result<Option<Presented>> {
+    // SQLite's transaction has locked everything already.
+    if let Conn::Postgres(conn) = tx.conn {
+        let held: Option<(OrgId, KeyId)> = key_secrets::table
+            .find(secret)
+            .select((key_secrets::org_id, key_secrets::key_id))
+            .for_share()
+            .first(conn)
+            .optional()?;
+        let Some((org, key)) = held else { return Ok(None) };
+        let owner: UserId = api_keys::table.find(key).select(api_keys::owner_id).for_share().first(conn)?;
+        orgs::hold_member(tx, org, owner)?;
+        hold_enabled(tx, owner)?;
+        policy::store::hold(tx, org)?;
+    }
+    let found = presented!(key_secrets::id.eq(secret)).first(tx.conn).optional()?;
+    found.map(read).transpose()
+}
+
+fn read(row: Row) -> Result<Presented> {
+    let (ids, row, (role, set_aside, owner_disabled), policy) = row;
     let (org, org_slug, key, secret, superseded_until) = ids;
     let (name, scopes, expires_at, disabled_at, revoked_at, rpm, allowed_ips, owner) = row;
     let owner_role = role.filter(|_| set_aside.is_none() && owner_disabled.is_none());
-    Ok(Some(Presented {
+    Ok(Presented {
         org,
         org_slug: org_slug.into(),
         key,
@@ -135,7 +166,7 @@ pub fn by_digest(conn: &mut Conn, digest: &Digest) -> Result<Option<Presented>> 
         owner,
         owner_role,
         rights: policy::store::parse(policy)?.rights(owner_role),
-    }))
+    })
 }
 
 /// Replaces the digest of a secret, after the installation's secret was replaced.

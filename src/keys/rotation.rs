@@ -5,16 +5,17 @@
 //! lives as long anew as it was made to live, as far as the organisation's policy allows; one that
 //! rotates itself keeps its end.
 
-use crate::audit::event::{Context, Event};
+use crate::audit::event::Event;
+use crate::authority::{Acting, Actor};
 use crate::db::Tx;
 use crate::error::{Error, Result};
 use crate::id::{KeyId, SecretId};
 use crate::keys::lifecycle::{Mint, finish, living};
-use crate::keys::manager::Manager;
 use crate::keys::secret::PlainSecret;
 use crate::keys::{Key, Status, Superseded, mails, secret_store, store};
 use crate::orgs::policy::{self, MAX_DAYS, Policy};
 use crate::role::Role;
+use crate::scope::Scope;
 use crate::time::{DAY, HOUR, Time, parse_span};
 
 /// The longest overlap, in seconds.
@@ -24,15 +25,6 @@ pub const DEFAULT_OVERLAP: i64 = DAY;
 /// The shortest overlap for a key that rotates itself, in seconds: the program must have time
 /// to keep its new secret.
 const MIN_OWN_OVERLAP: i64 = HOUR;
-
-/// Who rotates a key.
-#[derive(Clone, Copy)]
-pub enum By<'a> {
-    /// Someone who manages it.
-    Manager(&'a Manager),
-    /// The key itself, presented.
-    Itself,
-}
 
 /// Reads an overlap such as `24h`, from `0s` to `30d`; 24 hours if nothing is asked for.
 pub fn parse_overlap(text: Option<&str>) -> Result<i64> {
@@ -48,31 +40,30 @@ pub fn parse_overlap(text: Option<&str>) -> Result<i64> {
 /// Errors: `NotFound`, `Forbidden`, `KeyEnded`, `RotationOpen`, `Invalid`.
 pub fn rotate(
     tx: &mut Tx<'_>,
-    context: &Context,
-    by: By<'_>,
+    acting: &Acting,
     mint: &Mint,
     id: KeyId,
     overlap: i64,
 ) -> Result<(Key, PlainSecret)> {
-    let now = context.now.whole_second();
-    let mut key = match by {
-        By::Manager(manager) => living(tx, context, manager, id)?,
-        By::Itself => own(tx, context, id, overlap)?,
-    };
-    if key.rotation(context.now).is_some() {
+    let now = acting.now.whole_second();
+    let by_itself =
+        acting.actor == Actor::Key(id) && !acting.key().is_some_and(|key| key.scopes.has(Scope::Admin));
+    let mut key = if by_itself { own(tx, acting, id, overlap)? } else { living(tx, acting, id)? };
+    if key.rotation(acting.now).is_some() {
         return Err(Error::RotationOpen);
     }
     let old = Superseded {
         secret: key.secret,
         fingerprint: key.fingerprint.clone(),
         at: now,
-        by: context.actor.to_string(),
+        by: acting.actor.to_string(),
         ends_at: until(now.plus(overlap), key.expires_at),
         own_end_at: key.expires_at,
     };
-    let end = match by {
-        By::Manager(manager) => next_end(&policy::store::hold(tx, context.org)?, manager.role, &key, now),
-        By::Itself => key.expires_at,
+    let end = if by_itself {
+        key.expires_at
+    } else {
+        next_end(&policy::store::hold(tx, acting.org)?, acting.role()?, &key, now)
     };
     let secret = PlainSecret::generate(&mint.prefix)?;
     key.secret = SecretId::new(now);
@@ -87,10 +78,10 @@ pub fn rotate(
         sha256_prefix: key.fingerprint.sha256_prefix.clone(),
         expires_at: key.expires_at,
     };
-    mails::rotated(tx, context, &key, old.ends_at)?;
+    mails::rotated(tx, acting, &key, old.ends_at)?;
     key.previous = Some(old);
     store::update(tx, &key)?;
-    finish(tx, context, key.id, &event)?;
+    finish(tx, acting, key.id, &event)?;
     Ok((key, secret))
 }
 
@@ -98,13 +89,13 @@ pub fn rotate(
 /// the start.
 ///
 /// Errors: `NotFound`, `Forbidden`, `KeyEnded`, `Conflict` when none is open, `Invalid`.
-pub fn move_end(tx: &mut Tx<'_>, context: &Context, manager: &Manager, id: KeyId, to: Time) -> Result<Key> {
-    let key = living(tx, context, manager, id)?;
-    let Some(old) = key.rotation(context.now) else {
+pub fn move_end(tx: &mut Tx<'_>, acting: &Acting, id: KeyId, to: Time) -> Result<Key> {
+    let key = living(tx, acting, id)?;
+    let Some(old) = key.rotation(acting.now) else {
         return Err(Error::Conflict("No rotation of this key is open."));
     };
     let to = to.whole_second();
-    if to <= context.now {
+    if to <= acting.now {
         return Err(Error::invalid("ends_at", "Choose a time in the future, or end the old secret now."));
     }
     if to > old.latest_end() {
@@ -112,26 +103,26 @@ pub fn move_end(tx: &mut Tx<'_>, context: &Context, manager: &Manager, id: KeyId
         return Err(Error::invalid("ends_at", format!("The old secret can work until {latest} at most.")));
     }
     let event = Event::RotationMoved { before: old.ends_at, after: to };
-    set_end_of_old(tx, context, key, to, &event)
+    set_end_of_old(tx, acting, key, to, &event)
 }
 
 /// Ends the old secret now. Where no rotation is open, nothing changes.
 ///
 /// Errors: `NotFound`, `Forbidden`, `KeyEnded`.
-pub fn end(tx: &mut Tx<'_>, context: &Context, manager: &Manager, id: KeyId) -> Result<Key> {
-    let key = living(tx, context, manager, id)?;
-    let Some(old) = key.rotation(context.now) else { return Ok(key) };
+pub fn end(tx: &mut Tx<'_>, acting: &Acting, id: KeyId) -> Result<Key> {
+    let key = living(tx, acting, id)?;
+    let Some(old) = key.rotation(acting.now) else { return Ok(key) };
     let event = Event::RotationEnded { before: old.ends_at };
-    set_end_of_old(tx, context, key, context.now.whole_second(), &event)
+    set_end_of_old(tx, acting, key, acting.now.whole_second(), &event)
 }
 
-fn set_end_of_old(tx: &mut Tx<'_>, context: &Context, mut key: Key, to: Time, event: &Event) -> Result<Key> {
+fn set_end_of_old(tx: &mut Tx<'_>, acting: &Acting, mut key: Key, to: Time, event: &Event) -> Result<Key> {
     if let Some(old) = key.previous.as_mut().filter(|old| old.ends_at != to) {
         old.ends_at = to;
         secret_store::supersede(tx, key.org, old)?;
         key.end_changes += 1;
         store::update(tx, &key)?;
-        finish(tx, context, key.id, event)?;
+        finish(tx, acting, key.id, event)?;
     }
     Ok(key)
 }
@@ -144,9 +135,9 @@ impl Superseded {
 }
 
 /// A key that was presented and asks for another secret.
-fn own(tx: &mut Tx<'_>, context: &Context, id: KeyId, overlap: i64) -> Result<Key> {
-    let key = store::lock(tx, context.org, id)?;
-    match key.status(context.now) {
+fn own(tx: &mut Tx<'_>, acting: &Acting, id: KeyId, overlap: i64) -> Result<Key> {
+    let key = store::lock(tx, acting.org, id)?;
+    match key.status(acting.now) {
         Status::Expired | Status::Revoked => return Err(Error::KeyEnded),
         Status::Disabled => return Err(Error::Forbidden),
         Status::Active | Status::Expiring => {}

@@ -6,7 +6,8 @@ use std::collections::HashMap;
 use diesel::dsl::count_star;
 use diesel::prelude::*;
 
-use crate::audit::event::{Context, Event};
+use crate::audit::event::Event;
+use crate::authority::Acting;
 use crate::db::{Conn, Tx};
 use crate::error::{Error, FieldError, Result};
 use crate::id::{KeyId, OrgId, UserId};
@@ -106,26 +107,26 @@ pub fn living_by_owner(conn: &mut Conn, org: OrgId, now: Time) -> Result<HashMap
 ///
 /// Errors: `NotFound`, `Forbidden`, `Conflict` for the last owner, `Invalid` on `keys` or
 /// `answerers` where the will leaves something open or gives what can't be had.
-pub fn leave(tx: &mut Tx<'_>, context: &Context, who: UserId, will: &Will) -> Result<Settled> {
-    let (acting, member) = membership::leaving(tx, context, who)?;
+pub fn leave(tx: &mut Tx<'_>, acting: &Acting, who: UserId, will: &Will) -> Result<Settled> {
+    let (acting_role, member) = membership::leaving(tx, acting, who)?;
     let mut settled = Settled::default();
     let mut errors = Vec::new();
-    for id in ids(tx.conn, context.org, who, context.now)? {
-        let mut key = store::lock(tx, context.org, id)?;
-        if key.owner.id != who || key.status(context.now).is_ended() {
+    for id in ids(tx.conn, acting.org, who, acting.now)? {
+        let mut key = store::lock(tx, acting.org, id)?;
+        if key.owner.id != who || key.status(acting.now).is_ended() {
             continue;
         }
         let fate = will.fates.get(&id).copied().or(will.rest);
-        match heir(tx, context, acting, &member, &key, fate) {
+        match heir(tx, acting, acting_role, &member, &key, fate) {
             Ok(Some(heir)) => {
                 let before = key.clone();
                 key.backup = key.backup.filter(|backup| backup.id != heir.id);
                 key.owner = heir;
-                update(tx, context, &before, &key)?;
+                update(tx, acting, &before, &key)?;
                 settled.handed_over += 1;
             }
             Ok(None) => {
-                lifecycle::revoke(tx, context, None, id, Some(REASON.to_owned()))?;
+                lifecycle::end(tx, acting, key, Some(REASON.to_owned()))?;
                 settled.revoked += 1;
             }
             Err(Error::Invalid(complaints)) => errors.extend(complaints),
@@ -135,27 +136,27 @@ pub fn leave(tx: &mut Tx<'_>, context: &Context, who: UserId, will: &Will) -> Re
     if !errors.is_empty() {
         return Err(Error::Invalid(errors));
     }
-    for key in estate(tx.conn, context.org, who, context.now)?.backed_up {
-        let before = store::lock(tx, context.org, key.id)?;
+    for key in estate(tx.conn, acting.org, who, acting.now)?.backed_up {
+        let before = store::lock(tx, acting.org, key.id)?;
         if before.backup.as_ref().is_some_and(|backup| backup.id == who) {
-            update(tx, context, &before, &Key { backup: None, ..before.clone() })?;
+            update(tx, acting, &before, &Key { backup: None, ..before.clone() })?;
             settled.without_backup += 1;
         }
     }
     if member.is_service() {
-        service::forget_answerers(tx, context.org, who)?;
+        service::forget_answerers(tx, acting.org, who)?;
     } else {
-        service::replace_answerer(tx, context, who, &will.answerers)?;
+        service::replace_answerer(tx, acting, who, &will.answerers)?;
     }
-    membership::end(tx, context, &member)?;
+    membership::end(tx, acting, &member)?;
     Ok(settled)
 }
 
 /// Who gets the key; `None` when it ends.
 fn heir(
     tx: &mut Tx<'_>,
-    context: &Context,
-    acting: Role,
+    acting: &Acting,
+    acting_role: Role,
     leaving: &Membership,
     key: &Key,
     fate: Option<Fate>,
@@ -170,12 +171,12 @@ fn heir(
         }
         (None, _) => return refuse(format!("Choose what becomes of {}.", key.name)),
     };
-    let heir = members::find_member(tx.conn, context.org, &id.to_string())?;
+    let heir = members::find_member(tx.conn, acting.org, &id.to_string())?;
     let Some(heir) = heir.filter(|heir| heir.is_active() && heir.person.id != leaving.person.id) else {
         return refuse(format!("Whoever is to get {} is no active member. Choose another.", key.name));
     };
     // Whoever leaves on their own may leave keys to those who manage them anyway, and to backups.
-    let free_to_choose = acting.manages_all_keys() || fate == Some(Fate::ToBackup);
+    let free_to_choose = acting_role.manages_all_keys() || fate == Some(Fate::ToBackup);
     if !free_to_choose && !heir.role.manages_all_keys() && backup != Some(id) {
         return refuse(format!("Leave {} to an owner, an admin or its backup.", key.name));
     }
@@ -186,16 +187,16 @@ fn heir(
         let (name, scopes) = (&heir.person.name, lost.names().join(", "));
         return refuse(format!("{name} can’t hold {scopes}, which {} has. Choose another.", key.name));
     }
-    let gained = after.without(before).without(acting.grantable());
+    let gained = after.without(before).without(acting_role.grantable());
     if !gained.is_empty() {
         return refuse(format!("You may not grant {} with {}.", gained.names().join(", "), key.name));
     }
     Ok(Some(Contact { id, email: heir.person.email, name: heir.person.name }))
 }
 
-fn update(tx: &mut Tx<'_>, context: &Context, before: &Key, after: &Key) -> Result<()> {
+fn update(tx: &mut Tx<'_>, acting: &Acting, before: &Key, after: &Key) -> Result<()> {
     store::update(tx, after)?;
-    lifecycle::finish(tx, context, after.id, &Event::KeyUpdated { changes: changes(before, after) })
+    lifecycle::finish(tx, acting, after.id, &Event::KeyUpdated { changes: changes(before, after) })
 }
 
 fn ids(conn: &mut Conn, org: OrgId, owner: UserId, now: Time) -> Result<Vec<KeyId>> {

@@ -2,8 +2,9 @@
 
 use diesel::prelude::*;
 
-use crate::audit::event::{Actor, Context, Event};
+use crate::audit::event::Event;
 use crate::audit::log;
+use crate::authority::{Acting, Actor};
 use crate::db::{Conn, Tx, each};
 use crate::error::{Error, Result};
 use crate::id::{KeyId, OrgId, SecretId, UserId};
@@ -72,19 +73,19 @@ pub fn seen(
 /// Notes that a person has seen that this secret ends then. Whoever comes second changes nothing.
 pub fn acknowledge(
     tx: &mut Tx<'_>,
-    context: &Context,
+    acting: &Acting,
     key: KeyId,
     secret: SecretId,
     ends_at: Time,
 ) -> Result<()> {
-    let Actor::Person(person) = context.actor else { return Err(Error::Forbidden) };
+    let Actor::Person(person) = acting.actor else { return Err(Error::Forbidden) };
     let row = (
-        notice_seen::org_id.eq(context.org),
+        notice_seen::org_id.eq(acting.org),
         notice_seen::key_id.eq(key),
         notice_seen::secret_id.eq(secret),
         notice_seen::ends_at.eq(ends_at),
         notice_seen::person_id.eq::<UserId>(person),
-        notice_seen::at.eq(context.now),
+        notice_seen::at.eq(acting.now),
     );
     let noted = each!(tx.conn, |c| {
         diesel::insert_into(notice_seen::table).values(row).on_conflict_do_nothing().execute(c)
@@ -92,5 +93,5 @@ pub fn acknowledge(
     if noted == 0 {
         return Ok(());
     }
-    log::append(tx, context, &key.to_string(), &Event::NoticeSeen { ends_at })
+    log::append(tx, acting, &key.to_string(), &Event::NoticeSeen { ends_at })
 }

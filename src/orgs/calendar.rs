@@ -3,8 +3,9 @@
 
 use diesel::prelude::*;
 
-use crate::audit::event::{Context, Event};
+use crate::audit::event::Event;
 use crate::audit::log;
+use crate::authority::Acting;
 use crate::crypto::{random_base62, sha256};
 use crate::db::{Conn, Tx};
 use crate::error::Result;
@@ -18,25 +19,26 @@ use crate::time::Time;
 const TOKEN: usize = 40;
 
 /// Makes a member's address, in place of the one before, and returns its token, this once.
-pub fn make(tx: &mut Tx<'_>, context: &Context, person: UserId) -> Result<zeroize::Zeroizing<String>> {
-    let token = random_base62(TOKEN)?;
-    remove(tx, context.org, person)?;
+pub fn make(tx: &mut Tx<'_>, acting: &Acting) -> Result<zeroize::Zeroizing<String>> {
+    let (person, token) = (acting.person()?, random_base62(TOKEN)?);
+    remove(tx, acting.org, person)?;
     diesel::insert_into(calendar_feeds::table)
         .values((
-            calendar_feeds::org_id.eq(context.org),
+            calendar_feeds::org_id.eq(acting.org),
             calendar_feeds::person_id.eq(person),
             calendar_feeds::digest.eq(sha256(token.as_bytes()).as_slice()),
-            calendar_feeds::created_at.eq(context.now),
+            calendar_feeds::created_at.eq(acting.now),
         ))
         .execute(tx.conn)?;
-    log::append(tx, context, &person.to_string(), &Event::CalendarMade)?;
+    log::append(tx, acting, &person.to_string(), &Event::CalendarMade)?;
     Ok(token)
 }
 
 /// Makes a member's address unknown. Where there is none, nothing changes.
-pub fn end(tx: &mut Tx<'_>, context: &Context, person: UserId) -> Result<()> {
-    if remove(tx, context.org, person)? {
-        log::append(tx, context, &person.to_string(), &Event::CalendarEnded)?;
+pub fn end(tx: &mut Tx<'_>, acting: &Acting) -> Result<()> {
+    let person = acting.person()?;
+    if remove(tx, acting.org, person)? {
+        log::append(tx, acting, &person.to_string(), &Event::CalendarEnded)?;
     }
     Ok(())
 }

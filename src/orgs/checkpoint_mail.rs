@@ -7,17 +7,18 @@
 use diesel::prelude::*;
 
 use crate::audit::checkpoint::Signer;
-use crate::audit::event::{Actor, Context, Event};
+use crate::audit::event::Event;
 use crate::audit::{log, store};
+use crate::authority::{Acting, RequestSource};
 use crate::crypto::Keyring;
 use crate::db::{Conn, Tx, each};
 use crate::error::{Error, Result};
 use crate::id::{LinkId, OrgId};
 use crate::mail::{AuditCheckpoint, AuditConfirmation, Occasion, Recipient, outbox};
-use crate::orgs::journal::Origin;
 use crate::orgs::store::{Org, find as find_org};
 use crate::people::links::{self, Purpose};
-use crate::people::store::{Person, Profile, fold_email};
+use crate::people::store as people;
+use crate::people::store::{Profile, fold_email};
 use crate::schema::{audit_heads, checkpoint_mail as rows};
 use crate::time::{DAY, Time};
 
@@ -70,15 +71,16 @@ pub fn find(conn: &mut Conn, org: OrgId) -> Result<Outside> {
 ///
 /// Errors: `Invalid` for what is no address, or the one that is confirmed; `Conflict` when too many
 /// were asked of late.
-pub fn ask(tx: &mut Tx<'_>, context: &Context, asker: &Person, email: &str) -> Result<()> {
+pub fn ask(tx: &mut Tx<'_>, acting: &Acting, email: &str) -> Result<()> {
+    let asker = people::find(tx.conn, acting.person()?)?.ok_or(Error::SignedOut)?;
     let email = Profile::parse("-", email).map_err(Error::Invalid)?.email;
-    let org = find_org(tx.conn, context.org)?.ok_or(Error::NotFound)?;
+    let org = find_org(tx.conn, acting.org)?.ok_or(Error::NotFound)?;
     let known = find(tx.conn, org.id)?.address;
     if known.is_some_and(|known| fold_email(&known) == fold_email(&email)) {
         return Err(Error::invalid("email", "Checkpoints go to this address already."));
     }
     let link =
-        links::make(tx, asker.id, Purpose::Checkpoints, &email, context.now)?.ok_or(Error::Conflict(
+        links::make(tx, asker.id, Purpose::Checkpoints, &email, acting.now)?.ok_or(Error::Conflict(
             "You asked several addresses in the last hour. Wait for an answer, or try again later.",
         ))?;
     let asked =
@@ -91,14 +93,14 @@ pub fn ask(tx: &mut Tx<'_>, context: &Context, asker: &Person, email: &str) -> R
             .set(asked)
             .execute(c)
     })?;
-    log::append(tx, context, &org.id.to_string(), &Event::CheckpointsAsked)?;
+    log::append(tx, acting, &org.id.to_string(), &Event::CheckpointsAsked)?;
     let letter = AuditConfirmation {
         link: link.id,
         org: org.name.clone(),
         asker: asker.name.clone(),
         ends_at: link.ends_at,
     };
-    outbox::queue(tx, &reader(&org, &email), &letter.into(), context.now)
+    outbox::queue(tx, &reader(&org, &email), &letter.into(), acting.now)
 }
 
 /// The organisation that asks and the address that is asked, if the token counts.
@@ -125,7 +127,7 @@ pub fn confirm(
     keyring: &Keyring,
     hand: Hand<'_>,
     token: &str,
-    origin: &Origin,
+    source: &RequestSource,
     now: Time,
 ) -> Result<Option<Org>> {
     let Some(link) = links::take(tx, keyring, Purpose::Checkpoints, token, now)? else { return Ok(None) };
@@ -135,9 +137,8 @@ pub fn confirm(
         .set((rows::address.eq(&email), rows::since.eq(now)))
         .execute(tx.conn)?;
     forget_asked(tx, org.id)?;
-    let (address, request) = (origin.address.clone(), origin.request.clone());
-    let context = Context { org: org.id, actor: Actor::System, address, request, now };
-    log::append(tx, &context, &org.id.to_string(), &Event::CheckpointsConfirmed)?;
+    let acting = Acting::system(org.id, source.clone(), now);
+    log::append(tx, &acting, &org.id.to_string(), &Event::CheckpointsConfirmed)?;
     if let Some(before) = before {
         send(tx, hand, &org, &before, Occasion::Replaced, now)?;
     }
@@ -146,8 +147,8 @@ pub fn confirm(
 }
 
 /// Ends the mails, and the wait for an answer. `false`: there was nothing to end.
-pub fn end(tx: &mut Tx<'_>, context: &Context, hand: Hand<'_>) -> Result<bool> {
-    let org = find_org(tx.conn, context.org)?.ok_or(Error::NotFound)?;
+pub fn end(tx: &mut Tx<'_>, acting: &Acting, hand: Hand<'_>) -> Result<bool> {
+    let org = find_org(tx.conn, acting.org)?.ok_or(Error::NotFound)?;
     let known = find(tx.conn, org.id)?;
     if known.address.is_none() && known.asked_address.is_none() {
         return Ok(false);
@@ -156,9 +157,9 @@ pub fn end(tx: &mut Tx<'_>, context: &Context, hand: Hand<'_>) -> Result<bool> {
         .set((rows::address.eq(None::<String>), rows::since.eq(None::<Time>)))
         .execute(tx.conn)?;
     forget_asked(tx, org.id)?;
-    log::append(tx, context, &org.id.to_string(), &Event::CheckpointsEnded)?;
+    log::append(tx, acting, &org.id.to_string(), &Event::CheckpointsEnded)?;
     if let Some(address) = known.address {
-        send(tx, hand, &org, &address, Occasion::Ended, context.now)?;
+        send(tx, hand, &org, &address, Occasion::Ended, acting.now)?;
     }
     Ok(true)
 }

@@ -6,17 +6,16 @@
 
 use diesel::prelude::*;
 
-use crate::audit::event::{Actor, Context, Event};
+use crate::audit::event::Event;
 use crate::audit::log;
+use crate::authority::{AccountHolder, Acting, Actor};
 use crate::crypto::Keyring;
 use crate::db::{Conn, Tx, violates};
 use crate::error::{Error, Result};
 use crate::id::{InvitationId, OrgId, UserId};
 use crate::mail::{self, Recipient, outbox};
-use crate::orgs::journal::Origin;
-use crate::orgs::membership::acting_role;
 use crate::orgs::store::{self, Org};
-use crate::people::store::{Person, Profile, fold_email};
+use crate::people::store::{Profile, fold_email};
 use crate::role::{Act, Role};
 use crate::schema::{invitations, organizations, people};
 use crate::time::{DAY, MINUTE, Time};
@@ -93,36 +92,36 @@ pub fn pending(conn: &mut Conn, org: OrgId) -> Result<Vec<Invitation>> {
 ///
 /// Errors: `Forbidden` for a role that the actor may not give, `Invalid` for an address that is
 /// none, is a member's or has an open invitation.
-pub fn invite(tx: &mut Tx<'_>, context: &Context, email: &str, role: Role) -> Result<Invitation> {
+pub fn invite(tx: &mut Tx<'_>, acting: &Acting, email: &str, role: Role) -> Result<Invitation> {
     let email = Profile::parse("-", email).map_err(Error::Invalid)?.email;
-    store::lock(tx, context.org)?;
-    let acting = acting_role(tx, context)?;
-    let Actor::Person(inviter) = context.actor else { return Err(Error::Forbidden) };
-    if !(acting.may(Act::WriteMembers) && acting.manages(role)) {
+    store::lock(tx, acting.org)?;
+    let acting_role = acting.member_role()?;
+    let Actor::Person(inviter) = acting.actor else { return Err(Error::Forbidden) };
+    if !(acting_role.may(Act::WriteMembers) && acting_role.manages(role)) {
         return Err(Error::Forbidden);
     }
-    if store::find_member(tx.conn, context.org, &email)?.is_some() {
+    if store::find_member(tx.conn, acting.org, &email)?.is_some() {
         return Err(Error::invalid("email", "This address belongs to a member already."));
     }
-    let (id, folded) = (InvitationId::new(context.now), fold_email(&email));
+    let (id, folded) = (InvitationId::new(acting.now), fold_email(&email));
     let other_way = "This address has an open invitation. Send it again, or withdraw it first.";
-    let open = invitations::org_id.eq(context.org).and(invitations::open_email.eq(&folded));
+    let open = invitations::org_id.eq(acting.org).and(invitations::open_email.eq(&folded));
     // One that has ended gives way to a new one.
-    diesel::update(invitations::table.filter(open.and(invitations::ends_at.le(context.now))))
-        .set((invitations::open_email.eq(None::<String>), invitations::withdrawn_at.eq(context.now)))
+    diesel::update(invitations::table.filter(open.and(invitations::ends_at.le(acting.now))))
+        .set((invitations::open_email.eq(None::<String>), invitations::withdrawn_at.eq(acting.now)))
         .execute(tx.conn)?;
     diesel::insert_into(invitations::table)
         .values((
             invitations::id.eq(id),
-            invitations::org_id.eq(context.org),
+            invitations::org_id.eq(acting.org),
             invitations::email.eq(&email),
             invitations::open_email.eq(&folded),
             invitations::role.eq(role),
             invitations::invited_by.eq(inviter),
-            invitations::created_at.eq(context.now),
-            invitations::sent_at.eq(context.now),
+            invitations::created_at.eq(acting.now),
+            invitations::sent_at.eq(acting.now),
             invitations::sends.eq(1_i64),
-            invitations::ends_at.eq(context.now.plus(DAYS * DAY)),
+            invitations::ends_at.eq(acting.now.plus(DAYS * DAY)),
         ))
         .execute(tx.conn)
         .map_err(|error| {
@@ -132,41 +131,41 @@ pub fn invite(tx: &mut Tx<'_>, context: &Context, email: &str, role: Role) -> Re
                 error.into()
             }
         })?;
-    log::append(tx, context, &id.to_string(), &Event::InvitationCreated { role: role.name().to_owned() })?;
-    let invitation = find(tx, context.org, id)?;
-    send(tx, &invitation, context.now)?;
+    log::append(tx, acting, &id.to_string(), &Event::InvitationCreated { role: role.name().to_owned() })?;
+    let invitation = find(tx, acting.org, id)?;
+    send(tx, &invitation, acting.now)?;
     Ok(invitation)
 }
 
 /// Sends an invitation again; it counts for seven days from now.
 ///
 /// Errors: `NotFound`, `Forbidden`, `Conflict` when it was sent too often or just now.
-pub fn send_again(tx: &mut Tx<'_>, context: &Context, id: InvitationId) -> Result<Invitation> {
-    let invitation = managed(tx, context, id)?;
-    if context.now.since(invitation.sent_at) < MINUTE {
+pub fn send_again(tx: &mut Tx<'_>, acting: &Acting, id: InvitationId) -> Result<Invitation> {
+    let invitation = managed(tx, acting, id)?;
+    if acting.now.since(invitation.sent_at) < MINUTE {
         return Err(Error::Conflict("This invitation was sent less than a minute ago."));
     }
     let sent = diesel::update(invitations::table.find(id))
         .filter(invitations::sends.lt(MOST_SENDS))
         .set((
             invitations::sends.eq(invitations::sends + 1),
-            invitations::sent_at.eq(context.now),
-            invitations::ends_at.eq(context.now.plus(DAYS * DAY)),
+            invitations::sent_at.eq(acting.now),
+            invitations::ends_at.eq(acting.now.plus(DAYS * DAY)),
         ))
         .execute(tx.conn)?;
     if sent == 0 {
         return Err(Error::Conflict("This invitation was sent ten times. Withdraw it and invite anew."));
     }
-    log::append(tx, context, &id.to_string(), &Event::InvitationSentAgain)?;
-    let invitation = find(tx, context.org, id)?;
-    send(tx, &invitation, context.now)?;
+    log::append(tx, acting, &id.to_string(), &Event::InvitationSentAgain)?;
+    let invitation = find(tx, acting.org, id)?;
+    send(tx, &invitation, acting.now)?;
     Ok(invitation)
 }
 
 /// Withdraws an invitation: its link does not count any more. Errors: `NotFound`, `Forbidden`.
-pub fn withdraw(tx: &mut Tx<'_>, context: &Context, id: InvitationId) -> Result<Invitation> {
-    let invitation = managed(tx, context, id)?;
-    close(tx, context, id)?;
+pub fn withdraw(tx: &mut Tx<'_>, acting: &Acting, id: InvitationId) -> Result<Invitation> {
+    let invitation = managed(tx, acting, id)?;
+    close(tx, acting, id)?;
     Ok(invitation)
 }
 
@@ -174,7 +173,9 @@ pub fn withdraw(tx: &mut Tx<'_>, context: &Context, id: InvitationId) -> Result<
 ///
 /// Errors: `NotFound` when the invitation does not count any more, `Forbidden` when it was sent
 /// to another address than this person's.
-pub fn accept(tx: &mut Tx<'_>, id: InvitationId, person: &Person, origin: &Origin, now: Time) -> Result<Org> {
+pub fn accept(tx: &mut Tx<'_>, holder: &AccountHolder, id: InvitationId) -> Result<Org> {
+    let now = holder.now;
+    let person = crate::people::store::find(tx.conn, holder.person)?.ok_or(Error::SignedOut)?;
     let bound: Option<(OrgId, String)> = invitations::table
         .find(id)
         .select((invitations::org_id, invitations::email))
@@ -197,10 +198,8 @@ pub fn accept(tx: &mut Tx<'_>, id: InvitationId, person: &Person, origin: &Origi
     if store::find_member(tx.conn, org, &person.id.to_string())?.is_none() {
         let role = invitations::table.find(id).select(invitations::role).first::<Role>(tx.conn)?;
         store::add_member(tx, org, person.id, role, now)?;
-        let (address, request) = (origin.address.clone(), origin.request.clone());
-        let context = Context { org, actor: Actor::Person(person.id), address, request, now };
         let event = Event::MemberJoined { role: role.name().to_owned(), invitation: id };
-        log::append(tx, &context, &person.id.to_string(), &event)?;
+        log::append(tx, &holder.in_org(org), &person.id.to_string(), &event)?;
     }
     store::find(tx.conn, org)?.ok_or(Error::NotFound)
 }
@@ -209,19 +208,19 @@ pub fn accept(tx: &mut Tx<'_>, id: InvitationId, person: &Person, origin: &Origi
 /// them, if they have no role.
 pub fn withdraw_unbacked(
     tx: &mut Tx<'_>,
-    context: &Context,
+    acting: &Acting,
     inviter: UserId,
     role: Option<Role>,
 ) -> Result<()> {
     let given: Vec<(InvitationId, Role)> = invitations::table
-        .filter(invitations::org_id.eq(context.org).and(invitations::invited_by.eq(inviter)))
+        .filter(invitations::org_id.eq(acting.org).and(invitations::invited_by.eq(inviter)))
         .filter(invitations::accepted_at.is_null().and(invitations::withdrawn_at.is_null()))
         .order(invitations::id)
         .select((invitations::id, invitations::role))
         .load(tx.conn)?;
     for (id, given) in given {
         if !role.is_some_and(|role| role.manages(given)) {
-            close(tx, context, id)?;
+            close(tx, acting, id)?;
         }
     }
     Ok(())
@@ -244,22 +243,22 @@ fn send(tx: &mut Tx<'_>, invitation: &Invitation, now: Time) -> Result<()> {
     outbox::queue(tx, &to, &letter.into(), now)
 }
 
-fn managed(tx: &mut Tx<'_>, context: &Context, id: InvitationId) -> Result<Invitation> {
-    store::lock(tx, context.org)?;
-    let invitation = find(tx, context.org, id)?;
-    let acting = acting_role(tx, context)?;
-    if acting.may(Act::WriteMembers) && acting.manages(invitation.role) {
+fn managed(tx: &mut Tx<'_>, acting: &Acting, id: InvitationId) -> Result<Invitation> {
+    store::lock(tx, acting.org)?;
+    let invitation = find(tx, acting.org, id)?;
+    let acting_role = acting.member_role()?;
+    if acting_role.may(Act::WriteMembers) && acting_role.manages(invitation.role) {
         Ok(invitation)
     } else {
         Err(Error::Forbidden)
     }
 }
 
-fn close(tx: &mut Tx<'_>, context: &Context, id: InvitationId) -> Result<()> {
+fn close(tx: &mut Tx<'_>, acting: &Acting, id: InvitationId) -> Result<()> {
     diesel::update(invitations::table.find(id))
-        .set((invitations::withdrawn_at.eq(context.now), invitations::open_email.eq(None::<String>)))
+        .set((invitations::withdrawn_at.eq(acting.now), invitations::open_email.eq(None::<String>)))
         .execute(tx.conn)?;
-    log::append(tx, context, &id.to_string(), &Event::InvitationWithdrawn)
+    log::append(tx, acting, &id.to_string(), &Event::InvitationWithdrawn)
 }
 
 fn find(tx: &mut Tx<'_>, org: OrgId, id: InvitationId) -> Result<Invitation> {

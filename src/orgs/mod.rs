@@ -6,6 +6,7 @@ pub mod invitation;
 pub mod journal;
 pub mod membership;
 pub mod policy;
+pub mod principal;
 pub mod rename;
 pub mod service;
 pub mod setup;

@@ -3,8 +3,9 @@
 use diesel::prelude::*;
 use serde_json::json;
 
-use crate::audit::event::{Change, Context, Event};
+use crate::audit::event::{Change, Event};
 use crate::audit::log;
+use crate::authority::Acting;
 use crate::db::Tx;
 use crate::error::{Error, FieldError, Result};
 use crate::orgs::store;
@@ -24,12 +25,12 @@ pub fn check_name(field: &'static str, text: &str) -> Result<String, FieldError>
 }
 
 /// Gives the organisation another name. The same name makes no entry.
-pub fn rename(tx: &mut Tx<'_>, context: &Context, name: &str) -> Result<()> {
-    let org = store::find(tx.conn, context.org)?.ok_or(Error::NotFound)?;
+pub fn rename(tx: &mut Tx<'_>, acting: &Acting, name: &str) -> Result<()> {
+    let org = store::find(tx.conn, acting.org)?.ok_or(Error::NotFound)?;
     if org.name == name {
         return Ok(());
     }
     diesel::update(organizations::table.find(org.id)).set(organizations::name.eq(name)).execute(tx.conn)?;
     let change = Change { field: "name".into(), before: json!(org.name), after: json!(name) };
-    log::append(tx, context, &org.id.to_string(), &Event::OrganizationUpdated { changes: vec![change] })
+    log::append(tx, acting, &org.id.to_string(), &Event::OrganizationUpdated { changes: vec![change] })
 }

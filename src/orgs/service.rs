@@ -7,12 +7,12 @@
 use diesel::prelude::*;
 use serde_json::json;
 
-use crate::audit::event::{Change, Context, Event};
+use crate::audit::event::{Change, Event};
 use crate::audit::log;
+use crate::authority::Acting;
 use crate::db::{Conn, Tx};
 use crate::error::{Error, FieldError, Result};
 use crate::id::{OrgId, UserId};
-use crate::orgs::membership::acting_role;
 use crate::orgs::slug::slug;
 use crate::orgs::store::{self, Membership};
 use crate::people::store::{Person, fold_email};
@@ -57,19 +57,19 @@ impl Draft {
 }
 
 /// Makes a service account. Errors: `Forbidden`, `Invalid`.
-pub fn create(tx: &mut Tx<'_>, context: &Context, draft: &Draft) -> Result<Person> {
-    begin(tx, context, Role::Member)?;
-    check(tx, context.org, None, draft)?;
-    let org = store::find(tx.conn, context.org)?.ok_or(Error::NotFound)?;
+pub fn create(tx: &mut Tx<'_>, acting: &Acting, draft: &Draft) -> Result<Person> {
+    begin(tx, acting, Role::Member)?;
+    check(tx, acting.org, None, draft)?;
+    let org = store::find(tx.conn, acting.org)?.ok_or(Error::NotFound)?;
     let email = free_address(tx, &org.slug, &draft.name)?;
     let account = Person {
-        id: UserId::new(context.now),
+        id: UserId::new(acting.now),
         email_folded: fold_email(&email),
         email,
         name: draft.name.clone(),
         zone: None,
         disabled_at: None,
-        created_at: context.now,
+        created_at: acting.now,
         email_verified_at: None,
         service_of: Some(org.id),
         seen_at: None,
@@ -84,21 +84,21 @@ pub fn create(tx: &mut Tx<'_>, context: &Context, draft: &Draft) -> Result<Perso
             people::service_of.eq(account.service_of),
         ))
         .execute(tx.conn)?;
-    store::add_member(tx, org.id, account.id, Role::Member, context.now)?;
+    store::add_member(tx, org.id, account.id, Role::Member, acting.now)?;
     set_answerers(tx, org.id, account.id, &draft.answerers)?;
     let event = Event::ServiceAccountCreated { name: draft.name.clone(), answerers: draft.answerers.clone() };
-    log::append(tx, context, &account.id.to_string(), &event)?;
+    log::append(tx, acting, &account.id.to_string(), &event)?;
     Ok(account)
 }
 
 /// Changes a service account's name and who answers for it. Errors: `NotFound`, `Forbidden`,
 /// `Invalid`.
-pub fn edit(tx: &mut Tx<'_>, context: &Context, account: UserId, draft: &Draft) -> Result<()> {
-    let member = store::find_member(tx.conn, context.org, &account.to_string())?;
+pub fn edit(tx: &mut Tx<'_>, acting: &Acting, account: UserId, draft: &Draft) -> Result<()> {
+    let member = store::find_member(tx.conn, acting.org, &account.to_string())?;
     let member = member.filter(Membership::is_service).ok_or(Error::NotFound)?;
-    begin(tx, context, member.role)?;
-    check(tx, context.org, Some(account), draft)?;
-    let before = answerers(tx.conn, context.org, account)?;
+    begin(tx, acting, member.role)?;
+    check(tx, acting.org, Some(account), draft)?;
+    let before = answerers(tx.conn, acting.org, account)?;
     let all = [
         ("name", json!(member.person.name), json!(draft.name)),
         ("answerers", json!(before), json!(draft.answerers)),
@@ -110,8 +110,8 @@ pub fn edit(tx: &mut Tx<'_>, context: &Context, account: UserId, draft: &Draft) 
         return Ok(());
     }
     diesel::update(people::table.find(account)).set(people::name.eq(&draft.name)).execute(tx.conn)?;
-    set_answerers(tx, context.org, account, &draft.answerers)?;
-    log::append(tx, context, &account.to_string(), &Event::ServiceAccountUpdated { changes })
+    set_answerers(tx, acting.org, account, &draft.answerers)?;
+    log::append(tx, acting, &account.to_string(), &Event::ServiceAccountUpdated { changes })
 }
 
 /// The accounts for which this person answers alone, by name.
@@ -133,11 +133,11 @@ pub fn answered_alone(conn: &mut Conn, org: OrgId, person: UserId) -> Result<Vec
 /// others answer too.
 pub fn replace_answerer(
     tx: &mut Tx<'_>,
-    context: &Context,
+    acting: &Acting,
     leaving: UserId,
     places: &[(UserId, UserId)],
 ) -> Result<()> {
-    let org = context.org;
+    let org = acting.org;
     for account in answered_alone(tx.conn, org, leaving)? {
         let place = places.iter().find(|(of, _)| *of == account.id).map(|(_, person)| *person);
         let place = place.filter(|place| *place != leaving);
@@ -148,7 +148,7 @@ pub fn replace_answerer(
         set_answerers(tx, org, account.id, &[place])?;
         let changes =
             vec![Change { field: "answerers".into(), before: json!([leaving]), after: json!([place]) }];
-        log::append(tx, context, &account.id.to_string(), &Event::ServiceAccountUpdated { changes })?;
+        log::append(tx, acting, &account.id.to_string(), &Event::ServiceAccountUpdated { changes })?;
     }
     let leaves = service_answerers::org_id.eq(org).and(service_answerers::person_id.eq(leaving));
     let left: Vec<UserId> =
@@ -158,7 +158,7 @@ pub fn replace_answerer(
         let after: Vec<UserId> = before.iter().copied().filter(|person| *person != leaving).collect();
         set_answerers(tx, org, account, &after)?;
         let changes = vec![Change { field: "answerers".into(), before: json!(before), after: json!(after) }];
-        log::append(tx, context, &account.to_string(), &Event::ServiceAccountUpdated { changes })?;
+        log::append(tx, acting, &account.to_string(), &Event::ServiceAccountUpdated { changes })?;
     }
     Ok(())
 }
@@ -168,10 +168,14 @@ pub fn forget_answerers(tx: &mut Tx<'_>, org: OrgId, account: UserId) -> Result<
     set_answerers(tx, org, account, &[])
 }
 
-fn begin(tx: &mut Tx<'_>, context: &Context, role: Role) -> Result<()> {
-    store::lock(tx, context.org)?;
-    let acting = acting_role(tx, context)?;
-    if acting.may(Act::WriteMembers) && acting.manages(role) { Ok(()) } else { Err(Error::Forbidden) }
+fn begin(tx: &mut Tx<'_>, acting: &Acting, role: Role) -> Result<()> {
+    store::lock(tx, acting.org)?;
+    let acting_role = acting.member_role()?;
+    if acting_role.may(Act::WriteMembers) && acting_role.manages(role) {
+        Ok(())
+    } else {
+        Err(Error::Forbidden)
+    }
 }
 
 fn check(tx: &mut Tx<'_>, org: OrgId, account: Option<UserId>, draft: &Draft) -> Result<()> {

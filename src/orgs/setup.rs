@@ -2,8 +2,9 @@
 
 use secrecy::SecretString;
 
-use crate::audit::event::{Actor, Context, Event};
+use crate::audit::event::Event;
 use crate::audit::log;
+use crate::authority::{AccountHolder, RequestSource};
 use crate::db::Tx;
 use crate::error::{Error, FieldError, Result};
 use crate::installation;
@@ -21,6 +22,14 @@ pub struct SetUp {
     owner: Profile,
     /// The owner's time zone, once known.
     pub zone: Option<String>,
+}
+
+/// Who sets up an organisation.
+pub enum By {
+    /// An operator with the command line on the server.
+    CommandLine,
+    /// Somebody with the link that the server printed at its first start.
+    Link(RequestSource),
 }
 
 impl SetUp {
@@ -47,13 +56,7 @@ impl SetUp {
     }
 
     /// Makes the organisation and its owner. `Conflict` when an organisation exists.
-    pub fn first(
-        &self,
-        tx: &mut Tx<'_>,
-        password: &Hashed,
-        by: Option<Actor>,
-        now: Time,
-    ) -> Result<(Org, Person)> {
+    pub fn first(&self, tx: &mut Tx<'_>, password: &Hashed, by: By, now: Time) -> Result<(Org, Person)> {
         if !installation::set_up(tx, now)? {
             return Err(Error::Conflict(
                 "An organisation exists already. Sign in there, or use `keydesk setup --another` to add one.",
@@ -83,16 +86,18 @@ impl SetUp {
                 ));
             }
         };
-        self.found(tx, owner, Some(Actor::CommandLine), now)
+        self.found(tx, owner, By::CommandLine, now)
     }
 
-    fn found(&self, tx: &mut Tx<'_>, owner: Person, by: Option<Actor>, now: Time) -> Result<(Org, Person)> {
+    fn found(&self, tx: &mut Tx<'_>, owner: Person, by: By, now: Time) -> Result<(Org, Person)> {
         let org = store::insert(tx, &self.org, now)?;
         store::add_member(tx, org.id, owner.id, Role::Owner, now)?;
-        let actor = by.unwrap_or(Actor::Person(owner.id));
-        let context = Context { org: org.id, actor, address: None, request: None, now };
+        let holder = match by {
+            By::CommandLine => AccountHolder::command_line(owner.id, now),
+            By::Link(source) => AccountHolder::just_proved(owner.id, source, now),
+        };
         let event = Event::OrganizationCreated { name: org.name.clone(), owner: owner.id };
-        log::append(tx, &context, &org.id.to_string(), &event)?;
+        log::append(tx, &holder.in_org(org.id), &org.id.to_string(), &event)?;
         Ok((org, owner))
     }
 }

@@ -2,12 +2,13 @@
 
 use diesel::prelude::*;
 
+use crate::authority::RequestSource;
 use crate::crypto::Keyring;
 use crate::db::{Tx, violates};
 use crate::error::{Error, Result};
 use crate::mail::{Change, EmailVerification, Recipient, outbox};
 use crate::people::links::{self, Purpose};
-use crate::people::notice::{self, Whence};
+use crate::people::notice;
 use crate::people::store::{self, Person, fold_email};
 use crate::schema::people;
 use crate::time::Time;
@@ -38,7 +39,7 @@ pub fn prove(
     tx: &mut Tx<'_>,
     keyring: &Keyring,
     token: &str,
-    whence: &Whence,
+    source: &RequestSource,
     now: Time,
 ) -> Result<Option<Proved>> {
     let Some(link) = links::take(tx, keyring, Purpose::Verify, token, now)? else { return Ok(None) };
@@ -61,6 +62,6 @@ pub fn prove(
         })?;
     // Links to choose a password went to the address before.
     links::withdraw(tx, person.id, Purpose::Reset, now)?;
-    notice::tell(tx, &person, Change::EmailChanged, whence, now)?;
+    notice::tell(tx, &person, Change::EmailChanged, source, now)?;
     Ok(Some(Proved::Changed(person)))
 }

@@ -8,6 +8,7 @@ pub mod methods;
 pub mod notice;
 pub mod oauth;
 pub mod password;
+pub mod principal;
 pub mod reset;
 pub mod sessions;
 pub mod sign_in;

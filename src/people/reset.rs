@@ -3,12 +3,13 @@
 //! Whoever asks is answered the same whether or not the address is known, after the same work:
 //! for an unknown address it is done for someone else and undone.
 
+use crate::authority::RequestSource;
 use crate::crypto::Keyring;
 use crate::db::{Conn, Db, Tx};
 use crate::error::Result;
 use crate::mail::{Change, PasswordReset, outbox};
 use crate::people::links::{self, Purpose};
-use crate::people::notice::{self, Whence};
+use crate::people::notice;
 use crate::people::password::Hashed;
 use crate::people::store::{self, Person, fold_email};
 use crate::people::{methods, sessions, sign_in};
@@ -51,7 +52,7 @@ pub fn choose(
     keyring: &Keyring,
     token: &str,
     password: &Hashed,
-    whence: &Whence,
+    source: &RequestSource,
     now: Time,
 ) -> Result<Option<Person>> {
     let Some(person) = of_token(tx.conn, keyring, token, now)? else { return Ok(None) };
@@ -62,7 +63,7 @@ pub fn choose(
     if fold_email(&link.email) == person.email_folded {
         store::set_verified(tx, person.id, now)?;
     }
-    notice::tell(tx, &person, Change::PasswordReset, whence, now)?;
+    notice::tell(tx, &person, Change::PasswordReset, source, now)?;
     Ok(Some(person))
 }
 

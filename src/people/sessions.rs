@@ -33,6 +33,21 @@ pub fn open_of(conn: &mut Conn, person: UserId, now: Time) -> Result<Vec<Open>> 
         .load(conn)?)
 }
 
+/// Whether a person's session is open. It stays so until the transaction ends: whoever ends it waits.
+pub fn hold(tx: &mut Tx<'_>, person: UserId, session: SessionId, now: Time) -> Result<bool> {
+    let open = sessions::table
+        .filter(sessions::person_id.eq(person).and(sessions::id.eq(session)))
+        .filter(sessions::ends_at.gt(now))
+        .select(sessions::id);
+    let held = match tx.conn {
+        // Noting its use is no reason to wait; deleting it is.
+        Conn::Postgres(conn) => open.for_key_share().first::<SessionId>(conn).optional()?,
+        // SQLite's transaction has locked everything already.
+        Conn::Sqlite(conn) => open.first::<SessionId>(conn).optional()?,
+    };
+    Ok(held.is_some())
+}
+
 /// Ends one session of a person; how many that were.
 pub fn end(tx: &mut Tx<'_>, person: UserId, session: SessionId) -> Result<usize> {
     let rows = sessions::table.filter(sessions::person_id.eq(person).and(sessions::id.eq(session)));

@@ -206,6 +206,17 @@ pub fn find(conn: &mut Conn, id: UserId) -> Result<Option<Person>> {
     Ok(people::table.find(id).first(conn).optional()?)
 }
 
+/// Whether a person may sign in. Nobody disables them until the transaction ends.
+pub fn hold_enabled(tx: &mut Tx<'_>, id: UserId) -> Result<bool> {
+    let enabled = people::table.find(id).filter(people::disabled_at.is_null()).select(people::id);
+    let held = match tx.conn {
+        Conn::Postgres(conn) => enabled.for_share().first::<UserId>(conn).optional()?,
+        // SQLite's transaction has locked everything already.
+        Conn::Sqlite(conn) => enabled.first::<UserId>(conn).optional()?,
+    };
+    Ok(held.is_some())
+}
+
 /// Names and addresses of people, also of those who have left.
 pub fn names(conn: &mut Conn, ids: &[UserId]) -> Result<HashMap<UserId, (String, String)>> {
     let mut names = HashMap::new();

@@ -46,16 +46,16 @@ pub async fn show(request: HttpRequest, member: Member, site: Shared) -> Result<
 
 /// `POST /o/{org}/calendar`: makes an address and shows it, this once.
 pub async fn make(request: HttpRequest, member: Member, site: Shared) -> Result<HttpResponse, Problem> {
-    let (context, person) = (member.context(&request, Time::now()), member.person.id);
-    let token = site.db.write(move |tx| calendar::make(tx, &context, person)).await?;
+    let change = member.change(&request, Time::now());
+    let token = change.commit(&site.db, move |tx, acting| calendar::make(tx, acting)).await?;
     let address = site.public_url.link(&format!("/calendar/{}.ics", *token));
     page(&request, &member, &site, Some(address)).await
 }
 
 /// `POST /o/{org}/calendar/end`: makes the address unknown.
 pub async fn end(request: HttpRequest, member: Member, site: Shared) -> Result<HttpResponse, Problem> {
-    let (context, person) = (member.context(&request, Time::now()), member.person.id);
-    site.db.write(move |tx| calendar::end(tx, &context, person)).await?;
+    let change = member.change(&request, Time::now());
+    change.commit(&site.db, move |tx, acting| calendar::end(tx, acting)).await?;
     session::flash(&request.get_session(), "Your calendar address no longer works.");
     Ok(redirect(&request, &format!("/o/{}/calendar", member.org.slug)))
 }

@@ -7,12 +7,12 @@ use askama::Template;
 
 use crate::audit::checkpoint::Signer;
 use crate::orgs::checkpoint_mail::{self, Hand};
-use crate::portal::origin;
 use crate::time::Time;
 use crate::web::Shared;
 use crate::web::form::Fields;
 use crate::web::page::{Layout, Room, html};
 use crate::web::problem::Problem;
+use crate::web::request::source;
 
 #[derive(Template)]
 #[template(path = "portal/checkpoints.html")]
@@ -48,12 +48,12 @@ pub async fn form(request: HttpRequest, site: Shared) -> Result<HttpResponse, Pr
 
 /// `POST /checkpoints`.
 pub async fn submit(request: HttpRequest, site: Shared, fields: Fields) -> Result<HttpResponse, Problem> {
-    let (token, origin, now) = (fields.get("token").to_owned(), origin(&request), Time::now());
+    let (token, source, now) = (fields.get("token").to_owned(), source(&request), Time::now());
     let keyring = site.mint.keyring.clone();
     let (host, signers) = (site.public_url.host().to_owned(), Signer::all(&keyring)?);
     let confirmed = site.db.write(move |tx| {
         let hand = Hand { host: &host, signers: &signers };
-        checkpoint_mail::confirm(tx, &keyring, hand, &token, &origin, now)
+        checkpoint_mail::confirm(tx, &keyring, hand, &token, &source, now)
     });
     let state = confirmed.await?.map_or(State::Spent, |org| State::Done(org.name));
     page(&request, state)

@@ -10,7 +10,7 @@ use crate::error::{Error, FieldError};
 use crate::orgs::invitation::{self, Invitation};
 use crate::people::password;
 use crate::people::store::{self, Profile, fold_email};
-use crate::portal::{origin, words};
+use crate::portal::words;
 use crate::time::Time;
 use crate::web::form::{Complaints, Fields};
 use crate::web::page::{Layout, Room, html, redirect};
@@ -124,15 +124,15 @@ pub async fn accept(
     let Some(invitation) = find(&site, &token).await? else {
         return page(&request, &token, None, &Fields::default(), Vec::new());
     };
-    let (id, origin, now) = (invitation.id, origin(&request), Time::now());
-    let zone = zone(&fields);
-    let accepted = site.db.write(move |tx| {
+    let (id, zone) = (invitation.id, zone(&fields));
+    let change = signed_in.change(&request, Time::now());
+    let accepted = change.commit(&site.db, move |tx, holder| {
         let person = &signed_in.person;
         // A provider tells no zone, so that who came by one has none yet.
         if let (None, Some(zone)) = (&person.zone, &zone) {
             store::set_zone(tx, person.id, zone)?;
         }
-        invitation::accept(tx, id, person, &origin, now)
+        invitation::accept(tx, holder, id)
     });
     match accepted.await {
         Ok(org) => {

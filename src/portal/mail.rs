@@ -143,14 +143,15 @@ pub async fn show(request: HttpRequest, member: Member, site: Shared) -> Result<
 
 /// `POST /o/{org}/mail/test`: sends the reader a mail.
 pub async fn test(request: HttpRequest, member: Member, site: Shared) -> Result<HttpResponse, Problem> {
-    let context = member.context(&request, Time::now());
+    let now = Time::now();
+    let change = member.change(&request, now);
     let to = member.person.recipient(Some(member.org.id));
     let letter = Test { asked_by: to.name.clone() };
-    let draft = Draft::new(to, letter, context.now);
-    site.db
-        .write(move |tx| {
-            outbox::queue_all(tx, std::slice::from_ref(&draft), context.now)?;
-            log::append(tx, &context, &draft.id.to_string(), &Event::MailTested)
+    let draft = Draft::new(to, letter, now);
+    change
+        .commit(&site.db, move |tx, acting| {
+            outbox::queue_all(tx, std::slice::from_ref(&draft), acting.now)?;
+            log::append(tx, acting, &draft.id.to_string(), &Event::MailTested)
         })
         .await?;
     session::flash(&request.get_session(), &format!("A test mail to {} is queued.", member.person.email));
@@ -165,11 +166,11 @@ pub async fn send_again(
     path: web::Path<(String, String)>,
 ) -> Result<HttpResponse, Problem> {
     let id = MailId::parse(&path.1).ok_or_else(Problem::not_found)?;
-    let context = member.context(&request, Time::now());
-    site.db
-        .write(move |tx| {
-            shown::send_again(tx, context.org, id, context.now)?;
-            log::append(tx, &context, &id.to_string(), &Event::MailSentAgain)
+    let change = member.change(&request, Time::now());
+    change
+        .commit(&site.db, move |tx, acting| {
+            shown::send_again(tx, acting.org, id, acting.now)?;
+            log::append(tx, acting, &id.to_string(), &Event::MailSentAgain)
         })
         .await?;
     session::flash(&request.get_session(), "The mail is queued again.");

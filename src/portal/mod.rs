@@ -7,7 +7,6 @@ pub mod audit;
 pub mod calendar;
 pub mod chart;
 pub mod checkpoints;
-pub mod device;
 pub mod disable;
 pub mod docs;
 pub mod ical;
@@ -27,16 +26,12 @@ pub mod usage;
 pub mod verify_email;
 pub mod words;
 
-use actix_web::http::header;
 use actix_web::{HttpMessage, HttpRequest, HttpResponse, web};
 
-use crate::orgs::journal::Origin;
-use crate::people::notice::Whence;
+use crate::web::Shared;
 use crate::web::page::redirect;
 use crate::web::principal::SignedIn;
 use crate::web::problem::Problem;
-use crate::web::request::request_id;
-use crate::web::{Shared, address};
 
 /// `GET /`: leads on to where the visitor wants to be.
 pub async fn home(request: HttpRequest, site: Shared) -> Result<HttpResponse, Problem> {
@@ -52,18 +47,4 @@ pub async fn home(request: HttpRequest, site: Shared) -> Result<HttpResponse, Pr
 /// `GET /o/{org}`: leads to its keys.
 pub async fn organization(request: HttpRequest, slug: web::Path<String>) -> HttpResponse {
     redirect(&request, &format!("/o/{slug}/keys"))
-}
-
-/// Where a request comes from, for the mail that tells of what it changed.
-fn whence(request: &HttpRequest) -> Whence {
-    let program = request.headers().get(header::USER_AGENT).and_then(|program| program.to_str().ok());
-    Whence {
-        address: Some(address::client(request).to_string()),
-        device: Some(device::words(program.unwrap_or_default())),
-    }
-}
-
-/// Where a request comes from, for the audit log.
-fn origin(request: &HttpRequest) -> Origin {
-    Origin { address: Some(address::client(request).to_string()), request: Some(request_id(request)) }
 }

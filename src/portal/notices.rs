@@ -6,20 +6,21 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use askama::Template;
 use serde_json::json;
 
-use crate::audit::event::{Actor, Change, Event};
+use crate::audit::event::{Change, Event};
+use crate::authority::AccountHolder;
 use crate::db::Tx;
 use crate::error::Error;
 use crate::id::UserId;
 use crate::mail::letter::UNSUBSCRIBE;
 use crate::notices::preference::{self, EARLY, Muted, Preference};
-use crate::orgs::journal::{self, Origin};
-use crate::portal::origin;
+use crate::orgs::journal;
 use crate::text::count;
 use crate::time::{DAY, Time};
 use crate::web::form::Fields;
 use crate::web::page::{Layout, Room, html, redirect};
 use crate::web::principal::SignedIn;
 use crate::web::problem::Problem;
+use crate::web::request::source;
 use crate::web::{Shared, session};
 
 #[derive(Template)]
@@ -75,8 +76,8 @@ pub async fn save(
     let muted: Vec<i64> = early_steps(&site).filter(|step| !wanted.contains(&step.to_string())).collect();
     let muted = if wanted.is_empty() { Muted::All } else { Muted::Steps(muted) };
     let preference = Preference { muted, single: fields.get("mails") == "single" };
-    let (person, origin, now) = (signed_in.person.id, origin(&request), Time::now());
-    site.db.write(move |tx| change(tx, person, &preference, &origin, now)).await?;
+    let saving = signed_in.change(&request, Time::now());
+    saving.commit(&site.db, move |tx, holder| change(tx, holder, &preference)).await?;
     session::flash(&request.get_session(), "Your choice was saved.");
     Ok(redirect(&request, "/account/notices"))
 }
@@ -100,11 +101,12 @@ pub async fn unsubscribe(
     site: Shared,
     token: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
-    let (person, origin, now) = (reader(&site, &token)?, origin(&request), Time::now());
+    let (person, source, now) = (reader(&site, &token)?, source(&request), Time::now());
     site.db
         .write(move |tx| {
             let before = preference::of(tx.conn, person)?;
-            change(tx, person, &Preference { muted: Muted::All, ..before }, &origin, now)
+            let holder = AccountHolder::just_proved(person, source.clone(), now);
+            change(tx, &holder, &Preference { muted: Muted::All, ..before })
         })
         .await?;
     let layout = Layout::of(&request, Room::None);
@@ -116,21 +118,15 @@ fn reader(site: &Shared, token: &str) -> Result<UserId, Problem> {
     id.and_then(UserId::parse).ok_or_else(Problem::not_found)
 }
 
-fn change(
-    tx: &mut Tx<'_>,
-    person: UserId,
-    after: &Preference,
-    origin: &Origin,
-    now: Time,
-) -> Result<(), Error> {
-    let before = preference::of(tx.conn, person)?;
+fn change(tx: &mut Tx<'_>, holder: &AccountHolder, after: &Preference) -> Result<(), Error> {
+    let before = preference::of(tx.conn, holder.person)?;
     if before == *after {
         return Ok(());
     }
-    preference::set(tx, person, after)?;
+    preference::set(tx, holder.person, after)?;
     let told = |preference: &Preference| json!({"muted": preference.muted.text(), "mails": if preference.single { "single" } else { "digest" }});
     let changes = vec![Change { field: "notices".into(), before: told(&before), after: told(after) }];
-    journal::note(tx, person, Actor::Person(person), origin, &Event::PersonUpdated { changes }, now)
+    journal::note(tx, holder, &Event::PersonUpdated { changes })
 }
 
 /// The steps that nobody needs to get, longest first.

@@ -7,15 +7,16 @@ use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 use secrecy::SecretString;
 
-use crate::audit::event::{Actor, Event};
+use crate::audit::event::Event;
+use crate::authority::AccountHolder;
 use crate::error::FieldError;
 use crate::orgs::journal;
 use crate::people::{password, reset, sign_in};
-use crate::portal::{origin, whence};
 use crate::time::Time;
 use crate::web::form::{Complaints, Fields};
 use crate::web::page::{Layout, Room, html, redirect};
 use crate::web::problem::Problem;
+use crate::web::request::source;
 use crate::web::{Shared, address, session};
 
 #[derive(Template)]
@@ -106,14 +107,14 @@ async fn choose(request: HttpRequest, site: Shared, fields: Fields) -> Result<Ht
         return html(StatusCode::UNPROCESSABLE_ENTITY, &page);
     }
     let hashed = password::hash(new).await?;
-    let (keyring, origin, whence) = (site.mint.keyring.clone(), origin(&request), whence(&request));
+    let (keyring, source) = (site.mint.keyring.clone(), source(&request));
     let chosen = site
         .db
         .write(move |tx| {
-            let chosen = reset::choose(tx, &keyring, &token, &hashed, &whence, now)?;
+            let chosen = reset::choose(tx, &keyring, &token, &hashed, &source, now)?;
             if let Some(person) = &chosen {
-                let event = Event::PasswordReset;
-                journal::note(tx, person.id, Actor::Person(person.id), &origin, &event, now)?;
+                let holder = AccountHolder::just_proved(person.id, source.clone(), now);
+                journal::note(tx, &holder, &Event::PasswordReset)?;
             }
             Ok(chosen)
         })

@@ -8,12 +8,14 @@ use secrecy::SecretString;
 
 use crate::error::{Error, FieldError};
 use crate::installation;
+use crate::orgs::setup::By;
 use crate::orgs::setup::SetUp;
 use crate::people::password;
 use crate::time::Time;
 use crate::web::form::{Complaints, Fields};
 use crate::web::page::{Layout, Room, html, redirect};
 use crate::web::problem::Problem;
+use crate::web::request::source;
 use crate::web::{Shared, session};
 
 #[derive(Template)]
@@ -64,13 +66,14 @@ pub async fn submit(request: HttpRequest, site: Shared, fields: Fields) -> Resul
     set_up.zone = jiff::tz::TimeZone::get(fields.get("zone")).ok().map(|_| fields.get("zone").to_owned());
     let hashed = password::hash(password).await?;
     let now = Time::now();
-    let (keyring, token) = (site.mint.keyring.clone(), fields.get("token").to_owned());
+    let (keyring, token, source) =
+        (site.mint.keyring.clone(), fields.get("token").to_owned(), source(&request));
     let made = site.db.write(move |tx| {
         // The link is looked at again where it is used up: of two submits one wins.
         if !installation::accepts(tx.conn, &keyring, &token)? {
             return Err(Error::Forbidden);
         }
-        set_up.first(tx, &hashed, None, now)
+        set_up.first(tx, &hashed, By::Link(source.clone()), now)
     });
     let (org, owner) = made.await?;
     session::sign_in(&request, owner.id, now);

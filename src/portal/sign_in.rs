@@ -5,18 +5,20 @@ use actix_web::http::{StatusCode, header};
 use actix_web::{HttpMessage, HttpRequest, HttpResponse};
 use askama::Template;
 
-use crate::audit::event::{Actor, Event};
+use crate::audit::event::Event;
+use crate::authority::AccountHolder;
 use crate::db::Tx;
+use crate::error::Error;
 use crate::orgs::journal;
 use crate::people::sign_in::{self, Attempt, Outcome};
 use crate::people::store::Person;
-use crate::portal::origin;
 use crate::time::Time;
 use crate::web::form::Fields;
 use crate::web::page::{Layout, Room, html, redirect};
 use crate::web::principal::SignedIn;
 use crate::web::problem::Problem;
 use crate::web::providers::{self, ProviderLink};
+use crate::web::request::source;
 use crate::web::session::safe_next;
 use crate::web::{Shared, address, session};
 
@@ -45,9 +47,9 @@ pub async fn form(request: HttpRequest, site: Shared) -> Result<HttpResponse, Pr
 
 /// `POST /sign-in`.
 pub async fn submit(request: HttpRequest, site: Shared, fields: Fields) -> Result<HttpResponse, Problem> {
-    let (attempt, origin, now) = (attempt(&request, &fields), origin(&request), Time::now());
+    let (attempt, source, now) = (attempt(&request, &fields), source(&request), Time::now());
     let welcome = move |tx: &mut Tx<'_>, person: &Person| {
-        journal::note(tx, person.id, Actor::Person(person.id), &origin, &Event::SignedIn, now)
+        journal::note(tx, &AccountHolder::just_proved(person.id, source.clone(), now), &Event::SignedIn)
     };
     let throttle = &site.mint.keyring.throttle;
     let waits = match sign_in::with_password(&site.db, throttle, attempt, welcome, now).await? {
@@ -75,10 +77,13 @@ pub async fn submit(request: HttpRequest, site: Shared, fields: Fields) -> Resul
 pub async fn sign_out(request: HttpRequest, site: Shared) -> Result<HttpResponse, Problem> {
     let signed_in = request.extensions().get::<SignedIn>().cloned();
     if let Some(signed_in) = signed_in {
-        let (id, origin, now) = (signed_in.person.id, origin(&request), Time::now());
-        let note =
-            move |tx: &mut Tx<'_>| journal::note(tx, id, Actor::Person(id), &origin, &Event::SignedOut, now);
-        site.db.write(note).await?;
+        let change = signed_in.change(&request, Time::now());
+        let noted = change.commit(&site.db, |tx, holder| journal::note(tx, holder, &Event::SignedOut));
+        match noted.await {
+            // Somebody else has ended the session already.
+            Ok(()) | Err(Error::SignedOut) => {}
+            Err(error) => return Err(error.into()),
+        }
     }
     session::sign_out(&request.get_session());
     // What the browser keeps of pages must not outlive the session.

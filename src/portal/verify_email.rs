@@ -5,16 +5,17 @@ use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 
-use crate::audit::event::{Actor, Event};
+use crate::audit::event::Event;
+use crate::authority::AccountHolder;
 use crate::error::Error;
 use crate::orgs::journal;
 use crate::people::address::{self, Proved};
 use crate::people::links::{self, Link, Purpose};
-use crate::portal::{origin, whence};
 use crate::time::Time;
 use crate::web::form::Fields;
 use crate::web::page::{Layout, Room, html, redirect};
 use crate::web::problem::Problem;
+use crate::web::request::source;
 use crate::web::{Shared, session};
 
 #[derive(Template)]
@@ -39,17 +40,17 @@ pub async fn form(request: HttpRequest, site: Shared) -> Result<HttpResponse, Pr
 /// `POST /verify-email`.
 pub async fn submit(request: HttpRequest, site: Shared, fields: Fields) -> Result<HttpResponse, Problem> {
     let (token, now) = (fields.get("token").to_owned(), Time::now());
-    let (keyring, origin, whence) = (site.mint.keyring.clone(), origin(&request), whence(&request));
+    let (keyring, source) = (site.mint.keyring.clone(), source(&request));
     let proved = site
         .db
         .write(move |tx| {
-            let proved = address::prove(tx, &keyring, &token, &whence, now)?;
+            let proved = address::prove(tx, &keyring, &token, &source, now)?;
             let (person, event) = match &proved {
                 Some(Proved::Same(person)) => (person, Event::EmailVerified),
                 Some(Proved::Changed(person)) => (person, Event::EmailChanged),
                 None => return Ok(None),
             };
-            journal::note(tx, person.id, Actor::Person(person.id), &origin, &event, now)?;
+            journal::note(tx, &AccountHolder::just_proved(person.id, source.clone(), now), &event)?;
             Ok(proved)
         })
         .await;

@@ -3,25 +3,9 @@
 use std::net::IpAddr;
 
 use crate::keys::presented::Presented;
+use crate::refusal::Refusal;
 use crate::scope::{Scope, Scopes};
 use crate::time::Time;
-
-/// Why a key that exists may not do what was asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
-    /// It was ended by someone.
-    Revoked,
-    /// Its end has come.
-    Expired,
-    /// Another secret has taken its place, and the time for both is over.
-    Superseded,
-    /// It is set aside.
-    Disabled,
-    /// It is bound to other addresses.
-    IpNotAllowed,
-    /// It does not hold the scope, or its owner's role does not.
-    MissingScope(Scope),
-}
 
 /// What the key may do now: its scopes as far as its owner's role may hold them under the
 /// organisation's policy.

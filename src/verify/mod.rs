@@ -4,5 +4,6 @@ pub mod decision;
 pub mod limit;
 #[cfg(test)]
 mod model;
+pub mod principal;
 mod strangers;
 pub mod table;

@@ -48,7 +48,7 @@ struct AgainPage {
 
 /// Whether whoever asks proved lately who they are.
 pub fn is_fresh(request: &HttpRequest, now: Time) -> bool {
-    session::is_fresh(&request.get_session(), now)
+    session::principal(&request.get_session(), true).is_some_and(|person| person.is_fresh(now))
 }
 
 /// Lets a form through whose sender proved lately who they are, or proves it by the password in

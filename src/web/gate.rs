@@ -16,7 +16,7 @@ use crate::id::KeyId;
 use crate::scope::{Scope, Scopes};
 use crate::time::{DAY, Time};
 use crate::usage::refusals::RefusedCall;
-use crate::verify::decision::{self, Refusal};
+use crate::verify::decision;
 use crate::verify::limit::Verdict;
 use crate::web::form::Fields;
 use crate::web::permission::Permission;
@@ -192,40 +192,23 @@ async fn admit_key(site: &Site, need: Need, request: &HttpRequest, now: Time) ->
         Ok(None) => return Admission::Stranger(Problem::invalid_token(Code::InvalidToken)),
         Err(error) => return Admission::Stranger(error.into()),
     };
-    let caller = KeyCaller { key, secret: Arc::new(secret), address: address::client(request) };
+    let itself = request.match_info().get("id").and_then(KeyId::parse) == Some(key.key);
+    let needed = (!need.of_itself && !(need.or_itself && itself)).then_some(need.scopes);
+    let caller = KeyCaller { key, secret: Arc::new(secret), address: address::client(request), needed };
     let refuse = |problem, verdict| Admission::Known(caller.clone(), Err((problem, verdict)));
     let (limiter, limit) = (&site.limiter, decision::effective_limit(&caller.key, now));
     if let Err(refusal) = decision::is_usable(&caller.key, Some(caller.address), now) {
         // No token: whoever found a key that is bound to addresses must not use up its limit.
-        return refuse(problem(refusal), limiter.look(caller.key.key, limit, Instant::now()));
+        return refuse(refusal.into(), limiter.look(caller.key.key, limit, Instant::now()));
     }
     // A call that lacks a scope takes a token like any other; one that finds none does not.
     let verdict = limiter.take(caller.key.key, limit, Instant::now());
     if !verdict.allowed {
         return refuse(limited(&verdict), verdict);
     }
-    let itself = request.match_info().get("id").and_then(KeyId::parse) == Some(caller.key.key);
-    if need.of_itself || (need.or_itself && itself) {
-        return Admission::Known(caller, Ok(verdict));
-    }
-    match decision::has_scopes(&caller.key, need.scopes, now) {
+    match needed.map_or(Ok(()), |needed| decision::has_scopes(&caller.key, needed, now)) {
         Ok(()) => Admission::Known(caller, Ok(verdict)),
-        Err(refusal) => refuse(problem(refusal), verdict),
-    }
-}
-
-/// A refusal as a problem.
-pub fn problem(refusal: Refusal) -> Problem {
-    match refusal {
-        Refusal::Revoked => Problem::invalid_token(Code::KeyRevoked),
-        Refusal::Expired => Problem::invalid_token(Code::KeyExpired),
-        Refusal::Superseded => Problem::invalid_token(Code::KeySuperseded),
-        Refusal::Disabled => Problem::invalid_token(Code::KeyDisabled),
-        Refusal::IpNotAllowed => Problem::new(
-            Code::IpNotAllowed,
-            "This key may be used from other addresses only. An admin can change them.",
-        ),
-        Refusal::MissingScope(scope) => Problem::insufficient_scope(scope),
+        Err(refusal) => refuse(refusal.into(), verdict),
     }
 }
 

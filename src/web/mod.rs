@@ -5,6 +5,7 @@ pub mod assets;
 pub mod body;
 pub mod csrf;
 pub mod csv;
+pub mod device;
 pub mod download;
 pub mod envelope;
 pub mod error_page;

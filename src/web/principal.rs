@@ -9,18 +9,21 @@ use actix_web::dev::Payload;
 use actix_web::http::header;
 use actix_web::{FromRequest, HttpMessage, HttpRequest};
 
-use crate::audit::event::{Actor, Context};
+use crate::authority::{AccountChange, Change};
 use crate::error::Error;
 use crate::keys::manager::Manager;
 use crate::keys::presented::Presented;
 use crate::keys::secret::{PlainSecret, contains_key};
+use crate::orgs::principal::SignedInMember;
 use crate::orgs::store::Org;
+use crate::people::principal::SignedInPerson;
 use crate::people::store::Person;
-use crate::role::Role;
+use crate::role::{Act, Role};
+use crate::scope::Scopes;
 use crate::time::Time;
-use crate::web::address;
+use crate::verify::principal::ActingKey;
 use crate::web::problem::{Code, Problem};
-use crate::web::request::{path_holds_key, request_id};
+use crate::web::request::{path_holds_key, source};
 use crate::web::ticket::Ticket;
 
 /// A program with a working key.
@@ -32,6 +35,8 @@ pub struct KeyCaller {
     pub secret: Arc<PlainSecret>,
     /// From where.
     pub address: IpAddr,
+    /// The scopes that the route needs of it; none where it acts on itself.
+    pub needed: Option<Scopes>,
 }
 
 /// Someone signed in.
@@ -41,6 +46,8 @@ pub struct SignedIn {
     pub person: Person,
     /// The organisations they belong to.
     pub orgs: Vec<(Org, Role)>,
+    /// The same for making changes.
+    pub principal: SignedInPerson,
 }
 
 /// Someone signed in, as a member of the organisation in the path.
@@ -52,6 +59,10 @@ pub struct Member {
     pub org: Org,
     /// In which role.
     pub role: Role,
+    /// What the route needs of the role.
+    pub act: Act,
+    /// The person, for making changes.
+    pub principal: SignedInPerson,
 }
 
 /// How many findings of the review are open, for whoever may see it.
@@ -59,18 +70,14 @@ pub struct Member {
 pub struct Findings(pub i64);
 
 impl KeyCaller {
-    /// What an audit entry says about this call.
-    pub fn context(&self, request: &HttpRequest, now: Time) -> Context {
-        Context {
-            org: self.key.org,
-            actor: Actor::Key(self.key.key),
-            address: Some(self.address.to_string()),
-            request: Some(request_id(request)),
-            now,
-        }
+    /// Opens a change that this key asks for. It is made only if the key may still make it at the
+    /// commit.
+    pub fn change(&self, request: &HttpRequest, now: Time) -> Change<ActingKey> {
+        let (secret, address, needed) = (self.key.secret, Some(self.address), self.needed);
+        Change::new(ActingKey { secret, address, needed }, self.key.org, source(request), now)
     }
 
-    /// What the key may do to others: what its owner's role may.
+    /// What the key may see: what its owner's role may.
     pub fn manager(&self) -> Result<Manager, Problem> {
         let role = self.key.owner_role.ok_or(Error::Forbidden)?;
         Ok(Manager { person: self.key.owner, role })
@@ -78,20 +85,24 @@ impl KeyCaller {
 }
 
 impl Member {
-    /// What an audit entry says about this request.
-    pub fn context(&self, request: &HttpRequest, now: Time) -> Context {
-        Context {
-            org: self.org.id,
-            actor: Actor::Person(self.person.id),
-            address: Some(address::client(request).to_string()),
-            request: Some(request_id(request)),
-            now,
-        }
+    /// Opens a change that this member asks for. It is made only if, at the commit, they are still
+    /// signed in and their role allows what the route needs.
+    pub fn change(&self, request: &HttpRequest, now: Time) -> Change<SignedInMember> {
+        let (person, org, act) = (self.principal.clone(), self.org.id, self.act);
+        Change::new(SignedInMember { person, org, act }, org, source(request), now)
     }
 
-    /// What this member may do to keys.
+    /// What this member may do to keys, as far as pages show it.
     pub fn manager(&self) -> Manager {
         Manager { person: self.person.id, role: self.role }
+    }
+}
+
+impl SignedIn {
+    /// Opens a change of the person's own account. It is made only if they are still signed in at the
+    /// commit.
+    pub fn change(&self, request: &HttpRequest, now: Time) -> AccountChange<SignedInPerson> {
+        AccountChange::new(self.principal.clone(), source(request), now)
     }
 }
 

@@ -10,6 +10,7 @@ use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::{HttpResponse, ResponseError};
 
 use crate::error::{Error, FieldError};
+use crate::refusal::Refusal;
 use crate::scope::Scope;
 
 macro_rules! codes {
@@ -92,8 +93,19 @@ pub struct Problem {
     pub detail: String,
     /// Values that are not acceptable.
     pub errors: Vec<FieldError>,
+    /// What a person has to do before they try again.
+    pub asks_for: Option<Proof>,
     headers: Vec<(HeaderName, String)>,
     status: StatusCode,
+}
+
+/// What a person has to do before a request of theirs is carried out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// Sign in: their session has ended.
+    SignIn,
+    /// Confirm their identity: their sign-in is no longer fresh.
+    Fresh,
 }
 
 impl Problem {
@@ -103,6 +115,7 @@ impl Problem {
             code,
             detail: detail.into(),
             errors: Vec::new(),
+            asks_for: None,
             headers: Vec::new(),
             status: code.status(),
         }
@@ -209,6 +222,22 @@ impl ResponseError for Problem {
     }
 }
 
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Problem {
+        match refusal {
+            Refusal::Revoked => Problem::invalid_token(Code::KeyRevoked),
+            Refusal::Expired => Problem::invalid_token(Code::KeyExpired),
+            Refusal::Superseded => Problem::invalid_token(Code::KeySuperseded),
+            Refusal::Disabled => Problem::invalid_token(Code::KeyDisabled),
+            Refusal::IpNotAllowed => Problem::new(
+                Code::IpNotAllowed,
+                "This key may be used from other addresses only. An admin can change them.",
+            ),
+            Refusal::MissingScope(scope) => Problem::insufficient_scope(scope),
+        }
+    }
+}
+
 impl From<Error> for Problem {
     fn from(error: Error) -> Problem {
         let detail = error.to_string();
@@ -233,6 +262,13 @@ impl From<Error> for Problem {
                 Code::Forbidden,
                 "Your role does not allow this. Ask an admin of the organisation.",
             ),
+            Error::SignedOut => {
+                Problem { asks_for: Some(Proof::SignIn), ..Problem::new(Code::Forbidden, detail) }
+            }
+            Error::NotFresh => {
+                Problem { asks_for: Some(Proof::Fresh), ..Problem::new(Code::Forbidden, detail) }
+            }
+            Error::KeyRefused(refusal) => Problem::from(refusal),
             Error::Conflict(detail) => Problem::new(Code::Conflict, detail),
             Error::Unavailable(cause) => {
                 tracing::warn!(%cause, "not available");

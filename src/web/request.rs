@@ -1,10 +1,12 @@
 //! What belongs to one request while it is answered.
 
-use actix_web::http::header::{HeaderName, HeaderValue};
+use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::{HttpMessage, HttpRequest};
 use percent_encoding::percent_decode_str;
 
+use crate::authority::RequestSource;
 use crate::keys::secret::contains_key;
+use crate::web::{address, device};
 
 /// The id of a request.
 #[derive(Clone)]
@@ -13,6 +15,16 @@ pub struct RequestName(pub String);
 /// The id of this request.
 pub fn request_id(request: &HttpRequest) -> String {
     request.extensions().get::<RequestName>().map(|name| name.0.clone()).unwrap_or_default()
+}
+
+/// Where a request comes from, for audit entries and security notices.
+pub fn source(request: &HttpRequest) -> RequestSource {
+    let program = request.headers().get(header::USER_AGENT).and_then(|program| program.to_str().ok());
+    RequestSource {
+        address: Some(address::client(request).to_string()),
+        device: Some(device::words(program.unwrap_or_default())),
+        request: Some(request_id(request)),
+    }
 }
 
 /// Whether there is an API key in a path, as it stands or percent-encoded.

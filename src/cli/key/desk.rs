@@ -1,19 +1,18 @@
 //! What commands about keys work with.
 
-use crate::audit::event::{Actor, Context};
+use crate::authority::{Acting, Change, RequestSource};
 use crate::cli::{Failure, store as open};
 use crate::config::Config;
 use crate::crypto::Keyring;
-use crate::db::{Conn, Db};
+use crate::db::{Conn, Db, Tx};
 use crate::error::Result;
 use crate::id::KeyId;
 use crate::keys::lifecycle::Mint;
-use crate::keys::manager::Manager;
 use crate::keys::{Key, store};
 use crate::notices::schedule::Steps;
 use crate::orgs;
+use crate::orgs::principal::CommandLine;
 use crate::orgs::store::Org;
-use crate::role::Role;
 use crate::time::Time;
 
 /// An open database with the organisation that a command is about.
@@ -52,16 +51,10 @@ impl Desk {
         }
     }
 
-    /// What an audit entry says about the command.
-    pub(super) fn context(&self) -> Context {
-        Context { org: self.org.id, actor: Actor::CommandLine, address: None, request: None, now: self.now }
-    }
-
-    /// Whoever runs this on the server may do what an owner may.
-    pub(super) fn manager(&self) -> Result<Manager, Failure> {
-        let owner = self.db.read_now(|conn| orgs::store::first_owner(conn, self.org.id))?;
-        let owner = owner.ok_or_else(|| Failure::Refused("the organisation has no owner.".into()))?;
-        Ok(Manager { person: owner.id, role: Role::Owner })
+    /// Carries out a change that the operator asks for.
+    pub(super) fn change<T>(&self, work: impl FnMut(&mut Tx<'_>, &Acting) -> Result<T>) -> Result<T> {
+        let org = self.org.id;
+        Change::new(CommandLine { org }, org, RequestSource::default(), self.now).commit_now(&self.db, work)
     }
 
     /// The key of that id, or the living one of that name.

@@ -1,7 +1,7 @@
 //! The mails about requests for higher limits: to the people who can answer, and the answer to
 //! whoever asked and whoever answers for the key by then.
 
-use crate::audit::event::Context;
+use crate::authority::Acting;
 use crate::db::Tx;
 use crate::error::{Error, Result};
 use crate::id::UserId;
@@ -12,9 +12,9 @@ use crate::mail::{Asker, LimitDecision, LimitRequest as Letter, outbox};
 use crate::orgs::store;
 
 /// Someone asks. A service account that may answer can't: it reads no mails and signs in nowhere.
-pub(super) fn asked(tx: &mut Tx<'_>, context: &Context, asker: UserId, key: &Key, ask: &Ask) -> Result<()> {
-    let org = store::find(tx.conn, context.org)?.ok_or(Error::NotFound)?;
-    let members = store::members_of(tx.conn, context.org)?;
+pub(super) fn asked(tx: &mut Tx<'_>, acting: &Acting, asker: UserId, key: &Key, ask: &Ask) -> Result<()> {
+    let org = store::find(tx.conn, acting.org)?.ok_or(Error::NotFound)?;
+    let members = store::members_of(tx.conn, acting.org)?;
     let name = members.iter().find(|member| member.person.id == asker);
     let letter = Letter {
         key: key.id,
@@ -28,7 +28,7 @@ pub(super) fn asked(tx: &mut Tx<'_>, context: &Context, asker: UserId, key: &Key
     let message = Message::from(letter);
     for member in members.iter().filter(|member| decides(member.role)) {
         if member.is_active() && !member.is_service() {
-            outbox::queue(tx, &member.person.recipient(Some(context.org)), &message, context.now)?;
+            outbox::queue(tx, &member.person.recipient(Some(acting.org)), &message, acting.now)?;
         }
     }
     Ok(())
@@ -37,14 +37,14 @@ pub(super) fn asked(tx: &mut Tx<'_>, context: &Context, asker: UserId, key: &Key
 /// Someone answered. The key may have been handed over since it was asked for.
 pub(super) fn answered(
     tx: &mut Tx<'_>,
-    context: &Context,
+    acting: &Acting,
     decider: UserId,
     key: &Key,
     open: &LimitRequest,
     granted: bool,
     words: Option<String>,
 ) -> Result<()> {
-    let by = store::find_member(tx.conn, context.org, &decider.to_string())?;
+    let by = store::find_member(tx.conn, acting.org, &decider.to_string())?;
     let letter = |asker: Option<Asker>| LimitDecision {
         key: key.id,
         key_name: key.name.clone(),
@@ -55,17 +55,17 @@ pub(super) fn answered(
         words: words.clone().unwrap_or_default(),
         asker,
     };
-    let asker = store::find_member(tx.conn, context.org, &open.asked_by.to_string())?;
+    let asker = store::find_member(tx.conn, acting.org, &open.asked_by.to_string())?;
     if let Some(asker) = asker.filter(|member| member.is_active()) {
-        let to = asker.person.recipient(Some(context.org));
-        outbox::queue(tx, &to, &letter(None).into(), context.now)?;
+        let to = asker.person.recipient(Some(acting.org));
+        outbox::queue(tx, &to, &letter(None).into(), acting.now)?;
     }
-    for (person, why) in store::recipients(tx.conn, context.org, key.owner.id)? {
+    for (person, why) in store::recipients(tx.conn, acting.org, key.owner.id)? {
         if [open.asked_by, decider].contains(&person.id) {
             continue;
         }
         let asker = Asker { name: open.asker.clone(), why };
-        outbox::queue(tx, &person.recipient(Some(context.org)), &letter(Some(asker)).into(), context.now)?;
+        outbox::queue(tx, &person.recipient(Some(acting.org)), &letter(Some(asker)).into(), acting.now)?;
     }
     Ok(())
 }

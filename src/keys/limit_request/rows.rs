@@ -2,7 +2,7 @@
 
 use diesel::prelude::*;
 
-use crate::audit::event::Context;
+use crate::authority::Acting;
 use crate::db::{Conn, Tx};
 use crate::error::{Error, Result};
 use crate::id::{KeyId, LimitRequestId, OrgId, UserId};
@@ -124,7 +124,7 @@ pub fn answered(conn: &mut Conn, org: OrgId, most: i64) -> Result<Vec<LimitReque
 
 pub(super) fn insert(
     tx: &mut Tx<'_>,
-    context: &Context,
+    acting: &Acting,
     asker: UserId,
     key: KeyId,
     limit: u32,
@@ -132,11 +132,11 @@ pub(super) fn insert(
 ) -> Result<()> {
     diesel::insert_into(limit_requests::table)
         .values((
-            limit_requests::id.eq(LimitRequestId::new(context.now)),
-            limit_requests::org_id.eq(context.org),
+            limit_requests::id.eq(LimitRequestId::new(acting.now)),
+            limit_requests::org_id.eq(acting.org),
             limit_requests::key_id.eq(key),
             limit_requests::asked_by.eq(asker),
-            limit_requests::asked_at.eq(context.now),
+            limit_requests::asked_at.eq(acting.now),
             limit_requests::asked_limit.eq(i64::from(limit)),
             limit_requests::reason.eq(reason),
             limit_requests::state.eq(State::Open.name()),
@@ -147,7 +147,7 @@ pub(super) fn insert(
 
 pub(super) fn close(
     tx: &mut Tx<'_>,
-    context: &Context,
+    acting: &Acting,
     id: LimitRequestId,
     state: State,
     by: UserId,
@@ -155,11 +155,11 @@ pub(super) fn close(
     words: Option<&str>,
 ) -> Result<()> {
     diesel::update(limit_requests::table)
-        .filter(limit_requests::org_id.eq(context.org).and(limit_requests::id.eq(id)))
+        .filter(limit_requests::org_id.eq(acting.org).and(limit_requests::id.eq(id)))
         .set((
             limit_requests::state.eq(state.name()),
             limit_requests::decided_by.eq(by),
-            limit_requests::decided_at.eq(context.now),
+            limit_requests::decided_at.eq(acting.now),
             limit_requests::granted_limit.eq(granted.map(i64::from)),
             limit_requests::words.eq(words),
         ))

@@ -47,8 +47,8 @@ pub async fn submit(
     if let Some(wrong) = wrong {
         return page(&request, &signed_in, typed, vec![wrong]);
     }
-    let (email, now) = (typed.clone(), Time::now());
-    match site.db.write(move |tx| address::ask(tx, &person, &email, now)).await {
+    let (email, change) = (typed.clone(), signed_in.change(&request, Time::now()));
+    match change.commit(&site.db, move |tx, holder| address::ask(tx, &person, &email, holder.now)).await {
         Ok(()) => {
             let told = format!("A mail is on its way to {typed}. Use the link in it to finish.");
             session::flash(&request.get_session(), &told);
@@ -67,10 +67,10 @@ pub async fn verify(
     signed_in: SignedIn,
     site: Shared,
 ) -> Result<HttpResponse, Problem> {
-    let (person, now) = (signed_in.person, Time::now());
+    let (change, person) = (signed_in.change(&request, Time::now()), signed_in.person);
     let told =
         format!("A mail is on its way to {}. Use the link in it to confirm the address.", person.email);
-    site.db.write(move |tx| address::ask(tx, &person, &person.email, now)).await?;
+    change.commit(&site.db, move |tx, holder| address::ask(tx, &person, &person.email, holder.now)).await?;
     session::flash(&request.get_session(), &told);
     Ok(redirect(&request, "/account"))
 }

@@ -3,7 +3,8 @@
 use jiff::tz::TimeZone;
 
 use crate::audit::entry::Said;
-use crate::audit::event::{Actor, Event};
+use crate::audit::event::Event;
+use crate::authority::Actor;
 use crate::id::UserId;
 use crate::portal::words::{self, When};
 use crate::time::Time;

@@ -5,14 +5,13 @@ use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use askama::Template;
 
-use crate::audit::event::{Actor, Event};
+use crate::audit::event::Event;
 use crate::error::Error;
 use crate::id::MethodId;
 use crate::mail::Change;
 use crate::orgs::journal;
 use crate::people::oauth::Kind;
 use crate::people::{methods, notice};
-use crate::portal::{origin, whence};
 use crate::time::Time;
 use crate::web::page::{Layout, Room, html, redirect};
 use crate::web::principal::SignedIn;
@@ -54,17 +53,15 @@ pub async fn disconnect(
     site: Shared,
     path: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
-    let (id, person) = (MethodId::parse(&path).ok_or_else(Problem::not_found)?, signed_in.person);
-    let (origin, whence, now) = (origin(&request), whence(&request), Time::now());
+    let id = MethodId::parse(&path).ok_or_else(Problem::not_found)?;
+    let (change, person) = (signed_in.change(&request, Time::now()), signed_in.person);
     let names = site.clone();
-    let removed = site
-        .db
-        .write(move |tx| {
+    let removed = change
+        .commit(&site.db, move |tx, holder| {
             let removed = methods::remove(tx, person.id, id)?;
             let change = Change::MethodRemoved(name(&names, &removed.kind));
-            notice::tell(tx, &person, change, &whence, now)?;
-            let event = Event::MethodRemoved { method: removed.kind.clone() };
-            journal::note(tx, person.id, Actor::Person(person.id), &origin, &event, now)?;
+            notice::tell(tx, &person, change, &holder.source, holder.now)?;
+            journal::note(tx, holder, &Event::MethodRemoved { method: removed.kind.clone() })?;
             Ok(removed)
         })
         .await;

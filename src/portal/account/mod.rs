@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::audit::about;
 use crate::audit::entry::Said;
-use crate::audit::event::{Actor, Change, Event};
+use crate::audit::event::{Change, Event};
 use crate::error::FieldError;
 use crate::orgs::journal;
 use crate::people;
@@ -24,9 +24,10 @@ use crate::people::oauth::Kind;
 use crate::people::sessions::Open;
 use crate::people::store::{PASSWORD, Profile};
 use crate::portal::account::events::Happened;
+use crate::portal::provider;
 use crate::portal::words::{self, When};
-use crate::portal::{device, origin, provider};
 use crate::time::Time;
+use crate::web::device;
 use crate::web::form::{Complaints, Fields};
 use crate::web::page::{Layout, Room, html, redirect};
 use crate::web::principal::SignedIn;
@@ -117,9 +118,9 @@ pub async fn save(
         let page = page(layout, &request, &signed_in, &site, Some((name, zone)), Complaints(wrong)).await?;
         return html(StatusCode::UNPROCESSABLE_ENTITY, &page);
     }
-    let (origin, now) = (origin(&request), Time::now());
-    site.db
-        .write(move |tx| {
+    signed_in
+        .change(&request, Time::now())
+        .commit(&site.db, move |tx, holder| {
             let mut changes = Vec::new();
             if person.name != name {
                 people::store::set_name(tx, person.id, &name)?;
@@ -133,8 +134,7 @@ pub async fn save(
             if changes.is_empty() {
                 return Ok(());
             }
-            let event = Event::PersonUpdated { changes };
-            journal::note(tx, person.id, Actor::Person(person.id), &origin, &event, now)
+            journal::note(tx, holder, &Event::PersonUpdated { changes })
         })
         .await?;
     session::flash(&request.get_session(), "Your profile was saved.");

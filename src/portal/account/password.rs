@@ -7,14 +7,13 @@ use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 use secrecy::SecretString;
 
-use crate::audit::event::{Actor, Event};
+use crate::audit::event::Event;
 use crate::error::FieldError;
 use crate::mail::Change;
 use crate::orgs::journal;
 use crate::people::links::{self, Purpose};
 use crate::people::sign_in::{self, Attempt, Outcome};
 use crate::people::{methods, notice, password, sessions, store};
-use crate::portal::{origin, whence};
 use crate::time::Time;
 use crate::web::form::{Complaints, Fields};
 use crate::web::page::{Layout, Room, html, redirect};
@@ -83,15 +82,15 @@ pub async fn submit(
     let hashed = password::hash(new).await?;
     let session = request.get_session();
     let but = session::id(&session).ok_or_else(Problem::not_found)?;
-    let (origin, whence) = (origin(&request), whence(&request));
-    site.db
-        .write(move |tx| {
+    signed_in
+        .change(&request, now)
+        .commit(&site.db, move |tx, holder| {
             methods::set_password(tx, person.id, &hashed, now)?;
             sessions::end_others(tx, person.id, but)?;
             // A link that is on its way must not undo this.
             links::withdraw(tx, person.id, Purpose::Reset, now)?;
-            notice::tell(tx, &person, Change::PasswordChanged, &whence, now)?;
-            journal::note(tx, person.id, Actor::Person(person.id), &origin, &Event::PasswordChanged, now)
+            notice::tell(tx, &person, Change::PasswordChanged, &holder.source, now)?;
+            journal::note(tx, holder, &Event::PasswordChanged)
         })
         .await?;
     session::prove(&session, now);

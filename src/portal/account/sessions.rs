@@ -3,13 +3,14 @@
 use actix_session::SessionExt;
 use actix_web::{HttpRequest, HttpResponse, web};
 
-use crate::audit::event::{Actor, Event};
+use crate::audit::event::Event;
+use crate::authority::AccountHolder;
 use crate::db::Tx;
 use crate::error::Result;
-use crate::id::{SessionId, UserId};
-use crate::orgs::journal::{self, Origin};
+use crate::id::SessionId;
+use crate::orgs::journal;
 use crate::people::sessions;
-use crate::portal::{origin, words};
+use crate::portal::words;
 use crate::time::Time;
 use crate::web::page::redirect;
 use crate::web::principal::SignedIn;
@@ -27,11 +28,11 @@ pub async fn end(
     if session::id(&request.get_session()) == Some(id) {
         return crate::portal::sign_in::sign_out(request, site).await;
     }
-    let (person, origin, now) = (signed_in.person.id, origin(&request), Time::now());
-    site.db
-        .write(move |tx| {
-            let ended = sessions::end(tx, person, id)?;
-            note(tx, person, ended, &origin, now)
+    let change = signed_in.change(&request, Time::now());
+    change
+        .commit(&site.db, move |tx, holder| {
+            let ended = sessions::end(tx, holder.person, id)?;
+            note(tx, holder, ended)
         })
         .await?;
     session::flash(&request.get_session(), "The session was ended.");
@@ -46,12 +47,11 @@ pub async fn end_others(
 ) -> Result<HttpResponse, Problem> {
     let session = request.get_session();
     let but = session::id(&session).ok_or_else(Problem::not_found)?;
-    let (person, origin, now) = (signed_in.person.id, origin(&request), Time::now());
-    let ended = site
-        .db
-        .write(move |tx| {
-            let ended = sessions::end_others(tx, person, but)?;
-            note(tx, person, ended, &origin, now)?;
+    let change = signed_in.change(&request, Time::now());
+    let ended = change
+        .commit(&site.db, move |tx, holder| {
+            let ended = sessions::end_others(tx, holder.person, but)?;
+            note(tx, holder, ended)?;
             Ok(ended)
         })
         .await?;
@@ -63,10 +63,9 @@ pub async fn end_others(
     Ok(redirect(&request, "/account"))
 }
 
-fn note(tx: &mut Tx<'_>, person: UserId, ended: usize, origin: &Origin, now: Time) -> Result<()> {
+fn note(tx: &mut Tx<'_>, holder: &AccountHolder, ended: usize) -> Result<()> {
     if ended == 0 {
         return Ok(());
     }
-    let event = Event::SessionsEnded { count: ended };
-    journal::note(tx, person, Actor::Person(person), origin, &event, now)
+    journal::note(tx, holder, &Event::SessionsEnded { count: ended })
 }

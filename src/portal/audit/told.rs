@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use jiff::tz::TimeZone;
 
 use crate::audit::entry::{Entry, UNREADABLE};
-use crate::audit::event::Actor;
 use crate::audit::list;
 use crate::audit::sentence::{self, Piece};
+use crate::authority::Actor;
 use crate::db::Conn;
 use crate::error::Result;
 use crate::id::{KeyId, OrgId, UserId};

@@ -78,14 +78,14 @@ pub async fn submit(
     {
         return Ok(page);
     }
-    let (context, manager, mint) = (member.context(&request, now), member.manager(), site.mint.clone());
+    let (change, mint) = (member.change(&request, now), site.mint.clone());
     let claim = claim(&site, &member, &submitted, &fields);
     let _place = match claim.as_ref().map(|claim| site.running.enter(claim)).transpose() {
         Ok(place) => place,
         // Sent twice at once: the first answer shows the key.
         Err(_) => return reveal::again(&request, &member, Again::Running),
     };
-    let made = site.db.write(move |tx| {
+    let made = change.commit(&site.db, move |tx, acting| {
         if let Some(claim) = &claim {
             match claim.take(tx, &mint.keyring, now) {
                 Ok(None) => {}
@@ -94,7 +94,7 @@ pub async fn submit(
                 Err(_) => return Ok(Err(Again::Running)),
             }
         }
-        let (key, secret) = lifecycle::create(tx, &context, &manager, &mint, &draft)?;
+        let (key, secret) = lifecycle::create(tx, acting, &mint, &draft)?;
         if let Some(claim) = &claim {
             // Only the id is kept: this page never shows a secret twice.
             claim.keep(tx, &mint.keyring, &key.id.to_string(), "")?;

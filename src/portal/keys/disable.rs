@@ -66,11 +66,9 @@ pub async fn submit(
     Disabling(disabling): Disabling,
 ) -> Result<HttpResponse, Problem> {
     let key = super::find_managed(&site, &member, &path.1).await?;
-    let (context, manager, mint) =
-        (member.context(&request, Time::now()), member.manager(), site.mint.clone());
-    let key = site
-        .db
-        .write(move |tx| lifecycle::set_disabled(tx, &context, &manager, &mint, key.id, disabling))
+    let (change, mint) = (member.change(&request, Time::now()), site.mint.clone());
+    let key = change
+        .commit(&site.db, move |tx, acting| lifecycle::set_disabled(tx, acting, &mint, key.id, disabling))
         .await?;
     let done = if disabling { "is disabled. It can be enabled again." } else { "is enabled." };
     session::flash(&request.get_session(), &format!("{} {done}", key.name));

@@ -84,10 +84,11 @@ pub async fn submit(
         allowed_ips: Some(fields.networks()),
         ..RawEdit::default()
     };
-    let (context, manager, mint, id) =
-        (member.context(&request, now), member.manager(), site.mint.clone(), key.id);
+    let (change, mint, id) = (member.change(&request, now), site.mint.clone(), key.id);
     let changed = match raw.check(now) {
-        Ok(edit) => site.db.write(move |tx| lifecycle::edit(tx, &context, &manager, &mint, id, &edit)).await,
+        Ok(edit) => {
+            change.commit(&site.db, move |tx, acting| lifecycle::edit(tx, acting, &mint, id, &edit)).await
+        }
         Err(errors) => Err(Error::Invalid(errors)),
     };
     match changed {

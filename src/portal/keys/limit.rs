@@ -63,10 +63,11 @@ pub async fn submit(
 ) -> Result<HttpResponse, Problem> {
     let key = super::find_managed(&site, &member, &path.1).await?;
     let (limit, reason) = (fields.get("limit"), fields.get("reason"));
-    let (context, manager, mint, id) =
-        (member.context(&request, Time::now()), member.manager(), site.mint.clone(), key.id);
+    let (change, mint, id) = (member.change(&request, Time::now()), site.mint.clone(), key.id);
     let asked = match Ask::parse(limit, reason) {
-        Ok(ask) => site.db.write(move |tx| limit_request::ask(tx, &context, &manager, &mint, id, &ask)).await,
+        Ok(ask) => {
+            change.commit(&site.db, move |tx, acting| limit_request::ask(tx, acting, &mint, id, &ask)).await
+        }
         Err(errors) => Err(Error::Invalid(errors)),
     };
     match asked {
@@ -90,8 +91,8 @@ pub async fn withdraw(
     path: Path,
 ) -> Result<HttpResponse, Problem> {
     let key = super::find(&site, &member, &path.1).await?;
-    let (context, manager, id) = (member.context(&request, Time::now()), member.manager(), key.id);
-    site.db.write(move |tx| limit_request::withdraw(tx, &context, &manager, id)).await?;
+    let (change, id) = (member.change(&request, Time::now()), key.id);
+    change.commit(&site.db, move |tx, acting| limit_request::withdraw(tx, acting, id)).await?;
     session::flash(&request.get_session(), "Your request was taken back.");
     Ok(redirect(&request, &key_path(&member, &key)))
 }

@@ -77,14 +77,12 @@ pub async fn submit(
         "refuse" => Answer::refusal(said),
         _ => return Err(Problem::bad_request("Choose Approve or Refuse.")),
     };
-    let (org, id, context, manager) =
-        (member.org.id, key.id, member.context(&request, Time::now()), member.manager());
+    let (org, id, change) = (member.org.id, key.id, member.change(&request, Time::now()));
     let decided = match answer {
         Ok(answer) => {
-            let decide = move |tx: &mut crate::db::Tx<'_>| {
-                limit_request::decide(tx, &context, &manager, id, asked, &answer)
-            };
-            site.db.write(decide).await
+            let decided = change
+                .commit(&site.db, move |tx, acting| limit_request::decide(tx, acting, id, asked, &answer));
+            decided.await
         }
         Err(errors) => Err(Error::Invalid(errors)),
     };

@@ -103,11 +103,14 @@ pub async fn seen(
     path: web::Path<(String, String)>,
 ) -> Result<HttpResponse, Problem> {
     let key = super::find(&site, &member, &path.1).await?;
-    let context = member.context(&request, Time::now());
-    let Some(end) = key.expires_at.filter(|end| *end > context.now && key.revoked.is_none()) else {
+    let now = Time::now();
+    let change = member.change(&request, now);
+    let Some(end) = key.expires_at.filter(|end| *end > now && key.revoked.is_none()) else {
         return Err(Error::KeyEnded.into());
     };
-    site.db.write(move |tx| store::acknowledge(tx, &context, key.id, key.secret, end)).await?;
+    change
+        .commit(&site.db, move |tx, acting| store::acknowledge(tx, acting, key.id, key.secret, end))
+        .await?;
     let told =
         format!("Noted: you have seen that it ends on {}.", words::date(end, &member.person.time_zone()));
     session::flash(&request.get_session(), &told);

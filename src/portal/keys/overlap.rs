@@ -114,8 +114,8 @@ pub async fn end(
     path: Path,
 ) -> Result<HttpResponse, Problem> {
     let (key, _) = open(&site, &member, &path.1).await?;
-    let (context, manager, id) = (member.context(&request, Time::now()), member.manager(), key.id);
-    site.db.write(move |tx| rotation::end(tx, &context, &manager, id)).await?;
+    let (change, id) = (member.change(&request, Time::now()), key.id);
+    change.commit(&site.db, move |tx, acting| rotation::end(tx, acting, id)).await?;
     session::flash(&request.get_session(), &format!("The old secret of {} has ended.", key.name));
     Ok(redirect(&request, &key_page(&member, &key)))
 }
@@ -152,8 +152,8 @@ pub async fn move_end(
         return move_page(&request, &member, &key, &old, chosen, complaints, refused);
     };
     let to = old.ends_at.plus(*longer).min(old.latest_end());
-    let (context, manager, id) = (member.context(&request, Time::now()), member.manager(), key.id);
-    match site.db.write(move |tx| rotation::move_end(tx, &context, &manager, id, to)).await {
+    let (change, id) = (member.change(&request, Time::now()), key.id);
+    match change.commit(&site.db, move |tx, acting| rotation::move_end(tx, acting, id, to)).await {
         // It ended while the page was open.
         Err(Error::Conflict(_)) => {}
         moved => {

@@ -65,9 +65,9 @@ pub async fn submit(
         backup: Some((!backup.is_empty()).then(|| backup.clone())),
         ..Edit::default()
     };
-    let (context, manager, mint, id) =
-        (member.context(&request, Time::now()), member.manager(), site.mint.clone(), key.id);
-    let changed = site.db.write(move |tx| lifecycle::edit(tx, &context, &manager, &mint, id, &edit)).await;
+    let (change, mint, id) = (member.change(&request, Time::now()), site.mint.clone(), key.id);
+    let changed =
+        change.commit(&site.db, move |tx, acting| lifecycle::edit(tx, acting, &mint, id, &edit)).await;
     match changed {
         Ok(changed) => {
             let done = format!("{} answers for {} now.", changed.owner.name, changed.name);

@@ -83,8 +83,8 @@ pub async fn submit(
         return page(&request, &member, &site, &key, &fields, complaints, StatusCode::UNPROCESSABLE_ENTITY)
             .await;
     }
-    let (context, manager, id) = (member.context(&request, now), member.manager(), key.id);
-    site.db.write(move |tx| lifecycle::revoke(tx, &context, Some(&manager), id, reason.clone())).await?;
+    let (change, id) = (member.change(&request, now), key.id);
+    change.commit(&site.db, move |tx, acting| lifecycle::revoke(tx, acting, id, reason.clone())).await?;
     session::flash(&request.get_session(), &format!("{} was revoked.", key.name));
     Ok(redirect(&request, &format!("/o/{}/keys", member.org.slug)))
 }

@@ -6,7 +6,7 @@ use askama::Template;
 
 use crate::crypto::random_base62;
 use crate::error::{Error, FieldError};
-use crate::keys::rotation::{self, By, MAX_OVERLAP, parse_overlap};
+use crate::keys::rotation::{self, MAX_OVERLAP, parse_overlap};
 use crate::keys::{Key, Status};
 use crate::orgs::policy;
 use crate::portal::keys::reveal::{self, Again};
@@ -110,14 +110,14 @@ pub async fn submit(
     {
         return Ok(page);
     }
-    let (context, manager, mint) = (member.context(&request, now), member.manager(), site.mint.clone());
+    let (change, mint) = (member.change(&request, now), site.mint.clone());
     let claim = claim(&site, &member, &submitted, &key);
     let _place = match claim.as_ref().map(|claim| site.running.enter(claim)).transpose() {
         Ok(place) => place,
         // Sent twice at once: the first answer shows the secret.
         Err(_) => return reveal::again(&request, &member, Again::Running),
     };
-    let made = site.db.write(move |tx| {
+    let made = change.commit(&site.db, move |tx, acting| {
         if let Some(claim) = &claim {
             match claim.take(tx, &mint.keyring, now) {
                 Ok(None) => {}
@@ -126,8 +126,7 @@ pub async fn submit(
                 Err(_) => return Ok(Err(Again::Running)),
             }
         }
-        let by = By::Manager(&manager);
-        let (key, secret) = rotation::rotate(tx, &context, by, &mint, key.id, overlap)?;
+        let (key, secret) = rotation::rotate(tx, acting, &mint, key.id, overlap)?;
         if let Some(claim) = &claim {
             // Only the id is kept: this page never shows a secret twice.
             claim.keep(tx, &mint.keyring, &key.id.to_string(), "")?;

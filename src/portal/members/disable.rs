@@ -4,7 +4,6 @@ use actix_session::SessionExt;
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 
-use crate::db::Tx;
 use crate::error::Error;
 use crate::keys::{feed, succession};
 use crate::orgs::membership;
@@ -86,12 +85,13 @@ pub async fn submit(
     Disabling(disabling): Disabling,
 ) -> Result<HttpResponse, Problem> {
     let found = find_managed(&site, &member, &path.1).await?;
-    let (context, who) = (member.context(&request, Time::now()), found.person.id);
-    let change = move |tx: &mut Tx<'_>| {
-        let affected = membership::set_disabled(tx, &context, who, disabling)?;
-        feed::publish_keys_of(tx, &affected, context.now)
-    };
-    site.db.write(change).await?;
+    let (change, who) = (member.change(&request, Time::now()), found.person.id);
+    change
+        .commit(&site.db, move |tx, acting| {
+            let affected = membership::set_disabled(tx, acting, who, disabling)?;
+            feed::publish_keys_of(tx, &affected, acting.now)
+        })
+        .await?;
     let done = if disabling { "is disabled here. They can be enabled again." } else { "is enabled." };
     session::flash(&request.get_session(), &format!("{} {done}", found.person.name));
     Ok(redirect(&request, &format!("/o/{}/members/{who}", member.org.slug)))

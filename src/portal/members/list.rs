@@ -87,8 +87,8 @@ pub async fn invite(
     {
         return Ok(again);
     }
-    let (context, email) = (member.context(&request, now), fields.get("email").to_owned());
-    match site.db.write(move |tx| invitation::invite(tx, &context, &email, role)).await {
+    let (change, email) = (member.change(&request, now), fields.get("email").to_owned());
+    match change.commit(&site.db, move |tx, acting| invitation::invite(tx, acting, &email, role)).await {
         Ok(invited) => {
             session::flash(&request.get_session(), &format!("{} was invited.", invited.email));
             Ok(redirect(&request, &format!("/o/{}/members", member.org.slug)))
@@ -106,8 +106,8 @@ pub async fn send_again(
     path: web::Path<(String, String)>,
 ) -> Result<HttpResponse, Problem> {
     let id = InvitationId::parse(&path.1).ok_or_else(Problem::not_found)?;
-    let context = member.context(&request, Time::now());
-    match site.db.write(move |tx| invitation::send_again(tx, &context, id)).await {
+    let change = member.change(&request, Time::now());
+    match change.commit(&site.db, move |tx, acting| invitation::send_again(tx, acting, id)).await {
         Ok(sent) => {
             session::flash(
                 &request.get_session(),
@@ -131,8 +131,8 @@ pub async fn withdraw(
     path: web::Path<(String, String)>,
 ) -> Result<HttpResponse, Problem> {
     let id = InvitationId::parse(&path.1).ok_or_else(Problem::not_found)?;
-    let context = member.context(&request, Time::now());
-    let withdrawn = site.db.write(move |tx| invitation::withdraw(tx, &context, id)).await?;
+    let change = member.change(&request, Time::now());
+    let withdrawn = change.commit(&site.db, move |tx, acting| invitation::withdraw(tx, acting, id)).await?;
     let done = format!("The invitation of {} was withdrawn.", withdrawn.email);
     session::flash(&request.get_session(), &done);
     Ok(redirect(&request, &format!("/o/{}/members", member.org.slug)))

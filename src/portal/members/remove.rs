@@ -130,8 +130,8 @@ async fn end(
     leaving: Membership,
     fields: &Fields,
 ) -> Result<HttpResponse, Problem> {
-    let (context, who, will) = (member.context(request, Time::now()), leaving.person.id, will(fields));
-    let settled = site.db.write(move |tx| succession::leave(tx, &context, who, &will)).await;
+    let (change, who, will) = (member.change(request, Time::now()), leaving.person.id, will(fields));
+    let settled = change.commit(&site.db, move |tx, acting| succession::leave(tx, acting, who, &will)).await;
     let mut errors = match settled {
         Ok(settled) => {
             let is_self = who == member.person.id;

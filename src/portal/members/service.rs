@@ -45,8 +45,8 @@ pub async fn create(
     let (name, chosen) = (fields.get("name").to_owned(), fields.all("answerers"));
     let made = match Draft::parse(&name, &chosen) {
         Ok(draft) => {
-            let context = member.context(&request, Time::now());
-            site.db.write(move |tx| service::create(tx, &context, &draft)).await
+            let change = member.change(&request, Time::now());
+            change.commit(&site.db, move |tx, acting| service::create(tx, acting, &draft)).await
         }
         Err(errors) => Err(Error::Invalid(errors)),
     };
@@ -87,8 +87,8 @@ pub async fn edit(
     let id = account.person.id;
     let changed = match Draft::parse(&name, &chosen) {
         Ok(draft) => {
-            let context = member.context(&request, Time::now());
-            site.db.write(move |tx| service::edit(tx, &context, id, &draft)).await
+            let change = member.change(&request, Time::now());
+            change.commit(&site.db, move |tx, acting| service::edit(tx, acting, id, &draft)).await
         }
         Err(errors) => Err(Error::Invalid(errors)),
     };

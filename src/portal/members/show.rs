@@ -75,13 +75,13 @@ pub async fn set_role(
     let changed = match role {
         None => Err(Error::invalid("role", "Choose a role from the list.")),
         Some(role) => {
-            let (context, who) = (member.context(&request, Time::now()), found.person.id);
-            let change = move |tx: &mut crate::db::Tx<'_>| {
-                let affected = membership::set_role(tx, &context, who, role)?;
-                feed::publish_keys_of(tx, &affected, context.now)?;
+            let (change, who) = (member.change(&request, Time::now()), found.person.id);
+            let changed = change.commit(&site.db, move |tx, acting| {
+                let affected = membership::set_role(tx, acting, who, role)?;
+                feed::publish_keys_of(tx, &affected, acting.now)?;
                 Ok(role)
-            };
-            site.db.write(change).await
+            });
+            changed.await
         }
     };
     let errors = match changed {

@@ -4,7 +4,8 @@
 use actix_session::SessionExt;
 use actix_web::{HttpRequest, HttpResponse};
 
-use crate::audit::event::{Actor, Event};
+use crate::audit::event::Event;
+use crate::authority::AccountHolder;
 use crate::crypto::Keyring;
 use crate::db::Tx;
 use crate::error::Error;
@@ -16,11 +17,12 @@ use crate::people::store::{self, Person, Profile, fold_email};
 use crate::people::{methods, notice};
 use crate::portal::provider::refused::{Refused, refuse};
 use crate::portal::provider::signed_in;
-use crate::portal::{origin, whence};
 use crate::time::{MINUTE, Time};
 use crate::web::form::Fields;
 use crate::web::page::redirect;
+use crate::web::principal::SignedIn;
 use crate::web::problem::Problem;
+use crate::web::request::source;
 use crate::web::session::safe_next;
 use crate::web::{Shared, session};
 
@@ -68,7 +70,7 @@ async fn arrive(
     site: &Shared,
     now: Time,
 ) -> Result<String, Refused> {
-    let here = signed_in(request).map(|signed_in| signed_in.person);
+    let here = signed_in(request);
     provider.check_issuer(answer.has("iss").then(|| answer.get("iss"))).await?;
     if answer.has("error") {
         return Err(Refusal::Denied(printable(answer.get("error"))).into());
@@ -79,11 +81,11 @@ async fn arrive(
     match flow.purpose {
         Purpose::SignIn => sign_in(identity, &flow.next, request, site, now).await,
         Purpose::Connect(person) => {
-            let person = here.filter(|here| here.id == person).ok_or(Refused::Lost)?;
-            connect_to(person, identity, provider.name(), request, site, now).await
+            let here = here.filter(|here| here.person.id == person).ok_or(Refused::Lost)?;
+            connect_to(here, identity, provider.name(), request, site, now).await
         }
         Purpose::Again(person) => {
-            here.filter(|here| here.id == person).ok_or(Refused::Lost)?;
+            here.filter(|here| here.person.id == person).ok_or(Refused::Lost)?;
             let lately = flow.created_at.plus(-APART)..=now.plus(APART);
             let lately = identity.proved_at.is_some_and(|proved| lately.contains(&proved));
             // GitHub tells no time; being signed in there is all it can say.
@@ -107,7 +109,7 @@ async fn sign_in(
 ) -> Result<String, Refused> {
     // Whoever has been signed in there for hours has proved nothing lately.
     let proved = identity.proved_at.filter(|proved| *proved < now).unwrap_or(now);
-    let origin = origin(request);
+    let source = source(request);
     let (keyring, wanted) = (site.mint.keyring.clone(), next.to_owned());
     let person = site
         .db
@@ -117,7 +119,8 @@ async fn sign_in(
             };
             if person.disabled_at.is_none() {
                 methods::note_use(tx, method, &identity.label, now)?;
-                journal::note(tx, person.id, Actor::Person(person.id), &origin, &Event::SignedIn, now)?;
+                let holder = AccountHolder::just_proved(person.id, source.clone(), now);
+                journal::note(tx, &holder, &Event::SignedIn)?;
             }
             Ok(Ok(person))
         })
@@ -160,21 +163,21 @@ fn by_invitation(
 }
 
 async fn connect_to(
-    person: Person,
+    signed_in: SignedIn,
     identity: Identity,
     name: &str,
     request: &HttpRequest,
     site: &Shared,
     now: Time,
 ) -> Result<String, Refused> {
-    let (origin, whence, called) = (origin(request), whence(request), name.to_owned());
-    let connected = site
-        .db
-        .write(move |tx| {
+    let (change, called) = (signed_in.change(request, now), name.to_owned());
+    let person = signed_in.person;
+    let connected = change
+        .commit(&site.db, move |tx, holder| {
             methods::connect(tx, person.id, &identity, now)?;
-            notice::tell(tx, &person, Change::MethodConnected(called.clone()), &whence, now)?;
+            notice::tell(tx, &person, Change::MethodConnected(called.clone()), &holder.source, now)?;
             let event = Event::MethodConnected { method: identity.kind.name().to_owned() };
-            journal::note(tx, person.id, Actor::Person(person.id), &origin, &event, now)
+            journal::note(tx, holder, &event)
         })
         .await;
     match connected {

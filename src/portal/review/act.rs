@@ -48,9 +48,8 @@ pub async fn keep(
     site: Shared,
     fields: Fields,
 ) -> Result<HttpResponse, Problem> {
-    let (about, context) = (about(&fields)?, member.context(&request, Time::now()));
-    let by = member.person.id;
-    site.db.write(move |tx| keep::keep(tx, &context, by, about)).await?;
+    let (about, change) = (about(&fields)?, member.change(&request, Time::now()));
+    change.commit(&site.db, move |tx, acting| keep::keep(tx, acting, about)).await?;
     Ok(back(&request, &member, about.card, "Reviewed. It is not shown here for 90 days."))
 }
 
@@ -61,8 +60,8 @@ pub async fn reopen(
     site: Shared,
     fields: Fields,
 ) -> Result<HttpResponse, Problem> {
-    let (about, context) = (about(&fields)?, member.context(&request, Time::now()));
-    site.db.write(move |tx| keep::reopen(tx, &context, about)).await?;
+    let (about, change) = (about(&fields)?, member.change(&request, Time::now()));
+    change.commit(&site.db, move |tx, acting| keep::reopen(tx, acting, about)).await?;
     Ok(back(&request, &member, about.card, "It is up for review again."))
 }
 
@@ -74,9 +73,8 @@ pub async fn remove_scope(
     fields: Fields,
 ) -> Result<HttpResponse, Problem> {
     let (id, scope) = (key(&fields)?, scope(&fields)?.ok_or_else(Problem::not_found)?);
-    let (context, manager, mint) =
-        (member.context(&request, Time::now()), member.manager(), site.mint.clone());
-    let key = site.db.write(move |tx| advice::remove(tx, &context, &manager, &mint, id, scope)).await?;
+    let (change, mint) = (member.change(&request, Time::now()), site.mint.clone());
+    let key = change.commit(&site.db, move |tx, acting| advice::remove(tx, acting, &mint, id, scope)).await?;
     let done = format!("{} can no longer use {scope}. You can undo this for 7 days, below.", key.name);
     Ok(back(&request, &member, Card::ScopeUnused, &done))
 }
@@ -89,8 +87,7 @@ pub async fn restore_scope(
     fields: Fields,
 ) -> Result<HttpResponse, Problem> {
     let (id, scope) = (key(&fields)?, scope(&fields)?.ok_or_else(Problem::not_found)?);
-    let (context, manager, mint) =
-        (member.context(&request, Time::now()), member.manager(), site.mint.clone());
-    let key = site.db.write(move |tx| advice::undo(tx, &context, &manager, &mint, id, scope)).await?;
+    let (change, mint) = (member.change(&request, Time::now()), site.mint.clone());
+    let key = change.commit(&site.db, move |tx, acting| advice::undo(tx, acting, &mint, id, scope)).await?;
     Ok(back(&request, &member, Card::ScopeUnused, &format!("{} can use {scope} again.", key.name)))
 }

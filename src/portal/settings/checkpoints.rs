@@ -48,10 +48,10 @@ pub async fn ask(
     site: Shared,
     fields: Fields,
 ) -> Result<HttpResponse, Problem> {
-    let (context, asker) = (member.context(&request, Time::now()), member.person.clone());
+    let change = member.change(&request, Time::now());
     let typed = fields.get("email").trim().to_owned();
     let email = typed.clone();
-    match site.db.write(move |tx| checkpoint_mail::ask(tx, &context, &asker, &email)).await {
+    match change.commit(&site.db, move |tx, acting| checkpoint_mail::ask(tx, acting, &email)).await {
         Ok(()) => {
             let told = format!("{typed} was asked. Checkpoints go there once its reader has confirmed it.");
             session::flash(&request.get_session(), &told);
@@ -67,10 +67,11 @@ pub async fn ask(
 
 /// `POST /o/{org}/settings/checkpoints/end`.
 pub async fn end(request: HttpRequest, member: Member, site: Shared) -> Result<HttpResponse, Problem> {
-    let context = member.context(&request, Time::now());
+    let change = member.change(&request, Time::now());
     let (host, signers) = (site.public_url.host().to_owned(), Signer::all(&site.mint.keyring)?);
-    let end =
-        site.db.write(move |tx| checkpoint_mail::end(tx, &context, Hand { host: &host, signers: &signers }));
+    let end = change.commit(&site.db, move |tx, acting| {
+        checkpoint_mail::end(tx, acting, Hand { host: &host, signers: &signers })
+    });
     if end.await? {
         session::flash(&request.get_session(), "Checkpoints are not mailed any more.");
     }

@@ -51,8 +51,8 @@ pub async fn save(
             return page(&request, &member, &site, typed, complaints, status).await;
         }
     };
-    let context = member.context(&request, Time::now());
-    site.db.write(move |tx| rename::rename(tx, &context, &name)).await?;
+    let change = member.change(&request, Time::now());
+    change.commit(&site.db, move |tx, acting| rename::rename(tx, acting, &name)).await?;
     session::flash(&request.get_session(), "The organisation was saved.");
     Ok(redirect(&request, &format!("/o/{}/settings", member.org.slug)))
 }

@@ -87,11 +87,11 @@ pub async fn submit(
     let done = match asked {
         Ok((rules, date)) if previewing => preview(&site, &member, rules, date, now).await.map(Some),
         Ok((rules, date)) => {
-            let (context, notices) = (member.context(&request, now), site.mint.notices.clone());
-            let save = move |tx: &mut crate::db::Tx<'_>| {
-                policy_effect::save(tx, &context, &notices, rules.clone(), date)
-            };
-            site.db.write(save).await.map(|_| None)
+            let (change, notices) = (member.change(&request, now), site.mint.notices.clone());
+            let saved = change.commit(&site.db, move |tx, acting| {
+                policy_effect::save(tx, acting, &notices, rules.clone(), date)
+            });
+            saved.await.map(|_| None)
         }
         Err(error) => Err(error),
     };

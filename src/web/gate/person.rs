@@ -49,13 +49,15 @@ async fn admit_person(
         .read(move |conn| {
             let person = crate::people::store::find(conn, id)?.filter(|person| person.disabled_at.is_none());
             let orgs = orgs::store::of_person(conn, id)?;
-            Ok(person.map(|person| SignedIn { person, orgs }))
+            Ok(person.map(|person| (person, orgs)))
         })
         .await?;
-    let Some(signed_in) = found else {
+    let principal = session::principal(&request.get_session(), permission.is_fresh());
+    let Some(((person, orgs), principal)) = found.zip(principal) else {
         request.get_session().purge();
         return Ok(stranger());
     };
+    let signed_in = SignedIn { person, orgs, principal };
     request.extensions_mut().insert(signed_in.clone());
     let (Permission::Member(act) | Permission::MemberFresh(act)) = permission else { return Ok(None) };
     let slug = request.match_info().get("org").unwrap_or_default();
@@ -66,7 +68,8 @@ async fn admit_person(
         let findings = site.db.read(move |conn| review::store::open(conn, id)).await?;
         request.extensions_mut().insert(Findings(findings));
     }
-    request.extensions_mut().insert(Member { person: signed_in.person, org, role });
+    let SignedIn { person, principal, .. } = signed_in;
+    request.extensions_mut().insert(Member { person, org, role, act, principal });
     if role.may(act) { Ok(None) } else { Err(crate::error::Error::Forbidden.into()) }
 }
 

@@ -16,13 +16,12 @@ use actix_web::{HttpRequest, HttpResponse};
 use crate::crypto::Keyring;
 use crate::db::Db;
 use crate::id::{SessionId, UserId};
-use crate::time::{DAY, MINUTE, Time};
+use crate::people::principal::SignedInPerson;
+use crate::time::{DAY, Time};
 use crate::web::address;
 use crate::web::session::table::Table;
 
 const IDLE: i64 = 7 * DAY;
-/// How long someone who proved who they are may do what needs a fresh sign-in.
-const FRESH: i64 = 10 * MINUTE;
 
 const PERSON: &str = "person";
 const ID: &str = "id";
@@ -61,10 +60,10 @@ pub fn prove(session: &Session, proved: Time) {
     keep(session, PROVED, &proved.seconds().to_string());
 }
 
-/// Whether the person proved lately who they are.
-pub fn is_fresh(session: &Session, now: Time) -> bool {
+/// Who is signed in by this session, for making changes.
+pub fn principal(session: &Session, must_be_fresh: bool) -> Option<SignedInPerson> {
     let proved = text(session, PROVED).and_then(|seconds| seconds.parse().ok()).map(Time::from_seconds);
-    proved.is_some_and(|proved| now.since(proved) < FRESH)
+    Some(SignedInPerson { id: person(session)?, session: id(session)?, proved, must_be_fresh })
 }
 
 /// Ends the session, also in the table.

@@ -1,0 +1,300 @@
+//! Who acts, and by what right.
+//!
+//! A right can end while a request is in transit: its key is revoked, its session ended, its role
+//! taken away. So no change relies on what was known when the request began. An interface opens a
+//! [`Change`] with the acting [`Principal`]; inside the transaction the principal is read again and
+//! held until the commit, and only that read yields the [`Acting`] that every domain function needs
+//! to change anything. `Acting` can't be built, copied or kept beyond the transaction.
+//!
+//! An [`AccountChange`] is the same for changes of a person's own account, which belongs to no
+//! organisation; it yields an [`AccountHolder`].
+
+use serde::Serialize;
+
+use crate::db::{Db, Tx};
+use crate::error::{Error, Result};
+use crate::id::{KeyId, OrgId, UserId};
+use crate::role::Role;
+use crate::scope::Scopes;
+use crate::time::{MINUTE, Time};
+
+/// How long after proving their identity a person may do what needs a fresh sign-in, in seconds.
+pub const FRESH: i64 = 10 * MINUTE;
+
+/// Who makes a change, as the audit log names them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Actor {
+    /// A signed-in person.
+    Person(UserId),
+    /// A program, by its key.
+    Key(KeyId),
+    /// An operator with the command line on the server.
+    CommandLine,
+    /// Keydesk itself.
+    System,
+}
+
+impl std::fmt::Display for Actor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Actor::Person(id) => id.fmt(f),
+            Actor::Key(id) => id.fmt(f),
+            Actor::CommandLine => f.write_str("system:cli"),
+            Actor::System => f.write_str("system"),
+        }
+    }
+}
+
+impl Actor {
+    /// Reads the form that entries store.
+    pub fn parse(text: &str) -> Option<Actor> {
+        match text {
+            "system" => Some(Actor::System),
+            "system:cli" => Some(Actor::CommandLine),
+            _ => UserId::parse(text).map(Actor::Person).or_else(|| KeyId::parse(text).map(Actor::Key)),
+        }
+    }
+}
+
+impl Serialize for Actor {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// Where a request came from, for audit entries and security notices.
+#[derive(Clone, Debug, Default)]
+pub struct RequestSource {
+    /// The client's address, if it is known.
+    pub address: Option<String>,
+    /// The browser in words, such as "Firefox on Linux".
+    pub device: Option<String>,
+    /// The request's id.
+    pub request: Option<String>,
+}
+
+/// Somebody who asks for a change, identified when the request began.
+pub trait Principal: Send + 'static {
+    /// Reads the principal again in the transaction of the change, and holds what it read until the
+    /// commit, so that the right can't end in between.
+    ///
+    /// Errors: `SignedOut`, `KeyRefused`, `NotFound` for someone who left the organisation,
+    /// `Forbidden`, `NotFresh`.
+    fn hold(&self, tx: &mut Tx<'_>, now: Time) -> Result<Held>;
+}
+
+/// What re-reading a principal found.
+pub struct Held {
+    /// Who acts.
+    pub actor: Actor,
+    /// The person in whose name: themselves, or the owner of the acting key.
+    pub person: UserId,
+    /// That person's role in the organisation, where the change belongs to one.
+    pub role: Option<Role>,
+    /// Whether the person proved their identity within the last [`FRESH`] seconds. Always so for
+    /// programs and the command line, which have no sign-in.
+    pub is_fresh: bool,
+    /// The acting key, as far as domain functions need to know it.
+    pub key: Option<HeldKey>,
+}
+
+/// The acting key of a [`Held`] principal.
+#[derive(Clone, Copy, Debug)]
+pub struct HeldKey {
+    /// What the key may do now.
+    pub scopes: Scopes,
+    /// Whether the secret that was presented has been replaced by a rotation.
+    pub is_superseded: bool,
+}
+
+/// A principal whose right holds until the commit of the transaction that lent this.
+#[derive(Debug)]
+pub struct Acting {
+    /// The organisation in which they act.
+    pub org: OrgId,
+    /// Who they are.
+    pub actor: Actor,
+    /// Their address, if it is known.
+    pub address: Option<String>,
+    /// The id of their request, if there is one.
+    pub request: Option<String>,
+    /// When they act.
+    pub now: Time,
+    person: Option<UserId>,
+    role: Option<Role>,
+    is_fresh: bool,
+    key: Option<HeldKey>,
+}
+
+impl Acting {
+    /// Keydesk itself, for what follows from a rule, from time passing, or from a link that this
+    /// transaction used up and that belongs to no person.
+    pub fn system(org: OrgId, source: RequestSource, now: Time) -> Acting {
+        let RequestSource { address, request, .. } = source;
+        Acting {
+            org,
+            actor: Actor::System,
+            address,
+            request,
+            now,
+            person: None,
+            role: None,
+            is_fresh: false,
+            key: None,
+        }
+    }
+
+    fn new(org: OrgId, held: Held, source: RequestSource, now: Time) -> Acting {
+        let RequestSource { address, request, .. } = source;
+        let Held { actor, person, role, is_fresh, key } = held;
+        Acting { org, actor, address, request, now, person: Some(person), role, is_fresh, key }
+    }
+
+    /// The person in whose name they act: themselves, or the owner of the acting key.
+    ///
+    /// Errors: `Forbidden` for Keydesk itself.
+    pub fn person(&self) -> Result<UserId> {
+        self.person.ok_or(Error::Forbidden)
+    }
+
+    /// The role of [`Acting::person`]. Errors: `Forbidden` for those without one.
+    pub fn role(&self) -> Result<Role> {
+        self.role.ok_or(Error::Forbidden)
+    }
+
+    /// The role in which members and settings are managed: no key manages those.
+    ///
+    /// Errors: `Forbidden` for keys and for those without a role.
+    pub fn member_role(&self) -> Result<Role> {
+        if self.key.is_some() { Err(Error::Forbidden) } else { self.role() }
+    }
+
+    /// The acting key, if a program acts.
+    pub fn key(&self) -> Option<HeldKey> {
+        self.key
+    }
+
+    /// Errors: `NotFresh` for a person who didn't prove their identity lately.
+    pub fn require_fresh(&self) -> Result<()> {
+        if self.is_fresh { Ok(()) } else { Err(Error::NotFresh) }
+    }
+}
+
+/// A person whose right to change their own account holds until the commit of the transaction that
+/// lent this.
+#[derive(Debug)]
+pub struct AccountHolder {
+    /// Who acts: the person, or the command line in their place.
+    pub actor: Actor,
+    /// Whose account it is.
+    pub person: UserId,
+    /// Where the request came from.
+    pub source: RequestSource,
+    /// When they act.
+    pub now: Time,
+    is_fresh: bool,
+}
+
+impl AccountHolder {
+    /// A person who proved their identity inside this transaction: by a link that it used up, an
+    /// answer of their provider, or a password that it found unchanged.
+    pub fn just_proved(person: UserId, source: RequestSource, now: Time) -> AccountHolder {
+        AccountHolder { actor: Actor::Person(person), person, source, now, is_fresh: true }
+    }
+
+    /// An operator with the command line on the server.
+    pub fn command_line(person: UserId, now: Time) -> AccountHolder {
+        let (actor, source) = (Actor::CommandLine, RequestSource::default());
+        AccountHolder { actor, person, source, now, is_fresh: true }
+    }
+
+    /// The same for the log of one of the person's organisations, without any right there.
+    pub fn in_org(&self, org: OrgId) -> Acting {
+        let RequestSource { address, request, .. } = self.source.clone();
+        Acting {
+            org,
+            actor: self.actor,
+            address,
+            request,
+            now: self.now,
+            person: Some(self.person),
+            role: None,
+            is_fresh: self.is_fresh,
+            key: None,
+        }
+    }
+
+    /// Errors: `NotFresh` for a person who didn't prove their identity lately.
+    pub fn require_fresh(&self) -> Result<()> {
+        if self.is_fresh { Ok(()) } else { Err(Error::NotFresh) }
+    }
+}
+
+/// A change in an organisation that a principal asks for.
+pub struct Change<P> {
+    principal: P,
+    org: OrgId,
+    source: RequestSource,
+    now: Time,
+}
+
+impl<P: Principal> Change<P> {
+    /// A change that `principal` asks for at `now`.
+    pub fn new(principal: P, org: OrgId, source: RequestSource, now: Time) -> Change<P> {
+        Change { principal, org, source, now }
+    }
+
+    /// Carries it out in one transaction, if the principal still has the right. Like
+    /// [`Db::write`], it may run `work` several times.
+    pub async fn commit<T, F>(self, db: &Db, mut work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnMut(&mut Tx<'_>, &Acting) -> Result<T> + Send + 'static,
+    {
+        db.write(move |tx| self.run(tx, &mut work)).await
+    }
+
+    /// [`Change::commit`] for callers that may block, such as the command line.
+    pub fn commit_now<T>(
+        &self,
+        db: &Db,
+        mut work: impl FnMut(&mut Tx<'_>, &Acting) -> Result<T>,
+    ) -> Result<T> {
+        db.write_now(|tx| self.run(tx, &mut work))
+    }
+
+    fn run<T>(&self, tx: &mut Tx<'_>, work: &mut impl FnMut(&mut Tx<'_>, &Acting) -> Result<T>) -> Result<T> {
+        let held = self.principal.hold(tx, self.now)?;
+        let acting = Acting::new(self.org, held, self.source.clone(), self.now);
+        work(tx, &acting)
+    }
+}
+
+/// A change of their own account that a person asks for.
+pub struct AccountChange<P> {
+    principal: P,
+    source: RequestSource,
+    now: Time,
+}
+
+impl<P: Principal> AccountChange<P> {
+    /// A change that `principal` asks for at `now`.
+    pub fn new(principal: P, source: RequestSource, now: Time) -> AccountChange<P> {
+        AccountChange { principal, source, now }
+    }
+
+    /// Carries it out in one transaction, if the person is still signed in. Like [`Db::write`], it
+    /// may run `work` several times.
+    pub async fn commit<T, F>(self, db: &Db, mut work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnMut(&mut Tx<'_>, &AccountHolder) -> Result<T> + Send + 'static,
+    {
+        db.write(move |tx| {
+            let Held { actor, person, is_fresh, .. } = self.principal.hold(tx, self.now)?;
+            let source = self.source.clone();
+            work(tx, &AccountHolder { actor, person, source, now: self.now, is_fresh })
+        })
+        .await
+    }
+}
