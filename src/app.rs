@@ -9,7 +9,6 @@ use std::time::Instant;
 
 use actix_web::dev::Server;
 use actix_web::middleware::from_fn;
-use actix_web::web::PayloadConfig;
 use actix_web::{App, HttpServer, web as actix};
 use tokio::sync::watch;
 
@@ -34,7 +33,7 @@ use crate::usage::ranking::Memory;
 use crate::verify::limit::Limiter;
 use crate::verify::table::Table;
 use crate::web::permission::{self};
-use crate::web::{Site, body, envelope, idempotency};
+use crate::web::{Site, envelope, idempotency};
 
 /// Why the server could not be built.
 #[derive(Debug, thiserror::Error)]
@@ -113,6 +112,7 @@ impl Application {
             uses: Memory::default(),
             numbers: Numbers::default(),
             running: idempotency::Running::default(),
+            bodies: Arc::default(),
         });
         let workers = std::thread::available_parallelism().map_or(1, usize::from);
         let upstream = actix::Data::new(Upstream::new(config.upstream_url, config.upstream_key, workers)?);
@@ -121,7 +121,6 @@ impl Application {
             App::new()
                 .app_data(actix::Data::new(shared.clone()))
                 .app_data(upstream.clone())
-                .app_data(PayloadConfig::new(body::MAX_BODY))
                 .wrap(from_fn(envelope::wrap))
                 .configure(|service| mount(service, &shared))
         })

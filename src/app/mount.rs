@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use actix_web::middleware::{Compress, from_fn};
-use actix_web::web::{PayloadConfig, ServiceConfig};
+use actix_web::web::ServiceConfig;
 use actix_web::{Route, web as actix};
 
 use crate::app::routes::routes;
 use crate::scope::Scope;
 use crate::web::permission::{self, Permission};
 use crate::web::problem::{Code, Problem};
-use crate::web::{Site, body, csrf, gate, principal, session};
+use crate::web::{Site, csrf, gate, principal, session};
 
 /// A path with its methods.
 type Methods = (&'static str, Vec<Method>);
@@ -54,12 +54,6 @@ fn resource(path: &'static str, methods: Vec<Method>) -> actix_web::Resource {
     let names = methods.iter().map(|(method, _)| if *method == "GET" { "GET, HEAD" } else { method });
     let allowed = names.collect::<Vec<_>>().join(", ");
     let mut resource = actix::resource(path);
-    if methods
-        .iter()
-        .any(|(method, _)| permission::of(method, path) == Some(Permission::Key(Scope::InferenceWrite)))
-    {
-        resource = resource.app_data(PayloadConfig::new(body::MAX_INFERENCE_BODY));
-    }
     for (method, route) in methods {
         let Some(permission) = permission::of(method, path) else {
             continue;

@@ -1,5 +1,10 @@
 //! What programs send: JSON bodies and query strings, parsed strictly.
 
+pub mod budget;
+mod read;
+
+pub use read::{buffer, buffered};
+
 use std::future::{Ready, ready};
 use std::pin::Pin;
 
@@ -32,7 +37,7 @@ impl<T: DeserializeOwned + 'static> FromRequest for Json<T> {
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let is_json = is_json(request);
-        let bytes = web::Bytes::from_request(request, payload);
+        let bytes = buffered(payload.take());
         Box::pin(async move {
             if !is_json {
                 return Err(Problem::new(
@@ -40,7 +45,7 @@ impl<T: DeserializeOwned + 'static> FromRequest for Json<T> {
                     "Send the body as `Content-Type: application/json`.",
                 ));
             }
-            let bytes = bytes.await.map_err(unreadable)?;
+            let bytes = bytes.await?;
             Ok(Json { value: parse(&bytes)?, bytes })
         })
     }
@@ -55,9 +60,9 @@ impl<T: DeserializeOwned + Default + 'static> FromRequest for OptionalJson<T> {
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let is_json = is_json(request);
-        let bytes = web::Bytes::from_request(request, payload);
+        let bytes = buffered(payload.take());
         Box::pin(async move {
-            let bytes = bytes.await.map_err(unreadable)?;
+            let bytes = bytes.await?;
             if bytes.is_empty() {
                 return Ok(OptionalJson(T::default()));
             }
@@ -109,14 +114,6 @@ fn is_json(request: &HttpRequest) -> bool {
     };
     let essence = value.split(';').next().unwrap_or_default().trim();
     essence.eq_ignore_ascii_case("application/json")
-}
-
-fn unreadable(error: actix_web::Error) -> Problem {
-    if error.as_response_error().status_code() == actix_web::http::StatusCode::PAYLOAD_TOO_LARGE {
-        Problem::new(Code::PayloadTooLarge, "The body is larger than this call takes.")
-    } else {
-        Problem::bad_request("The body can't be read.")
-    }
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {

@@ -3,9 +3,10 @@
 use std::pin::Pin;
 
 use actix_web::dev::Payload;
-use actix_web::{FromRequest, HttpRequest, web};
+use actix_web::{FromRequest, HttpRequest};
 
 use crate::error::FieldError;
+use crate::web::body::buffered;
 use crate::web::problem::Problem;
 
 /// The query string of a view's parameters with some of them changed; what is empty is left out.
@@ -64,20 +65,9 @@ impl FromRequest for Fields {
     type Error = Problem;
     type Future = Pin<Box<dyn Future<Output = Result<Self, Problem>>>>;
 
-    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let bytes = web::Bytes::from_request(request, payload);
+    fn from_request(_: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let bytes = buffered(payload.take());
         Box::pin(async move { Fields::of_body(&bytes.await?) })
-    }
-}
-
-impl From<actix_web::Error> for Problem {
-    fn from(error: actix_web::Error) -> Problem {
-        use crate::web::problem::Code;
-        if error.as_response_error().status_code() == actix_web::http::StatusCode::PAYLOAD_TOO_LARGE {
-            Problem::new(Code::PayloadTooLarge, "What was sent is larger than this call takes.")
-        } else {
-            Problem::bad_request("What was sent can't be read.")
-        }
     }
 }
 

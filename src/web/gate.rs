@@ -18,13 +18,14 @@ use crate::time::{DAY, Time};
 use crate::usage::refusals::RefusedCall;
 use crate::verify::decision;
 use crate::verify::limit::Verdict;
+use crate::web::body::budget::Sender;
 use crate::web::form::Fields;
 use crate::web::permission::Permission;
 use crate::web::principal::{KeyCaller, bearer};
 use crate::web::problem::{Code, Problem};
 use crate::web::request::{KeyHeaders, request_id};
 use crate::web::ticket::Ticket;
-use crate::web::{Shared, Site, address};
+use crate::web::{Shared, Site, address, body};
 
 /// From how many days before a key's end its answers carry `X-Key-Expires-At`.
 const EXPIRY_HEADER_DAYS: i64 = 14;
@@ -35,14 +36,17 @@ const OPENAI_ROUTES: [&str; 5] =
 /// Lets a request through to its handler, or answers why not.
 pub async fn pass(
     permission: Permission,
-    request: ServiceRequest,
+    mut request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     match permission {
-        Permission::Public => Ok(next.call(request).await?.map_into_boxed_body()),
+        Permission::Public => match body::buffer(&mut request, permission.max_body(), by_address).await {
+            Ok(()) => Ok(next.call(request).await?.map_into_boxed_body()),
+            Err(problem) => Ok(request.error_response(problem)),
+        },
         Permission::Key(_) | Permission::AnyKey | Permission::AdminOrSelf | Permission::Asked => {
             match Need::of(permission, request.request()) {
-                Ok(need) => with_key(need, request, next).await,
+                Ok(need) => with_key(need, permission.max_body(), request, next).await,
                 Err(problem) => Ok(request.error_response(problem)),
             }
         }
@@ -115,7 +119,8 @@ impl Need {
 
 async fn with_key(
     need: Need,
-    request: ServiceRequest,
+    max_body: Option<usize>,
+    mut request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let (began, now) = (Instant::now(), Time::now());
@@ -130,7 +135,11 @@ async fn with_key(
     request.extensions_mut().insert(caller.clone());
     request.extensions_mut().insert(ticket.clone());
     let (refused, verdict) = match verdict {
-        Ok(verdict) => (None, verdict),
+        Ok(verdict) => {
+            // Only now, so that the bodies of strangers are never read.
+            let sender = |_: &ServiceRequest| Sender::Key(caller.key.key);
+            (body::buffer(&mut request, max_body, sender).await.err(), verdict)
+        }
         Err((problem, verdict)) => (Some(problem), verdict),
     };
     let response = match refused {
@@ -150,6 +159,11 @@ async fn with_key(
     let headers = key_headers(&caller, &verdict, openai, now);
     response.request().extensions_mut().insert(headers);
     Ok(response)
+}
+
+/// Who sends a body without a credential.
+fn by_address(request: &ServiceRequest) -> Sender {
+    Sender::Address(address::group(address::client(request.request())))
 }
 
 /// Counts a refusal, so that its reason can be looked up.

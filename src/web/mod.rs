@@ -64,6 +64,8 @@ pub struct Site {
     pub providers: Providers,
     /// Idempotent requests that are being answered right now.
     pub running: idempotency::Running,
+    /// How many bytes of request bodies are held at once.
+    pub bodies: Arc<body::budget::Budget>,
 }
 
 /// The site as actix hands it to handlers.

@@ -3,6 +3,7 @@
 
 use crate::role::Act;
 use crate::scope::Scope;
+use crate::web::body::{MAX_BODY, MAX_INFERENCE_BODY};
 
 /// What a route needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +42,16 @@ impl Permission {
     /// Whether who it is must have been proved in the last minutes.
     pub fn is_fresh(self) -> bool {
         matches!(self, Permission::MemberFresh(_) | Permission::SignedInFresh)
+    }
+
+    /// The largest body in bytes that its routes read, if they read one.
+    pub fn max_body(self) -> Option<usize> {
+        match self {
+            // Its request is about another one, whose body may come along.
+            Permission::Asked => None,
+            Permission::Key(Scope::InferenceWrite) => Some(MAX_INFERENCE_BODY),
+            _ => Some(MAX_BODY),
+        }
     }
 }
 

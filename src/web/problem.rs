@@ -47,6 +47,7 @@ codes! {
     NotFound("not_found", 404, "There is no such thing here", "Check the id; what belongs to others is not found either."),
     ModelNotFound("model_not_found", 404, "There is no such model", "Choose one that `GET /v1/models` lists."),
     MethodNotAllowed("method_not_allowed", 405, "The method is not allowed here", "Use a method that `Allow` names."),
+    RequestTimeout("request_timeout", 408, "The request did not arrive in time", "Send the body again, all at once."),
     NameTaken("name_taken", 409, "The name is taken", "Choose another name, or revoke the key that has it."),
     RotationOpen("rotation_open", 409, "A rotation is open", "End the open rotation first, or wait until it is over."),
     KeyEnded("key_ended", 409, "The key has ended", "Create a new key; an ended one does not change."),

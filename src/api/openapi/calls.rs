@@ -7,7 +7,8 @@ use crate::scope::Scope;
 use crate::web::problem::Code;
 use crate::web::problem::Code::{
     Conflict, Forbidden, IdempotencyConflict, KeyEnded, ModelNotFound, NameImmutable, NameTaken, NotFound,
-    PayloadTooLarge, RotationOpen, ScopeNotGrantable, UnsupportedMediaType, UpstreamError, ValidationFailed,
+    PayloadTooLarge, RequestTimeout, RotationOpen, ScopeNotGrantable, UnsupportedMediaType, UpstreamError,
+    ValidationFailed,
 };
 
 /// One call.
@@ -86,8 +87,8 @@ impl Call {
         let mut codes = self.codes.to_vec();
         match self.body {
             Body::None => {}
-            Body::Token => codes.extend([PayloadTooLarge, UnsupportedMediaType]),
-            _ => codes.extend([PayloadTooLarge, UnsupportedMediaType, ValidationFailed]),
+            Body::Token => codes.extend([RequestTimeout, PayloadTooLarge, UnsupportedMediaType]),
+            _ => codes.extend([RequestTimeout, PayloadTooLarge, UnsupportedMediaType, ValidationFailed]),
         }
         if self.path.contains("{id}") {
             codes.push(NotFound);

@@ -4,18 +4,18 @@ use actix_session::SessionExt;
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::middleware::Next;
-use actix_web::web::Bytes;
 use actix_web::{Error, HttpMessage, HttpRequest, HttpResponse};
 
 use crate::orgs;
 use crate::review;
 use crate::role::Act;
 use crate::time::Time;
+use crate::web::body::budget::Sender;
 use crate::web::form::Fields;
 use crate::web::permission::Permission;
 use crate::web::principal::{Findings, Member, SignedIn, refuse_key_in_url};
 use crate::web::problem::Problem;
-use crate::web::{Shared, fresh, session};
+use crate::web::{Shared, body, fresh, session};
 
 /// Lets a request through to its handler if the person who is signed in may make it.
 pub(super) async fn with_person(
@@ -24,6 +24,11 @@ pub(super) async fn with_person(
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let admitted = match admit_person(permission, request.request()).await {
+        // Before the admission is final: who is let in depends on what the form says.
+        Ok(None) => body::buffer(&mut request, permission.max_body(), sender).await.map(|()| None),
+        admitted => admitted,
+    };
+    let admitted = match admitted {
         Ok(None) if permission.is_fresh() => demand_fresh(&mut request).await,
         admitted => admitted,
     };
@@ -84,10 +89,16 @@ async fn demand_fresh(request: &mut ServiceRequest) -> Result<Option<HttpRespons
         return Ok(Some(session::to_sign_in_again(request.request())));
     }
     let site = request.app_data::<Shared>().cloned().ok_or_else(Problem::not_found)?;
-    let bytes = request.extract::<Bytes>().await?;
+    let bytes = body::buffered(request.take_payload()).await?;
     let fields = Fields::of_body(&bytes)?;
     let asked = fresh::confirm(request.request(), &site, &fields, now).await?;
     // The handler reads the form again.
     request.set_payload(bytes.into());
     Ok(asked)
+}
+
+/// Who sends a body: the person, once it is known who is signed in.
+fn sender(request: &ServiceRequest) -> Sender {
+    let person = request.extensions().get::<SignedIn>().map(|signed_in| signed_in.person.id);
+    person.map_or_else(|| super::by_address(request), Sender::Person)
 }

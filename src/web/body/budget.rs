@@ -1,0 +1,190 @@
+//! How many bytes of unfinished and unanswered request bodies the process holds at once.
+//!
+//! There is one pool for small bodies of requests with keys, one for large ones, one for people
+//! who are signed in and one for everybody else, so that none can use up another's. Within a pool,
+//! one key, person or address gets a share of it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::id::{KeyId, UserId};
+use crate::web::body::MAX_BODY;
+
+const MIB: usize = 1024 * 1024;
+
+/// Who sends a body.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Sender {
+    /// A program with a working key.
+    Key(KeyId),
+    /// Someone signed in.
+    Person(UserId),
+    /// Anyone else, by their address or, with IPv6, its /64 network.
+    Address(String),
+}
+
+/// Why there is no room for more bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Full {
+    /// The sender's share is used up.
+    Share,
+    /// The pool is used up.
+    Pool,
+}
+
+/// The pools of one process.
+pub struct Budget {
+    small: Pool,
+    large: Pool,
+    people: Pool,
+    strangers: Pool,
+}
+
+impl Default for Budget {
+    fn default() -> Budget {
+        Budget {
+            small: Pool::new(8 * MIB, 2 * MIB),
+            large: Pool::new(32 * MIB, 16 * MIB),
+            people: Pool::new(4 * MIB, MIB),
+            strangers: Pool::new(4 * MIB, MIB),
+        }
+    }
+}
+
+struct Pool {
+    most: usize,
+    share: usize,
+    taken: Mutex<Taken>,
+}
+
+#[derive(Default)]
+struct Taken {
+    total: usize,
+    by_sender: HashMap<Sender, usize>,
+}
+
+impl Pool {
+    fn new(most: usize, share: usize) -> Pool {
+        Pool { most, share, taken: Mutex::default() }
+    }
+
+    fn take(&self, sender: &Sender, bytes: usize) -> Result<(), Full> {
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = taken.by_sender.get(sender).copied().unwrap_or_default();
+        if own + bytes > self.share {
+            return Err(Full::Share);
+        }
+        if taken.total + bytes > self.most {
+            return Err(Full::Pool);
+        }
+        taken.total += bytes;
+        taken.by_sender.insert(sender.clone(), own + bytes);
+        Ok(())
+    }
+
+    fn give_back(&self, sender: &Sender, bytes: usize) {
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        taken.total -= bytes;
+        if let Some(own) = taken.by_sender.get_mut(sender) {
+            *own -= bytes;
+            if *own == 0 {
+                taken.by_sender.remove(sender);
+            }
+        }
+    }
+}
+
+/// The bytes that one body has reserved; dropping it gives them back.
+pub struct Reservation {
+    budget: Arc<Budget>,
+    sender: Sender,
+    small: usize,
+    large: usize,
+}
+
+impl Reservation {
+    /// Reserves nothing yet.
+    pub fn new(budget: Arc<Budget>, sender: Sender) -> Reservation {
+        Reservation { budget, sender, small: 0, large: 0 }
+    }
+
+    /// Raises the reservation to so many bytes.
+    pub fn raise_to(&mut self, bytes: usize) -> Result<(), Full> {
+        let is_key = matches!(self.sender, Sender::Key(_));
+        let small = if is_key { bytes.min(MAX_BODY) } else { bytes };
+        let large = bytes - small;
+        if small > self.small {
+            self.small_pool().take(&self.sender, small - self.small)?;
+            self.small = small;
+        }
+        if large > self.large {
+            self.budget.large.take(&self.sender, large - self.large)?;
+            self.large = large;
+        }
+        Ok(())
+    }
+
+    fn small_pool(&self) -> &Pool {
+        match self.sender {
+            Sender::Key(_) => &self.budget.small,
+            Sender::Person(_) => &self.budget.people,
+            Sender::Address(_) => &self.budget.strangers,
+        }
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        if self.small > 0 {
+            self.small_pool().give_back(&self.sender, self.small);
+        }
+        if self.large > 0 {
+            self.budget.large.give_back(&self.sender, self.large);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::Time;
+
+    fn key() -> Sender {
+        Sender::Key(KeyId::new(Time::from_seconds(0)))
+    }
+
+    #[test]
+    fn one_key_gets_its_share_and_leaves_the_rest_to_others() {
+        let budget = Arc::new(Budget::default());
+        let greedy = key();
+        let mut first = Reservation::new(budget.clone(), greedy.clone());
+        assert_eq!(first.raise_to(16 * MIB), Ok(()));
+        let mut second = Reservation::new(budget.clone(), greedy.clone());
+        assert_eq!(second.raise_to(MIB), Err(Full::Share));
+        assert_eq!(Reservation::new(budget.clone(), key()).raise_to(10 * MIB), Ok(()));
+        drop(first);
+        assert_eq!(second.raise_to(MIB), Ok(()));
+    }
+
+    #[test]
+    fn large_bodies_leave_room_for_small_ones_and_all_is_given_back() {
+        let budget = Arc::new(Budget::default());
+        let mut held = Vec::new();
+        let full = loop {
+            let mut next = Reservation::new(budget.clone(), key());
+            match next.raise_to(10 * MIB) {
+                Ok(()) => held.push(next),
+                Err(full) => break full,
+            }
+        };
+        assert_eq!((held.len(), full), (3, Full::Pool));
+        assert_eq!(Reservation::new(budget.clone(), key()).raise_to(MAX_BODY), Ok(()));
+        let stranger = Sender::Address("192.0.2.1".into());
+        assert_eq!(Reservation::new(budget.clone(), stranger).raise_to(MAX_BODY), Ok(()));
+        held.clear();
+        for pool in [&budget.small, &budget.large, &budget.people, &budget.strangers] {
+            let taken = pool.taken.lock().expect("not poisoned");
+            assert_eq!((taken.total, taken.by_sender.len()), (0, 0));
+        }
+    }
+}
