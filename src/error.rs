@@ -39,6 +39,9 @@ pub enum Error {
     /// The role does not allow this.
     #[error("Your role does not allow this.")]
     Forbidden,
+    /// This is not allowed, for a reason that the role alone doesn't explain.
+    #[error("{0}")]
+    Denied(&'static str),
     /// The session has ended, or the person is disabled.
     #[error("You are signed out. Sign in and try again.")]
     SignedOut,

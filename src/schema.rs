@@ -142,6 +142,8 @@ diesel::table! {
         end_changes -> BigInt,
         notice_at -> Nullable<BigInt>,
         end_set_at -> Nullable<BigInt>,
+        disabled_by -> Nullable<Text>,
+        disabled_by_admin -> Bool,
     }
 }
 

@@ -85,7 +85,7 @@ pub fn key(key: &Key, now: Time) -> Value {
         name: &key.name,
         description: &key.description,
         status: key.status(now).name(),
-        disabled: key.disabled_at.is_some(),
+        disabled: key.disabled.is_some(),
         scopes: &key.scopes,
         fingerprint: &key.fingerprint,
         owner: &key.owner,

@@ -14,7 +14,8 @@ use crate::error::{Error, FieldError};
 use crate::gateway::openai::unbuffered;
 use crate::gateway::sse::{Parser, event};
 use crate::gateway::tokens::{self, Tally};
-use crate::gateway::upstream::{Body, Events, Reply, Route, Upstream, unreadable};
+use crate::gateway::upstream::{Body, Events, Interruption, Reply, Route, Upstream, unreadable};
+use crate::gateway::watch;
 use crate::time::Time;
 use crate::usage::call::Tokens;
 use crate::web::body::Json;
@@ -80,7 +81,7 @@ pub async fn infer(
     let body = body.value.check()?;
     ticket.asks_for(body.model.trim());
     let request = Bytes::from(body.as_chat());
-    let reply = upstream.call(Route::Chat, request.clone(), Time::now()).await?;
+    let reply = watch::answer(&ticket, upstream.call(Route::Chat, request.clone(), Time::now())).await?;
     if reply.status >= 400 {
         return Err(refused(&reply));
     }
@@ -88,6 +89,7 @@ pub async fn infer(
         Body::Events(events) => {
             let mut response = HttpResponse::Ok();
             unbuffered(&mut response);
+            let events = watch::events(ticket.clone(), events);
             let answer = translate(events, Tally::new(ticket, &request));
             Ok(response.content_type("text/event-stream").streaming(answer))
         }
@@ -200,7 +202,8 @@ fn translate(events: Events, tally: Tally) -> impl Stream<Item = Result<Bytes, s
             }
             match state.events.next().await {
                 Some(Ok(bytes)) => state.take(&bytes),
-                Some(Err(_)) => state.fail(),
+                Some(Err(Interruption::Upstream(_))) => state.fail(),
+                Some(Err(Interruption::KeyRefused(problem))) => state.refuse(&problem),
                 None => state.end(),
             }
         }
@@ -227,6 +230,13 @@ impl Translation {
         self.ended = true;
         self.ready.push_back(event(&json!({ "usage": usage(self.tally.tokens()) }).to_string()));
         self.ready.push_back(event("[DONE]"));
+    }
+
+    /// The key stopped working, which is no fault of the upstream.
+    fn refuse(&mut self, problem: &Problem) {
+        self.ended = true;
+        let error = json!({"code": problem.code.name(), "message": problem.detail});
+        self.ready.push_back(event(&json!({ "error": error }).to_string()));
     }
 
     fn fail(&mut self) {

@@ -9,3 +9,4 @@ pub mod openai;
 pub mod sse;
 pub mod tokens;
 pub mod upstream;
+mod watch;

@@ -7,8 +7,10 @@ use actix_web::web::{Bytes, Data};
 use futures_util::{Stream, StreamExt};
 use serde::Deserialize;
 
+use crate::gateway::sse::event;
 use crate::gateway::tokens::{self, Tally};
-use crate::gateway::upstream::{Body, Events, Route, Upstream};
+use crate::gateway::upstream::{Body, Events, Interruption, Route, Upstream};
+use crate::gateway::watch;
 use crate::time::Time;
 use crate::web::body::Json;
 use crate::web::problem::Problem;
@@ -67,7 +69,7 @@ async fn pass(
 ) -> Result<HttpResponse, Problem> {
     ticket.asks_for(&body.value.model);
     let request = body.bytes;
-    let reply = upstream.call(route, request.clone(), Time::now()).await?;
+    let reply = watch::answer(&ticket, upstream.call(route, request.clone(), Time::now())).await?;
     let mut response =
         HttpResponse::build(StatusCode::from_u16(reply.status).unwrap_or(StatusCode::BAD_GATEWAY));
     response.content_type(reply.content_type);
@@ -83,16 +85,25 @@ async fn pass(
         }
         Body::Events(events) => {
             unbuffered(&mut response);
+            let events = watch::events(ticket.clone(), events);
             response.streaming(counted(events, Tally::new(ticket, &request)))
         }
     })
 }
 
 /// The events as they come, counted on their way.
-fn counted(events: Events, mut tally: Tally) -> impl Stream<Item = Result<Bytes, reqwest::Error>> {
-    events.inspect(move |part| match part {
-        Ok(bytes) => tally.feed(bytes),
-        Err(_) => tally.broke_off(),
+fn counted(events: Events, mut tally: Tally) -> impl Stream<Item = Result<Bytes, Interruption>> {
+    events.map(move |part| match part {
+        Ok(bytes) => {
+            tally.feed(&bytes);
+            Ok(bytes)
+        }
+        // The last event: the client learns why there is no more.
+        Err(Interruption::KeyRefused(problem)) => Ok(Bytes::from(event(&problem.event().to_string()))),
+        Err(interruption) => {
+            tally.broke_off();
+            Err(interruption)
+        }
     })
 }
 

@@ -89,7 +89,18 @@ pub enum Body {
 }
 
 /// Bytes of server-sent events, as they come.
-pub type Events = Pin<Box<dyn Stream<Item = Result<Bytes, reqwest::Error>>>>;
+pub type Events = Pin<Box<dyn Stream<Item = Result<Bytes, Interruption>>>>;
+
+/// Why a stream of events ended before its end.
+#[derive(Debug, thiserror::Error)]
+pub enum Interruption {
+    /// The upstream broke off.
+    #[error("the upstream broke off: {0}")]
+    Upstream(#[from] reqwest::Error),
+    /// The key stopped working.
+    #[error("{0}")]
+    KeyRefused(Problem),
+}
 
 impl Upstream {
     /// The server at `url`, or the echo, for so many threads that answer requests.
@@ -194,7 +205,7 @@ async fn read(answer: reqwest::Response) -> Result<Reply, Problem> {
         }
     }
     if content_type.starts_with("text/event-stream") {
-        let body = Body::Events(Box::pin(answer.bytes_stream()));
+        let body = Body::Events(Box::pin(answer.bytes_stream().map(|part| Ok(part?))));
         return Ok(Reply { status, content_type, retry_after, body });
     }
     let mut stream = answer.bytes_stream();

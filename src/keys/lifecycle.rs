@@ -11,13 +11,13 @@ use crate::db::Tx;
 use crate::error::{Error, FieldError, Result};
 use crate::id::{KeyId, SecretId};
 use crate::keys::draft::{Draft, Edit};
-use crate::keys::manager::{Manager, appointed, member};
+use crate::keys::manager::{Deed, Manager, appointed, member};
 use crate::keys::secret::PlainSecret;
-use crate::keys::{Key, Revocation, end_store, feed, mails, store};
+use crate::keys::{Disabled, Key, Revocation, end_store, feed, mails, store, widening};
 use crate::notices::schedule::Steps;
 use crate::orgs::policy::{self, Policy};
 use crate::role::Role;
-use crate::scope::Scopes;
+use crate::scope::{Scope, Scopes};
 use crate::time::Time;
 use crate::usage;
 
@@ -44,6 +44,9 @@ pub fn create(tx: &mut Tx<'_>, acting: &Acting, mint: &Mint, draft: &Draft) -> R
     let policy = policy::store::hold(tx, acting.org)?;
     let (owner, role) = manager.choose_owner(tx, acting, draft.owner.as_deref())?;
     grantable(&policy, draft.scopes, manager.role, role)?;
+    if draft.scopes.has(Scope::Admin) {
+        acting.require_fresh()?;
+    }
     let expires_at = draft.expires_at.map(Time::whole_second);
     let rpm = draft.requests_per_minute.unwrap_or(policy.default_rpm(mint.default_rpm));
     let mut errors = Vec::new();
@@ -70,7 +73,7 @@ pub fn create(tx: &mut Tx<'_>, acting: &Acting, mint: &Mint, draft: &Draft) -> R
         created_at: now,
         expires_at,
         expiring_at: expires_at.and_then(|end| mint.notices.expiring_at(now, end)),
-        disabled_at: None,
+        disabled: None,
         revoked: None,
         requests_per_minute: rpm,
         allowed_ips: draft.allowed_ips.clone(),
@@ -100,12 +103,9 @@ pub fn create(tx: &mut Tx<'_>, acting: &Acting, mint: &Mint, draft: &Draft) -> R
 /// Errors: `NotFound`, `Forbidden`, `KeyEnded`, `ScopeNotGrantable`, `Invalid`.
 pub fn edit(tx: &mut Tx<'_>, acting: &Acting, mint: &Mint, id: KeyId, edit: &Edit) -> Result<Key> {
     let manager = Manager::of(acting)?;
-    let before = living(tx, acting, id)?;
+    let before = living(tx, acting, Deed::Edit, id)?;
     let mut key = before.clone();
     let policy = policy::store::hold(tx, acting.org)?;
-    if (edit.owner.is_some() || edit.backup.is_some()) && !manager.appoints(&before) {
-        return Err(Error::Forbidden);
-    }
     if let Some(owner) = &edit.owner {
         key.owner = manager.choose_owner(tx, acting, Some(owner))?.0;
     }
@@ -149,16 +149,23 @@ pub fn edit(tx: &mut Tx<'_>, acting: &Acting, mint: &Mint, id: KeyId, edit: &Edi
         key.self_rotate = self_rotate;
     }
     if let Some(disabled) = edit.disabled {
-        key.disabled_at = disabled.then(|| key.disabled_at.unwrap_or(acting.now.whole_second()));
+        key.disabled = disable(acting, &manager, before.disabled.as_ref(), disabled)?;
     }
     let changes = changes(&before, &key);
     let event = match changes.as_slice() {
-        [] => return Ok(key),
-        [only] if only.field == "disabled" && key.disabled_at.is_some() => Event::KeyDisabled,
+        [] if before.disabled == key.disabled => return Ok(key),
+        // An admin disables what somebody else had disabled, so that it takes an admin to enable it.
+        [] => Event::KeyDisabled,
+        [only] if only.field == "disabled" && key.disabled.is_some() => Event::KeyDisabled,
         [only] if only.field == "disabled" => Event::KeyEnabled,
         _ => Event::KeyUpdated { changes },
     };
+    let widenings = widening::between(&before, &key);
+    if key.scopes.has(Scope::Admin) && !widenings.is_empty() {
+        acting.require_fresh()?;
+    }
     store::update(tx, &key)?;
+    mails::widened(tx, acting, &before, &key, &widenings)?;
     if before.expires_at != key.expires_at {
         end_store::note_end_set(tx, key.org, key.id, acting.now)?;
     }
@@ -166,19 +173,45 @@ pub fn edit(tx: &mut Tx<'_>, acting: &Acting, mint: &Mint, id: KeyId, edit: &Edi
     Ok(key)
 }
 
-/// Sets a key aside, or takes it up again. Errors: `NotFound`, `Forbidden`, `KeyEnded`.
+/// How a key is disabled after somebody asks for it to be disabled or enabled.
+fn disable(
+    acting: &Acting,
+    manager: &Manager,
+    before: Option<&Disabled>,
+    disabled: bool,
+) -> Result<Option<Disabled>> {
+    let by_admin = manager.role.manages_all_keys();
+    match before {
+        Some(before) if !disabled && before.by_admin && !by_admin => {
+            Err(Error::Denied("An admin disabled this key, so only an admin can enable it."))
+        }
+        Some(before) if disabled && (before.by_admin || !by_admin) => Ok(Some(before.clone())),
+        _ if disabled => {
+            Ok(Some(Disabled { at: acting.now.whole_second(), by: acting.actor.to_string(), by_admin }))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// Disables a key, or enables it. Errors: `NotFound`, `Forbidden`, `Denied`, `NotFresh`, `KeyEnded`.
 pub fn set_disabled(tx: &mut Tx<'_>, acting: &Acting, mint: &Mint, id: KeyId, disabled: bool) -> Result<Key> {
     edit(tx, acting, mint, id, &Edit { disabled: Some(disabled), ..Edit::default() })
 }
 
 /// Ends a key for good. A key that is already revoked stays as it was. A key may always revoke
-/// itself, whatever its scopes and its owner's role.
+/// itself, whatever its scopes and its owner's role, but not with a secret that was replaced: that is the
+/// one that may have leaked.
 ///
-/// Errors: `NotFound`, `Forbidden`.
+/// Errors: `NotFound`, `Forbidden`, `Denied`.
 pub fn revoke(tx: &mut Tx<'_>, acting: &Acting, id: KeyId, reason: Option<String>) -> Result<Key> {
     let key = store::lock(tx, acting.org, id)?;
     if acting.actor != Actor::Key(id) {
-        Manager::of(acting)?.check(&key)?;
+        Manager::of(acting)?.check(tx, Deed::Revoke, &key)?;
+    } else if acting.key().is_some_and(|key| key.is_superseded) {
+        return Err(Error::Denied(
+            "This secret was replaced by a rotation and can't revoke the key. Use the new secret, or ask \
+             the key's owner.",
+        ));
     }
     end(tx, acting, key, reason)
 }
@@ -215,9 +248,9 @@ pub(super) fn finish(tx: &mut Tx<'_>, acting: &Acting, key: KeyId, event: &Event
     feed::publish(tx, acting.org, key, acting.now)
 }
 
-pub(super) fn living(tx: &mut Tx<'_>, acting: &Acting, id: KeyId) -> Result<Key> {
+pub(super) fn living(tx: &mut Tx<'_>, acting: &Acting, deed: Deed, id: KeyId) -> Result<Key> {
     let key = store::lock(tx, acting.org, id)?;
-    Manager::of(acting)?.check(&key)?;
+    Manager::of(acting)?.check(tx, deed, &key)?;
     if key.status(acting.now).is_ended() { Err(Error::KeyEnded) } else { Ok(key) }
 }
 
@@ -256,7 +289,7 @@ pub(super) fn changes(before: &Key, after: &Key) -> Vec<Change> {
         ("allowed_ips", json!(before.allowed_ips), json!(after.allowed_ips)),
         ("owner", json!(before.owner.id), json!(after.owner.id)),
         ("backup", json!(backup(before)), json!(backup(after))),
-        ("disabled", json!(before.disabled_at.is_some()), json!(after.disabled_at.is_some())),
+        ("disabled", json!(before.disabled.is_some()), json!(after.disabled.is_some())),
         ("self_rotate", json!(before.self_rotate), json!(after.self_rotate)),
     ];
     let changed = all.into_iter().filter(|(_, before, after)| before != after);

@@ -14,7 +14,7 @@ use crate::db::Tx;
 use crate::error::{Error, Result};
 use crate::id::{KeyId, LimitRequestId, UserId};
 use crate::keys::lifecycle::{self, Mint};
-use crate::keys::manager::Manager;
+use crate::keys::manager::{Deed, Manager};
 use crate::keys::{Key, feed, store};
 use crate::orgs::policy;
 use crate::role::{Act, Role};
@@ -88,7 +88,7 @@ pub struct LimitRequest {
 /// limit that is no higher, that the policy allows nobody, or that needs no asking.
 pub fn ask(tx: &mut Tx<'_>, acting: &Acting, mint: &Mint, id: KeyId, ask: &Ask) -> Result<()> {
     let manager = Manager::of(acting)?;
-    let key = lifecycle::living(tx, acting, id)?;
+    let key = lifecycle::living(tx, acting, Deed::Edit, id)?;
     let policy = policy::store::hold(tx, acting.org)?;
     let refuse = |message: String| Err(Error::invalid("limit", message));
     if ask.limit <= key.requests_per_minute {

@@ -6,29 +6,58 @@ use crate::db::{Conn, Tx};
 use crate::error::Result;
 use crate::keys::{Key, store};
 use crate::mail::message::Message;
-use crate::mail::{KeyCreated, KeyFacts, KeyRevoked, KeyRotated, Why, outbox};
+use crate::mail::{KeyCreated, KeyFacts, KeyRevoked, KeyRotated, KeyWidened, Why, Widening, outbox};
 use crate::orgs;
 use crate::people;
+use crate::people::store::Person;
+use crate::scope::Scope;
 use crate::time::Time;
 
 /// A key was made.
 pub fn created(tx: &mut Tx<'_>, acting: &Acting, key: &Key) -> Result<()> {
     let (by, at, ends_at) = (author(tx.conn, acting)?, acting.now, key.expires_at);
-    send(tx, acting, key, |why| KeyCreated { key: facts(key), why, by: by.clone(), at, ends_at }.into())
+    let readers = readers(tx.conn, acting, key)?;
+    send(tx, acting, readers, |why| KeyCreated { key: facts(key), why, by: by.clone(), at, ends_at }.into())
 }
 
 /// A key got a new secret; the old one works until `old_ends_at`.
 pub fn rotated(tx: &mut Tx<'_>, acting: &Acting, key: &Key, old_ends_at: Time) -> Result<()> {
     let (by, at, ends_at) = (author(tx.conn, acting)?, acting.now, key.expires_at);
-    send(tx, acting, key, |why| {
+    let readers = readers(tx.conn, acting, key)?;
+    send(tx, acting, readers, |why| {
         KeyRotated { key: facts(key), why, by: by.clone(), at, old_ends_at, ends_at }.into()
+    })
+}
+
+/// A key can do more than before: everybody who answers for it learns of it, those from before the change
+/// included, and admins where it holds `admin`.
+pub fn widened(
+    tx: &mut Tx<'_>,
+    acting: &Acting,
+    before: &Key,
+    after: &Key,
+    changes: &[Widening],
+) -> Result<()> {
+    if changes.is_empty() {
+        return Ok(());
+    }
+    let (by, at) = (author(tx.conn, acting)?, acting.now);
+    let mut readers = readers(tx.conn, acting, after)?;
+    readers.extend(self::readers(tx.conn, acting, before)?);
+    if after.scopes.has(Scope::Admin) {
+        let admins = orgs::store::key_managers(tx.conn, acting.org)?;
+        readers.extend(admins.into_iter().map(|person| (person, Why::Admin)));
+    }
+    send(tx, acting, readers, |why| {
+        KeyWidened { key: facts(after), why, by: by.clone(), at, changes: changes.to_vec() }.into()
     })
 }
 
 /// A key was revoked.
 pub fn revoked(tx: &mut Tx<'_>, acting: &Acting, key: &Key, reason: Option<&str>) -> Result<()> {
     let (by, at, reason) = (author(tx.conn, acting)?, acting.now, reason.map(str::to_owned));
-    send(tx, acting, key, |why| {
+    let readers = readers(tx.conn, acting, key)?;
+    send(tx, acting, readers, |why| {
         KeyRevoked { key: facts(key), why, by: by.clone(), at, reason: reason.clone() }.into()
     })
 }
@@ -56,16 +85,27 @@ fn author(conn: &mut Conn, acting: &Acting) -> Result<String> {
     })
 }
 
-fn send(tx: &mut Tx<'_>, acting: &Acting, key: &Key, letter: impl Fn(Why) -> Message) -> Result<()> {
+/// Owner and backup, or the people who answer for them, with why each is told.
+fn readers(conn: &mut Conn, acting: &Acting, key: &Key) -> Result<Vec<(Person, Why)>> {
+    let mut readers = orgs::store::recipients(conn, acting.org, key.owner.id)?;
+    if let Some(backup) = &key.backup {
+        let backups = orgs::store::recipients(conn, acting.org, backup.id)?.into_iter();
+        readers.extend(backups.map(|(person, why)| (person, why.of_backup())));
+    }
+    Ok(readers)
+}
+
+/// Queues a letter for each reader, once even if there are several reasons.
+fn send(
+    tx: &mut Tx<'_>,
+    acting: &Acting,
+    readers: Vec<(Person, Why)>,
+    letter: impl Fn(Why) -> Message,
+) -> Result<()> {
     let mut told = Vec::new();
-    let backup = key.backup.as_ref().map(|backup| (backup.id, true));
-    for (member, is_backup) in std::iter::once((key.owner.id, false)).chain(backup) {
-        for (person, why) in orgs::store::recipients(tx.conn, acting.org, member)? {
-            if told.contains(&person.id) {
-                continue;
-            }
+    for (person, why) in readers {
+        if !told.contains(&person.id) {
             told.push(person.id);
-            let why = if is_backup { why.of_backup() } else { why };
             outbox::queue(tx, &person.recipient(Some(acting.org)), &letter(why), acting.now)?;
         }
     }

@@ -1,13 +1,15 @@
 //! Who makes and changes keys, and whom they may appoint to answer for them.
 
 use crate::authority::Acting;
-use crate::db::Tx;
+use crate::db::{Conn, Tx};
 use crate::error::{Error, Result};
 use crate::id::UserId;
 use crate::keys::{Contact, Key};
 use crate::orgs;
+use crate::orgs::policy::{self, Policy};
 use crate::orgs::store::Membership;
-use crate::role::{Act, Role};
+use crate::role::{Act, Reach, Role};
+use crate::scope::Scope;
 
 /// Who makes or changes keys, and what they may.
 #[derive(Clone, Copy, Debug)]
@@ -26,21 +28,27 @@ impl Manager {
         Ok(Manager { person: acting.person()?, role: acting.role()? })
     }
 
-    /// Whether this manager may see that key: who gets its mails may.
+    /// Whether they may see that key: anyone who gets its e-mails may.
     pub fn sees(&self, key: &Key) -> bool {
         self.role.sees_all_keys() || self.owns(key) || self.stands_in_for(key)
     }
 
-    /// Whether this manager may change that key. A backup, and who answers for a
-    /// service account, acts for the owner, unless the key can do what their own keys could not:
-    /// rotating it would hand them its rights.
-    pub fn manages(&self, key: &Key) -> bool {
-        let stands_in = || self.stands_in_for(key) && key.scopes.without(self.role.grantable()).is_empty();
-        self.role.manages_all_keys() || (self.role.may(Act::WriteKeys) && (self.owns(key) || stands_in()))
+    /// Whether they may do that to the key. A backup, and the people who answer for a service account,
+    /// stand in for the owner: they may revoke the key, and rotate it where that hands them nothing that
+    /// a key of their own could not hold.
+    pub fn may(&self, deed: Deed, key: &Key, bounds: &StandInBounds) -> bool {
+        self.edits(key)
+            || (self.role.may(Act::WriteKeys)
+                && self.stands_in_for(key)
+                && match deed {
+                    Deed::Edit => false,
+                    Deed::Rotate => bounds.allow(self.role, key),
+                    Deed::Revoke => true,
+                })
     }
 
-    /// Whether this manager may say who answers for that key.
-    pub fn appoints(&self, key: &Key) -> bool {
+    /// Whether they may change everything about the key that can be changed.
+    pub fn edits(&self, key: &Key) -> bool {
         self.role.manages_all_keys() || (self.role.may(Act::WriteKeys) && self.owns(key))
     }
 
@@ -53,12 +61,26 @@ impl Manager {
         is_backup || key.answerers.contains(&self.person)
     }
 
-    /// Errors: `NotFound` for who may not see the key, `Forbidden` for who may not change it.
-    pub(super) fn check(&self, key: &Key) -> Result<()> {
-        match (self.sees(key), self.manages(key)) {
-            (false, _) => Err(Error::NotFound),
-            (true, false) => Err(Error::Forbidden),
-            (true, true) => Ok(()),
+    /// Errors: `NotFound` if they may not see the key, `Forbidden` and `Denied` if they may not do that.
+    pub(super) fn check(&self, tx: &mut Tx<'_>, deed: Deed, key: &Key) -> Result<()> {
+        if !self.sees(key) {
+            return Err(Error::NotFound);
+        }
+        if self.edits(key) {
+            return Ok(());
+        }
+        policy::store::hold(tx, key.org)?;
+        let bounds = StandInBounds::read(tx.conn, key)?;
+        match (self.may(deed, key, &bounds), self.stands_in_for(key)) {
+            (true, _) => Ok(()),
+            (false, true) if deed == Deed::Edit => Err(Error::Denied(
+                "A backup can view, rotate and revoke this key. Ask its owner or an admin to change it.",
+            )),
+            (false, true) => Err(Error::Denied(
+                "This key can do more than a key of yours could, so you can revoke it but not rotate it. \
+                 Ask its owner or an admin.",
+            )),
+            (false, false) => Err(Error::Forbidden),
         }
     }
 
@@ -75,6 +97,42 @@ impl Manager {
             return Err(Error::invalid("owner", "Only admins can give a key to someone else."));
         }
         Ok(found)
+    }
+}
+
+/// What is done to a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deed {
+    /// Change its settings, owner and backup, disable and enable it, lengthen an overlap.
+    Edit,
+    /// Replace its secret, or end the old one early.
+    Rotate,
+    /// End it.
+    Revoke,
+}
+
+/// What bounds a rotation by somebody who stands in for the owner: it hands them the new secret, and with
+/// it what the key can do.
+pub struct StandInBounds {
+    policy: Policy,
+    owner_role: Option<Role>,
+}
+
+impl StandInBounds {
+    /// The bounds for a key.
+    pub fn read(conn: &mut Conn, key: &Key) -> Result<StandInBounds> {
+        let policy = policy::store::find(conn, key.org)?;
+        let owner = orgs::store::find_member(conn, key.org, &key.owner.id.to_string())?;
+        Ok(StandInBounds { policy, owner_role: owner.map(|owner| owner.role) })
+    }
+
+    /// Whether a key of somebody in this role could hold all that the key holds, and reach as far.
+    fn allow(&self, role: Role, key: &Key) -> bool {
+        // With `analytics:read` a key sees what its owner sees.
+        let sees_all = |role: Role| role.reach(Act::ReadUsage) == Reach::All;
+        let reaches_further =
+            key.scopes.has(Scope::AnalyticsRead) && self.owner_role.is_some_and(sees_all) && !sees_all(role);
+        key.scopes.without(self.policy.grantable(role)).is_empty() && !reaches_further
     }
 }
 

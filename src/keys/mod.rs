@@ -25,6 +25,7 @@ pub mod secret;
 pub mod secret_store;
 pub mod store;
 pub mod succession;
+mod widening;
 
 use ipnet::IpNet;
 
@@ -62,8 +63,8 @@ pub struct Key {
     pub expires_at: Option<Time>,
     /// From when it counts as expiring.
     pub expiring_at: Option<Time>,
-    /// Since when it is disabled.
-    pub disabled_at: Option<Time>,
+    /// How it was disabled, if it is.
+    pub disabled: Option<Disabled>,
     /// How it was revoked, if it was.
     pub revoked: Option<Revocation>,
     /// Requests a minute that it may make.
@@ -114,6 +115,17 @@ pub struct Contact {
     /// Their name, which the API leaves out.
     #[serde(skip)]
     pub name: String,
+}
+
+/// How a key was disabled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Disabled {
+    /// When.
+    pub at: Time,
+    /// By whom, as in [`Key::created_by`].
+    pub by: String,
+    /// Whether they managed all keys of the organisation. Only somebody who does enables the key then.
+    pub by_admin: bool,
 }
 
 /// How a key was revoked.
@@ -192,7 +204,7 @@ impl Key {
             Status::Revoked
         } else if reached(self.expires_at) {
             Status::Expired
-        } else if self.disabled_at.is_some() {
+        } else if self.disabled.is_some() {
             Status::Disabled
         } else if reached(self.expiring_at) {
             Status::Expiring

@@ -105,6 +105,7 @@ pub fn save(tx: &mut Tx<'_>, acting: &Acting, notices: &Steps, rules: Rules, dat
         return Ok(Preview::default());
     }
     next.rules.check().map_err(Error::Invalid)?;
+    acting.require_fresh()?;
     if next.earlier.is_some() {
         policy::check_date(date, now).map_err(|error| Error::Invalid(vec![error]))?;
     }

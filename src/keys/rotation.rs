@@ -11,8 +11,10 @@ use crate::db::Tx;
 use crate::error::{Error, Result};
 use crate::id::{KeyId, SecretId};
 use crate::keys::lifecycle::{Mint, finish, living};
+use crate::keys::manager::{Deed, Manager};
 use crate::keys::secret::PlainSecret;
 use crate::keys::{Key, Status, Superseded, mails, secret_store, store};
+use crate::mail::Widening;
 use crate::orgs::policy::{self, MAX_DAYS, Policy};
 use crate::role::Role;
 use crate::scope::Scope;
@@ -48,7 +50,11 @@ pub fn rotate(
     let now = acting.now.whole_second();
     let by_itself =
         acting.actor == Actor::Key(id) && !acting.key().is_some_and(|key| key.scopes.has(Scope::Admin));
-    let mut key = if by_itself { own(tx, acting, id, overlap)? } else { living(tx, acting, id)? };
+    let mut key =
+        if by_itself { own(tx, acting, id, overlap)? } else { living(tx, acting, Deed::Rotate, id)? };
+    if key.scopes.has(Scope::Admin) {
+        acting.require_fresh()?;
+    }
     if key.rotation(acting.now).is_some() {
         return Err(Error::RotationOpen);
     }
@@ -90,7 +96,7 @@ pub fn rotate(
 ///
 /// Errors: `NotFound`, `Forbidden`, `KeyEnded`, `Conflict` when none is open, `Invalid`.
 pub fn move_end(tx: &mut Tx<'_>, acting: &Acting, id: KeyId, to: Time) -> Result<Key> {
-    let key = living(tx, acting, id)?;
+    let key = living(tx, acting, Deed::Rotate, id)?;
     let Some(old) = key.rotation(acting.now) else {
         return Err(Error::Conflict("No rotation of this key is open."));
     };
@@ -103,6 +109,13 @@ pub fn move_end(tx: &mut Tx<'_>, acting: &Acting, id: KeyId, to: Time) -> Result
         return Err(Error::invalid("ends_at", format!("The old secret can work until {latest} at most.")));
     }
     let event = Event::RotationMoved { before: old.ends_at, after: to };
+    if to > old.ends_at {
+        Manager::of(acting)?.check(tx, Deed::Edit, &key)?;
+        if key.scopes.has(Scope::Admin) {
+            acting.require_fresh()?;
+        }
+        mails::widened(tx, acting, &key, &key, &[Widening::OldSecret(to)])?;
+    }
     set_end_of_old(tx, acting, key, to, &event)
 }
 
@@ -110,7 +123,7 @@ pub fn move_end(tx: &mut Tx<'_>, acting: &Acting, id: KeyId, to: Time) -> Result
 ///
 /// Errors: `NotFound`, `Forbidden`, `KeyEnded`.
 pub fn end(tx: &mut Tx<'_>, acting: &Acting, id: KeyId) -> Result<Key> {
-    let key = living(tx, acting, id)?;
+    let key = living(tx, acting, Deed::Rotate, id)?;
     let Some(old) = key.rotation(acting.now) else { return Ok(key) };
     let event = Event::RotationEnded { before: old.ends_at };
     set_end_of_old(tx, acting, key, acting.now.whole_second(), &event)

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::id::{KeyId, OrgId, SecretId, UserId};
 use crate::keys::secret::PlainSecret;
 use crate::keys::secret_store::{self, SecretRow, SupersededRow};
-use crate::keys::{Contact, Key, Revocation};
+use crate::keys::{Contact, Disabled, Key, Revocation};
 use crate::schema::{api_keys, key_secrets, people};
 use crate::scope::Scopes;
 use crate::text::fold;
@@ -50,6 +50,8 @@ struct Row {
     end_changes: i64,
     _notice_at: Option<Time>,
     _end_set_at: Option<Time>,
+    disabled_by: Option<String>,
+    disabled_by_admin: bool,
 }
 
 type ContactRow = (UserId, String, String);
@@ -60,6 +62,11 @@ fn key((row, secret, old, owner, backup): FullRow) -> Result<Key> {
         at,
         by: row.revoked_by.unwrap_or_default(),
         reason: row.revoke_reason,
+    });
+    let disabled = row.disabled_at.map(|at| Disabled {
+        at,
+        by: row.disabled_by.unwrap_or_default(),
+        by_admin: row.disabled_by_admin,
     });
     Ok(Key {
         id: row.id,
@@ -74,7 +81,7 @@ fn key((row, secret, old, owner, backup): FullRow) -> Result<Key> {
         created_at: row.created_at,
         expires_at: row.expires_at,
         expiring_at: row.expiring_at,
-        disabled_at: row.disabled_at,
+        disabled,
         revoked,
         requests_per_minute: u32::try_from(row.requests_per_minute).map_err(Error::internal)?,
         allowed_ips: networks(&row.allowed_ips)?,
@@ -247,7 +254,9 @@ pub fn update(tx: &mut Tx<'_>, key: &Key) -> Result<()> {
             api_keys::backup_id.eq(key.backup.as_ref().map(|backup| backup.id)),
             api_keys::expires_at.eq(key.expires_at),
             api_keys::expiring_at.eq(key.expiring_at),
-            api_keys::disabled_at.eq(key.disabled_at),
+            api_keys::disabled_at.eq(key.disabled.as_ref().map(|disabled| disabled.at)),
+            api_keys::disabled_by.eq(key.disabled.as_ref().map(|disabled| &disabled.by)),
+            api_keys::disabled_by_admin.eq(key.disabled.as_ref().is_some_and(|disabled| disabled.by_admin)),
             api_keys::requests_per_minute.eq(i64::from(key.requests_per_minute)),
             api_keys::allowed_ips.eq(networks_text(&key.allowed_ips)),
             api_keys::self_rotate.eq(key.self_rotate),

@@ -12,7 +12,7 @@ use crate::db::{Conn, Tx};
 use crate::error::{Error, FieldError, Result};
 use crate::id::{KeyId, OrgId, UserId};
 use crate::keys::lifecycle::{self, changes};
-use crate::keys::{Contact, Key, store};
+use crate::keys::{Contact, Key, mails, store, widening};
 use crate::orgs::membership;
 use crate::orgs::service;
 use crate::orgs::store::{self as members, Membership};
@@ -196,6 +196,7 @@ fn heir(
 
 fn update(tx: &mut Tx<'_>, acting: &Acting, before: &Key, after: &Key) -> Result<()> {
     store::update(tx, after)?;
+    mails::widened(tx, acting, before, after, &widening::between(before, after))?;
     lifecycle::finish(tx, acting, after.id, &Event::KeyUpdated { changes: changes(before, after) })
 }
 

@@ -8,7 +8,7 @@ use crate::id::KeyId;
 use crate::mail::sheet::Sheet;
 use crate::mail::{
     AuditCheckpoint, AuditConfirmation, Digest, Invitation, KeyCreated, KeyExpired, KeyExpiredStillUsed,
-    KeyExpiring, KeyRevoked, KeyRotated, LimitDecision, LimitRequest, ReviewReminder, Test,
+    KeyExpiring, KeyRevoked, KeyRotated, KeyWidened, LimitDecision, LimitRequest, ReviewReminder, Test,
 };
 use crate::mail::{EmailVerification, PasswordReset, SecurityNotice};
 
@@ -59,8 +59,8 @@ macro_rules! mails {
         })*
 
         impl Message {
-            /// The name told in `X-Keydesk-Event`.
-            pub fn event(&self) -> &'static str {
+            /// The name of its letter.
+            fn tag(&self) -> &'static str {
                 match self {
                     $(Message::$letter(_) => $event,)*
                 }
@@ -108,6 +108,7 @@ mails! {
     KeyExpired "key_expired" "mail/key_expired/subject.txt" "mail/key_expired/body.txt" "mail/key_expired/body.html";
     KeyExpiredStillUsed "key_expired_still_used" "mail/key_expired_still_used/subject.txt" "mail/key_expired_still_used/body.txt" "mail/key_expired_still_used/body.html";
     KeyRotated "key_rotated" "mail/key_rotated/subject.txt" "mail/key_rotated/body.txt" "mail/key_rotated/body.html";
+    KeyWidened "key_widened" "mail/key_widened/subject.txt" "mail/key_widened/body.txt" "mail/key_widened/body.html";
     KeyRevoked "key_revoked" "mail/key_revoked/subject.txt" "mail/key_revoked/body.txt" "mail/key_revoked/body.html";
     Digest "digest" "mail/digest/subject.txt" "mail/digest/body.txt" "mail/digest/body.html";
     Invitation "invitation" "mail/invitation/subject.txt" "mail/invitation/body.txt" "mail/invitation/body.html";
@@ -123,6 +124,15 @@ mails! {
 }
 
 impl Message {
+    /// The name in `X-Keydesk-Event`.
+    pub fn event(&self) -> &'static str {
+        match self {
+            // What a key may do from now on is a matter of its security.
+            Message::KeyWidened(_) => "security_notice",
+            other => other.tag(),
+        }
+    }
+
     /// The one key that it is about.
     pub fn key(&self) -> Option<KeyId> {
         self.letter().key()

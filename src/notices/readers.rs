@@ -80,12 +80,8 @@ impl Readers {
 
     fn admins(&mut self, conn: &mut Conn) -> Result<&[Reader]> {
         if self.admins.is_none() {
-            let members = store::members_of(conn, self.org)?.into_iter();
-            let managing = members.filter(|member| {
-                member.is_active() && !member.is_service() && member.role.manages_all_keys()
-            });
-            self.admins =
-                Some(managing.map(|member| Reader { person: member.person, why: Why::Admin }).collect());
+            let managers = store::key_managers(conn, self.org)?.into_iter();
+            self.admins = Some(managers.map(|person| Reader { person, why: Why::Admin }).collect());
         }
         Ok(self.admins.as_deref().unwrap_or(&[]))
     }

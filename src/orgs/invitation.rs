@@ -100,6 +100,7 @@ pub fn invite(tx: &mut Tx<'_>, acting: &Acting, email: &str, role: Role) -> Resu
     if !(acting_role.may(Act::WriteMembers) && acting_role.manages(role)) {
         return Err(Error::Forbidden);
     }
+    require_fresh(acting, role)?;
     if store::find_member(tx.conn, acting.org, &email)?.is_some() {
         return Err(Error::invalid("email", "This address belongs to a member already."));
     }
@@ -142,6 +143,7 @@ pub fn invite(tx: &mut Tx<'_>, acting: &Acting, email: &str, role: Role) -> Resu
 /// Errors: `NotFound`, `Forbidden`, `Conflict` when it was sent too often or just now.
 pub fn send_again(tx: &mut Tx<'_>, acting: &Acting, id: InvitationId) -> Result<Invitation> {
     let invitation = managed(tx, acting, id)?;
+    require_fresh(acting, invitation.role)?;
     if acting.now.since(invitation.sent_at) < MINUTE {
         return Err(Error::Conflict("This invitation was sent less than a minute ago."));
     }
@@ -241,6 +243,11 @@ fn send(tx: &mut Tx<'_>, invitation: &Invitation, now: Time) -> Result<()> {
         ends_at: invitation.ends_at,
     };
     outbox::queue(tx, &to, &letter.into(), now)
+}
+
+/// Whoever lets somebody manage others proves their identity first.
+fn require_fresh(acting: &Acting, role: Role) -> Result<()> {
+    if role.may(Act::WriteMembers) { acting.require_fresh() } else { Ok(()) }
 }
 
 fn managed(tx: &mut Tx<'_>, acting: &Acting, id: InvitationId) -> Result<Invitation> {

@@ -97,6 +97,10 @@ pub fn edit(tx: &mut Tx<'_>, acting: &Acting, account: UserId, draft: &Draft) ->
     let member = store::find_member(tx.conn, acting.org, &account.to_string())?;
     let member = member.filter(Membership::is_service).ok_or(Error::NotFound)?;
     begin(tx, acting, member.role)?;
+    if member.role.manages_all_keys() {
+        // Its people get the e-mails of its keys, and may rotate those that they could hold themselves.
+        acting.require_fresh()?;
+    }
     check(tx, acting.org, Some(account), draft)?;
     let before = answerers(tx.conn, acting.org, account)?;
     let all = [

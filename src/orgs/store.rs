@@ -242,6 +242,14 @@ pub fn owners(conn: &mut Conn, org: OrgId) -> Result<Vec<Person>> {
         .load(conn)?)
 }
 
+/// The people who manage all keys of the organisation and may act.
+pub fn key_managers(conn: &mut Conn, org: OrgId) -> Result<Vec<Person>> {
+    let members = members_of(conn, org)?.into_iter();
+    let managers =
+        members.filter(|member| member.is_active() && !member.is_service() && member.role.manages_all_keys());
+    Ok(managers.map(|member| member.person).collect())
+}
+
 /// The organisation's owner of longest standing.
 pub fn first_owner(conn: &mut Conn, org: OrgId) -> Result<Option<Person>> {
     Ok(owners(conn, org)?.into_iter().next())

@@ -39,10 +39,8 @@ pub fn remind(tx: &mut Tx<'_>, org: OrgId, now: Time) -> Result<()> {
     }
     let Org { slug, .. } = organizations::table.find(org).first(tx.conn)?;
     let letter = ReviewReminder { org: slug, findings }.into();
-    for member in orgs::members_of(tx.conn, org)? {
-        if member.is_active() && !member.is_service() && member.role.manages_all_keys() {
-            outbox::queue(tx, &member.person.recipient(Some(org)), &letter, now)?;
-        }
+    for person in orgs::key_managers(tx.conn, org)? {
+        outbox::queue(tx, &person.recipient(Some(org)), &letter, now)?;
     }
     Ok(())
 }

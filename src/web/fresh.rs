@@ -51,6 +51,11 @@ pub fn is_fresh(request: &HttpRequest, now: Time) -> bool {
     session::principal(&request.get_session(), true).is_some_and(|person| person.is_fresh(now))
 }
 
+/// Whether a form carries the confirmation of its sender's identity.
+pub fn is_confirmed(fields: &Fields) -> bool {
+    fields.has(FIELD)
+}
+
 /// Lets a form through whose sender proved lately who they are, or proves it by the password in
 /// it. `Some` is the page that asks for that, with what was typed.
 pub async fn confirm(

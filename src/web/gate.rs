@@ -127,7 +127,7 @@ async fn with_key(
     let Some(site) = request.app_data::<Shared>().cloned() else {
         return Ok(request.error_response(Problem::not_found()));
     };
-    let (caller, verdict) = match admit_key(&site, need, request.request(), now).await {
+    let (mut caller, verdict) = match admit_key(&site, need, request.request(), now).await {
         Admission::Stranger(problem) => return Ok(request.error_response(need.refusal(problem))),
         Admission::Known(caller, verdict) => (caller, verdict),
     };
@@ -137,8 +137,7 @@ async fn with_key(
     let (refused, verdict) = match verdict {
         Ok(verdict) => {
             // Only now, so that the bodies of strangers are never read.
-            let sender = |_: &ServiceRequest| Sender::Key(caller.key.key);
-            (body::buffer(&mut request, max_body, sender).await.err(), verdict)
+            (complete(&site, max_body, &mut request, &mut caller).await.err(), verdict)
         }
         Err((problem, verdict)) => (Some(problem), verdict),
     };
@@ -159,6 +158,23 @@ async fn with_key(
     let headers = key_headers(&caller, &verdict, openai, now);
     response.request().extensions_mut().insert(headers);
     Ok(response)
+}
+
+/// Reads the body, then checks the key once more: it may have stopped working while the body was in
+/// transit.
+async fn complete(
+    site: &Site,
+    max_body: Option<usize>,
+    request: &mut ServiceRequest,
+    caller: &mut KeyCaller,
+) -> Result<(), Problem> {
+    let key = caller.key.key;
+    body::buffer(request, max_body, |_| Sender::Key(key)).await?;
+    if !request.method().is_safe() {
+        caller.check_again(site, Time::now()).await?;
+        request.extensions_mut().insert(caller.clone());
+    }
+    Ok(())
 }
 
 /// Who sends a body without a credential.

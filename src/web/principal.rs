@@ -4,6 +4,7 @@
 use std::future::{Ready, ready};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use actix_web::dev::Payload;
 use actix_web::http::header;
@@ -21,7 +22,9 @@ use crate::people::store::Person;
 use crate::role::{Act, Role};
 use crate::scope::Scopes;
 use crate::time::Time;
+use crate::verify::decision;
 use crate::verify::principal::ActingKey;
+use crate::web::Site;
 use crate::web::problem::{Code, Problem};
 use crate::web::request::{path_holds_key, source};
 use crate::web::ticket::Ticket;
@@ -75,6 +78,18 @@ impl KeyCaller {
     pub fn change(&self, request: &HttpRequest, now: Time) -> Change<ActingKey> {
         let (secret, address, needed) = (self.key.secret, Some(self.address), self.needed);
         Change::new(ActingKey { secret, address, needed }, self.key.org, source(request), now)
+    }
+
+    /// Looks the key up again, and checks that it may still make this request: what was true when the
+    /// request began may have ended since.
+    ///
+    /// Errors: what the gate would answer now, and unavailable.
+    pub async fn check_again(&mut self, site: &Site, now: Time) -> Result<(), Problem> {
+        let found = site.table.look_up(&site.db, &site.mint.keyring, &self.secret, Instant::now()).await?;
+        self.key = found.ok_or_else(|| Problem::invalid_token(Code::InvalidToken))?;
+        decision::is_usable(&self.key, Some(self.address), now)?;
+        self.needed.map_or(Ok(()), |needed| decision::has_scopes(&self.key, needed, now))?;
+        Ok(())
     }
 
     /// What the key may see: what its owner's role may.

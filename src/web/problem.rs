@@ -178,6 +178,11 @@ impl Problem {
             .with_header(HeaderName::from_static("x-keydesk-code"), code)
     }
 
+    /// The refusal as the data of an event in a stream that it ends, in the form of the OpenAI API.
+    pub fn event(&self) -> serde_json::Value {
+        serde_json::json!({ "error": Document::new(self, "").error })
+    }
+
     /// The answer of the API. `request` is the request's id.
     pub fn document(&self, request: &str) -> HttpResponse {
         let mut response = HttpResponse::build(self.status);
@@ -263,6 +268,7 @@ impl From<Error> for Problem {
                 Code::Forbidden,
                 "Your role does not allow this. Ask an admin of the organisation.",
             ),
+            Error::Denied(detail) => Problem::new(Code::Forbidden, detail),
             Error::SignedOut => {
                 Problem { asks_for: Some(Proof::SignIn), ..Problem::new(Code::Forbidden, detail) }
             }

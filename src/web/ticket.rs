@@ -14,6 +14,7 @@ use crate::time::Time;
 use crate::usage::call::{Call, Outcome, Tokens};
 use crate::web::Shared;
 use crate::web::principal::KeyCaller;
+use crate::web::problem::Problem;
 
 /// Counts a request when its last clone is dropped: the gate holds one until the answer
 /// begins, a stream another until it ends, however that comes about.
@@ -56,6 +57,11 @@ impl Ticket {
     /// Notes which model is asked for.
     pub fn asks_for(&self, model: &str) {
         model.clone_into(&mut self.0.model.borrow_mut());
+    }
+
+    /// Whether the key of the request still works. Errors: what the gate would answer now.
+    pub async fn check_key(&self, now: Time) -> Result<(), Problem> {
+        self.0.caller.clone().check_again(&self.0.site, now).await
     }
 
     /// Notes that the answer begins now.

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::KeyId;
 use crate::mail::message::Letter;
+use crate::mail::sheet::Sheet;
 use crate::text::{count, number};
 use crate::time::Time;
 
@@ -81,6 +82,70 @@ pub struct KeyRotated {
     pub old_ends_at: Time,
     /// When the key ends now; never if `None`.
     pub ends_at: Option<Time>,
+}
+
+/// A key can do something that it could not do before.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct KeyWidened {
+    /// The key.
+    pub key: KeyFacts,
+    /// Why they get it.
+    pub why: Why,
+    /// Who changed it, in words.
+    pub by: String,
+    /// When.
+    pub at: Time,
+    /// What is different.
+    pub changes: Vec<Widening>,
+}
+
+/// Something that a key can do from now on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Widening {
+    /// It got these scopes.
+    Scopes(Vec<String>),
+    /// It expires later; never if `None`.
+    Expiry(Option<Time>),
+    /// It may be used from more addresses: from these networks, or from anywhere if there are none.
+    Addresses(Vec<String>),
+    /// It may make this many requests a minute.
+    Limit(u32),
+    /// It was disabled and works again.
+    Enabled,
+    /// It belongs to this member now.
+    Owner(String),
+    /// This member is its backup now.
+    Backup(String),
+    /// It may replace its own secret.
+    SelfRotation,
+    /// The secret that was replaced works longer, until then.
+    OldSecret(Time),
+}
+
+impl Widening {
+    /// The sentence about it in an e-mail.
+    pub fn sentence(&self, sheet: &Sheet) -> String {
+        match self {
+            Widening::Scopes(names) => format!("New scopes: {}.", names.join(", ")),
+            Widening::Expiry(Some(at)) => format!("It now expires later: {}.", sheet.exact(at)),
+            Widening::Expiry(None) => "It never expires now.".to_owned(),
+            Widening::Addresses(networks) if networks.is_empty() => {
+                "It can be used from any address.".to_owned()
+            }
+            Widening::Addresses(networks) => {
+                format!("It can be used from more addresses: {}.", networks.join(", "))
+            }
+            Widening::Limit(limit) => format!("New limit: {} requests a minute.", number(i64::from(*limit))),
+            Widening::Enabled => "It is enabled again.".to_owned(),
+            Widening::Owner(name) => format!("New owner: {name}."),
+            Widening::Backup(name) => format!("New backup: {name}."),
+            Widening::SelfRotation => "It may rotate itself.".to_owned(),
+            Widening::OldSecret(until) => {
+                format!("The old secret works longer: until {}.", sheet.exact(until))
+            }
+        }
+    }
 }
 
 /// A key was revoked.
@@ -188,7 +253,7 @@ macro_rules! about_one_key {
 
 pub(super) use about_one_key;
 
-about_one_key!(KeyCreated, KeyRotated, KeyRevoked);
+about_one_key!(KeyCreated, KeyRotated, KeyRevoked, KeyWidened);
 
 #[cfg(test)]
 mod tests {

@@ -13,7 +13,7 @@ pub use account::{Change, EmailVerification, PasswordReset, SecurityNotice};
 pub use checkpoints::{AuditCheckpoint, AuditConfirmation, Occasion};
 pub use ends::{Digest, KeyExpired, KeyExpiredStillUsed, KeyExpiring};
 pub use invitation::Invitation;
-pub use keys::{Impact, KeyCreated, KeyFacts, KeyRevoked, KeyRotated, Why};
+pub use keys::{Impact, KeyCreated, KeyFacts, KeyRevoked, KeyRotated, KeyWidened, Why, Widening};
 pub use limits::{Asker, LimitDecision, LimitRequest};
 pub use review::{Finding as ReviewFinding, ReviewReminder};
 pub use test::Test;

@@ -88,7 +88,7 @@ impl Bounds {
                 && !waits
                 && more
                 && !member.role.manages_all_keys()
-                && member.manager().manages(key),
+                && member.manager().edits(key),
             may_decide: member.role.may(Act::DecideRequests),
             requests: requests
                 .iter()

@@ -9,6 +9,7 @@ use crate::db::Conn;
 use crate::error::Result;
 use crate::keys::{Key, Superseded};
 use crate::portal::chart;
+use crate::portal::keys::Rights;
 use crate::portal::keys::show::{CallerRow, actor};
 use crate::portal::words;
 use crate::time::{DAY, HOUR, MINUTE, Time};
@@ -43,7 +44,7 @@ pub struct Cockpit {
     callers_unseen: usize,
     /// From when the requests of callers are counted: "14:00".
     counted_from: String,
-    manageable: bool,
+    rights: Rights,
     counted_to: String,
 }
 
@@ -101,12 +102,13 @@ pub async fn refresh(
     usage::flush(&site.meter, &site.db, now).await?;
     let found = site.db.read(move |conn| find(conn, &key, &old, now).map(|found| (key, found)));
     let (key, found) = found.await?;
-    html(StatusCode::OK, &Cockpit::new(&member, &key, found, now))
+    let rights = Rights::of(&site, &member, &key).await?;
+    html(StatusCode::OK, &Cockpit::new(&member, &key, rights, found, now))
 }
 
 impl Cockpit {
     /// Of a key that was rotated, for this reader.
-    pub fn new(member: &Member, key: &Key, found: Found, now: Time) -> Cockpit {
+    pub fn new(member: &Member, key: &Key, rights: Rights, found: Found, now: Time) -> Cockpit {
         let zone = member.person.time_zone();
         // Only keys with a secret before the one of now have a cockpit.
         let old = key.previous.as_ref();
@@ -155,7 +157,7 @@ impl Cockpit {
             still: rows(still),
             unseen: rows(&found.handover.unseen),
             counted_from: clock(handover::counted_from(now)),
-            manageable: member.manager().manages(key),
+            rights,
             counted_to: clock(now),
         }
     }

@@ -15,12 +15,12 @@ use crate::portal::keys::reveal::{self, Again};
 use crate::portal::words;
 use crate::scope::Scope;
 use crate::time::{DAY, Time};
+use crate::web::Shared;
 use crate::web::form::{Complaints, Fields};
 use crate::web::idempotency::{Claim, Refused};
 use crate::web::page::{Layout, Place, Room, html};
 use crate::web::principal::Member;
 use crate::web::problem::Problem;
-use crate::web::{Shared, fresh};
 
 /// A refused form comes back with this.
 const REFUSED: StatusCode = StatusCode::UNPROCESSABLE_ENTITY;
@@ -73,11 +73,6 @@ pub async fn submit(
             return page(&request, &member, choices, fields, complaints, REFUSED);
         }
     };
-    if draft.scopes.has(Scope::Admin)
-        && let Some(page) = fresh::confirm(&request, &site, &submitted, now).await?
-    {
-        return Ok(page);
-    }
     let (change, mint) = (member.change(&request, now), site.mint.clone());
     let claim = claim(&site, &member, &submitted, &fields);
     let _place = match claim.as_ref().map(|claim| site.running.enter(claim)).transpose() {

@@ -6,6 +6,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 
 use crate::error::Error;
 use crate::keys::lifecycle;
+use crate::keys::manager::Deed;
 use crate::portal::disable::{DisablePage, Disabling, Effect};
 use crate::portal::words;
 use crate::time::Time;
@@ -26,7 +27,7 @@ pub async fn confirm(
     Disabling(disabling): Disabling,
 ) -> Result<HttpResponse, Problem> {
     let now = Time::now();
-    let key = super::find_managed(&site, &member, &path.1).await?;
+    let key = super::find_for(Deed::Edit, &site, &member, &path.1).await?;
     if key.status(now).is_ended() {
         return Err(Error::KeyEnded.into());
     }
@@ -65,7 +66,7 @@ pub async fn submit(
     path: Path,
     Disabling(disabling): Disabling,
 ) -> Result<HttpResponse, Problem> {
-    let key = super::find_managed(&site, &member, &path.1).await?;
+    let key = super::find_for(Deed::Edit, &site, &member, &path.1).await?;
     let (change, mint) = (member.change(&request, Time::now()), site.mint.clone());
     let key = change
         .commit(&site.db, move |tx, acting| lifecycle::set_disabled(tx, acting, &mint, key.id, disabling))

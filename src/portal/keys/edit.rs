@@ -7,17 +7,17 @@ use askama::Template;
 
 use crate::error::Error;
 use crate::keys::draft::{Expiry, RawEdit};
+use crate::keys::manager::Deed;
 use crate::keys::{Key, lifecycle};
 use crate::orgs::policy::{self, MAX_DAYS};
 use crate::portal::keys::fields::{self, Choices, KeyFields};
 use crate::portal::words;
-use crate::scope::Scope;
 use crate::time::{DAY, Time};
 use crate::web::form::{Complaints, Fields};
 use crate::web::page::{Layout, Place, Room, html, redirect};
 use crate::web::principal::Member;
 use crate::web::problem::Problem;
-use crate::web::{Shared, fresh, session};
+use crate::web::{Shared, session};
 
 #[derive(Template)]
 #[template(path = "portal/keys/edit.html")]
@@ -41,7 +41,7 @@ pub async fn form(
     site: Shared,
     path: web::Path<(String, String)>,
 ) -> Result<HttpResponse, Problem> {
-    let key = super::find_managed(&site, &member, &path.1).await?;
+    let key = super::find_for(Deed::Edit, &site, &member, &path.1).await?;
     if key.status(Time::now()).is_ended() {
         return Err(Error::KeyEnded.into());
     }
@@ -66,15 +66,11 @@ pub async fn submit(
     submitted: Fields,
 ) -> Result<HttpResponse, Problem> {
     let now = Time::now();
-    let key = super::find_managed(&site, &member, &path.1).await?;
+    let key = super::find_for(Deed::Edit, &site, &member, &path.1).await?;
     if submitted.has("name") {
         return Err(Error::NameImmutable.into());
     }
     let fields = KeyFields::submitted(&submitted);
-    let widens = fields.has(&Scope::Admin) && !key.scopes.has(Scope::Admin);
-    if widens && let Some(page) = fresh::confirm(&request, &site, &submitted, now).await? {
-        return Ok(page);
-    }
     let expiry = fields.expiry(&member.person.time_zone());
     let raw = RawEdit {
         description: Some(fields.description.clone()),

@@ -8,6 +8,7 @@ use askama::Template;
 use crate::error::Error;
 use crate::keys::Key;
 use crate::keys::limit_request::{self, Ask, rows};
+use crate::keys::manager::Deed;
 use crate::orgs::policy;
 use crate::portal::words;
 use crate::time::Time;
@@ -41,7 +42,7 @@ pub async fn form(
     site: Shared,
     path: Path,
 ) -> Result<HttpResponse, Problem> {
-    let key = super::find_managed(&site, &member, &path.1).await?;
+    let key = super::find_for(Deed::Edit, &site, &member, &path.1).await?;
     if key.status(Time::now()).is_ended() {
         return Err(Error::KeyEnded.into());
     }
@@ -61,7 +62,7 @@ pub async fn submit(
     path: Path,
     fields: Fields,
 ) -> Result<HttpResponse, Problem> {
-    let key = super::find_managed(&site, &member, &path.1).await?;
+    let key = super::find_for(Deed::Edit, &site, &member, &path.1).await?;
     let (limit, reason) = (fields.get("limit"), fields.get("reason"));
     let (change, mint, id) = (member.change(&request, Time::now()), site.mint.clone(), key.id);
     let asked = match Ask::parse(limit, reason) {

@@ -83,6 +83,8 @@ struct Row {
     ends: Option<When>,
     ends_soon: bool,
     manageable: bool,
+    /// Whether the reader may enable it if it is disabled.
+    enableable: bool,
 }
 
 /// `GET /o/{org}/keys`.
@@ -285,7 +287,9 @@ impl Row {
             spark: Spark::new(days),
             ends: words::ending(key, now, zone),
             ends_soon: near && !status.is_ended(),
-            manageable: manager.manages(key),
+            manageable: manager.edits(key),
+            enableable: manager.role.manages_all_keys()
+                || key.disabled.as_ref().is_some_and(|disabled| !disabled.by_admin),
         }
     }
 

@@ -21,7 +21,7 @@ pub mod show;
 
 use crate::error::Error;
 use crate::id::{KeyId, OrgId};
-use crate::keys::manager::Manager;
+use crate::keys::manager::{Deed, Manager, StandInBounds};
 use crate::keys::{Key, store};
 use crate::orgs::store::Org;
 use crate::web::Shared;
@@ -37,9 +37,42 @@ pub(super) async fn find(site: &Shared, member: &Member, id: &str) -> Result<Key
 }
 
 /// The same for a page that changes the key.
-async fn find_managed(site: &Shared, member: &Member, id: &str) -> Result<Key, Problem> {
+async fn find_for(deed: Deed, site: &Shared, member: &Member, id: &str) -> Result<Key, Problem> {
     let key = find(site, member, id).await?;
-    if member.manager().manages(&key) { Ok(key) } else { Err(Error::Forbidden.into()) }
+    if may(deed, site, member, &key).await? { Ok(key) } else { Err(Error::Forbidden.into()) }
+}
+
+/// Whether the member may do that to the key.
+async fn may(deed: Deed, site: &Shared, member: &Member, key: &Key) -> Result<bool, Problem> {
+    if member.manager().edits(key) {
+        return Ok(true);
+    }
+    let read = key.clone();
+    let bounds = site.db.read(move |conn| StandInBounds::read(conn, &read)).await?;
+    Ok(member.manager().may(deed, key, &bounds))
+}
+
+/// What a member may do to a key.
+#[derive(Clone, Copy)]
+pub(super) struct Rights {
+    pub(super) edit: bool,
+    pub(super) rotate: bool,
+    pub(super) revoke: bool,
+    /// Whether they may enable it if it is disabled.
+    pub(super) enable: bool,
+}
+
+impl Rights {
+    async fn of(site: &Shared, member: &Member, key: &Key) -> Result<Rights, Problem> {
+        let edit = member.manager().edits(key);
+        let by_admin = key.disabled.as_ref().is_some_and(|disabled| disabled.by_admin);
+        Ok(Rights {
+            edit,
+            rotate: may(Deed::Rotate, site, member, key).await?,
+            revoke: may(Deed::Revoke, site, member, key).await?,
+            enable: edit && (!by_admin || member.role.manages_all_keys()),
+        })
+    }
 }
 
 /// The key of that id in whichever organisation, as far as the person may see it there.

@@ -6,6 +6,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use askama::Template;
 
 use crate::error::{Error, FieldError};
+use crate::keys::manager::Deed;
 use crate::keys::{Key, Superseded, rotation};
 use crate::portal::keys::show::CallerRow;
 use crate::portal::words;
@@ -44,6 +45,8 @@ struct EndPage {
     callers: Vec<CallerRow>,
     still: i64,
     unseen: i64,
+    /// Whether the key replaced its own secret, so that a thief may hold the new one.
+    rotated_itself: bool,
 }
 
 #[derive(Template)]
@@ -63,7 +66,7 @@ struct MovePage {
 
 /// The key with its open rotation; nothing where none is open.
 async fn open(site: &Shared, member: &Member, id: &str) -> Result<(Key, Option<Superseded>), Problem> {
-    let key = super::find_managed(site, member, id).await?;
+    let key = super::find_for(Deed::Rotate, site, member, id).await?;
     let old = key.rotation(Time::now()).cloned();
     Ok((key, old))
 }
@@ -102,6 +105,7 @@ pub async fn confirm_end(
         callers: rows.collect(),
         still: number(found.still.len()),
         unseen: number(found.unseen.len()),
+        rotated_itself: old.by == key.id.to_string(),
     };
     if view.in_dialog { html(StatusCode::OK, &view.as_act()) } else { html(StatusCode::OK, &view) }
 }

@@ -7,6 +7,7 @@ use askama::Template;
 
 use crate::error::Error;
 use crate::keys::draft::Edit;
+use crate::keys::manager::Deed;
 use crate::keys::{Key, lifecycle};
 use crate::orgs::store::{self, Membership};
 use crate::portal::keys::fields;
@@ -41,7 +42,7 @@ pub async fn form(
     site: Shared,
     path: Path,
 ) -> Result<HttpResponse, Problem> {
-    let key = find(&site, &member, &path.1).await?;
+    let key = super::find_for(Deed::Edit, &site, &member, &path.1).await?;
     if key.status(Time::now()).is_ended() {
         return Err(Error::KeyEnded.into());
     }
@@ -58,7 +59,7 @@ pub async fn submit(
     path: Path,
     submitted: Fields,
 ) -> Result<HttpResponse, Problem> {
-    let key = find(&site, &member, &path.1).await?;
+    let key = super::find_for(Deed::Edit, &site, &member, &path.1).await?;
     let (owner, backup) = (submitted.get("owner").to_owned(), submitted.get("backup").to_owned());
     let edit = Edit {
         owner: (!owner.is_empty() && owner != key.owner.id.to_string()).then(|| owner.clone()),
@@ -79,12 +80,6 @@ pub async fn submit(
             page(&request, &member, &site, &key, (owner, backup), complaints).await
         }
     }
-}
-
-/// The key, for whoever may say who answers for it.
-async fn find(site: &Shared, member: &Member, id: &str) -> Result<Key, Problem> {
-    let key = super::find(site, member, id).await?;
-    if member.manager().appoints(&key) { Ok(key) } else { Err(Error::Forbidden.into()) }
 }
 
 async fn page(

@@ -7,6 +7,7 @@ use askama::Template;
 
 use crate::error::FieldError;
 use crate::keys::draft::check_reason;
+use crate::keys::manager::Deed;
 use crate::keys::{Key, lifecycle};
 use crate::portal::keys::show::{CallerRow, scope_name};
 use crate::portal::words::{self, When};
@@ -51,7 +52,7 @@ pub async fn confirm(
 ) -> Result<HttpResponse, Problem> {
     // A use of just now counts as one.
     usage::flush(&site.meter, &site.db, Time::now()).await?;
-    let key = super::find_managed(&site, &member, &path.1).await?;
+    let key = super::find_for(Deed::Revoke, &site, &member, &path.1).await?;
     if key.revoked.is_some() {
         return Ok(redirect(&request, &format!("/o/{}/keys/{}", member.org.slug, key.id)));
     }
@@ -68,7 +69,7 @@ pub async fn submit(
 ) -> Result<HttpResponse, Problem> {
     let now = Time::now();
     usage::flush(&site.meter, &site.db, now).await?;
-    let key = super::find_managed(&site, &member, &path.1).await?;
+    let key = super::find_for(Deed::Revoke, &site, &member, &path.1).await?;
     let mut errors = Vec::new();
     let reason = check_reason(fields.get("reason")).map_err(|error| errors.push(error)).unwrap_or_default();
     let typed = crate::text::fold(fields.get("confirm").trim());
@@ -123,7 +124,7 @@ async fn page(
         last_used: key.last_used_at.map(|at| When::past(at, now, &zone)),
         callers: callers.iter().map(|caller| CallerRow::new(caller, now, &zone)).collect(),
         in_use: was_used_lately(key, now),
-        disabled: key.disabled_at.is_some(),
+        disabled: key.disabled.is_some(),
         reason: fields.get("reason").to_owned(),
         typed: fields.get("confirm").to_owned(),
         complaints,

@@ -6,20 +6,20 @@ use askama::Template;
 
 use crate::crypto::random_base62;
 use crate::error::{Error, FieldError};
+use crate::keys::manager::Deed;
 use crate::keys::rotation::{self, MAX_OVERLAP, parse_overlap};
 use crate::keys::{Key, Status};
 use crate::orgs::policy;
 use crate::portal::keys::reveal::{self, Again};
 use crate::portal::words::{self, When};
-use crate::scope::Scope;
 use crate::time::{DAY, HOUR, Time};
 use crate::usage;
+use crate::web::Shared;
 use crate::web::form::{Complaints, Fields};
 use crate::web::idempotency::{Claim, Refused};
 use crate::web::page::{Layout, Place, Room, html, redirect};
 use crate::web::principal::Member;
 use crate::web::problem::Problem;
-use crate::web::{Shared, fresh};
 
 /// How long the old secret may be asked to work with one click.
 const PRESETS: [(&str, &str, i64); 5] = [
@@ -76,7 +76,7 @@ pub async fn form(
     site: Shared,
     path: web::Path<(String, String)>,
 ) -> Result<HttpResponse, Problem> {
-    let key = super::find_managed(&site, &member, &path.1).await?;
+    let key = super::find_for(Deed::Rotate, &site, &member, &path.1).await?;
     let now = Time::now();
     if key.status(now).is_ended() {
         return Err(Error::KeyEnded.into());
@@ -97,7 +97,7 @@ pub async fn submit(
     submitted: Fields,
 ) -> Result<HttpResponse, Problem> {
     let now = Time::now();
-    let key = super::find_managed(&site, &member, &path.1).await?;
+    let key = super::find_for(Deed::Rotate, &site, &member, &path.1).await?;
     let overlap = match overlap(&submitted, &member, now) {
         Ok(overlap) => overlap,
         Err(error) => {
@@ -105,11 +105,6 @@ pub async fn submit(
             return page(&request, &member, &site, &key, &submitted, Complaints(vec![error]), refused).await;
         }
     };
-    if key.scopes.has(Scope::Admin)
-        && let Some(page) = fresh::confirm(&request, &site, &submitted, now).await?
-    {
-        return Ok(page);
-    }
     let (change, mint) = (member.change(&request, now), site.mint.clone());
     let claim = claim(&site, &member, &submitted, &key);
     let _place = match claim.as_ref().map(|claim| site.running.enter(claim)).transpose() {

@@ -9,6 +9,7 @@ use crate::id::{KeyId, OrgId, UserId};
 use crate::keys::secret_store::{self, SecretUse};
 use crate::keys::{Key, Status, store};
 use crate::people;
+use crate::portal::keys::Rights;
 use crate::portal::keys::bounds::Bounds;
 use crate::portal::keys::cockpit::{self, Cockpit};
 use crate::portal::keys::notices::Notices;
@@ -42,9 +43,8 @@ struct KeyPage {
     callers: Vec<CallerRow>,
     secrets: Vec<SecretRow>,
     cockpit: Option<Cockpit>,
-    manageable: bool,
-    /// Whether the reader may say who answers for it.
-    appoints: bool,
+    /// What the reader may do to it.
+    rights: Rights,
     bounds: Bounds,
     zone: String,
     counted_to: String,
@@ -166,6 +166,7 @@ pub async fn show(
         reason: revoked.reason.clone(),
         calls_after,
     });
+    let rights = Rights::of(&site, &member, &key).await?;
     let view = KeyPage {
         layout: Layout::of(&request, Room::Keys).with_flash(&request),
         org: Place::of(&member.org),
@@ -183,9 +184,8 @@ pub async fn show(
             .collect(),
         callers: callers.iter().map(|caller| CallerRow::new(caller, now, &zone)).collect(),
         secrets: secrets.iter().map(|secret| SecretRow::new(secret, now, &zone)).collect(),
-        cockpit: rotation.map(|found| Cockpit::new(&member, &key, found, now)),
-        manageable: member.manager().manages(&key),
-        appoints: member.manager().appoints(&key),
+        cockpit: rotation.map(|found| Cockpit::new(&member, &key, rights, found, now)),
+        rights,
         bounds: Bounds::load(&site, &member, &key, now).await?,
         zone: member.person.zone_name(),
         counted_to: words::clock(now, &zone),

@@ -15,13 +15,13 @@ use crate::orgs::store::{self, Membership};
 use crate::people;
 use crate::portal::members::method;
 use crate::portal::words::When;
-use crate::role::{Act, Role};
+use crate::role::Role;
 use crate::time::Time;
 use crate::web::form::{Complaints, Fields};
 use crate::web::page::{Layout, Place, Room, html, redirect};
 use crate::web::principal::Member;
 use crate::web::problem::Problem;
-use crate::web::{Shared, fresh, session};
+use crate::web::{Shared, session};
 
 #[derive(Template)]
 #[template(path = "portal/members/list.html")]
@@ -81,12 +81,6 @@ pub async fn invite(
         let wrong = FieldError::new("role", "Choose a role from the list.");
         return refused(&request, &member, &site, &fields, vec![wrong]).await;
     };
-    // What lets someone manage others is given by whoever proved lately who they are.
-    if role.may(Act::WriteMembers)
-        && let Some(again) = fresh::confirm(&request, &site, &fields, now).await?
-    {
-        return Ok(again);
-    }
     let (change, email) = (member.change(&request, now), fields.get("email").to_owned());
     match change.commit(&site.db, move |tx, acting| invitation::invite(tx, acting, &email, role)).await {
         Ok(invited) => {

@@ -21,7 +21,7 @@ use crate::web::page::{Layout, Place, Room, html, redirect};
 use crate::web::principal::Member;
 use crate::web::problem::Problem;
 use crate::web::session::is_partial;
-use crate::web::{Shared, fresh, session};
+use crate::web::{Shared, session};
 
 #[derive(Template)]
 #[template(path = "portal/settings/policy.html", blocks = ["preview"])]
@@ -80,9 +80,6 @@ pub async fn submit(
     let (org, now, zone) = (member.org.id, Time::now(), member.person.time_zone());
     let fields = PolicyFields::submitted(&submitted);
     let previewing = submitted.get("act") == "preview";
-    if !previewing && let Some(page) = fresh::confirm(&request, &site, &submitted, now).await? {
-        return Ok(page);
-    }
     let asked = fields.parse(&zone).map_err(Error::Invalid);
     let done = match asked {
         Ok((rules, date)) if previewing => preview(&site, &member, rules, date, now).await.map(Some),

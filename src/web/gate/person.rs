@@ -3,10 +3,13 @@
 use actix_session::SessionExt;
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::StatusCode;
 use actix_web::middleware::Next;
+use actix_web::web::Bytes;
 use actix_web::{Error, HttpMessage, HttpRequest, HttpResponse};
 
 use crate::orgs;
+use crate::people::principal::SignedInPerson;
 use crate::review;
 use crate::role::Act;
 use crate::time::Time;
@@ -14,7 +17,7 @@ use crate::web::body::budget::Sender;
 use crate::web::form::Fields;
 use crate::web::permission::Permission;
 use crate::web::principal::{Findings, Member, SignedIn, refuse_key_in_url};
-use crate::web::problem::Problem;
+use crate::web::problem::{Problem, Proof};
 use crate::web::{Shared, body, fresh, session};
 
 /// Lets a request through to its handler if the person who is signed in may make it.
@@ -28,16 +31,51 @@ pub(super) async fn with_person(
         Ok(None) => body::buffer(&mut request, permission.max_body(), sender).await.map(|()| None),
         admitted => admitted,
     };
-    let admitted = match admitted {
-        Ok(None) if permission.is_fresh() => demand_fresh(&mut request).await,
-        admitted => admitted,
+    let form = match admitted {
+        Ok(None) => confirm(permission, &mut request).await,
+        Ok(Some(elsewhere)) => Ok(Err(elsewhere)),
+        Err(problem) => Err(problem),
     };
-    match admitted {
-        Ok(None) => Ok(next.call(request).await?.map_into_boxed_body()),
-        Ok(Some(elsewhere)) => Ok(request.into_response(elsewhere)),
+    match form {
+        Ok(Ok(form)) => {
+            let response = next.call(request).await?.map_into_boxed_body();
+            Box::pin(ask_for_proof(response, &form)).await
+        }
+        Ok(Err(elsewhere)) => Ok(request.into_response(elsewhere)),
         // `Ok` with the error inside keeps it readable for the envelope.
         Err(problem) => Ok(request.error_response(problem)),
     }
+}
+
+/// Answers a change that was refused at its commit, because the session had ended or the sign-in was no
+/// longer fresh, with the page where the person puts that right.
+async fn ask_for_proof(
+    response: ServiceResponse<BoxBody>,
+    form: &Bytes,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let problem = response.response().error().and_then(|error| error.as_error::<Problem>());
+    let Some(proof) = problem.and_then(|problem| problem.asks_for) else { return Ok(response) };
+    let request = response.request().clone();
+    let answer = match proof {
+        Proof::SignIn => {
+            request.get_session().purge();
+            Ok(session::to_sign_in(&request))
+        }
+        Proof::Fresh => {
+            let site = request.app_data::<Shared>().cloned().ok_or_else(Problem::not_found);
+            let fields = Fields::of_body(form);
+            match (site, fields) {
+                (Ok(site), Ok(fields)) => {
+                    fresh::page(&request, &site, &fields, StatusCode::FORBIDDEN, None).await
+                }
+                (Err(problem), _) | (_, Err(problem)) => Err(problem),
+            }
+        }
+    };
+    Ok(match answer {
+        Ok(answer) => response.into_response(answer),
+        Err(problem) => response.error_response(problem),
+    })
 }
 
 /// Puts who is signed in into the request. `Some` is a redirect to where they sign in.
@@ -78,23 +116,47 @@ async fn admit_person(
     if role.may(act) { Ok(None) } else { Err(crate::error::Error::Forbidden.into()) }
 }
 
-/// Lets through who proved lately who they are. `Some` is where or how they do: a page leads
-/// there, a form comes back with what was typed.
-async fn demand_fresh(request: &mut ServiceRequest) -> Result<Option<HttpResponse>, Problem> {
+/// Takes the confirmation of the person's identity out of a form that carries one, and asks for it where
+/// the route needs a fresh sign-in. Returns the form, for a change that turns out to need one; the inner
+/// `Err` is the page that asks.
+async fn confirm(
+    permission: Permission,
+    request: &mut ServiceRequest,
+) -> Result<Result<Bytes, HttpResponse>, Problem> {
     let now = Time::now();
-    if fresh::is_fresh(request.request(), now) {
-        return Ok(None);
-    }
     if request.method().is_safe() {
-        return Ok(Some(session::to_sign_in_again(request.request())));
+        let is_due = permission.is_fresh() && !fresh::is_fresh(request.request(), now);
+        return Ok(if is_due { Err(session::to_sign_in_again(request.request())) } else { Ok(Bytes::new()) });
+    }
+    let form = body::buffered(request.take_payload()).await?;
+    // The handler reads the form again.
+    request.set_payload(form.clone().into());
+    if matches!(permission, Permission::Page) || fresh::is_fresh(request.request(), now) {
+        return Ok(Ok(form));
     }
     let site = request.app_data::<Shared>().cloned().ok_or_else(Problem::not_found)?;
-    let bytes = body::buffered(request.take_payload()).await?;
-    let fields = Fields::of_body(&bytes)?;
-    let asked = fresh::confirm(request.request(), &site, &fields, now).await?;
-    // The handler reads the form again.
-    request.set_payload(bytes.into());
-    Ok(asked)
+    let fields = Fields::of_body(&form)?;
+    if !permission.is_fresh() && !fresh::is_confirmed(&fields) {
+        return Ok(Ok(form));
+    }
+    let page = fresh::confirm(request.request(), &site, &fields, now).await?;
+    if page.is_none() {
+        let proved = session::principal(&request.get_session(), permission.is_fresh());
+        replace_principal(request, proved);
+    }
+    Ok(page.map_or(Ok(form), Err))
+}
+
+/// Hands on that the person has just proved their identity.
+fn replace_principal(request: &ServiceRequest, proved: Option<SignedInPerson>) {
+    let mut extensions = request.extensions_mut();
+    let Some(proved) = proved else { return };
+    if let Some(member) = extensions.get_mut::<Member>() {
+        member.principal = proved.clone();
+    }
+    if let Some(signed_in) = extensions.get_mut::<SignedIn>() {
+        signed_in.principal = proved;
+    }
 }
 
 /// Who sends a body: the person, once it is known who is signed in.

@@ -27,12 +27,12 @@ pub struct Document<'a> {
     #[schema(required = false)]
     errors: &'a [FieldError],
     /// The same in the form of the OpenAI API.
-    error: OpenAiError<'a>,
+    pub(super) error: OpenAiError<'a>,
 }
 
 /// A refusal in the form of the OpenAI API.
 #[derive(Serialize, ToSchema)]
-struct OpenAiError<'a> {
+pub(super) struct OpenAiError<'a> {
     /// What went wrong and what to do.
     message: &'a str,
     /// The kind of problem.

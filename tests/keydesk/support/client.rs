@@ -66,7 +66,7 @@ impl Answer {
 #[derive(Clone)]
 pub struct Api {
     agent: ureq::Agent,
-    base: String,
+    pub base: String,
     pub key: String,
 }
 
@@ -167,11 +167,16 @@ impl Answer {
     }
 }
 
+/// Fields as forms send them.
+pub fn form_body(fields: &[(&str, &str)]) -> String {
+    serde_html_form::to_string(fields).unwrap()
+}
+
 /// A browser without scripts: cookies, no redirects followed, forms as browsers send them.
 #[derive(Clone)]
 pub struct Browser {
     agent: ureq::Agent,
-    base: String,
+    pub base: String,
     pub cookie: Option<String>,
 }
 
@@ -204,7 +209,7 @@ impl Browser {
         if method == "GET" {
             return self.send(method, path, headers, None);
         }
-        let body = serde_html_form::to_string(fields).unwrap();
+        let body = form_body(fields);
         let kind = ("content-type", "application/x-www-form-urlencoded");
         self.send(method, path, &[headers, &[kind]].concat(), Some(body))
     }

@@ -5,6 +5,7 @@ mod database;
 pub mod github;
 pub mod mail;
 mod people;
+pub mod stage;
 pub mod stream;
 
 use std::io::{BufRead, BufReader, Write};
