@@ -20,7 +20,7 @@ const EVERY: Duration = Duration::from_millis(500);
 /// Waits for an answer, as long as the key works. Dropping the wait ends the call upstream.
 ///
 /// Errors: why the key stopped working.
-pub async fn answer<T>(
+pub(super) async fn answer<T>(
     ticket: &Ticket,
     answer: impl Future<Output = Result<T, Problem>>,
 ) -> Result<T, Problem> {
@@ -35,7 +35,7 @@ pub async fn answer<T>(
 }
 
 /// The same events, until the key stops working: then an interruption, and the end.
-pub fn events(ticket: Ticket, events: Events) -> Events {
+pub(super) fn events(ticket: Ticket, events: Events) -> Events {
     let start = Some((ticket, events, clock()));
     Box::pin(stream::unfold(start, |state| async move {
         let (ticket, mut events, mut clock) = state?;

@@ -34,8 +34,8 @@ impl Manager {
     }
 
     /// Whether they may do that to the key. A backup, and the people who answer for a service account,
-    /// stand in for the owner: they may revoke the key, and rotate it where that hands them nothing that
-    /// a key of their own could not hold.
+    /// stand in for the owner of a key that their role could hold: they may revoke it, and rotate it where
+    /// that hands them nothing that a key of their own could not have.
     pub fn may(&self, deed: Deed, key: &Key, bounds: &StandInBounds) -> bool {
         self.edits(key)
             || (self.role.may(Act::WriteKeys)
@@ -43,7 +43,7 @@ impl Manager {
                 && match deed {
                     Deed::Edit => false,
                     Deed::Rotate => bounds.allow(self.role, key),
-                    Deed::Revoke => true,
+                    Deed::Revoke => key.scopes.without(self.role.grantable()).is_empty(),
                 })
     }
 
@@ -77,8 +77,7 @@ impl Manager {
                 "A backup can view, rotate and revoke this key. Ask its owner or an admin to change it.",
             )),
             (false, true) => Err(Error::Denied(
-                "This key can do more than a key of yours could, so you can revoke it but not rotate it. \
-                 Ask its owner or an admin.",
+                "This key can do more than a key of yours could. Ask its owner or an admin.",
             )),
             (false, false) => Err(Error::Forbidden),
         }

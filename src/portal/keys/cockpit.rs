@@ -108,7 +108,7 @@ pub async fn refresh(
 
 impl Cockpit {
     /// Of a key that was rotated, for this reader.
-    pub fn new(member: &Member, key: &Key, rights: Rights, found: Found, now: Time) -> Cockpit {
+    pub(super) fn new(member: &Member, key: &Key, rights: Rights, found: Found, now: Time) -> Cockpit {
         let zone = member.person.time_zone();
         // Only keys with a secret before the one of now have a cockpit.
         let old = key.previous.as_ref();
