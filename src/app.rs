@@ -2,14 +2,16 @@
 
 mod mount;
 mod routes;
+mod server;
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Instant;
 
-use actix_web::dev::Server;
+use actix_server::Server;
 use actix_web::middleware::from_fn;
-use actix_web::{App, HttpServer, web as actix};
+use actix_web::{App, web as actix};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::watch;
 
 use crate::app::mount::mount;
@@ -32,6 +34,7 @@ use crate::usage::meter::Meter;
 use crate::usage::ranking::Memory;
 use crate::verify::limit::Limiter;
 use crate::verify::table::Table;
+use crate::web::connections::{Connections, Limits};
 use crate::web::permission::{self};
 use crate::web::{Site, envelope, idempotency};
 
@@ -60,6 +63,7 @@ pub enum BuildError {
 /// A server that is bound and ready to run.
 pub struct Application {
     server: Server,
+    connections: Arc<Connections>,
     site: Arc<Site>,
     address: SocketAddr,
     tick: std::time::Duration,
@@ -106,7 +110,7 @@ impl Application {
             public_url,
             post,
             providers,
-            trusted_proxies: config.trusted_proxies,
+            trusted_proxies: config.trusted_proxies.clone(),
             limiter: Limiter::new(Instant::now()),
             meter: Meter::new(Time::now()),
             uses: Memory::default(),
@@ -117,24 +121,20 @@ impl Application {
         let workers = std::thread::available_parallelism().map_or(1, usize::from);
         let upstream = actix::Data::new(Upstream::new(config.upstream_url, config.upstream_key, workers)?);
         let shared = site.clone();
-        let server = HttpServer::new(move || {
+        let limits = Limits::of_descriptors(raise_descriptors());
+        tracing::debug!(?limits, "connections are limited");
+        let connections = Connections::new(limits, config.trusted_proxies);
+        let application = move || {
             App::new()
                 .app_data(actix::Data::new(shared.clone()))
                 .app_data(upstream.clone())
                 .wrap(from_fn(envelope::wrap))
                 .configure(|service| mount(service, &shared))
-        })
-        .workers(workers)
-        .listen(listener)
-        .map_err(failed)?
-        // An event of a stream must not wait for the acknowledgement of the one before.
-        .tcp_nodelay(true)
-        .disable_signals()
-        .shutdown_timeout(30)
-        .run();
+        };
+        let server = server::serve(listener, workers, &connections, application).map_err(failed)?;
         let mut reader = feed::Reader::default();
         crypto::fill_random(&mut reader)?;
-        Ok(Application { server, site, address, tick: config.tick, reader })
+        Ok(Application { server, connections, site, address, tick: config.tick, reader })
     }
 
     /// The bound address.
@@ -157,12 +157,15 @@ impl Application {
         let tidier = tokio::spawn(ticker::tidy(self.site.clone(), self.tick, stopped.clone()));
         let logs = tokio::spawn(ticker::look_after_logs(self.site.clone(), self.tick, stopped.clone()));
         let ticker = tokio::spawn(ticker::run(self.site.clone(), self.tick, stopped));
+        let watched = Arc::downgrade(&self.connections);
+        let watch = tokio::spawn(Connections::look_after(watched));
         let handle = self.server.handle();
         let running = tokio::spawn(self.server);
         stop.await;
         tracing::info!("stopping: open requests are answered first");
         handle.stop(true).await;
         running.await.map_err(std::io::Error::other)??;
+        watch.abort();
         // Last, so that the counts of the last requests are written too.
         stopping.send_replace(true);
         follower.await.map_err(std::io::Error::other)?;
@@ -172,6 +175,18 @@ impl Application {
         logs.await.map_err(std::io::Error::other)?;
         ticker.await.map_err(std::io::Error::other)
     }
+}
+
+/// Lets the process open as many descriptors as the system grants, and returns how many that are.
+fn raise_descriptors() -> u64 {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if limit.current != limit.maximum
+        && let Err(error) = setrlimit(Resource::Nofile, raised)
+    {
+        tracing::warn!(%error, "the limit of open files can't be raised");
+    }
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
 /// Compares routes and permission table: each must have exactly one line in the other.

@@ -16,18 +16,21 @@ use std::time::Instant;
 
 use diesel::connection::{AnsiTransactionManager, TransactionManager};
 use diesel::prelude::*;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
+use tokio::time::timeout;
 
 use crate::error::{Error, Result};
 use crate::id::OrgId;
 
-use self::connect::{Manager, connect, migrate, pool};
+use self::connect::{Manager, PATIENCE, connect, migrate, pool};
 pub use self::fault::violates;
 use self::fault::{is_deadlock, is_lost};
 use self::turns::Turns;
 
 const SQLITE_READERS: u32 = 4;
 const POSTGRES_CONNECTIONS: u32 = 16;
+/// Connections for looking keys up alone, so that it never waits for people's pages.
+const CONNECTIONS_FOR_KEYS: u32 = 3;
 const ATTEMPTS: u32 = 5;
 
 mod conn {
@@ -107,8 +110,9 @@ pub enum Location {
 /// The database: cheap to clone, shared by all threads.
 #[derive(Clone)]
 pub struct Db {
-    writers: r2d2::Pool<Manager>,
-    readers: r2d2::Pool<Manager>,
+    writers: Lane,
+    readers: Lane,
+    for_keys: Lane,
     turns: Arc<Turns>,
     after_change: Arc<OnceLock<AfterChange>>,
     mail_queued: Arc<Notify>,
@@ -121,15 +125,16 @@ impl Db {
     pub fn open(location: &Location) -> Result<Db> {
         migrate(&mut connect(location).map_err(Error::internal)?)?;
         let (writers, readers) = match location {
-            Location::Sqlite(_) => (pool(location, 1)?, pool(location, SQLITE_READERS)?),
+            Location::Sqlite(_) => (Lane::new(location, 1)?, Lane::new(location, SQLITE_READERS)?),
             Location::Postgres(_) => {
-                let pool = pool(location, POSTGRES_CONNECTIONS)?;
-                (pool.clone(), pool)
+                let lane = Lane::new(location, POSTGRES_CONNECTIONS)?;
+                (lane.clone(), lane)
             }
         };
         Ok(Db {
             writers,
             readers,
+            for_keys: Lane::new(location, CONNECTIONS_FOR_KEYS)?,
             turns: Arc::default(),
             after_change: Arc::default(),
             mail_queued: Arc::default(),
@@ -139,7 +144,7 @@ impl Db {
 
     /// How many connections there are for reading.
     pub fn readers(&self) -> usize {
-        self.readers.max_size() as usize
+        self.readers.pool.max_size() as usize
     }
 
     /// Sets, once, what is done after each commit that changes keys.
@@ -164,8 +169,16 @@ impl Db {
         T: Send + 'static,
         F: FnOnce(&mut Conn) -> Result<T> + Send + 'static,
     {
-        let pool = self.readers.clone();
-        off_thread(move || lend(&pool, |conn| query(conn))).await
+        self.readers.clone().off_thread(move |pool| lend(pool, query)).await
+    }
+
+    /// [`Db::read`] on connections of its own: for looking up keys, and for hearing of changes to them.
+    pub async fn read_for_keys<T, F>(&self, query: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Conn) -> Result<T> + Send + 'static,
+    {
+        self.for_keys.clone().off_thread(move |pool| lend(pool, query)).await
     }
 
     /// [`Db::read`] for what may take long, when it is the organisation's turn.
@@ -191,12 +204,12 @@ impl Db {
         F: FnMut(&mut Tx<'_>) -> Result<T> + Send + 'static,
     {
         let db = self.clone();
-        off_thread(move || db.write_now(change)).await
+        self.writers.clone().off_thread(move |_| db.write_now(change)).await
     }
 
     /// [`Db::write`] for callers that may block, such as the command line.
     pub fn write_now<T>(&self, change: impl FnMut(&mut Tx<'_>) -> Result<T>) -> Result<T> {
-        lend(&self.writers, |conn| {
+        lend(&self.writers.pool, |conn| {
             let (value, asked) = transact(conn, change)?;
             if asked.changes_keys
                 && let Some(act) = self.after_change.get()
@@ -215,12 +228,40 @@ impl Db {
 
     /// [`Db::read`] for callers that may block, such as the command line.
     pub fn read_now<T>(&self, query: impl FnOnce(&mut Conn) -> Result<T>) -> Result<T> {
-        lend(&self.readers, query)
+        lend(&self.readers.pool, query)
     }
 }
 
-async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|panic| Err(Error::internal(panic)))
+/// Connections with a queue before them. Whoever waits there takes no thread: the threads are
+/// shared, and those of a long queue would keep others' work from being done.
+#[derive(Clone)]
+struct Lane {
+    pool: r2d2::Pool<Manager>,
+    places: Arc<Semaphore>,
+}
+
+impl Lane {
+    fn new(location: &Location, connections: u32) -> Result<Lane> {
+        let places = Arc::new(Semaphore::new(connections as usize));
+        Ok(Lane { pool: pool(location, connections)?, places })
+    }
+
+    /// Does the work on a thread that may block, when a connection is free.
+    async fn off_thread<T: Send + 'static>(
+        self,
+        work: impl FnOnce(&r2d2::Pool<Manager>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let place = timeout(PATIENCE, self.places.acquire_owned()).await;
+        let place = place
+            .map_err(|_| Error::Unavailable("too many wait for the database".into()))?
+            .map_err(Error::internal)?;
+        let work = move || {
+            // It ends with the work: who hangs up stops waiting, and the work goes on.
+            let _place = place;
+            work(&self.pool)
+        };
+        tokio::task::spawn_blocking(work).await.unwrap_or_else(|panic| Err(Error::internal(panic)))
+    }
 }
 
 fn lend<T>(pool: &r2d2::Pool<Manager>, work: impl FnOnce(&mut Conn) -> Result<T>) -> Result<T> {

@@ -45,7 +45,7 @@ pub async fn follow(site: Arc<Site>, reader: feed::Reader, mut stop: watch::Rece
                 let began = Instant::now();
                 let table = site.table.clone();
                 // The database's own warnings say that it is away; the lease does the rest.
-                let Ok(position) = site.db.read(move |conn| table.catch_up(conn, began)).await else { continue };
+                let Ok(position) = site.db.read_for_keys(move |conn| table.catch_up(conn, began)).await else { continue };
                 if told.is_none_or(|(known, at)| known != position || began - at > SIGN_OF_LIFE) {
                     let now = Time::now();
                     let note = site.db.write(move |tx| feed::note_reader(tx, &reader, position, now));

@@ -8,6 +8,7 @@ use secrecy::SecretString;
 use crate::cli::{Failure, print, store};
 use crate::error::Error;
 use crate::orgs::setup::{By, SetUp};
+use crate::people::password::NewPassword;
 use crate::people::{self, password};
 use crate::time::Time;
 
@@ -38,8 +39,17 @@ impl Setup {
         let (db, _) = store::open(&store::config()?)?;
         let known = self.another && db.read_now(|conn| people::store::by_email(conn, &self.email))?.is_some();
         let password = password.filter(|_| !known);
-        let set_up =
-            SetUp::parse(&self.org, &self.name, &self.email, password.as_ref()).map_err(Error::Invalid)?;
+        let set_up = SetUp::parse(&self.org, &self.name, &self.email);
+        let context = [self.org.as_str(), &self.name, &self.email];
+        let checked =
+            password.map(|password| NewPassword::check_now("password", password, &context)).transpose();
+        let (set_up, password) = match (set_up, checked) {
+            (Ok(set_up), Ok(password)) => (set_up, password),
+            (set_up, password) => {
+                let errors = set_up.err().into_iter().flatten().chain(password.err());
+                return Err(Error::Invalid(errors.collect()).into());
+            }
+        };
         let hashed = password.as_ref().map(password::hash_now).transpose()?;
         let now = Time::now();
         let (org, _) = db.write_now(|tx| match &hashed {

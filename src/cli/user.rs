@@ -15,6 +15,7 @@ use crate::orgs;
 use crate::orgs::journal;
 use crate::orgs::membership::Affected;
 use crate::people::notice;
+use crate::people::password::NewPassword;
 use crate::people::store::Person;
 use crate::people::{self, password};
 use crate::time::Time;
@@ -94,7 +95,7 @@ fn reset_password(email: &str) -> Result<(), Failure> {
     let password = read_password()?;
     let (db, _) = store::open(&store::config()?)?;
     let person = find(&db, email)?;
-    password::check("password", &password, &[&person.email, &person.name])
+    let password = NewPassword::check_now("password", password, &[&person.email, &person.name])
         .map_err(|error| Error::Invalid(vec![error]))?;
     let hashed = password::hash_now(&password)?;
     let now = Time::now();

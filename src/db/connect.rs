@@ -21,7 +21,7 @@ const POSTGRES_MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/po
 const TRIGRAMS: &str = include_str!("trigrams.sql");
 
 /// How long a call waits for a free connection before it answers that there is none.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 /// A connection used within this time is taken to be alive without asking it.
 const FRESH: Duration = Duration::from_secs(1);
 

@@ -13,7 +13,7 @@ use crate::gateway::tokens::{CHARACTERS_PER_TOKEN, estimate};
 use crate::gateway::upstream::{Body, Reply, Route};
 use crate::id::InferenceId;
 use crate::time::Time;
-use crate::web::problem::Problem;
+use crate::web::problem::{Code, Problem};
 
 const ECHO: &str = "echo";
 const SAYS: &str = "This is Keydesk's built-in echo, for trying out; no model was called. You said:";
@@ -28,8 +28,31 @@ pub fn models(now: Time) -> Value {
     })
 }
 
+/// How many values a request may hold: each takes many times its text in memory here, while a
+/// model server gets the text as it is.
+const MOST_VALUES: usize = 100_000;
+
+/// About how many values a JSON text holds.
+fn values(json: &[u8]) -> usize {
+    let (mut count, mut in_text, mut escaped) = (1, false, false);
+    for byte in json {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_text => escaped = true,
+            b'"' => in_text = !in_text,
+            b',' | b'[' | b'{' if !in_text => count += 1,
+            _ => {}
+        }
+    }
+    count
+}
+
 /// Answers a call.
 pub fn answer(route: Route, body: &[u8], now: Time) -> Result<Reply, Problem> {
+    if values(body) > MOST_VALUES {
+        let detail = format!("The built-in echo takes at most {MOST_VALUES} JSON values in a request.");
+        return Err(Problem::new(Code::PayloadTooLarge, detail));
+    }
     let request: Value =
         serde_json::from_slice(body).map_err(|_| Problem::bad_request("The body is not valid JSON."))?;
     let said = match route {

@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 
 use crate::error::{Error, FieldError};
 use crate::gateway::openai::unbuffered;
-use crate::gateway::sse::{Parser, event};
+use crate::gateway::sse::{self, Parser, event};
 use crate::gateway::tokens::{self, Tally};
 use crate::gateway::upstream::{Body, Events, Interruption, Reply, Route, Upstream, unreadable};
 use crate::gateway::watch;
@@ -78,9 +78,11 @@ pub async fn infer(
     ticket: Ticket,
     body: Json<InferenceBody>,
 ) -> Result<HttpResponse, Problem> {
-    let body = body.value.check()?;
+    let mut body = body.value.check()?;
     ticket.asks_for(body.model.trim());
     let request = Bytes::from(body.as_chat());
+    // A prompt may be large, and is needed no more.
+    body.prompt = String::new();
     let reply = watch::answer(&ticket, upstream.call(Route::Chat, request.clone(), Time::now())).await?;
     if reply.status >= 400 {
         return Err(refused(&reply));
@@ -123,19 +125,35 @@ impl InferenceBody {
 
     /// The call as one chat message.
     fn as_chat(&self) -> String {
-        let mut chat =
-            json!({"model": self.model.trim(), "messages": [{"role": "user", "content": self.prompt}]});
-        if let Some(tokens) = self.max_tokens {
-            chat["max_tokens"] = tokens.into();
+        #[derive(Serialize)]
+        struct Chat<'a> {
+            model: &'a str,
+            messages: [Message<'a>; 1],
+            #[serde(skip_serializing_if = "Option::is_none")]
+            max_tokens: Option<i64>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            temperature: Option<f64>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            stream: Option<bool>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            stream_options: Option<Value>,
         }
-        if let Some(temperature) = self.temperature {
-            chat["temperature"] = temperature.into();
+        #[derive(Serialize)]
+        struct Message<'a> {
+            role: &'a str,
+            content: &'a str,
         }
-        if self.stream == Some(true) {
-            chat["stream"] = true.into();
-            chat["stream_options"] = json!({"include_usage": true});
-        }
-        chat.to_string()
+        let stream = self.stream.filter(|stream| *stream);
+        let chat = Chat {
+            model: self.model.trim(),
+            messages: [Message { role: "user", content: &self.prompt }],
+            max_tokens: self.max_tokens,
+            temperature: self.temperature,
+            stream,
+            stream_options: stream.map(|_| json!({"include_usage": true})),
+        };
+        // Only a map with keys that are no text could fail.
+        serde_json::to_string(&chat).unwrap_or_default()
     }
 
     fn answer<'a>(&'a self, chat: &'a Value, tokens: Tokens) -> Result<InferenceAnswer<'a>, Problem> {
@@ -213,6 +231,8 @@ fn translate(events: Events, tally: Tally) -> impl Stream<Item = Result<Bytes, s
 impl Translation {
     fn take(&mut self, bytes: &[u8]) {
         for data in self.parser.feed(bytes) {
+            // No event of a chat is so long; what it says can't be translated.
+            let sse::Data::Whole(data) = data else { return self.fail() };
             if data == "[DONE]" {
                 return self.end();
             }

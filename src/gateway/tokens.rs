@@ -1,9 +1,12 @@
 //! How many tokens a call took: as the upstream says, else about.
 
+mod characters;
+
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::gateway::sse::Parser;
+use crate::gateway::sse::{Data, Parser};
+use crate::gateway::tokens::characters::{of_answer_text, of_request_text};
 use crate::usage::call::Tokens;
 use crate::web::ticket::Ticket;
 
@@ -30,21 +33,15 @@ pub fn of_answer(request: &[u8], answer: &[u8]) -> Tokens {
         usage: Option<Value>,
     }
     let usage = serde_json::from_slice(answer).ok().and_then(|answer: Answer| answer.usage);
-    usage.as_ref().and_then(told).unwrap_or_else(|| {
-        let answer: Value = serde_json::from_slice(answer).unwrap_or_default();
-        let mut output = characters(&answer["output"]);
-        for choice in list(&answer["choices"]) {
-            output += characters(&choice["message"]["content"]) + characters(&choice["text"]);
-        }
-        Tokens { input: of_request(request), output: tokens_of(output) }
-    })
+    usage
+        .as_ref()
+        .and_then(told)
+        .unwrap_or_else(|| Tokens { input: of_request(request), output: tokens_of(of_answer_text(answer)) })
 }
 
 /// Tokens of what is sent, about.
 fn of_request(request: &[u8]) -> u64 {
-    let request: Value = serde_json::from_slice(request).unwrap_or_default();
-    let names = ["messages", "prompt", "input", "instructions"];
-    tokens_of(names.iter().map(|name| characters(&request[*name])).sum())
+    tokens_of(of_request_text(request))
 }
 
 /// What an answer says of itself, in either form of the OpenAI API.
@@ -54,6 +51,18 @@ fn told(usage: &Value) -> Option<Tokens> {
     let output = number("completion_tokens").or(number("output_tokens"));
     (input.is_some() || output.is_some())
         .then(|| Tokens { input: input.unwrap_or(0), output: output.unwrap_or(0) })
+}
+
+/// What the end of a long event says of usage. A quote within a text has a backslash before it, so
+/// no text can pass for a member.
+fn usage_at_end(tail: &[u8]) -> Option<Tokens> {
+    const MEMBER: &[u8] = b"\"usage\":";
+    let at = tail.windows(MEMBER.len()).rposition(|window| window == MEMBER)?;
+    if at.checked_sub(1).is_some_and(|before| tail[before] == b'\\') {
+        return None;
+    }
+    let mut values = serde_json::Deserializer::from_slice(&tail[at + MEMBER.len()..]).into_iter::<Value>();
+    values.next()?.ok().as_ref().and_then(told)
 }
 
 fn list(value: &Value) -> &[Value] {
@@ -80,20 +89,34 @@ pub struct Tally {
     told: Option<Tokens>,
     input: u64,
     output: usize,
+    /// Whether an event was too long to be counted.
+    cut: bool,
 }
 
 impl Tally {
     /// Begins to count the answer to a request.
     pub fn new(ticket: Ticket, request: &[u8]) -> Tally {
-        Tally { ticket, parser: Parser::default(), told: None, input: of_request(request), output: 0 }
+        let (parser, input) = (Parser::default(), of_request(request));
+        Tally { ticket, parser, told: None, input, output: 0, cut: false }
     }
 
     /// Counts bytes of the stream.
     pub fn feed(&mut self, bytes: &[u8]) {
         for data in self.parser.feed(bytes) {
-            // The end is no JSON, and a broken event counts for nothing.
-            if let Ok(event) = serde_json::from_str(&data) {
-                self.read(&event);
+            match data {
+                Data::Whole(data) => {
+                    // The end is no JSON, and a broken event counts for nothing.
+                    if let Ok(event) = serde_json::from_str(&data) {
+                        self.read(&event);
+                    }
+                }
+                Data::Tail(tail) => {
+                    if !self.cut {
+                        self.cut = true;
+                        tracing::debug!("an event of the upstream is too long to be counted whole");
+                    }
+                    self.told = usage_at_end(&tail).or(self.told);
+                }
             }
         }
     }
@@ -159,5 +182,16 @@ mod tests {
             assert_eq!(of_answer(request, answer), Tokens { input: 2, output: 1 });
         }
         assert_eq!(of_answer(b"no JSON", b"neither"), Tokens::default());
+        let numbers = format!(r#"{{"input": [{}1]}}"#, "1,".repeat(1000));
+        assert_eq!(of_answer(numbers.as_bytes(), b"{}"), Tokens::default());
+    }
+
+    #[test]
+    fn the_usage_at_the_end_of_a_long_event_is_read_and_a_text_is_not_taken_for_it() {
+        let tail = br#"and so on"}],"usage":{"input_tokens":7,"output_tokens":9},"x":1}}"#;
+        assert_eq!(usage_at_end(tail), Some(Tokens { input: 7, output: 9 }));
+        assert_eq!(usage_at_end(br#"says \"usage\":{\"input_tokens\":7}"}"#), None);
+        assert_eq!(usage_at_end(br#"says \"usage":{"input_tokens":7}"}"#), None);
+        assert_eq!(usage_at_end(b"nothing"), None);
     }
 }

@@ -1,7 +1,5 @@
 //! Setting up an organisation with its first owner.
 
-use secrecy::SecretString;
-
 use crate::audit::event::Event;
 use crate::audit::log;
 use crate::authority::{AccountHolder, RequestSource};
@@ -10,7 +8,7 @@ use crate::error::{Error, FieldError, Result};
 use crate::installation;
 use crate::orgs::rename;
 use crate::orgs::store::{self, Org};
-use crate::people::password::{self, Hashed};
+use crate::people::password::Hashed;
 use crate::people::store::{Person, Profile};
 use crate::role::Role;
 use crate::time::Time;
@@ -33,22 +31,14 @@ pub enum By {
 }
 
 impl SetUp {
-    /// Checks all fields; complaints name `organization`, `name`, `email`, `password`. Who is
-    /// known already needs no password.
-    pub fn parse(
-        org: &str,
-        name: &str,
-        email: &str,
-        password: Option<&SecretString>,
-    ) -> Result<SetUp, Vec<FieldError>> {
+    /// Checks all fields; complaints name `organization`, `name`, `email`. The owner's password is
+    /// checked by [`NewPassword`](crate::people::password::NewPassword).
+    pub fn parse(org: &str, name: &str, email: &str) -> Result<SetUp, Vec<FieldError>> {
         let mut errors = Vec::new();
         let name_of_org = rename::check_name("organization", org);
         errors.extend(name_of_org.as_ref().err().cloned());
         let owner = Profile::parse(name, email);
         errors.extend(owner.as_ref().err().into_iter().flatten().cloned());
-        if let Some(password) = password {
-            errors.extend(password::check("password", password, &[org, name, email]).err());
-        }
         match (owner, name_of_org) {
             (Ok(owner), Ok(org)) if errors.is_empty() => Ok(SetUp { org, owner, zone: None }),
             _ => Err(errors),

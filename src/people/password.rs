@@ -14,13 +14,48 @@ use crate::error::{Error, FieldError, Result};
 /// The least length, in characters.
 pub const MIN_CHARACTERS: usize = 15;
 const MAX_BYTES: usize = 1024;
-/// How many passwords are hashed at once; each takes 19 MiB while it is.
-const PARALLEL: usize = 2;
-/// How many more may wait before sign-in answers that it is busy.
-const QUEUE: usize = 64;
+/// How much of a password its strength is judged by, in characters: the work grows faster than the
+/// length.
+const JUDGED: usize = 100;
 
-static SLOTS: Semaphore = Semaphore::const_new(PARALLEL);
-static WAITING: Semaphore = Semaphore::const_new(PARALLEL + QUEUE);
+/// Passwords are hashed and compared one at a time, each in 19 MiB, so that people who sign in
+/// leave processors to requests with keys.
+static HASHING: Turns = Turns::new(1, 64);
+/// The strength of new passwords is judged beside that, since it may take longer.
+static JUDGING: Turns = Turns::new(1, 16);
+
+/// Turns at work that takes a processor for a while.
+struct Turns {
+    at_work: Semaphore,
+    at_work_or_waiting: Semaphore,
+}
+
+impl Turns {
+    /// So many at once, and so many who wait before others are told that it is busy.
+    const fn new(at_once: usize, waiting: usize) -> Turns {
+        Turns {
+            at_work: Semaphore::const_new(at_once),
+            at_work_or_waiting: Semaphore::const_new(at_once + waiting),
+        }
+    }
+
+    /// Does the work on a thread that may block, when it is its turn.
+    async fn take<T: Send + 'static>(
+        &'static self,
+        work: impl FnOnce() -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let Ok(place) = self.at_work_or_waiting.try_acquire() else {
+            return Err(Error::Unavailable("too many passwords are being checked".into()));
+        };
+        let turn = self.at_work.acquire().await.map_err(Error::internal)?;
+        let work = move || {
+            // Both end with the work: who hangs up stops waiting, and the work goes on.
+            let _held = (place, turn);
+            work()
+        };
+        tokio::task::spawn_blocking(work).await.unwrap_or_else(|panic| Err(Error::internal(panic)))
+    }
+}
 
 /// A password hash in PHC string format. It can't be printed.
 #[derive(Clone)]
@@ -38,12 +73,48 @@ impl Hashed {
     }
 }
 
-/// Checks a new password against the rules. `context` holds what must not make it up: the
-/// person's name and address, the organisation's name.
-pub fn check(field: &'static str, password: &SecretString, context: &[&str]) -> Result<(), FieldError> {
+/// A password that keeps to the rules; only such a one can be hashed.
+pub struct NewPassword(SecretString);
+
+impl NewPassword {
+    /// Checks a new password against the rules, off the async threads. `context` holds what must
+    /// not make it up: the person's name and address, the organisation's name.
+    ///
+    /// Errors: `Invalid` names `field`; `Unavailable` when too many are being checked.
+    pub async fn check(field: &'static str, password: SecretString, context: &[&str]) -> Result<NewPassword> {
+        check_length(field, &password).map_err(|error| Error::Invalid(vec![error]))?;
+        let context: Vec<String> = context.iter().map(|word| (*word).to_owned()).collect();
+        JUDGING
+            .take(move || {
+                let context: Vec<&str> = context.iter().map(String::as_str).collect();
+                NewPassword::check_now(field, password, &context).map_err(|error| Error::Invalid(vec![error]))
+            })
+            .await
+    }
+
+    /// The same for callers that may block, such as the command line.
+    pub fn check_now(
+        field: &'static str,
+        password: SecretString,
+        context: &[&str],
+    ) -> Result<NewPassword, FieldError> {
+        check_length(field, &password)?;
+        let judged: String = password.expose_secret().chars().take(JUDGED).collect();
+        let words: Vec<&str> = context.iter().copied().chain(["keydesk"]).collect();
+        if zxcvbn::zxcvbn(&judged, &words).score() < zxcvbn::Score::Two {
+            return Err(FieldError::new(
+                field,
+                "This password is too easy to guess: it is common, repeats itself or is made of known words. Choose another.",
+            ));
+        }
+        Ok(NewPassword(password))
+    }
+}
+
+/// Checks what costs nothing to check; [`NewPassword::check`] does too.
+pub fn check_length(field: &'static str, password: &SecretString) -> Result<(), FieldError> {
     let text = password.expose_secret();
-    let length = text.chars().count();
-    if length < MIN_CHARACTERS {
+    if text.chars().count() < MIN_CHARACTERS {
         return Err(FieldError::new(
             field,
             format!("Use at least {MIN_CHARACTERS} characters. A sentence works well."),
@@ -52,54 +123,40 @@ pub fn check(field: &'static str, password: &SecretString, context: &[&str]) -> 
     if text.len() > MAX_BYTES {
         return Err(FieldError::new(field, format!("Use at most {MAX_BYTES} bytes.")));
     }
-    let words: Vec<&str> = context.iter().copied().chain(["keydesk"]).collect();
-    if zxcvbn::zxcvbn(text, &words).score() < zxcvbn::Score::Two {
-        return Err(FieldError::new(
-            field,
-            "This password is too easy to guess: it is common, repeats itself or is made of known words. Choose another.",
-        ));
-    }
     Ok(())
 }
 
 /// Hashes a password; blocks for some milliseconds.
-pub fn hash_now(password: &SecretString) -> Result<Hashed> {
+pub fn hash_now(password: &NewPassword) -> Result<Hashed> {
     let hash = hasher()
-        .hash_password(password.expose_secret().as_bytes())
+        .hash_password(password.0.expose_secret().as_bytes())
         .map_err(|error| Error::internal(error.to_string()))?;
     Ok(Hashed(hash.to_string().into()))
 }
 
 /// Hashes a password off the async threads.
-pub async fn hash(password: SecretString) -> Result<Hashed> {
-    bounded(move || hash_now(&password)).await
+pub async fn hash(password: NewPassword) -> Result<Hashed> {
+    HASHING.take(move || hash_now(&password)).await
 }
 
 /// Compares a password with a hash off the async threads. Without a hash the same work is
 /// done and the answer is `false`, so that time does not tell who is known.
 pub async fn verify(password: SecretString, hashed: Option<Hashed>) -> Result<bool> {
-    bounded(move || {
-        let text = password.expose_secret().as_bytes();
-        if text.len() > MAX_BYTES {
-            return Ok(false);
-        }
-        match hashed.as_ref().and_then(|hashed| PasswordHash::new(hashed.expose()).ok()) {
-            Some(hash) => Ok(hasher().verify_password(text, &hash).is_ok()),
-            None => hasher()
-                .hash_password(text)
-                .map(|_| false)
-                .map_err(|error| Error::internal(error.to_string())),
-        }
-    })
-    .await
-}
-
-async fn bounded<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    let Ok(_place) = WAITING.try_acquire() else {
-        return Err(Error::Unavailable("too many passwords are being checked".into()));
-    };
-    let _slot = SLOTS.acquire().await.map_err(Error::internal)?;
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|panic| Err(Error::internal(panic)))
+    HASHING
+        .take(move || {
+            let text = password.expose_secret().as_bytes();
+            if text.len() > MAX_BYTES {
+                return Ok(false);
+            }
+            match hashed.as_ref().and_then(|hashed| PasswordHash::new(hashed.expose()).ok()) {
+                Some(hash) => Ok(hasher().verify_password(text, &hash).is_ok()),
+                None => hasher()
+                    .hash_password(text)
+                    .map(|_| false)
+                    .map_err(|error| Error::internal(error.to_string())),
+            }
+        })
+        .await
 }
 
 /// Argon2id with 19 MiB, two passes, one lane: OWASP's Password Storage Cheat Sheet.
@@ -112,7 +169,8 @@ mod tests {
     use super::*;
 
     fn accepted(password: &str) -> bool {
-        check("password", &password.to_owned().into(), &["ada@example.com", "Ada Lovelace", "Acme"]).is_ok()
+        NewPassword::check_now("password", password.into(), &["ada@example.com", "Ada Lovelace", "Acme"])
+            .is_ok()
     }
 
     #[test]
@@ -131,6 +189,19 @@ mod tests {
             assert!(!accepted(weak), "{weak}");
         }
         assert!(!accepted(&"long ".repeat(300)));
+    }
+
+    #[test]
+    fn only_the_beginning_of_a_long_password_is_judged() {
+        let long = "p4$$w0rd1ng5".repeat(MAX_BYTES / 12);
+        let short: String = long.chars().take(JUDGED).collect();
+        let took = |password: &str| {
+            let began = std::time::Instant::now();
+            accepted(password);
+            began.elapsed()
+        };
+        let (short, long) = (took(&short).max(took(&short)), took(&long).min(took(&long)));
+        assert!(long < short * 5 + std::time::Duration::from_millis(20), "{long:?} after {short:?}");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use secrecy::SecretString;
 
 use crate::error::{Error, FieldError};
 use crate::orgs::invitation::{self, Invitation};
-use crate::people::password;
+use crate::people::password::{self, NewPassword};
 use crate::people::store::{self, Profile, fold_email};
 use crate::portal::words;
 use crate::time::Time;
@@ -79,9 +79,14 @@ pub async fn sign_up(
     let profile = Profile::parse(fields.get("name"), &invitation.email);
     let mut errors = profile.as_ref().err().cloned().unwrap_or_default();
     let context = [invitation.org.name.as_str(), fields.get("name"), &invitation.email];
-    errors.extend(password::check("password", &password, &context).err());
+    errors.extend(password::check_length("password", &password).err());
     let (Ok(profile), true) = (profile, errors.is_empty()) else {
         return page(&request, &token, Some(invitation), &fields, errors);
+    };
+    let password = match NewPassword::check("password", password, &context).await {
+        Ok(password) => password,
+        Err(Error::Invalid(errors)) => return page(&request, &token, Some(invitation), &fields, errors),
+        Err(other) => return Err(other.into()),
     };
     let hashed = password::hash(password).await?;
     let zone = zone(&fields);

@@ -9,8 +9,9 @@ use secrecy::SecretString;
 
 use crate::audit::event::Event;
 use crate::authority::AccountHolder;
-use crate::error::FieldError;
+use crate::error::{Error, FieldError};
 use crate::orgs::journal;
+use crate::people::password::NewPassword;
 use crate::people::{password, reset, sign_in};
 use crate::time::Time;
 use crate::web::form::{Complaints, Fields};
@@ -102,10 +103,14 @@ async fn choose(request: HttpRequest, site: Shared, fields: Fields) -> Result<Ht
         return html(StatusCode::FORBIDDEN, &ResetPage::of(&request, Step::Spent, Vec::new()));
     };
     let new: SecretString = fields.get("new_password").into();
-    if let Err(error) = password::check("new_password", &new, &[&person.email, &person.name]) {
-        let page = ResetPage::of(&request, Step::Choose(token), vec![error]);
-        return html(StatusCode::UNPROCESSABLE_ENTITY, &page);
-    }
+    let new = match NewPassword::check("new_password", new, &[&person.email, &person.name]).await {
+        Ok(new) => new,
+        Err(Error::Invalid(wrong)) => {
+            let page = ResetPage::of(&request, Step::Choose(token), wrong);
+            return html(StatusCode::UNPROCESSABLE_ENTITY, &page);
+        }
+        Err(other) => return Err(other.into()),
+    };
     let hashed = password::hash(new).await?;
     let (keyring, source) = (site.mint.keyring.clone(), source(&request));
     let chosen = site

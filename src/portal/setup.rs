@@ -10,7 +10,7 @@ use crate::error::{Error, FieldError};
 use crate::installation;
 use crate::orgs::setup::By;
 use crate::orgs::setup::SetUp;
-use crate::people::password;
+use crate::people::password::{self, NewPassword};
 use crate::time::Time;
 use crate::web::form::{Complaints, Fields};
 use crate::web::page::{Layout, Room, html, redirect};
@@ -43,25 +43,32 @@ pub async fn form(request: HttpRequest, site: Shared) -> Result<HttpResponse, Pr
 
 /// `POST /setup`.
 pub async fn submit(request: HttpRequest, site: Shared, fields: Fields) -> Result<HttpResponse, Problem> {
-    let layout = Layout { person: None, ..Layout::of(&request, Room::None) };
     if !is_open(&site, &fields).await? {
+        let layout = Layout { person: None, ..Layout::of(&request, Room::None) };
         let detail = "This link does not count, or not any more.";
         let complaints = Complaints(vec![FieldError::new("main", detail)]);
         let page = SetupPage { layout, open: false, fields, complaints };
         return html(StatusCode::UNPROCESSABLE_ENTITY, &page);
     }
     let password: SecretString = fields.get("password").into();
-    let mut set_up = match SetUp::parse(
-        fields.get("organization"),
-        fields.get("name"),
-        fields.get("email"),
-        Some(&password),
-    ) {
-        Ok(set_up) => set_up,
-        Err(errors) => {
-            let page = SetupPage { layout, open: true, fields, complaints: Complaints(errors) };
-            return html(StatusCode::UNPROCESSABLE_ENTITY, &page);
+    let [organization, name, email] = ["organization", "name", "email"].map(|field| fields.get(field));
+    let refused = |errors, fields: &Fields| {
+        let (fields, complaints) = (fields.clone(), Complaints(errors));
+        let layout = Layout { person: None, ..Layout::of(&request, Room::None) };
+        html(StatusCode::UNPROCESSABLE_ENTITY, &SetupPage { layout, open: true, fields, complaints })
+    };
+    let parsed = SetUp::parse(organization, name, email);
+    let too_short = password::check_length("password", &password).err();
+    let mut set_up = match (parsed, too_short) {
+        (Ok(set_up), None) => set_up,
+        (parsed, too_short) => {
+            return refused(parsed.err().into_iter().flatten().chain(too_short).collect(), &fields);
         }
+    };
+    let password = match NewPassword::check("password", password, &[organization, name, email]).await {
+        Ok(password) => password,
+        Err(Error::Invalid(errors)) => return refused(errors, &fields),
+        Err(other) => return Err(other.into()),
     };
     set_up.zone = jiff::tz::TimeZone::get(fields.get("zone")).ok().map(|_| fields.get("zone").to_owned());
     let hashed = password::hash(password).await?;

@@ -62,7 +62,7 @@ async fn ask(strangers: Arc<Strangers>, db: Db) {
             return;
         }
         let digests: Vec<Digest> = together.iter().map(|(digest, _)| *digest).collect();
-        let known = db.read(move |conn| presented::known(conn, &digests)).await;
+        let known = db.read_for_keys(move |conn| presented::known(conn, &digests)).await;
         for (digest, answer) in together {
             // Whoever has gone meanwhile needs no answer.
             let _ = answer.send(match &known {

@@ -213,12 +213,12 @@ impl Table {
 }
 
 async fn find(db: &Db, keyring: &Keyring, secret: &PlainSecret, digest: Digest) -> Result<Option<Presented>> {
-    let found = db.read(move |conn| presented::by_digest(conn, &digest)).await?;
+    let found = db.read_for_keys(move |conn| presented::by_digest(conn, &digest)).await?;
     let (None, Some(previous)) = (&found, &keyring.api_keys_previous) else {
         return Ok(found);
     };
     let old = secret.digest(previous);
-    let found = db.read(move |conn| presented::by_digest(conn, &old)).await?;
+    let found = db.read_for_keys(move |conn| presented::by_digest(conn, &old)).await?;
     if let Some(key) = &found {
         let secret = key.secret;
         db.write(move |tx| presented::set_digest(tx, secret, &digest)).await?;

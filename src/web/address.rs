@@ -1,6 +1,6 @@
 //! The client's address, as far as it can be believed.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use actix_web::HttpRequest;
 use ipnet::IpNet;
@@ -19,9 +19,20 @@ pub fn client(request: &HttpRequest) -> IpAddr {
     behind_proxies(peer, forwarded, &site.trusted_proxies)
 }
 
-/// The key by which tries to sign in are counted: an IPv6 client owns a whole /64.
-pub fn group(address: IpAddr) -> String {
+/// The network by which clients are counted: an IPv6 client owns a whole /64.
+pub fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
+        IpAddr::V4(address) => IpAddr::V4(address),
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
+        }
+    }
+}
+
+/// The key by which tries to sign in are counted.
+pub fn group(address: IpAddr) -> String {
+    match network(address) {
         IpAddr::V4(address) => address.to_string(),
         IpAddr::V6(address) => {
             let [a, b, c, d, ..] = address.segments();

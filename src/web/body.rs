@@ -5,6 +5,7 @@ mod read;
 
 pub use read::{buffer, buffered};
 
+use std::collections::HashSet;
 use std::future::{Ready, ready};
 use std::pin::Pin;
 
@@ -15,6 +16,7 @@ use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
 
 use crate::error::FieldError;
+use crate::web::form;
 use crate::web::problem::{Code, Problem};
 
 /// The largest body of a call that manages keys, in bytes.
@@ -95,14 +97,12 @@ fn read_query<T: DeserializeOwned>(query: &str) -> Result<T, Problem> {
     if percent_decode_str(query).decode_utf8().is_err() {
         return Err(unreadable("it is not UTF-8"));
     }
-    let pairs: Vec<(String, String)> =
-        serde_html_form::from_str(query).map_err(|_| unreadable("it is not form-encoded"))?;
-    let twice = pairs
-        .iter()
-        .enumerate()
-        .find(|(place, (name, _))| pairs[..*place].iter().any(|(other, _)| other == name));
-    if let Some((_, (name, _))) = twice {
-        return Err(unreadable(&format!("{} stands there twice", shorten(name))));
+    let mut names = HashSet::new();
+    for (name, _) in form::pairs(query.as_bytes(), "The query")? {
+        if names.contains(&name) {
+            return Err(unreadable(&format!("{} stands there twice", shorten(&name))));
+        }
+        names.insert(name);
     }
     serde_html_form::from_str(query).map_err(|error| unreadable(&shorten(&error.to_string())))
 }

@@ -1,23 +1,26 @@
 //! What surrounds every request: its id, the headers that guard browsers, the log line, and
 //! the look of errors.
 
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Instant;
 
-use actix_web::body::{BoxBody, MessageBody};
+use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::error::InternalError;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::middleware::Next;
+use actix_web::web::Bytes;
 use actix_web::{Error, HttpMessage, HttpRequest};
 
 use crate::id::RequestId;
 use crate::time::Time;
-use crate::web::Shared;
-use crate::web::error_page;
+use crate::web::connections::Answering;
 use crate::web::principal::KeyCaller;
 use crate::web::problem::{Code, Problem};
 use crate::web::request::{KeyHeaders, RequestName, path_holds_key};
+use crate::web::{Shared, error_page, form};
 
 /// Nothing but our own files, nothing inline, and no other site may frame or receive a form.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
@@ -31,12 +34,17 @@ pub async fn wrap(
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let started = Instant::now();
+    let answering = Answering::new(request.request());
     let id = RequestId::new(Time::now()).to_string();
     request.extensions_mut().insert(RequestName(id.clone()));
     let https = request.app_data::<Shared>().is_some_and(|site| site.public_url.is_https());
     let path = request.path().to_owned();
-    let mut response = match next.call(request).await {
-        Ok(response) => response.map_into_boxed_body(),
+    let response = match form::check_query(request.query_string()) {
+        Ok(()) => next.call(request).await.map(ServiceResponse::map_into_boxed_body),
+        Err(problem) => Ok(request.error_response(problem)),
+    };
+    let mut response = match response {
+        Ok(response) => response,
         Err(error) => return Err(without_request(&error, &path, https, &id)),
     };
     if let Some(problem) = problem_of(&response) {
@@ -49,7 +57,31 @@ pub async fn wrap(
         response.headers_mut().insert(name, value);
     }
     log(&response, &id, started);
-    Ok(response)
+    Ok(match response.response().body().size() {
+        BodySize::Stream => response.map_body(|_, body| BoxBody::new(Answered { body, _until: answering })),
+        _ => response,
+    })
+}
+
+/// A streamed answer, during which its connection is at work.
+struct Answered {
+    body: BoxBody,
+    _until: Option<Answering>,
+}
+
+impl MessageBody for Answered {
+    type Error = <BoxBody as MessageBody>::Error;
+
+    fn size(&self) -> BodySize {
+        self.body.size()
+    }
+
+    fn poll_next(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        Pin::new(&mut self.body).poll_next(context)
+    }
 }
 
 /// The problem that a handler or an extractor failed with.

@@ -19,6 +19,30 @@ pub fn query(own: &[(&str, &str)], changes: &[(&str, &str)]) -> String {
     serde_html_form::to_string(&given).unwrap_or_default()
 }
 
+/// How many fields a query or a form may have.
+pub const MAX_FIELDS: usize = 256;
+
+/// Refuses a query with too many fields, before anybody looks at it.
+pub fn check_query(query: &str) -> Result<(), Problem> {
+    check_fields(query.as_bytes(), "The query")
+}
+
+/// The names and values of a form or a query, in their order. `what` is what a refusal calls it.
+pub fn pairs(text: &[u8], what: &str) -> Result<Vec<(String, String)>, Problem> {
+    check_fields(text, what)?;
+    serde_html_form::from_bytes(text)
+        .map_err(|_| Problem::bad_request(format!("{what} can't be read: it is not form-encoded.")))
+}
+
+/// Counts before parsing, so that what is too much costs nothing.
+fn check_fields(text: &[u8], what: &str) -> Result<(), Problem> {
+    let fields = text.iter().filter(|byte| **byte == b'&').count() + 1;
+    if fields > MAX_FIELDS {
+        return Err(Problem::bad_request(format!("{what} has {fields} fields; the most is {MAX_FIELDS}.")));
+    }
+    Ok(())
+}
+
 /// The fields of a submitted form or of a query, in their order.
 #[derive(Clone, Default)]
 pub struct Fields(Vec<(String, String)>);
@@ -26,7 +50,7 @@ pub struct Fields(Vec<(String, String)>);
 impl Fields {
     /// The fields of a query string; none when it can't be read.
     pub fn of_query(request: &HttpRequest) -> Fields {
-        Fields(serde_html_form::from_str(request.query_string()).unwrap_or_default())
+        Fields(pairs(request.query_string().as_bytes(), "The query").unwrap_or_default())
     }
 
     /// The first value of that name, or nothing.
@@ -51,8 +75,7 @@ impl Fields {
 
     /// The fields of a form as it was sent.
     pub fn of_body(bytes: &[u8]) -> Result<Fields, Problem> {
-        let fields = serde_html_form::from_bytes(bytes);
-        fields.map(Fields).map_err(|_| Problem::bad_request("The form can't be read."))
+        pairs(bytes, "The form").map(Fields)
     }
 
     /// All values of that name.

@@ -25,7 +25,7 @@ use crate::web::principal::{KeyCaller, bearer};
 use crate::web::problem::{Code, Problem};
 use crate::web::request::{KeyHeaders, request_id};
 use crate::web::ticket::Ticket;
-use crate::web::{Shared, Site, address, body};
+use crate::web::{Shared, Site, address, body, connections};
 
 /// From how many days before a key's end its answers carry `X-Key-Expires-At`.
 const EXPIRY_HEADER_DAYS: i64 = 14;
@@ -137,6 +137,7 @@ async fn with_key(
     let (refused, verdict) = match verdict {
         Ok(verdict) => {
             // Only now, so that the bodies of strangers are never read.
+            connections::prove(request.request(), || Sender::Key(caller.key.key));
             (complete(&site, max_body, &mut request, &mut caller).await.err(), verdict)
         }
         Err((problem, verdict)) => (Some(problem), verdict),
@@ -179,7 +180,7 @@ async fn complete(
 
 /// Who sends a body without a credential.
 fn by_address(request: &ServiceRequest) -> Sender {
-    Sender::Address(address::group(address::client(request.request())))
+    Sender::Address(address::network(address::client(request.request())))
 }
 
 /// Counts a refusal, so that its reason can be looked up.

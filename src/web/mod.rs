@@ -3,6 +3,7 @@
 pub mod address;
 pub mod assets;
 pub mod body;
+pub mod connections;
 pub mod csrf;
 pub mod csv;
 pub mod device;

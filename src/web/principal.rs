@@ -25,6 +25,7 @@ use crate::time::Time;
 use crate::verify::decision;
 use crate::verify::principal::ActingKey;
 use crate::web::Site;
+use crate::web::form::pairs;
 use crate::web::problem::{Code, Problem};
 use crate::web::request::{path_holds_key, source};
 use crate::web::ticket::Ticket;
@@ -148,18 +149,16 @@ pub fn bearer(request: &HttpRequest) -> Result<PlainSecret, Problem> {
 /// A key in a URL ends up in logs and histories, so such a request is refused everywhere.
 pub fn refuse_key_in_url(request: &HttpRequest) -> Result<(), Problem> {
     let query = request.query_string();
-    let decoded = form_values(query).any(|value| contains_key(&value));
+    // A query with too many fields, or that can't be read, is refused where it is used.
+    let decoded = !query.is_empty()
+        && pairs(query.as_bytes(), "The query")
+            .is_ok_and(|pairs| pairs.iter().any(|(_, value)| contains_key(value)));
     if decoded || contains_key(query) || path_holds_key(request.path()) {
         return Err(invalid_credentials(
             "There is an API key in the address. Treat it as leaked: revoke it, and send keys in the Authorization header.",
         ));
     }
     Ok(())
-}
-
-fn form_values(query: &str) -> impl Iterator<Item = String> {
-    let pairs: Vec<(String, String)> = serde_html_form::from_str(query).unwrap_or_default();
-    pairs.into_iter().map(|(_, value)| value)
 }
 
 fn invalid_credentials(detail: &str) -> Problem {

@@ -16,6 +16,7 @@ mod audit_log;
 mod audit_pages;
 mod authority;
 mod bad_input;
+mod bounds;
 mod calendar;
 mod checkpoint_mail;
 mod commands;

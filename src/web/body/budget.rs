@@ -5,6 +5,7 @@
 //! one key, person or address gets a share of it.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::id::{KeyId, UserId};
@@ -20,7 +21,7 @@ pub enum Sender {
     /// Someone signed in.
     Person(UserId),
     /// Anyone else, by their address or, with IPv6, its /64 network.
-    Address(String),
+    Address(IpAddr),
 }
 
 /// Why there is no room for more bytes.
@@ -179,7 +180,7 @@ mod tests {
         };
         assert_eq!((held.len(), full), (3, Full::Pool));
         assert_eq!(Reservation::new(budget.clone(), key()).raise_to(MAX_BODY), Ok(()));
-        let stranger = Sender::Address("192.0.2.1".into());
+        let stranger = Sender::Address(IpAddr::from([192, 0, 2, 1]));
         assert_eq!(Reservation::new(budget.clone(), stranger).raise_to(MAX_BODY), Ok(()));
         held.clear();
         for pool in [&budget.small, &budget.large, &budget.people, &budget.strangers] {

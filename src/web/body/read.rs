@@ -5,6 +5,7 @@
 
 use std::io::Write;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::HttpMessage;
@@ -51,12 +52,19 @@ pub async fn buffer(
     let Some(site) = request.app_data::<Shared>() else { return Err(Problem::not_found()) };
     let reservation = Reservation::new(site.bodies.clone(), sender(request));
     // Boxed, so that requests without a body don't carry its state about.
-    let bytes = Box::pin(read(request.headers(), payload, most, reservation)).await?;
+    let (bytes, reservation) = Box::pin(read(request.headers(), payload, most, reservation)).await?;
     if !bytes.is_empty() {
         request.set_payload(bytes.into());
     }
+    if let Some(reservation) = reservation {
+        // What a handler makes of the body may be as large, so it counts until the answer begins.
+        request.extensions_mut().insert(Reserved(reservation));
+    }
     Ok(())
 }
+
+/// The reservation of a request's body.
+struct Reserved(#[allow(dead_code, reason = "held until the request is over")] Arc<Reservation>);
 
 /// The body that [`buffer`] has put back.
 pub async fn buffered(mut payload: Payload) -> Result<Bytes, Problem> {
@@ -72,7 +80,7 @@ async fn read(
     mut payload: Payload,
     most: usize,
     reservation: Reservation,
-) -> Result<Bytes, Problem> {
+) -> Result<(Bytes, Option<Arc<Reservation>>), Problem> {
     let declared = declared_length(headers);
     if declared.is_some_and(|length| length > most) {
         return Err(too_large(most));
@@ -98,7 +106,7 @@ async fn read(
         let Some(part) = part else { break };
         let part = part.map_err(|_| broken_off())?;
         if arrived.1 == 0 && declared == Some(part.len()) && part.len() <= AT_ONCE && sink.is_plain() {
-            return Ok(part);
+            return Ok((part, None));
         }
         arrived = (Instant::now(), arrived.1 + part.len());
         // Whoever sends all the time is only looked at by the clock above when they pause.
@@ -150,7 +158,7 @@ impl Sink {
         done.map_err(|error| self.problem(&error))
     }
 
-    fn end(mut self) -> Result<Bytes, Problem> {
+    fn end(mut self) -> Result<(Bytes, Option<Arc<Reservation>>), Problem> {
         let done = match &mut self {
             Sink::Plain(_) => Ok(()),
             Sink::Gzip(decoder) => decoder.try_finish(),
@@ -215,14 +223,15 @@ impl Buffer {
     }
 
     /// The bytes, whose reservation lasts until the last part of them is dropped.
-    fn into_bytes(self) -> Bytes {
-        struct Reserved(Vec<u8>, #[allow(dead_code, reason = "held until the bytes go")] Reservation);
-        impl AsRef<[u8]> for Reserved {
+    fn into_bytes(self) -> (Bytes, Option<Arc<Reservation>>) {
+        struct Owned(Vec<u8>, #[allow(dead_code, reason = "held until the bytes go")] Arc<Reservation>);
+        impl AsRef<[u8]> for Owned {
             fn as_ref(&self) -> &[u8] {
                 &self.0
             }
         }
-        Bytes::from_owner(Reserved(self.bytes, self.reservation))
+        let reservation = Arc::new(self.reservation);
+        (Bytes::from_owner(Owned(self.bytes, reservation.clone())), Some(reservation))
     }
 }
 

@@ -18,7 +18,7 @@ use crate::web::form::Fields;
 use crate::web::permission::Permission;
 use crate::web::principal::{Findings, Member, SignedIn, refuse_key_in_url};
 use crate::web::problem::{Problem, Proof};
-use crate::web::{Shared, body, fresh, session};
+use crate::web::{Shared, body, connections, fresh, session};
 
 /// Lets a request through to its handler if the person who is signed in may make it.
 pub(super) async fn with_person(
@@ -100,6 +100,7 @@ async fn admit_person(
         request.get_session().purge();
         return Ok(stranger());
     };
+    connections::prove(request, || Sender::Person(id));
     let signed_in = SignedIn { person, orgs, principal };
     request.extensions_mut().insert(signed_in.clone());
     let (Permission::Member(act) | Permission::MemberFresh(act)) = permission else { return Ok(None) };

@@ -92,13 +92,26 @@ impl Desk {
 
     /// Starts the server and waits until it listens.
     pub fn start(&self) -> Server {
+        self.start_by(self.command(&[]))
+    }
+
+    /// The same where the server may open only so many files.
+    pub fn start_with_descriptors(&self, most: u32) -> Server {
+        let plain = self.command(&[]);
+        let mut limited = Command::new("sh");
+        limited.args(["-c", &format!("ulimit -n {most} && exec \"$0\"")]).arg(plain.get_program());
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("KEYDESK_")) {
+            limited.env_remove(name);
+        }
+        let variables = plain.get_envs().filter_map(|(name, value)| Some((name, value?)));
+        limited.envs(variables).current_dir(self.data.path());
+        self.start_by(limited)
+    }
+
+    fn start_by(&self, mut command: Command) -> Server {
         let log = self.data.path().join(format!("log-{}", unique()));
-        let mut child = self
-            .command(&[])
-            .stdout(Stdio::piped())
-            .stderr(std::fs::File::create(&log).unwrap())
-            .spawn()
-            .unwrap();
+        let mut child =
+            command.stdout(Stdio::piped()).stderr(std::fs::File::create(&log).unwrap()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let Some(first) = lines.next() else {
             child.wait().unwrap();
@@ -147,6 +160,13 @@ impl Desk {
 }
 
 impl Server {
+    /// How much memory it holds, in KiB.
+    pub fn memory(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+
     pub fn browser(&self) -> Browser {
         Browser::new(&self.base)
     }

@@ -1,0 +1,84 @@
+//! The HTTP server: like actix-web's own, but each connection is counted, watched and can be cut
+//! off at any time, which actix-web has no way to do.
+
+use std::fmt;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_http::{HttpServiceBuilder, Request, Response};
+use actix_server::Server;
+use actix_service::{
+    IntoServiceFactory, Service, ServiceFactory, ServiceFactoryExt, apply_fn_factory, map_config,
+};
+use actix_web::Error;
+use actix_web::body::MessageBody;
+use actix_web::dev::AppConfig;
+use tokio::net::TcpStream;
+
+use crate::web::connections::{Connections, Stream};
+
+/// How long a connection without a request is kept.
+const KEEP_ALIVE: Duration = Duration::from_secs(5);
+/// How long the first head of a connection may take.
+const HEAD: Duration = Duration::from_secs(5);
+/// How long a client may take to close its side.
+const CLOSE: Duration = Duration::from_secs(1);
+/// How long open requests may take when the server stops, in seconds.
+const STOP: u64 = 30;
+
+/// Serves an application on a listener, with so many threads.
+pub(super) fn serve<F, I, S, B>(
+    listener: TcpListener,
+    workers: usize,
+    connections: &Arc<Connections>,
+    application: F,
+) -> std::io::Result<Server>
+where
+    F: Fn() -> I + Send + Clone + 'static,
+    I: IntoServiceFactory<S, Request>,
+    S: ServiceFactory<Request, Config = AppConfig> + 'static,
+    S::Error: Into<Error> + 'static,
+    S::InitError: fmt::Debug,
+    S::Response: Into<Response<B>> + 'static,
+    <S::Service as Service<Request>>::Future: 'static,
+    S::Service: 'static,
+    B: MessageBody + 'static,
+{
+    let builder = Server::build().workers(workers).disable_signals().shutdown_timeout(STOP);
+    let stopping = builder.graceful_shutdown_signal();
+    let connections = connections.clone();
+    let builder = builder.listen("keydesk", listener, move || {
+        let (stopping, connections) = (stopping.clone(), connections.clone());
+        let application = application().into_factory().map_err(|error| error.into().error_response());
+        let http = HttpServiceBuilder::default()
+            .keep_alive(KEEP_ALIVE)
+            .client_request_timeout(HEAD)
+            .client_disconnect_timeout(CLOSE)
+            .graceful_shutdown_signal(move || {
+                let stopping = stopping.clone();
+                async move { stopping.notified().await }
+            })
+            .on_connect_ext(|stream: &Stream, data| {
+                data.insert(stream.connection().clone());
+            })
+            // Its host would only be the fallback of links, which come from the settings here.
+            .h1(map_config(application, |()| AppConfig::default()));
+        apply_fn_factory(http, move |io: TcpStream, http| {
+            let peer = io.peer_addr().ok();
+            let served = connections.admit(peer).map(|connection| {
+                // An event of a stream must not wait for the acknowledgement of the one before.
+                let _ = io.set_nodelay(true);
+                let service = http.call((Stream::new(io, connection.clone()), peer));
+                connection.serve(service)
+            });
+            async move {
+                match served {
+                    Some(served) => served.await.unwrap_or(Ok(())),
+                    None => Ok(()),
+                }
+            }
+        })
+    })?;
+    Ok(builder.run())
+}
