@@ -25,7 +25,7 @@ use crate::web::principal::{KeyCaller, bearer};
 use crate::web::problem::{Code, Problem};
 use crate::web::request::{KeyHeaders, request_id};
 use crate::web::ticket::Ticket;
-use crate::web::{Shared, Site, address, body};
+use crate::web::{Shared, Site, address, body, redact};
 
 /// From how many days before a key's end its answers carry `X-Key-Expires-At`.
 const EXPIRY_HEADER_DAYS: i64 = 14;
@@ -198,7 +198,7 @@ fn note_refusal(
         at: now,
         request: request_id(request),
         code: problem.code.name(),
-        route: format!("{} {}", request.method(), request.path()),
+        route: redact::route(request),
         address: caller.address.to_string(),
         scope: missing.or(needed.iter().next()),
         by_role: missing.is_some_and(|scope| caller.key.scopes.has(scope)),

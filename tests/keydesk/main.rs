@@ -42,6 +42,7 @@ mod policy;
 mod portal_keys;
 mod portal_rotation;
 mod providers;
+mod redaction;
 mod refusals;
 mod review;
 mod roles;

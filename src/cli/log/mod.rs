@@ -9,6 +9,8 @@ use std::thread::{self, Thread};
 use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::field::MakeExt;
+use tracing_subscriber::fmt::format::{self, Format};
 
 use crate::cli::Failure;
 
@@ -30,7 +32,8 @@ pub fn start(filter: Option<String>) -> Result<Log, Failure> {
     })?;
     let log = tracing_subscriber::fmt().with_env_filter(filter);
     if io::stderr().is_terminal() {
-        log.with_writer(io::stderr).init();
+        let fields = format::debug_fn(line::write_field).delimited(" ");
+        log.fmt_fields(fields).event_format(line::Plain(Format::default())).with_writer(io::stderr).init();
         return Ok(Log(None));
     }
     let lines = Lines::start();
