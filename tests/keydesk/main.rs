@@ -51,6 +51,7 @@ mod rotation_storm;
 mod sessions;
 mod setup_page;
 mod start;
+mod strangers;
 mod succession;
 mod usage;
 mod usage_pages;

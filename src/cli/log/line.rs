@@ -8,6 +8,7 @@ use tracing_subscriber::fmt::FmtContext;
 use tracing_subscriber::fmt::format::{Format, FormatEvent, FormatFields, Writer};
 use tracing_subscriber::registry::LookupSpan;
 
+use crate::cli::log::level;
 use crate::time::Time;
 use crate::web::redact;
 
@@ -22,7 +23,7 @@ where
 {
     fn format_event(&self, _: &FmtContext<'_, S, F>, mut out: Writer<'_>, event: &Event<'_>) -> fmt::Result {
         let data = event.metadata();
-        let level = data.level();
+        let Some(level) = level::of(event) else { return Ok(()) };
         write!(out, "{{\"timestamp\":\"{}\",\"level\":\"{level}\"", Time::now().rfc3339_micros())?;
         let mut fields = Fields { out: &mut out, result: Ok(()) };
         event.record(&mut fields);
@@ -45,6 +46,9 @@ where
         out: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
+        if level::of(event).is_none() {
+            return Ok(());
+        }
         self.0.format_event(context, out, event)
     }
 }
@@ -194,6 +198,22 @@ mod tests {
         for text in [written(as_json, emit), written(as_text, emit)] {
             assert!(!text.contains(TOKEN) && !text.contains("0123456789abcdef"), "{text}");
             assert_eq!(text.matches("/invitations/{token}").count(), 3, "{text}");
+        }
+    }
+
+    #[test]
+    fn only_what_clients_cause_loses_its_level() {
+        let emit = || {
+            tracing::error!(target: "actix_http::h1::dispatcher", "stream error: request parse error: invalid header");
+            tracing::error!(target: "actix_http::h1::dispatcher", "stream error: I/O error: broken pipe");
+            tracing::warn!(target: "actix_session::middleware", "Invalid session key, ignoring.");
+            tracing::error!(target: "actix_http::h1::dispatcher", "stream error: body error: kept");
+            tracing::error!(target: "actix_server::accept", "Error accepting connection: kept");
+            tracing::error!(target: "keydesk::web", "stream error: request parse error: kept");
+        };
+        for text in [written(as_json, emit), written(as_text, emit)] {
+            assert_eq!((text.lines().count(), text.matches("kept").count()), (3, 3), "{text}");
+            assert_eq!(text.matches("ERROR").count(), 3, "{text}");
         }
     }
 }

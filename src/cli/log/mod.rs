@@ -1,6 +1,7 @@
 //! The log on standard error. Lines are gathered for a moment and written together, since a
 //! system call for each would cost a request as much as checking its key does.
 
+mod level;
 mod line;
 
 use std::io::{self, IsTerminal, Write};
