@@ -123,7 +123,7 @@ pub async fn verify(
             outcome: decided.map_or_else(|code| Outcome::of_status(code.status().as_u16()), |()| Outcome::Ok),
             took: began.elapsed(),
             tokens: Tokens::default(),
-            address: question.address.unwrap_or(caller.address),
+            address: question.address.or_else(|| caller.address.ip()),
             agent: agent.unwrap_or_default(),
             at: now,
         });

@@ -179,7 +179,7 @@ async fn complete(
 
 /// Who sends a body without a credential.
 fn by_address(request: &ServiceRequest) -> Sender {
-    Sender::Address(address::group(address::client(request.request())))
+    Sender::Address(address::client(request.request()).bucket(""))
 }
 
 /// Counts a refusal, so that its reason can be looked up.
@@ -227,7 +227,7 @@ async fn admit_key(site: &Site, need: Need, request: &HttpRequest, now: Time) ->
     let caller = KeyCaller { key, secret: Arc::new(secret), address: address::client(request), needed };
     let refuse = |problem, verdict| Admission::Known(caller.clone(), Err((problem, verdict)));
     let (limiter, limit) = (&site.limiter, decision::effective_limit(&caller.key, now));
-    if let Err(refusal) = decision::is_usable(&caller.key, Some(caller.address), now) {
+    if let Err(refusal) = decision::is_usable(&caller.key, caller.address.ip(), now) {
         // No token: whoever found a key that is bound to addresses must not use up its limit.
         return refuse(refusal.into(), limiter.look(caller.key.key, limit, Instant::now()));
     }

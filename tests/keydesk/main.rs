@@ -18,6 +18,7 @@ mod authority;
 mod bad_input;
 mod calendar;
 mod checkpoint_mail;
+mod client_address;
 mod commands;
 mod due;
 mod durability;
