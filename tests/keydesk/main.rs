@@ -22,6 +22,7 @@ mod client_address;
 mod commands;
 mod due;
 mod durability;
+mod flags;
 mod forward_auth;
 mod fresh_sign_in;
 mod gateway;
