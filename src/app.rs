@@ -36,7 +36,7 @@ use crate::verify::limit::Limiter;
 use crate::verify::table::Table;
 use crate::web::connections::{Connections, Limits};
 use crate::web::permission::{self};
-use crate::web::{Site, envelope, idempotency};
+use crate::web::{Site, envelope, idempotency, redact};
 
 /// Why the server could not be built.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +44,9 @@ pub enum BuildError {
     /// A route has no permission, or a permission no route.
     #[error("the permission table does not fit the routes: {0}")]
     Permissions(String),
+    /// A parameter in a path is neither declared secret nor public.
+    #[error("web::redact does not say whether the parameter {0} is a secret")]
+    Parameter(String),
     /// The address can't be listened on.
     #[error("KEYDESK_LISTEN {address} can't be listened on: {cause}")]
     Listen {
@@ -191,13 +194,21 @@ fn raise_descriptors() -> u64 {
 
 /// Compares routes and permission table: each must have exactly one line in the other.
 fn check_permissions(routes: &[Endpoint]) -> Result<(), BuildError> {
-    let routes: Vec<(&str, &str)> = routes.iter().map(|(method, path, _)| (*method, *path)).collect();
+    let routes: Vec<(&str, &'static str)> = routes.iter().map(|(method, path, _)| (*method, *path)).collect();
     let lines: Vec<(&str, &str)> =
         permission::TABLE.iter().map(|(method, path, _)| (*method, *path)).collect();
     let missing = routes.iter().find(|route| lines.iter().filter(|line| line == route).count() != 1);
     let unused = lines.iter().find(|line| routes.iter().filter(|route| route == line).count() != 1);
     match missing.or(unused) {
         Some((method, path)) => Err(BuildError::Permissions(format!("{method} {path}"))),
+        None => check_parameters(&routes),
+    }
+}
+
+/// Every parameter in a path must be classified, or it could end up in a log.
+fn check_parameters(routes: &[(&str, &'static str)]) -> Result<(), BuildError> {
+    match routes.iter().find_map(|(_, path)| redact::unclassified(path)) {
+        Some(parameter) => Err(BuildError::Parameter(parameter.to_owned())),
         None => Ok(()),
     }
 }
@@ -218,6 +229,17 @@ mod tests {
         assert!(
             matches!(check_permissions(&routes), Err(BuildError::Permissions(route)) if route == "GET /forgotten")
         );
+    }
+
+    #[test]
+    fn parameter_that_nobody_classified_stops_the_start() {
+        for path in
+            ["/forgotten/{ticket}", "/forgotten/{ticket}.ics", "/a/{b:.*}", "/x-{token}", "/{token}-{id}"]
+        {
+            let refused = check_parameters(&[("GET", "/healthz"), ("GET", path)]);
+            assert!(matches!(refused, Err(BuildError::Parameter(_))), "{path}");
+        }
+        assert!(check_parameters(&[("GET", "/new/{token}"), ("GET", "/new/{token}.ics")]).is_ok());
     }
 
     #[test]

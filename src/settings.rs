@@ -4,6 +4,8 @@
 //! name of its variable. Secrets come from their variable or from the file that
 //! `VARIABLE_FILE` names, never from a flag.
 
+mod credential;
+
 use crate::crypto::Root;
 
 /// A setting that may be given as a flag of `serve` and as a variable.
@@ -36,7 +38,11 @@ pub const SETTINGS: [Setting; 25] = [
     ),
     open("KEYDESK_ALLOW_HTTP", "0", "1 allows a public URL with http off loopback"),
     open("KEYDESK_DATA_DIR", "keydesk-data", "Directory of the SQLite file and the generated secret"),
-    open("KEYDESK_DATABASE_URL", "SQLite file in the data directory", "sqlite:PATH or postgres://…"),
+    open(
+        "KEYDESK_DATABASE_URL",
+        "SQLite file in the data directory",
+        "sqlite:PATH or postgres://…; a password only in the variable or in KEYDESK_DATABASE_URL_FILE",
+    ),
     secret("KEYDESK_SECRET", "generated file", "Root of key digests and sessions: at least 32 bytes, base64"),
     secret("KEYDESK_SECRET_PREVIOUS", "none", "The secret before this one, while it is being replaced"),
     secret(
@@ -99,9 +105,19 @@ pub struct Source<'a> {
 }
 
 impl Source<'_> {
-    /// A value, if it is set; an empty one is refused.
+    /// A value, if it is set; an empty one is refused, and so is a flag with a credential in it.
     pub fn get(&self, variable: &'static str) -> Result<Option<String>, ConfigError> {
-        match (self.flag)(variable).or_else(|| (self.env)(variable)) {
+        let flag = (self.flag)(variable);
+        if flag.as_deref().is_some_and(credential::is_in) {
+            let file = if variable == "KEYDESK_DATABASE_URL" { " or KEYDESK_DATABASE_URL_FILE" } else { "" };
+            return Err(ConfigError::new(
+                variable,
+                format!(
+                    "contains a credential, and everyone on this machine can read flags. Set the variable {variable}{file} instead of the flag."
+                ),
+            ));
+        }
+        match flag.or_else(|| (self.env)(variable)) {
             Some(value) if value.trim().is_empty() => {
                 Err(ConfigError::new(variable, "is empty. Set a value or leave it out."))
             }

@@ -21,6 +21,7 @@ use crate::web::Shared;
 use crate::web::body::Json;
 use crate::web::principal::KeyCaller;
 use crate::web::problem::{Code, Problem};
+use crate::web::redact;
 use crate::web::request::request_id;
 
 /// What is asked about a key.
@@ -122,7 +123,7 @@ pub async fn verify(
             outcome: decided.map_or_else(|code| Outcome::of_status(code.status().as_u16()), |()| Outcome::Ok),
             took: began.elapsed(),
             tokens: Tokens::default(),
-            address: question.address.unwrap_or(caller.address),
+            address: question.address.or_else(|| caller.address.ip()),
             agent: agent.unwrap_or_default(),
             at: now,
         });
@@ -135,7 +136,7 @@ pub async fn verify(
             at: now,
             request: request_id(&request),
             code: code.name(),
-            route: format!("{} {}", request.method(), request.path()),
+            route: redact::route(&request),
             address: question.address.map_or_else(|| "unknown".to_owned(), |address| address.to_string()),
             scope: missing.or(question.scopes.iter().next()),
             by_role: missing.is_some_and(|scope| key.scopes.has(scope)),

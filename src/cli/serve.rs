@@ -8,7 +8,7 @@ use crate::audit;
 use crate::cli::{Failure, log, print, store};
 use crate::config::Config;
 use crate::installation;
-use crate::settings::{SETTINGS, Source};
+use crate::settings::{SETTINGS, Setting, Source};
 
 /// Each flag stands for the variable of the same name; `serve --help` lists both.
 #[derive(Args, Default)]
@@ -134,9 +134,10 @@ fn warn_of_unknown_variables() {
             continue;
         };
         let plain = name.strip_suffix("_FILE").unwrap_or(name);
+        let has_file = |setting: &Setting| setting.secret || setting.variable == "KEYDESK_DATABASE_URL";
         if !SETTINGS
             .iter()
-            .any(|setting| setting.variable == name || (setting.variable == plain && setting.secret))
+            .any(|setting| setting.variable == name || (setting.variable == plain && has_file(setting)))
         {
             tracing::warn!(name, "this variable is not known to this version and does not count");
         }

@@ -71,6 +71,22 @@ impl Here {
         Code::ALL
     }
 
+    /// The host for proxies, which may resolve `localhost` to an address nobody listens on.
+    fn proxy_host(&self) -> &str {
+        let name = self.host.rsplit_once(':').map_or(self.host.as_str(), |(name, _)| name);
+        if name == "localhost" { "127.0.0.1" } else { name }
+    }
+
+    fn port(&self) -> &str {
+        let default = if self.is_https { "443" } else { "80" };
+        self.host.rsplit_once(':').map_or(default, |(_, port)| port)
+    }
+
+    /// The origin for proxies.
+    fn proxy_origin(&self) -> String {
+        self.origin.replacen("://localhost", "://127.0.0.1", 1)
+    }
+
     /// Megabytes that an inference call may send.
     fn inference_body(&self) -> usize {
         body::MAX_INFERENCE_BODY >> 20

@@ -83,7 +83,7 @@ async fn ask(request: HttpRequest, site: Shared, fields: Fields) -> Result<HttpR
         let wrong = vec![FieldError::new("email", "Enter your e-mail address.")];
         return html(StatusCode::UNPROCESSABLE_ENTITY, &ResetPage::of(&request, Step::Ask(email), wrong));
     }
-    let client = address::group(address::client(&request));
+    let client = address::client(&request).bucket(&email);
     let wait = reset::ask(&site.db, &site.mint.keyring, &email, &client, Time::now()).await?;
     if wait == 0 {
         return html(StatusCode::OK, &ResetPage::of(&request, Step::Asked, Vec::new()));

@@ -98,7 +98,7 @@ fn attempt(request: &HttpRequest, fields: &Fields) -> Attempt {
     Attempt {
         email: fields.get("email").chars().take(300).collect(),
         password: fields.get("password").into(),
-        client: address::group(address::client(request)),
+        client: address::client(request).bucket(fields.get("email")),
         zone: jiff::tz::TimeZone::get(zone).ok().map(|_| zone.to_owned()),
     }
 }

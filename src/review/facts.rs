@@ -14,8 +14,8 @@ use crate::schema::{api_keys, key_addresses, scope_uses, usage_windows};
 use crate::scope::{Scope, Scopes};
 use crate::time::{DAY, Time};
 
-/// Callers that are too many to be told apart have no address of their own.
-const TOGETHER: &str = "other";
+/// Not addresses: the bucket for clients beyond the per-key cap, and clients whose address is unknown.
+const NOT_ADDRESSES: [&str; 2] = ["other", "unknown"];
 
 type Row = (KeyId, Time, Option<Time>, Option<Time>, Option<Time>, Option<Time>, String, UserId);
 
@@ -74,7 +74,7 @@ pub fn read(conn: &mut Conn, org: OrgId, which: Which<'_>) -> Result<Vec<Facts>>
         .collect();
     let addresses: Vec<(KeyId, Option<Time>, Option<Time>)> = key_addresses::table
         .filter(key_addresses::org_id.eq(org).and(key_addresses::key_id.eq_any(&ids)))
-        .filter(key_addresses::address.ne(TOGETHER))
+        .filter(key_addresses::address.ne_all(NOT_ADDRESSES))
         .group_by(key_addresses::key_id)
         .select((key_addresses::key_id, min(key_addresses::first_seen_at), max(key_addresses::first_seen_at)))
         .load(conn)?;
@@ -110,7 +110,7 @@ pub fn new_addresses(
 ) -> Result<HashMap<KeyId, Vec<(String, Time)>>> {
     let rows: Vec<(KeyId, String, Time)> = key_addresses::table
         .filter(key_addresses::org_id.eq(org).and(key_addresses::key_id.eq_any(keys)))
-        .filter(key_addresses::address.ne(TOGETHER))
+        .filter(key_addresses::address.ne_all(NOT_ADDRESSES))
         .filter(key_addresses::first_seen_at.gt(now.plus(-WEEK * DAY)))
         .order((key_addresses::first_seen_at.asc(), key_addresses::address.asc()))
         .select((key_addresses::key_id, key_addresses::address, key_addresses::first_seen_at))

@@ -69,8 +69,8 @@ pub struct Call<'a> {
     pub took: Duration,
     /// What it cost.
     pub tokens: Tokens,
-    /// The client's address.
-    pub address: IpAddr,
+    /// The client’s address, if it is known.
+    pub address: Option<IpAddr>,
     /// The client's `User-Agent`.
     pub agent: &'a str,
     /// When it ended.

@@ -18,6 +18,8 @@ pub const MAX_CALLERS: usize = 64;
 pub const MAX_MODELS: usize = 32;
 const MAX_NAME: usize = 64;
 const OTHER: &str = "other";
+/// The address of requests whose address is unknown.
+const UNKNOWN: &str = "unknown";
 /// What is counted apart of one secret, without texts, so that counting allocates nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct Slot {
@@ -54,7 +56,7 @@ pub struct Counted {
 
 /// A caller of a secret.
 struct Named {
-    group: IpAddr,
+    group: Option<IpAddr>,
     program: Box<str>,
     uses: Uses,
 }
@@ -202,17 +204,18 @@ fn unnamed() -> (String, String) {
 
 /// An address as it is counted: IPv6 by the network of a site (RFC 4291 section 2.5.4), within
 /// which a machine changes its address at will.
-fn group(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
+fn group(address: Option<IpAddr>) -> Option<IpAddr> {
+    address.map(|address| match address.to_canonical() {
         IpAddr::V6(v6) if !v6.is_loopback() => IpAddr::V6((u128::from(v6) >> 64 << 64).into()),
         address => address,
-    }
+    })
 }
 
-fn group_name(group: IpAddr) -> String {
+fn group_name(group: Option<IpAddr>) -> String {
     match group {
-        IpAddr::V6(v6) if !v6.is_loopback() => format!("{v6}/64"),
-        address => address.to_string(),
+        Some(IpAddr::V6(v6)) if !v6.is_loopback() => format!("{v6}/64"),
+        Some(address) => address.to_string(),
+        None => UNKNOWN.to_owned(),
     }
 }
 
@@ -249,7 +252,7 @@ mod tests {
 
     #[test]
     fn an_address_is_counted_with_its_site() {
-        let named = |text: &str| group_name(group(text.parse().unwrap()));
+        let named = |text: &str| group_name(group(Some(text.parse().unwrap())));
         assert_eq!(named("203.0.113.7"), "203.0.113.7");
         assert_eq!(named("::ffff:203.0.113.7"), "203.0.113.7");
         assert_eq!(named("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::/64");

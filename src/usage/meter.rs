@@ -126,7 +126,7 @@ mod tests {
             outcome: Outcome::Ok,
             took: Duration::from_millis(1),
             tokens: Tokens { input: 3, output: 5 },
-            address,
+            address: Some(address),
             agent,
             at,
         }

@@ -1,22 +1,67 @@
-//! The client's address, as far as it can be believed.
+//! The client's address, as far as it can be trusted.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr, SocketAddrV4};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use actix_web::HttpRequest;
+use actix_web::http::header::HeaderValue;
 use ipnet::IpNet;
 
 use crate::web::Shared;
 
+/// How many hops of `X-Forwarded-For` are read, from the right.
+const MOST_HOPS: usize = 64;
+/// The longest hop that can be an address: a bracketed IPv6 address with zone, port and quotes.
+const LONGEST_HOP: usize = 128;
+
+/// Where a request comes from. Unknown when a trusted proxy forwarded something unreadable:
+/// then it matches no list of allowed addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClientAddress(Option<IpAddr>);
+
+impl ClientAddress {
+    /// The address, if it is known.
+    pub fn ip(self) -> Option<IpAddr> {
+        self.0
+    }
+
+    /// The bucket in which attempts on an account are counted by address. An IPv6 client owns a
+    /// whole /64. Unknown addresses share nothing: otherwise one attacker behind a misconfigured
+    /// proxy could block everybody behind it, so there only the account's own limit holds.
+    pub fn bucket(self, account: &str) -> String {
+        match self.0.map(network) {
+            Some(IpAddr::V4(address)) => address.to_string(),
+            Some(IpAddr::V6(network)) => format!("{network}/64"),
+            None => format!("unknown, for {}", account.trim().to_lowercase()),
+        }
+    }
+}
+
+impl fmt::Display for ClientAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(address) => address.fmt(f),
+            None => f.write_str("unknown"),
+        }
+    }
+}
+
 /// The address of the client: the connection's, or, when a trusted proxy connected, the
 /// right-most address in `X-Forwarded-For` that is not a trusted proxy itself.
-pub fn client(request: &HttpRequest) -> IpAddr {
-    let peer =
-        request.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |address| address.ip().to_canonical());
-    let Some(site) = request.app_data::<Shared>() else {
-        return peer;
+pub fn client(request: &HttpRequest) -> ClientAddress {
+    let Some(peer) = request.peer_addr().map(|address| address.ip().to_canonical()) else {
+        return ClientAddress(None);
     };
-    let forwarded = request.headers().get_all("x-forwarded-for").filter_map(|value| value.to_str().ok());
-    behind_proxies(peer, forwarded, &site.trusted_proxies)
+    let Some(site) = request.app_data::<Shared>() else {
+        return ClientAddress(Some(peer));
+    };
+    let forwarded = request.headers().get_all("x-forwarded-for").map(HeaderValue::as_bytes);
+    let client = behind_proxies(peer, forwarded, &site.trusted_proxies);
+    if client.is_none() {
+        warn_of_unreadable_hop(peer);
+    }
+    ClientAddress(client)
 }
 
 /// The network by which clients are counted: an IPv6 client owns a whole /64.
@@ -30,32 +75,79 @@ pub fn network(address: IpAddr) -> IpAddr {
     }
 }
 
-/// The key by which tries to sign in are counted.
-pub fn group(address: IpAddr) -> String {
-    match network(address) {
-        IpAddr::V4(address) => address.to_string(),
-        IpAddr::V6(address) => {
-            let [a, b, c, d, ..] = address.segments();
-            format!("{a:x}:{b:x}:{c:x}:{d:x}::/64")
-        }
+/// Logged once per process: a stranger must not be able to fill the log.
+fn warn_of_unreadable_hop(peer: IpAddr) {
+    static WARNED: AtomicBool = AtomicBool::new(false);
+    if !WARNED.swap(true, Ordering::Relaxed) {
+        tracing::warn!(
+            proxy = %peer,
+            "a proxy in KEYDESK_TRUSTED_PROXIES sent an X-Forwarded-For without a readable address; \
+             clients behind it have an unknown address, and keys restricted to addresses refuse them"
+        );
     }
 }
 
-fn behind_proxies<'a>(peer: IpAddr, forwarded: impl Iterator<Item = &'a str>, trusted: &[IpNet]) -> IpAddr {
-    let is_trusted = |address: &IpAddr| trusted.iter().any(|network| network.contains(address));
+fn behind_proxies<'a>(
+    peer: IpAddr,
+    forwarded: impl Iterator<Item = &'a [u8]>,
+    trusted: &[IpNet],
+) -> Option<IpAddr> {
+    let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(&address));
+    if !is_trusted(peer) {
+        return Some(peer);
+    }
+    let lines: Vec<&[u8]> = forwarded.collect();
+    // Empty list elements mean nothing (RFC 9110 section 5.6.1.2).
+    let hops = lines.iter().rev().flat_map(|line| line.rsplit(|byte| *byte == b','));
+    let hops = hops.map(<[u8]>::trim_ascii).filter(|hop| !hop.is_empty());
     let mut client = peer;
-    let hops: Vec<&str> = forwarded.flat_map(|value| value.split(',')).collect();
-    for hop in hops.iter().rev() {
-        if !is_trusted(&client) {
+    for (count, hop) in hops.enumerate() {
+        if count == MOST_HOPS || hop.len() > LONGEST_HOP {
+            return None;
+        }
+        client = parse_hop(std::str::from_utf8(hop).ok()?)?;
+        if !is_trusted(client) {
             break;
         }
-        // What a proxy did not write as an address says nothing about who is behind it.
-        let Ok(address) = hop.trim().parse::<IpAddr>() else {
-            break;
-        };
-        client = address.to_canonical();
     }
-    client
+    Some(client)
+}
+
+/// Reads one hop: an address, with or without port, brackets, quotes and IPv6 zone.
+fn parse_hop(hop: &str) -> Option<IpAddr> {
+    let hop = match hop.strip_prefix('"') {
+        Some(rest) => rest.strip_suffix('"')?.trim(),
+        None => hop,
+    };
+    if let Some(rest) = hop.strip_prefix('[') {
+        let (address, port) = rest.split_once(']')?;
+        let has_port = port.is_empty() || is_port(port.strip_prefix(':')?);
+        return has_port.then(|| parse_v6(address)).flatten();
+    }
+    let v4 = hop.parse().ok().map(IpAddr::V4);
+    let v4 = v4.or_else(|| hop.parse().ok().map(|address: SocketAddrV4| IpAddr::V4(*address.ip())));
+    v4.or_else(|| parse_v6(hop)).or_else(|| {
+        // Eight groups and a port can't be confused; with `::` the port would be a group.
+        let (address, port) = hop.rsplit_once(':')?;
+        let is_whole = !address.contains("::") && is_port(port);
+        is_whole.then(|| parse_v6(address)).flatten()
+    })
+}
+
+/// Parses an IPv6 address; the zone only has a meaning on the proxy.
+fn parse_v6(text: &str) -> Option<IpAddr> {
+    let (address, zone) = text.split_once('%').map_or((text, None), |(address, zone)| (address, Some(zone)));
+    let is_zone = |zone: &str| {
+        !zone.is_empty() && zone.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~%".contains(&byte))
+    };
+    if !zone.is_none_or(is_zone) {
+        return None;
+    }
+    address.parse::<Ipv6Addr>().ok().map(|address| IpAddr::V6(address).to_canonical())
+}
+
+fn is_port(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<u16>().is_ok()
 }
 
 #[cfg(test)]
@@ -66,20 +158,106 @@ mod tests {
         text.parse().expect("valid")
     }
 
-    #[test]
-    fn only_trusted_proxies_are_believed() {
-        let trusted = ["10.0.0.0/8".parse().expect("valid")];
-        let seen =
-            |peer: &str, forwarded: &str| behind_proxies(ip(peer), std::iter::once(forwarded), &trusted);
-        assert_eq!(seen("192.0.2.1", "203.0.113.7"), ip("192.0.2.1"));
-        assert_eq!(seen("10.0.0.1", "203.0.113.7"), ip("203.0.113.7"));
-        assert_eq!(seen("10.0.0.1", "1.2.3.4, 203.0.113.7, 10.0.0.2"), ip("203.0.113.7"));
-        assert_eq!(seen("10.0.0.1", "unknown"), ip("10.0.0.1"));
+    fn seen(peer: &str, forwarded: &[&str]) -> Option<IpAddr> {
+        let trusted = ["10.0.0.0/8".parse().expect("valid"), "fd00::/8".parse().expect("valid")];
+        behind_proxies(ip(peer), forwarded.iter().map(|line| line.as_bytes()), &trusted)
     }
 
     #[test]
-    fn an_ipv6_client_counts_by_its_network() {
-        assert_eq!(group(ip("2001:db8::1")), group(ip("2001:db8::ffff")));
-        assert_ne!(group(ip("2001:db8::1")), group(ip("2001:db8:0:1::1")));
+    fn only_trusted_proxies_are_believed() {
+        assert_eq!(seen("192.0.2.1", &["203.0.113.7"]), Some(ip("192.0.2.1")));
+        assert_eq!(seen("192.0.2.1", &["nonsense"]), Some(ip("192.0.2.1")));
+        assert_eq!(seen("10.0.0.1", &["203.0.113.7"]), Some(ip("203.0.113.7")));
+        assert_eq!(seen("10.0.0.1", &["1.2.3.4, 203.0.113.7, 10.0.0.2"]), Some(ip("203.0.113.7")));
+        assert_eq!(seen("10.0.0.1", &["1.2.3.4", "203.0.113.7", "10.0.0.2"]), Some(ip("203.0.113.7")));
+        assert_eq!(seen("10.0.0.1", &["nonsense, 203.0.113.7"]), Some(ip("203.0.113.7")));
+        assert_eq!(seen("10.0.0.1", &[]), Some(ip("10.0.0.1")));
+        assert_eq!(seen("10.0.0.1", &[" , "]), Some(ip("10.0.0.1")));
+        assert_eq!(seen("10.0.0.1", &["10.0.0.3, 10.0.0.2"]), Some(ip("10.0.0.3")));
+    }
+
+    #[test]
+    fn every_common_form_of_a_hop_is_read() {
+        for form in [
+            "203.0.113.7",
+            " 203.0.113.7\t",
+            "203.0.113.7:54321",
+            "\"203.0.113.7\"",
+            "\"203.0.113.7:54321\"",
+            "203.0.113.7,",
+            ",, 203.0.113.7 ,,",
+            "::ffff:203.0.113.7",
+            "::ffff:cb00:7107",
+            "[::ffff:203.0.113.7]:443",
+            "203.0.113.7:443, 10.0.0.9:80",
+            "203.0.113.7, [fd00::1]:80",
+            "203.0.113.7, fd00::1%eth0",
+        ] {
+            assert_eq!(seen("10.0.0.1", &[form]), Some(ip("203.0.113.7")), "{form:?}");
+        }
+        for form in [
+            "2001:db8::5",
+            "2001:DB8:0:0:0:0:0:5",
+            "[2001:db8::5]",
+            "[2001:db8::5]:443",
+            "\"[2001:db8::5]:443\"",
+            "\"2001:db8::5\"",
+            "2001:db8::5%eth0",
+            "[2001:db8::5%25eth0]:443",
+            "2001:db8:0:0:0:0:0:5:443",
+        ] {
+            assert_eq!(seen("10.0.0.1", &[form]), Some(ip("2001:db8::5")), "{form:?}");
+        }
+    }
+
+    #[test]
+    fn an_unreadable_hop_is_an_unknown_address_and_never_the_proxy() {
+        let long = format!("{}203.0.113.7", " 1".repeat(200));
+        let many = "10.0.0.2,".repeat(MOST_HOPS + 1);
+        for form in [
+            "unknown",
+            "_hidden",
+            "-",
+            "unix:",
+            "localhost",
+            "203.0.113",
+            "203.0.113.7:",
+            "203.0.113.7:99999",
+            "203.0.113.7:+80",
+            "203.0.113.07",
+            "203.0.113.7/32",
+            "203.0.113.7;x",
+            "203.0.113.7 8.8.8.8",
+            "\"203.0.113.7",
+            "203.0.113.7\"",
+            "[203.0.113.7]",
+            "[2001:db8::5",
+            "2001:db8::5]",
+            "[2001:db8::5]443",
+            "[2001:db8::5]:",
+            "2001:db8::5%",
+            "2001:db8::5%a b",
+            "for=203.0.113.7",
+            "0xcb007107",
+            "3405803783",
+            "203.0.113.7\u{a0}",
+            "é",
+            long.as_str(),
+            many.as_str(),
+        ] {
+            assert_eq!(seen("10.0.0.1", &[form]), None, "{form:?}");
+            assert_eq!(seen("10.0.0.1", &["10.0.0.5", form]), None, "{form:?}");
+        }
+        let trusted = ["10.0.0.0/8".parse().expect("valid")];
+        assert_eq!(behind_proxies(ip("10.0.0.1"), [b"\xff".as_slice()].into_iter(), &trusted), None);
+    }
+
+    #[test]
+    fn attempts_are_counted_by_address_and_unknown_ones_by_account_alone() {
+        let bucket = |text: &str, account| ClientAddress(Some(ip(text))).bucket(account);
+        assert_eq!(bucket("2001:db8::1", "a"), bucket("2001:db8::ffff", "b"));
+        assert_ne!(bucket("2001:db8::1", "a"), bucket("2001:db8:0:1::1", "a"));
+        assert_eq!(bucket("203.0.113.7", "a"), bucket("203.0.113.7", "b"));
+        assert_ne!(ClientAddress(None).bucket("a"), ClientAddress(None).bucket("b"));
     }
 }

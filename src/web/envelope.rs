@@ -19,8 +19,8 @@ use crate::time::Time;
 use crate::web::connections::Answering;
 use crate::web::principal::KeyCaller;
 use crate::web::problem::{Code, Problem};
-use crate::web::request::{KeyHeaders, RequestName, path_holds_key};
-use crate::web::{Shared, error_page, form};
+use crate::web::request::{KeyHeaders, RequestName};
+use crate::web::{Shared, error_page, form, redact};
 
 /// Nothing but our own files, nothing inline, and no other site may frame or receive a form.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
@@ -100,7 +100,7 @@ fn problem_of(response: &ServiceResponse<BoxBody>) -> Option<Problem> {
 /// A middleware failed and the request is gone with it. Only the session's store fails in
 /// this way, and only for want of a database.
 fn without_request(error: &Error, path: &str, https: bool, id: &str) -> Error {
-    tracing::warn!(request = id, path = loggable(path), %error, "not available");
+    tracing::warn!(request = id, path = redact::path(path), %error, "not available");
     let problem = Problem::new(Code::Unavailable, "Nothing was changed. Try again in a moment.");
     let mut response = if is_page(path) { error_page::bare(&problem, id) } else { problem.document(id) };
     add_headers(response.headers_mut(), path, https, id);
@@ -137,22 +137,16 @@ fn add_headers(headers: &mut HeaderMap, path: &str, https: bool, id: &str) {
     }
 }
 
-/// A path that holds a key, which is refused, is not told, nor is an address that is a secret.
-fn loggable(path: &str) -> &str {
-    if path.starts_with("/calendar/") {
-        return "/calendar/[a secret]";
-    }
-    if path_holds_key(path) { "[a path with a key]" } else { path }
-}
-
-/// One line a request; with a key its id and name, never the key. Queries stay out, since
+/// One line per request; with a key its id and name, never the key. Queries stay out, since
 /// people put what they like there.
 fn log(response: &ServiceResponse<BoxBody>, id: &str, started: Instant) {
     let request = response.request();
-    let (method, path) = (request.method().as_str(), loggable(request.path()));
-    if path.starts_with("/assets/") || path == "/healthz" || path == "/readyz" {
+    let path = request.path();
+    let is_quiet = path.starts_with("/assets/") || path == "/healthz" || path == "/readyz";
+    if is_quiet || !tracing::enabled!(tracing::Level::INFO) {
         return;
     }
+    let (method, path) = (redact::method(request.method()), redact::path(path));
     let status = response.status().as_u16();
     let milliseconds = started.elapsed().as_micros() as f64 / 1000.0;
     let extensions = request.extensions();

@@ -72,9 +72,9 @@ pub async fn confirm(
     }
     let person = signed_in(request)?.person;
     let attempt = Attempt {
+        client: address::client(request).bucket(&person.email),
         email: person.email,
         password: fields.get(FIELD).into(),
-        client: address::group(address::client(request)),
         zone: None,
     };
     let (status, refused, wait) =

@@ -3,6 +3,7 @@
 
 mod person;
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -25,7 +26,7 @@ use crate::web::principal::{KeyCaller, bearer};
 use crate::web::problem::{Code, Problem};
 use crate::web::request::{KeyHeaders, request_id};
 use crate::web::ticket::Ticket;
-use crate::web::{Shared, Site, address, body, connections};
+use crate::web::{Shared, Site, address, body, connections, redact};
 
 /// From how many days before a key's end its answers carry `X-Key-Expires-At`.
 const EXPIRY_HEADER_DAYS: i64 = 14;
@@ -180,7 +181,10 @@ async fn complete(
 
 /// Who sends a body without a credential.
 fn by_address(request: &ServiceRequest) -> Sender {
-    Sender::Address(address::network(address::client(request.request())))
+    let client = address::client(request.request()).ip();
+    let peer = || request.peer_addr().map(|peer| peer.ip());
+    let address = client.or_else(peer).unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+    Sender::Address(address::network(address))
 }
 
 /// Counts a refusal, so that its reason can be looked up.
@@ -199,7 +203,7 @@ fn note_refusal(
         at: now,
         request: request_id(request),
         code: problem.code.name(),
-        route: format!("{} {}", request.method(), request.path()),
+        route: redact::route(request),
         address: caller.address.to_string(),
         scope: missing.or(needed.iter().next()),
         by_role: missing.is_some_and(|scope| caller.key.scopes.has(scope)),
@@ -228,7 +232,7 @@ async fn admit_key(site: &Site, need: Need, request: &HttpRequest, now: Time) ->
     let caller = KeyCaller { key, secret: Arc::new(secret), address: address::client(request), needed };
     let refuse = |problem, verdict| Admission::Known(caller.clone(), Err((problem, verdict)));
     let (limiter, limit) = (&site.limiter, decision::effective_limit(&caller.key, now));
-    if let Err(refusal) = decision::is_usable(&caller.key, Some(caller.address), now) {
+    if let Err(refusal) = decision::is_usable(&caller.key, caller.address.ip(), now) {
         // No token: whoever found a key that is bound to addresses must not use up its limit.
         return refuse(refusal.into(), limiter.look(caller.key.key, limit, Instant::now()));
     }

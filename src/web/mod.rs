@@ -20,6 +20,7 @@ pub mod permission;
 pub mod principal;
 pub mod problem;
 pub mod providers;
+pub mod redact;
 pub mod request;
 pub mod session;
 pub mod ticket;

@@ -2,7 +2,6 @@
 //! they need as arguments.
 
 use std::future::{Ready, ready};
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -25,6 +24,7 @@ use crate::time::Time;
 use crate::verify::decision;
 use crate::verify::principal::ActingKey;
 use crate::web::Site;
+use crate::web::address::ClientAddress;
 use crate::web::form::pairs;
 use crate::web::problem::{Code, Problem};
 use crate::web::request::{path_holds_key, source};
@@ -38,7 +38,7 @@ pub struct KeyCaller {
     /// What was presented; needed for sealing what only the same caller may open.
     pub secret: Arc<PlainSecret>,
     /// From where.
-    pub address: IpAddr,
+    pub address: ClientAddress,
     /// The scopes that the route needs of it; none where it acts on itself.
     pub needed: Option<Scopes>,
 }
@@ -77,7 +77,7 @@ impl KeyCaller {
     /// Opens a change that this key asks for. It is made only if the key may still make it at the
     /// commit.
     pub fn change(&self, request: &HttpRequest, now: Time) -> Change<ActingKey> {
-        let (secret, address, needed) = (self.key.secret, Some(self.address), self.needed);
+        let (secret, address, needed) = (self.key.secret, self.address.ip(), self.needed);
         Change::new(ActingKey { secret, address, needed }, self.key.org, source(request), now)
     }
 
@@ -88,7 +88,7 @@ impl KeyCaller {
     pub async fn check_again(&mut self, site: &Site, now: Time) -> Result<(), Problem> {
         let found = site.table.look_up(&site.db, &site.mint.keyring, &self.secret, Instant::now()).await?;
         self.key = found.ok_or_else(|| Problem::invalid_token(Code::InvalidToken))?;
-        decision::is_usable(&self.key, Some(self.address), now)?;
+        decision::is_usable(&self.key, self.address.ip(), now)?;
         self.needed.map_or(Ok(()), |needed| decision::has_scopes(&self.key, needed, now))?;
         Ok(())
     }

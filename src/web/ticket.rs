@@ -95,7 +95,7 @@ impl Drop for Known {
             outcome,
             took,
             tokens: self.tokens.get(),
-            address: self.caller.address,
+            address: self.caller.address.ip(),
             agent: self.agent.as_ref().and_then(|agent| agent.to_str().ok()).unwrap_or_default(),
             at: Time::now(),
         });

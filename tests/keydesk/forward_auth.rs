@@ -1,87 +1,343 @@
-//! A real nginx in front of another service, asking Keydesk who may pass.
+//! Real proxies in front of another service, configured as the guide prints it.
+//!
+//! Only addresses, ports and the place of a file are replaced. The programs come from `tests/run`,
+//! which names each in a variable; without them these tests do nothing.
 
-use std::net::TcpListener;
-use std::process::{Child, Command};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
 
 use serde_json::json;
+use tempfile::TempDir;
 
-use crate::support::{Answer, Api, Browser, Page, desk, eventually};
+use crate::support::{Answer, Api, Desk, Page, Server, eventually, raw};
 
-struct Nginx {
+struct Proxy {
     child: Child,
     base: String,
-    _directory: tempfile::TempDir,
+    _directory: TempDir,
 }
 
-impl Drop for Nginx {
+impl Drop for Proxy {
     fn drop(&mut self) {
-        let _ = Command::new("kill").args(["-QUIT", &self.child.id().to_string()]).status();
+        let _ = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
         let _ = self.child.wait();
     }
 }
 
-/// The configuration as the guide prints it, with a service behind it that says who
-/// it was told calls.
-fn nginx(program: &str, guide: &Page) -> Nginx {
-    let directory = tempfile::TempDir::new().unwrap();
-    let free = |listener: TcpListener| listener.local_addr().unwrap().port();
-    let (front, service) =
-        (TcpListener::bind("127.0.0.1:0").unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
-    let (front, service) = (free(front), free(service));
-    let at = directory.path().display();
-    let locations = guide.text("#nginx");
-    assert!(locations.contains("http://127.0.0.1:9000"), "{locations}");
-    let locations = locations.replace("http://127.0.0.1:9000", &format!("http://127.0.0.1:{service}"));
-    let configuration = format!(
-        r#"daemon off; worker_processes 1; pid {at}/pid; error_log {at}/error.log;
-events {{}}
-http {{
-  access_log off; client_body_temp_path {at}/a; proxy_temp_path {at}/b; fastcgi_temp_path {at}/c; uwsgi_temp_path {at}/d; scgi_temp_path {at}/e;
-  server {{
-    listen 127.0.0.1:{service};
-    location / {{ return 200 "id=$http_x_keydesk_key_id org=$http_x_keydesk_org scopes=$http_x_keydesk_scopes key=$http_authorization"; }}
-  }}
-  server {{
-    listen 127.0.0.1:{front};
-    {locations}
-  }}
-}}
-"#
-    );
-    std::fs::write(directory.path().join("nginx.conf"), configuration).unwrap();
-    let file = directory.path().join("nginx.conf");
-    let child = Command::new(program).arg("-c").arg(file).arg("-p").arg(directory.path()).spawn().unwrap();
-    let base = format!("http://127.0.0.1:{front}");
-    eventually("nginx answers", || Api::new(&base, "").try_send("GET", "/", &[], None).is_ok());
-    Nginx { child, base, _directory: directory }
+/// How a proxy is started: its configuration as printed, and what to run.
+struct Recipe {
+    variable: &'static str,
+    /// Writes the configuration and returns the arguments.
+    write: fn(&Page, &Places) -> Vec<String>,
+}
+
+/// What stands in for the addresses that the guide prints.
+struct Places {
+    directory: String,
+    front: u16,
+    service: u16,
+}
+
+impl Places {
+    fn path(&self, name: &str) -> String {
+        format!("{}/{name}", self.directory)
+    }
+
+    fn save(&self, name: &str, text: &str) -> String {
+        std::fs::write(self.path(name), text).unwrap();
+        self.path(name)
+    }
+}
+
+/// A configuration with other values for some that stand in it exactly once.
+fn replaced(text: &str, values: &[(&str, String)]) -> String {
+    values.iter().fold(text.to_owned(), |text, (printed, value)| {
+        assert_eq!(text.matches(printed).count(), 1, "{printed} in {text}");
+        text.replace(printed, value)
+    })
+}
+
+const NGINX: Recipe = Recipe {
+    variable: "KEYDESK_TEST_NGINX",
+    write: |guide, places| {
+        let printed = guide.source("#nginx");
+        let service = format!("http://127.0.0.1:{}", places.service);
+        let locations = replaced(&printed, &[("http://127.0.0.1:9000", service)]);
+        let (at, front) = (&places.directory, places.front);
+        let text = format!(
+            "daemon off; worker_processes 1; pid {at}/pid; error_log {at}/error.log;\nevents {{}}\nhttp {{\n\
+             access_log off; client_body_temp_path {at}/a; proxy_temp_path {at}/b; fastcgi_temp_path {at}/c;\n\
+             uwsgi_temp_path {at}/d; scgi_temp_path {at}/e;\n\
+             server {{ listen 127.0.0.1:{front};\n{locations}\n}}\n}}\n"
+        );
+        vec!["-c".into(), places.save("nginx.conf", &text), "-p".into(), at.clone()]
+    },
+};
+
+const CADDY: Recipe = Recipe {
+    variable: "KEYDESK_TEST_CADDY",
+    write: |guide, places| {
+        let printed = guide.source("#caddy");
+        let text = replaced(
+            &printed,
+            &[
+                ("service.example.com {", format!("http://:{} {{", places.front)),
+                ("127.0.0.1:9000", format!("127.0.0.1:{}", places.service)),
+            ],
+        );
+        let file = places.save("Caddyfile", &format!("{{\nadmin off\ndefault_bind 127.0.0.1\n}}\n{text}"));
+        vec!["run".into(), "--adapter".into(), "caddyfile".into(), "--config".into(), file]
+    },
+};
+
+const HAPROXY: Recipe = Recipe {
+    variable: "KEYDESK_TEST_HAPROXY",
+    write: |guide, places| {
+        let script = places.save("keydesk.lua", &guide.source("#haproxy-lua"));
+        let text = replaced(
+            &guide.source("#haproxy"),
+            &[
+                ("/etc/haproxy/keydesk.lua", script),
+                ("bind :8000", format!("bind 127.0.0.1:{}", places.front)),
+                ("127.0.0.1:9000", format!("127.0.0.1:{}", places.service)),
+            ],
+        );
+        vec!["-db".into(), "-f".into(), places.save("haproxy.cfg", &text)]
+    },
+};
+
+const ENVOY: Recipe = Recipe {
+    variable: "KEYDESK_TEST_ENVOY",
+    write: |guide, places| {
+        let text = replaced(
+            &guide.source("#envoy"),
+            &[
+                (
+                    "address: 0.0.0.0, port_value: 8000",
+                    format!("address: 127.0.0.1, port_value: {}", places.front),
+                ),
+                ("port_value: 9000", format!("port_value: {}", places.service)),
+            ],
+        );
+        let file = places.save("envoy.yaml", &text);
+        ["-c", &file, "--concurrency", "1", "--use-dynamic-base-id", "-l", "error"].map(str::to_owned).into()
+    },
+};
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// A service that answers with the request that it got.
+fn service() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            std::thread::spawn(move || {
+                let mut reader = BufReader::new(stream.try_clone().unwrap());
+                while answer(&mut reader, &stream) {}
+            });
+        }
+    });
+    port
+}
+
+/// Answers one request; `false` when there is no other.
+fn answer(reader: &mut BufReader<TcpStream>, mut stream: &TcpStream) -> bool {
+    let (mut head, mut length) = (String::new(), 0);
+    loop {
+        let mut line = String::new();
+        if reader.read_line(&mut line).unwrap_or(0) == 0 {
+            return false;
+        }
+        if line == "\r\n" {
+            break;
+        }
+        let lower = line.to_lowercase();
+        if let Some(value) = lower.strip_prefix("content-length:") {
+            length = value.trim().parse().unwrap();
+        }
+        head.push_str(&lower);
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).unwrap();
+    let body = format!("{head}body: {length}\r\n");
+    write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()).is_ok()
+}
+
+/// The proxy, if it is installed.
+fn start(recipe: &Recipe, server: &Server) -> Option<Proxy> {
+    let program = std::env::var(recipe.variable).ok()?;
+    let directory = TempDir::new().unwrap();
+    let places =
+        Places { directory: directory.path().display().to_string(), front: free_port(), service: service() };
+    let arguments = (recipe.write)(&server.browser().get("/docs/proxies"), &places);
+    let log = std::fs::File::create(directory.path().join("log")).unwrap();
+    let child = Command::new(program)
+        .args(arguments)
+        .current_dir(directory.path())
+        .env("HOME", directory.path())
+        .env("XDG_DATA_HOME", directory.path())
+        .env("XDG_CONFIG_HOME", directory.path())
+        .stdout(Stdio::null())
+        .stderr(log)
+        .spawn()
+        .unwrap();
+    let base = format!("http://127.0.0.1:{}", places.front);
+    eventually(&format!("the proxy answers: {}", places.directory), || {
+        Api::new(&base, "").try_send("GET", "/", &[], None).is_ok()
+    });
+    Some(Proxy { child, base, _directory: directory })
+}
+
+/// Whether a header of this name reached the service.
+fn reached(answer: &Answer, name: &str) -> bool {
+    answer.body.lines().any(|line| line.split(':').next() == Some(name))
+}
+
+/// What every configuration promises.
+fn holds(recipe: &Recipe) {
+    let desk = Desk::new().with("KEYDESK_TRUSTED_PROXIES", "127.0.0.1");
+    let server = desk.start();
+    let org = desk.set_up(&server, "Acme AI");
+    let Some(proxy) = start(recipe, &server) else { return };
+    let create = |name: &str, scope: &str, limit: u32, networks: &[&str]| {
+        let key = org.admin.create(
+            &json!({"name": name, "scopes": [scope], "requests_per_minute": limit, "allowed_ips": networks}),
+        );
+        (key["id"].as_str().unwrap().to_owned(), Api::new(&proxy.base, key["key"].as_str().unwrap()))
+    };
+    let get = |api: &Api| api.send("GET", "/some/page?scope=none", &[], None);
+
+    let (id, writer) = create("writer", "inference:write", 600, &[]);
+    let forged = [
+        ("x-keydesk-key-id", "forged"),
+        ("X-Keydesk-Scopes", "admin"),
+        ("x-keydesk-code", "forged"),
+        ("X_Keydesk_Key_Id", "forged"),
+        ("x-keydesk_org", "forged"),
+        ("x-forwarded-for", "9.9.9.9"),
+        ("x-api-key", writer.key.as_str()),
+    ];
+    let passed = writer.send("GET", "/some/page?a=b", &forged, None);
+    assert_eq!(passed.status, 200, "{}", passed.body);
+    for line in [
+        "get /some/page?a=b http/1.",
+        &format!("x-keydesk-key-id: {id}"),
+        &format!("x-keydesk-org: {}", org.slug),
+        "x-keydesk-scopes: inference:write",
+        "x-keydesk-key-name: writer",
+        "x-forwarded-for: 127.0.0.1\r\n",
+    ] {
+        assert_eq!(passed.body.matches(line).count(), 1, "{line} in {}", passed.body);
+    }
+    assert!(!passed.body.contains("forged") && !passed.body.contains("9.9.9.9"), "{}", passed.body);
+    assert!(!passed.body.contains(&writer.key.to_lowercase()), "{}", passed.body);
+    assert!(!reached(&passed, "authorization") && !reached(&passed, "x-api-key"), "{}", passed.body);
+    let sent = writer.send("POST", "/some/page", &[], Some(&"x".repeat(300_000)));
+    assert!(sent.status == 200 && sent.body.contains("body: 300000"), "{}", sent.body);
+
+    let refused = |answer: Answer, status: u16, code: &str| {
+        assert_eq!(answer.status, status, "{}", answer.body);
+        assert_eq!(answer.header("content-type"), Some("application/problem+json"), "{}", answer.body);
+        assert_eq!(answer.json()["code"], code);
+        let challenge = answer.header("www-authenticate").unwrap_or_default().to_owned();
+        assert_eq!(
+            challenge.starts_with("Bearer realm=\"keydesk\""),
+            status == 401 || code == "insufficient_scope"
+        );
+        answer
+    };
+    refused(get(&Api::new(&proxy.base, "")), 401, "missing_credential");
+    let unknown = refused(get(&Api::new(&proxy.base, "kd_nonsense")), 401, "invalid_token");
+    assert!(unknown.header("www-authenticate").unwrap().contains("error=\"invalid_token\""));
+    let (_, reader) = create("reader", "inference:read", 600, &[]);
+    let missing = refused(get(&reader), 403, "insufficient_scope");
+    assert!(missing.header("www-authenticate").unwrap().contains("scope=\"inference:write\""));
+    let (_, limited) = create("limited", "inference:write", 2, &[]);
+    let statuses: Vec<u16> = (0..2).map(|_| get(&limited).status).collect();
+    assert_eq!(statuses, [200, 200]);
+    assert!(refused(get(&limited), 429, "rate_limited").header("retry-after").is_some());
+
+    let (_, bound) = create("bound", "inference:write", 600, &["127.0.0.9"]);
+    let bearer = format!("Bearer {}", bound.key);
+    let from = |source: &str, forwarded: &str| {
+        let headers = [("Authorization", bearer.as_str()), ("X-Forwarded-For", forwarded)];
+        let headers = if forwarded.is_empty() { &headers[..1] } else { &headers };
+        raw::request_from(source, &proxy.base, "GET", "/", headers, "")
+    };
+    assert_eq!(from("127.0.0.9", ""), 200, "an honest client at its address");
+    assert_eq!(from("127.0.0.9", "203.0.113.7"), 200);
+    for forwarded in ["", "127.0.0.9", "127.0.0.9, 127.0.0.1", "127.0.0.9:80", "nonsense"] {
+        assert_eq!(from("127.0.0.1", forwarded), 403, "{forwarded}");
+    }
+    let (_, elsewhere) = create("elsewhere", "inference:write", 600, &["203.0.113.7"]);
+    refused(get(&elsewhere), 403, "ip_not_allowed");
+    for forwarded in ["203.0.113.7", "203.0.113.7, 127.0.0.1", "127.0.0.1", "203.0.113.7:80", "nonsense"] {
+        let spoofed = elsewhere.send("GET", "/", &[("x-forwarded-for", forwarded)], None);
+        assert_eq!(spoofed.status, 403, "{forwarded}: {}", spoofed.body);
+    }
+    let bearer = format!("Bearer {}", elsewhere.key);
+    let twice = [
+        ("X-Forwarded-For", "203.0.113.7"),
+        ("X-Forwarded-For", "203.0.113.7"),
+        ("Forwarded", "for=203.0.113.7"),
+        ("X-Real-IP", "203.0.113.7"),
+        ("Authorization", bearer.as_str()),
+    ];
+    assert_eq!(raw::request(&proxy.base, "GET", "/", &twice, ""), 403);
+
+    org.admin.delete(&format!("/v1/api-keys/{id}"));
+    refused(get(&writer), 401, "key_revoked");
+    unreachable(&server, &proxy, &limited);
+}
+
+/// Without Keydesk nothing passes, and clients can tell that it is not their fault.
+fn unreachable(server: &Server, proxy: &Proxy, key: &Api) {
+    server.kill_now();
+    eventually("the proxy notices", || {
+        let answer = key.send("GET", "/", &[], None);
+        assert!(!answer.body.contains("get / http"), "{}", answer.body);
+        answer.status == 503
+    });
+    assert!(matches!(Api::new(&proxy.base, "").get("/").status, 503));
 }
 
 #[test]
-fn nginx_lets_through_whom_keydesk_lets_through() {
-    // Only `tests/run` installs nginx, and always names it here.
-    let Ok(program) = std::env::var("KEYDESK_TEST_NGINX") else { return };
-    let (_desk, server, org) = desk();
-    let nginx = nginx(&program, &Browser::new(&server.base).get("/docs/proxies"));
-    let create = |name: &str, scope: &str, limit: u32| {
-        let key = org.admin.create(&json!({"name": name, "scopes": [scope], "requests_per_minute": limit}));
-        (key["id"].as_str().unwrap().to_owned(), Api::new(&nginx.base, key["key"].as_str().unwrap()))
-    };
-    let get =
-        |api: &Api| -> Answer { api.send("GET", "/some/page", &[("x-keydesk-key-id", "forged")], None) };
-    let (id, writer) = create("writer", "inference:write", 600);
-    let passed = get(&writer);
-    assert_eq!(
-        (passed.status, passed.body.as_str()),
-        (200, format!("id={id} org={} scopes=inference:write key=", org.slug).as_str())
-    );
-    let (_, reader) = create("reader", "inference:read", 600);
-    assert_eq!(get(&reader).status, 403);
-    assert_eq!(get(&Api::new(&nginx.base, "")).status, 401);
-    assert_eq!(get(&Api::new(&nginx.base, "kd_nonsense")).status, 401);
-    let (_, limited) = create("limited", "inference:write", 2);
-    let statuses: Vec<u16> = (0..3).map(|_| get(&limited).status).collect();
-    assert_eq!(statuses, [200, 200, 429]);
-    assert!(get(&limited).header("retry-after").is_some());
-    org.admin.delete(&format!("/v1/api-keys/{id}"));
-    assert_eq!(get(&writer).status, 401);
+fn nginx_passes_what_keydesk_allows() {
+    holds(&NGINX);
+}
+
+#[test]
+fn caddy_passes_what_keydesk_allows() {
+    holds(&CADDY);
+}
+
+#[test]
+fn haproxy_passes_what_keydesk_allows() {
+    holds(&HAPROXY);
+}
+
+#[test]
+fn envoy_passes_what_keydesk_allows() {
+    holds(&ENVOY);
+}
+
+#[test]
+fn traefik_configuration_strips_the_key_and_trusts_no_client() {
+    // Not installable, so only what its documentation says is checked.
+    let desk = Desk::new();
+    let printed = desk.start().browser().get("/docs/proxies").source("#traefik");
+    for line in [
+        "trustForwardHeader: false",
+        r#"authRequestHeaders: ["Authorization", "X-Api-Key"]"#,
+        r#"authResponseHeadersRegex: "(?i)^X[-_]Keydesk""#,
+        r#"Authorization: """#,
+        r#"X-Api-Key: """#,
+        r#"middlewares: ["keydesk", "without-key"]"#,
+    ] {
+        assert!(printed.contains(line), "{line} in {printed}");
+    }
 }

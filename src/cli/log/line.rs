@@ -5,10 +5,12 @@ use std::fmt::{self, Debug, Write};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::fmt::FmtContext;
-use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
+use tracing_subscriber::fmt::format::{Format, FormatEvent, FormatFields, Writer};
 use tracing_subscriber::registry::LookupSpan;
 
+use crate::cli::log::level;
 use crate::time::Time;
+use crate::web::redact;
 
 /// Writes an event as one JSON object. It is as flat as our events are, which lets it do
 /// without the copies that a serialiser makes.
@@ -21,11 +23,42 @@ where
 {
     fn format_event(&self, _: &FmtContext<'_, S, F>, mut out: Writer<'_>, event: &Event<'_>) -> fmt::Result {
         let data = event.metadata();
-        write!(out, "{{\"timestamp\":\"{}\",\"level\":\"{}\"", Time::now().rfc3339_micros(), data.level())?;
+        let Some(level) = level::of(event) else { return Ok(()) };
+        write!(out, "{{\"timestamp\":\"{}\",\"level\":\"{level}\"", Time::now().rfc3339_micros())?;
         let mut fields = Fields { out: &mut out, result: Ok(()) };
         event.record(&mut fields);
         fields.result?;
         writeln!(out, ",\"target\":\"{}\"}}", data.target())
+    }
+}
+
+/// Writes an event as people read it in a terminal.
+pub(super) struct Plain(pub(super) Format);
+
+impl<S, F> FormatEvent<S, F> for Plain
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    F: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, F>,
+        out: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        if level::of(event).is_none() {
+            return Ok(());
+        }
+        self.0.format_event(context, out, event)
+    }
+}
+
+/// Writes a field for [`Plain`].
+pub(super) fn write_field(out: &mut Writer<'_>, field: &Field, value: &dyn Debug) -> fmt::Result {
+    let text = format!("{value:?}");
+    match field.name() {
+        "message" => out.write_str(&redact::text(&text)),
+        name => write!(out, "{name}={}", redact::text(&text)),
     }
 }
 
@@ -65,17 +98,13 @@ impl Visit for Fields<'_, '_> {
     fn record_str(&mut self, field: &Field, value: &str) {
         self.add(field, |out| {
             out.write_char('"')?;
-            Escaped(&mut *out).write_str(value)?;
+            Escaped(&mut *out).write_str(&redact::text(value))?;
             out.write_char('"')
         });
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        self.add(field, |out| {
-            out.write_char('"')?;
-            write!(Escaped(&mut *out), "{value:?}")?;
-            out.write_char('"')
-        });
+        self.record_str(field, &format!("{value:?}"));
     }
 }
 
@@ -99,6 +128,7 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     use serde_json::{Value, json};
+    use tracing_subscriber::field::MakeExt;
 
     use super::*;
 
@@ -134,5 +164,56 @@ mod tests {
         assert_eq!((&line["whole"], &line["level"]), (&json!(true), &json!("WARN")));
         assert!(line["target"].as_str().unwrap().starts_with("keydesk"));
         assert!(line["timestamp"].as_str().unwrap().ends_with('Z'));
+    }
+
+    /// What a subscriber with this format writes about some events.
+    fn written(format: impl Fn(Lines) -> Box<dyn tracing::Subscriber + Send + Sync>, emit: fn()) -> String {
+        let lines = Lines::default();
+        tracing::subscriber::with_default(format(lines.clone()), emit);
+        let text = lines.0.lock().unwrap().clone();
+        String::from_utf8(text).unwrap()
+    }
+
+    fn as_json(lines: Lines) -> Box<dyn tracing::Subscriber + Send + Sync> {
+        let log = tracing_subscriber::fmt().event_format(Json).with_max_level(tracing::Level::INFO);
+        Box::new(log.with_writer(move || lines.clone()).finish())
+    }
+
+    fn as_text(lines: Lines) -> Box<dyn tracing::Subscriber + Send + Sync> {
+        let fields = tracing_subscriber::fmt::format::debug_fn(write_field).delimited(" ");
+        let log = tracing_subscriber::fmt()
+            .fmt_fields(fields)
+            .event_format(Plain(Format::default().with_ansi(false)));
+        Box::new(log.with_writer(move || lines.clone()).finish())
+    }
+
+    #[test]
+    fn no_format_shows_a_token() {
+        const TOKEN: &str = "inv_01kb0000000000000000000000.0123456789abcdef0123456789abcdef01234567";
+        let emit = || {
+            let path = format!("/invitations/{TOKEN}");
+            tracing::warn!(path, error = %format!("for url (https://x/reset-password?token={TOKEN})"), "sent {TOKEN}");
+            tracing::error!(target: "hyper::proto", cause = ?path, "uri={path}");
+        };
+        for text in [written(as_json, emit), written(as_text, emit)] {
+            assert!(!text.contains(TOKEN) && !text.contains("0123456789abcdef"), "{text}");
+            assert_eq!(text.matches("/invitations/{token}").count(), 3, "{text}");
+        }
+    }
+
+    #[test]
+    fn only_what_clients_cause_loses_its_level() {
+        let emit = || {
+            tracing::error!(target: "actix_http::h1::dispatcher", "stream error: request parse error: invalid header");
+            tracing::error!(target: "actix_http::h1::dispatcher", "stream error: I/O error: broken pipe");
+            tracing::warn!(target: "actix_session::middleware", "Invalid session key, ignoring.");
+            tracing::error!(target: "actix_http::h1::dispatcher", "stream error: body error: kept");
+            tracing::error!(target: "actix_server::accept", "Error accepting connection: kept");
+            tracing::error!(target: "keydesk::web", "stream error: request parse error: kept");
+        };
+        for text in [written(as_json, emit), written(as_text, emit)] {
+            assert_eq!((text.lines().count(), text.matches("kept").count()), (3, 3), "{text}");
+            assert_eq!(text.matches("ERROR").count(), 3, "{text}");
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! The log on standard error. Lines are gathered for a moment and written together, since a
 //! system call for each would cost a request as much as checking its key does.
 
+mod level;
 mod line;
 
 use std::io::{self, IsTerminal, Write};
@@ -9,6 +10,8 @@ use std::thread::{self, Thread};
 use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::field::MakeExt;
+use tracing_subscriber::fmt::format::{self, Format};
 
 use crate::cli::Failure;
 
@@ -30,7 +33,8 @@ pub fn start(filter: Option<String>) -> Result<Log, Failure> {
     })?;
     let log = tracing_subscriber::fmt().with_env_filter(filter);
     if io::stderr().is_terminal() {
-        log.with_writer(io::stderr).init();
+        let fields = format::debug_fn(line::write_field).delimited(" ");
+        log.fmt_fields(fields).event_format(line::Plain(Format::default())).with_writer(io::stderr).init();
         return Ok(Log(None));
     }
     let lines = Lines::start();

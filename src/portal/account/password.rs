@@ -59,7 +59,7 @@ pub async fn submit(
         let attempt = Attempt {
             email: person.email.clone(),
             password: fields.get("password").into(),
-            client: address::group(address::client(&request)),
+            client: address::client(&request).bucket(&person.email),
             zone: None,
         };
         let throttle = &site.mint.keyring.throttle;

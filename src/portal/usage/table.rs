@@ -241,7 +241,7 @@ impl Reading<'_> {
         let skipped = usize::try_from(self.part.offset).unwrap_or(usize::MAX);
         let shown = all.into_iter().skip(skipped).take(usize::try_from(PAGE).unwrap_or(0));
         let row = |(address, requests, last): (String, i64, Time)| Row {
-            mono: address != "other",
+            mono: address != "other" && address != "unknown",
             last_used: Some(When::past(last, self.now, self.zone)),
             ..Row::new(address, Totals { requests, ..Totals::default() })
         };

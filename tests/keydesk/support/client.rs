@@ -147,6 +147,15 @@ impl Answer {
         texts[0].clone()
     }
 
+    /// The text of the one element that a selector finds, with its white space.
+    pub fn source(&self, selector: &str) -> String {
+        let document = Html::parse_document(&self.body);
+        let selector = Selector::parse(selector).unwrap();
+        let texts: Vec<String> = document.select(&selector).map(|element| element.text().collect()).collect();
+        assert_eq!(texts.len(), 1, "{selector:?} in {}", self.body);
+        texts[0].clone()
+    }
+
     /// Names and values of the fields that a selector finds.
     pub fn inputs(&self, selector: &str) -> Vec<(String, String)> {
         let document = Html::parse_document(&self.body);

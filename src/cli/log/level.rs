@@ -1,0 +1,60 @@
+//! The level of a line. The HTTP libraries report what strangers send as errors; an operator must
+//! not be woken by it, nor must anyone be able to fill the log with it.
+
+use std::fmt::Debug;
+
+use tracing::field::{Field, Visit};
+use tracing::level_filters::LevelFilter;
+use tracing::{Event, Level};
+
+/// How messages of a library begin that clients cause.
+const CAUSED_BY_CLIENTS: [(&str, &[&str]); 2] = [
+    (
+        "actix_http",
+        &[
+            "stream error: request parse error",
+            "stream error: I/O error",
+            "stream error: request did not complete",
+            "stream error: connection shutdown timeout",
+            "stream error: handler dropped payload",
+            "MAX_BUFFER_SIZE unprocessed data reached",
+            "write zero",
+            "Send data error",
+        ],
+    ),
+    (
+        "actix_session",
+        &[
+            "The session cookie attached to the incoming request failed",
+            "Invalid session key",
+            "No session state has been found",
+        ],
+    ),
+];
+
+/// The level at which an event is logged; `None` for one that is not.
+pub(super) fn of(event: &Event<'_>) -> Option<Level> {
+    let data = event.metadata();
+    let library = CAUSED_BY_CLIENTS.iter().find(|(library, _)| data.target().starts_with(library));
+    let Some((_, beginnings)) = library.filter(|_| *data.level() < Level::DEBUG) else {
+        return Some(*data.level());
+    };
+    let mut message = Message::default();
+    event.record(&mut message);
+    if !beginnings.iter().any(|beginning| message.0.starts_with(beginning)) {
+        return Some(*data.level());
+    }
+    (LevelFilter::current() >= Level::DEBUG).then_some(Level::DEBUG)
+}
+
+/// The message of an event.
+#[derive(Default)]
+struct Message(String);
+
+impl Visit for Message {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        if field.name() == "message" {
+            self.0 = format!("{value:?}");
+        }
+    }
+}
