@@ -16,6 +16,7 @@ use crate::keys::secret::PlainSecret;
 use crate::keys::{Key, Status, Superseded, mails, secret_store, store};
 use crate::mail::Widening;
 use crate::orgs::policy::{self, MAX_DAYS, Policy};
+use crate::refusal::Refusal;
 use crate::role::Role;
 use crate::scope::Scope;
 use crate::time::{DAY, HOUR, Time, parse_span};
@@ -155,9 +156,9 @@ fn own(tx: &mut Tx<'_>, acting: &Acting, id: KeyId, overlap: i64) -> Result<Key>
         Status::Disabled => return Err(Error::Forbidden),
         Status::Active | Status::Expiring => {}
     }
-    // It may have been forbidden since the gate looked.
+    // A key that may not rotate itself lacks the scope that others need.
     if !key.self_rotate {
-        return Err(Error::Forbidden);
+        return Err(Error::KeyRefused(Refusal::MissingScope(Scope::Admin)));
     }
     if overlap < MIN_OWN_OVERLAP {
         return Err(Error::invalid(

@@ -53,6 +53,7 @@ mod rotation;
 mod rotation_storm;
 mod sessions;
 mod setup_page;
+mod stand_ins;
 mod start;
 mod strangers;
 mod succession;

@@ -599,7 +599,7 @@ impl Stage {
         };
         self.desk.database.execute(&format!(
             "INSERT INTO sign_in_methods (id, person_id, kind, subject, issuer, label, created_at, updated_at)
-                SELECT {id}, person_id, 'oidc', 'someone', 'https://id.example.com', 'Someone', 1, 1
+                SELECT {id}, person_id, 'oidc', 'someone-{person}', 'https://id.example.com', 'Someone', 1, 1
                 FROM sign_in_methods WHERE subject = '{person}'"
         ));
     }

@@ -1,0 +1,239 @@
+//! What a backup, an owner and an admin may do to one key, and who is told when it can do more.
+
+use serde_json::{Value, json};
+
+use crate::fresh_sign_in::grow_stale;
+use crate::support::mail::Mail;
+use crate::support::{Browser, Desk, Org, Server, desk};
+
+/// Ada's organisation with the members Bob and Carol.
+fn stage() -> (Desk, Server, Org) {
+    let (desk, server, org) = desk();
+    for name in ["bob", "carol"] {
+        desk.add_member(&org, &format!("{name}@example.com"), "member");
+    }
+    (desk, server, org)
+}
+
+fn key(org: &Org, name: &str, scopes: &[&str], more: Value) -> String {
+    let mut body = json!({"name": name, "scopes": scopes, "expires_in_days": 7});
+    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    org.admin.create(&body)["id"].as_str().unwrap().to_owned()
+}
+
+fn page(org: &Org, id: &str, rest: &str) -> String {
+    format!("/o/{}/keys/{id}{rest}", org.slug)
+}
+
+const EDIT: [(&str, &str); 4] =
+    [("scopes", "inference:write"), ("expires", "365"), ("requests_per_minute", "600"), ("allowed_ips", "")];
+
+#[test]
+fn a_backup_views_rotates_and_revokes_but_changes_nothing_else() {
+    let (desk, server, org) = stage();
+    let more = json!({"backup": "bob@example.com", "allowed_ips": ["203.0.113.7"]});
+    let id = key(&org, "prod", &["inference:write"], more);
+    let mut bob = server.signed_in_as("bob@example.com");
+    let shown = bob.get(&page(&org, &id, ""));
+    assert_eq!(shown.status, 200);
+    let buttons = shown.texts(".actions a");
+    assert_eq!(buttons, ["Rotate", "Revoke"]);
+    let before = org.admin.get(&format!("/v1/api-keys/{id}")).json();
+    let bob_id = desk.id_of("bob@example.com");
+    for (path, fields) in [
+        ("/edit", &EDIT[..]),
+        ("/disable", &[]),
+        ("/enable", &[]),
+        ("/owner", &[("owner", bob_id.as_str())]),
+        ("/limit", &[("limit", "900"), ("reason", "More")]),
+    ] {
+        assert_eq!(bob.post(&page(&org, &id, path), fields).status, 403, "{path}");
+    }
+    assert_eq!(org.admin.get(&format!("/v1/api-keys/{id}")).json(), before);
+    let rotated = bob.post(&page(&org, &id, "/rotate"), &[("form", "x"), ("overlap", "1h")]);
+    assert_eq!(rotated.texts("[data-secret]").len(), 1, "{}", rotated.body);
+    // More time for the old secret is a widening; less is none.
+    assert_eq!(bob.post(&page(&org, &id, "/rotation/move"), &[("longer", "24h")]).status, 403);
+    assert_eq!(bob.post(&page(&org, &id, "/rotation/end"), &[]).status, 303);
+    assert_eq!(bob.post(&page(&org, &id, "/revoke"), &[]).status, 303);
+    let mut carol = server.signed_in_as("carol@example.com");
+    assert_eq!(carol.get(&page(&org, &id, "")).status, 404);
+}
+
+#[test]
+fn a_rotation_hands_a_backup_nothing_that_the_policy_or_their_reach_keeps_from_them() {
+    let (desk, server, org) = stage();
+    let backed = json!({"backup": "bob@example.com"});
+    let wide = key(&org, "reports", &["inference:read", "analytics:read"], backed.clone());
+    let plain = key(&org, "prod", &["inference:write"], backed.clone());
+    let carols = json!({"backup": "bob@example.com", "owner": "carol@example.com"});
+    let equal = key(&org, "carols-reports", &["analytics:read"], carols);
+    let mut bob = server.signed_in_as("bob@example.com");
+    let rotate = [("form", "x"), ("overlap", "1h")];
+    // The owner sees the usage of everybody, so a key of theirs does too.
+    assert_eq!(bob.get(&page(&org, &wide, "")).texts(".actions a"), ["Revoke"]);
+    assert_eq!(bob.get(&page(&org, &wide, "/rotate")).status, 403);
+    assert_eq!(bob.post(&page(&org, &wide, "/rotate"), &rotate).status, 403);
+    // Carol sees no more than Bob could.
+    assert_eq!(bob.post(&page(&org, &equal, "/rotate"), &rotate).status, 200);
+    // The organisation lets members grant less than their role could.
+    let mut ada = server.signed_in(&org);
+    let policy = [
+        ("longest", ""),
+        ("never", "everyone"),
+        ("default_expiry", "30"),
+        ("member_scopes", "inference:read"),
+        ("default_rpm", ""),
+        ("largest_rpm", "1000000"),
+        ("date", "2026-12-31"),
+    ];
+    assert_eq!(ada.post(&format!("/o/{}/settings/policy", org.slug), &policy).status, 303);
+    assert_eq!(bob.post(&page(&org, &plain, "/rotate"), &rotate).status, 403);
+    assert_eq!(bob.post(&page(&org, &plain, "/revoke"), &[]).status, 303);
+    drop(desk);
+}
+
+#[test]
+fn only_an_admin_enables_what_an_admin_disabled() {
+    let (desk, server, org) = stage();
+    let id = key(&org, "bobs", &["inference:read"], json!({"owner": "bob@example.com"}));
+    let (mut ada, mut bob) = (server.signed_in(&org), server.signed_in_as("bob@example.com"));
+    let path = |rest: &str| page(&org, &id, rest);
+    let is_disabled = || org.admin.get(&format!("/v1/api-keys/{id}")).json()["disabled"] == json!(true);
+    // What they disabled themselves they enable themselves.
+    assert_eq!(bob.post(&path("/disable"), &[]).status, 303);
+    assert_eq!(bob.post(&path("/enable"), &[]).status, 303);
+    assert!(!is_disabled());
+    // An admin disables it, once more on top of the owner's own doing.
+    assert_eq!(bob.post(&path("/disable"), &[]).status, 303);
+    assert_eq!(ada.post(&path("/disable"), &[]).status, 303);
+    let shown = bob.get(&path(""));
+    assert!(shown.body.contains("only an admin can enable it"), "{}", shown.body);
+    assert!(!shown.texts(".actions a").contains(&"Enable".to_owned()));
+    let refused = bob.post(&path("/enable"), &[]);
+    assert_eq!(refused.status, 403);
+    assert!(refused.body.contains("An admin disabled this key"), "{}", refused.body);
+    // Disabling it again doesn't make it the owner's.
+    assert_eq!(bob.post(&path("/disable"), &[]).status, 303);
+    assert_eq!(bob.post(&path("/enable"), &[]).status, 403);
+    assert!(is_disabled());
+    assert_eq!(ada.post(&path("/enable"), &[]).status, 303);
+    assert!(!is_disabled());
+    drop(desk);
+}
+
+/// The notices of what a key can do now, to an address.
+fn notices(desk: &Desk, to: &str) -> Vec<Mail> {
+    let mut found = desk.wait_for_mails("security_notice", 1);
+    found.retain(|mail| mail.header("To") == to);
+    found
+}
+
+#[test]
+fn every_widening_change_is_told_to_owner_backup_and_admins() {
+    let (desk, server, org) = stage();
+    desk.add_member(&org, "admin@example.com", "admin");
+    let more = json!({"owner": "bob@example.com", "backup": "carol@example.com",
+        "allowed_ips": ["203.0.113.7"], "requests_per_minute": 100, "description": "before"});
+    let id = key(&org, "prod", &["inference:read"], more);
+    let path = format!("/v1/api-keys/{id}");
+    // What makes it do less, or the same, is nobody's alarm.
+    let narrower = json!({"description": "after", "requests_per_minute": 50, "disabled": true});
+    assert_eq!(org.admin.patch(&path, &narrower).status, 200);
+    let ends = (jiff::Timestamp::now() + jiff::SignedDuration::from_hours(24 * 60)).to_string();
+    for (change, sentence) in [
+        (json!({"scopes": ["inference:read", "inference:write"]}), "New scopes: inference:write."),
+        (json!({"expires_at": ends}), "It now expires later"),
+        (json!({"allowed_ips": ["203.0.113.0/24"]}), "from more addresses"),
+        (json!({"allowed_ips": []}), "from any address"),
+        (json!({"requests_per_minute": 500}), "New limit: 500 requests a minute."),
+        (json!({"disabled": false}), "It is enabled again."),
+        (json!({"self_rotate": true}), "It may rotate itself."),
+        (json!({"owner": "carol@example.com", "backup": "bob@example.com"}), "New owner: Carol."),
+    ] {
+        let sent = desk.wait_for_mails("security_notice", 0).len();
+        assert_eq!(org.admin.patch(&path, &change).status, 200, "{change}");
+        let mails = desk.wait_for_mails("security_notice", sent + 2);
+        for reader in ["bob@example.com", "carol@example.com"] {
+            let text = |mail: &Mail| mail.raw.replace("=\r\n", "").contains(sentence);
+            let told = mails.iter().filter(|mail| mail.header("To") == reader && text(mail)).count();
+            assert_eq!(told, 1, "{change}: {reader}");
+        }
+    }
+    assert_eq!(notices(&desk, "bob@example.com").len(), 8);
+    assert!(notices(&desk, "admin@example.com").is_empty());
+    // Admins learn of a key that is one.
+    let mut ada = server.signed_in(&org);
+    let strong = key(&org, "strong", &["admin"], json!({"allowed_ips": ["203.0.113.7"]}));
+    assert_eq!(org.admin.patch(&format!("/v1/api-keys/{strong}"), &json!({"allowed_ips": []})).status, 200);
+    desk.wait_for_mails("security_notice", 18);
+    assert_eq!(notices(&desk, "admin@example.com").len(), 1);
+    let mail = notices(&desk, "admin@example.com").remove(0);
+    assert_eq!(mail.header("X-Keydesk-Key"), strong);
+    assert!(mail.raw.contains("You get this because you manage"), "{}", mail.raw);
+    assert_eq!(ada.get("/account").status, 200);
+}
+
+/// Sends a form with a sign-in that is no longer fresh: it is refused until the password comes with it.
+fn needs_proof(desk: &Desk, browser: &mut Browser, path: &str, fields: &[(&str, &str)]) {
+    grow_stale(desk);
+    let asked = browser.post(path, fields);
+    assert_eq!(asked.status, 403, "{path}: {}", asked.body);
+    assert!(asked.body.contains("confirm_password"), "{path}: {}", asked.body);
+    let proof = [fields, &[("confirm_password", crate::support::PASSWORD)]].concat();
+    let done = browser.post(path, &proof);
+    assert!([200, 303].contains(&done.status), "{path}: {} {}", done.status, done.body);
+}
+
+#[test]
+fn whatever_grants_or_revives_admin_needs_a_fresh_sign_in() {
+    let (desk, server, org) = stage();
+    let mut ada = server.signed_in(&org);
+    let strong = key(&org, "strong", &["admin", "inference:read"], json!({"allowed_ips": ["203.0.113.7"]}));
+    let path = |rest: &str| page(&org, &strong, rest);
+    assert_eq!(ada.post(&path("/disable"), &[]).status, 303);
+    needs_proof(&desk, &mut ada, &path("/enable"), &[]);
+    let edit = [
+        ("scopes", "admin"),
+        ("scopes", "inference:read"),
+        ("expires", "keep"),
+        ("requests_per_minute", "600"),
+        ("allowed_ips", ""),
+    ];
+    needs_proof(&desk, &mut ada, &path("/edit"), &edit);
+    desk.add_member(&org, "admin@example.com", "admin");
+    let heir = desk.id_of("admin@example.com");
+    needs_proof(&desk, &mut ada, &path("/owner"), &[("owner", &heir)]);
+    needs_proof(&desk, &mut ada, &path("/rotate"), &[("overlap", "1h")]);
+    needs_proof(&desk, &mut ada, &path("/rotation/move"), &[("longer", "1h")]);
+    // What makes it do less needs none.
+    grow_stale(&desk);
+    assert_eq!(ada.post(&path("/rotation/end"), &[]).status, 303);
+    assert_eq!(ada.post(&path("/disable"), &[]).status, 303);
+    // Nor does widening a key that is no admin.
+    let plain = key(&org, "plain", &["inference:read"], json!({}));
+    assert_eq!(ada.post(&page(&org, &plain, "/disable"), &[]).status, 303);
+    assert_eq!(ada.post(&page(&org, &plain, "/enable"), &[]).status, 303);
+}
+
+#[test]
+fn a_replaced_secret_cannot_revoke_and_a_key_that_rotated_itself_can_be_revoked_instead() {
+    let (_desk, server, org) = stage();
+    let made = org.admin.create(&json!({"name": "bot", "scopes": ["inference:read"], "self_rotate": true}));
+    let (id, old) = (made["id"].as_str().unwrap(), server.api(made["key"].as_str().unwrap()));
+    let rotated = old.post(&format!("/v1/api-keys/{id}/rotate"), &json!({"overlap": "2h"}));
+    assert_eq!(rotated.status, 200, "{}", rotated.body);
+    for refused in [
+        old.post(&format!("/v1/api-keys/{id}/revoke"), &json!({})),
+        old.delete(&format!("/v1/api-keys/{id}")),
+    ] {
+        assert_eq!(refused.refusal(), (403, "forbidden".into()));
+    }
+    let mut ada = server.signed_in(&org);
+    let confirm = ada.get(&page(&org, id, "/rotation/end"));
+    assert!(confirm.body.contains("This key rotated itself."), "{}", confirm.body);
+    assert!(confirm.texts("a.danger-2").contains(&"Revoke the key".to_owned()));
+    let new = server.api(rotated.json()["key"].as_str().unwrap());
+    assert_eq!(new.post(&format!("/v1/api-keys/{id}/revoke"), &json!({})).status, 200);
+    assert_eq!(old.get("/v1/models").status, 401);
+}
