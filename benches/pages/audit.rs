@@ -1,8 +1,8 @@
 //! Fills the audit log of a database's first organisation.
 //!
 //! The entries are about the people and keys that are there: some of them have a great part in the
-//! log, most have little. They are hashed as the server hashes them, so `keydesk audit verify`
-//! finds the log sound.
+//! log, most have little. They are hashed as the server hashes them, but not authenticated: Keydesk
+//! takes them over by `keydesk audit recover`.
 
 use std::fmt::Write;
 use std::time::Instant;

@@ -7,12 +7,16 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 
 use crate::audit::checkpoint::{Checkpoint, Note, Signer, Verifier};
+use crate::audit::recovery::{self, Outcome};
 use crate::audit::verify::{self, Fault, Outside, Progress, Stepwise};
-use crate::audit::{export, log, store};
+use crate::audit::{export, head, log, register, store};
+use crate::authority::{Change, RequestSource};
 use crate::cli::{Failure, print, store as open};
 use crate::db::Db;
 use crate::id::OrgId;
+use crate::installation::Standing;
 use crate::orgs;
+use crate::orgs::principal::CommandLine;
 use crate::time::Time;
 
 /// How much of a file's end is searched for its last line.
@@ -31,6 +35,15 @@ pub enum Act {
     },
     /// Check the log of the database or of an export, and name the first bad entry
     Verify(Verify),
+    /// Go on with a broken log; the log itself says so from then on
+    Recover {
+        /// The organisation, by slug
+        #[arg(long)]
+        org: String,
+        /// Go on under a new name, although entries are not what was written
+        #[arg(long)]
+        new_name: bool,
+    },
 }
 
 /// What to check, and against what.
@@ -53,6 +66,7 @@ impl Act {
         match self {
             Act::Export { org, file } => write_log(org, file.as_deref()),
             Act::Verify(verify) => verify.run(),
+            Act::Recover { org, new_name } => recover(org, *new_name),
         }
     }
 }
@@ -60,7 +74,6 @@ impl Act {
 fn write_log(slug: &str, file: Option<&Path>) -> Result<(), Failure> {
     let config = open::config()?;
     let (db, keyring) = open::open(&config)?;
-    log::hash_all(&db)?;
     let org = db.read_now(|conn| orgs::store::by_slug(conn, slug))?;
     let org = org.ok_or_else(|| Failure::Refused(format!("there is no organisation {slug:?}.")))?.id;
     let (host, signers) = (config.host(), Signer::all(&keyring)?);
@@ -79,7 +92,7 @@ fn write_log(slug: &str, file: Option<&Path>) -> Result<(), Failure> {
         }
     }
     eprintln!("{size} entries. Verifier key, to be kept elsewhere:");
-    for (verifier, _) in db.read_now(|conn| store::verifiers(conn, org))? {
+    for (verifier, _) in db.read_now(|conn| store::authentic_verifiers(conn, db.logs(), org))? {
         eprintln!("{verifier}");
     }
     Ok(())
@@ -141,7 +154,7 @@ fn check_file(path: &Path, outside: &Outside) -> Result<(), Failure> {
     let checked = verify::export(BufReader::new(file), &last, outside).map_err(failed)?;
     let sound = checked.map_err(|fault| broken("", &fault))?;
     let Checkpoint { origin, size, .. } = &sound.checkpoint;
-    print(&format!("{origin}: {size} entries, unbroken, {}", vouched(outside, *size)));
+    print(&format!("{origin}: {size} entries, unbroken, {}", proven_of_file(outside, *size)));
     Ok(())
 }
 
@@ -156,44 +169,82 @@ fn last_line(file: &mut File) -> std::io::Result<String> {
     Ok(String::from_utf8_lossy(&tail[start..]).into_owned())
 }
 
-fn check_database(outside: &Outside) -> Result<(), Failure> {
+fn recover(slug: &str, new_name: bool) -> Result<(), Failure> {
     let config = open::config()?;
     let (db, keyring) = open::open(&config)?;
-    log::hash_all(&db)?;
+    let org = db.read_now(|conn| orgs::store::by_slug(conn, slug))?;
+    let org = org.ok_or_else(|| Failure::Refused(format!("there is no organisation {slug:?}.")))?;
+    let signers = Signer::all(&keyring)?;
+    let mut check = db.read_now(|conn| Stepwise::begin(conn, db.logs(), org.id, &signers, None, 0))?;
+    if let Err(fault) = walk(&db, &mut check)? {
+        eprintln!("{slug}: {}", first_bad(&fault));
+        let (index, why) = (fault.index.cast_signed(), fault.why.as_str());
+        db.write_now(|tx| head::mark_broken(tx, org.id, Some(index), why))?;
+    }
+    let (name, now) = (store::name(&config.host(), &org.slug), Time::now());
+    let change = Change::new(CommandLine { org: org.id }, org.id, RequestSource::default(), now);
+    match change.commit_now(&db, |tx, acting| recovery::recover(tx, acting, &name, new_name))? {
+        Outcome::Sound => print(&format!("{slug}: the log is not broken, as far as is known.")),
+        Outcome::Repaired => {
+            print(&format!(
+                "{slug}: all entries are what was written; what is derived from them was made again."
+            ));
+        }
+        Outcome::Renamed(name) => print(&format!(
+            "{slug}: the log goes on as {name}. What it held before is not proven. Restart running servers."
+        )),
+        Outcome::Refused => {
+            return Err(Failure::Refused(format!(
+                "{slug}: entries of this log are not what was written, so it can't go on under its name. \
+                 Restore a backup from before, or copy the database and pass --new-name."
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn check_database(outside: &Outside) -> Result<(), Failure> {
+    let config = open::config()?;
+    let (db, keyring, standing) = open::open_as_it_is(&config)?;
+    let seal = match standing {
+        Standing::Settled => keyring.log_seal(),
+        Standing::Replaced => keyring.previous_log_seal().unwrap_or_else(|| keyring.log_seal()),
+        Standing::Unsealed => {
+            return Err(Failure::Refused(
+                "the logs of this database come from a version that did not authenticate them. Start the \
+                 server of this version once, then verify."
+                    .into(),
+            ));
+        }
+    };
+    db.logs().unlock(seal);
+    let logs = db.logs();
     let signers = Signer::all(&keyring)?;
     let wanted = outside.key.as_ref().map(Verifier::name);
     let wanted = wanted.or(outside.checkpoint.as_ref().map(|checkpoint| checkpoint.origin.as_str()));
-    let mut faults = Vec::new();
+    let survey = db.read_now(|conn| register::survey(conn, logs))?;
+    let all = db.read_now(log::orgs)?;
+    let gone = survey.faults.iter().filter(|(org, _)| !all.iter().any(|(known, _)| known == org));
+    let mut faults: Vec<String> = gone.map(|(org, why)| format!("{org}: {why}")).collect();
     let mut found = false;
-    for (org, slug) in db.read_now(log::orgs)? {
-        let mut check = db.read_now(|conn| Stepwise::begin(conn, org, &signers, outside.key.as_ref(), 0))?;
+    for (org, slug) in all {
+        let key = outside.key.as_ref();
+        let mut check = db.read_now(|conn| Stepwise::begin(conn, logs, org, &signers, key, 0))?;
         if wanted.is_some() && check.head().origin.as_deref() != wanted {
             continue;
         }
         found = true;
-        let result = loop {
-            match db.read_now(|conn| check.step(conn))? {
-                Progress::More => {}
-                Progress::Sound(size) => break Ok(size),
-                Progress::Broken(fault) => break Err(fault),
-            }
-        };
-        let result = match (result, &outside.checkpoint) {
-            (Ok(size), Some(told)) => {
-                let root = db.read_now(|conn| check.root_at(conn, told.size.min(size)))?;
-                if told.size > size {
-                    Err(Fault { index: size, why: "it is missing: the checkpoint knows of it".into() })
-                } else if root != told.root {
-                    let why = "it, or one behind it, is not what the checkpoint vouches for";
-                    Err(Fault { index: 0, why: why.into() })
-                } else {
-                    Ok(size)
-                }
-            }
-            (result, _) => result,
+        let around = survey.faults.iter().find(|(broken, _)| *broken == org);
+        let result = match (walk(&db, &mut check)?, around) {
+            (Ok(size), Some((_, why))) => Err(Fault { index: size, why: (*why).to_owned() }),
+            (Ok(size), None) => compare(&db, &check, size, outside)?,
+            (fault, _) => fault,
         };
         match result {
-            Ok(size) => print(&format!("{slug}: {size} entries, unbroken, {}", vouched(outside, size))),
+            Ok(size) => {
+                let proven = proven(outside, check.by_key(), size);
+                print(&format!("{slug}: {size} entries, unbroken, {proven}"));
+            }
             Err(fault) => faults.push(format!("{slug}: {}", first_bad(&fault))),
         }
     }
@@ -204,22 +255,76 @@ fn check_database(outside: &Outside) -> Result<(), Failure> {
     }
 }
 
-/// What vouches for a log of so many entries.
-fn vouched(outside: &Outside, size: u64) -> String {
+/// Checks a log to its end.
+fn walk(db: &Db, check: &mut Stepwise) -> Result<Result<u64, Fault>, Failure> {
+    loop {
+        match db.read_now(|conn| check.step(conn))? {
+            Progress::More => {}
+            Progress::Sound(size) => return Ok(Ok(size)),
+            Progress::Broken(fault) => return Ok(Err(fault)),
+        }
+    }
+}
+
+/// A log that fits what is in the database against what came from outside.
+fn compare(db: &Db, check: &Stepwise, size: u64, outside: &Outside) -> Result<Result<u64, Fault>, Failure> {
+    if outside.key.is_some() && check.by_key().is_none() && check.has_kept() {
+        let why = "none of the kept checkpoints is signed by the key of --key";
+        return Ok(Err(Fault { index: size, why: why.into() }));
+    }
+    let Some(told) = &outside.checkpoint else { return Ok(Ok(size)) };
+    if told.size > size {
+        return Ok(Err(Fault { index: size, why: "it is missing: the checkpoint knows of it".into() }));
+    }
+    let root = db.read_now(|conn| check.root_at(conn, told.size))?;
+    if root != told.root {
+        let why = "it, or one behind it, is not what the checkpoint vouches for";
+        return Ok(Err(Fault { index: 0, why: why.into() }));
+    }
+    Ok(Ok(size))
+}
+
+/// What is proven of a log of so many entries in the database. Everything there could be an older copy,
+/// so a key proves no more than that its owner once signed what is there.
+fn proven(outside: &Outside, by_key: Option<u64>, size: u64) -> String {
+    match (&outside.checkpoint, &outside.key, by_key) {
+        (None, Some(_), Some(signed)) => {
+            let rest = if signed < size { " The others are self-consistent only." } else { "" };
+            format!(
+                "and the first {signed} of them are in a kept checkpoint that the key from outside has \
+                 signed.{rest} A key alone does not show whether the log was put back to an older state: \
+                 compare it with a checkpoint that was kept elsewhere, by --checkpoint."
+            )
+        }
+        (None, Some(_), None) => "self-consistent only: no checkpoint is kept here yet, so the key proves \
+                                  nothing. Give --checkpoint, kept elsewhere."
+            .to_owned(),
+        (checkpoint, _, _) => by_checkpoint(checkpoint.as_ref(), size),
+    }
+}
+
+/// What is proven of an exported log.
+fn proven_of_file(outside: &Outside, size: u64) -> String {
     match (&outside.key, &outside.checkpoint) {
-        (Some(_), Some(_)) => "as the key and the checkpoint from outside vouch.".to_owned(),
-        (Some(_), None) => "as the key from outside vouches.".to_owned(),
+        (Some(_), None) => "signed as a whole with the key from outside. A key alone does not show whether \
+                            this is an older copy: compare it with a checkpoint that was kept elsewhere, by \
+                            --checkpoint."
+            .to_owned(),
+        (_, checkpoint) => by_checkpoint(checkpoint.as_ref(), size),
+    }
+}
+
+fn by_checkpoint(checkpoint: Option<&Checkpoint>, size: u64) -> String {
+    match checkpoint {
         // Nothing but the log itself tells of what came after.
-        (None, Some(told)) if told.size < size => format!(
+        Some(told) if told.size < size => format!(
             "as the checkpoint from outside vouches for the first {} of them. The others are self-consistent only.",
             told.size
         ),
-        (None, Some(_)) => "as the checkpoint from outside vouches.".to_owned(),
-        (None, None) => {
-            "self-consistent only: give --key or --checkpoint, kept elsewhere, to know that nobody \
-                         rewrote it all."
-                .to_owned()
-        }
+        Some(_) => "as the checkpoint from outside vouches.".to_owned(),
+        None => "self-consistent only: give --key or --checkpoint, kept elsewhere, to compare it with \
+                 something that nobody can have written who changed the database."
+            .to_owned(),
     }
 }
 
