@@ -10,7 +10,7 @@ use diesel::prelude::*;
 use crate::audit::head::{self, Row};
 use crate::audit::register::Register;
 use crate::audit::tree::{self, Edge};
-use crate::audit::{log, store};
+use crate::audit::{log, signing, store};
 use crate::crypto::{Keyring, Root};
 use crate::db::{Db, LogGuard, Tx};
 use crate::error::{Error, Result};
@@ -72,7 +72,7 @@ fn seal_all(tx: &mut Tx<'_>) -> Result<()> {
     register.write(tx)?;
     let signers = audit_signers::table.select((audit_signers::org_id, audit_signers::verifier));
     for (org, verifier) in signers.load::<(OrgId, String)>(tx.conn)? {
-        store::seal_signer(tx, org, &verifier)?;
+        signing::seal_signer(tx, org, &verifier)?;
     }
     Ok(())
 }
@@ -90,8 +90,8 @@ fn reseal_all(tx: &mut Tx<'_>, keyring: &Keyring) -> Result<()> {
     if let Some(register) = Register::read(tx.conn, &before)? {
         register.store(tx.conn, tx.logs.seal()?)?;
     }
-    for (org, verifier) in store::authentic_signers(tx.conn, &before)? {
-        store::seal_signer(tx, org, &verifier)?;
+    for (org, verifier) in signing::authentic_signers(tx.conn, &before)? {
+        signing::seal_signer(tx, org, &verifier)?;
     }
     Ok(())
 }

@@ -16,6 +16,7 @@ pub mod log;
 pub mod recovery;
 pub mod register;
 pub mod sentence;
+pub mod signing;
 pub mod store;
 pub mod tree;
 pub mod upkeep;

@@ -73,18 +73,22 @@ pub fn recover(tx: &mut Tx<'_>, acting: &Acting, name: &str, accepts: bool) -> R
         Some(_) => None,
         None => Some(format!("{name}/{}", acting.now.rfc3339().replace([':', '-'], ""))),
     };
-    if let Some(name) = &new_name {
-        head.origin = Some(name.clone());
+    let mut kept: Option<Vec<u8>> = None;
+    for checkpoint in store::checkpoints_after(tx.conn, org, 0, i64::MAX)? {
+        kept = Some(head::chain(kept.as_deref(), &checkpoint.note).to_vec());
+    }
+    if new_name.is_some() || kept != head.kept {
         diesel::delete(audit_checkpoints::table.filter(audit_checkpoints::org_id.eq(org)))
             .execute(tx.conn)?;
+        (head.kept, head.kept_size) = (None, 0);
     }
-    (head.kept, head.kept_size) = (None, 0);
-    for kept in store::checkpoints_after(tx.conn, org, 0, i64::MAX)? {
-        head.keep(kept.size, &kept.note);
+    if let Some(name) = &new_name {
+        head.origin = Some(name.clone());
     }
     (head.checked, head.checked_at, head.whole_at) = (0, None, None);
     (head.broken_at, head.broken_why, head.alarmed_at) = (None, None, None);
     head.save(tx)?;
+    tx.logs.forget(org);
     let event = Event::LogRecovered { index: index.cast_unsigned(), why, name: new_name.clone() };
     log::append(tx, acting, &org.to_string(), &event)?;
     if let Some(head) = head::find(tx.conn, org)? {

@@ -7,7 +7,7 @@ use diesel::prelude::*;
 
 use crate::audit::checkpoint::{Note, Signer};
 use crate::audit::verify::{Fault, Progress, Stepwise};
-use crate::audit::{head, register, store};
+use crate::audit::{head, register, signing};
 use crate::db::{Conn, Db, Tx};
 use crate::error::{Error, Result};
 use crate::id::OrgId;
@@ -103,9 +103,9 @@ fn note_sound(
     signers: &[Signer],
     now: Time,
 ) -> Result<()> {
-    let signed = store::sign(tx, due.org, host, signers, now).and_then(|note| {
+    let signed = signing::sign(tx, due.org, host, signers, now).and_then(|note| {
         let told = Note::parse(&note).and_then(|note| note.checkpoint());
-        store::keep_checkpoint(tx, due.org, &note, told.map_or(0, |told| told.size), now)
+        signing::keep_checkpoint(tx, due.org, &note, told.map_or(0, |told| told.size), now)
     });
     match signed {
         Ok(()) => {}

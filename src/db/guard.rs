@@ -46,6 +46,11 @@ impl LogGuard {
         self.marks().get(&org).copied()
     }
 
+    /// Forgets how far a log had grown, which an operator recovers.
+    pub fn forget(&self, org: OrgId) {
+        self.marks().remove(&org);
+    }
+
     /// The marks of all logs.
     pub fn all_marks(&self) -> HashMap<OrgId, Mark> {
         self.marks().clone()

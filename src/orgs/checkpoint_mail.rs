@@ -8,7 +8,7 @@ use diesel::prelude::*;
 
 use crate::audit::checkpoint::Signer;
 use crate::audit::event::Event;
-use crate::audit::{head, log, store};
+use crate::audit::{head, log, signing, store};
 use crate::authority::{Acting, RequestSource};
 use crate::crypto::Keyring;
 use crate::db::{Conn, Tx, each};
@@ -246,7 +246,7 @@ fn send(
     occasion: Occasion,
     now: Time,
 ) -> Result<()> {
-    let (note, broken) = match store::sign(tx, org.id, hand.host, hand.signers, now) {
+    let (note, broken) = match signing::sign(tx, org.id, hand.host, hand.signers, now) {
         Ok(note) => (note, None),
         // Nothing is signed. The reader has the checkpoints of before.
         Err(Error::LogBroken { index, why }) => (String::new(), Some((index, why))),
@@ -255,7 +255,7 @@ fn send(
     let head = store::head(tx.conn, org.id)?;
     let size = if broken.is_some() { head.entries } else { head.size };
     if broken.is_none() {
-        store::keep_checkpoint(tx, org.id, &note, head.size, now)?;
+        signing::keep_checkpoint(tx, org.id, &note, head.size, now)?;
     }
     diesel::update(rows::table.find(org.id))
         .set((

@@ -172,10 +172,8 @@ fn entry_edited_while_the_server_was_stopped_is_found_and_never_hashed_again() {
     stays_unsigned("edited", &place, &server);
     // Admins are notified once, however often the server looks.
     let alarms = place.desk.wait_for_mails("audit_checkpoint", 1);
-    assert_eq!(
-        alarms[0].header("Subject").split(" (").next(),
-        Some("Entry 6 of the audit log is not what was written")
-    );
+    let subject = alarms[0].header("Subject");
+    assert!(subject.contains("Entry 6 of the audit log is not what was written"), "{subject}");
     assert!(alarms[0].text().contains("signs nothing"), "{}", alarms[0].text());
     let page = server.signed_in(&place.org).get(&format!("/o/{}/audit", place.org.slug));
     assert!(page.text(".notice.bad").contains("Entry 6 is not what was written"), "{}", page.body);
@@ -359,16 +357,18 @@ fn old_copy_of_one_log_is_found() {
     place.registered();
     fill_one(&other, &server, "later");
     server.stop();
-    // By what the register knows, or, where that is old too, by the other log, which went on.
-    for with_register in [false, true] {
-        place.put_back(with_register);
-        let (status, said) = place.verify(&[]);
-        assert_eq!(status, Some(1), "{with_register}: {said}");
-    }
     place.put_back(false);
+    let (status, said) = place.verify(&[]);
+    assert_eq!((status, said.matches("first bad entry: 8 (").count()), (Some(1), 1), "{said}");
     let server = is_found("old copy", &place, None, Some(8));
     stays_unsigned("old copy", &place, &server);
     assert_eq!(checkpoint(&other, &server).status, 200, "the other log is as it should be");
+    server.stop();
+    // Where the register is old too, the other log, which went on, does not fit it.
+    place.put_back(true);
+    let (status, said) = place.verify(&[]);
+    assert_eq!(status, Some(1), "{said}");
+    assert!(said.contains("the register of all logs was put back to an older state"), "{said}");
 }
 
 #[test]

@@ -27,6 +27,8 @@ pub struct Stepwise {
     wrong: Option<Fault>,
     /// How many entries are to be checked.
     end: u64,
+    /// How many entries are checked at once.
+    batch: i64,
     edge: Edge,
     /// Whether all entries are checked, and so all kept checkpoints too.
     is_whole: bool,
@@ -92,6 +94,7 @@ impl Stepwise {
             row,
             wrong,
             end,
+            batch: BATCH,
             vouched: edge.size(),
             is_whole: edge.size() == 0,
             edge,
@@ -126,6 +129,11 @@ impl Stepwise {
         &self.head
     }
 
+    /// What is wrong around the entries, before any was checked.
+    pub fn wrong(&self) -> Option<&Fault> {
+        self.wrong.as_ref()
+    }
+
     /// The entries of the largest kept checkpoint that the key from outside has signed.
     pub fn by_key(&self) -> Option<u64> {
         self.by_key
@@ -138,12 +146,25 @@ impl Stepwise {
 
     /// Checks some entries more.
     pub fn step(&mut self, conn: &mut Conn) -> Result<Progress> {
-        Ok(self.entries(conn)?.unwrap_or_else(Progress::Broken))
+        let start = self.edge.size();
+        match self.entries(conn) {
+            Ok(progress) => Ok(progress.unwrap_or_else(Progress::Broken)),
+            Err(Error::Unavailable(cause)) => Err(Error::Unavailable(cause)),
+            // Which of them can't be read is found one by one.
+            Err(_) if self.batch > 1 && self.edge.size() == start => {
+                self.batch = 1;
+                Ok(Progress::More)
+            }
+            Err(error) => {
+                tracing::warn!(organization = %self.org, cause = ?error, "a part of the audit log can't be read");
+                Ok(Progress::Broken(Fault::new(start, "it, or what belongs to it, can't be read")))
+            }
+        }
     }
 
     fn entries(&mut self, conn: &mut Conn) -> Result<Result<Progress, Fault>> {
         let start = self.edge.size();
-        let rows = store::indexed(conn, self.org, start, BATCH)?;
+        let rows = store::indexed(conn, self.org, start, self.batch)?;
         let end = start + rows.len() as u64;
         let is_broken = self.wrong.is_some();
         let kept_size = self.row.as_ref().map_or(0, |row| row.kept_size);
