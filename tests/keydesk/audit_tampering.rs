@@ -418,7 +418,8 @@ fn only_what_is_derived_from_entries_is_made_again_under_the_same_name() {
     server.stop();
     let recover = |more: &[&str]| {
         let output = place.desk.run(&[&["audit", "recover", "--org", &place.org.slug], more].concat());
-        (output.status.code(), text(&output) + &String::from_utf8_lossy(&output.stderr))
+        let all = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(all).unwrap())
     };
     assert_eq!(recover(&[]).0, Some(0), "what is not broken stays as it is");
     place.execute(
