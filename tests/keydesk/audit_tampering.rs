@@ -549,3 +549,32 @@ fn verifier_key_of_a_stranger_is_not_shown_as_ours() {
     assert_eq!(status, Some(0), "{said}");
     assert!(said.contains("that the key from outside has signed"), "{said}");
 }
+
+#[test]
+fn busy_logs_of_two_servers_raise_no_false_alarm() {
+    let (place, server) = place();
+    let second = place.desk.start();
+    let other = place.desk.set_up(&second, "Other Org");
+    std::thread::scope(|scope| {
+        for (name, server, org) in [
+            ("a", &server, &place.org),
+            ("b", &second, &place.org),
+            ("c", &server, &other),
+            ("d", &second, &other),
+        ] {
+            scope
+                .spawn(move || (0..60).for_each(|number| fill_one(org, server, &format!("{name}-{number}"))));
+        }
+        for _ in 0..4 {
+            let (status, said) = place.verify(&[]);
+            assert_eq!(status, Some(0), "{said}");
+            for org in [&place.org, &other] {
+                assert_eq!(checkpoint(org, &second).status, 200);
+            }
+        }
+    });
+    place.registered();
+    assert_eq!(place.count("audit_heads WHERE broken_at IS NOT NULL"), 0);
+    let (status, said) = place.verify(&[]);
+    assert_eq!(status, Some(0), "{said}");
+}
