@@ -55,7 +55,7 @@ pub fn recover(tx: &mut Tx<'_>, acting: &Acting, name: &str, accepts: bool) -> R
     let tree_of_head = head.tree().filter(|_| fault.is_none() && head.hashed > 0);
     let anchor = register.logs.get(&org).copied();
     let edge = match tree_of_head {
-        Some(expected) if !(accepts && !was_broken) => match replay(tx, org, expected.size())? {
+        Some(expected) if was_broken => match replay(tx, org, expected.size())? {
             Some(edge) if edge == expected && anchor.is_none_or(|anchor| anchor.size <= edge.size()) => {
                 Some(edge)
             }
