@@ -79,6 +79,41 @@ impl MacKey {
     }
 }
 
+/// Authenticates audit logs: only the owner of the root secret can compute its codes. It can't be
+/// printed.
+#[derive(Clone)]
+pub struct LogSeal {
+    logs: MacKey,
+    check: MacKey,
+}
+
+impl LogSeal {
+    fn new(root: &Root) -> LogSeal {
+        LogSeal { logs: root.mac_key("keydesk audit logs"), check: root.mac_key(SEALED_CHECK) }
+    }
+
+    /// The code of a message.
+    pub fn code(&self, message: &[u8]) -> Digest {
+        self.logs.digest(message)
+    }
+
+    /// Whether this is the code of the message.
+    pub fn accepts(&self, message: &[u8], code: &[u8]) -> bool {
+        same(&self.code(message), code)
+    }
+
+    /// Whether a database with this nonce and check value belongs to the same secret.
+    pub fn owns(&self, nonce: &[u8], check: &[u8]) -> bool {
+        same(&self.check.digest(nonce), check)
+    }
+}
+
+/// The label of the check value of a database whose audit logs are authenticated. Before they were,
+/// it was [`UNSEALED_CHECK`]: a database can't be made to look as if it came from that time without
+/// the secret, or a copy from then.
+const SEALED_CHECK: &str = "keydesk check, audit logs authenticated";
+const UNSEALED_CHECK: &str = "keydesk check";
+
 /// The keys that the running server uses.
 #[derive(Clone)]
 pub struct Keyring {
@@ -113,7 +148,22 @@ impl Keyring {
     /// A value that only the owner of the root secret can compute for this nonce; it tells
     /// whether a secret belongs to a database.
     pub fn check_value(&self, nonce: &[u8]) -> Digest {
-        self.root.mac_key("keydesk check").digest(nonce)
+        self.root.mac_key(SEALED_CHECK).digest(nonce)
+    }
+
+    /// The check value of a database whose audit logs are not authenticated yet.
+    pub fn unsealed_check_value(&self, nonce: &[u8]) -> Digest {
+        self.root.mac_key(UNSEALED_CHECK).digest(nonce)
+    }
+
+    /// Authenticates audit logs.
+    pub fn log_seal(&self) -> LogSeal {
+        LogSeal::new(&self.root)
+    }
+
+    /// The same under the secret before, while it is being replaced.
+    pub fn previous_log_seal(&self) -> Option<LogSeal> {
+        self.previous.as_ref().map(LogSeal::new)
     }
 
     /// Seeds of signing keys: that of the secret, and that of the secret before while it is being

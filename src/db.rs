@@ -7,6 +7,7 @@
 
 mod connect;
 mod fault;
+mod guard;
 mod statistics;
 mod turns;
 
@@ -25,6 +26,7 @@ use crate::id::OrgId;
 use self::connect::{Manager, PATIENCE, connect, migrate, pool};
 pub use self::fault::violates;
 use self::fault::{is_deadlock, is_lost};
+pub use self::guard::{LogGuard, Mark};
 use self::turns::Turns;
 
 const SQLITE_READERS: u32 = 4;
@@ -65,22 +67,24 @@ pub(crate) use each;
 pub struct Tx<'a> {
     /// The connection on which the transaction is open.
     pub conn: &'a mut Conn,
-    changes_keys: bool,
-    queues_mail: bool,
+    /// The key and the marks of audit logs.
+    pub logs: &'a LogGuard,
+    asked: Asked,
 }
 
 impl Tx<'_> {
     /// Asks for [`Db::after_change`] to run once the transaction is committed.
     pub fn changes_keys(&mut self) {
-        self.changes_keys = true;
+        self.asked.changes_keys = true;
     }
 
     /// Does the work of a change and undoes it: whoever measures can't tell it from the change.
     pub fn undo(&mut self, work: impl FnOnce(&mut Tx<'_>) -> Result<()>) -> Result<()> {
         use diesel::result::Error::RollbackTransaction;
         let mut done = Ok(());
+        let logs = self.logs;
         let undone = self.conn.transaction::<(), diesel::result::Error, _>(|conn| {
-            done = work(&mut Tx { conn, changes_keys: false, queues_mail: false });
+            done = work(&mut Tx { conn, logs, asked: Asked::default() });
             Err(RollbackTransaction)
         });
         match undone {
@@ -89,9 +93,19 @@ impl Tx<'_> {
         }
     }
 
+    /// Notes how far a log has grown, once the transaction is committed.
+    pub fn note_log(&mut self, org: OrgId, mark: Mark) {
+        self.asked.logs.push((org, mark));
+    }
+
+    /// Notes which register of logs is in force, once the transaction is committed.
+    pub fn note_epoch(&mut self, epoch: i64) {
+        self.asked.epoch = self.asked.epoch.max(epoch);
+    }
+
     /// Asks for [`Db::mail_queued`] to return once the transaction is committed.
     pub fn queues_mail(&mut self) {
-        self.queues_mail = true;
+        self.asked.queues_mail = true;
     }
 }
 
@@ -114,6 +128,7 @@ pub struct Db {
     readers: Lane,
     for_keys: Lane,
     turns: Arc<Turns>,
+    logs: Arc<LogGuard>,
     after_change: Arc<OnceLock<AfterChange>>,
     mail_queued: Arc<Notify>,
     keys_changed: Arc<Notify>,
@@ -136,6 +151,7 @@ impl Db {
             readers,
             for_keys: Lane::new(location, CONNECTIONS_FOR_KEYS)?,
             turns: Arc::default(),
+            logs: Arc::default(),
             after_change: Arc::default(),
             mail_queued: Arc::default(),
             keys_changed: Arc::default(),
@@ -145,6 +161,11 @@ impl Db {
     /// How many connections there are for reading.
     pub fn readers(&self) -> usize {
         self.readers.pool.max_size() as usize
+    }
+
+    /// The key and the marks of audit logs.
+    pub fn logs(&self) -> &Arc<LogGuard> {
+        &self.logs
     }
 
     /// Sets, once, what is done after each commit that changes keys.
@@ -210,7 +231,11 @@ impl Db {
     /// [`Db::write`] for callers that may block, such as the command line.
     pub fn write_now<T>(&self, change: impl FnMut(&mut Tx<'_>) -> Result<T>) -> Result<T> {
         lend(&self.writers.pool, |conn| {
-            let (value, asked) = transact(conn, change)?;
+            let (value, asked) = transact(conn, &self.logs, change)?;
+            for (org, mark) in asked.logs {
+                self.logs.note(org, mark);
+            }
+            self.logs.saw_epoch(asked.epoch);
             if asked.changes_keys
                 && let Some(act) = self.after_change.get()
             {
@@ -273,19 +298,26 @@ fn lend<T>(pool: &r2d2::Pool<Manager>, work: impl FnOnce(&mut Conn) -> Result<T>
 }
 
 /// What a change asked for once it is committed.
+#[derive(Default)]
 struct Asked {
     changes_keys: bool,
     queues_mail: bool,
+    logs: Vec<(OrgId, Mark)>,
+    epoch: i64,
 }
 
 /// The result of the change, and what it asked for.
-fn transact<T>(conn: &mut Conn, mut change: impl FnMut(&mut Tx<'_>) -> Result<T>) -> Result<(T, Asked)> {
+fn transact<T>(
+    conn: &mut Conn,
+    logs: &LogGuard,
+    mut change: impl FnMut(&mut Tx<'_>) -> Result<T>,
+) -> Result<(T, Asked)> {
     let mut attempt = 1;
     loop {
         begin(conn)?;
-        let mut tx = Tx { conn, changes_keys: false, queues_mail: false };
+        let mut tx = Tx { conn, logs, asked: Asked::default() };
         let result = change(&mut tx);
-        let asked = Asked { changes_keys: tx.changes_keys, queues_mail: tx.queues_mail };
+        let asked = tx.asked;
         let result = result.and_then(|value| {
             each!(conn, |c| AnsiTransactionManager::commit_transaction(c))?;
             Ok((value, asked))

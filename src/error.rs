@@ -54,6 +54,17 @@ pub enum Error {
     /// The state of things does not allow this.
     #[error("{0}")]
     Conflict(&'static str),
+    /// The audit log is not what was written, so nothing about it is signed.
+    #[error(
+        "The audit log is broken at entry {index} ({why}), so it is not signed. An operator must run \
+         `keydesk audit recover`."
+    )]
+    LogBroken {
+        /// The first bad entry, from 0.
+        index: u64,
+        /// What is wrong.
+        why: String,
+    },
     /// The database can't be reached or is too busy; the same call may succeed soon.
     #[error("The database can't be reached.")]
     Unavailable(#[source] Cause),

@@ -66,6 +66,11 @@ macro_rules! type_id {
                 Time::from_seconds(milliseconds.cast_signed() / 1_000)
             }
 
+            /// The identifier that the database holds as these bytes.
+            pub fn from_bytes(bytes: [u8; 16]) -> Self {
+                Self(bytes)
+            }
+
             /// The 16 bytes that the database holds.
             pub fn bytes(&self) -> &[u8; 16] {
                 &self.0

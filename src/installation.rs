@@ -3,10 +3,10 @@
 
 use diesel::prelude::*;
 
-use crate::crypto::{self, Keyring, Root};
+use crate::crypto::{self, Keyring, LogSeal, Root};
 use crate::db::{Db, Tx};
 use crate::error::{Error, Result};
-use crate::schema::installation;
+use crate::schema::{installation, organizations};
 use crate::time::Time;
 
 /// The secrets that the configuration offers.
@@ -20,13 +20,27 @@ pub struct Offer<'a> {
     /// Writes a new secret, unless another process has written one meanwhile; returns
     /// the one that is there now.
     pub generate: &'a dyn Fn() -> Result<Root>,
+    /// Prepares a new database for authenticated audit logs.
+    pub begin_logs: &'a dyn Fn(&mut Tx<'_>, &LogSeal) -> Result<()>,
 }
 
-/// Finds the secret of this database and proves that it belongs to it.
+/// What is to be done before a database whose secret was proven can be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Nothing.
+    Settled,
+    /// The secret was replaced: audit logs are still authenticated under the one before.
+    Replaced,
+    /// It comes from a version that did not authenticate audit logs.
+    Unsealed,
+}
+
+/// Finds the secret of this database and proves that it belongs to it. Unless the database is
+/// [`Standing::Settled`], its audit logs have to be authenticated next, and [`settle`] says so.
 ///
 /// A secret is generated only together with an empty database. Errors: `Conflict` when
 /// there is no secret for a database that has one, or when it is another one.
-pub fn unlock(db: &Db, offer: &Offer<'_>) -> Result<Keyring> {
+pub fn unlock(db: &Db, offer: &Offer<'_>) -> Result<(Keyring, Standing)> {
     db.write_now(|tx| {
         lock(tx)?;
         let known = installation::table
@@ -45,11 +59,15 @@ pub fn unlock(db: &Db, offer: &Offer<'_>) -> Result<Keyring> {
             }
         };
         let keyring = Keyring::new(root, offer.previous.clone());
-        match known {
-            None => first_start(tx, &keyring)?,
-            Some((nonce, check)) => prove(tx, &keyring, offer.previous.as_ref(), &nonce, &check)?,
-        }
-        Ok(keyring)
+        let standing = match known {
+            None => {
+                first_start(tx, &keyring)?;
+                (offer.begin_logs)(tx, &keyring.log_seal())?;
+                Standing::Settled
+            }
+            Some((nonce, check)) => prove(&keyring, offer.previous.as_ref(), &nonce, &check)?,
+        };
+        Ok((keyring, standing))
     })
 }
 
@@ -106,7 +124,39 @@ fn lock(tx: &mut Tx<'_>) -> Result<()> {
     Ok(())
 }
 
+/// Locks the installation and tells how it stands now: another process may have settled it meanwhile.
+pub fn standing(tx: &mut Tx<'_>, keyring: &Keyring, previous: Option<&Root>) -> Result<Standing> {
+    lock(tx)?;
+    let (nonce, check) = installation::table
+        .select((installation::nonce, installation::secret_check))
+        .first::<(Vec<u8>, Vec<u8>)>(tx.conn)?;
+    prove(keyring, previous, &nonce, &check)
+}
+
+/// Notes that all audit logs are authenticated under the secret.
+pub fn settle(tx: &mut Tx<'_>, keyring: &Keyring) -> Result<()> {
+    let nonce: Vec<u8> = installation::table.select(installation::nonce).first(tx.conn)?;
+    diesel::update(installation::table)
+        .set(installation::secret_check.eq(keyring.check_value(&nonce).as_slice()))
+        .execute(tx.conn)?;
+    Ok(())
+}
+
+/// Whether the database still belongs to the secret with which this process was started.
+pub fn is_own(conn: &mut crate::db::Conn, seal: &LogSeal) -> Result<bool> {
+    let row = installation::table.select((installation::nonce, installation::secret_check));
+    let row = row.first::<(Vec<u8>, Vec<u8>)>(conn).optional()?;
+    Ok(row.is_some_and(|(nonce, check)| seal.owns(&nonce, &check)))
+}
+
 fn first_start(tx: &mut Tx<'_>, keyring: &Keyring) -> Result<()> {
+    let orgs: i64 = organizations::table.count().get_result(tx.conn)?;
+    if orgs > 0 {
+        return Err(Error::Conflict(
+            "The database has organisations but no longer the row of the table `installation` that belongs to \
+             them. Restore it from a backup.",
+        ));
+    }
     let mut nonce = [0_u8; 32];
     crypto::fill_random(&mut nonce)?;
     diesel::insert_into(installation::table)
@@ -120,28 +170,20 @@ fn first_start(tx: &mut Tx<'_>, keyring: &Keyring) -> Result<()> {
     Ok(())
 }
 
-fn prove(
-    tx: &mut Tx<'_>,
-    keyring: &Keyring,
-    previous: Option<&Root>,
-    nonce: &[u8],
-    check: &[u8],
-) -> Result<()> {
+fn prove(keyring: &Keyring, previous: Option<&Root>, nonce: &[u8], check: &[u8]) -> Result<Standing> {
     if crypto::same(&keyring.check_value(nonce), check) {
-        return Ok(());
+        return Ok(Standing::Settled);
     }
-    let replaced = previous.is_some_and(|root| {
-        let value = Keyring::new(root.clone(), None).check_value(nonce);
-        crypto::same(&value, check)
-    });
-    if !replaced {
-        return Err(Error::Conflict(
-            "KEYDESK_SECRET does not belong to this database. Set the secret with which the database was made; \
-             to replace it, set the new one and the old one as KEYDESK_SECRET_PREVIOUS.",
-        ));
+    let previous = previous.map(|root| Keyring::new(root.clone(), None));
+    let before = |keyring: &Keyring| crypto::same(&keyring.unsealed_check_value(nonce), check);
+    if before(keyring) || previous.as_ref().is_some_and(before) {
+        return Ok(Standing::Unsealed);
     }
-    diesel::update(installation::table)
-        .set(installation::secret_check.eq(keyring.check_value(nonce).as_slice()))
-        .execute(tx.conn)?;
-    Ok(())
+    if previous.is_some_and(|keyring| crypto::same(&keyring.check_value(nonce), check)) {
+        return Ok(Standing::Replaced);
+    }
+    Err(Error::Conflict(
+        "KEYDESK_SECRET does not belong to this database. Set the secret with which the database was made; \
+         to replace it, set the new one and the old one as KEYDESK_SECRET_PREVIOUS.",
+    ))
 }

@@ -212,6 +212,12 @@ diesel::table! {
         checked_at -> Nullable<BigInt>,
         whole_at -> Nullable<BigInt>,
         broken_at -> Nullable<BigInt>,
+        kept -> Nullable<Binary>,
+        kept_size -> BigInt,
+        epoch -> BigInt,
+        broken_why -> Nullable<Text>,
+        alarmed_at -> Nullable<BigInt>,
+        mac -> Nullable<Binary>,
     }
 }
 
@@ -421,6 +427,16 @@ diesel::table! {
         org_id -> Binary,
         verifier -> Text,
         since -> BigInt,
+        mac -> Nullable<Binary>,
+    }
+}
+
+diesel::table! {
+    audit_register (id) {
+        id -> SmallInt,
+        epoch -> BigInt,
+        logs -> Binary,
+        mac -> Binary,
     }
 }
 

@@ -217,11 +217,12 @@ fn until(at: Time) -> Duration {
 pub async fn look_after_logs(site: Arc<Site>, tick: Duration, mut stop: watch::Receiver<bool>) {
     let mut due = tokio::time::interval(tick);
     due.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let started = Time::now();
     loop {
         tokio::select! {
             _ = due.tick() => {
                 let checked = tokio::select! {
-                    checked = check_logs(&site) => checked,
+                    checked = check_logs(&site, started) => checked,
                     _ = stop.changed() => break,
                 };
                 if let Err(error) = checked {
@@ -233,11 +234,18 @@ pub async fn look_after_logs(site: Arc<Site>, tick: Duration, mut stop: watch::R
     }
 }
 
-async fn check_logs(site: &Site) -> Result<()> {
+async fn check_logs(site: &Site, started: Time) -> Result<()> {
     let signers = Arc::new(Signer::all(&site.mint.keyring)?);
     let now = Time::now();
-    for due in site.db.read(move |conn| upkeep::due(conn, now)).await? {
-        upkeep::check(&site.db, due, &signers, site.public_url.host(), now).await?;
+    upkeep::compare(&site.db).await?;
+    for due in site.db.read(move |conn| upkeep::due(conn, started, now)).await? {
+        // What is wrong with one log delays no other.
+        if let Err(error) = upkeep::check(&site.db, due, &signers, site.public_url.host(), now).await {
+            tracing::warn!(cause = ?error, "checking an audit log failed; retrying at the next tick");
+        }
+    }
+    for org in site.db.read(checkpoint_mail::alarms_due).await? {
+        site.db.write(move |tx| checkpoint_mail::alarm(tx, org, now)).await?;
     }
     for org in site.db.read(move |conn| checkpoint_mail::due(conn, now)).await? {
         let (host, signers) = (site.public_url.host().to_owned(), signers.clone());

@@ -39,6 +39,11 @@ impl Time {
         self.0.div_euclid(MICROS)
     }
 
+    /// Microseconds since the Unix epoch, as the databases hold them.
+    pub fn micros(self) -> i64 {
+        self.0
+    }
+
     /// The same instant without its fraction of a second. What people see ends on whole seconds.
     pub fn whole_second(self) -> Time {
         Time::from_seconds(self.seconds())

@@ -1,8 +1,8 @@
 //! Fills the audit log of a database's first organisation.
 //!
 //! The entries are about the people and keys that are there: some of them have a great part in the
-//! log, most have little. They are hashed as the server hashes them, so `keydesk audit verify`
-//! finds the log sound.
+//! log, most have little. They are hashed as the server hashes them, but not authenticated: Keydesk
+//! takes them over by `keydesk audit recover`.
 
 use std::fmt::Write;
 use std::time::Instant;
@@ -10,8 +10,9 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
-use keydesk::audit::event::{Actor, Change, Context, Event};
+use keydesk::audit::event::{Change, Event};
 use keydesk::audit::{log, store, tree};
+use keydesk::authority::{Acting, Actor, RequestSource};
 use keydesk::db::Conn;
 use keydesk::id::{EventId, KeyId, OrgId, RequestId, UserId};
 use keydesk::schema::{api_keys, members, organizations};
@@ -82,15 +83,16 @@ fn batch(conn: &mut Conn, story: &mut Story, times: impl Iterator<Item = Time>) 
     for now in times {
         let (actor, target, event) = story.event(now);
         let place = story.dice.below(250);
-        let context = Context {
-            org: story.org,
-            actor,
+        let source = RequestSource {
             address: (actor != Actor::System).then(|| format!("203.0.113.{place}")),
             request: (actor != Actor::System).then(|| RequestId::new(now).to_string()),
-            now,
+            device: None,
         };
+        let acting = Acting::system(story.org, source, now);
         let id = EventId::new(now);
-        let (action, entry) = log::written(id, &context, &target, &event)?;
+        let (action, entry) = log::written(id, &acting, &target, &event)?;
+        // Only a transaction yields another principal.
+        let entry = entry.replacen("\"actor\":\"system\"", &format!("\"actor\":\"{actor}\""), 1);
         let leaf = tree::leaf(entry.as_bytes());
         entries.push(format!(
             "({org}, {}, {}, {}, {}, {}, {}, {}, {}, {})",
@@ -102,7 +104,7 @@ fn batch(conn: &mut Conn, story: &mut Story, times: impl Iterator<Item = Time>) 
             text(&target),
             text(&entry),
             blob(&leaf),
-            context.address.as_deref().map_or_else(|| "NULL".to_owned(), text),
+            acting.address.as_deref().map_or_else(|| "NULL".to_owned(), text),
         ));
         edge.push(leaf, |level, place, hash| {
             nodes.push(format!("({org}, {level}, {place}, {})", blob(&hash)));

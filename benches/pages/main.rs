@@ -8,7 +8,8 @@
 //! ```
 //!
 //! For each key there are about 100 rows of counts and ten entries of the audit trail. A filled
-//! database was set up before: `keydesk setup` makes the organisation.
+//! database was set up before: `keydesk setup` makes the organisation. Its audit log was written without
+//! Keydesk, so run `keydesk audit recover --org SLUG --new-name` before the server.
 //!
 //! It measures on SQLite and, when `KEYDESK_TEST_DATABASE` names a PostgreSQL server, on databases
 //! of its own there. `benches/run pages` starts such a server.
@@ -76,6 +77,7 @@ fn measure(sizes: &[i64]) -> Result<()> {
             let place = Place::new(database)?;
             place.set_up()?;
             fill(&place.url, keys)?;
+            place.recover_log()?;
             let server = Server::start(&place)?;
             for (number, (page, path)) in views::all(&server)?.into_iter().enumerate() {
                 let timed = time(&server, &path).with_context(|| page.clone())?;

@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 use crate::audit::checkpoint::Signer;
 use crate::audit::entry::Entry;
 use crate::audit::list::{self, Filter, Part};
+use crate::audit::signing;
 use crate::audit::store::{self, Stored};
 use crate::audit::tree::{self, Hash, Nodes};
 use crate::error::{Error, FieldError};
@@ -150,7 +151,7 @@ impl EventsQuery {
 pub async fn checkpoint(site: Shared, caller: KeyCaller) -> Result<HttpResponse, Problem> {
     let (org, now) = (caller.key.org, Time::now());
     let (host, signers) = (site.public_url.host().to_owned(), Signer::all(&site.mint.keyring)?);
-    let note = site.db.write(move |tx| store::sign(tx, org, &host, &signers, now)).await?;
+    let note = site.db.write(move |tx| signing::sign(tx, org, &host, &signers, now)).await?;
     Ok(HttpResponse::Ok().content_type("text/plain; charset=utf-8").body(note))
 }
 

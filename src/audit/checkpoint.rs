@@ -88,6 +88,11 @@ impl Verifier {
         [digest[0], digest[1], digest[2], digest[3]]
     }
 
+    /// Whether the note claims to bear a signature of this key.
+    pub fn is_named_in(&self, note: &Note) -> bool {
+        note.signatures.iter().any(|own| own.name == self.name && own.id == self.id())
+    }
+
     /// Whether the note bears a good signature of this key.
     pub fn has_signed(&self, note: &Note) -> bool {
         let own = |signature: &&Signature| signature.name == self.name && signature.id == self.id();

@@ -212,6 +212,19 @@ pub enum Event {
     /// No checkpoints are mailed any more.
     #[serde(rename = "audit.address_ended")]
     CheckpointsEnded,
+    /// A broken log was recovered by an operator.
+    #[serde(rename = "audit.recovered")]
+    LogRecovered {
+        /// The first bad entry, from 0.
+        index: u64,
+        /// What was wrong.
+        why: String,
+        /// The name under which the log goes on, where that is a new one.
+        name: Option<String>,
+    },
+    /// The entry of this place was missing when the log was recovered.
+    #[serde(rename = "audit.entry_lost")]
+    EntryLost,
     /// Settings of the organisation were changed.
     #[serde(rename = "organization.updated")]
     OrganizationUpdated {

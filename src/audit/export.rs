@@ -51,6 +51,10 @@ pub fn block(conn: &mut Conn, org: OrgId, size: u64, from: u64) -> Result<String
         let leaf = row.leaf.as_ref().and_then(|leaf| Hash::try_from(leaf.as_slice()).ok());
         let leaf = leaf.filter(|_| row.index == index.cast_signed());
         let leaf = leaf.ok_or_else(|| missing(index))?;
+        if leaf != tree::leaf(row.text.as_bytes()) {
+            let why = "its text is not what was written".to_owned();
+            return Err(Error::LogBroken { index, why });
+        }
         nodes.nodes.insert((0, index), leaf);
         edge.push(leaf, |level, place, hash| {
             nodes.nodes.insert((level, place + (from >> level)), hash);
@@ -78,9 +82,7 @@ fn line(line: &impl Serialize) -> Result<String> {
 }
 
 fn missing(index: u64) -> Error {
-    Error::internal(format!(
-        "entry {index} is missing from the database or was never hashed; `keydesk audit verify` says more"
-    ))
+    Error::LogBroken { index, why: "it is missing".to_owned() }
 }
 
 /// The nodes that lie within a block, and behind them the stored ones.

@@ -5,13 +5,18 @@
 //! keeps the log whole; no entry ever holds a secret.
 
 pub mod about;
+pub mod adopt;
 pub mod checkpoint;
 pub mod entry;
 pub mod event;
 pub mod export;
+pub mod head;
 pub mod list;
 pub mod log;
+pub mod recovery;
+pub mod register;
 pub mod sentence;
+pub mod signing;
 pub mod store;
 pub mod tree;
 pub mod upkeep;

@@ -1,22 +1,24 @@
 //! Reading the log: entries, nodes of the tree, checkpoints.
 
+use std::collections::HashMap;
+
 use diesel::prelude::*;
 
-use crate::audit::checkpoint::{Checkpoint, Signer};
-use crate::audit::entry::Entry;
+use crate::audit::entry::{Entry, Said};
+use crate::audit::head::{self, Row};
 use crate::audit::tree::{Edge, Hash, Nodes};
-use crate::db::{Conn, Tx, each};
+use crate::db::Conn;
 use crate::error::{Error, Result};
-use crate::id::OrgId;
-use crate::schema::{
-    audit_checkpoints, audit_entries, audit_heads, audit_nodes, audit_signers, organizations,
-};
+use crate::id::{EventId, OrgId};
+use crate::schema::{audit_checkpoints, audit_entries, audit_nodes};
 use crate::time::Time;
 
-/// The end of a log.
-#[derive(Clone, Debug)]
+/// The end of a log, for those who read it.
+#[derive(Clone, Debug, Default)]
 pub struct Head {
     /// How many entries it has.
+    pub entries: u64,
+    /// How many of them are in the tree: all, unless the log is broken.
     pub size: u64,
     /// The right edge of their tree.
     pub edge: Edge,
@@ -24,35 +26,35 @@ pub struct Head {
     pub origin: Option<String>,
     /// How many entries were found unbroken, and when.
     pub checked: Option<(u64, Time)>,
-    /// The first entry that was found to be another than was written.
-    pub broken_at: Option<u64>,
+    /// The first entry that is not what was written, and what is wrong with it.
+    pub broken: Option<(u64, String)>,
+    /// When admins were notified of that.
+    pub alarmed_at: Option<Time>,
 }
 
-/// The end of an organisation's log as it is now.
+/// The end of an organisation's log as it is now, not authenticated.
 pub fn head(conn: &mut Conn, org: OrgId) -> Result<Head> {
-    type Row = (i64, Option<Vec<u8>>, Option<String>, i64, Option<Time>, Option<i64>);
-    let row: Option<Row> = audit_heads::table
-        .find(org)
-        .select((
-            audit_heads::hashed,
-            audit_heads::edge,
-            audit_heads::origin,
-            audit_heads::checked,
-            audit_heads::checked_at,
-            audit_heads::broken_at,
-        ))
-        .first(conn)
-        .optional()?;
-    let (size, edge, origin, checked, checked_at, broken_at) = row.unwrap_or_default();
-    let size = size.cast_unsigned();
-    let edge = Edge::from_bytes(size, &edge.unwrap_or_default());
-    Ok(Head {
-        size,
-        edge: edge.ok_or_else(|| Error::internal("the head of the audit log is damaged"))?,
-        origin,
-        checked: checked_at.map(|at| (checked.cast_unsigned(), at)),
-        broken_at: broken_at.map(i64::cast_unsigned),
-    })
+    Ok(head::find(conn, org)?.map(|row| Head::of(&row)).unwrap_or_default())
+}
+
+impl Head {
+    /// What a row says.
+    pub fn of(row: &Row) -> Head {
+        let edge = row.tree();
+        let why = row.broken_why.clone().unwrap_or_default();
+        let broken = row.broken_at.map(|index| (index.cast_unsigned(), why));
+        let damaged = edge.is_none().then(|| (row.hashed.cast_unsigned(), head::CHANGED.to_owned()));
+        let edge = edge.unwrap_or_default();
+        Head {
+            entries: row.size.cast_unsigned(),
+            size: edge.size(),
+            edge,
+            origin: row.origin.clone(),
+            checked: row.checked_at.map(|at| (row.checked.cast_unsigned(), at)),
+            broken: broken.or(damaged),
+            alarmed_at: row.alarmed_at,
+        }
+    }
 }
 
 /// The entry at a place.
@@ -85,6 +87,69 @@ pub fn texts(conn: &mut Conn, org: OrgId, from: u64, limit: i64) -> Result<Vec<T
         .limit(limit)
         .select((audit_entries::position, audit_entries::entry, audit_entries::leaf))
         .load(conn)?)
+}
+
+/// An entry with the columns by which it is found, which have to say what its text says.
+#[derive(Clone, Debug, Queryable)]
+pub struct Indexed {
+    /// Its place.
+    pub index: i64,
+    /// Its text.
+    pub text: String,
+    /// The stored hash of the text.
+    pub leaf: Option<Vec<u8>>,
+    id: EventId,
+    at: Time,
+    actor: String,
+    action: String,
+    target: String,
+    address: Option<String>,
+}
+
+impl Indexed {
+    /// Whether a search finds it by what its text says.
+    pub fn is_found(&self) -> bool {
+        // What can't be read is what was written, if its hash is.
+        let Ok(said) = serde_json::from_str::<Said>(&self.text) else { return true };
+        said.id == self.id.to_string()
+            && said.at.seconds() == self.at.seconds()
+            && said.actor == self.actor
+            && said.action == self.action
+            && said.target == self.target
+            && said.address == self.address
+    }
+}
+
+/// Some entries from a place on, in their order, with the columns by which they are found.
+pub fn indexed(conn: &mut Conn, org: OrgId, from: u64, limit: i64) -> Result<Vec<Indexed>> {
+    Ok(audit_entries::table
+        .filter(audit_entries::org_id.eq(org).and(audit_entries::position.ge(from.cast_signed())))
+        .order(audit_entries::position)
+        .limit(limit)
+        .select((
+            audit_entries::position,
+            audit_entries::entry,
+            audit_entries::leaf,
+            audit_entries::id,
+            audit_entries::at,
+            audit_entries::actor,
+            audit_entries::action,
+            audit_entries::target,
+            audit_entries::address,
+        ))
+        .load(conn)?)
+}
+
+/// Stored nodes of a level above the leaves, by their places, from one until before another.
+pub fn nodes(conn: &mut Conn, org: OrgId, level: u32, from: u64, until: u64) -> Result<HashMap<u64, Hash>> {
+    let level = i16::try_from(level).unwrap_or(i16::MAX);
+    let places = audit_nodes::place.ge(from.cast_signed()).and(audit_nodes::place.lt(until.cast_signed()));
+    let rows: Vec<(i64, Vec<u8>)> = audit_nodes::table
+        .filter(audit_nodes::org_id.eq(org).and(audit_nodes::level.eq(level)).and(places))
+        .select((audit_nodes::place, audit_nodes::hash))
+        .load(conn)?;
+    let node = |(place, hash): (i64, Vec<u8>)| Some((place.cast_unsigned(), Hash::try_from(hash).ok()?));
+    Ok(rows.into_iter().filter_map(node).collect())
 }
 
 /// The stored nodes of an organisation's tree.
@@ -120,54 +185,6 @@ impl Nodes for Stored<'_> {
     }
 }
 
-/// A signed checkpoint of the log as it is now. The first one gives the log its name, made of the
-/// host under which Keydesk is reached and the organisation's slug; it keeps it from then on.
-pub fn sign(tx: &mut Tx<'_>, org: OrgId, host: &str, signers: &[Signer], now: Time) -> Result<String> {
-    let head = head(tx.conn, org)?;
-    let origin = match head.origin {
-        Some(origin) => origin,
-        None => name_log(tx, org, host)?,
-    };
-    for signer in signers {
-        let row = (
-            audit_signers::org_id.eq(org),
-            audit_signers::verifier.eq(signer.verifier(&origin).to_string()),
-            audit_signers::since.eq(now),
-        );
-        each!(tx.conn, |c| {
-            diesel::insert_into(audit_signers::table).values(row).on_conflict_do_nothing().execute(c)
-        })?;
-    }
-    Ok(Checkpoint { origin, size: head.size, root: head.edge.root() }.sign(signers))
-}
-
-fn name_log(tx: &mut Tx<'_>, org: OrgId, host: &str) -> Result<String> {
-    let slug: String = organizations::table.find(org).select(organizations::slug).first(tx.conn)?;
-    let own = audit_heads::org_id.eq(org).and(audit_heads::origin.is_null());
-    // Another port is no other place.
-    let port = |(_, port): &(&str, &str)| port.bytes().all(|byte| byte.is_ascii_digit());
-    let host = host.rsplit_once(':').filter(port).map_or(host, |(host, _)| host);
-    diesel::update(audit_heads::table.filter(own))
-        .set(audit_heads::origin.eq(format!("{host}/{slug}")))
-        .execute(tx.conn)?;
-    let origin = audit_heads::table.find(org).select(audit_heads::origin).first::<Option<String>>(tx.conn);
-    origin?.ok_or_else(|| Error::internal("the audit log has no name"))
-}
-
-/// Keeps a checkpoint of the log as it is now, unless there is one of the same size.
-pub fn keep_checkpoint(tx: &mut Tx<'_>, org: OrgId, note: &str, size: u64, now: Time) -> Result<()> {
-    let row = (
-        audit_checkpoints::org_id.eq(org),
-        audit_checkpoints::size.eq(size.cast_signed()),
-        audit_checkpoints::at.eq(now),
-        audit_checkpoints::note.eq(note),
-    );
-    each!(tx.conn, |c| {
-        diesel::insert_into(audit_checkpoints::table).values(row).on_conflict_do_nothing().execute(c)
-    })?;
-    Ok(())
-}
-
 /// A checkpoint that was kept.
 #[derive(Clone, Debug, Queryable)]
 pub struct Kept {
@@ -196,14 +213,5 @@ pub fn checkpoints_after(conn: &mut Conn, org: OrgId, size: u64, limit: i64) -> 
         .order(audit_checkpoints::size)
         .limit(limit)
         .select((audit_checkpoints::size, audit_checkpoints::at, audit_checkpoints::note))
-        .load(conn)?)
-}
-
-/// The verifier keys under which an organisation's checkpoints were signed, newest first.
-pub fn verifiers(conn: &mut Conn, org: OrgId) -> Result<Vec<(String, Time)>> {
-    Ok(audit_signers::table
-        .filter(audit_signers::org_id.eq(org))
-        .order((audit_signers::since.desc(), audit_signers::verifier))
-        .select((audit_signers::verifier, audit_signers::since))
         .load(conn)?)
 }

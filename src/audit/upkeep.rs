@@ -1,15 +1,15 @@
-//! Looking after logs: what is new is checked and signed every ten minutes, all of it is checked
-//! once a day.
+//! Looking after logs: at each tick all ends are compared with the register; what is new is checked
+//! and signed every ten minutes; all of it is checked once a day and after a start.
 
 use std::sync::Arc;
 
 use diesel::prelude::*;
 
 use crate::audit::checkpoint::{Note, Signer};
-use crate::audit::store;
 use crate::audit::verify::{Fault, Progress, Stepwise};
-use crate::db::{Conn, Db};
-use crate::error::Result;
+use crate::audit::{head, register, signing};
+use crate::db::{Conn, Db, Tx};
+use crate::error::{Error, Result};
 use crate::id::OrgId;
 use crate::schema::audit_heads;
 use crate::time::{DAY, MINUTE, Time};
@@ -25,16 +25,31 @@ pub struct Due {
     from: u64,
 }
 
-/// The logs that are to be checked now.
-pub fn due(conn: &mut Conn, now: Time) -> Result<Vec<Due>> {
+/// Compares the ends of all logs with the register and what this process remembers. Broken ones are
+/// marked, and the register is brought up to date.
+pub async fn compare(db: &Db) -> Result<()> {
+    let logs = db.logs().clone();
+    let found = db.read(move |conn| register::survey(conn, &logs)).await?;
+    if found.is_behind || !found.faults.is_empty() {
+        db.write(register::update).await?;
+    }
+    Ok(())
+}
+
+/// The logs that are to be checked now, in a process that was started at `started`. A log that is
+/// known to be broken is checked until its first bad entry was looked for and admins were notified.
+pub fn due(conn: &mut Conn, started: Time, now: Time) -> Result<Vec<Due>> {
     let before = |at: Option<Time>, seconds: i64| at.is_none_or(|at| at <= now.plus(-seconds));
-    type Row = (OrgId, i64, i64, Option<Time>, Option<Time>);
+    let whole_before = now.plus(-WHOLE).max(started);
+    type Row = (OrgId, i64, i64, Option<Time>, Option<Time>, Option<i64>);
     let rows: Vec<Row> = audit_heads::table
+        .filter(audit_heads::alarmed_at.is_null())
         .filter(
             audit_heads::checked
                 .ne(audit_heads::hashed)
                 .or(audit_heads::whole_at.is_null())
-                .or(audit_heads::whole_at.assume_not_null().le(now.plus(-WHOLE))),
+                .or(audit_heads::whole_at.assume_not_null().le(whole_before))
+                .or(audit_heads::broken_at.is_not_null()),
         )
         .select((
             audit_heads::org_id,
@@ -42,10 +57,11 @@ pub fn due(conn: &mut Conn, now: Time) -> Result<Vec<Due>> {
             audit_heads::checked,
             audit_heads::checked_at,
             audit_heads::whole_at,
+            audit_heads::broken_at,
         ))
         .load(conn)?;
-    let due = |(org, hashed, checked, checked_at, whole_at): Row| {
-        if before(whole_at, WHOLE) {
+    let due = |(org, hashed, checked, checked_at, whole_at, broken_at): Row| {
+        if broken_at.is_some() || whole_at.is_none_or(|at| at <= whole_before) {
             Some(Due { org, from: 0 })
         } else if checked != hashed && before(checked_at, NEW) {
             Some(Due { org, from: checked.cast_unsigned() })
@@ -58,8 +74,8 @@ pub fn due(conn: &mut Conn, now: Time) -> Result<Vec<Due>> {
 
 /// Checks a log, some entries at a time, and signs it if it is sound.
 pub async fn check(db: &Db, due: Due, signers: &Arc<Vec<Signer>>, host: &str, now: Time) -> Result<()> {
-    let (org, all) = (due.org, signers.clone());
-    let mut check = db.read(move |conn| Stepwise::begin(conn, org, &all, None, due.from)).await?;
+    let (org, all, logs) = (due.org, signers.clone(), db.logs().clone());
+    let mut check = db.read(move |conn| Stepwise::begin(conn, &logs, org, &all, None, due.from)).await?;
     let result = loop {
         let (back, progress) =
             db.read(move |conn| check.step(conn).map(|progress| (check, progress))).await?;
@@ -70,32 +86,38 @@ pub async fn check(db: &Db, due: Due, signers: &Arc<Vec<Signer>>, host: &str, no
             Progress::Broken(fault) => break Err(fault),
         }
     };
-    if let Err(fault) = &result {
-        tracing::error!(organization = %org, entry = fault.index, why = fault.why, "the audit log is broken");
-    }
     let (host, signers) = (host.to_owned(), signers.clone());
-    db.write(move |tx| {
-        let (checked, broken_at) = match &result {
-            Ok(size) => (*size, None),
-            Err(Fault { index, .. }) => (*index, Some(index.cast_signed())),
-        };
-        if broken_at.is_none() {
-            let note = store::sign(tx, org, &host, &signers, now)?;
-            let signed = Note::parse(&note).and_then(|note| note.checkpoint());
-            store::keep_checkpoint(tx, org, &note, signed.map_or(0, |told| told.size), now)?;
-        }
-        let row = audit_heads::table.filter(audit_heads::org_id.eq(org));
-        diesel::update(row)
-            .set((
-                audit_heads::checked.eq(checked.cast_signed()),
-                audit_heads::checked_at.eq(now),
-                audit_heads::broken_at.eq(broken_at),
-            ))
-            .execute(tx.conn)?;
-        if due.from == 0 {
-            diesel::update(row).set(audit_heads::whole_at.eq(now)).execute(tx.conn)?;
-        }
-        Ok(())
+    db.write(move |tx| match &result {
+        Ok(size) => note_sound(tx, due, *size, &host, &signers, now),
+        Err(Fault { index, why }) => head::mark_broken(tx, org, Some(index.cast_signed()), why),
     })
     .await
+}
+
+/// Signs and keeps the log as it is now, and notes until where it was checked.
+fn note_sound(
+    tx: &mut Tx<'_>,
+    due: Due,
+    checked: u64,
+    host: &str,
+    signers: &[Signer],
+    now: Time,
+) -> Result<()> {
+    let signed = signing::sign(tx, due.org, host, signers, now).and_then(|note| {
+        let told = Note::parse(&note).and_then(|note| note.checkpoint());
+        signing::keep_checkpoint(tx, due.org, &note, told.map_or(0, |told| told.size), now)
+    });
+    match signed {
+        Ok(()) => {}
+        // It was changed while it was checked. The next comparison finds that too.
+        Err(Error::LogBroken { .. }) => return Ok(()),
+        Err(error) => return Err(error),
+    }
+    let mut head = head::lock_sound(tx, due.org)?;
+    head.checked = checked.cast_signed();
+    head.checked_at = Some(now);
+    if due.from == 0 {
+        head.whole_at = Some(now);
+    }
+    head.save(tx)
 }

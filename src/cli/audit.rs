@@ -1,5 +1,7 @@
 //! `keydesk audit`: the log as a file, and checks of it that need no server.
 
+mod database;
+
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -7,8 +9,8 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 
 use crate::audit::checkpoint::{Checkpoint, Note, Signer, Verifier};
-use crate::audit::verify::{self, Fault, Outside, Progress, Stepwise};
-use crate::audit::{export, log, store};
+use crate::audit::verify::{self, Fault, Outside};
+use crate::audit::{export, signing};
 use crate::cli::{Failure, print, store as open};
 use crate::db::Db;
 use crate::id::OrgId;
@@ -31,6 +33,15 @@ pub enum Act {
     },
     /// Check the log of the database or of an export, and name the first bad entry
     Verify(Verify),
+    /// Go on with a broken log; the log itself says so from then on
+    Recover {
+        /// The organisation, by slug
+        #[arg(long)]
+        org: String,
+        /// Go on under a new name, although entries are not what was written
+        #[arg(long)]
+        new_name: bool,
+    },
 }
 
 /// What to check, and against what.
@@ -53,6 +64,7 @@ impl Act {
         match self {
             Act::Export { org, file } => write_log(org, file.as_deref()),
             Act::Verify(verify) => verify.run(),
+            Act::Recover { org, new_name } => database::recover(org, *new_name),
         }
     }
 }
@@ -60,12 +72,11 @@ impl Act {
 fn write_log(slug: &str, file: Option<&Path>) -> Result<(), Failure> {
     let config = open::config()?;
     let (db, keyring) = open::open(&config)?;
-    log::hash_all(&db)?;
     let org = db.read_now(|conn| orgs::store::by_slug(conn, slug))?;
     let org = org.ok_or_else(|| Failure::Refused(format!("there is no organisation {slug:?}.")))?.id;
     let (host, signers) = (config.host(), Signer::all(&keyring)?);
     let now = Time::now();
-    let note = db.write_now(|tx| store::sign(tx, org, &host, &signers, now))?;
+    let note = db.write_now(|tx| signing::sign(tx, org, &host, &signers, now))?;
     let size = Note::parse(&note).and_then(|note| note.checkpoint()).map_or(0, |told| told.size);
     match file {
         None => write_lines(&db, org, size, &note, std::io::stdout().lock())?,
@@ -79,7 +90,7 @@ fn write_log(slug: &str, file: Option<&Path>) -> Result<(), Failure> {
         }
     }
     eprintln!("{size} entries. Verifier key, to be kept elsewhere:");
-    for (verifier, _) in db.read_now(|conn| store::verifiers(conn, org))? {
+    for (verifier, _) in db.read_now(|conn| signing::authentic_verifiers(conn, db.logs(), org))? {
         eprintln!("{verifier}");
     }
     Ok(())
@@ -102,7 +113,7 @@ impl Verify {
         let outside = self.outside()?;
         match &self.export {
             Some(path) => check_file(path, &outside),
-            None => check_database(&outside),
+            None => database::check(&outside),
         }
     }
 
@@ -141,7 +152,7 @@ fn check_file(path: &Path, outside: &Outside) -> Result<(), Failure> {
     let checked = verify::export(BufReader::new(file), &last, outside).map_err(failed)?;
     let sound = checked.map_err(|fault| broken("", &fault))?;
     let Checkpoint { origin, size, .. } = &sound.checkpoint;
-    print(&format!("{origin}: {size} entries, unbroken, {}", vouched(outside, *size)));
+    print(&format!("{origin}: {size} entries, unbroken, {}", proven_of_file(outside, *size)));
     Ok(())
 }
 
@@ -156,70 +167,28 @@ fn last_line(file: &mut File) -> std::io::Result<String> {
     Ok(String::from_utf8_lossy(&tail[start..]).into_owned())
 }
 
-fn check_database(outside: &Outside) -> Result<(), Failure> {
-    let config = open::config()?;
-    let (db, keyring) = open::open(&config)?;
-    log::hash_all(&db)?;
-    let signers = Signer::all(&keyring)?;
-    let wanted = outside.key.as_ref().map(Verifier::name);
-    let wanted = wanted.or(outside.checkpoint.as_ref().map(|checkpoint| checkpoint.origin.as_str()));
-    let mut faults = Vec::new();
-    let mut found = false;
-    for (org, slug) in db.read_now(log::orgs)? {
-        let mut check = db.read_now(|conn| Stepwise::begin(conn, org, &signers, outside.key.as_ref(), 0))?;
-        if wanted.is_some() && check.head().origin.as_deref() != wanted {
-            continue;
-        }
-        found = true;
-        let result = loop {
-            match db.read_now(|conn| check.step(conn))? {
-                Progress::More => {}
-                Progress::Sound(size) => break Ok(size),
-                Progress::Broken(fault) => break Err(fault),
-            }
-        };
-        let result = match (result, &outside.checkpoint) {
-            (Ok(size), Some(told)) => {
-                let root = db.read_now(|conn| check.root_at(conn, told.size.min(size)))?;
-                if told.size > size {
-                    Err(Fault { index: size, why: "it is missing: the checkpoint knows of it".into() })
-                } else if root != told.root {
-                    let why = "it, or one behind it, is not what the checkpoint vouches for";
-                    Err(Fault { index: 0, why: why.into() })
-                } else {
-                    Ok(size)
-                }
-            }
-            (result, _) => result,
-        };
-        match result {
-            Ok(size) => print(&format!("{slug}: {size} entries, unbroken, {}", vouched(outside, size))),
-            Err(fault) => faults.push(format!("{slug}: {}", first_bad(&fault))),
-        }
-    }
-    match (faults.is_empty(), found, wanted) {
-        (false, _, _) => Err(Failure::Refused(faults.join("\n"))),
-        (true, false, Some(name)) => Err(Failure::Refused(format!("no log here has the name {name}."))),
-        _ => Ok(()),
+/// What is proven of an exported log.
+fn proven_of_file(outside: &Outside, size: u64) -> String {
+    match (&outside.key, &outside.checkpoint) {
+        (Some(_), None) => "signed as a whole with the key from outside. A key alone does not show whether \
+                            this is an older copy: compare it with a checkpoint that was kept elsewhere, by \
+                            --checkpoint."
+            .to_owned(),
+        (_, checkpoint) => by_checkpoint(checkpoint.as_ref(), size),
     }
 }
 
-/// What vouches for a log of so many entries.
-fn vouched(outside: &Outside, size: u64) -> String {
-    match (&outside.key, &outside.checkpoint) {
-        (Some(_), Some(_)) => "as the key and the checkpoint from outside vouch.".to_owned(),
-        (Some(_), None) => "as the key from outside vouches.".to_owned(),
+fn by_checkpoint(checkpoint: Option<&Checkpoint>, size: u64) -> String {
+    match checkpoint {
         // Nothing but the log itself tells of what came after.
-        (None, Some(told)) if told.size < size => format!(
+        Some(told) if told.size < size => format!(
             "as the checkpoint from outside vouches for the first {} of them. The others are self-consistent only.",
             told.size
         ),
-        (None, Some(_)) => "as the checkpoint from outside vouches.".to_owned(),
-        (None, None) => {
-            "self-consistent only: give --key or --checkpoint, kept elsewhere, to know that nobody \
-                         rewrote it all."
-                .to_owned()
-        }
+        Some(_) => "as the checkpoint from outside vouches.".to_owned(),
+        None => "self-consistent only: give --key or --checkpoint, kept elsewhere, to compare it with \
+                 something that nobody can have written who changed the database."
+            .to_owned(),
     }
 }
 

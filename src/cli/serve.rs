@@ -4,7 +4,6 @@ use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::app::Application;
-use crate::audit;
 use crate::cli::{Failure, log, print, store};
 use crate::config::Config;
 use crate::installation;
@@ -80,7 +79,6 @@ impl Serve {
         warn_of_unknown_variables();
         let config = Config::load(&source)?;
         let (db, keyring) = store::open(&config)?;
-        audit::log::hash_all(&db)?;
         let runtime = actix_web::rt::System::new();
         let served = runtime.block_on(async move {
             let link = installation::setup_token(&db, &keyring)?;

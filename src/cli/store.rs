@@ -6,12 +6,14 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use crate::audit;
+use crate::audit::register::Register;
 use crate::cli::Failure;
 use crate::config::Config;
 use crate::crypto::{Keyring, Root};
 use crate::db::{Db, Location};
 use crate::error::{Error, Result};
-use crate::installation::{self, Offer};
+use crate::installation::{self, Offer, Standing};
 use crate::keys::feed;
 use crate::settings::{ConfigError, Source};
 use crate::time::Time;
@@ -29,8 +31,16 @@ pub fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-/// Opens the database and proves that the secret belongs to it.
+/// Opens the database, proves that the secret belongs to it, and sees to it that all audit logs are
+/// authenticated under it.
 pub fn open(config: &Config) -> Result<(Db, Keyring), Failure> {
+    let (db, keyring, standing) = open_as_it_is(config)?;
+    audit::adopt::settle(&db, &keyring, config.secret_previous.as_ref(), standing)?;
+    Ok((db, keyring))
+}
+
+/// Opens the database and proves that the secret belongs to it, and changes nothing in audit logs.
+pub fn open_as_it_is(config: &Config) -> Result<(Db, Keyring, Standing), Failure> {
     let data_dir = &config.data_dir;
     let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(data_dir);
     made.map_err(|error| {
@@ -52,10 +62,11 @@ pub fn open(config: &Config) -> Result<(Db, Keyring), Failure> {
             previous: config.secret_previous.clone(),
             stored: &|| read_secret(&file),
             generate: &|| write_secret(&file),
+            begin_logs: &Register::begin,
         },
     );
     match keyring {
-        Ok(keyring) => Ok((db, keyring)),
+        Ok((keyring, standing)) => Ok((db, keyring, standing)),
         Err(Error::Conflict(message)) => Err(Failure::Misused(message.to_owned())),
         Err(error) => Err(error.into()),
     }

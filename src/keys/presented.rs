@@ -129,14 +129,14 @@ pub fn by_digest(conn: &mut Conn, digest: &Digest) -> Result<Option<Presented>> 
 pub fn hold(tx: &mut Tx<'_>, secret: SecretId) -> Result<Option<Presented>> {
     // SQLite's transaction has locked everything already.
     if let Conn::Postgres(conn) = tx.conn {
-        let held: Option<(OrgId, KeyId)> = key_secrets::table
-            .find(secret)
-            .select((key_secrets::org_id, key_secrets::key_id))
-            .for_share()
-            .first(conn)
-            .optional()?;
-        let Some((org, key)) = held else { return Ok(None) };
+        // The key before its secret: uses are written in this order, and the other one would deadlock.
+        let ids = key_secrets::table.find(secret).select((key_secrets::org_id, key_secrets::key_id));
+        let Some((org, key)) = ids.first::<(OrgId, KeyId)>(conn).optional()? else { return Ok(None) };
         let owner: UserId = api_keys::table.find(key).select(api_keys::owner_id).for_share().first(conn)?;
+        let held = key_secrets::table.find(secret).select(key_secrets::id).for_share();
+        if held.first::<SecretId>(conn).optional()?.is_none() {
+            return Ok(None);
+        }
         orgs::hold_member(tx, org, owner)?;
         hold_enabled(tx, owner)?;
         policy::store::hold(tx, org)?;

@@ -8,14 +8,14 @@ use diesel::prelude::*;
 
 use crate::audit::checkpoint::Signer;
 use crate::audit::event::Event;
-use crate::audit::{log, store};
+use crate::audit::{head, log, signing, store};
 use crate::authority::{Acting, RequestSource};
 use crate::crypto::Keyring;
 use crate::db::{Conn, Tx, each};
 use crate::error::{Error, Result};
 use crate::id::{LinkId, OrgId};
 use crate::mail::{AuditCheckpoint, AuditConfirmation, Occasion, Recipient, outbox};
-use crate::orgs::store::{Org, find as find_org};
+use crate::orgs::store::{Org, find as find_org, members_of};
 use crate::people::links::{self, Purpose};
 use crate::people::store as people;
 use crate::people::store::{Profile, fold_email};
@@ -179,8 +179,8 @@ fn forget_asked(tx: &mut Tx<'_>, org: OrgId) -> Result<()> {
 /// silent for a week, or something was found to be wrong with it, which does not wait.
 pub fn due(conn: &mut Conn, now: Time) -> Result<Vec<OrgId>> {
     let last = rows::sent_at.assume_not_null();
-    let grown = audit_heads::hashed.gt(rows::sent_size).and(last.le(now.plus(-GROWN)));
-    let broken = audit_heads::broken_at.is_not_null().and(rows::sent_broken.eq(false));
+    let grown = audit_heads::size.gt(rows::sent_size).and(last.le(now.plus(-GROWN)));
+    let broken = audit_heads::alarmed_at.is_not_null().and(rows::sent_broken.eq(false));
     Ok(rows::table
         .inner_join(audit_heads::table.on(audit_heads::org_id.eq(rows::org_id)))
         .filter(rows::address.is_not_null())
@@ -203,6 +203,41 @@ pub fn send_due(tx: &mut Tx<'_>, hand: Hand<'_>, org: OrgId, now: Time) -> Resul
     }
 }
 
+/// The organisations whose log is broken without their admins being notified.
+pub fn alarms_due(conn: &mut Conn) -> Result<Vec<OrgId>> {
+    let due = audit_heads::broken_at.is_not_null().and(audit_heads::alarmed_at.is_null());
+    Ok(audit_heads::table.filter(due).select(audit_heads::org_id).load(conn)?)
+}
+
+/// Notifies the admins of an organisation, once, that its log is broken. The outside address is
+/// notified by [`send_due`].
+pub fn alarm(tx: &mut Tx<'_>, org: OrgId, now: Time) -> Result<()> {
+    let mut head = head::lock(tx, org)?;
+    let (Some(index), None) = (head.broken_at, head.alarmed_at) else { return Ok(()) };
+    if head.fault(tx.logs, None)?.is_some() {
+        // It was changed once more; what is marked next is told.
+        return Ok(());
+    }
+    let Some(found) = find_org(tx.conn, org)? else { return Ok(()) };
+    let letter = AuditCheckpoint {
+        org: found.slug,
+        occasion: Occasion::Alarm,
+        size: head.size.cast_unsigned(),
+        note: String::new(),
+        at: now,
+        broken_at: Some(index.cast_unsigned()),
+        why: head.broken_why.clone(),
+    }
+    .into();
+    for member in members_of(tx.conn, org)? {
+        if member.is_active() && !member.is_service() && member.role.manages_all_keys() {
+            outbox::queue(tx, &member.person.recipient(Some(org)), &letter, now)?;
+        }
+    }
+    head.alarmed_at = Some(now);
+    head.save(tx)
+}
+
 fn send(
     tx: &mut Tx<'_>,
     hand: Hand<'_>,
@@ -211,26 +246,26 @@ fn send(
     occasion: Occasion,
     now: Time,
 ) -> Result<()> {
-    let note = store::sign(tx, org.id, hand.host, hand.signers, now)?;
+    let (note, broken) = match signing::sign(tx, org.id, hand.host, hand.signers, now) {
+        Ok(note) => (note, None),
+        // Nothing is signed. The reader has the checkpoints of before.
+        Err(Error::LogBroken { index, why }) => (String::new(), Some((index, why))),
+        Err(error) => return Err(error),
+    };
     let head = store::head(tx.conn, org.id)?;
-    if head.broken_at.is_none() {
-        store::keep_checkpoint(tx, org.id, &note, head.size, now)?;
+    let size = if broken.is_some() { head.entries } else { head.size };
+    if broken.is_none() {
+        signing::keep_checkpoint(tx, org.id, &note, head.size, now)?;
     }
     diesel::update(rows::table.find(org.id))
         .set((
             rows::sent_at.eq(now),
-            rows::sent_size.eq(head.size.cast_signed()),
-            rows::sent_broken.eq(head.broken_at.is_some()),
+            rows::sent_size.eq(size.cast_signed()),
+            rows::sent_broken.eq(broken.is_some()),
         ))
         .execute(tx.conn)?;
-    let letter = AuditCheckpoint {
-        org: org.slug.clone(),
-        occasion,
-        size: head.size,
-        note,
-        at: now,
-        broken_at: head.broken_at,
-    };
+    let (broken_at, why) = broken.unzip();
+    let letter = AuditCheckpoint { org: org.slug.clone(), occasion, size, note, at: now, broken_at, why };
     outbox::queue(tx, &reader(org, address), &letter.into(), now)
 }
 

@@ -277,6 +277,7 @@ impl From<Error> for Problem {
             }
             Error::KeyRefused(refusal) => Problem::from(refusal),
             Error::Conflict(detail) => Problem::new(Code::Conflict, detail),
+            Error::LogBroken { .. } => Problem::new(Code::Conflict, detail),
             Error::Unavailable(cause) => {
                 tracing::warn!(%cause, "not available");
                 Problem::new(Code::Unavailable, "Nothing was changed. Try again in a moment.")

@@ -171,6 +171,11 @@ fn a_broken_log_is_told_at_once() {
     );
     let told = checkpoint(&desk, WITNESS, "Entry 2 of the audit log is not what was written");
     assert!(told.text().contains("behind Keydesk's back"), "{}", told.text());
+    // Nothing is signed, so there is nothing to attach. Admins are notified too.
+    assert_eq!(MessageParser::default().parse(told.raw.as_bytes()).unwrap().attachment_count(), 0);
+    let alarm = desk.wait_for_mails("audit_checkpoint", 3);
+    let alarm = alarm.iter().find(|mail| mail.header("To").contains(&org.email)).unwrap();
+    assert!(alarm.text().contains("because you are an admin"), "{}", alarm.text());
     assert_eq!(desk.database.count("SELECT COUNT(*) AS count FROM checkpoint_mail WHERE sent_broken"), 1);
 }
 

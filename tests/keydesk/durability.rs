@@ -62,6 +62,8 @@ fn acknowledged_keys_survive_kills_and_none_is_half_there() {
         desk.database.count("SELECT MAX(position) + 1 AS count FROM audit_entries"),
         desk.database.count("SELECT COUNT(*) AS count FROM audit_entries"),
     );
+    let verified = desk.run(&["audit", "verify"]);
+    assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stderr));
 }
 
 #[test]

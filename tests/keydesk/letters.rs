@@ -77,6 +77,7 @@ fn messages(name: &str) -> Vec<Message> {
         ),
         at: now,
         broken_at,
+        why: broken_at.map(|_| "its text is not what was written".to_owned()),
     };
     let busy = Impact {
         calls: 8_412,

@@ -14,6 +14,7 @@ mod api_keys;
 mod assets;
 mod audit_log;
 mod audit_pages;
+mod audit_tampering;
 mod authority;
 mod bad_input;
 mod bounds;

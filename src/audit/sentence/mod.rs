@@ -138,6 +138,11 @@ pub fn of(event: &Event, target: &str) -> Vec<Piece> {
             say("mails checkpoints to an address outside from now on: its reader confirmed it")
         }
         Event::CheckpointsEnded => say("ended the mails with checkpoints to an address outside"),
+        Event::LogRecovered { name: None, .. } => say("recovered the audit log; no entry was lost"),
+        Event::LogRecovered { name: Some(name), .. } => {
+            say("recovered the audit log, whose earlier entries are not proven, under the name ").text(name)
+        }
+        Event::EntryLost => say("found that the entry of this place is missing"),
         Event::OrganizationUpdated { changes } => say("changed ").changes(changes, target),
         Event::SignedIn => say("signed in"),
         Event::SignedOut => say("signed out"),

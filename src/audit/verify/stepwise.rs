@@ -1,24 +1,44 @@
-//! The log in the database against itself and the checkpoints that were kept.
+//! The log in the database against its authenticated end, the register of all logs and the
+//! checkpoints that were kept. Nothing is changed.
+
+use std::collections::BTreeMap;
 
 use crate::audit::checkpoint::{Note, Signer, Verifier};
-use crate::audit::store::{self, Head, Stored};
+use crate::audit::head::{self, Row, chain};
+use crate::audit::register::{Anchor, Register};
+use crate::audit::store::{self, Head, Kept, Stored};
 use crate::audit::tree::{self, Edge, Hash};
 use crate::audit::verify::Fault;
-use crate::db::Conn;
-use crate::error::Result;
+use crate::db::{Conn, LogGuard};
+use crate::error::{Error, Result};
 use crate::id::OrgId;
 
 /// How many entries are checked at once.
 const BATCH: i64 = 2_000;
 
+const MISSING: &str = "it is missing";
+
 /// A check of the log in the database, some entries at a time.
 pub struct Stepwise {
     org: OrgId,
     head: Head,
+    row: Option<Row>,
+    /// What is known to be wrong with the end of the log, so that it vouches for nothing.
+    wrong: Option<Fault>,
+    /// How many entries are to be checked.
+    end: u64,
+    /// How many entries are checked at once.
+    batch: i64,
     edge: Edge,
-    /// The entries for which a checkpoint vouches that was signed with the secret.
+    /// Whether all entries are checked, and so all kept checkpoints too.
+    is_whole: bool,
+    /// The entries for which something vouches that only the owner of the root secret can make.
     vouched: u64,
+    anchor: Option<Anchor>,
     names: Vec<Verifier>,
+    key: Option<Verifier>,
+    /// The entries of the largest kept checkpoint that the key from outside has signed.
+    by_key: Option<u64>,
 }
 
 /// How a check in steps goes on.
@@ -34,19 +54,74 @@ pub enum Progress {
 
 impl Stepwise {
     /// Begins behind entries that were checked before, or at the first.
-    /// Checkpoints count that the signers have signed, or the owner of a key from outside.
+    ///
+    /// Kept checkpoints have to be signed by one of the signers, or by the owner of a key from
+    /// outside, where they bear a signature under the name of either.
     pub fn begin(
         conn: &mut Conn,
+        logs: &LogGuard,
         org: OrgId,
         signers: &[Signer],
         key: Option<&Verifier>,
         checked: u64,
     ) -> Result<Stepwise> {
-        let head = store::head(conn, org)?;
-        let own = head.origin.iter().flat_map(|origin| signers.iter().map(|signer| signer.verifier(origin)));
-        let names = own.chain(key.cloned()).collect();
-        let edge = Edge::at(checked.min(head.size), &mut Stored { conn, org })?;
-        Ok(Stepwise { org, head, vouched: edge.size(), edge, names })
+        // What is known is read before the log, which only grows.
+        let mark = logs.mark(org);
+        let register = Register::read(conn, logs)?;
+        let (row, last) = head::find_with_last(conn, org)?;
+        let view = row.as_ref().map(Head::of).unwrap_or_default();
+        let wrong = match &row {
+            None => Some(Fault::new(0, "the log is missing from the database")),
+            Some(row) => match (row.fault(logs, mark)?, &view.broken) {
+                (Some(why), _) => Some(Fault::new(0, why)),
+                (None, Some((index, why))) => Some(Fault::new(*index, why.as_str())),
+                (None, None) => None,
+            },
+        };
+        let own = view.origin.iter().flat_map(|origin| signers.iter().map(|signer| signer.verifier(origin)));
+        let names = own.collect();
+        let behind = last.map_or(0, |last| last.cast_unsigned().saturating_add(1));
+        let (end, from) = if wrong.is_some() { (behind, 0) } else { (view.size, checked.min(view.size)) };
+        let edge = match Edge::at(from, &mut Stored { conn, org }) {
+            Ok(edge) => edge,
+            Err(Error::Unavailable(cause)) => return Err(Error::Unavailable(cause)),
+            Err(_) => Edge::default(),
+        };
+        let anchor = register.as_ref().and_then(|register| register.logs.get(&org)).copied();
+        let mut check = Stepwise {
+            org,
+            head: view,
+            row,
+            wrong,
+            end,
+            batch: BATCH,
+            vouched: edge.size(),
+            is_whole: edge.size() == 0,
+            edge,
+            anchor,
+            names,
+            key: key.cloned(),
+            by_key: None,
+        };
+        if check.wrong.is_none() {
+            check.wrong = check.wrong_around(register.as_ref(), behind);
+        }
+        Ok(check)
+    }
+
+    /// What is wrong beside the entries, if the end of the log is authentic.
+    fn wrong_around(&self, register: Option<&Register>, behind: u64) -> Option<Fault> {
+        let at_end = |why: &str| Some(Fault::new(self.head.size, why));
+        let Some(register) = register else {
+            return at_end("the register of all logs is missing or was changed without the root secret");
+        };
+        if behind > self.head.size {
+            return at_end("it was added without the root secret");
+        }
+        match register.logs.get(&self.org) {
+            Some(anchor) if anchor.size > self.head.size => at_end("it is missing: the register knows of it"),
+            _ => None,
+        }
     }
 
     /// The log as it was when the check began.
@@ -54,52 +129,175 @@ impl Stepwise {
         &self.head
     }
 
+    /// What is wrong around the entries, before any was checked.
+    pub fn wrong(&self) -> Option<&Fault> {
+        self.wrong.as_ref()
+    }
+
+    /// The entries of the largest kept checkpoint that the key from outside has signed.
+    pub fn by_key(&self) -> Option<u64> {
+        self.by_key
+    }
+
+    /// Whether there are kept checkpoints.
+    pub fn has_kept(&self) -> bool {
+        self.row.as_ref().is_some_and(|row| row.kept_size > 0)
+    }
+
     /// Checks some entries more.
     pub fn step(&mut self, conn: &mut Conn) -> Result<Progress> {
         let start = self.edge.size();
-        let rows = store::texts(conn, self.org, start, BATCH)?;
+        match self.entries(conn) {
+            Ok(progress) => Ok(progress.unwrap_or_else(Progress::Broken)),
+            Err(Error::Unavailable(cause)) => Err(Error::Unavailable(cause)),
+            // Which of them can't be read is found one by one.
+            Err(_) if self.batch > 1 && self.edge.size() == start => {
+                self.batch = 1;
+                Ok(Progress::More)
+            }
+            Err(error) => {
+                tracing::warn!(organization = %self.org, cause = ?error, "a part of the audit log can't be read");
+                Ok(Progress::Broken(Fault::new(start, "it, or what belongs to it, can't be read")))
+            }
+        }
+    }
+
+    fn entries(&mut self, conn: &mut Conn) -> Result<Result<Progress, Fault>> {
+        let start = self.edge.size();
+        let rows = store::indexed(conn, self.org, start, self.batch)?;
         let end = start + rows.len() as u64;
-        let kept = store::checkpoints_after(conn, self.org, start, BATCH)?;
-        let mut kept = kept.into_iter().filter(|kept| kept.size.cast_unsigned() <= end).peekable();
+        let is_broken = self.wrong.is_some();
+        let kept_size = self.row.as_ref().map_or(0, |row| row.kept_size);
+        let kept = store::checkpoints_after(conn, self.org, start, BATCH)?.into_iter();
+        // One that is larger was kept after the check began.
+        let mut kept = kept
+            .filter(|kept| kept.size.cast_unsigned() <= end)
+            .filter(|kept| is_broken || kept.size <= kept_size)
+            .peekable();
+        let mut completed: BTreeMap<u32, BTreeMap<u64, Hash>> = BTreeMap::new();
         for (row, index) in rows.into_iter().zip(start..) {
-            if index >= self.head.size {
+            if index >= self.end {
                 break;
             }
             if row.index != index.cast_signed() {
-                return Ok(Progress::Broken(Fault::new(index, "it is missing")));
+                return Ok(Err(Fault::new(index, MISSING)));
             }
             let leaf = tree::leaf(row.text.as_bytes());
             if row.leaf.as_deref() != Some(leaf.as_slice()) {
-                return Ok(Progress::Broken(Fault::new(index, "its text is not what was written")));
+                return Ok(Err(Fault::new(index, "its text is not what was written")));
             }
-            self.edge.push(leaf, |_, _, _| {});
+            if !row.is_found() {
+                let why = "the columns by which it is found do not say what its text says";
+                return Ok(Err(Fault::new(index, why)));
+            }
+            self.edge.push(leaf, |level, place, hash| {
+                completed.entry(level).or_default().insert(place, hash);
+            });
             let size = self.edge.size();
-            while let Some(kept) = kept.next_if(|kept| kept.size.cast_unsigned() == size) {
-                let Some(note) = Note::parse(&kept.note) else { continue };
-                if !self.names.iter().any(|name| name.has_signed(&note)) {
-                    continue;
-                }
-                if note.checkpoint().is_none_or(|told| (told.size, told.root) != (size, self.edge.root())) {
-                    let why =
-                        format!("it, or one before entry {size}, is not what a kept checkpoint vouches for");
-                    return Ok(Progress::Broken(Fault::new(self.vouched, why)));
+            if let Some(anchor) = self.anchor.filter(|anchor| anchor.size == size) {
+                if anchor.root != self.edge.root() {
+                    let why = format!("it, or one before entry {size}, is not what the register knows");
+                    return Ok(Err(Fault::new(self.vouched, why)));
                 }
                 self.vouched = size;
             }
+            while let Some(kept) = kept.next_if(|kept| kept.size.cast_unsigned() == size) {
+                if let Err(fault) = self.compare(&kept) {
+                    return Ok(Err(fault));
+                }
+            }
+        }
+        if self.wrong.is_none()
+            && let Some(fault) = self.compare_nodes(conn, &completed)?
+        {
+            return Ok(Err(fault));
         }
         let size = self.edge.size();
-        Ok(if size >= self.head.size {
-            if self.edge == self.head.edge {
-                Progress::Sound(size)
-            } else {
-                let why = "it, or one behind it, is not what the head of the log vouches for";
-                Progress::Broken(Fault::new(self.vouched, why))
+        if size < self.end {
+            return Ok(if end == start { Err(Fault::new(size, MISSING)) } else { Ok(Progress::More) });
+        }
+        self.finish(conn, size)
+    }
+
+    /// A kept checkpoint against the entries that it is about.
+    fn compare(&mut self, kept: &Kept) -> Result<(), Fault> {
+        let size = self.edge.size();
+        let Some(note) = Note::parse(&kept.note) else {
+            return Err(Fault::new(size, format!("the kept checkpoint of {size} entries can't be read")));
+        };
+        let by_key = self.key.as_ref().is_some_and(|key| key.has_signed(&note));
+        let is_ours = by_key || self.names.iter().any(|name| name.has_signed(&note));
+        // A secret of long ago has signed what is under none of the names that are known now. The
+        // digest of all kept checkpoints tells whether it is what was kept.
+        let is_known = is_ours || !self.names.iter().chain(&self.key).any(|name| name.is_named_in(&note));
+        if !is_known {
+            return Err(Fault::new(
+                size,
+                format!("the kept checkpoint of {size} entries is not signed by us"),
+            ));
+        }
+        if note.checkpoint().is_none_or(|told| (told.size, told.root) != (size, self.edge.root())) {
+            let why = format!("it, or one before entry {size}, is not what a kept checkpoint says");
+            return Err(Fault::new(self.vouched, why));
+        }
+        if is_ours {
+            self.vouched = size;
+        }
+        if by_key {
+            self.by_key = Some(size);
+        }
+        Ok(())
+    }
+
+    fn compare_nodes(
+        &self,
+        conn: &mut Conn,
+        completed: &BTreeMap<u32, BTreeMap<u64, Hash>>,
+    ) -> Result<Option<Fault>> {
+        for (level, nodes) in completed {
+            let (Some((first, _)), Some((last, _))) = (nodes.first_key_value(), nodes.last_key_value())
+            else {
+                continue;
+            };
+            let stored = store::nodes(conn, self.org, *level, *first, last + 1)?;
+            if let Some((place, _)) = nodes.iter().find(|(place, hash)| stored.get(place) != Some(hash)) {
+                let why = "it is what was written, but the stored tree above it was changed";
+                return Ok(Some(Fault::new(place << level, why)));
             }
-        } else if end == start {
-            Progress::Broken(Fault::new(size, "it is missing"))
-        } else {
-            Progress::More
-        })
+        }
+        Ok(None)
+    }
+
+    /// The end of the log, when all entries were checked.
+    fn finish(&self, conn: &mut Conn, size: u64) -> Result<Result<Progress, Fault>> {
+        if let Some(wrong) = &self.wrong {
+            // What vouches for entries says that they are whole.
+            let index = wrong.index.max(self.vouched);
+            return Ok(Err(Fault { index, why: wrong.why.clone() }));
+        }
+        if self.edge != self.head.edge {
+            let why = "it, or one behind it, is not what the end of the log says";
+            return Ok(Err(Fault::new(self.vouched, why)));
+        }
+        if !self.is_whole {
+            return Ok(Ok(Progress::Sound(size)));
+        }
+        let row = self.row.as_ref();
+        let mut kept: Option<Hash> = None;
+        let mut after = 0;
+        loop {
+            let part = store::checkpoints_after(conn, self.org, after, BATCH)?;
+            let Some(last) = part.last().map(|kept| kept.size.cast_unsigned()) else { break };
+            let known = part.iter().filter(|kept| row.is_some_and(|row| kept.size <= row.kept_size));
+            for checkpoint in known {
+                kept = Some(chain(kept.as_ref().map(Hash::as_slice), &checkpoint.note));
+            }
+            after = last;
+        }
+        if row.and_then(|row| row.kept.as_deref()) != kept.as_ref().map(Hash::as_slice) {
+            return Ok(Err(Fault::new(size, "a kept checkpoint is missing or was replaced")));
+        }
+        Ok(Ok(Progress::Sound(size)))
     }
 
     /// The root of the first `size` entries, from the stored nodes.

@@ -34,6 +34,8 @@ pub enum Occasion {
     Replaced,
     /// No checkpoints are mailed any more.
     Ended,
+    /// The log is broken; this goes to the admins.
+    Alarm,
 }
 
 /// A checkpoint, to be kept by its reader.
@@ -45,17 +47,21 @@ pub struct AuditCheckpoint {
     pub occasion: Occasion,
     /// How many entries the log has.
     pub size: u64,
-    /// The signed note.
+    /// The signed note; empty where the log is broken, which is not signed.
     pub note: String,
-    /// When it was signed.
+    /// When it was signed, or the e-mail was written.
     pub at: Time,
     /// The first entry, from 0, that is not what was written.
     pub broken_at: Option<u64>,
+    /// What is wrong with it.
+    #[serde(default)]
+    pub why: Option<String>,
 }
 
 impl Letter for AuditCheckpoint {
     fn file(&self) -> Option<(String, String)> {
-        Some((format!("checkpoint-{}-{}.txt", self.org, self.size), self.note.clone()))
+        let name = format!("checkpoint-{}-{}.txt", self.org, self.size);
+        self.is_signed().then(|| (name, self.note.clone()))
     }
 }
 
@@ -63,6 +69,21 @@ impl AuditCheckpoint {
     /// "1,284".
     pub fn entries(&self) -> String {
         number(self.size.cast_signed())
+    }
+
+    /// Whether there is a checkpoint in it.
+    pub fn is_signed(&self) -> bool {
+        !self.note.is_empty()
+    }
+
+    /// Whether it goes to an admin.
+    pub fn is_alarm(&self) -> bool {
+        self.occasion == Occasion::Alarm
+    }
+
+    /// "its text is not what was written", where something is wrong.
+    pub fn finding(&self) -> &str {
+        self.why.as_deref().unwrap_or_default()
     }
 
     /// Whether it is the last one to this address.
@@ -80,6 +101,7 @@ impl AuditCheckpoint {
             (None, Occasion::Regular) => format!("The audit log has {} entries", self.entries()),
             (None, Occasion::Replaced) => "Checkpoints go to another address now".to_owned(),
             (None, Occasion::Ended) => "Checkpoints are not mailed any more".to_owned(),
+            (None, Occasion::Alarm) => "The audit log is broken".to_owned(),
         }
     }
 
@@ -92,8 +114,9 @@ impl AuditCheckpoint {
     pub fn advice(&self) -> &'static str {
         match (self.broken_at, self.occasion) {
             (Some(_), _) => {
-                "Someone changed the log behind Keydesk's back, or the database is damaged. Find out with \
-                 the checkpoints that you kept."
+                "Someone changed the log behind Keydesk's back, or the database is damaged. Keydesk goes on \
+                 writing entries, but signs nothing until an operator has recovered the log. Find out what \
+                 was changed with the checkpoints that were kept elsewhere."
             }
             (None, Occasion::Replaced | Occasion::Ended) => {
                 "An admin changed this. Keep this last checkpoint, and if it surprises you, ask why."

@@ -10,7 +10,7 @@ use crate::api::audit::AuditEvent;
 use crate::audit::checkpoint::{Note, Signer};
 use crate::audit::entry::Entry;
 use crate::audit::list::{self, Part};
-use crate::audit::{export, store};
+use crate::audit::{export, signing};
 use crate::db::Conn;
 use crate::error::{Error, Result};
 use crate::id::OrgId;
@@ -137,7 +137,7 @@ fn text(conn: &mut Conn, org: OrgId, entries: Vec<Entry>, form: Form, first: boo
 pub async fn whole(member: Member, site: Shared) -> Result<HttpResponse, Problem> {
     let (org, now) = (member.org.id, Time::now());
     let (host, signers) = (site.public_url.host().to_owned(), Signer::all(&site.mint.keyring)?);
-    let note = site.db.write(move |tx| store::sign(tx, org, &host, &signers, now)).await?;
+    let note = site.db.write(move |tx| signing::sign(tx, org, &host, &signers, now)).await?;
     let size = Note::parse(&note).and_then(|note| note.checkpoint()).map_or(0, |told| told.size);
     let (site, note) = (site.get_ref().clone(), Arc::new(note));
     let parts = download::parts(0, move |from: u64| {

@@ -70,8 +70,10 @@ pub enum Proof {
     Broken {
         /// Its place as people count.
         number: String,
-        /// When that was found.
-        found: String,
+        /// What is wrong.
+        why: String,
+        /// When admins were notified of that.
+        found: Option<String>,
     },
 }
 
@@ -168,7 +170,7 @@ pub async fn show(request: HttpRequest, member: Member, site: Shared) -> Result<
         older: entries.last().map(|entry| entry.index).filter(|_| older),
         shown: entries.len(),
         days: days(&entries, &names, now, &zone),
-        total: head.size,
+        total: head.entries,
         zone: member.person.zone_name(),
         more: more_names,
         asked,
@@ -213,11 +215,10 @@ impl Proof {
             if today { words::clock(at, zone) } else { words::date_time(at, zone) }
         };
         let number = |place: u64| words::number(place.cast_signed());
-        match (head.broken_at, head.checked) {
-            (Some(index), checked) => Proof::Broken {
-                number: number(index + 1),
-                found: checked.map(|(_, found)| at(found)).unwrap_or_default(),
-            },
+        match (&head.broken, head.checked) {
+            (Some((index, why)), _) => {
+                Proof::Broken { number: number(index + 1), why: why.clone(), found: head.alarmed_at.map(at) }
+            }
             (None, Some((checked, _))) if checked > 0 => {
                 let newer = head.size.saturating_sub(checked).cast_signed();
                 Proof::Unbroken {

@@ -5,7 +5,8 @@ use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 
 use crate::audit::checkpoint::Signer;
-use crate::audit::store;
+use crate::audit::{signing, store};
+use crate::error::Error;
 use crate::portal::audit::Proof;
 use crate::portal::words;
 use crate::time::Time;
@@ -20,7 +21,8 @@ struct ProofPage {
     layout: Layout,
     org: Place,
     proof: Proof,
-    note: String,
+    /// The signed checkpoint; none for a broken log.
+    note: Option<String>,
     /// The keys that sign, newest first, and since when.
     verifiers: Vec<(String, String)>,
     zone: String,
@@ -32,9 +34,13 @@ pub async fn show(request: HttpRequest, member: Member, site: Shared) -> Result<
     let (org, zone) = (member.org.id, member.person.time_zone());
     let (host, signers) = (site.public_url.host().to_owned(), Signer::all(&site.mint.keyring)?);
     let found = site.db.write(move |tx| {
-        let note = store::sign(tx, org, &host, &signers, now)?;
+        let note = match signing::sign(tx, org, &host, &signers, now) {
+            Ok(note) => Some(note),
+            Err(Error::LogBroken { .. }) => None,
+            Err(error) => return Err(error),
+        };
         let (head, kept) = (store::head(tx.conn, org)?, store::last_checkpoint(tx.conn, org)?);
-        Ok((note, head, kept, store::verifiers(tx.conn, org)?))
+        Ok((note, head, kept, signing::authentic_verifiers(tx.conn, tx.logs, org)?))
     });
     let (note, head, kept, verifiers) = found.await?;
     let view = ProofPage {

@@ -55,6 +55,12 @@ impl Desk {
         self
     }
 
+    /// Without a variable that was set before.
+    pub fn without(mut self, variable: &str) -> Desk {
+        self.env.retain(|(name, _)| name != variable);
+        self
+    }
+
     /// A command with nothing but this desk's environment.
     pub fn command(&self, arguments: &[&str]) -> Command {
         // Another build can be named, such as the one that is to be released.

@@ -16,8 +16,9 @@ use Mark::One;
 
 /// What is written by loops of the server's own, whatever is called, and what a refused call may
 /// leave: that it was made.
-pub const ELSEWHERE: [&str; 22] = [
+pub const ELSEWHERE: [&str; 23] = [
     "audit_checkpoints",
+    "audit_register",
     "audit_signers",
     "feed_readers",
     "key_addresses",
@@ -41,13 +42,17 @@ pub const ELSEWHERE: [&str; 22] = [
     "usage_windows",
 ];
 /// The same of columns: when something was last used, and what becomes of a queued mail.
-pub const IN_PASSING: [&str; 21] = [
+pub const IN_PASSING: [&str; 25] = [
     "api_keys.expiring_at",
     "api_keys.last_used_at",
     "api_keys.notice_at",
     "audit_heads.broken_at",
     "audit_heads.checked",
     "audit_heads.checked_at",
+    "audit_heads.epoch",
+    "audit_heads.kept",
+    "audit_heads.kept_size",
+    "audit_heads.mac",
     "audit_heads.origin",
     "audit_heads.whole_at",
     "key_secrets.first_used_at",

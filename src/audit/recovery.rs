@@ -1,0 +1,200 @@
+//! Going on with a log that was found to be broken, without hiding it.
+//!
+//! Where the entries are what the authentic end of the log says, only what is derived from them was
+//! damaged: that is made again and nothing is lost. Else nobody can tell what was written, and the log
+//! may not go on under its name, since two logs of one name would contradict each other. The entries
+//! stay as they are and become the beginning of a log with a new name; missing ones are replaced by
+//! entries that say so.
+
+use diesel::prelude::*;
+
+use crate::audit::event::Event;
+use crate::audit::head::{self, Row};
+use crate::audit::register::Register;
+use crate::audit::tree::{self, Edge};
+use crate::audit::{log, store};
+use crate::authority::Acting;
+use crate::db::Tx;
+use crate::error::{Error, Result};
+use crate::id::{EventId, OrgId};
+use crate::schema::{audit_checkpoints, audit_entries, audit_nodes};
+use crate::time::Time;
+
+/// How many entries are read at once.
+const BATCH: i64 = 2_000;
+/// How many missing entries are replaced.
+const MOST_MISSING: i64 = 10_000;
+
+/// What was done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The log was not broken.
+    Sound,
+    /// All entries are what was written; what is derived from them was made again.
+    Repaired,
+    /// The log goes on under this name.
+    Renamed(String),
+    /// Entries are not what was written, and nothing was changed, as that was not accepted.
+    Refused,
+}
+
+/// Recovers a log. `name` is what its first name would be; `accepts` says that it may go on under a new
+/// one. Call it while no server is running: it holds the log for as long as it takes to hash it.
+pub fn recover(tx: &mut Tx<'_>, acting: &Acting, name: &str, accepts: bool) -> Result<Outcome> {
+    let org = acting.org;
+    let mut register = Register::lock(tx)?.unwrap_or_default();
+    let mut head = head::lock(tx, org)?;
+    let fault = head.fault(tx.logs, tx.logs.mark(org))?;
+    let was_broken = fault.is_some() || head.broken_at.is_some();
+    if !was_broken && !accepts {
+        return Ok(Outcome::Sound);
+    }
+    let (index, why) = (head.broken_at.unwrap_or(0), head.broken_why.clone());
+    let why =
+        why.or(fault.map(str::to_owned)).unwrap_or_else(|| "an operator asked for a new name".to_owned());
+    let tree_of_head = head.tree().filter(|_| fault.is_none() && head.hashed > 0);
+    let anchor = register.logs.get(&org).copied();
+    let edge = match tree_of_head {
+        Some(expected) if was_broken => match replay(tx, org, expected.size())? {
+            Some(edge) if edge == expected && anchor.is_none_or(|anchor| anchor.size <= edge.size()) => {
+                Some(edge)
+            }
+            _ => None,
+        },
+        _ => None,
+    };
+    if edge.is_none() && !accepts {
+        return Ok(Outcome::Refused);
+    }
+    diesel::delete(audit_nodes::table.filter(audit_nodes::org_id.eq(org))).execute(tx.conn)?;
+    let size = head::next_position(tx.conn, org)?;
+    rebuild(tx, acting, &mut head, size)?;
+    let new_name = match edge {
+        Some(_) => None,
+        None => Some(format!("{name}/{}", acting.now.rfc3339().replace([':', '-'], ""))),
+    };
+    let mut kept: Option<Vec<u8>> = None;
+    for checkpoint in store::checkpoints_after(tx.conn, org, 0, i64::MAX)? {
+        kept = Some(head::chain(kept.as_deref(), &checkpoint.note).to_vec());
+    }
+    if new_name.is_some() || kept != head.kept {
+        diesel::delete(audit_checkpoints::table.filter(audit_checkpoints::org_id.eq(org)))
+            .execute(tx.conn)?;
+        (head.kept, head.kept_size) = (None, 0);
+    }
+    if let Some(name) = &new_name {
+        head.origin = Some(name.clone());
+    }
+    (head.checked, head.checked_at, head.whole_at) = (0, None, None);
+    (head.broken_at, head.broken_why, head.alarmed_at) = (None, None, None);
+    head.save(tx)?;
+    tx.logs.forget(org);
+    let event = Event::LogRecovered { index: index.cast_unsigned(), why, name: new_name.clone() };
+    log::append(tx, acting, &org.to_string(), &event)?;
+    if let Some(head) = head::find(tx.conn, org)? {
+        register.take(&head);
+    }
+    register.write(tx)?;
+    Ok(new_name.map_or(Outcome::Repaired, Outcome::Renamed))
+}
+
+/// The tree of the first `size` entries, from their texts alone; `None` where one is missing.
+fn replay(tx: &mut Tx<'_>, org: OrgId, size: u64) -> Result<Option<Edge>> {
+    let mut edge = Edge::default();
+    while edge.size() < size {
+        let start = edge.size();
+        for (row, index) in store::texts(tx.conn, org, start, BATCH)?.into_iter().zip(start..size) {
+            if row.index != index.cast_signed() {
+                return Ok(None);
+            }
+            edge.push(tree::leaf(row.text.as_bytes()), |_, _, _| {});
+        }
+        if edge.size() == start {
+            return Ok(None);
+        }
+    }
+    Ok(Some(edge))
+}
+
+/// Makes all that is derived from the entries again, with entries in place of missing ones.
+fn rebuild(tx: &mut Tx<'_>, acting: &Acting, head: &mut Row, size: i64) -> Result<()> {
+    let org = head.org;
+    let count: i64 = audit_entries::table
+        .filter(audit_entries::org_id.eq(org).and(audit_entries::position.ge(0)))
+        .count()
+        .get_result(tx.conn)?;
+    if size.saturating_sub(count) > MOST_MISSING {
+        return Err(Error::Conflict(
+            "More than 10,000 entries are missing. Restore the database from a backup.",
+        ));
+    }
+    let mut edge = Edge::default();
+    let mut next = 0;
+    while next < size {
+        let rows = store::indexed(tx.conn, org, edge.size(), BATCH)?;
+        let mut rows = rows.into_iter().peekable();
+        let mut leaves = Vec::new();
+        let end = size.min(next.saturating_add(BATCH));
+        for index in next..end {
+            let (text, fits) = match rows.next_if(|row| row.index == index) {
+                Some(row) => {
+                    let fits = row.leaf.as_deref() == Some(tree::leaf(row.text.as_bytes()).as_slice());
+                    (row.text.clone(), fits && row.is_found())
+                }
+                None => (insert_lost(tx, acting, index)?, false),
+            };
+            if !fits {
+                refresh(tx, org, index, &text)?;
+            }
+            leaves.push(tree::leaf(text.as_bytes()));
+        }
+        log::grow(tx, head, &mut edge, &leaves)?;
+        next = end;
+    }
+    head.size = size;
+    Ok(())
+}
+
+/// Writes an entry that says that the one of this place is lost.
+fn insert_lost(tx: &mut Tx<'_>, acting: &Acting, index: i64) -> Result<String> {
+    let id = EventId::new(acting.now);
+    let target = acting.org.to_string();
+    let (action, text) = log::written(id, acting, &target, &Event::EntryLost)?;
+    diesel::insert_into(audit_entries::table)
+        .values((
+            audit_entries::org_id.eq(acting.org),
+            audit_entries::position.eq(index),
+            audit_entries::id.eq(id),
+            audit_entries::at.eq(acting.now),
+            audit_entries::actor.eq(acting.actor.to_string()),
+            audit_entries::action.eq(action),
+            audit_entries::target.eq(target),
+            audit_entries::entry.eq(&text),
+        ))
+        .execute(tx.conn)?;
+    Ok(text)
+}
+
+/// Sets the columns that follow from the text of an entry.
+fn refresh(tx: &mut Tx<'_>, org: OrgId, index: i64, text: &str) -> Result<()> {
+    let leaf = tree::leaf(text.as_bytes());
+    let row = audit_entries::table.find((org, index));
+    diesel::update(row).set(audit_entries::leaf.eq(leaf.as_slice())).execute(tx.conn)?;
+    let Ok(said) = serde_json::from_str::<crate::audit::entry::Said>(text) else { return Ok(()) };
+    diesel::update(row)
+        .set((
+            audit_entries::actor.eq(said.actor),
+            audit_entries::action.eq(said.action),
+            audit_entries::target.eq(said.target),
+            audit_entries::address.eq(said.address),
+        ))
+        .execute(tx.conn)?;
+    let at: Time = row.select(audit_entries::at).first(tx.conn)?;
+    if at.seconds() != said.at.seconds() {
+        diesel::update(row).set(audit_entries::at.eq(said.at)).execute(tx.conn)?;
+    }
+    if let Some(id) = EventId::parse(&said.id) {
+        diesel::update(row).set(audit_entries::id.eq(id)).execute(tx.conn)?;
+    }
+    Ok(())
+}

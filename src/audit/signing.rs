@@ -1,0 +1,118 @@
+//! Signing the log as it is, keeping what was signed, and the keys that others check it with.
+
+use diesel::prelude::*;
+
+use crate::audit::checkpoint::{Checkpoint, Signer};
+use crate::audit::head::{self, Row};
+use crate::db::{Conn, LogGuard, Tx, each};
+use crate::error::Result;
+use crate::id::OrgId;
+use crate::schema::{audit_checkpoints, audit_signers, organizations};
+use crate::time::Time;
+
+/// A signed checkpoint of the log as it is now. The first one gives the log its name, made of the
+/// host under which Keydesk is reached and the organisation's slug; it keeps it from then on.
+///
+/// Error: `LogBroken` for a log that is not what this installation has written.
+pub fn sign(tx: &mut Tx<'_>, org: OrgId, host: &str, signers: &[Signer], now: Time) -> Result<String> {
+    let head = head::sound(tx, org)?;
+    let (origin, head) = match head.origin.clone() {
+        Some(origin) => (origin, head),
+        None => name_log(tx, org, host)?,
+    };
+    let known = authentic_verifiers(tx.conn, tx.logs, org)?;
+    for verifier in signers.iter().map(|signer| signer.verifier(&origin).to_string()) {
+        if known.iter().any(|(known, _)| *known == verifier) {
+            continue;
+        }
+        let row = (audit_signers::org_id.eq(org), audit_signers::verifier.eq(&verifier));
+        each!(tx.conn, |c| {
+            diesel::insert_into(audit_signers::table)
+                .values((row, audit_signers::since.eq(now)))
+                .on_conflict((audit_signers::org_id, audit_signers::verifier))
+                .do_update()
+                .set(audit_signers::since.eq(now))
+                .execute(c)
+        })?;
+        seal_signer(tx, org, &verifier)?;
+    }
+    let size = head.hashed.cast_unsigned();
+    Ok(Checkpoint { origin, size, root: head.root() }.sign(signers))
+}
+
+fn name_log(tx: &mut Tx<'_>, org: OrgId, host: &str) -> Result<(String, Row)> {
+    let slug: String = organizations::table.find(org).select(organizations::slug).first(tx.conn)?;
+    let mut head = head::lock_sound(tx, org)?;
+    let origin = head.origin.get_or_insert_with(|| name(host, &slug)).clone();
+    head.save(tx)?;
+    Ok((origin, head))
+}
+
+/// The name of an organisation's log.
+pub fn name(host: &str, slug: &str) -> String {
+    // Another port is no other place.
+    let port = |(_, port): &(&str, &str)| port.bytes().all(|byte| byte.is_ascii_digit());
+    let host = host.rsplit_once(':').filter(port).map_or(host, |(host, _)| host);
+    format!("{host}/{slug}")
+}
+
+/// Keeps a checkpoint of the log, unless there is one as large.
+pub fn keep_checkpoint(tx: &mut Tx<'_>, org: OrgId, note: &str, size: u64, now: Time) -> Result<()> {
+    let mut head = head::lock_sound(tx, org)?;
+    let size = size.cast_signed();
+    if size <= head.kept_size {
+        return Ok(());
+    }
+    let told = (audit_checkpoints::at.eq(now), audit_checkpoints::note.eq(note));
+    each!(tx.conn, |c| {
+        diesel::insert_into(audit_checkpoints::table)
+            .values((audit_checkpoints::org_id.eq(org), audit_checkpoints::size.eq(size), told))
+            .on_conflict((audit_checkpoints::org_id, audit_checkpoints::size))
+            .do_update()
+            .set(told)
+            .execute(c)
+    })?;
+    head.keep(size, note);
+    head.save(tx)
+}
+
+/// The verifier keys under which an organisation's checkpoints were signed, newest first. Those that
+/// someone else wrote into the table are left out.
+pub fn authentic_verifiers(conn: &mut Conn, logs: &LogGuard, org: OrgId) -> Result<Vec<(String, Time)>> {
+    let rows: Vec<(String, Time, Option<Vec<u8>>)> = audit_signers::table
+        .filter(audit_signers::org_id.eq(org))
+        .order((audit_signers::since.desc(), audit_signers::verifier))
+        .select((audit_signers::verifier, audit_signers::since, audit_signers::mac))
+        .load(conn)?;
+    let seal = logs.seal()?;
+    let is_ours = |(verifier, since, mac): &(String, Time, Option<Vec<u8>>)| {
+        let message = signer_message(org, verifier, *since);
+        mac.as_ref().is_some_and(|mac| seal.accepts(&message, mac))
+    };
+    Ok(rows.into_iter().filter(is_ours).map(|(verifier, since, _)| (verifier, since)).collect())
+}
+
+/// The verifier keys of all organisations that are authentic.
+pub fn authentic_signers(conn: &mut Conn, logs: &LogGuard) -> Result<Vec<(OrgId, String)>> {
+    let mut all = Vec::new();
+    let orgs = audit_signers::table.select(audit_signers::org_id).distinct();
+    for org in orgs.load::<OrgId>(conn)? {
+        let verifiers = authentic_verifiers(conn, logs, org)?.into_iter();
+        all.extend(verifiers.map(|(verifier, _)| (org, verifier)));
+    }
+    Ok(all)
+}
+
+/// Authenticates the row of a verifier key.
+pub fn seal_signer(tx: &mut Tx<'_>, org: OrgId, verifier: &str) -> Result<()> {
+    let row = audit_signers::table.find((org, verifier));
+    let since: Time = row.select(audit_signers::since).first(tx.conn)?;
+    let mac = tx.logs.seal()?.code(&signer_message(org, verifier, since));
+    diesel::update(row).set(audit_signers::mac.eq(mac.as_slice())).execute(tx.conn)?;
+    Ok(())
+}
+
+fn signer_message(org: OrgId, verifier: &str, since: Time) -> Vec<u8> {
+    let since = since.micros().to_be_bytes();
+    [b"keydesk audit signer 1\0".as_slice(), org.bytes(), &since, verifier.as_bytes()].concat()
+}

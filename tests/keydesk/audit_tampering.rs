@@ -1,0 +1,580 @@
+//! Someone who can write to the database, but does not know the root secret, changes the audit log.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use keydesk::audit::tree::{self, Edge};
+use keydesk::crypto::{Keyring, Root};
+use serde_json::json;
+
+use crate::support::{Answer, Desk, Org, Server, eventually, text};
+
+const OLD: [u8; 32] = [1; 32];
+const NEW: [u8; 32] = [2; 32];
+
+/// The commands of the finding: no hash is computed.
+const FORGET_HASHES: &str = "DELETE FROM audit_nodes; DELETE FROM audit_checkpoints;
+    UPDATE audit_heads SET hashed = 0, edge = NULL, checked = 0, whole_at = NULL";
+
+const EDIT: &str = "UPDATE audit_entries SET entry = REPLACE(entry, 'key-3', 'kez-3') WHERE position = 5";
+
+struct Place {
+    desk: Desk,
+    org: Org,
+    /// The verifier key, as noted outside.
+    key: String,
+}
+
+/// A log of eight entries that was checked, signed and registered.
+fn place() -> (Place, Server) {
+    let desk = Desk::new().with("KEYDESK_TICK", "1s").with("KEYDESK_SECRET", &STANDARD.encode(OLD));
+    let server = desk.start();
+    let org = desk.set_up(&server, "Acme AI");
+    fill(&org, 6);
+    server.stop();
+    // All of it is checked, and a checkpoint is kept, after each start.
+    let server = desk.start();
+    let place = Place { key: String::new(), desk, org };
+    eventually("the log is checked", || place.count("audit_heads WHERE checked = 8") == 1);
+    place.registered();
+    let exported = place.desk.run(&["audit", "export", "--org", &place.org.slug]);
+    assert!(exported.status.success(), "{}", String::from_utf8_lossy(&exported.stderr));
+    let key = String::from_utf8(exported.stderr).unwrap().lines().nth(1).unwrap().to_owned();
+    (Place { key, ..place }, server)
+}
+
+fn fill(org: &Org, keys: usize) {
+    for number in 0..keys {
+        let body = json!({"name": format!("key-{number}"), "scopes": ["inference:read"]});
+        assert_eq!(org.admin.post("/v1/api-keys", &body).status, 201);
+    }
+}
+
+impl Place {
+    fn execute(&self, statements: &str) {
+        self.desk.database.execute(statements);
+    }
+
+    fn count(&self, what: &str) -> i64 {
+        self.desk.database.count(&format!("SELECT COUNT(*) AS count FROM {what}"))
+    }
+
+    /// Waits until the register holds all logs as they are.
+    fn registered(&self) {
+        let hex = |column: &str| match self.desk.database.is_postgres() {
+            true => format!("encode({column}, 'hex')"),
+            false => format!("lower(hex({column}))"),
+        };
+        eventually("the register is up to date", || {
+            let register = format!("SELECT {} AS line FROM audit_register", hex("logs"));
+            let register = hex::decode(&self.desk.database.lines(&register)[0]).unwrap();
+            let known: Vec<String> = register
+                .chunks(56)
+                .map(|log| {
+                    let size = u64::from_be_bytes(log[16..24].try_into().unwrap());
+                    format!("{} {size}", hex::encode(&log[..16]))
+                })
+                .collect();
+            let heads =
+                format!("SELECT {} || ' ' || size AS line FROM audit_heads ORDER BY org_id", hex("org_id"));
+            known == self.desk.database.lines(&heads)
+        });
+    }
+
+    fn blob(&self, bytes: &[u8]) -> String {
+        match self.desk.database.is_postgres() {
+            true => format!("'\\x{}'::bytea", hex::encode(bytes)),
+            false => format!("x'{}'", hex::encode(bytes)),
+        }
+    }
+
+    fn verify(&self, more: &[&str]) -> (Option<i32>, String) {
+        let output = self.desk.run(&[&["audit", "verify"], more].concat());
+        let all = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(all).unwrap())
+    }
+
+    /// The tree of all entries, as anyone can compute it.
+    fn hash_again(&self) {
+        let texts = self.desk.database.lines("SELECT entry AS line FROM audit_entries ORDER BY position");
+        let mut edge = Edge::default();
+        let org = "(SELECT id FROM organizations LIMIT 1)";
+        let mut sql = "DELETE FROM audit_nodes;".to_owned();
+        for (position, text) in texts.iter().enumerate() {
+            let leaf = tree::leaf(text.as_bytes());
+            let hash = self.blob(&leaf);
+            sql += &format!("UPDATE audit_entries SET leaf = {hash} WHERE position = {position};");
+            edge.push(leaf, |level, place, hash| {
+                let hash = self.blob(&hash);
+                sql += &format!("INSERT INTO audit_nodes (org_id, level, place, hash) VALUES ({org}, {level}, {place}, {hash});");
+            });
+        }
+        let (size, bytes) = (texts.len(), self.blob(&edge.bytes()));
+        sql += &format!(
+            "UPDATE audit_heads SET size = {size}, hashed = {size}, checked = {size}, edge = {bytes}"
+        );
+        self.execute(&sql);
+    }
+}
+
+fn checkpoint(org: &Org, server: &Server) -> Answer {
+    server.api(&org.admin.key).get("/v1/audit/checkpoint")
+}
+
+/// The log is found to be broken by the command, which changes nothing, and by the server, which
+/// notifies, signs nothing, and goes on working.
+fn is_found(what: &str, place: &Place, server: Option<Server>, first_bad: Option<u64>) -> Server {
+    let state = || place.desk.database.state(&["sessions", "feed_readers"], &[]);
+    if server.is_none() {
+        let before = state();
+        let (status, said) = place.verify(&["--key", &place.key]);
+        assert_eq!(status, Some(1), "{what}: {said}");
+        assert!(said.contains("first bad entry"), "{what}: {said}");
+        if let Some(index) = first_bad {
+            assert!(said.contains(&format!("first bad entry: {index} (")), "{what}: {said}");
+        }
+        assert_eq!(before, state(), "{what}: verifying changes nothing");
+    }
+    let server = server.unwrap_or_else(|| place.desk.start());
+    eventually(&format!("{what}: the server finds it"), || {
+        place.count("audit_heads WHERE alarmed_at IS NOT NULL") > 0
+    });
+    if let Some(index) = first_bad {
+        let found = place
+            .desk
+            .database
+            .count("SELECT broken_at AS count FROM audit_heads WHERE alarmed_at IS NOT NULL");
+        assert_eq!(found, index.cast_signed(), "{what}");
+    }
+    server
+}
+
+/// Nothing is signed, and changes are still possible.
+fn stays_unsigned(what: &str, place: &Place, server: &Server) {
+    let refused = checkpoint(&place.org, server);
+    assert_eq!(refused.status, 409, "{what}: {}", refused.body);
+    assert!(refused.body.contains("broken at entry"), "{what}: {}", refused.body);
+    let exported = place.desk.run(&["audit", "export", "--org", &place.org.slug]);
+    assert_eq!(exported.status.code(), Some(1), "{what}");
+    assert!(!String::from_utf8_lossy(&exported.stdout).contains("checkpoint"), "{what}");
+    let api = server.api(&place.org.admin.key);
+    let made = api.create(&json!({"name": "made-later", "scopes": ["inference:read"]}));
+    let id = made["id"].as_str().unwrap();
+    assert_eq!(api.post(&format!("/v1/api-keys/{id}/revoke"), &json!({})).status, 200, "{what}");
+}
+
+#[test]
+fn entry_edited_while_the_server_was_stopped_is_found_and_never_hashed_again() {
+    let (place, server) = place();
+    server.stop();
+    place.execute(EDIT);
+    place.execute(FORGET_HASHES);
+    let server = is_found("edited", &place, None, Some(5));
+    stays_unsigned("edited", &place, &server);
+    // Admins are notified once, however often the server looks.
+    let alarms = place.desk.wait_for_mails("audit_checkpoint", 1);
+    let subject = alarms[0].header("Subject");
+    assert!(subject.contains("Entry 6 of the audit log is not what was written"), "{subject}");
+    assert!(alarms[0].text().contains("signs nothing"), "{}", alarms[0].text());
+    let page = server.signed_in(&place.org).get(&format!("/o/{}/audit", place.org.slug));
+    assert!(page.text(".notice.bad").contains("Entry 6 is not what was written"), "{}", page.body);
+    let proof = server.signed_in(&place.org).get(&format!("/o/{}/audit/proof", place.org.slug));
+    assert_eq!((proof.status, proof.texts("#note").len()), (200, 0));
+    server.stop();
+    let server = place.desk.start();
+    let other = place.desk.set_up(&server, "Other Org");
+    eventually("the server has looked again", || place.count("audit_heads WHERE checked >= 1") == 1);
+    assert_eq!(place.count("outbox WHERE event = 'audit_checkpoint'"), 1);
+    assert_eq!((checkpoint(&place.org, &server).status, checkpoint(&other, &server).status), (409, 200));
+    assert_eq!(place.verify(&[]).0, Some(1));
+}
+
+#[test]
+fn entry_edited_while_the_server_runs_is_found() {
+    let (place, server) = place();
+    place.execute(EDIT);
+    place.execute(FORGET_HASHES);
+    // The next change finds the end of the log to be another, and happens all the same.
+    fill_one(&place.org, &server, "while-broken");
+    let server = is_found("edited", &place, Some(server), Some(5));
+    stays_unsigned("edited", &place, &server);
+}
+
+fn fill_one(org: &Org, server: &Server, name: &str) {
+    server.api(&org.admin.key).create(&json!({"name": name, "scopes": ["inference:read"]}));
+}
+
+#[test]
+fn whatever_is_changed_in_a_stopped_database_is_found() {
+    let (place, server) = place();
+    server.stop();
+    let keep = ["audit_heads", "audit_entries", "audit_nodes", "audit_checkpoints", "audit_register"];
+    for table in keep {
+        place.execute(&format!("CREATE TABLE kept_{table} AS SELECT * FROM {table}"));
+    }
+    let restore = || {
+        for table in keep {
+            place.execute(&format!("DELETE FROM {table}; INSERT INTO {table} SELECT * FROM kept_{table}"));
+        }
+    };
+    for (what, statements, first_bad) in TAMPERINGS {
+        restore();
+        let sound = place.verify(&[]);
+        assert_eq!(sound.0, Some(0), "before {what}: {}", sound.1);
+        place.tamper(statements);
+        let (status, said) = place.verify(&[]);
+        assert_eq!(status, Some(1), "{what}: {said}");
+        if let Some(index) = first_bad {
+            assert!(said.contains(&format!("first bad entry: {index} (")), "{what}: {said}");
+        }
+    }
+    // What the server makes of them, for those that touch other things each.
+    let served = ["log removed", "tail cut off", "checkpoint removed", "all codes removed", "node changed"];
+    for (what, statements, first_bad) in TAMPERINGS.iter().filter(|(what, ..)| served.contains(what)) {
+        restore();
+        place.tamper(statements);
+        let server = is_found(what, &place, None, *first_bad);
+        stays_unsigned(what, &place, &server);
+        server.stop();
+    }
+}
+
+/// Stands for hashing all entries again, among statements.
+const HASH: &str = "hash";
+
+/// Ways to tamper with a log of eight entries, and the first bad entry where only one can be it.
+const TAMPERINGS: [(&str, &[&str], Option<u64>); 20] = [
+    ("text edited", &[EDIT], Some(5)),
+    ("entry deleted", &["DELETE FROM audit_entries WHERE position = 4"], Some(4)),
+    (
+        "entry added",
+        &["INSERT INTO audit_entries (org_id, position, id, at, actor, action, target, entry, leaf)
+            SELECT org_id, 8, org_id, at, actor, action, target, entry, leaf FROM kept_audit_entries
+            WHERE position = 7"],
+        Some(8),
+    ),
+    ("head changed", &["UPDATE audit_heads SET whole_at = 4000000000000000"], None),
+    ("code removed", &["UPDATE audit_heads SET mac = NULL"], None),
+    (
+        "all codes removed",
+        &[
+            "UPDATE audit_heads SET mac = NULL; UPDATE audit_signers SET mac = NULL; DELETE FROM audit_register",
+        ],
+        None,
+    ),
+    ("head removed", &["DELETE FROM audit_heads"], None),
+    (
+        "log removed",
+        &["DELETE FROM audit_heads; DELETE FROM audit_entries; DELETE FROM audit_nodes;
+            DELETE FROM audit_checkpoints"],
+        Some(0),
+    ),
+    ("name changed", &["UPDATE audit_heads SET origin = 'elsewhere/acme-ai'"], None),
+    ("register removed", &["DELETE FROM audit_register"], None),
+    ("register changed", &["UPDATE audit_register SET epoch = epoch + 1"], None),
+    ("checkpoint removed", &["DELETE FROM audit_checkpoints"], None),
+    (
+        "checkpoint replaced",
+        &["UPDATE audit_checkpoints SET note = REPLACE(note, 'localhost', 'elsewhere')"],
+        None,
+    ),
+    ("checkpoint spoilt", &["UPDATE audit_checkpoints SET note = 'nothing'"], None),
+    (
+        "node changed",
+        &["UPDATE audit_nodes SET hash = (SELECT leaf FROM audit_entries WHERE position = 0)
+            WHERE level = 1 AND place = 1"],
+        Some(2),
+    ),
+    ("node removed", &["DELETE FROM audit_nodes WHERE level = 2"], Some(0)),
+    (
+        "hidden from searches",
+        &["UPDATE audit_entries SET action = 'key.updated' WHERE position = 3"],
+        Some(3),
+    ),
+    ("edited and hashed again", &[EDIT, HASH], None),
+    ("edited and hashed again, without checkpoints", &[EDIT, "DELETE FROM audit_checkpoints", HASH], None),
+    (
+        "tail cut off",
+        &[
+            "DELETE FROM audit_entries WHERE position >= 6; DELETE FROM audit_checkpoints WHERE size > 6",
+            HASH,
+        ],
+        None,
+    ),
+];
+
+const TABLES: [&str; 4] = ["audit_entries", "audit_nodes", "audit_checkpoints", "audit_heads"];
+
+impl Place {
+    fn tamper(&self, statements: &[&str]) {
+        for statement in statements {
+            match *statement {
+                HASH => self.hash_again(),
+                sql => self.execute(sql),
+            }
+        }
+    }
+
+    /// Copies the log of the organisation and the register aside.
+    fn copy(&self) {
+        for table in TABLES {
+            let org = self.own();
+            self.execute(&format!("CREATE TABLE old_{table} AS SELECT * FROM {table} WHERE org_id = {org}"));
+        }
+        self.execute("CREATE TABLE old_register AS SELECT * FROM audit_register");
+    }
+
+    /// Puts the copy back.
+    fn put_back(&self, with_register: bool) {
+        let (mut sql, org) = (String::new(), self.own());
+        for table in TABLES {
+            sql += &format!("DELETE FROM {table} WHERE org_id = {org};");
+            sql += &format!("INSERT INTO {table} SELECT * FROM old_{table};");
+        }
+        if with_register {
+            sql += "DELETE FROM audit_register; INSERT INTO audit_register SELECT * FROM old_register;";
+        }
+        // A server that writes meanwhile finds one state or the other.
+        self.execute(&if self.desk.database.is_postgres() {
+            sql
+        } else {
+            format!("BEGIN IMMEDIATE; {sql} COMMIT")
+        });
+    }
+
+    fn own(&self) -> String {
+        format!("(SELECT id FROM organizations WHERE slug = '{}')", self.org.slug)
+    }
+}
+
+#[test]
+fn old_copy_of_one_log_is_found() {
+    let (place, server) = place();
+    let other = place.desk.set_up(&server, "Other Org");
+    place.registered();
+    place.copy();
+    fill_one(&place.org, &server, "forgotten");
+    fill_one(&other, &server, "forgotten");
+    place.registered();
+    fill_one(&other, &server, "later");
+    server.stop();
+    place.put_back(false);
+    let (status, said) = place.verify(&[]);
+    assert_eq!((status, said.matches("first bad entry: 8 (").count()), (Some(1), 1), "{said}");
+    let server = is_found("old copy", &place, None, Some(8));
+    stays_unsigned("old copy", &place, &server);
+    assert_eq!(checkpoint(&other, &server).status, 200, "the other log is as it should be");
+    server.stop();
+    // Where the register is old too, the other log, which went on, does not fit it.
+    place.put_back(true);
+    let (status, said) = place.verify(&[]);
+    assert_eq!(status, Some(1), "{said}");
+    assert!(said.contains("the register of all logs was put back to an older state"), "{said}");
+}
+
+#[test]
+fn old_copy_of_everything_is_found_by_a_running_server_and_by_a_checkpoint_kept_elsewhere() {
+    let (place, server) = place();
+    place.copy();
+    fill_one(&place.org, &server, "forgotten");
+    let kept = place.desk.data.path().join("kept");
+    std::fs::write(&kept, checkpoint(&place.org, &server).body).unwrap();
+    place.put_back(true);
+    let server = is_found("old copy of everything", &place, Some(server), None);
+    stays_unsigned("old copy of everything", &place, &server);
+    // The database alone does not tell a server that was started later.
+    server.stop();
+    place.put_back(true);
+    assert_eq!(place.verify(&[]).0, Some(0));
+    let (status, said) = place.verify(&["--key", &place.key]);
+    assert_eq!(status, Some(0));
+    assert!(said.contains("A key alone does not show") && !said.contains("vouches"), "{said}");
+    let (status, said) = place.verify(&["--checkpoint", kept.to_str().unwrap()]);
+    assert_eq!(status, Some(1));
+    assert!(said.contains("first bad entry: 8 (it is missing"), "{said}");
+}
+
+#[test]
+fn ends_of_two_logs_can_not_be_swapped() {
+    let (place, server) = place();
+    place.desk.set_up(&server, "Other Org");
+    place.registered();
+    server.stop();
+    let columns: Vec<String> = "size hashed edge origin checked checked_at whole_at kept kept_size epoch mac"
+        .split(' ')
+        .map(|name| format!("{name} = (SELECT {name} FROM old WHERE old.org_id <> audit_heads.org_id)"))
+        .collect();
+    place.execute("CREATE TABLE old AS SELECT * FROM audit_heads");
+    place.execute(&format!("UPDATE audit_heads SET {}", columns.join(", ")));
+    let (status, said) = place.verify(&[]);
+    assert_eq!((status, said.matches("first bad entry").count()), (Some(1), 2), "{said}");
+    let _server = place.desk.start();
+    eventually("both are found", || place.count("audit_heads WHERE alarmed_at IS NOT NULL") == 2);
+}
+
+#[test]
+fn only_what_is_derived_from_entries_is_made_again_under_the_same_name() {
+    let (place, server) = place();
+    let before = checkpoint(&place.org, &server).body;
+    server.stop();
+    let recover = |more: &[&str]| {
+        let output = place.desk.run(&[&["audit", "recover", "--org", &place.org.slug], more].concat());
+        let all = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(all).unwrap())
+    };
+    assert_eq!(recover(&[]).0, Some(0), "what is not broken stays as it is");
+    place.execute(
+        "DELETE FROM audit_nodes; UPDATE audit_entries SET action = 'key.updated' WHERE position = 3",
+    );
+    assert_eq!(place.verify(&[]).0, Some(1));
+    let server = is_found("nodes removed", &place, None, None);
+    server.stop();
+    assert_eq!(recover(&[]).0, Some(0));
+    assert_eq!(place.verify(&[]).0, Some(0), "{}", place.verify(&[]).1);
+    let server = place.desk.start();
+    let after = checkpoint(&place.org, &server);
+    assert_eq!((after.status, after.body.lines().next()), (200, before.lines().next()));
+    server.stop();
+    // Entries that are not what was written make another log, and it says so.
+    place.execute(EDIT);
+    place.execute("DELETE FROM audit_entries WHERE position = 6");
+    let (status, said) = recover(&[]);
+    assert_eq!(status, Some(1), "{said}");
+    assert!(said.contains("--new-name"), "{said}");
+    let (status, said) = recover(&["--new-name"]);
+    assert_eq!(status, Some(0), "{said}");
+    assert_eq!(place.verify(&[]).0, Some(0), "{}", place.verify(&[]).1);
+    let server = place.desk.start();
+    let renamed = checkpoint(&place.org, &server);
+    assert_eq!(renamed.status, 200, "{}", renamed.body);
+    assert_ne!(renamed.body.lines().next(), before.lines().next());
+    let actions = place.desk.database.lines("SELECT action AS line FROM audit_entries WHERE position IN (6, 9) OR action = 'audit.recovered' ORDER BY position");
+    assert_eq!(actions.iter().filter(|action| *action == "audit.recovered").count(), 2, "{actions:?}");
+    assert_eq!(actions[0], "audit.entry_lost");
+}
+
+#[test]
+fn logs_stay_authentic_when_the_root_secret_is_replaced() {
+    let (place, server) = place();
+    server.stop();
+    let (old, new) = (STANDARD.encode(OLD), STANDARD.encode(NEW));
+    let Place { desk, org, key } = place;
+    let desk = desk.with("KEYDESK_SECRET", &new).with("KEYDESK_SECRET_PREVIOUS", &old);
+    let verified = text(&desk.run(&["audit", "verify"]));
+    assert!(verified.contains("unbroken"), "before the first start: {verified}");
+    let server = desk.start();
+    assert_eq!(checkpoint(&org, &server).status, 200);
+    fill_one(&org, &server, "under-the-new-secret");
+    server.stop();
+    let desk = Place { desk: desk.without("KEYDESK_SECRET_PREVIOUS"), org, key };
+    let (status, said) = desk.verify(&[]);
+    assert_eq!(status, Some(0), "{said}");
+    let server = desk.desk.start();
+    desk.registered();
+    // Its owner's key of before still works: only the codes changed.
+    assert_eq!(desk.count("audit_heads WHERE broken_at IS NULL"), 1);
+    server.stop();
+}
+
+#[test]
+fn replacing_the_root_secret_does_not_authenticate_what_was_changed() {
+    let (place, server) = place();
+    server.stop();
+    place.execute(EDIT);
+    place.hash_again();
+    let (old, new) = (STANDARD.encode(OLD), STANDARD.encode(NEW));
+    let Place { desk, org, key } = place;
+    let desk = desk.with("KEYDESK_SECRET", &new).with("KEYDESK_SECRET_PREVIOUS", &old);
+    let place = Place { desk, org, key };
+    assert_eq!(place.verify(&[]).0, Some(1));
+    let server = is_found("edited", &place, None, None);
+    stays_unsigned("edited", &place, &server);
+}
+
+#[test]
+fn database_of_before_is_authenticated_once_and_none_can_pretend_to_be_one() {
+    let (place, server) = place();
+    server.stop();
+    let forget = "UPDATE audit_heads SET mac = NULL, kept = NULL, kept_size = 0, epoch = 0;
+        UPDATE audit_signers SET mac = NULL; DELETE FROM audit_register;
+        UPDATE audit_entries SET address = NULL, leaf = NULL;
+        UPDATE audit_heads SET hashed = 0, edge = NULL, origin = NULL, checked = 0, checked_at = NULL, whole_at = NULL;
+        DELETE FROM audit_nodes; DELETE FROM audit_checkpoints";
+    place.execute(forget);
+    let (status, said) = place.verify(&[]);
+    assert_eq!(status, Some(1), "{said}");
+    // With the check value that only the secret gives it is hashed, once.
+    let nonce = match place.desk.database.is_postgres() {
+        true => "SELECT encode(nonce, 'hex') AS line FROM installation",
+        false => "SELECT lower(hex(nonce)) AS line FROM installation",
+    };
+    let nonce = hex::decode(&place.desk.database.lines(nonce)[0]).unwrap();
+    let keyring = Keyring::new(Root::parse(&STANDARD.encode(OLD)).unwrap(), None);
+    let check = place.blob(&keyring.unsealed_check_value(&nonce));
+    place.execute(&format!("UPDATE installation SET secret_check = {check}"));
+    let (status, said) = place.verify(&[]);
+    assert_eq!(status, Some(1), "verifying does not hash: {said}");
+    assert_eq!(place.count("audit_nodes"), 0);
+    let server = place.desk.start();
+    assert_eq!(checkpoint(&place.org, &server).status, 200);
+    server.stop();
+    let (status, said) = place.verify(&[]);
+    assert_eq!(status, Some(0), "{said}");
+    assert_eq!(place.count(&format!("installation WHERE secret_check = {check}")), 0);
+    // An old check value beside codes of now is no upgrade.
+    place.execute(EDIT);
+    place.execute(FORGET_HASHES);
+    place.execute(&format!("UPDATE installation SET secret_check = {check}"));
+    let server = place.desk.start();
+    eventually("it is found", || place.count("audit_heads WHERE alarmed_at IS NOT NULL") == 1);
+    stays_unsigned("an old check value", &place, &server);
+}
+
+#[test]
+fn verifier_key_of_a_stranger_is_not_shown_as_ours() {
+    let (place, server) = place();
+    let stranger = "localhost/acme-ai+00000000+AAAA";
+    place.execute(&format!(
+        "INSERT INTO audit_signers (org_id, verifier, since, mac)
+            SELECT org_id, '{stranger}', since + 1, mac FROM audit_signers"
+    ));
+    let page = server.signed_in(&place.org).get(&format!("/o/{}/audit/proof", place.org.slug));
+    assert!(page.body.contains(&place.key) || page.text("#key-1").contains(&place.key), "{}", page.body);
+    assert!(!page.body.contains(stranger));
+    let exported = place.desk.run(&["audit", "export", "--org", &place.org.slug, "log.jsonl"]);
+    assert!(!String::from_utf8_lossy(&exported.stderr).contains(stranger));
+    // A key that signed nothing here is no key of this log.
+    let (status, said) = place.verify(&["--key", &place.key.replace("/acme-ai+", "/other+")]);
+    assert_eq!(status, Some(2), "{said}");
+    let (status, said) = place.verify(&["--key", &place.key]);
+    assert_eq!(status, Some(0), "{said}");
+    assert!(said.contains("that the key from outside has signed"), "{said}");
+}
+
+#[test]
+fn busy_logs_of_two_servers_raise_no_false_alarm() {
+    let (place, server) = place();
+    let second = place.desk.start();
+    let other = place.desk.set_up(&second, "Other Org");
+    std::thread::scope(|scope| {
+        for (name, server, org) in [
+            ("a", &server, &place.org),
+            ("b", &second, &place.org),
+            ("c", &server, &other),
+            ("d", &second, &other),
+        ] {
+            scope
+                .spawn(move || (0..60).for_each(|number| fill_one(org, server, &format!("{name}-{number}"))));
+        }
+        for _ in 0..4 {
+            let (status, said) = place.verify(&[]);
+            assert_eq!(status, Some(0), "{said}");
+            for org in [&place.org, &other] {
+                assert_eq!(checkpoint(org, &second).status, 200);
+            }
+        }
+    });
+    place.registered();
+    assert_eq!(place.count("audit_heads WHERE broken_at IS NOT NULL"), 0);
+    let (status, said) = place.verify(&[]);
+    assert_eq!(status, Some(0), "{said}");
+}
