@@ -94,6 +94,10 @@ pub async fn submit(
     signed_in
         .change(&request, now)
         .commit(&site.db, move |tx, holder| {
+            if !has_password {
+                // It opens the account for good.
+                holder.require_fresh()?;
+            }
             methods::set_password(tx, person.id, &hashed, now)?;
             sessions::end_others(tx, person.id, but)?;
             // A link that is on its way must not undo this.
