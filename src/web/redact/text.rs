@@ -42,6 +42,8 @@ pub const SECRET_HEADERS: &[&str] =
 
 /// Stands for a value that is not recorded.
 const REDACTED: &str = "[redacted]";
+/// Stands for the token of a link outside its path.
+const TOKEN: &str = "[a token]";
 
 /// A text that may be logged: without keys, tokens in paths, queries, and credentials.
 pub fn text(raw: &str) -> Cow<'_, str> {
@@ -93,11 +95,9 @@ fn clean_word(word: &str) -> Cow<'_, str> {
     if word.len() >= 40 && contains_key(word) {
         return "[a key]".to_owned().into();
     }
-    if word.len() >= 40 && contains_link_token(word) {
-        return "[a token]".to_owned().into();
-    }
     if !word.contains(['/', '\\', '%', '?']) {
-        return Cow::Borrowed(word);
+        let is_token = word.len() >= 40 && contains_link_token(word);
+        return if is_token { TOKEN.to_owned().into() } else { Cow::Borrowed(word) };
     }
     let parts = segments(word);
     if parts.iter().any(|part| contains_key(part)) {
@@ -107,6 +107,9 @@ fn clean_word(word: &str) -> Cow<'_, str> {
         let known = recorded(&parts[place..]);
         // The cleaned form of a path is clean.
         return if known == word { Cow::Borrowed(word) } else { Cow::Owned(known) };
+    }
+    if contains_link_token(word) || parts.iter().any(|part| contains_link_token(part)) {
+        return TOKEN.to_owned().into();
     }
     if let Some((scheme, rest)) = word.split_once("://")
         && let Some((user, host)) = rest.split('/').next().and_then(|authority| authority.rsplit_once('@'))
@@ -175,12 +178,12 @@ fn without_fields(raw: &str) -> Option<String> {
 mod tests {
     use super::*;
 
-    const TOKEN: &str = "inv_01kb0000000000000000000000.0123456789abcdef0123456789abcdef01234567";
+    const LINK_TOKEN: &str = "inv_01kb0000000000000000000000.0123456789abcdef0123456789abcdef01234567";
 
     #[test]
     fn text_of_libraries_is_cleaned() {
         let key = crate::keys::secret::PlainSecret::generate("kd").expect("generates");
-        let secrets = [TOKEN, key.expose(), "hunter2"];
+        let secrets = [LINK_TOKEN, "0123456789abcdef", key.expose(), "hunter2"];
         for raw in [
             "error sending request for url (https://keys.example.com/invitations/§)",
             "uri=/invitations/§, version=1.1",
@@ -195,12 +198,14 @@ mod tests {
             "cookie: keydesk=hunter2; a=b",
             "(\"cookie\", \"keydesk=hunter2\")",
             "sent § to someone",
+            "/somewhere/else/§",
+            "/somewhere/else/inv_01kb0000000000000000000000%2e0123456789abcdef0123456789abcdef01234567",
             "the key ¤ is unknown",
             "https://keys.example.com/v1/api-keys/¤",
             "https://user:hunter2@models.example/v1/models?a=b",
             "https://keys.example.com/v1/authorize/files/hunter2",
         ] {
-            let raw = raw.replace('§', TOKEN).replace('¤', key.expose());
+            let raw = raw.replace('§', LINK_TOKEN).replace('¤', key.expose());
             let clean = text(&raw);
             assert!(secrets.iter().all(|secret| !clean.contains(secret)), "{raw} became {clean}");
             assert_eq!(text(&clean), clean, "cleaning twice changes nothing");
