@@ -188,7 +188,8 @@ impl Bucket {
     }
 
     fn wait(self, now: Time) -> i64 {
-        let waits = self.is_recent(now) && self.blocked_until > now;
+        // Without a wait both times are the same, and may be after the start of a try that was slow.
+        let waits = self.is_recent(now) && self.blocked_until > now.max(self.last_at);
         if waits { self.blocked_until.since(now).max(1) } else { 0 }
     }
 }
