@@ -5,6 +5,7 @@
 //! blocking threads of the runtime. A lost database gives [`Error::Unavailable`] and comes
 //! back by itself: broken connections are thrown away and new ones made.
 
+mod addresses;
 mod connect;
 mod fault;
 mod guard;

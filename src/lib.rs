@@ -12,7 +12,7 @@
 //!   organisations, members, invitations, policy · [`people`] and how they sign in ·
 //!   [`audit`] the log · [`usage`] counts · [`review`] what should not stay as it is ·
 //!   [`notices`] who is told that a key ends, and when · [`mail`] written, queued, sent.
-//! - Kernel: [`db`], [`schema`], [`installation`], [`config`], [`settings`], [`error`], [`crypto`], [`id`],
+//! - Kernel: [`db`], [`schema`], [`installation`], [`config`], [`settings`], [`email`], [`error`], [`crypto`], [`id`],
 //!   [`remembered`], [`role`], [`scope`], [`text`], [`time`].
 //!
 //! # Invariants
@@ -38,6 +38,7 @@ pub mod cli;
 pub mod config;
 pub mod crypto;
 pub mod db;
+pub mod email;
 pub mod error;
 pub mod gateway;
 pub mod id;

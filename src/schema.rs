@@ -35,6 +35,7 @@ diesel::table! {
         email_verified_at -> Nullable<BigInt>,
         service_of -> Nullable<Binary>,
         seen_at -> Nullable<BigInt>,
+        access_generation -> BigInt,
     }
 }
 
@@ -257,6 +258,13 @@ diesel::table! {
         failures -> BigInt,
         last_at -> BigInt,
         blocked_until -> BigInt,
+    }
+}
+
+diesel::table! {
+    known_clients (digest) {
+        digest -> Binary,
+        seen_at -> BigInt,
     }
 }
 

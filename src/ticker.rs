@@ -18,7 +18,7 @@ use crate::mail::outbox;
 use crate::notices::{bundle, sweep};
 use crate::orgs::checkpoint_mail::{self, Hand};
 use crate::people::oauth::flow;
-use crate::people::{links, sessions, sign_in};
+use crate::people::{links, sessions, throttle};
 use crate::review::look;
 use crate::time::Time;
 use crate::usage;
@@ -269,7 +269,7 @@ async fn forget_old(site: &Site, now: Time) -> Result<()> {
             sessions::forget_old(tx, now)?;
             flow::forget_old(tx, now)?;
             links::forget_old(tx, now)?;
-            sign_in::forget_old(tx, now)?;
+            throttle::forget_old(tx, now)?;
             idempotency::forget_old(tx, now)?;
             feed::forget_old(tx, now)?;
             outbox::forget_old(tx, now)?;

@@ -273,6 +273,13 @@ pub enum Event {
     /// A person changed their password.
     #[serde(rename = "person.password_changed")]
     PasswordChanged,
+    /// A person requested a change of their address, which is pending until they confirm it. The address
+    /// stays out of the log.
+    #[serde(rename = "person.email_change_requested")]
+    EmailChangeRequested,
+    /// A pending change of a person's address was cancelled.
+    #[serde(rename = "person.email_change_cancelled")]
+    EmailChangeCancelled,
     /// A person changed their address. It is not told: a person is known by id.
     #[serde(rename = "person.email_changed")]
     EmailChanged,

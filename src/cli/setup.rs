@@ -6,6 +6,7 @@ use clap::Args;
 use secrecy::SecretString;
 
 use crate::cli::{Failure, print, store};
+use crate::email;
 use crate::error::Error;
 use crate::orgs::setup::{By, SetUp};
 use crate::people::password::NewPassword;
@@ -57,7 +58,7 @@ impl Setup {
             hashed => set_up.another(tx, hashed.as_ref(), now),
         })?;
         if known {
-            eprintln!("{} is known here and keeps their password.", self.email);
+            eprintln!("{} is known here and keeps their password.", email::shown(self.email.trim()));
         }
         print(&org.slug);
         Ok(())

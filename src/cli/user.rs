@@ -16,7 +16,8 @@ use crate::orgs::journal;
 use crate::orgs::membership::Affected;
 use crate::people::notice;
 use crate::people::password::NewPassword;
-use crate::people::store::Person;
+use crate::people::recovery::{self, Ends};
+use crate::people::store::{Person, Profile};
 use crate::people::{self, password};
 use crate::time::Time;
 
@@ -29,11 +30,14 @@ pub enum Act {
         #[arg(long)]
         json: bool,
     },
-    /// Give someone a new password, read from standard input, and end their sessions
+    /// Give someone a new password, read from standard input, and revoke their sessions and pending links
     ResetPassword {
         /// Their e-mail address
         #[arg(long)]
         email: String,
+        /// The address that the account gets, if someone else has changed it
+        #[arg(long)]
+        new_email: Option<String>,
         /// Read the password from standard input
         #[arg(long, required = true)]
         password_stdin: bool,
@@ -57,7 +61,7 @@ impl Act {
     pub fn run(&self) -> Result<(), Failure> {
         match self {
             Act::List { json } => list(*json),
-            Act::ResetPassword { email, .. } => reset_password(email),
+            Act::ResetPassword { email, new_email, .. } => reset_password(email, new_email.as_deref()),
             Act::Disable { email } => set_disabled(email, true),
             Act::Enable { email } => set_disabled(email, false),
         }
@@ -91,22 +95,36 @@ fn list(as_json: bool) -> Result<(), Failure> {
     Ok(())
 }
 
-fn reset_password(email: &str) -> Result<(), Failure> {
+fn reset_password(email: &str, new_email: Option<&str>) -> Result<(), Failure> {
     let password = read_password()?;
-    let (db, _) = store::open(&store::config()?)?;
+    let (db, keyring) = store::open(&store::config()?)?;
     let person = find(&db, email)?;
-    let password = NewPassword::check_now("password", password, &[&person.email, &person.name])
+    let address = match new_email {
+        Some(new) => Profile::parse(&person.name, new).map_err(Error::Invalid)?.email,
+        None => person.email.clone(),
+    };
+    let password = NewPassword::check_now("password", password, &[&address, &person.name])
         .map_err(|error| Error::Invalid(vec![error]))?;
     let hashed = password::hash_now(&password)?;
     let now = Time::now();
-    db.write_now(|tx| {
-        people::methods::set_password(tx, person.id, &hashed, now)?;
-        people::sessions::end_all(tx, person.id)?;
+    let owner = db.write_now(|tx| {
+        people::reset::replace(tx, &keyring, &person, &hashed, now)?;
         let holder = AccountHolder::command_line(person.id, now);
-        notice::tell(tx, &person, Change::PasswordReplaced, &holder.source, now)?;
-        journal::note(tx, &holder, &Event::PasswordReset)
+        let mut owner = person.clone();
+        if new_email.is_some() {
+            people::address::replace(tx, &person, &address, None)?;
+            owner.email.clone_from(&address);
+            notice::tell(tx, &person, Change::EmailChanged, &holder.source, now)?;
+            journal::note(tx, &holder, &Event::EmailChanged)?;
+        }
+        notice::tell(tx, &owner, Change::PasswordReplaced, &holder.source, now)?;
+        journal::note(tx, &holder, &Event::PasswordReset)?;
+        Ok(owner)
     })?;
-    eprintln!("{} has a new password; all their sessions have ended.", person.email);
+    eprintln!(
+        "{} has a new password. All their sessions have ended; pending links and calendar addresses no longer work.",
+        owner.email
+    );
     Ok(())
 }
 
@@ -119,8 +137,8 @@ fn set_disabled(email: &str, disabled: bool) -> Result<(), Failure> {
         return Ok(());
     }
     let without_owner = db.write_now(|tx| {
+        recovery::secure(tx, &person, Ends::All, now)?;
         people::store::set_disabled(tx, person.id, disabled.then_some(now))?;
-        people::sessions::end_all(tx, person.id)?;
         let event = if disabled { Event::PersonDisabled } else { Event::PersonEnabled };
         let holder = AccountHolder::command_line(person.id, now);
         journal::note(tx, &holder, &event)?;

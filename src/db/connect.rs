@@ -12,7 +12,7 @@ use diesel::prelude::*;
 use diesel::result::Error as DieselError;
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
-use crate::db::{Conn, Location, statistics};
+use crate::db::{Conn, Location, addresses, statistics};
 use crate::error::{Error, Result};
 
 const SQLITE_MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
@@ -32,7 +32,6 @@ pub(super) fn migrate(conn: &mut Conn) -> Result<()> {
             AnsiTransactionManager::begin_transaction_sql(c, "BEGIN IMMEDIATE")?;
             c.run_pending_migrations(SQLITE_MIGRATIONS).map_err(failed)?;
             statistics::fix(c)?;
-            AnsiTransactionManager::commit_transaction(c)?;
         }
         Conn::Postgres(c) => {
             // Tables of years take their time, and so does whoever waits for another process to
@@ -42,8 +41,15 @@ pub(super) fn migrate(conn: &mut Conn) -> Result<()> {
             c.batch_execute("SELECT pg_advisory_lock(7307220)")?;
             c.run_pending_migrations(POSTGRES_MIGRATIONS).map_err(failed)?;
             c.batch_execute(TRIGRAMS)?;
-            c.batch_execute("SELECT pg_advisory_unlock(7307220)")?;
         }
+    }
+    match conn {
+        Conn::Sqlite(_) => addresses::refold(conn)?,
+        Conn::Postgres(_) => conn.transaction(addresses::refold)?,
+    }
+    match conn {
+        Conn::Sqlite(c) => AnsiTransactionManager::commit_transaction(c)?,
+        Conn::Postgres(c) => c.batch_execute("SELECT pg_advisory_unlock(7307220)")?,
     }
     Ok(())
 }

@@ -6,6 +6,7 @@ use jiff::tz::TimeZone;
 use lettre::message::header::{ContentTransferEncoding, ContentType, HeaderName, HeaderValue};
 use lettre::message::{Attachment, Body, Mailbox, MultiPart};
 
+use crate::email::deliverable;
 use crate::mail::outbox::Claimed;
 use crate::mail::sender::Sender;
 use crate::mail::sheet::{Links, Sheet, header_text};
@@ -38,8 +39,9 @@ impl Post {
             links: self.links.clone(),
         };
         let rendered = mail.message.render(&sheet).map_err(|error| error.to_string())?;
-        let address =
-            mail.address.parse().map_err(|_| format!("{} is no address for mail.", mail.address))?;
+        let address = deliverable(&mail.address)
+            .parse()
+            .map_err(|_| format!("{} is no address for mail.", mail.address))?;
         // Some parsers stumble over a phrase that begins with a dot.
         let name = header_text(&mail.name, NAME).trim_start_matches(['.', ' ']).to_owned();
         let name = Some(name).filter(|name| !name.is_empty());

@@ -184,7 +184,7 @@ pub fn accept(tx: &mut Tx<'_>, holder: &AccountHolder, id: InvitationId) -> Resu
         .first(tx.conn)
         .optional()?;
     let (org, email) = bound.ok_or(Error::NotFound)?;
-    if fold_email(&email) != person.email_folded || person.disabled_at.is_some() {
+    if !person.has_address(&email) || person.disabled_at.is_some() {
         return Err(Error::Forbidden);
     }
     store::lock(tx, org)?;

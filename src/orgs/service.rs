@@ -73,6 +73,7 @@ pub fn create(tx: &mut Tx<'_>, acting: &Acting, draft: &Draft) -> Result<Person>
         email_verified_at: None,
         service_of: Some(org.id),
         seen_at: None,
+        access_generation: 0,
     };
     diesel::insert_into(people::table)
         .values((

@@ -7,9 +7,9 @@ use crate::error::Result;
 use crate::id::{OrgId, UserId};
 use crate::mail::Why;
 use crate::orgs::slug::slug;
-use crate::people::store::Person;
+use crate::people::store::{Person, keys_of};
 use crate::role::Role;
-use crate::schema::{members, organizations, people, service_answerers};
+use crate::schema::{calendar_feeds, members, organizations, people, service_answerers};
 use crate::text::fold;
 use crate::time::Time;
 
@@ -155,10 +155,10 @@ pub fn named(conn: &mut Conn, org: OrgId, text: &str, most: usize) -> Result<Vec
     let all: Vec<(UserId, String, String)> = members::table
         .inner_join(people::table.on(people::id.eq(members::person_id)))
         .filter(members::org_id.eq(org))
-        .select((people::id, people::name, people::email_folded))
+        .select((people::id, people::name, people::email))
         .load(conn)?;
     let folded = fold(text);
-    let is_meant = |name: &str, email: &str| email.contains(&folded) || fold(name).contains(&folded);
+    let is_meant = |name: &str, email: &str| fold(email).contains(&folded) || fold(name).contains(&folded);
     let meant = all.into_iter().filter(|(_, name, email)| is_meant(name, email));
     Ok(meant.map(|(id, _, _)| id).take(most).collect())
 }
@@ -167,10 +167,12 @@ pub fn named(conn: &mut Conn, org: OrgId, text: &str, most: usize) -> Result<Vec
 pub fn find_member(conn: &mut Conn, org: OrgId, who: &str) -> Result<Option<Membership>> {
     let found = match UserId::parse(who) {
         Some(id) => memberships!(org).filter(people::id.eq(id)).first(conn).optional()?,
-        None => memberships!(org)
-            .filter(people::email_folded.eq(crate::people::store::fold_email(who)))
-            .first(conn)
-            .optional()?,
+        None => {
+            let found: Vec<Membership> =
+                memberships!(org).filter(people::email_folded.eq_any(keys_of(who))).load(conn)?;
+            // The one whose address is spelled like this, if there are two.
+            found.into_iter().max_by_key(|member| member.person.email_folded.starts_with(crate::email::EXACT))
+        }
     };
     Ok(found)
 }
@@ -228,6 +230,8 @@ pub fn set_disabled(tx: &mut Tx<'_>, org: OrgId, person: UserId, disabled_at: Op
 /// Ends a membership.
 pub fn remove_member(tx: &mut Tx<'_>, org: OrgId, person: UserId) -> Result<()> {
     diesel::delete(members::table.find((org, person))).execute(tx.conn)?;
+    // An address that was given out before must not work again for someone who is invited again.
+    diesel::delete(calendar_feeds::table.find((org, person))).execute(tx.conn)?;
     Ok(())
 }
 

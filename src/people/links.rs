@@ -20,16 +20,23 @@ pub enum Purpose {
     Reset,
     /// To prove that an address is the person's.
     Verify,
+    /// To stop a change of the e-mail address; sent to the address before the change.
+    CancelEmail,
     /// To agree to get the checkpoints of a log at an address.
     Checkpoints,
 }
 
 impl Purpose {
+    /// Every purpose.
+    pub const ALL: [Purpose; 4] =
+        [Purpose::Reset, Purpose::Verify, Purpose::CancelEmail, Purpose::Checkpoints];
+
     /// The name in the database, and what tokens are made for.
     pub fn name(self) -> &'static str {
         match self {
             Purpose::Reset => "reset",
             Purpose::Verify => "verify",
+            Purpose::CancelEmail => "cancel_email",
             Purpose::Checkpoints => "checkpoints",
         }
     }
@@ -38,7 +45,7 @@ impl Purpose {
     pub fn lasts(self) -> i64 {
         match self {
             Purpose::Reset => 30 * MINUTE,
-            Purpose::Verify => DAY,
+            Purpose::Verify | Purpose::CancelEmail => DAY,
             // Whoever reads mails at an address outside may not do so every day.
             Purpose::Checkpoints => 7 * DAY,
         }
@@ -52,14 +59,16 @@ pub struct Link {
     pub id: LinkId,
     /// For whom.
     pub person: UserId,
-    /// The address to which it was sent.
+    /// The address that it is about: the one to which it was sent, except that a link that stops a
+    /// change names the new address.
     pub email: String,
     /// Until when.
     pub ends_at: Time,
 }
 
-/// Makes a link for a person, to be sent to this address; links before it count no longer. `None`
-/// when they were sent too many of late.
+/// Makes a link for a person, to be sent to this address; links before it count no longer, except those
+/// that stop a change: whichever notice is opened first must stop what is pending then. `None` when they
+/// were sent too many of late.
 pub fn make(
     tx: &mut Tx<'_>,
     person: UserId,
@@ -73,7 +82,9 @@ pub fn make(
     if lately >= MOST_IN_AN_HOUR {
         return Ok(None);
     }
-    withdraw(tx, person, purpose, now)?;
+    if purpose != Purpose::CancelEmail {
+        withdraw(tx, person, purpose, now)?;
+    }
     let link =
         Link { id: LinkId::new(now), person, email: email.to_owned(), ends_at: now.plus(purpose.lasts()) };
     diesel::insert_into(links::table)
@@ -127,6 +138,25 @@ pub fn withdraw(tx: &mut Tx<'_>, person: UserId, purpose: Purpose, now: Time) ->
         links::person_id.eq(person).and(links::purpose.eq(purpose.name())).and(links::used_at.is_null());
     diesel::update(links::table.filter(open)).set(links::used_at.eq(now)).execute(tx.conn)?;
     Ok(())
+}
+
+/// Makes all links of a person count no longer, whatever they are for. Returns those that did.
+pub fn withdraw_all(tx: &mut Tx<'_>, person: UserId, now: Time) -> Result<Vec<LinkId>> {
+    let open = links::person_id.eq(person).and(links::used_at.is_null());
+    Ok(diesel::update(links::table.filter(open))
+        .set(links::used_at.eq(now))
+        .returning(links::id)
+        .get_results(tx.conn)?)
+}
+
+/// The link of a person for this purpose that counts, if there is one.
+pub fn pending(conn: &mut Conn, person: UserId, purpose: Purpose, now: Time) -> Result<Option<Link>> {
+    Ok(links::table
+        .filter(links::person_id.eq(person).and(links::purpose.eq(purpose.name())))
+        .filter(links::used_at.is_null().and(links::ends_at.gt(now)))
+        .select((links::id, links::person_id, links::email, links::ends_at))
+        .first(conn)
+        .optional()?)
 }
 
 /// Forgets links that ended long ago.

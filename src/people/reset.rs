@@ -9,20 +9,33 @@ use crate::db::{Conn, Db, Tx};
 use crate::error::Result;
 use crate::mail::{Change, PasswordReset, outbox};
 use crate::people::links::{self, Purpose};
+use crate::people::methods;
 use crate::people::notice;
 use crate::people::password::Hashed;
-use crate::people::store::{self, Person, fold_email};
-use crate::people::{methods, sessions, sign_in};
+use crate::people::recovery::{self, Ends};
+use crate::people::store::{self, Person};
+use crate::people::throttle::{self, Act};
 use crate::time::Time;
 
 /// Sends a link to whoever has this address. Returns the seconds to wait before the next try
 /// counts: 0 when this one did.
 pub async fn ask(db: &Db, keyring: &Keyring, email: &str, client: &str, now: Time) -> Result<i64> {
-    let account = keyring.throttle.digest(format!("reset account:{}", fold_email(email)).as_bytes());
-    let address = keyring.throttle.digest(format!("reset address:{client}").as_bytes());
+    let (keys, asked, client) = (keyring.throttle.clone(), email.to_owned(), client.to_owned());
+    let (buckets, wait) = db
+        .read(move |conn| {
+            let person = store::by_email(conn, &asked)?;
+            let buckets =
+                throttle::buckets(conn, &keys, Act::AskReset, &asked, person.as_ref(), &client, None)?;
+            let wait = throttle::wait(conn, &buckets, now)?;
+            Ok((buckets, wait))
+        })
+        .await?;
+    if wait > 0 {
+        return Ok(wait);
+    }
     let email = email.to_owned();
     db.write(move |tx| {
-        let wait = sign_in::count_try(tx, account, address, now)?;
+        let wait = throttle::count_try(tx, &buckets, now)?;
         if wait > 0 {
             return Ok(wait);
         }
@@ -45,26 +58,46 @@ pub fn of_token(conn: &mut Conn, keyring: &Keyring, token: &str, now: Time) -> R
     Ok(store::find(conn, link.person)?.filter(|person| person.disabled_at.is_none()))
 }
 
-/// Replaces the password of whoever has this token, and ends their sessions. `None` when the
-/// token does not count any more.
+/// Replaces the password of whoever has this token and secures the account. `client` is as the
+/// throttle counts it. `None` when the token does not count any more.
 pub fn choose(
     tx: &mut Tx<'_>,
     keyring: &Keyring,
     token: &str,
     password: &Hashed,
+    client: &str,
     source: &RequestSource,
     now: Time,
 ) -> Result<Option<Person>> {
     let Some(person) = of_token(tx.conn, keyring, token, now)? else { return Ok(None) };
+    // The person's row is locked before the link's, as everywhere.
+    if !recovery::is_current(tx, &person)? {
+        return Ok(None);
+    }
     let Some(link) = links::take(tx, keyring, Purpose::Reset, token, now)? else { return Ok(None) };
-    methods::set_password(tx, person.id, password, now)?;
-    sessions::end_all(tx, person.id)?;
+    replace(tx, keyring, &person, password, now)?;
     // Whoever follows the link reads that mailbox.
-    if fold_email(&link.email) == person.email_folded {
+    if person.has_address(&link.email) {
         store::set_verified(tx, person.id, now)?;
+    }
+    if let Some(person) = store::find(tx.conn, person.id)? {
+        throttle::remember_client(tx, &keyring.throttle, &person, client, now)?;
     }
     notice::tell(tx, &person, Change::PasswordReset, source, now)?;
     Ok(Some(person))
+}
+
+/// Replaces a forgotten password: the account is secured, and earlier tries slow its owner down no more.
+pub fn replace(
+    tx: &mut Tx<'_>,
+    keyring: &Keyring,
+    person: &Person,
+    password: &Hashed,
+    now: Time,
+) -> Result<()> {
+    recovery::secure(tx, person, Ends::All, now)?;
+    throttle::forgive_account(tx, &keyring.throttle, person)?;
+    methods::set_password(tx, person.id, password, now)
 }
 
 fn send(tx: &mut Tx<'_>, person: &Person, now: Time) -> Result<()> {

@@ -1,11 +1,12 @@
 //! The sessions that people have open, as rows. What is in them is the business of `web::session`.
+//! What ends them is the business of [`crate::people::recovery`].
 
 use diesel::prelude::*;
 
 use crate::db::{Conn, Tx};
 use crate::error::Result;
 use crate::id::{SessionId, UserId};
-use crate::schema::sessions;
+use crate::schema::{people, sessions};
 use crate::time::Time;
 
 /// A session that is open.
@@ -49,21 +50,30 @@ pub fn hold(tx: &mut Tx<'_>, person: UserId, session: SessionId, now: Time) -> R
 }
 
 /// Ends one session of a person; how many that were.
-pub fn end(tx: &mut Tx<'_>, person: UserId, session: SessionId) -> Result<usize> {
+pub(super) fn end(tx: &mut Tx<'_>, person: UserId, session: SessionId) -> Result<usize> {
     let rows = sessions::table.filter(sessions::person_id.eq(person).and(sessions::id.eq(session)));
     Ok(diesel::delete(rows).execute(tx.conn)?)
 }
 
 /// Ends the sessions of a person but for one; how many that were.
-pub fn end_others(tx: &mut Tx<'_>, person: UserId, but: SessionId) -> Result<usize> {
+pub(super) fn end_others(tx: &mut Tx<'_>, person: UserId, but: SessionId) -> Result<usize> {
     let rows = sessions::table.filter(sessions::person_id.eq(person).and(sessions::id.ne(but)));
     Ok(diesel::delete(rows).execute(tx.conn)?)
 }
 
-/// Ends every session of a person.
-pub fn end_all(tx: &mut Tx<'_>, person: UserId) -> Result<()> {
-    diesel::delete(sessions::table.filter(sessions::person_id.eq(person))).execute(tx.conn)?;
-    Ok(())
+/// Ends every session of a person; how many that were.
+pub(super) fn end_all(tx: &mut Tx<'_>, person: UserId) -> Result<usize> {
+    Ok(diesel::delete(sessions::table.filter(sessions::person_id.eq(person))).execute(tx.conn)?)
+}
+
+/// Whether a session may begin for someone who proved who they are when their access generation was
+/// `generation`. Until the transaction ends, nobody secures the account.
+pub fn may_begin(tx: &mut Tx<'_>, person: UserId, generation: i64, now: Time) -> Result<bool> {
+    let admitted = diesel::update(people::table.find(person))
+        .filter(people::access_generation.eq(generation).and(people::disabled_at.is_null()))
+        .set(people::seen_at.eq(now))
+        .execute(tx.conn)?;
+    Ok(admitted == 1)
 }
 
 /// Forgets sessions that have ended.

@@ -1,25 +1,18 @@
-//! Signing in with a password, and what slows down whoever guesses.
+//! Signing in with a password.
 //!
-//! Each try is counted before the password is looked at, per account (as typed, so unknown
-//! ones too) and per address. After some tries the next must wait, longer each time and at
-//! most [`LONGEST_WAIT`]: nobody is locked out for good. A success forgets the account's
-//! tries; an hour without a try forgets the rest.
+//! Each try is counted by the throttle before the password is looked at, so that guesses sent at once
+//! are as few as guesses sent one after the other.
 
-use diesel::prelude::*;
 use secrecy::SecretString;
 
-use crate::crypto::{Digest, MacKey};
-use crate::db::{Db, Tx, each};
+use crate::crypto::MacKey;
+use crate::db::{Db, Tx};
 use crate::error::Result;
-use crate::people::store::{self, Person, fold_email};
-use crate::people::{methods, password};
-use crate::schema::sign_in_attempts as attempts;
-use crate::time::{HOUR, MINUTE, Time};
-
-/// The longest that anyone has to wait for the next try, in seconds.
-pub const LONGEST_WAIT: i64 = 15 * MINUTE;
-const FREE_TRIES_PER_ACCOUNT: i64 = 5;
-const FREE_TRIES_PER_ADDRESS: i64 = 20;
+use crate::id::SessionId;
+use crate::people::store::{self, Person};
+use crate::people::throttle::{self, Act};
+use crate::people::{methods, password, recovery};
+use crate::time::Time;
 
 /// Someone who tries to sign in.
 pub struct Attempt {
@@ -31,6 +24,9 @@ pub struct Attempt {
     pub client: String,
     /// The zone that the browser tells, for people without one.
     pub zone: Option<String>,
+    /// The session of someone who is signed in and proves again who they are. Their tries are counted
+    /// by it, so that strangers who guess can't keep them from what needs a fresh sign-in.
+    pub session: Option<SessionId>,
 }
 
 /// What came of it.
@@ -46,7 +42,7 @@ pub enum Outcome {
 /// Checks address and password. `welcome` runs in the transaction of the success.
 pub async fn with_password<F>(
     db: &Db,
-    throttle: &MacKey,
+    keys: &MacKey,
     attempt: Attempt,
     mut welcome: F,
     now: Time,
@@ -54,31 +50,42 @@ pub async fn with_password<F>(
 where
     F: FnMut(&mut Tx<'_>, &Person) -> Result<()> + Send + 'static,
 {
-    let account = throttle.digest(format!("account:{}", fold_email(&attempt.email)).as_bytes());
-    let address = throttle.digest(format!("address:{}", attempt.client).as_bytes());
-    let wait = db.write(move |tx| count_try(tx, account, address, now)).await?;
+    let (email, client) = (attempt.email.clone(), attempt.client.clone());
+    let (session, digests) = (attempt.session, keys.clone());
+    let found = db
+        .read(move |conn| {
+            let person = store::by_email(conn, &email)?;
+            let buckets =
+                throttle::buckets(conn, &digests, Act::SignIn, &email, person.as_ref(), &client, session)?;
+            let wait = throttle::wait(conn, &buckets, now)?;
+            let hashed = match &person {
+                Some(person) if wait == 0 => store::password(conn, person.id)?,
+                _ => None,
+            };
+            Ok((person, hashed, buckets, wait))
+        })
+        .await?;
+    let (person, hashed, buckets, wait) = found;
     if wait > 0 {
         return Ok(Outcome::Wait(wait));
     }
-    let email = attempt.email.clone();
-    let known = db
-        .read(move |conn| {
-            let Some(person) = store::by_email(conn, &email)? else {
-                return Ok(None);
-            };
-            let hashed = store::password(conn, person.id)?;
-            Ok(Some((person, hashed)))
-        })
-        .await?;
-    let (person, hashed) = known.unzip();
-    let right = password::verify(attempt.password.clone(), hashed.flatten()).await?;
+    let wait = db.write(move |tx| throttle::count_try(tx, &buckets, now)).await?;
+    if wait > 0 {
+        return Ok(Outcome::Wait(wait));
+    }
+    let right = password::verify(attempt.password.clone(), hashed).await?;
     let Some(person) = person.filter(|person| right && person.disabled_at.is_none()) else {
         return Ok(Outcome::Refused);
     };
-    let person = db
+    let (digests, client) = (keys.clone(), attempt.client.clone());
+    let welcomed = db
         .write(move |tx| {
-            forget(tx, account)?;
-            give_back(tx, address)?;
+            // The password may have been replaced while it was compared.
+            if !recovery::is_current(tx, &person)? {
+                return Ok(None);
+            }
+            throttle::forgive_success(tx, &buckets)?;
+            throttle::remember_client(tx, &digests, &person, &client, now)?;
             methods::note_password(tx, person.id, now)?;
             let mut person = person.clone();
             if let (None, Some(zone)) = (&person.zone, &attempt.zone) {
@@ -86,79 +93,8 @@ where
                 person.zone = Some(zone.clone());
             }
             welcome(tx, &person)?;
-            Ok(person)
+            Ok(Some(person))
         })
         .await?;
-    Ok(Outcome::Welcome(Box::new(person)))
-}
-
-/// What is said to whoever has to wait.
-pub fn words_of_wait(seconds: i64) -> String {
-    let time = if seconds < 60 { format!("{seconds} s") } else { format!("{} min", (seconds + 59) / 60) };
-    format!("Too many tries. Wait {time} and try again.")
-}
-
-/// Forgets tries that no longer slow anyone down.
-pub fn forget_old(tx: &mut Tx<'_>, now: Time) -> Result<()> {
-    diesel::delete(attempts::table.filter(attempts::last_at.lt(now.plus(-HOUR)))).execute(tx.conn)?;
-    Ok(())
-}
-
-/// Counts one try by its account and its address, and returns the seconds to wait before it may
-/// be made: 0 for now.
-pub fn count_try(tx: &mut Tx<'_>, account: Digest, address: Digest, now: Time) -> Result<i64> {
-    let account = count(tx, account, FREE_TRIES_PER_ACCOUNT, now)?;
-    let address = count(tx, address, FREE_TRIES_PER_ADDRESS, now)?;
-    Ok(account.max(address))
-}
-
-/// Counts one try and returns the seconds to wait before it may be made: 0 for now. A try
-/// that has to wait is not counted, so waiting always ends.
-fn count(tx: &mut Tx<'_>, bucket: Digest, free: i64, now: Time) -> Result<i64> {
-    let known: Option<(i64, Time, Time)> = attempts::table
-        .find(bucket.as_slice())
-        .select((attempts::failures, attempts::last_at, attempts::blocked_until))
-        .first(tx.conn)
-        .optional()?;
-    // A try that lies ahead was counted by a clock that went wrong, which must keep nobody out.
-    let recent = known.filter(|(_, last_at, _)| (-MINUTE..HOUR).contains(&now.since(*last_at)));
-    if let Some((_, _, blocked_until)) = recent
-        && blocked_until > now
-    {
-        return Ok(blocked_until.since(now).max(1));
-    }
-    let tries = recent.map_or(0, |(tries, _, _)| tries) + 1;
-    let wait = if tries < free { 0 } else { LONGEST_WAIT.min(1 << (tries - free).min(20)) };
-    let row = (
-        attempts::bucket.eq(bucket.as_slice()),
-        attempts::failures.eq(tries),
-        attempts::last_at.eq(now),
-        attempts::blocked_until.eq(now.plus(wait)),
-    );
-    each!(tx.conn, |c| {
-        diesel::insert_into(attempts::table)
-            .values(row)
-            .on_conflict(attempts::bucket)
-            .do_update()
-            .set((
-                attempts::failures.eq(tries),
-                attempts::last_at.eq(now),
-                attempts::blocked_until.eq(now.plus(wait)),
-            ))
-            .execute(c)
-    })?;
-    Ok(0)
-}
-
-fn forget(tx: &mut Tx<'_>, bucket: Digest) -> Result<()> {
-    diesel::delete(attempts::table.find(bucket.as_slice())).execute(tx.conn)?;
-    Ok(())
-}
-
-/// A success was no guess, so the many people behind one address don't slow each other down.
-fn give_back(tx: &mut Tx<'_>, bucket: Digest) -> Result<()> {
-    diesel::update(attempts::table.find(bucket.as_slice()))
-        .set((attempts::failures.eq(attempts::failures - 1), attempts::blocked_until.eq(attempts::last_at)))
-        .execute(tx.conn)?;
-    Ok(())
+    Ok(welcomed.map_or(Outcome::Refused, |person| Outcome::Welcome(Box::new(person))))
 }

@@ -9,7 +9,7 @@ use secrecy::SecretString;
 use crate::error::{Error, FieldError};
 use crate::orgs::invitation::{self, Invitation};
 use crate::people::password::{self, NewPassword};
-use crate::people::store::{self, Profile, fold_email};
+use crate::people::store::{self, Profile};
 use crate::portal::words;
 use crate::time::Time;
 use crate::web::form::{Complaints, Fields};
@@ -103,7 +103,7 @@ pub async fn sign_up(
     });
     match made.await {
         Ok(person) => {
-            session::sign_in(&request, person.id, now);
+            session::sign_in(&request, &person, now);
             Ok(redirect(&request, &format!("/invitations/{token}")))
         }
         Err(Error::Conflict(_)) => {
@@ -184,7 +184,7 @@ fn page(
         next: serde_html_form::to_string([("next", format!("/invitations/{token}"))]).unwrap_or_default(),
         reader: match signed_in {
             None => Reader::Stranger,
-            Some(person) if person.email_folded == fold_email(&invitation.email) => Reader::Invited,
+            Some(person) if person.has_address(&invitation.email) => Reader::Invited,
             Some(person) => Reader::Other(person.email),
         },
         org: invitation.org.name,

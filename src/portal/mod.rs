@@ -5,6 +5,7 @@ pub mod account;
 pub mod again;
 pub mod audit;
 pub mod calendar;
+pub mod cancel_email;
 pub mod chart;
 pub mod checkpoints;
 pub mod disable;

@@ -12,7 +12,7 @@ use crate::authority::AccountHolder;
 use crate::error::{Error, FieldError};
 use crate::orgs::journal;
 use crate::people::password::NewPassword;
-use crate::people::{password, reset, sign_in};
+use crate::people::{password, reset, throttle};
 use crate::time::Time;
 use crate::web::form::{Complaints, Fields};
 use crate::web::page::{Layout, Room, html, redirect};
@@ -88,7 +88,7 @@ async fn ask(request: HttpRequest, site: Shared, fields: Fields) -> Result<HttpR
     if wait == 0 {
         return html(StatusCode::OK, &ResetPage::of(&request, Step::Asked, Vec::new()));
     }
-    let wrong = vec![FieldError::new("email", sign_in::words_of_wait(wait))];
+    let wrong = vec![FieldError::new("email", throttle::words_of_wait(wait))];
     let page = ResetPage::of(&request, Step::Ask(email), wrong);
     let mut response = html(StatusCode::TOO_MANY_REQUESTS, &page)?;
     response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(wait));
@@ -113,10 +113,11 @@ async fn choose(request: HttpRequest, site: Shared, fields: Fields) -> Result<Ht
     };
     let hashed = password::hash(new).await?;
     let (keyring, source) = (site.mint.keyring.clone(), source(&request));
+    let client = address::client(&request).bucket(&person.email);
     let chosen = site
         .db
         .write(move |tx| {
-            let chosen = reset::choose(tx, &keyring, &token, &hashed, &source, now)?;
+            let chosen = reset::choose(tx, &keyring, &token, &hashed, &client, &source, now)?;
             if let Some(person) = &chosen {
                 let holder = AccountHolder::just_proved(person.id, source.clone(), now);
                 journal::note(tx, &holder, &Event::PasswordReset)?;
@@ -127,6 +128,9 @@ async fn choose(request: HttpRequest, site: Shared, fields: Fields) -> Result<Ht
     if chosen.is_none() {
         return html(StatusCode::FORBIDDEN, &ResetPage::of(&request, Step::Spent, Vec::new()));
     }
-    session::flash(&request.get_session(), "Your password was changed. Sign in with it.");
+    session::flash(
+        &request.get_session(),
+        "Your password was changed. Sign in with it, then check your sign-in methods on your account page.",
+    );
     Ok(redirect(&request, "/sign-in"))
 }

@@ -83,7 +83,7 @@ pub async fn submit(request: HttpRequest, site: Shared, fields: Fields) -> Resul
         set_up.first(tx, &hashed, By::Link(source.clone()), now)
     });
     let (org, owner) = made.await?;
-    session::sign_in(&request, owner.id, now);
+    session::sign_in(&request, &owner, now);
     session::flash(&request.get_session(), &format!("{} is set up. Create your first key.", org.name));
     Ok(redirect(&request, &format!("/o/{}/keys", org.slug)))
 }

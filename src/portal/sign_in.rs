@@ -12,6 +12,7 @@ use crate::error::Error;
 use crate::orgs::journal;
 use crate::people::sign_in::{self, Attempt, Outcome};
 use crate::people::store::Person;
+use crate::people::throttle;
 use crate::time::Time;
 use crate::web::form::Fields;
 use crate::web::page::{Layout, Room, html, redirect};
@@ -54,14 +55,14 @@ pub async fn submit(request: HttpRequest, site: Shared, fields: Fields) -> Resul
     let throttle = &site.mint.keyring.throttle;
     let waits = match sign_in::with_password(&site.db, throttle, attempt, welcome, now).await? {
         Outcome::Welcome(person) => {
-            session::sign_in(&request, person.id, now);
+            session::sign_in(&request, &person, now);
             return Ok(redirect(&request, safe_next(fields.get("next"))));
         }
         Outcome::Refused => None,
         Outcome::Wait(seconds) => Some(seconds),
     };
     let (status, refused) = match waits {
-        Some(seconds) => (StatusCode::TOO_MANY_REQUESTS, sign_in::words_of_wait(seconds)),
+        Some(seconds) => (StatusCode::TOO_MANY_REQUESTS, throttle::words_of_wait(seconds)),
         None => (StatusCode::UNPROCESSABLE_ENTITY, REFUSED.to_owned()),
     };
     let layout = Layout { person: None, ..Layout::of(&request, Room::None) };
@@ -100,5 +101,6 @@ fn attempt(request: &HttpRequest, fields: &Fields) -> Attempt {
         password: fields.get("password").into(),
         client: address::client(request).bucket(fields.get("email")),
         zone: jiff::tz::TimeZone::get(zone).ok().map(|_| zone.to_owned()),
+        session: None,
     }
 }

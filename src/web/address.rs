@@ -33,7 +33,7 @@ impl ClientAddress {
         match self.0.map(network) {
             Some(IpAddr::V4(address)) => address.to_string(),
             Some(IpAddr::V6(network)) => format!("{network}/64"),
-            None => format!("unknown, for {}", account.trim().to_lowercase()),
+            None => format!("unknown, for {}", crate::email::fold(account)),
         }
     }
 }

@@ -14,6 +14,7 @@ use crate::error::Error;
 use crate::people;
 use crate::people::oauth::Provider;
 use crate::people::sign_in::{self, Attempt, Outcome};
+use crate::people::throttle;
 use crate::time::Time;
 use crate::web::form::Fields;
 use crate::web::page::{Layout, Room, html};
@@ -76,6 +77,7 @@ pub async fn confirm(
         email: person.email,
         password: fields.get(FIELD).into(),
         zone: None,
+        session: session::id(&request.get_session()),
     };
     let (status, refused, wait) =
         match sign_in::with_password(&site.db, &site.mint.keyring.throttle, attempt, |_, _| Ok(()), now)
@@ -86,7 +88,7 @@ pub async fn confirm(
                 return Ok(None);
             }
             Outcome::Wait(seconds) => {
-                (StatusCode::TOO_MANY_REQUESTS, sign_in::words_of_wait(seconds), Some(seconds))
+                (StatusCode::TOO_MANY_REQUESTS, throttle::words_of_wait(seconds), Some(seconds))
             }
             _ => {
                 let refused = "The password is wrong. Check it and try again.".to_owned();

@@ -171,6 +171,17 @@ fn messages(name: &str) -> Vec<Message> {
         EmailVerification { link: LinkId::new(now), email: "mara@example.com".to_owned(), ends_at }.into(),
         PasswordReset { link: LinkId::new(now), ends_at }.into(),
         SecurityNotice {
+            what: Change::EmailChangeRequested {
+                email: "mallory@b\u{fc}cher.example".to_owned(),
+                cancel: LinkId::new(now),
+                ends_at,
+            },
+            at: now,
+            address: None,
+            device: Some(format!("Firefox on {name}")),
+        }
+        .into(),
+        SecurityNotice {
             what: Change::MethodConnected(format!("SSO of {name}")),
             at: now,
             address: Some("2001:db8::1".to_owned()),
@@ -369,6 +380,7 @@ fn every_mail_reads_well_as_text_and_in_html() {
             "[Acme AI] Grace prod-batch invited you to Acme prod-batch",
             "[Acme AI] Confirm your e-mail address",
             "[Acme AI] Choose a new password",
+            "[Acme AI] A change of your e-mail address was requested",
             "[Acme AI] SSO of prod-batch was connected to your account",
             "[Acme AI] Bo prod-batch asks for 5,000 requests a minute for \"prod-batch\"",
             "[Acme AI] API key \"prod-batch\" may make 2,000 requests a minute",

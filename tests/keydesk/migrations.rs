@@ -39,6 +39,7 @@ fn every_table_of_an_organisations_data_names_the_organisation() {
         "feed_readers",
         "sessions",
         "sign_in_attempts",
+        "known_clients",
         // A mail about a person alone belongs to no organisation.
         "outbox",
         "notice_preferences",

@@ -152,8 +152,11 @@ pub fn of(event: &Event, target: &str) -> Vec<Piece> {
         }
         Event::MethodRemoved { method } => say("gave up signing in with ").text(method_name(method)),
         Event::PasswordChanged => say("changed their password"),
+        Event::EmailChangeRequested => say("requested a change of their e-mail address"),
+        Event::EmailChangeCancelled => say("cancelled the change of their e-mail address"),
         Event::EmailChanged => say("changed their e-mail address"),
         Event::EmailVerified => say("proved that their e-mail address is theirs"),
+        Event::SessionsEnded { count: 0 } => say("made sure that no other session of theirs is open"),
         Event::SessionsEnded { count: 1 } => say("ended another session of theirs"),
         Event::SessionsEnded { count } => say("ended ")
             .and(Piece::Number(i64::try_from(*count).unwrap_or(i64::MAX)))

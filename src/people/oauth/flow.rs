@@ -120,6 +120,12 @@ pub fn take(tx: &mut Tx<'_>, kind: Kind, browser: &str, state: &str, now: Time) 
     }))
 }
 
+/// Forgets what a person has begun: they come back to nothing.
+pub fn forget_of(tx: &mut Tx<'_>, person: UserId) -> Result<()> {
+    diesel::delete(flows::table.filter(flows::person_id.eq(person))).execute(tx.conn)?;
+    Ok(())
+}
+
 /// Forgets ways that nobody came back from.
 pub fn forget_old(tx: &mut Tx<'_>, now: Time) -> Result<()> {
     diesel::delete(flows::table.filter(flows::created_at.le(now.plus(-LASTS)))).execute(tx.conn)?;

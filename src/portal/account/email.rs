@@ -5,9 +5,11 @@ use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 
+use crate::audit::event::Event;
 use crate::error::{Error, FieldError};
+use crate::orgs::journal;
 use crate::people::address;
-use crate::people::store::{Profile, fold_email};
+use crate::people::store::Profile;
 use crate::time::Time;
 use crate::web::form::{Complaints, Fields};
 use crate::web::page::{Layout, Room, html, redirect};
@@ -39,7 +41,7 @@ pub async fn submit(
     let (person, typed) = (signed_in.person.clone(), fields.get("email").trim().to_owned());
     let wrong = match Profile::parse(&person.name, &typed) {
         Err(errors) => errors.into_iter().find(|error| error.field == "email"),
-        Ok(_) if fold_email(&typed) == person.email_folded => {
+        Ok(_) if person.has_address(&typed) => {
             Some(FieldError::new("email", "This is your address already."))
         }
         Ok(_) => None,
@@ -48,9 +50,13 @@ pub async fn submit(
         return page(&request, &signed_in, typed, vec![wrong]);
     }
     let (email, change) = (typed.clone(), signed_in.change(&request, Time::now()));
-    match change.commit(&site.db, move |tx, holder| address::ask(tx, &person, &email, holder.now)).await {
+    let asked = change.commit(&site.db, move |tx, holder| {
+        address::ask_change(tx, &person, &email, &holder.source, holder.now)?;
+        journal::note(tx, holder, &Event::EmailChangeRequested)
+    });
+    match asked.await {
         Ok(()) => {
-            let told = format!("A mail is on its way to {typed}. Use the link in it to finish.");
+            let told = format!("An e-mail is on its way to {typed}. Use the link in it to finish.");
             session::flash(&request.get_session(), &told);
             Ok(redirect(&request, "/account"))
         }
@@ -70,8 +76,34 @@ pub async fn verify(
     let (change, person) = (signed_in.change(&request, Time::now()), signed_in.person);
     let told =
         format!("A mail is on its way to {}. Use the link in it to confirm the address.", person.email);
-    change.commit(&site.db, move |tx, holder| address::ask(tx, &person, &person.email, holder.now)).await?;
+    change.commit(&site.db, move |tx, holder| address::ask(tx, &person, holder.now)).await?;
     session::flash(&request.get_session(), &told);
+    Ok(redirect(&request, "/account"))
+}
+
+/// `POST /account/email/cancel`: stops the pending change.
+pub async fn cancel(
+    request: HttpRequest,
+    signed_in: SignedIn,
+    site: Shared,
+) -> Result<HttpResponse, Problem> {
+    let (change, person) = (signed_in.change(&request, Time::now()), signed_in.person);
+    let cancelled = change
+        .commit(&site.db, move |tx, holder| {
+            let cancelled = address::cancel(tx, &person, &holder.source, holder.now)?;
+            if cancelled {
+                journal::note(tx, holder, &Event::EmailChangeCancelled)?;
+            }
+            Ok(cancelled)
+        })
+        .await?;
+    let told = match cancelled {
+        true => {
+            "The change was cancelled. If you did not request it, change your password and end your other sessions."
+        }
+        false => "There is no change to cancel.",
+    };
+    session::flash(&request.get_session(), told);
     Ok(redirect(&request, "/account"))
 }
 

@@ -45,6 +45,8 @@ fn words(event: &Event) -> Option<String> {
         Event::SignedOut => "Signed out",
         Event::PasswordReset => "Password replaced",
         Event::PasswordChanged => "Password changed",
+        Event::EmailChangeRequested => "Change of e-mail address requested",
+        Event::EmailChangeCancelled => "Change of e-mail address cancelled",
         Event::EmailChanged => "E-mail address changed",
         Event::EmailVerified => "E-mail address verified",
         Event::SessionsEnded { count } => {

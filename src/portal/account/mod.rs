@@ -16,9 +16,11 @@ use serde_json::{Value, json};
 use crate::audit::about;
 use crate::audit::entry::Said;
 use crate::audit::event::{Change, Event};
+use crate::email as email_address;
 use crate::error::FieldError;
 use crate::orgs::journal;
 use crate::people;
+use crate::people::links::Link;
 use crate::people::methods::Method;
 use crate::people::oauth::Kind;
 use crate::people::sessions::Open;
@@ -46,6 +48,8 @@ struct AccountPage {
     email: String,
     /// Since when the address is known to be the person's.
     verified: Option<String>,
+    /// The address that waits for its confirmation, and until when.
+    pending: Option<(String, String)>,
     zone: String,
     zones: Vec<String>,
     roles: Vec<(String, &'static str)>,
@@ -85,6 +89,7 @@ struct Found {
     methods: Vec<Method>,
     sessions: Vec<Open>,
     entries: Vec<Said>,
+    pending: Option<Link>,
 }
 
 /// `GET /account`.
@@ -151,6 +156,7 @@ async fn page(
 ) -> Result<AccountPage, Problem> {
     let (person, now, tz) = (&signed_in.person, Time::now(), signed_in.person.time_zone());
     let (id, orgs) = (person.id, signed_in.orgs.iter().map(|(org, _)| org.id).collect::<Vec<_>>());
+    let reader = person.clone();
     let found = site
         .db
         .read(move |conn| {
@@ -159,7 +165,9 @@ async fn page(
                 entries.extend(about::latest(conn, *org, &id.to_string(), 2 * EVENTS as i64)?);
             }
             let methods = people::methods::of_person(conn, id)?;
-            Ok(Found { methods, sessions: people::sessions::open_of(conn, id, now)?, entries })
+            let sessions = people::sessions::open_of(conn, id, now)?;
+            let pending = people::address::pending(conn, &reader, now)?;
+            Ok(Found { methods, sessions, entries, pending })
         })
         .await?;
     let (name, zone) = typed.unwrap_or_else(|| (person.name.clone(), person.zone_name()));
@@ -173,6 +181,9 @@ async fn page(
         name,
         email: person.email.clone(),
         verified: person.email_verified_at.map(|at| words::date(at, &tz)),
+        pending: found
+            .pending
+            .map(|link| (email_address::shown(&link.email), words::date_time(link.ends_at, &tz))),
         zone,
         zones: zones(),
         roles: signed_in.orgs.iter().map(|(org, role)| (org.name.clone(), role.name())).collect(),

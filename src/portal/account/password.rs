@@ -11,10 +11,10 @@ use crate::audit::event::Event;
 use crate::error::{Error, FieldError};
 use crate::mail::Change;
 use crate::orgs::journal;
-use crate::people::links::{self, Purpose};
 use crate::people::password::NewPassword;
+use crate::people::recovery::{self, Ends};
 use crate::people::sign_in::{self, Attempt, Outcome};
-use crate::people::{methods, notice, password, sessions, store};
+use crate::people::{methods, notice, password, store, throttle};
 use crate::time::Time;
 use crate::web::form::{Complaints, Fields};
 use crate::web::page::{Layout, Room, html, redirect};
@@ -61,12 +61,13 @@ pub async fn submit(
             password: fields.get("password").into(),
             client: address::client(&request).bucket(&person.email),
             zone: None,
+            session: session::id(&request.get_session()),
         };
         let throttle = &site.mint.keyring.throttle;
         match sign_in::with_password(&site.db, throttle, attempt, |_, _| Ok(()), now).await? {
             Outcome::Welcome(proved) if proved.id == person.id => {}
             Outcome::Wait(seconds) => {
-                let told = FieldError::new("password", sign_in::words_of_wait(seconds));
+                let told = FieldError::new("password", throttle::words_of_wait(seconds));
                 let status = StatusCode::TOO_MANY_REQUESTS;
                 let mut response = page(&request, &signed_in, true, Complaints(vec![told]), status)?;
                 response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
@@ -98,16 +99,17 @@ pub async fn submit(
                 // It opens the account for good.
                 holder.require_fresh()?;
             }
+            recovery::secure(tx, &person, Ends::AllBut(but), now)?;
             methods::set_password(tx, person.id, &hashed, now)?;
-            sessions::end_others(tx, person.id, but)?;
-            // A link that is on its way must not undo this.
-            links::withdraw(tx, person.id, Purpose::Reset, now)?;
             notice::tell(tx, &person, Change::PasswordChanged, &holder.source, now)?;
             journal::note(tx, holder, &Event::PasswordChanged)
         })
         .await?;
     session::prove(&session, now);
-    session::flash(&session, "Your password was changed. All other sessions have ended.");
+    session::flash(
+        &session,
+        "Your password was changed. Your other sessions have ended, and pending links and calendar addresses no longer work.",
+    );
     Ok(redirect(&request, "/account"))
 }
 

@@ -9,7 +9,7 @@ use crate::db::Tx;
 use crate::error::Result;
 use crate::id::SessionId;
 use crate::orgs::journal;
-use crate::people::sessions;
+use crate::people::recovery::{self, Ends};
 use crate::portal::words;
 use crate::time::Time;
 use crate::web::page::redirect;
@@ -28,10 +28,13 @@ pub async fn end(
     if session::id(&request.get_session()) == Some(id) {
         return crate::portal::sign_in::sign_out(request, site).await;
     }
-    let change = signed_in.change(&request, Time::now());
+    let (change, person) = (signed_in.change(&request, Time::now()), signed_in.person);
     change
         .commit(&site.db, move |tx, holder| {
-            let ended = sessions::end(tx, holder.person, id)?;
+            let ended = recovery::secure(tx, &person, Ends::One(id), holder.now)?;
+            if ended == 0 {
+                return Ok(());
+            }
             note(tx, holder, ended)
         })
         .await?;
@@ -47,10 +50,10 @@ pub async fn end_others(
 ) -> Result<HttpResponse, Problem> {
     let session = request.get_session();
     let but = session::id(&session).ok_or_else(Problem::not_found)?;
-    let change = signed_in.change(&request, Time::now());
+    let (change, person) = (signed_in.change(&request, Time::now()), signed_in.person);
     let ended = change
         .commit(&site.db, move |tx, holder| {
-            let ended = sessions::end_others(tx, holder.person, but)?;
+            let ended = recovery::secure(tx, &person, Ends::AllBut(but), holder.now)?;
             note(tx, holder, ended)?;
             Ok(ended)
         })
@@ -58,14 +61,14 @@ pub async fn end_others(
     let ended = i64::try_from(ended).unwrap_or(i64::MAX);
     session::flash(
         &session,
-        &format!("{} ended.", words::count(ended, "other session was", "other sessions were")),
+        &format!(
+            "{} ended. Pending links and calendar addresses no longer work.",
+            words::count(ended, "other session was", "other sessions were")
+        ),
     );
     Ok(redirect(&request, "/account"))
 }
 
 fn note(tx: &mut Tx<'_>, holder: &AccountHolder, ended: usize) -> Result<()> {
-    if ended == 0 {
-        return Ok(());
-    }
     journal::note(tx, holder, &Event::SessionsEnded { count: ended })
 }

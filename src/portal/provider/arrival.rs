@@ -14,7 +14,7 @@ use crate::orgs::{invitation, journal};
 use crate::people::oauth::flow::{self, Flow, Purpose};
 use crate::people::oauth::{Answer, Identity, Kind, Provider, Refusal, printable};
 use crate::people::store::{self, Person, Profile, fold_email};
-use crate::people::{methods, notice};
+use crate::people::{methods, notice, recovery};
 use crate::portal::provider::refused::{Refused, refuse};
 use crate::portal::provider::signed_in;
 use crate::time::{MINUTE, Time};
@@ -128,7 +128,7 @@ async fn sign_in(
     if person.disabled_at.is_some() {
         return Err(Refused::Disabled);
     }
-    session::sign_in(request, person.id, proved);
+    session::sign_in(request, &person, proved);
     Ok(safe_next(next).to_owned())
 }
 
@@ -174,14 +174,19 @@ async fn connect_to(
     let person = signed_in.person;
     let connected = change
         .commit(&site.db, move |tx, holder| {
+            if !recovery::is_current(tx, &person)? {
+                return Ok(false);
+            }
             methods::connect(tx, person.id, &identity, now)?;
             notice::tell(tx, &person, Change::MethodConnected(called.clone()), &holder.source, now)?;
             let event = Event::MethodConnected { method: identity.kind.name().to_owned() };
-            journal::note(tx, holder, &event)
+            journal::note(tx, holder, &event)?;
+            Ok(true)
         })
         .await;
     match connected {
-        Ok(()) => {
+        Ok(false) => Err(Refused::Lost),
+        Ok(true) => {
             session::flash(&request.get_session(), &format!("{name} is connected. You can sign in with it."));
             Ok("/account".to_owned())
         }

@@ -17,6 +17,7 @@ use crate::crypto::Keyring;
 use crate::db::Db;
 use crate::id::{SessionId, UserId};
 use crate::people::principal::SignedInPerson;
+use crate::people::store::Person;
 use crate::time::{DAY, Time};
 use crate::web::address;
 use crate::web::session::table::Table;
@@ -28,6 +29,10 @@ const ID: &str = "id";
 const ADDRESS: &str = "address";
 const PROGRAM: &str = "program";
 const PROVED: &str = "proved_at";
+/// The person's access generation when they proved who they are.
+const GENERATION: &str = "generation";
+/// Asks for a new identifier when the session is written.
+const RENEW: &str = "renew";
 const BROWSER: &str = "browser";
 const FLASH: &str = "flash";
 
@@ -36,12 +41,14 @@ pub fn person(session: &Session) -> Option<UserId> {
     text(session, PERSON).and_then(|id| UserId::parse(&id))
 }
 
-/// Signs a person in under a new identifier. `proved` is when they proved who they are.
-pub fn sign_in(request: &HttpRequest, person: UserId, proved: Time) {
+/// Signs a person in under a new identifier. `person` is as it was read when they proved who they are,
+/// which was at `proved`: if the account was secured since, no session begins.
+pub fn sign_in(request: &HttpRequest, person: &Person, proved: Time) {
     let session = request.get_session();
     session.clear();
     session.renew();
-    keep(&session, PERSON, &person.to_string());
+    keep(&session, PERSON, &person.id.to_string());
+    keep(&session, GENERATION, &person.access_generation.to_string());
     keep(&session, ID, &SessionId::new(proved).to_string());
     keep(&session, ADDRESS, &address::client(request).to_string());
     let program = request.headers().get(header::USER_AGENT).and_then(|program| program.to_str().ok());
@@ -54,9 +61,11 @@ pub fn id(session: &Session) -> Option<SessionId> {
     text(session, ID).and_then(|id| SessionId::parse(&id))
 }
 
-/// Notes that the person has proved again who they are, under a new identifier.
+/// Notes that the person has proved again who they are, under a new identifier. Unlike
+/// `Session::renew`, which makes another row, this changes the row that is there: a session that was
+/// ended in the meantime stays ended.
 pub fn prove(session: &Session, proved: Time) {
-    session.renew();
+    keep(session, RENEW, "1");
     keep(session, PROVED, &proved.seconds().to_string());
 }
 

@@ -7,7 +7,7 @@ use actix_web::cookie::time::Duration;
 use anyhow::Error as AnyError;
 use diesel::prelude::*;
 
-use super::{ADDRESS, ID, PERSON, PROGRAM, PROVED};
+use super::{ADDRESS, GENERATION, ID, PERSON, PROGRAM, PROVED, RENEW};
 use crate::crypto::{Digest, MacKey, random_base62};
 use crate::db::Db;
 use crate::id::{SessionId, UserId};
@@ -58,13 +58,17 @@ impl SessionStore for Table {
 
     async fn save(&self, state: State, ttl: &Duration) -> Result<SessionKey, SaveError> {
         let failed = |error: AnyError| SaveError::Other(error);
-        let identifier = random_base62(IDENTIFIER).map_err(|error| failed(error.into()))?;
-        let key: SessionKey =
-            identifier.to_string().try_into().map_err(|_| failed(AnyError::msg("identifier too long")))?;
+        let key = new_key().map_err(failed)?;
         let (digest, now) = (self.digest(&key), Time::now());
         let columns = Columns::of(&state, ttl, now);
         let text = serde_json::to_string(&state).map_err(|error| SaveError::Serialization(error.into()))?;
         let saved = self.db.write(move |tx| {
+            // Whoever signs in while their account is secured gets a cookie that opens nothing.
+            if let Some(person) = columns.person
+                && !people::sessions::may_begin(tx, person, columns.generation, now)?
+            {
+                return Ok(());
+            }
             diesel::insert_into(sessions::table)
                 .values((
                     sessions::digest.eq(digest.as_slice()),
@@ -79,21 +83,31 @@ impl SessionStore for Table {
                     sessions::ends_at.eq(columns.ends),
                 ))
                 .execute(tx.conn)?;
-            columns.person.map_or(Ok(()), |person| people::store::note_seen(tx, person, now))
+            Ok(())
         });
         saved.await.map_err(|error| failed(error.into()))?;
         Ok(key)
     }
 
-    async fn update(&self, key: SessionKey, state: State, ttl: &Duration) -> Result<SessionKey, UpdateError> {
+    /// Changes the row that is there; where there is none any more, none is made.
+    async fn update(
+        &self,
+        key: SessionKey,
+        mut state: State,
+        ttl: &Duration,
+    ) -> Result<SessionKey, UpdateError> {
         let (digest, now) = (self.digest(&key), Time::now());
+        let renews = state.remove(RENEW).is_some();
+        let key = if renews { new_key().map_err(UpdateError::Other)? } else { key };
+        let digest_from_now_on = self.digest(&key);
         let columns = Columns::of(&state, ttl, now);
         let text = serde_json::to_string(&state).map_err(|error| UpdateError::Serialization(error.into()))?;
         let updated = self.db.write(move |tx| {
             diesel::update(sessions::table.find(digest.as_slice()))
                 .set((
-                    sessions::person_id.eq(columns.person),
+                    sessions::digest.eq(digest_from_now_on.as_slice()),
                     sessions::state.eq(&text),
+                    sessions::signed_in_at.eq(columns.proved),
                     sessions::seen_at.eq(now),
                     sessions::ends_at.eq(columns.ends),
                 ))
@@ -138,10 +152,16 @@ impl SessionStore for Table {
     }
 }
 
+fn new_key() -> Result<SessionKey, AnyError> {
+    let identifier = random_base62(IDENTIFIER)?;
+    identifier.to_string().try_into().map_err(|_| AnyError::msg("identifier too long"))
+}
+
 /// What of a session's state has a column of its own.
 struct Columns {
     id: SessionId,
     person: Option<UserId>,
+    generation: i64,
     address: String,
     program: String,
     proved: Option<Time>,
@@ -157,6 +177,8 @@ impl Columns {
         Columns {
             id: text(ID).and_then(|id| SessionId::parse(&id)).unwrap_or_else(|| SessionId::new(now)),
             person,
+            // Nobody has a negative one, so a session without it never begins.
+            generation: text(GENERATION).and_then(|number| number.parse().ok()).unwrap_or(-1),
             address: text(ADDRESS).unwrap_or_default(),
             program: text(PROGRAM).unwrap_or_default(),
             proved: text(PROVED).and_then(|seconds| seconds.parse().ok()).map(Time::from_seconds),

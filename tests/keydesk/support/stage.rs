@@ -22,6 +22,7 @@ pub const ELSEWHERE: [&str; 23] = [
     "audit_signers",
     "feed_readers",
     "key_addresses",
+    "known_clients",
     "notice_readers",
     "notices",
     "refusals",
@@ -370,7 +371,21 @@ impl Stage {
             }
             ("POST", "/account/email") => {
                 let email = format!("{}@example.com", name());
-                (asks, form(&self.member("member").1, pattern, &[("email", &email)]))
+                (One, form(&self.member("member").1, pattern, &[("email", &email)]))
+            }
+            ("POST", "/account/email/cancel") => {
+                let email = format!("{}@example.com", name());
+                let (_, mut browser) = self.member("member");
+                assert_eq!(browser.post("/account/email", &[("email", &email)]).status, 303);
+                (One, form(&browser, pattern, &[]))
+            }
+            ("POST", "/cancel-email-change") => {
+                let (old, new) = (format!("{}@example.com", name()), format!("{}@example.com", name()));
+                self.desk.add_member(&self.org, &old, "member");
+                let mut browser = self.server.signed_in_as(&old);
+                assert_eq!(browser.post("/account/email", &[("email", &new)]).status, 303);
+                let token = self.mailed(&old, "security_notice", "/cancel-email-change?");
+                (One, form(&self.server.browser(), pattern, &[("token", &token)]))
             }
             ("POST", "/account/email/verify") => (asks, form(&self.member("member").1, pattern, &[])),
             ("POST", "/verify-email") => {

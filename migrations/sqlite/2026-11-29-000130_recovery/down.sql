@@ -1,0 +1,2 @@
+DROP TABLE known_clients;
+ALTER TABLE people DROP COLUMN access_generation;

@@ -1,0 +1,182 @@
+//! E-mail addresses: which ones can receive mail, and when two are the same.
+//!
+//! Two addresses are the same if they agree in ASCII lower case before the `@` and as domain names
+//! (UTS 46) after it. Unicode case rules are never used: `ı` would become `i`, and whoever owns
+//! `fırma.example` would pass for someone at `firma.example`.
+
+use idna::uts46::{AsciiDenyList, DnsLength, Hyphens, Uts46};
+use unicode_normalization::UnicodeNormalization;
+
+use crate::text::forbidden_character;
+
+/// The longest address, in bytes (RFC 5321 section 4.5.3.1.3, without the angle brackets).
+const MAX_BYTES: usize = 254;
+/// The longest part before the `@`, in bytes (RFC 5321 section 4.5.3.1.1).
+const MAX_LOCAL_BYTES: usize = 64;
+
+/// The form of an address by which it is compared. Any text has one, so that lookups never fail.
+pub fn fold(email: &str) -> String {
+    let email = email.trim();
+    if email.is_ascii() {
+        return email.to_ascii_lowercase();
+    }
+    // Lower case first: NFC makes some symbols ASCII letters, such as the Kelvin sign, and they must
+    // not equal the letter that people type.
+    let plain = |text: &str| text.to_ascii_lowercase().nfc().collect::<String>();
+    match email.rsplit_once('@') {
+        Some((local, domain)) => {
+            let domain = idna::domain_to_ascii(domain).unwrap_or_else(|_| plain(domain));
+            format!("{}@{domain}", plain(local))
+        }
+        None => plain(email),
+    }
+}
+
+/// The address as written, in normal form. It takes the place of the folded form where two people
+/// would have the same one; no folded form begins like it.
+pub fn exact(email: &str) -> String {
+    format!("{EXACT}{}", email.trim().nfc())
+}
+
+/// How exact forms begin. An address that can be entered has no colon.
+pub const EXACT: &str = "exact:";
+
+/// Checks that mail can be sent to an address. Errors: what is wrong, and what to do.
+pub fn check(email: &str) -> Result<(), &'static str> {
+    const SHAPE: &str = "Enter an e-mail address such as ada@example.com.";
+    let (local, domain) = email.rsplit_once('@').ok_or(SHAPE)?;
+    let is_odd = |letter: char| {
+        letter.is_whitespace() || forbidden_character(letter) || "<>()[]\\,;:\"@".contains(letter)
+    };
+    if local.is_empty() || domain.is_empty() || local.contains(is_odd) || domain.contains(is_odd) {
+        return Err(SHAPE);
+    }
+    if local.starts_with('.') || local.ends_with('.') || local.contains("..") {
+        return Err("Before the @, an address has no dot at the start or the end, and no two dots in a row.");
+    }
+    if local.len() > MAX_LOCAL_BYTES {
+        return Err("The part before the @ is too long. Use at most 64 bytes.");
+    }
+    let domain = strict_domain(domain).ok_or("There is no such domain. Check the part after the @.")?;
+    if local.len() + 1 + domain.len() > MAX_BYTES || email.len() > MAX_BYTES {
+        return Err("This address is too long. Use at most 254 bytes.");
+    }
+    // RFC 2606: no mail ever arrives there; service accounts have such names.
+    if domain == "invalid" || domain.ends_with(".invalid") {
+        return Err("No mail arrives at .invalid. Enter an address that can receive mail.");
+    }
+    // What the queue could not send later is refused now.
+    format!("{local}@{domain}").parse::<lettre::Address>().map(drop).map_err(|_| SHAPE)
+}
+
+/// The address as it is given to a mail server: with the domain in ASCII, which servers without
+/// SMTPUTF8 take too.
+pub fn deliverable(email: &str) -> String {
+    match email.rsplit_once('@') {
+        Some((local, domain)) if !domain.is_ascii() => {
+            format!("{local}@{}", strict_domain(domain).unwrap_or_else(|| domain.to_owned()))
+        }
+        _ => email.to_owned(),
+    }
+}
+
+/// The address for people, with the ASCII form of a domain that could be mistaken for another:
+/// `ceo@fırma.example (xn--frma-nza.example)`.
+pub fn shown(email: &str) -> String {
+    match email.rsplit_once('@').filter(|(_, domain)| !domain.is_ascii()) {
+        Some((_, domain)) => match idna::domain_to_ascii(domain) {
+            Ok(ascii) => format!("{email} ({ascii})"),
+            Err(_) => email.to_owned(),
+        },
+        None => email.to_owned(),
+    }
+}
+
+fn strict_domain(domain: &str) -> Option<String> {
+    Uts46::new()
+        .to_ascii(domain.as_bytes(), AsciiDenyList::STD3, Hyphens::CheckFirstLast, DnsLength::Verify)
+        .ok()
+        .map(std::borrow::Cow::into_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_spellings_of_one_mailbox_are_the_same() {
+        for (left, right) in [
+            ("Ada@Example.COM", " ada@example.com "),
+            ("bob@bücher.example", "bob@xn--bcher-kva.example"),
+            ("bob@BÜCHER.example", "BOB@XN--BCHER-KVA.EXAMPLE"),
+            ("bob@bu\u{308}cher.example", "bob@bücher.example"),
+            ("bob@ｅｘａｍｐｌｅ。com", "bob@example.com"),
+            ("jose\u{301}@example.com", "josé@example.com"),
+        ] {
+            assert_eq!(fold(left), fold(right), "{left} {right}");
+        }
+        for (left, right) in [
+            ("ceo@fırma.example", "ceo@firma.example"),
+            ("ceo@fIrma.example", "ceo@fırma.example"),
+            ("ıda@example.com", "ida@example.com"),
+            ("İda@example.com", "ida@example.com"),
+            ("\u{17f}am@example.com", "sam@example.com"),
+            ("\u{212a}im@example.com", "kim@example.com"),
+            ("stra\u{df}e@example.com", "strasse@example.com"),
+            ("a@stra\u{df}e.example", "a@strasse.example"),
+            ("É@example.com", "é@example.com"),
+            ("a@ex\u{430}mple.com", "a@example.com"),
+        ] {
+            assert_ne!(fold(left), fold(right), "{left} {right}");
+        }
+        assert_eq!(fold("no address"), "no address");
+    }
+
+    #[test]
+    fn an_address_that_cannot_be_mailed_is_refused() {
+        let long = |local: usize, domain: usize| {
+            let labels = "d".repeat(60) + ".";
+            format!("{}@{}", "l".repeat(local), &(labels.repeat(5) + "com")[305 - domain..])
+        };
+        for good in ["ada@example.com", "a+b@localhost", "ü@例え.jp", "a.b.c@bücher.example", &long(64, 180)]
+        {
+            assert_eq!(check(good), Ok(()), "{good}");
+        }
+        for bad in [
+            "",
+            "ada",
+            "@example.com",
+            "ada@",
+            "a@b@c",
+            "a b@c",
+            "a@.c",
+            "a@c.",
+            "<a@b>",
+            "a\u{202e}@b",
+            "a@b.INVALID",
+            "a@b.ｉｎｖａｌｉｄ",
+            "a@b。invalid",
+            "a..b@docomo.ne.jp",
+            ".a@x.com",
+            "a.@x.com",
+            "bob@example..com",
+            "bob@-example.com",
+            "bob@exam_ple.com",
+            "bob@a＠b.com",
+            "bob@\u{ad}",
+            &format!("bob@{}.com", "x".repeat(64)),
+            &long(65, 20),
+            &long(64, 240),
+        ] {
+            assert!(check(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_domain_outside_ascii_is_sent_and_shown_in_ascii() {
+        assert_eq!(deliverable("ada@bücher.example"), "ada@xn--bcher-kva.example");
+        assert_eq!(deliverable("Ada@Example.com"), "Ada@Example.com");
+        assert_eq!(shown("ada@bücher.example"), "ada@bücher.example (xn--bcher-kva.example)");
+        assert_eq!(shown("ada@example.com"), "ada@example.com");
+    }
+}
