@@ -27,7 +27,10 @@
 //! 5. The time enters at a handler, the ticker or the command line, and is an argument below.
 //! 6. No `unsafe`, no `unwrap` outside tests, no SQL by string but aggregates and orders without input.
 //! 7. An acknowledged change survives `kill -9`; at most the last second of counts is lost.
-//! 8. Without the root secret, no one can alter the audit log and have Keydesk sign the result
+//! 8. Every change requires a right that the acting principal holds at the commit ([`authority`]).
+//! 9. All external input has a size limit, a deadline and a place in a bounded queue ([`web::body`],
+//!    [`web::connections`]).
+//! 10. Without the root secret, no one can alter the audit log and have Keydesk sign the result
 //!    ([`audit::head`], [`audit::register`]).
 
 pub mod api;

@@ -165,7 +165,7 @@ impl Stage {
 fn state(stage: &Stage) -> Vec<String> {
     let kept = ["kept_sessions", "kept_people", "kept_members", "kept_keys", "feed_head", "key_changes"];
     let tables: Vec<&str> = ELSEWHERE.iter().copied().chain(kept).collect();
-    stage.desk.database.state(&tables, &IN_PASSING)
+    stage.desk.database.state(&tables, IN_PASSING)
 }
 
 /// Goes through the routes of the table for which `is_meant` holds.

@@ -27,6 +27,16 @@ fn both_databases_have_the_same_tables_and_columns() {
 }
 
 #[test]
+fn no_two_migrations_have_the_same_number() {
+    // The number is what the database remembers, so the second of two would never run.
+    let numbers: Vec<String> =
+        folder("sqlite").keys().map(|name| name.split('_').next().unwrap().to_owned()).collect();
+    let mut once = numbers.clone();
+    once.dedup();
+    assert_eq!(numbers, once);
+}
+
+#[test]
 fn every_table_of_an_organisations_data_names_the_organisation() {
     let without = [
         "installation",
