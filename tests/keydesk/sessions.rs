@@ -88,8 +88,9 @@ fn a_clock_that_ran_ahead_keeps_nobody_out() {
     let sign_in = |password: &str| {
         server.browser().post("/sign-in", &[("email", &org.email), ("password", password)]).status
     };
-    let tries: Vec<u16> = (0..12).map(|_| sign_in("not the right password")).collect();
-    assert_eq!(tries.last(), Some(&429), "{tries:?}");
+    let tries: Vec<u16> = (0..5).map(|_| sign_in("not the right password")).collect();
+    assert_eq!(tries, [422; 5]);
+    desk.database.execute("UPDATE sign_in_attempts SET blocked_until = last_at + 900000000");
     assert_eq!(sign_in(PASSWORD), 429);
     let day = "86400000000";
     desk.database.execute(&format!(
