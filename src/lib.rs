@@ -31,7 +31,7 @@
 //! 9. All external input has a size limit, a deadline and a place in a bounded queue ([`web::body`],
 //!    [`web::connections`]).
 //! 10. Without the root secret, no one can alter the audit log and have Keydesk sign the result
-//!    ([`audit::head`], [`audit::register`]).
+//!     ([`audit::head`], [`audit::register`]).
 
 pub mod api;
 pub mod app;

@@ -47,7 +47,7 @@ pub async fn show(request: HttpRequest, member: Member, site: Shared) -> Result<
 /// `POST /o/{org}/calendar`: makes an address and shows it, this once.
 pub async fn make(request: HttpRequest, member: Member, site: Shared) -> Result<HttpResponse, Problem> {
     let change = member.change(&request, Time::now());
-    let token = change.commit(&site.db, move |tx, acting| calendar::make(tx, acting)).await?;
+    let token = change.commit(&site.db, calendar::make).await?;
     let address = site.public_url.link(&format!("/calendar/{}.ics", *token));
     page(&request, &member, &site, Some(address)).await
 }
@@ -55,7 +55,7 @@ pub async fn make(request: HttpRequest, member: Member, site: Shared) -> Result<
 /// `POST /o/{org}/calendar/end`: makes the address unknown.
 pub async fn end(request: HttpRequest, member: Member, site: Shared) -> Result<HttpResponse, Problem> {
     let change = member.change(&request, Time::now());
-    change.commit(&site.db, move |tx, acting| calendar::end(tx, acting)).await?;
+    change.commit(&site.db, calendar::end).await?;
     session::flash(&request.get_session(), "Your calendar address no longer works.");
     Ok(redirect(&request, &format!("/o/{}/calendar", member.org.slug)))
 }

@@ -228,7 +228,7 @@ async fn admit_key(site: &Site, need: Need, request: &HttpRequest, now: Time) ->
         Err(error) => return Admission::Stranger(error.into()),
     };
     let itself = request.match_info().get("id").and_then(KeyId::parse) == Some(key.key);
-    let needed = (!need.of_itself && !(need.or_itself && itself)).then_some(need.scopes);
+    let needed = (!(need.of_itself || need.or_itself && itself)).then_some(need.scopes);
     let caller = KeyCaller { key, secret: Arc::new(secret), address: address::client(request), needed };
     let refuse = |problem, verdict| Admission::Known(caller.clone(), Err((problem, verdict)));
     let (limiter, limit) = (&site.limiter, decision::effective_limit(&caller.key, now));

@@ -61,6 +61,74 @@ fn a_client_that_goes_away_ends_the_call_upstream() {
     has_ended.recv_timeout(std::time::Duration::from_secs(15)).expect("the upstream is told");
 }
 
+/// An upstream that streams a chunk every 50 ms for half a minute; tells when it can send no more.
+fn endless() -> (String, mpsc::Receiver<()>) {
+    let (ended, has_ended) = mpsc::channel::<()>();
+    let url = upstream(move |_, mut stream| {
+        stream.write_all(STREAM_HEAD.as_bytes()).unwrap();
+        for _ in 0..600 {
+            let chunk = "data: {\"choices\":[{\"delta\":{\"content\":\"Hi\"}}]}\n\n";
+            if send_chunk(&mut stream, chunk).is_err() {
+                let _ = ended.send(());
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+    });
+    (url, has_ended)
+}
+
+#[test]
+fn a_stream_ends_when_its_key_is_revoked_disabled_or_loses_its_scope() {
+    for (path, body) in [
+        ("/v1/chat/completions", json!({"model": "m", "messages": [], "stream": true})),
+        ("/v1/inference", json!({"model": "m", "prompt": "Hello", "stream": true})),
+    ] {
+        for (change, code) in [
+            (json!({"disabled": true}), "key_disabled"),
+            (json!({"scopes": ["inference:read"]}), "insufficient_scope"),
+            (json!({"allowed_ips": ["192.0.2.1"]}), "ip_not_allowed"),
+            (Value::Null, "key_revoked"),
+        ] {
+            let (url, has_ended) = endless();
+            let (_desk, server, org) = with_upstream(&url);
+            let key = org.admin.create(&json!({"name": "caller", "scopes": ["inference:write"]}));
+            let api = server.api(key["key"].as_str().unwrap());
+            let mut open = Open::post(&api, &server, path, &body);
+            open.until("Hi");
+            let key = format!("/v1/api-keys/{}", key["id"].as_str().unwrap());
+            let changed = match &change {
+                Value::Null => org.admin.post(&format!("{key}/revoke"), &json!({})),
+                change => org.admin.patch(&key, change),
+            };
+            assert_eq!(changed.status, 200, "{}", changed.body);
+            let seen = open.until(&format!("\"{code}\""));
+            assert!(!seen.contains("[DONE]"), "{path}: {seen}");
+            // The upstream is let go of at once too, not when it has told all that it has to tell.
+            has_ended.recv_timeout(std::time::Duration::from_secs(10)).expect("the upstream is told");
+        }
+    }
+}
+
+#[test]
+fn an_answer_that_is_waited_for_is_given_up_when_the_key_is_revoked() {
+    let url = upstream(|_, stream| {
+        std::thread::sleep(std::time::Duration::from_secs(30));
+        drop(stream);
+    });
+    let (_desk, server, org) = with_upstream(&url);
+    let key = org.admin.create(&json!({"name": "caller", "scopes": ["inference:write"]}));
+    let api = server.api(key["key"].as_str().unwrap());
+    let call =
+        std::thread::spawn(move || api.post("/v1/inference", &json!({"model": "m", "prompt": "Hello"})));
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    let revoke = format!("/v1/api-keys/{}/revoke", key["id"].as_str().unwrap());
+    assert_eq!(org.admin.post(&revoke, &json!({})).status, 200);
+    let started = std::time::Instant::now();
+    assert_eq!(call.join().unwrap().refusal(), (401, "key_revoked".into()));
+    assert!(started.elapsed() < std::time::Duration::from_secs(15), "{:?}", started.elapsed());
+}
+
 #[test]
 fn inference_streams_deltas_then_usage_then_the_end() {
     let url = upstream(|request, mut stream| {
