@@ -16,7 +16,7 @@ use Mark::One;
 
 /// What is written by loops of the server's own, whatever is called, and what a refused call may
 /// leave: that it was made.
-pub const ELSEWHERE: [&str; 23] = [
+pub const ELSEWHERE: [&str; 24] = [
     "audit_checkpoints",
     "audit_register",
     "audit_signers",
