@@ -56,8 +56,9 @@ pub enum Error {
     Conflict(&'static str),
     /// The audit log is not what was written, so nothing about it is signed.
     #[error(
-        "The audit log is broken at entry {index} ({why}), so it is not signed. An operator must run \
-         `keydesk audit recover`."
+        "The audit log is broken at entry {} ({why}), so it is not signed. An operator must run \
+         `keydesk audit recover`.",
+        index + 1
     )]
     LogBroken {
         /// The first bad entry, from 0.

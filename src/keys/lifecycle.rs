@@ -21,6 +21,9 @@ use crate::scope::{Scope, Scopes};
 use crate::time::Time;
 use crate::usage;
 
+/// What those are told who may not enable a key.
+pub const ADMINS_ONLY: &str = "An admin disabled this key, so only an admin can enable it.";
+
 /// What new keys need of the configuration.
 #[derive(Clone)]
 pub struct Mint {
@@ -182,9 +185,7 @@ fn disable(
 ) -> Result<Option<Disabled>> {
     let by_admin = manager.role.manages_all_keys();
     match before {
-        Some(before) if !disabled && before.by_admin && !by_admin => {
-            Err(Error::Denied("An admin disabled this key, so only an admin can enable it."))
-        }
+        Some(before) if !disabled && before.by_admin && !by_admin => Err(Error::Denied(ADMINS_ONLY)),
         Some(before) if disabled && (before.by_admin || !by_admin) => Ok(Some(before.clone())),
         _ if disabled => {
             Ok(Some(Disabled { at: acting.now.whole_second(), by: acting.actor.to_string(), by_admin }))

@@ -43,11 +43,13 @@ pub fn widened(
     }
     let (by, at) = (author(tx.conn, acting)?, acting.now);
     let mut readers = readers(tx.conn, acting, after)?;
-    readers.extend(self::readers(tx.conn, acting, before)?);
+    let former = self::readers(tx.conn, acting, before)?.into_iter();
     if after.scopes.has(Scope::Admin) {
         let admins = orgs::store::key_managers(tx.conn, acting.org)?;
         readers.extend(admins.into_iter().map(|person| (person, Why::Admin)));
     }
+    // Last, so that those who still have another reason are told that one.
+    readers.extend(former.map(|(person, _)| (person, Why::Former)));
     send(tx, acting, readers, |why| {
         KeyWidened { key: facts(after), why, by: by.clone(), at, changes: changes.to_vec() }.into()
     })

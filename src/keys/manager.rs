@@ -57,21 +57,24 @@ impl Manager {
     }
 
     fn stands_in_for(&self, key: &Key) -> bool {
-        let is_backup = key.backup.as_ref().is_some_and(|backup| backup.id == self.person);
-        is_backup || key.answerers.contains(&self.person)
+        self.backs_up(key) || key.answerers.contains(&self.person)
     }
 
     /// Errors: `NotFound` if they may not see the key, `Forbidden` and `Denied` if they may not do that.
     pub(super) fn check(&self, tx: &mut Tx<'_>, deed: Deed, key: &Key) -> Result<()> {
-        if !self.sees(key) {
-            return Err(Error::NotFound);
-        }
         if self.edits(key) {
             return Ok(());
         }
         policy::store::hold(tx, key.org)?;
-        let bounds = StandInBounds::read(tx.conn, key)?;
-        match (self.may(deed, key, &bounds), self.stands_in_for(key)) {
+        self.check_within(&StandInBounds::read(tx.conn, key)?, deed, key)
+    }
+
+    /// The same within bounds that were read before.
+    pub fn check_within(&self, bounds: &StandInBounds, deed: Deed, key: &Key) -> Result<()> {
+        if !self.sees(key) {
+            return Err(Error::NotFound);
+        }
+        match (self.may(deed, key, bounds), self.stands_in_for(key)) {
             (true, _) => Ok(()),
             (false, true) if deed == Deed::Edit => Err(Error::Denied(
                 "A backup can view, rotate and revoke this key. Ask its owner or an admin to change it.",
@@ -81,6 +84,11 @@ impl Manager {
             )),
             (false, false) => Err(Error::Forbidden),
         }
+    }
+
+    /// Whether they are the key's backup.
+    pub fn backs_up(&self, key: &Key) -> bool {
+        key.backup.as_ref().is_some_and(|backup| backup.id == self.person)
     }
 
     /// The member who is to own a key, and their role; this one unless someone is named.

@@ -148,7 +148,7 @@ fn every_widening_change_is_told_to_owner_backup_and_admins() {
         (json!({"allowed_ips": []}), "from any address"),
         (json!({"requests_per_minute": 500}), "New limit: 500 requests a minute."),
         (json!({"disabled": false}), "It is enabled again."),
-        (json!({"self_rotate": true}), "It may rotate itself."),
+        (json!({"self_rotate": true}), "It can now replace its own secret."),
         (json!({"owner": "carol@example.com", "backup": "bob@example.com"}), "New owner: Carol."),
     ] {
         let sent = desk.wait_for_mails("security_notice", 0).len();
@@ -231,7 +231,7 @@ fn a_replaced_secret_cannot_revoke_and_a_key_that_rotated_itself_can_be_revoked_
     }
     let mut ada = server.signed_in(&org);
     let confirm = ada.get(&page(&org, id, "/rotation/end"));
-    assert!(confirm.body.contains("This key rotated itself."), "{}", confirm.body);
+    assert!(confirm.body.contains("This key replaced its own secret."), "{}", confirm.body);
     assert!(confirm.texts("a.danger-2").contains(&"Revoke the key".to_owned()));
     let new = server.api(rotated.json()["key"].as_str().unwrap());
     assert_eq!(new.post(&format!("/v1/api-keys/{id}/revoke"), &json!({})).status, 200);

@@ -81,7 +81,7 @@ impl SecurityNotice {
             Change::PasswordChanged => "Your password was changed".to_owned(),
             Change::PasswordReset => "Your password was replaced by a link in a mail".to_owned(),
             Change::PasswordReplaced => "Whoever runs Keydesk replaced your password".to_owned(),
-            Change::EmailChangeRequested { .. } => "A change of your e-mail address was requested".to_owned(),
+            Change::EmailChangeRequested { .. } => "Someone asked to change your e-mail address".to_owned(),
             Change::EmailChangeCancelled => "The change of your e-mail address was cancelled".to_owned(),
             Change::EmailChanged => "Your e-mail address was changed".to_owned(),
             Change::MethodConnected(name) => format!("{name} was connected to your account"),
@@ -109,12 +109,17 @@ impl SecurityNotice {
                 "someone may be signed in as you or read your e-mail.\nChange your password and end your other sessions."
             }
             Change::EmailChanged => {
-                "this address no longer gets you back in.\nAsk the people who run Keydesk to give your account back (keydesk user reset-password with --new-email),\nand an admin of your organisation to disable your membership until then."
+                "ask the people who run Keydesk to restore your account,\nand an admin of your organisation to disable your membership until then."
             }
             _ => {
                 "choose a new password at once and look at your sessions and sign-in methods.\nIf you can’t sign in any more, tell an admin of your organisation."
             }
         }
+    }
+
+    /// Whether the reader can still open the account.
+    pub fn has_account(&self) -> bool {
+        !matches!(self.what, Change::EmailChanged)
     }
 
     /// What else follows from it.
@@ -128,7 +133,7 @@ impl SecurityNotice {
             }
             Change::EmailChangeCancelled => "Your account keeps this address.",
             Change::EmailChanged => {
-                "E-mail for your account now goes to the new address, and you sign in with that one."
+                "E-mail for your account now goes to the new address, and you sign in with that one. This address no longer works."
             }
             Change::MethodConnected(_) => "You can sign in with it from now on.",
             Change::MethodRemoved(_) => "You can't sign in with it any more.",

@@ -35,6 +35,8 @@ pub enum Why {
     Backup,
     /// They manage the organisation.
     Admin,
+    /// They owned it, or were its backup, until the change that the e-mail is about.
+    Former,
 }
 
 /// What a key was used for in the 7 days before.
@@ -123,6 +125,38 @@ pub enum Widening {
     OldSecret(Time),
 }
 
+impl KeyWidened {
+    /// What happened, without a full stop. `open` and `close` stand around the key's name.
+    pub fn headline(&self, open: &str, close: &str) -> String {
+        let key = format!("{open}{}{close}", self.key.name);
+        match self.changes.as_slice() {
+            [Widening::Owner(name)] => format!("{name} now owns {key}"),
+            [Widening::Backup(name)] => format!("{name} is now the backup of {key}"),
+            [Widening::Enabled] => format!("{key} was enabled"),
+            [Widening::OldSecret(_)] => format!("The old secret of {key} works longer"),
+            _ => format!("{key} can do more than before"),
+        }
+    }
+
+    /// What a reader who did not expect it can do.
+    pub fn remedy(&self) -> &'static str {
+        match self.why {
+            Why::Owner | Why::Answerer | Why::Admin => {
+                "If you did not expect this, disable or revoke the key on its page and tell an admin."
+            }
+            Why::Backup => {
+                "If you did not expect this, ask its owner, or revoke the key on its page and tell an admin."
+            }
+            Why::Former => "If you did not expect this, tell an admin.",
+        }
+    }
+
+    /// Whether the reader may still see the key.
+    pub fn is_readers(&self) -> bool {
+        self.why != Why::Former
+    }
+}
+
 impl Widening {
     /// The sentence about it in an e-mail.
     pub fn sentence(&self, sheet: &Sheet) -> String {
@@ -140,7 +174,7 @@ impl Widening {
             Widening::Enabled => "It is enabled again.".to_owned(),
             Widening::Owner(name) => format!("New owner: {name}."),
             Widening::Backup(name) => format!("New backup: {name}."),
-            Widening::SelfRotation => "It may rotate itself.".to_owned(),
+            Widening::SelfRotation => "It can now replace its own secret.".to_owned(),
             Widening::OldSecret(until) => {
                 format!("The old secret works longer: until {}.", sheet.exact(until))
             }
@@ -196,6 +230,7 @@ impl Why {
         match self {
             Why::Owner | Why::Answerer | Why::Backup => Why::Backup,
             Why::Admin => Why::Admin,
+            Why::Former => Why::Former,
         }
     }
 
@@ -206,6 +241,7 @@ impl Why {
             Why::Answerer => "You get this because you answer for the service account that owns the key.",
             Why::Backup => "You get this because you are the backup for the key.",
             Why::Admin => "You get this because you manage the organisation's keys.",
+            Why::Former => "You get this because you were the key's owner or backup until now.",
         }
     }
 }

@@ -5,9 +5,10 @@ use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 
 use crate::error::Error;
-use crate::keys::lifecycle;
+use crate::keys::lifecycle::{self, ADMINS_ONLY};
 use crate::keys::manager::Deed;
 use crate::portal::disable::{DisablePage, Disabling, Effect};
+use crate::portal::keys::Rights;
 use crate::portal::words;
 use crate::time::Time;
 use crate::usage;
@@ -31,11 +32,19 @@ pub async fn confirm(
     if key.status(now).is_ended() {
         return Err(Error::KeyEnded.into());
     }
+    if !disabling && !Rights::of(&site, &member, &key).await?.enable {
+        return Err(Error::Denied(ADMINS_ONLY).into());
+    }
     let (org, id) = (member.org.id, key.id);
     let by_scope = site.db.read(move |conn| usage::recent::last_day_by_scope(conn, org, id, now)).await?;
     let requests = by_scope.iter().map(|(_, requests)| requests).sum();
-    let lead =
-        if disabling { "This can be undone." } else { "Whoever holds the key can use it again at once." };
+    let lead = if disabling && member.role.manages_all_keys() {
+        "This can be undone, by an admin only."
+    } else if disabling {
+        "This can be undone."
+    } else {
+        "Whoever holds the key can use it again at once."
+    };
     let view = DisablePage {
         layout: Layout::of(&request, Room::Keys),
         page: format!("/o/{}/keys/{id}", member.org.slug),

@@ -83,6 +83,8 @@ struct Row {
     ends: Option<When>,
     ends_soon: bool,
     manageable: bool,
+    /// Whether the reader is its backup.
+    backed: bool,
     /// Whether the reader may enable it if it is disabled.
     enableable: bool,
 }
@@ -288,6 +290,7 @@ impl Row {
             ends: words::ending(key, now, zone),
             ends_soon: near && !status.is_ended(),
             manageable: manager.edits(key),
+            backed: manager.backs_up(key),
             enableable: manager.role.manages_all_keys()
                 || key.disabled.as_ref().is_some_and(|disabled| !disabled.by_admin),
         }

@@ -39,17 +39,16 @@ pub(super) async fn find(site: &Shared, member: &Member, id: &str) -> Result<Key
 /// The same for a page that changes the key.
 async fn find_for(deed: Deed, site: &Shared, member: &Member, id: &str) -> Result<Key, Problem> {
     let key = find(site, member, id).await?;
-    if may(deed, site, member, &key).await? { Ok(key) } else { Err(Error::Forbidden.into()) }
+    if !member.manager().edits(&key) {
+        member.manager().check_within(&bounds(site, &key).await?, deed, &key)?;
+    }
+    Ok(key)
 }
 
-/// Whether the member may do that to the key.
-async fn may(deed: Deed, site: &Shared, member: &Member, key: &Key) -> Result<bool, Problem> {
-    if member.manager().edits(key) {
-        return Ok(true);
-    }
-    let read = key.clone();
-    let bounds = site.db.read(move |conn| StandInBounds::read(conn, &read)).await?;
-    Ok(member.manager().may(deed, key, &bounds))
+/// What bounds those who stand in for the key's owner.
+async fn bounds(site: &Shared, key: &Key) -> Result<StandInBounds, Problem> {
+    let key = key.clone();
+    Ok(site.db.read(move |conn| StandInBounds::read(conn, &key)).await?)
 }
 
 /// What a member may do to a key.
@@ -64,12 +63,13 @@ pub(super) struct Rights {
 
 impl Rights {
     async fn of(site: &Shared, member: &Member, key: &Key) -> Result<Rights, Problem> {
-        let edit = member.manager().edits(key);
+        let (manager, bounds) = (member.manager(), bounds(site, key).await?);
+        let edit = manager.edits(key);
         let by_admin = key.disabled.as_ref().is_some_and(|disabled| disabled.by_admin);
         Ok(Rights {
             edit,
-            rotate: may(Deed::Rotate, site, member, key).await?,
-            revoke: may(Deed::Revoke, site, member, key).await?,
+            rotate: manager.may(Deed::Rotate, key, &bounds),
+            revoke: manager.may(Deed::Revoke, key, &bounds),
             enable: edit && (!by_admin || member.role.manages_all_keys()),
         })
     }

@@ -65,8 +65,13 @@ struct MovePage {
 }
 
 /// The key with its open rotation; nothing where none is open.
-async fn open(site: &Shared, member: &Member, id: &str) -> Result<(Key, Option<Superseded>), Problem> {
-    let key = super::find_for(Deed::Rotate, site, member, id).await?;
+async fn open(
+    deed: Deed,
+    site: &Shared,
+    member: &Member,
+    id: &str,
+) -> Result<(Key, Option<Superseded>), Problem> {
+    let key = super::find_for(deed, site, member, id).await?;
     let old = key.rotation(Time::now()).cloned();
     Ok((key, old))
 }
@@ -86,7 +91,7 @@ pub async fn confirm_end(
     site: Shared,
     path: Path,
 ) -> Result<HttpResponse, Problem> {
-    let (key, old) = open(&site, &member, &path.1).await?;
+    let (key, old) = open(Deed::Rotate, &site, &member, &path.1).await?;
     let Some(old) = old else { return Ok(redirect(&request, &key_page(&member, &key))) };
     let (now, zone) = (Time::now(), member.person.time_zone());
     // A use of just now counts as one.
@@ -117,7 +122,7 @@ pub async fn end(
     site: Shared,
     path: Path,
 ) -> Result<HttpResponse, Problem> {
-    let (key, _) = open(&site, &member, &path.1).await?;
+    let (key, _) = open(Deed::Rotate, &site, &member, &path.1).await?;
     let (change, id) = (member.change(&request, Time::now()), key.id);
     change.commit(&site.db, move |tx, acting| rotation::end(tx, acting, id)).await?;
     session::flash(&request.get_session(), &format!("The old secret of {} has ended.", key.name));
@@ -131,7 +136,7 @@ pub async fn move_form(
     site: Shared,
     path: Path,
 ) -> Result<HttpResponse, Problem> {
-    let (key, old) = open(&site, &member, &path.1).await?;
+    let (key, old) = open(Deed::Edit, &site, &member, &path.1).await?;
     match old {
         Some(old) => move_page(&request, &member, &key, &old, "24h", Complaints::default(), StatusCode::OK),
         None => Ok(redirect(&request, &key_page(&member, &key))),
@@ -146,7 +151,7 @@ pub async fn move_end(
     path: Path,
     fields: Fields,
 ) -> Result<HttpResponse, Problem> {
-    let (key, old) = open(&site, &member, &path.1).await?;
+    let (key, old) = open(Deed::Edit, &site, &member, &path.1).await?;
     let Some(old) = old else { return Ok(redirect(&request, &key_page(&member, &key))) };
     let chosen = fields.get("longer");
     let Some((_, _, longer)) = LONGER.iter().find(|(value, _, _)| *value == chosen) else {

@@ -9,6 +9,7 @@ use crate::error::FieldError;
 use crate::keys::draft::check_reason;
 use crate::keys::manager::Deed;
 use crate::keys::{Key, lifecycle};
+use crate::portal::keys::Rights;
 use crate::portal::keys::show::{CallerRow, scope_name};
 use crate::portal::words::{self, When};
 use crate::time::{DAY, Time};
@@ -37,7 +38,10 @@ struct RevokePage {
     callers: Vec<CallerRow>,
     /// Whether the name must be typed: the key was used in the last 24 hours.
     in_use: bool,
-    disabled: bool,
+    /// Whether the reader can rotate it instead.
+    can_rotate: bool,
+    /// Whether the reader can disable it instead.
+    can_disable: bool,
     reason: String,
     typed: String,
     complaints: Complaints,
@@ -110,6 +114,7 @@ async fn page(
         Ok((by_scope, usage::recent::callers_of_last_day(conn, org, id, now, CALLERS)?))
     });
     let (by_scope, callers) = found.await?;
+    let rights = Rights::of(site, member, key).await?;
     let scopes = by_scope
         .iter()
         .map(|(scope, requests)| format!("{} {}", words::number(*requests), scope_name(scope)));
@@ -124,7 +129,8 @@ async fn page(
         last_used: key.last_used_at.map(|at| When::past(at, now, &zone)),
         callers: callers.iter().map(|caller| CallerRow::new(caller, now, &zone)).collect(),
         in_use: was_used_lately(key, now),
-        disabled: key.disabled.is_some(),
+        can_rotate: rights.rotate && key.disabled.is_none() && key.rotation(now).is_none(),
+        can_disable: rights.edit && key.disabled.is_none(),
         reason: fields.get("reason").to_owned(),
         typed: fields.get("confirm").to_owned(),
         complaints,
