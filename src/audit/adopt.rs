@@ -56,12 +56,11 @@ fn seal_all(tx: &mut Tx<'_>) -> Result<()> {
         for kept in store::checkpoints_after(tx.conn, head.org, 0, i64::MAX)? {
             head.keep(kept.size, &kept.note);
         }
-        if head.hashed == head.size && head.tree().is_some() {
-            register.take(&head);
-        } else {
+        if head.hashed != head.size || head.tree().is_none() {
             head.broken_at = Some(head.hashed);
             head.broken_why = Some(SIGNED.to_owned());
         }
+        register.take(&head);
         head.save(tx)?;
         tracing::warn!(
             organization = %head.org, entries = head.size,

@@ -66,8 +66,9 @@ pub fn append(tx: &mut Tx<'_>, acting: &Acting, target: &str, event: &Event) -> 
         Ok(inserted == 1)
     };
     let mut head = head::lock(tx, acting.org)?;
-    let fault = if head.is_blank() {
-        register::fault_if_new(tx, acting.org)?
+    // Each log begins in the transaction that creates its organisation.
+    let fault = if head.is_blank() && matches!(event, Event::OrganizationCreated { .. }) {
+        register::enter(tx, acting.org)?
     } else {
         head.fault(tx.logs, tx.logs.mark(acting.org))?
     };

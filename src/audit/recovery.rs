@@ -10,7 +10,7 @@ use diesel::prelude::*;
 
 use crate::audit::event::Event;
 use crate::audit::head::{self, Row};
-use crate::audit::register::Register;
+use crate::audit::register::{self, Register};
 use crate::audit::tree::{self, Edge};
 use crate::audit::{log, store};
 use crate::authority::Acting;
@@ -42,7 +42,10 @@ pub enum Outcome {
 /// one. Call it while no server is running: it holds the log for as long as it takes to hash it.
 pub fn recover(tx: &mut Tx<'_>, acting: &Acting, name: &str, accepts: bool) -> Result<Outcome> {
     let org = acting.org;
+    // Other logs that do not fit the register are marked before it is written.
+    let latest = register::update(tx)?;
     let mut register = Register::lock(tx)?.unwrap_or_default();
+    register.epoch = register.epoch.max(latest);
     let mut head = head::lock(tx, org)?;
     let fault = head.fault(tx.logs, tx.logs.mark(org))?;
     let was_broken = fault.is_some() || head.broken_at.is_some();

@@ -31,7 +31,7 @@ pub async fn compare(db: &Db) -> Result<()> {
     let logs = db.logs().clone();
     let found = db.read(move |conn| register::survey(conn, &logs)).await?;
     if found.is_behind || !found.faults.is_empty() {
-        db.write(register::update).await?;
+        db.write(|tx| register::update(tx).map(|_| ())).await?;
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::audit::checkpoint::{Note, Signer, Verifier};
 use crate::audit::head::{self, Row, chain};
-use crate::audit::register::{Anchor, Register};
+use crate::audit::register::{self, Anchor, Register};
 use crate::audit::store::{self, Head, Kept, Stored};
 use crate::audit::tree::{self, Edge, Hash};
 use crate::audit::verify::Fault;
@@ -113,14 +113,16 @@ impl Stepwise {
     fn wrong_around(&self, register: Option<&Register>, behind: u64) -> Option<Fault> {
         let at_end = |why: &str| Some(Fault::new(self.head.size, why));
         let Some(register) = register else {
-            return at_end("the register of all logs is missing or was changed without the root secret");
+            return at_end(register::LOST);
         };
         if behind > self.head.size {
             return at_end("it was added without the root secret");
         }
         match register.logs.get(&self.org) {
+            None => at_end(register::UNKNOWN),
+            Some(anchor) if anchor.is_broken => at_end(register::MENDED),
             Some(anchor) if anchor.size > self.head.size => at_end("it is missing: the register knows of it"),
-            _ => None,
+            Some(_) => None,
         }
     }
 
