@@ -12,6 +12,7 @@ use crate::db::{Conn, Tx};
 use crate::error::{Error, FieldError, Result};
 use crate::id::{KeyId, OrgId, UserId};
 use crate::keys::lifecycle::{self, changes};
+use crate::keys::manager::StandInBounds;
 use crate::keys::{Contact, Key, mails, store, widening};
 use crate::orgs::membership;
 use crate::orgs::service;
@@ -179,6 +180,13 @@ fn heir(
     let free_to_choose = acting_role.manages_all_keys() || fate == Some(Fate::ToBackup);
     if !free_to_choose && !heir.role.manages_all_keys() && backup != Some(id) {
         return refuse(format!("Leave {} to an owner, an admin or its backup.", key.name));
+    }
+    // The one who leaves knows the secret, and must not gain by giving the key away.
+    if !acting_role.manages_all_keys() && StandInBounds::read(tx.conn, key)?.grows_for(heir.role, key) {
+        let (name, heir) = (&key.name, &heir.person.name);
+        return refuse(format!(
+            "{name} could do more if {heir} owned it. Ask an admin to change its owner first, or revoke it."
+        ));
     }
     let before = key.scopes.intersection(leaving.role.grantable());
     let after = key.scopes.intersection(heir.role.grantable());
