@@ -193,7 +193,8 @@ pub fn hold_member(tx: &mut Tx<'_>, org: OrgId, person: UserId) -> Result<()> {
         members::table
             .find((org, person))
             .select(members::person_id)
-            .for_share()
+            // Not a shared lock: those who share one can keep whoever ends the membership waiting for ever.
+            .for_no_key_update()
             .first::<UserId>(conn)
             .optional()?;
     }

@@ -41,8 +41,7 @@ pub fn hold(tx: &mut Tx<'_>, person: UserId, session: SessionId, now: Time) -> R
         .filter(sessions::ends_at.gt(now))
         .select(sessions::id);
     let held = match tx.conn {
-        // Noting its use is no reason to wait; deleting it is.
-        Conn::Postgres(conn) => open.for_key_share().first::<SessionId>(conn).optional()?,
+        Conn::Postgres(conn) => open.for_no_key_update().first::<SessionId>(conn).optional()?,
         // SQLite's transaction has locked everything already.
         Conn::Sqlite(conn) => open.first::<SessionId>(conn).optional()?,
     };
