@@ -193,8 +193,7 @@ pub fn hold_member(tx: &mut Tx<'_>, org: OrgId, person: UserId) -> Result<()> {
         members::table
             .find((org, person))
             .select(members::person_id)
-            // Not a shared lock: those who share one can keep whoever ends the membership waiting for ever.
-            .for_no_key_update()
+            .for_share()
             .first::<UserId>(conn)
             .optional()?;
     }

@@ -70,7 +70,7 @@ pub fn secure(tx: &mut Tx<'_>, person: &Person, ends: Ends, now: Time) -> Result
 pub fn hold(tx: &mut Tx<'_>, person: &Person) -> Result<()> {
     let found: Option<UserId> = match tx.conn {
         // Others who hold it may do so at the same time; whoever secures the account waits.
-        Conn::Postgres(conn) => current(person).for_no_key_update().first(conn).optional()?,
+        Conn::Postgres(conn) => current(person).for_share().first(conn).optional()?,
         // The transaction has locked everything already.
         Conn::Sqlite(conn) => current(person).first(conn).optional()?,
     };

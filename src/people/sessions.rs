@@ -41,6 +41,7 @@ pub fn hold(tx: &mut Tx<'_>, person: UserId, session: SessionId, now: Time) -> R
         .filter(sessions::ends_at.gt(now))
         .select(sessions::id);
     let held = match tx.conn {
+        // Not a shared lock: requests that share one could keep the end of their session waiting for ever.
         Conn::Postgres(conn) => open.for_no_key_update().first::<SessionId>(conn).optional()?,
         // SQLite's transaction has locked everything already.
         Conn::Sqlite(conn) => open.first::<SessionId>(conn).optional()?,

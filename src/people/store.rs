@@ -222,7 +222,7 @@ pub fn find(conn: &mut Conn, id: UserId) -> Result<Option<Person>> {
 pub fn hold_enabled(tx: &mut Tx<'_>, id: UserId) -> Result<bool> {
     let enabled = people::table.find(id).filter(people::disabled_at.is_null()).select(people::id);
     let held = match tx.conn {
-        Conn::Postgres(conn) => enabled.for_no_key_update().first::<UserId>(conn).optional()?,
+        Conn::Postgres(conn) => enabled.for_share().first::<UserId>(conn).optional()?,
         // SQLite's transaction has locked everything already.
         Conn::Sqlite(conn) => enabled.first::<UserId>(conn).optional()?,
     };

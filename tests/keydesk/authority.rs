@@ -281,8 +281,8 @@ fn creates_beside_a_revocation_are_before_it_in_the_log() {
                 .collect();
             std::thread::sleep(Duration::from_millis(30));
             let revoked = org.admin.post(&format!("/v1/api-keys/{id}/revoke"), &json!({}));
-            assert_eq!(revoked.status, 200, "{}", revoked.body);
             stop.store(true, Ordering::Relaxed);
+            assert_eq!(revoked.status, 200, "{}", revoked.body);
             created += creators.into_iter().map(|creator| creator.join().unwrap()).sum::<usize>();
         });
         let entries =

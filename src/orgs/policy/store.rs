@@ -39,7 +39,7 @@ pub fn hold(tx: &mut Tx<'_>, org: OrgId) -> Result<Policy> {
     // SQLite's transaction has locked everything already. The organisation's row stands for a
     // policy that may have none yet.
     if let Conn::Postgres(conn) = tx.conn {
-        organizations::table.find(org).select(organizations::id).for_no_key_update().execute(conn)?;
+        organizations::table.find(org).select(organizations::id).for_share().execute(conn)?;
     }
     find(tx.conn, org)
 }
