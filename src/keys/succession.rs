@@ -181,13 +181,6 @@ fn heir(
     if !free_to_choose && !heir.role.manages_all_keys() && backup != Some(id) {
         return refuse(format!("Leave {} to an owner, an admin or its backup.", key.name));
     }
-    // The one who leaves knows the secret, and must not gain by giving the key away.
-    if !acting_role.manages_all_keys() && StandInBounds::read(tx.conn, key)?.grows_for(heir.role, key) {
-        let (name, heir) = (&key.name, &heir.person.name);
-        return refuse(format!(
-            "{name} could do more if {heir} owned it. Ask an admin to change its owner first, or revoke it."
-        ));
-    }
     let before = key.scopes.intersection(leaving.role.grantable());
     let after = key.scopes.intersection(heir.role.grantable());
     let lost = before.without(after);
@@ -198,6 +191,13 @@ fn heir(
     let gained = after.without(before).without(acting_role.grantable());
     if !gained.is_empty() {
         return refuse(format!("You may not grant {} with {}.", gained.names().join(", "), key.name));
+    }
+    // The one who leaves knows the secret, and must not gain by giving the key away.
+    if !acting_role.manages_all_keys() && StandInBounds::read(tx.conn, key)?.grows_for(heir.role, key) {
+        let (name, heir) = (&key.name, &heir.person.name);
+        return refuse(format!(
+            "{name} could do more if {heir} owned it. Ask an admin to change its owner first, or revoke it."
+        ));
     }
     Ok(Some(Contact { id, email: heir.person.email, name: heir.person.name }))
 }
