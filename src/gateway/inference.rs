@@ -68,8 +68,9 @@ struct TokenUsage {
 }
 
 /// `GET /v1/models` and `GET /v1/inference`: what can be called.
-pub async fn models(upstream: Data<Upstream>) -> Result<HttpResponse, Problem> {
-    Ok(HttpResponse::Ok().json(upstream.models(Time::now()).await?))
+pub async fn models(upstream: Data<Upstream>, ticket: Ticket) -> Result<HttpResponse, Problem> {
+    let list = watch::answer(&ticket, upstream.models(Time::now())).await?;
+    Ok(HttpResponse::Ok().json(list))
 }
 
 /// `POST /v1/inference`.

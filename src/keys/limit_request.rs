@@ -15,9 +15,11 @@ use crate::error::{Error, Result};
 use crate::id::{KeyId, LimitRequestId, UserId};
 use crate::keys::lifecycle::{self, Mint};
 use crate::keys::manager::{Deed, Manager};
-use crate::keys::{Key, feed, store};
+use crate::keys::{Key, feed, mails as key_mails, store};
+use crate::mail::Widening;
 use crate::orgs::policy;
 use crate::role::{Act, Role};
+use crate::scope::Scope;
 use crate::time::Time;
 
 /// Where a request is.
@@ -149,8 +151,13 @@ pub fn decide(
                     format!("It has {was} already. Approve more, or refuse."),
                 ));
             }
+            if key.scopes.has(Scope::Admin) {
+                acting.require_fresh()?;
+            }
             key.requests_per_minute = *limit;
             store::update(tx, &key)?;
+            // Everybody else gets the answer itself.
+            key_mails::widened_for_admins(tx, acting, &key, &[Widening::Limit(*limit)])?;
             (State::Approved, Some(*limit), words.clone())
         }
     };

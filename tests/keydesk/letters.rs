@@ -13,9 +13,9 @@ use keydesk::mail::sender::Sender;
 use keydesk::mail::sheet::Links;
 use keydesk::mail::{
     Asker, AuditCheckpoint, AuditConfirmation, Change, Digest, EmailVerification, Impact, Invitation,
-    KeyCreated, KeyExpired, KeyExpiredStillUsed, KeyExpiring, KeyFacts, KeyRevoked, KeyRotated,
+    KeyCreated, KeyExpired, KeyExpiredStillUsed, KeyExpiring, KeyFacts, KeyRevoked, KeyRotated, KeyWidened,
     LimitDecision, LimitRequest, Occasion, PasswordReset, ReviewFinding, ReviewReminder, SecurityNotice,
-    Test, Why,
+    Test, Why, Widening,
 };
 use keydesk::time::{DAY, HOUR, Time};
 use mail_parser::MessageParser;
@@ -132,6 +132,28 @@ fn messages(name: &str) -> Vec<Message> {
             at: now,
             old_ends_at: now.plus(DAY),
             ends_at: Some(now.plus(90 * DAY)),
+        }
+        .into(),
+        KeyWidened {
+            key: key.clone(),
+            why: Why::Owner,
+            by: by.clone(),
+            at: now,
+            changes: vec![
+                Widening::Scopes(vec!["inference:write".to_owned()]),
+                Widening::Expiry(Some(now.plus(90 * DAY))),
+                Widening::Addresses(Vec::new()),
+                Widening::Limit(1_200),
+                Widening::Backup(format!("Dee {name}")),
+            ],
+        }
+        .into(),
+        KeyWidened {
+            key: key.clone(),
+            why: Why::Former,
+            by: by.clone(),
+            at: now,
+            changes: vec![Widening::Owner("Dee Park".to_owned())],
         }
         .into(),
         KeyRevoked {
@@ -373,6 +395,8 @@ fn every_mail_reads_well_as_text_and_in_html() {
             "[Acme AI] API key \"prod-batch\" has expired (30 Nov)",
             "[Acme AI] API key \"prod-batch\" expired yesterday and is still being called (312 calls from 2 addresses)",
             "[Acme AI] API key \"prod-batch\" has a new secret",
+            "[Acme AI] API key \"prod-batch\" can do more than before",
+            "[Acme AI] Dee Park now owns API key \"prod-batch\"",
             "[Acme AI] API key \"prod-batch\" was revoked",
             "[Acme AI] 6 API keys expire soon, 2 of them in use",
             "[Acme AI] 1,206 findings wait for a review",
@@ -380,7 +404,7 @@ fn every_mail_reads_well_as_text_and_in_html() {
             "[Acme AI] Grace prod-batch invited you to Acme prod-batch",
             "[Acme AI] Confirm your e-mail address",
             "[Acme AI] Choose a new password",
-            "[Acme AI] A change of your e-mail address was requested",
+            "[Acme AI] Someone asked to change your e-mail address",
             "[Acme AI] SSO of prod-batch was connected to your account",
             "[Acme AI] Bo prod-batch asks for 5,000 requests a minute for \"prod-batch\"",
             "[Acme AI] API key \"prod-batch\" may make 2,000 requests a minute",

@@ -258,7 +258,11 @@ fn an_account_whose_address_was_changed_is_given_back_by_the_command_line() {
     assert_eq!(server.browser().post("/verify-email", &[("token", &verify)]).status, 303);
     let notice = desk.wait_for_mails("security_notice", 2);
     let told = notice.iter().find(|mail| mail.header("Subject").contains("address was changed")).unwrap();
-    assert!(told.header("To").contains(&org.email) && told.text().contains("--new-email"), "{}", told.text());
+    assert!(
+        told.header("To").contains(&org.email) && told.text().contains("restore your account"),
+        "{}",
+        told.text()
+    );
     assert_eq!(server.browser().post("/reset-password", &[("email", mallory)]).status, 200);
     let reset = mailed(&desk, mallory, "password_reset", "/reset-password?");
     let other = member(&desk, &org);

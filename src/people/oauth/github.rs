@@ -90,7 +90,7 @@ impl GitHub {
             .await
             .map_err(token_refusal)?;
         if *tokens.token_type() != BasicTokenType::Bearer {
-            return Err(Refusal::answer("the access token is no bearer token"));
+            return Err(Refusal::answer("the access token is of another type than bearer"));
         }
         let user: User = self.get("/user", tokens.access_token()).await?;
         let emails: Vec<Email> = self.get("/user/emails", tokens.access_token()).await?;

@@ -148,7 +148,7 @@ impl Oidc {
             .await
             .map_err(token_refusal)?;
         if *tokens.token_type() != CoreTokenType::Bearer {
-            return Err(Refusal::answer("the access token is no bearer token"));
+            return Err(Refusal::answer("the access token is of another type than bearer"));
         }
         let id_token = tokens.id_token().ok_or_else(|| Refusal::answer("there is no ID token"))?;
         let nonce = Nonce::new(answer.nonce);

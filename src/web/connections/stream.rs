@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// It gets a second back for so many bytes that it takes.
 const BYTES_PER_SECOND: usize = 1024;
 
-/// A client's connection. A client that does not take its answer uses up its [`PATIENCE`], and what
+/// A client's connection. A client that does not take its answer uses up its patience, and what
 /// it takes gives some of that back: whoever takes one byte now and then is cut off too.
 pub struct Stream {
     io: TcpStream,
