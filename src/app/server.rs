@@ -66,18 +66,12 @@ where
             .h1(map_config(application, |()| AppConfig::default()));
         apply_fn_factory(http, move |io: TcpStream, http| {
             let peer = io.peer_addr().ok();
-            let served = connections.admit(peer).map(|connection| {
-                // An event of a stream must not wait for the acknowledgement of the one before.
-                let _ = io.set_nodelay(true);
-                let service = http.call((Stream::new(io, connection.clone()), peer));
-                connection.serve(service)
-            });
-            async move {
-                match served {
-                    Some(served) => served.await.unwrap_or(Ok(())),
-                    None => Ok(()),
-                }
-            }
+            let connection = connections.admit(peer);
+            // An event of a stream must not wait for the acknowledgement of the one before.
+            let _ = io.set_nodelay(true);
+            let service = http.call((Stream::new(io, connection.clone()), peer));
+            let served = connection.serve(service);
+            async move { served.await.unwrap_or(Ok(())) }
         })
     })?;
     Ok(builder.run())

@@ -1,9 +1,11 @@
 //! The connections of clients: how many there are, what each is doing, and which must go.
 //!
 //! A connection that waits for a request, or that does not take its answer, is cut off after a
-//! while. When there are too many, the oldest one on which nobody has proved who they are makes
-//! room for the newest, so whoever opens many closes their own.
+//! while. Connections on which nobody has proved who they are (strangers') and known ones have room
+//! of their own. A new connection is always admitted: when there are too many strangers, the oldest
+//! is cut off, and when there are too many known connections, one of the owner that has the most.
 
+mod pressure;
 mod stream;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -20,8 +22,8 @@ use futures_util::task::AtomicWaker;
 use ipnet::IpNet;
 
 use crate::web::address;
-use crate::web::body::budget::Sender;
 
+pub use pressure::Holder;
 pub use stream::Stream;
 
 /// How long a connection may be open without a request that is being answered: longer than an
@@ -43,8 +45,11 @@ pub struct Limits {
     pub strangers: usize,
     /// Of these, from one address (with IPv6, from one /64 network).
     pub per_address: usize,
-    /// With one key or person, before more of theirs are treated as strangers'.
-    pub per_sender: usize,
+    /// Known, and those from trusted proxies. The rest is kept free for strangers, as every new
+    /// connection is one at first.
+    pub known: usize,
+    /// Of these, what one owner keeps when there is no room. Until then nobody is limited.
+    pub per_owner: usize,
 }
 
 impl Limits {
@@ -52,7 +57,8 @@ impl Limits {
     /// upstream.
     pub fn of_descriptors(descriptors: u64) -> Limits {
         let total = (descriptors.saturating_sub(OTHER_DESCRIPTORS) / 2).clamp(64, MOST) as usize;
-        Limits { total, strangers: total / 4, per_address: total / 8, per_sender: total / 2 }
+        let (strangers, eighth) = (total / 4, total / 8);
+        Limits { total, strangers, per_address: eighth, known: total - eighth, per_owner: eighth }
     }
 }
 
@@ -70,7 +76,6 @@ struct Held {
     all: BTreeMap<u64, Arc<Connection>>,
     strangers: BTreeSet<u64>,
     by_address: HashMap<IpAddr, BTreeSet<u64>>,
-    by_sender: HashMap<Sender, usize>,
 }
 
 /// One connection.
@@ -81,7 +86,10 @@ pub struct Connection {
     /// Whose it is until someone proves who they are; nothing for trusted proxies.
     address: Option<IpAddr>,
     proved: AtomicBool,
-    sender: Mutex<Option<Sender>>,
+    /// Who its latest authenticated request was for.
+    holder: Mutex<Option<Holder>>,
+    /// Whether the body of its request is being received.
+    is_receiving: AtomicBool,
     /// Requests that are being answered.
     open: AtomicUsize,
     /// Since when none is, in milliseconds after the start; 0 while one is.
@@ -100,9 +108,8 @@ impl Connections {
         Arc::new(Connections { started, limits, trusted: trusted_proxies, held: Mutex::default() })
     }
 
-    /// Takes a new connection in; the oldest strangers make room for it. `None` when every
-    /// connection is at work for someone known.
-    pub fn admit(self: &Arc<Self>, peer: Option<SocketAddr>) -> Option<Arc<Connection>> {
+    /// Admits a new connection. If there is no room, another one is cut off.
+    pub fn admit(self: &Arc<Self>, peer: Option<SocketAddr>) -> Arc<Connection> {
         let peer = peer.map(|peer| peer.ip().to_canonical());
         let is_proxy = |peer: &IpAddr| self.trusted.iter().any(|network| network.contains(peer));
         let address = peer.filter(|peer| !is_proxy(peer)).map(address::network);
@@ -121,10 +128,13 @@ impl Connections {
         {
             held.cut(oldest);
         }
-        if held.all.len() >= self.limits.total {
-            let waits = |connection: &&Arc<Connection>| connection.waiting_since.load(Relaxed) != 0;
-            let idle = || held.all.values().find(waits).map(|connection| connection.number);
-            let oldest = held.strangers.first().copied().or_else(idle)?;
+        if address.is_none() {
+            held.make_room_for_known(&self.limits);
+        }
+        // There is a stranger then, as known connections never take all the room.
+        if held.all.len() >= self.limits.total
+            && let Some(oldest) = held.strangers.first().copied()
+        {
             held.cut(oldest);
         }
         let number = held.next;
@@ -135,7 +145,8 @@ impl Connections {
             number,
             address,
             proved: AtomicBool::new(false),
-            sender: Mutex::default(),
+            holder: Mutex::default(),
+            is_receiving: AtomicBool::new(false),
             open: AtomicUsize::new(0),
             waiting_since: AtomicU64::new(self.now()),
             blocked_until: AtomicU64::new(0),
@@ -147,7 +158,7 @@ impl Connections {
             held.strangers.insert(number);
             held.by_address.entry(address).or_default().insert(number);
         }
-        Some(connection)
+        connection
     }
 
     /// Cuts off, again and again, what waits or blocks for too long, as long as there is a server.
@@ -187,16 +198,19 @@ impl Held {
     fn remove(&mut self, number: u64) -> Option<Arc<Connection>> {
         let connection = self.all.remove(&number)?;
         self.no_stranger(&connection);
-        let sender = connection.sender.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(sender) = sender
-            && let Some(count) = self.by_sender.get_mut(&sender)
-        {
-            *count -= 1;
-            if *count == 0 {
-                self.by_sender.remove(&sender);
-            }
-        }
         Some(connection)
+    }
+
+    /// Makes room for one more known connection.
+    fn make_room_for_known(&mut self, limits: &Limits) {
+        if self.all.len() - self.strangers.len() < limits.known {
+            return;
+        }
+        let candidates: Vec<_> =
+            self.all.values().filter(|one| one.is_known()).map(|one| one.candidate()).collect();
+        for number in pressure::choose(&candidates, limits.per_owner, limits.total / 64) {
+            self.cut(number);
+        }
     }
 
     fn no_stranger(&mut self, connection: &Connection) {
@@ -240,21 +254,33 @@ impl Connection {
         milliseconds(self.started.elapsed())
     }
 
-    fn prove(&self, sender: Sender) {
+    fn is_known(&self) -> bool {
+        self.address.is_none() || self.proved.load(Relaxed)
+    }
+
+    fn candidate(&self) -> pressure::Candidate {
+        let waits = self.waiting_since.load(Relaxed) != 0 || self.blocked_until.load(Relaxed) != 0;
+        let is_stalled = waits || self.is_receiving.load(Relaxed);
+        pressure::Candidate { number: self.number, holder: *self.holder(), is_stalled }
+    }
+
+    fn holder(&self) -> MutexGuard<'_, Option<Holder>> {
+        self.holder.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn prove(&self, holder: Holder) {
+        *self.holder() = Some(holder);
+        if self.is_known() {
+            return;
+        }
         let Some(all) = self.all.upgrade() else { return };
         let mut held = all.held();
         // It may have been cut off meanwhile.
-        if !held.all.contains_key(&self.number) {
-            return;
+        if held.all.contains_key(&self.number) {
+            held.make_room_for_known(&all.limits);
+            held.no_stranger(self);
+            self.proved.store(true, Relaxed);
         }
-        let count = held.by_sender.entry(sender.clone()).or_default();
-        if *count >= all.limits.per_sender {
-            return;
-        }
-        *count += 1;
-        held.no_stranger(self);
-        *self.sender.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender);
-        self.proved.store(true, Relaxed);
     }
 }
 
@@ -269,13 +295,29 @@ impl Drop for Leaves {
     }
 }
 
-/// Notes that the client has proved who it is, so that its connection does not make room for
-/// strangers'.
-pub fn prove(request: &HttpRequest, sender: impl FnOnce() -> Sender) {
-    if let Some(connection) = request.conn_data::<Arc<Connection>>()
-        && !connection.proved.load(Relaxed)
-    {
-        connection.prove(sender());
+/// Notes for whom the connection works, now that the client has proved who it is: it no longer makes
+/// room for strangers'.
+pub fn prove(request: &HttpRequest, holder: Holder) {
+    if let Some(connection) = request.conn_data::<Arc<Connection>>() {
+        connection.prove(holder);
+    }
+}
+
+/// The body of a request is being received until this is dropped.
+pub struct Receiving(Arc<Connection>);
+
+impl Receiving {
+    /// Begins to receive.
+    pub fn new(request: &HttpRequest) -> Option<Receiving> {
+        let connection = request.conn_data::<Arc<Connection>>()?;
+        connection.is_receiving.store(true, Relaxed);
+        Some(Receiving(connection.clone()))
+    }
+}
+
+impl Drop for Receiving {
+    fn drop(&mut self) {
+        self.0.is_receiving.store(false, Relaxed);
     }
 }
 
@@ -288,6 +330,10 @@ impl Answering {
         let connection = request.conn_data::<Arc<Connection>>()?;
         connection.open.fetch_add(1, Relaxed);
         connection.waiting_since.store(0, Relaxed);
+        if connection.address.is_none() {
+            // A proxy sends requests of many clients over one connection.
+            *connection.holder() = None;
+        }
         Some(Answering(connection.clone()))
     }
 }
@@ -307,27 +353,32 @@ fn milliseconds(duration: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::id::KeyId;
+    use crate::id::{KeyId, OrgId, UserId};
     use crate::time::Time;
 
-    const LIMITS: Limits = Limits { total: 6, strangers: 4, per_address: 2, per_sender: 3 };
+    const LIMITS: Limits = Limits { total: 8, strangers: 4, per_address: 2, known: 6, per_owner: 2 };
 
     fn from(address: &str) -> Option<SocketAddr> {
         Some(SocketAddr::new(address.parse().expect("an address"), 1))
     }
 
-    fn key() -> Sender {
-        Sender::Key(KeyId::new(Time::from_seconds(0)))
+    fn holder() -> Holder {
+        let time = Time::from_seconds(0);
+        Holder { org: Some(OrgId::new(time)), owner: UserId::new(time), key: Some(KeyId::new(time)) }
     }
 
     fn cut(connection: &Connection) -> bool {
         connection.is_cut.load(Relaxed)
     }
 
+    fn begin(connection: &Connection) {
+        connection.waiting_since.store(0, Relaxed);
+    }
+
     #[test]
     fn an_address_makes_room_for_itself_and_proxies_for_none() {
         let all = Connections::new(LIMITS, vec!["10.0.0.0/8".parse().expect("a network")]);
-        let open = |address| all.admit(from(address)).expect("room");
+        let open = |address| all.admit(from(address));
         let other = open("192.0.2.9");
         let (first, second, third) = (open("2001:db8::1"), open("2001:db8::2"), open("2001:db8::3"));
         assert_eq!([cut(&other), cut(&first), cut(&second), cut(&third)], [false, true, false, false]);
@@ -336,39 +387,57 @@ mod tests {
     }
 
     #[test]
-    fn strangers_make_room_and_whoever_proved_who_they_are_does_not() {
+    fn strangers_make_room_and_known_connections_keep_theirs() {
         let all = Connections::new(LIMITS, Vec::new());
         let open = |number: usize| all.admit(from(&format!("192.0.2.{number}")));
-        let proved: Vec<_> = (1..=3).map(|number| open(number).expect("room")).collect();
-        let sender = key();
-        proved.iter().for_each(|connection| connection.prove(sender.clone()));
-        let fourth = open(4).expect("room");
-        fourth.prove(sender);
-        assert!(!fourth.proved.load(Relaxed), "one key protects no more than its share");
-        for number in 5..50 {
-            open(number).expect("room");
-        }
-        assert!(cut(&fourth) && proved.iter().all(|connection| !cut(connection)));
+        let greedy = holder();
+        let known: Vec<_> = (1..=6).map(open).inspect(|connection| connection.prove(greedy)).collect();
+        assert!(known.iter().all(|connection| connection.is_known()), "one key may have all there is");
+        let last = (7..50).map(open).last().expect("one");
+        assert!(!cut(&last) && known.iter().all(|connection| !cut(connection)));
         let held = all.held();
-        assert_eq!((held.all.len(), held.strangers.len(), held.by_address.len()), (6, 3, 3));
+        assert_eq!((held.all.len(), held.strangers.len(), held.by_address.len()), (8, 2, 2));
     }
 
     #[test]
-    fn when_all_are_at_work_for_someone_known_the_newest_is_refused() {
+    fn when_all_are_at_work_the_owner_of_most_makes_room_for_a_newcomer() {
         let all = Connections::new(LIMITS, Vec::new());
         let open = |number: usize| all.admit(from(&format!("192.0.2.{number}")));
-        let known: Vec<_> = (1..=6).map(|number| open(number).expect("room")).collect();
-        known.iter().for_each(|connection| connection.prove(key()));
-        known.iter().for_each(|connection| connection.waiting_since.store(0, Relaxed));
-        assert!(open(7).is_none());
-        known[3].waiting_since.store(1, Relaxed);
-        assert!(open(8).is_some() && cut(&known[3]));
+        let (greedy, modest) = (holder(), holder());
+        let works_for = |number: usize, holder| {
+            let connection = open(number);
+            begin(&connection);
+            connection.prove(holder);
+            connection
+        };
+        let known: Vec<_> =
+            (1..=6).map(|number| works_for(number, if number <= 2 { modest } else { greedy })).collect();
+        known[4].is_receiving.store(true, Relaxed);
+        for number in 7..=8 {
+            let newcomer = works_for(number, holder());
+            assert!(newcomer.is_known() && !cut(&newcomer));
+        }
+        let state: Vec<bool> = known.iter().map(|connection| cut(connection)).collect();
+        assert_eq!(state, [false, false, true, false, true, false]);
+    }
+
+    #[test]
+    fn proxied_connections_work_for_the_client_of_the_latest_request() {
+        let all = Connections::new(LIMITS, vec!["10.0.0.0/8".parse().expect("a network")]);
+        let proxied: Vec<_> = (0..6).map(|_| all.admit(from("10.0.0.1"))).collect();
+        let (greedy, modest) = (holder(), holder());
+        proxied.iter().for_each(|connection| connection.prove(modest));
+        proxied[3..].iter().for_each(|connection| connection.prove(greedy));
+        proxied[..3].iter().for_each(|connection| begin(connection));
+        assert!(!cut(&all.admit(from("10.0.0.1"))));
+        let state: Vec<bool> = proxied.iter().map(|connection| cut(connection)).collect();
+        assert_eq!(state, [false, false, false, true, false, false]);
     }
 
     #[test]
     fn what_waits_or_blocks_too_long_is_overdue() {
         let all = Connections::new(LIMITS, Vec::new());
-        let one = all.admit(None).expect("room");
+        let one = all.admit(None);
         let now = one.now();
         assert!(!one.is_overdue(now) && one.is_overdue(now + milliseconds(WAITING) + 1));
         one.blocked_until.store(now + 30_000, Relaxed);
@@ -377,7 +446,7 @@ mod tests {
 
     #[test]
     fn limits_follow_the_descriptors() {
-        let few = Limits { total: 448, strangers: 112, per_address: 56, per_sender: 224 };
+        let few = Limits { total: 448, strangers: 112, per_address: 56, known: 392, per_owner: 56 };
         assert_eq!(Limits::of_descriptors(1024), few);
         assert_eq!(Limits::of_descriptors(524_288).total, 4096);
         assert_eq!(Limits::of_descriptors(10).total, 64);

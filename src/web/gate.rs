@@ -20,6 +20,7 @@ use crate::usage::refusals::RefusedCall;
 use crate::verify::decision;
 use crate::verify::limit::Verdict;
 use crate::web::body::budget::Sender;
+use crate::web::connections::Holder;
 use crate::web::form::Fields;
 use crate::web::permission::Permission;
 use crate::web::principal::{KeyCaller, bearer};
@@ -138,7 +139,8 @@ async fn with_key(
     let (refused, verdict) = match verdict {
         Ok(verdict) => {
             // Only now, so that the bodies of strangers are never read.
-            connections::prove(request.request(), || Sender::Key(caller.key.key));
+            let (org, owner, key) = (Some(caller.key.org), caller.key.owner, Some(caller.key.key));
+            connections::prove(request.request(), Holder { org, owner, key });
             (complete(&site, max_body, &mut request, &mut caller).await.err(), verdict)
         }
         Err((problem, verdict)) => (Some(problem), verdict),

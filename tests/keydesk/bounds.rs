@@ -1,7 +1,8 @@
 //! All that comes from outside has a largest size, a deadline and a share of what there is.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -291,6 +292,89 @@ fn idle_bodies_beyond_the_descriptors_leave_requests_with_keys_answered() {
         }
         println!("{} idle bodies from {source}: 40 requests answered in {:?}", held.len(), began.elapsed());
         assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    }
+}
+
+/// Keeps so many connections busy with bodies that arrive a byte at a time, and reopens those that the
+/// server closes, until told to stop. Returns how many it had to reopen.
+fn trickle(server: &Server, key: &str, connections: usize, opened: &AtomicUsize, stop: &AtomicBool) -> usize {
+    let open = || {
+        let mut raw = Raw::from(server, Ipv4Addr::LOCALHOST).ok()?;
+        raw.send(head("/v1/inference", key, "", 300) + "{");
+        raw.stream.set_nonblocking(true).ok()?;
+        Some(raw)
+    };
+    let mut held: Vec<Option<Raw>> = Vec::new();
+    for _ in 0..connections {
+        held.push(open());
+        opened.fetch_add(1, Ordering::Relaxed);
+    }
+    let (mut reopened, mut round) = (0, 0);
+    while !stop.load(Ordering::Relaxed) {
+        round += 1;
+        for place in &mut held {
+            let is_open = place.as_mut().is_some_and(|raw| {
+                let waits =
+                    raw.stream.peek(&mut [0]).is_err_and(|error| error.kind() == ErrorKind::WouldBlock);
+                waits && (round % 6 != 0 || raw.send(" "))
+            });
+            if !is_open {
+                *place = open();
+                reopened += 1;
+            }
+        }
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    reopened
+}
+
+/// Whether a request on a new connection is answered with 200.
+fn is_answered(server: &Server, key: &str, path: &str) -> bool {
+    let Ok(mut raw) = Raw::from(server, Ipv4Addr::LOCALHOST) else { return false };
+    raw.stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    raw.send(format!(
+        "GET {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key}\r\nconnection: close\r\n\r\n"
+    ));
+    raw.some().starts_with("HTTP/1.1 200")
+}
+
+#[test]
+fn slow_bodies_of_a_few_keys_leave_everyone_else_answered() {
+    let desk = Desk::new().with("KEYDESK_DEFAULT_RPM", "100000");
+    for keys in [2, 4] {
+        let server = desk.start_with_descriptors(1024);
+        let org = desk.set_up(&server, &format!("Attacked by {keys}"));
+        let other = desk.set_up(&server, &format!("Beside {keys}"));
+        let slow: Vec<String> = (0..keys)
+            .map(|number| {
+                let body = json!({"name": format!("slow-{number}"), "scopes": ["inference:write"]});
+                org.admin.create(&body)["key"].as_str().unwrap().to_owned()
+            })
+            .collect();
+        let (opened, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
+        std::thread::scope(|scope| {
+            let (server, opened, stop) = (&server, &opened, &stop);
+            let attackers: Vec<_> =
+                slow.iter().map(|key| scope.spawn(move || trickle(server, key, 260, opened, stop))).collect();
+            eventually("all connections were opened", || opened.load(Ordering::Relaxed) == keys * 260);
+            let (began, mut answered, mut asked) = (Instant::now(), 0, 0);
+            while began.elapsed() < Duration::from_secs(10) {
+                for (key, path) in [
+                    (&other.admin.key, "/v1/api-keys/self"),
+                    (&org.admin.key, "/v1/api-keys/self"),
+                    (&other.admin.key, "/healthz"),
+                ] {
+                    asked += 1;
+                    answered += usize::from(is_answered(server, key, path));
+                }
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            stop.store(true, Ordering::Relaxed);
+            let reopened: usize = attackers.into_iter().map(|attacker| attacker.join().unwrap()).sum();
+            println!("{keys} keys, {reopened} connections reopened: {answered} of {asked} answered");
+            assert!(reopened > 100, "the server was not full: {reopened}");
+            assert!(asked >= 60 && answered * 100 >= asked * 95, "{answered} of {asked}");
+        });
     }
 }
 

@@ -18,6 +18,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::web::Shared;
 use crate::web::body::budget::{Full, Reservation, Sender};
+use crate::web::connections::Receiving;
 use crate::web::problem::{Code, Problem};
 
 /// How long a client may send nothing while its body is incomplete.
@@ -51,6 +52,7 @@ pub async fn buffer(
     }
     let Some(site) = request.app_data::<Shared>() else { return Err(Problem::not_found()) };
     let reservation = Reservation::new(site.bodies.clone(), sender(request));
+    let _receiving = Receiving::new(request.request());
     // Boxed, so that requests without a body don't carry its state about.
     let (bytes, reservation) = Box::pin(read(request.headers(), payload, most, reservation)).await?;
     if !bytes.is_empty() {

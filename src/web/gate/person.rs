@@ -14,6 +14,7 @@ use crate::review;
 use crate::role::Act;
 use crate::time::Time;
 use crate::web::body::budget::Sender;
+use crate::web::connections::Holder;
 use crate::web::form::Fields;
 use crate::web::permission::Permission;
 use crate::web::principal::{Findings, Member, SignedIn, refuse_key_in_url};
@@ -100,7 +101,8 @@ async fn admit_person(
         request.get_session().purge();
         return Ok(stranger());
     };
-    connections::prove(request, || Sender::Person(id));
+    let org = orgs.first().map(|(org, _)| org.id);
+    connections::prove(request, Holder { org, owner: id, key: None });
     let signed_in = SignedIn { person, orgs, principal };
     request.extensions_mut().insert(signed_in.clone());
     let (Permission::Member(act) | Permission::MemberFresh(act)) = permission else { return Ok(None) };
