@@ -35,7 +35,7 @@ pub const LOST: &str = "the register of all logs is missing or was changed witho
 /// Why a log is broken that the register does not list.
 pub const UNKNOWN: &str = "the register of all logs does not know this log";
 /// Why a log is broken that the register knows as broken.
-pub const MENDED: &str = "the log was found broken before and put back without a recovery";
+pub const PUT_BACK: &str = "the log was found broken before and put back without a recovery";
 const REGISTER_OLDER: &str = "the register of all logs was put back to an older state";
 const BEGUN_AGAIN: &str = "the log was deleted and begun again";
 const GONE: &str = "the log was deleted";
@@ -219,7 +219,7 @@ pub fn survey(conn: &mut Conn, logs: &LogGuard) -> Result<Survey> {
             }
             None if all.is_some() => all,
             None if !register.logs.contains_key(&head.org) => Some(UNKNOWN),
-            None if anchor.is_some_and(|anchor| anchor.is_broken) => Some(MENDED),
+            None if anchor.is_some_and(|anchor| anchor.is_broken) => Some(PUT_BACK),
             None if cut.contains(&head.org) => Some(END_GONE),
             None => None,
         };

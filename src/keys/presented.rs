@@ -129,8 +129,8 @@ pub fn by_digest(conn: &mut Conn, digest: &Digest) -> Result<Option<Presented>> 
 pub fn hold(tx: &mut Tx<'_>, secret: SecretId) -> Result<Option<Presented>> {
     // SQLite's transaction has locked everything already.
     if let Conn::Postgres(conn) = tx.conn {
-        // Whoever ends a secret locks its key first. The lock is not a shared one: programs that share one
-        // could keep a revocation of their key waiting for ever.
+        // Ending a secret locks its key first, so the key stands for both. The lock is exclusive: requests
+        // that share one could keep a revocation of their key waiting for ever.
         let ids = key_secrets::table.find(secret).select((key_secrets::org_id, key_secrets::key_id));
         let Some((org, key)) = ids.first::<(OrgId, KeyId)>(conn).optional()? else { return Ok(None) };
         let owner: UserId =

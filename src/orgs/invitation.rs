@@ -245,7 +245,7 @@ fn send(tx: &mut Tx<'_>, invitation: &Invitation, now: Time) -> Result<()> {
     outbox::queue(tx, &to, &letter.into(), now)
 }
 
-/// Whoever lets somebody manage others proves their identity first.
+/// Letting somebody manage others takes a fresh sign-in.
 fn require_fresh(acting: &Acting, role: Role) -> Result<()> {
     if role.may(Act::WriteMembers) { acting.require_fresh() } else { Ok(()) }
 }

@@ -120,7 +120,7 @@ impl Stepwise {
         }
         match register.logs.get(&self.org) {
             None => at_end(register::UNKNOWN),
-            Some(anchor) if anchor.is_broken => at_end(register::MENDED),
+            Some(anchor) if anchor.is_broken => at_end(register::PUT_BACK),
             Some(anchor) if anchor.size > self.head.size => at_end("it is missing: the register knows of it"),
             Some(_) => None,
         }
