@@ -250,6 +250,12 @@ impl Drop for Server {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if std::thread::panicking() {
+            let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+            log.lines()
+                .filter(|line| line.contains("\"WARN\"") || line.contains("\"ERROR\""))
+                .for_each(|line| eprintln!("server: {line}"));
+        }
     }
 }
 

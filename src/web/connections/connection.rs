@@ -1,0 +1,184 @@
+//! What one connection is doing, and for whom.
+
+use std::future::{Future, poll_fn};
+use std::net::IpAddr;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use actix_web::HttpRequest;
+use futures_util::task::AtomicWaker;
+
+use crate::web::connections::pressure::{Candidate, Holder};
+use crate::web::connections::{Connections, milliseconds};
+
+/// How long a connection may be open without a request that is being answered: longer than an
+/// idle connection is kept and a head may take.
+pub(super) const WAITING: Duration = Duration::from_secs(15);
+
+/// One connection.
+pub struct Connection {
+    pub(super) all: Weak<Connections>,
+    pub(super) started: Instant,
+    pub(super) number: u64,
+    /// Whose it is until someone proves who they are; nothing for trusted proxies.
+    pub(super) address: Option<IpAddr>,
+    pub(super) proved: AtomicBool,
+    /// Who its latest authenticated request was for.
+    pub(super) holder: Mutex<Option<Holder>>,
+    /// Whether the body of its request is being received.
+    pub(super) is_receiving: AtomicBool,
+    /// Requests that are being answered.
+    pub(super) open: AtomicUsize,
+    /// Since when none is, in milliseconds after the start; 0 while one is.
+    pub(super) waiting_since: AtomicU64,
+    /// Until when the client has to take more of its answer; 0 while it does.
+    pub(super) blocked_until: AtomicU64,
+    pub(super) is_cut: AtomicBool,
+    pub(super) waker: AtomicWaker,
+}
+
+impl Connection {
+    pub(super) fn new(all: &Arc<Connections>, number: u64, address: Option<IpAddr>) -> Connection {
+        Connection {
+            all: Arc::downgrade(all),
+            started: all.started,
+            number,
+            address,
+            proved: AtomicBool::new(false),
+            holder: Mutex::default(),
+            is_receiving: AtomicBool::new(false),
+            open: AtomicUsize::new(0),
+            waiting_since: AtomicU64::new(all.now()),
+            blocked_until: AtomicU64::new(0),
+            is_cut: AtomicBool::new(false),
+            waker: AtomicWaker::new(),
+        }
+    }
+
+    pub(super) fn cut(&self) {
+        self.is_cut.store(true, Relaxed);
+        self.waker.wake();
+    }
+
+    /// Serves this connection to its end, or until it is cut off.
+    pub async fn serve<T>(self: Arc<Self>, service: impl Future<Output = T>) -> Option<T> {
+        // It leaves in any case, also when the service panics.
+        let _leaves = Leaves(self.clone());
+        let mut service = pin!(service);
+        poll_fn(|context| {
+            self.waker.register(context.waker());
+            if self.is_cut.load(Relaxed) {
+                return Poll::Ready(None);
+            }
+            service.as_mut().poll(context).map(Some)
+        })
+        .await
+    }
+
+    pub(super) fn is_overdue(&self, now: u64) -> bool {
+        match (self.blocked_until.load(Relaxed), self.waiting_since.load(Relaxed)) {
+            (0, 0) => false,
+            (0, since) => now.saturating_sub(since) > milliseconds(WAITING),
+            (until, _) => now > until,
+        }
+    }
+
+    pub(super) fn now(&self) -> u64 {
+        milliseconds(self.started.elapsed())
+    }
+
+    pub(super) fn is_known(&self) -> bool {
+        self.address.is_none() || self.proved.load(Relaxed)
+    }
+
+    pub(super) fn candidate(&self) -> Candidate {
+        let waits = self.waiting_since.load(Relaxed) != 0 || self.blocked_until.load(Relaxed) != 0;
+        let is_stalled = waits || self.is_receiving.load(Relaxed);
+        Candidate { number: self.number, holder: *self.holder(), is_stalled }
+    }
+
+    fn holder(&self) -> MutexGuard<'_, Option<Holder>> {
+        self.holder.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn prove(&self, holder: Holder) {
+        *self.holder() = Some(holder);
+        if self.is_known() {
+            return;
+        }
+        let Some(all) = self.all.upgrade() else { return };
+        let mut held = all.held();
+        // It may have been cut off meanwhile.
+        if held.all.contains_key(&self.number) {
+            held.make_room_for_known(&all.limits);
+            held.forget_stranger(self);
+            self.proved.store(true, Relaxed);
+        }
+    }
+}
+
+/// Takes a connection out when it has ended.
+struct Leaves(Arc<Connection>);
+
+impl Drop for Leaves {
+    fn drop(&mut self) {
+        if let Some(all) = self.0.all.upgrade() {
+            all.held().remove(self.0.number);
+        }
+    }
+}
+
+/// Notes for whom the connection works, now that the client has proved who it is: it no longer makes
+/// room for strangers'.
+pub fn prove(request: &HttpRequest, holder: Holder) {
+    if let Some(connection) = request.conn_data::<Arc<Connection>>() {
+        connection.prove(holder);
+    }
+}
+
+/// The body of a request is being received until this is dropped.
+pub struct Receiving(Arc<Connection>);
+
+impl Receiving {
+    /// Begins to receive.
+    pub fn new(request: &HttpRequest) -> Option<Receiving> {
+        let connection = request.conn_data::<Arc<Connection>>()?;
+        connection.is_receiving.store(true, Relaxed);
+        Some(Receiving(connection.clone()))
+    }
+}
+
+impl Drop for Receiving {
+    fn drop(&mut self) {
+        self.0.is_receiving.store(false, Relaxed);
+    }
+}
+
+/// A request that is being answered; its connection does not wait meanwhile.
+pub struct Answering(Arc<Connection>);
+
+impl Answering {
+    /// Begins with the request, and ends with the value.
+    pub fn new(request: &HttpRequest) -> Option<Answering> {
+        let connection = request.conn_data::<Arc<Connection>>()?;
+        connection.open.fetch_add(1, Relaxed);
+        connection.waiting_since.store(0, Relaxed);
+        if connection.address.is_none() {
+            // A proxy sends requests of many clients over one connection.
+            *connection.holder() = None;
+        }
+        Some(Answering(connection.clone()))
+    }
+}
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        if self.0.open.fetch_sub(1, Relaxed) == 1 {
+            self.0.waiting_since.store(self.0.now(), Relaxed);
+        }
+    }
+}
+
