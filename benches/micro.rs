@@ -43,7 +43,7 @@ fn look_ups(criterion: &mut Criterion) {
     let keyring = Keyring::new(Root::generate().unwrap(), None);
     for count in [1_000, 100_000, 1_000_000] {
         let now = Instant::now();
-        let table = Table::new(Duration::from_secs(600), &db, now);
+        let table = Arc::new(Table::new(Duration::from_secs(600), &db, now));
         db.read_now(|conn| table.catch_up(conn, now)).unwrap();
         let secrets: Vec<PlainSecret> = (0..count).map(|_| PlainSecret::generate("kd").unwrap()).collect();
         for (number, secret) in secrets.iter().enumerate() {

@@ -9,25 +9,26 @@ mod addresses;
 mod connect;
 mod fault;
 mod guard;
+mod lane;
 mod statistics;
 mod turns;
 
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
 
 use diesel::connection::{AnsiTransactionManager, TransactionManager};
 use diesel::prelude::*;
-use tokio::sync::{Notify, Semaphore};
-use tokio::time::timeout;
+use tokio::sync::Notify;
 
 use crate::error::{Error, Result};
 use crate::id::OrgId;
+use crate::task;
 
-use self::connect::{Manager, PATIENCE, connect, migrate, pool};
+use self::connect::{connect, migrate};
 pub use self::fault::violates;
 use self::fault::{is_deadlock, is_lost};
 pub use self::guard::{LogGuard, Mark};
+use self::lane::{Lane, lend};
 use self::turns::Turns;
 
 const SQLITE_READERS: u32 = 4;
@@ -161,7 +162,7 @@ impl Db {
 
     /// How many connections there are for reading.
     pub fn readers(&self) -> usize {
-        self.readers.pool.max_size() as usize
+        self.readers.size()
     }
 
     /// The key and the marks of audit logs.
@@ -209,11 +210,15 @@ impl Db {
         T: Send + 'static,
         F: FnOnce(&mut Conn) -> Result<T> + Send + 'static,
     {
-        let turn = self.turns.take(org).await?;
-        self.read(move |conn| {
-            // It ends with the read: who hangs up stops waiting, and the read goes on.
-            let _turn = turn;
-            query(conn)
+        let db = self.clone();
+        task::drive(async move {
+            let turn = db.turns.take(org).await?;
+            let query = move |conn: &mut Conn| {
+                // It ends with the read: who hangs up stops waiting, and the read goes on.
+                let _turn = turn;
+                query(conn)
+            };
+            db.read(query).await
         })
         .await
     }
@@ -231,7 +236,7 @@ impl Db {
 
     /// [`Db::write`] for callers that may block, such as the command line.
     pub fn write_now<T>(&self, change: impl FnMut(&mut Tx<'_>) -> Result<T>) -> Result<T> {
-        lend(&self.writers.pool, |conn| {
+        lend(self.writers.pool(), |conn| {
             let (value, asked) = transact(conn, &self.logs, change)?;
             for (org, mark) in asked.logs {
                 self.logs.note(org, mark);
@@ -254,48 +259,8 @@ impl Db {
 
     /// [`Db::read`] for callers that may block, such as the command line.
     pub fn read_now<T>(&self, query: impl FnOnce(&mut Conn) -> Result<T>) -> Result<T> {
-        lend(&self.readers.pool, query)
+        lend(self.readers.pool(), query)
     }
-}
-
-/// Connections with a queue before them. Whoever waits there takes no thread: the threads are
-/// shared, and those of a long queue would keep others' work from being done.
-#[derive(Clone)]
-struct Lane {
-    pool: r2d2::Pool<Manager>,
-    places: Arc<Semaphore>,
-}
-
-impl Lane {
-    fn new(location: &Location, connections: u32) -> Result<Lane> {
-        let places = Arc::new(Semaphore::new(connections as usize));
-        Ok(Lane { pool: pool(location, connections)?, places })
-    }
-
-    /// Does the work on a thread that may block, when a connection is free.
-    async fn off_thread<T: Send + 'static>(
-        self,
-        work: impl FnOnce(&r2d2::Pool<Manager>) -> Result<T> + Send + 'static,
-    ) -> Result<T> {
-        let place = timeout(PATIENCE, self.places.acquire_owned()).await;
-        let place = place
-            .map_err(|_| Error::Unavailable("too many wait for the database".into()))?
-            .map_err(Error::internal)?;
-        let work = move || {
-            // It ends with the work: who hangs up stops waiting, and the work goes on.
-            let _place = place;
-            work(&self.pool)
-        };
-        tokio::task::spawn_blocking(work).await.unwrap_or_else(|panic| Err(Error::internal(panic)))
-    }
-}
-
-fn lend<T>(pool: &r2d2::Pool<Manager>, work: impl FnOnce(&mut Conn) -> Result<T>) -> Result<T> {
-    let mut link = pool.get().map_err(|error| Error::Unavailable(error.into()))?;
-    let result = work(&mut link.conn);
-    link.broken = matches!(result, Err(Error::Unavailable(_)));
-    link.used = Instant::now();
-    result
 }
 
 /// What a change asked for once it is committed.

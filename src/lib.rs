@@ -13,7 +13,7 @@
 //!   [`audit`] the log · [`usage`] counts · [`review`] what should not stay as it is ·
 //!   [`notices`] who is told that a key ends, and when · [`mail`] written, queued, sent.
 //! - Kernel: [`db`], [`schema`], [`installation`], [`config`], [`settings`], [`email`], [`error`], [`crypto`], [`id`],
-//!   [`remembered`], [`role`], [`scope`], [`text`], [`time`].
+//!   [`remembered`], [`role`], [`scope`], [`task`], [`text`], [`time`].
 //!
 //! # Invariants
 //!
@@ -59,6 +59,7 @@ pub mod role;
 pub mod schema;
 pub mod scope;
 pub mod settings;
+pub mod task;
 pub mod text;
 pub mod ticker;
 pub mod time;

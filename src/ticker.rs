@@ -158,6 +158,7 @@ pub async fn deliver(
 ) {
     let mut wait = Duration::ZERO;
     let mut hold = tokio::time::interval(RENEW);
+    hold.reset();
     'work: loop {
         tokio::select! {
             () = tokio::time::sleep(wait) => {}

@@ -10,6 +10,7 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Semaphore;
 
 use crate::error::{Error, FieldError, Result};
+use crate::task;
 
 /// The least length, in characters.
 pub const MIN_CHARACTERS: usize = 15;
@@ -47,13 +48,16 @@ impl Turns {
         let Ok(place) = self.at_work_or_waiting.try_acquire() else {
             return Err(Error::Unavailable("too many passwords are being checked".into()));
         };
-        let turn = self.at_work.acquire().await.map_err(Error::internal)?;
-        let work = move || {
-            // Both end with the work: who hangs up stops waiting, and the work goes on.
-            let _held = (place, turn);
-            work()
-        };
-        tokio::task::spawn_blocking(work).await.unwrap_or_else(|panic| Err(Error::internal(panic)))
+        task::drive(async move {
+            let turn = self.at_work.acquire().await.map_err(Error::internal)?;
+            let work = move || {
+                // Both end with the work: who hangs up stops waiting, and the work goes on.
+                let _held = (place, turn);
+                work()
+            };
+            tokio::task::spawn_blocking(work).await.unwrap_or_else(|panic| Err(Error::internal(panic)))
+        })
+        .await
     }
 }
 

@@ -26,6 +26,7 @@ use crate::error::{Error, Result};
 use crate::keys::feed;
 use crate::keys::presented::{self, Presented};
 use crate::keys::secret::PlainSecret;
+use crate::task;
 use crate::verify::strangers::Strangers;
 
 /// How many keys are held. Past it, a random half is dropped.
@@ -75,7 +76,7 @@ impl Table {
     ///
     /// Errors: unavailable when this process has not heard from the database for too long.
     pub async fn look_up(
-        &self,
+        self: &Arc<Self>,
         db: &Db,
         keyring: &Keyring,
         secret: &PlainSecret,
@@ -94,7 +95,7 @@ impl Table {
     }
 
     async fn ask(
-        &self,
+        self: &Arc<Self>,
         db: &Db,
         keyring: &Keyring,
         secret: &PlainSecret,
@@ -106,13 +107,17 @@ impl Table {
             self.fill(digest, None, before);
             return Ok(None);
         }
-        let _turn = self.fills.acquire().await.map_err(Error::internal)?;
-        // The wait may have outlasted the lease; time has passed since `now`.
-        self.require_fresh(now.max(Instant::now()))?;
-        let before = self.round();
-        let found = find(db, keyring, secret, digest).await?.map(Arc::new);
-        self.fill(digest, found.clone(), before);
-        Ok(found)
+        let (table, db, keyring, secret) = (self.clone(), db.clone(), keyring.clone(), secret.clone());
+        task::drive(async move {
+            let _turn = table.fills.acquire().await.map_err(Error::internal)?;
+            // The wait may have outlasted the lease; time has passed since `now`.
+            table.require_fresh(now.max(Instant::now()))?;
+            let before = table.round();
+            let found = find(&db, &keyring, &secret, digest).await?.map(Arc::new);
+            table.fill(digest, found.clone(), before);
+            Ok(found)
+        })
+        .await
     }
 
     async fn is_key(&self, db: &Db, keyring: &Keyring, secret: &PlainSecret, digest: Digest) -> Result<bool> {

@@ -1,0 +1,114 @@
+//! Connections and the queue for them.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+
+use crate::db::connect::{Manager, PATIENCE, pool};
+use crate::db::{Conn, Location};
+use crate::error::{Error, Result};
+use crate::task;
+
+/// Connections with a queue before them. Whoever waits there takes no thread: the threads are
+/// shared, and those of a long queue would keep others' work from being done.
+#[derive(Clone)]
+pub(super) struct Lane {
+    pool: r2d2::Pool<Manager>,
+    places: Arc<Semaphore>,
+}
+
+impl Lane {
+    pub(super) fn new(location: &Location, connections: u32) -> Result<Lane> {
+        let places = Arc::new(Semaphore::new(connections as usize));
+        Ok(Lane { pool: pool(location, connections)?, places })
+    }
+
+    /// How many connections there are.
+    pub(super) fn size(&self) -> usize {
+        self.pool.max_size() as usize
+    }
+
+    /// The connections, for callers that may block.
+    pub(super) fn pool(&self) -> &r2d2::Pool<Manager> {
+        &self.pool
+    }
+
+    /// Does the work on a thread that may block, when a connection is free.
+    pub(super) async fn off_thread<T: Send + 'static>(
+        self,
+        work: impl FnOnce(&r2d2::Pool<Manager>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        if let Ok(place) = self.places.clone().try_acquire_owned() {
+            return self.run(place, work).await;
+        }
+        task::drive(async move {
+            let place = timeout(PATIENCE, self.places.clone().acquire_owned()).await;
+            let place = place
+                .map_err(|_| Error::Unavailable("too many wait for the database".into()))?
+                .map_err(Error::internal)?;
+            self.run(place, work).await
+        })
+        .await
+    }
+
+    async fn run<T: Send + 'static>(
+        self,
+        place: OwnedSemaphorePermit,
+        work: impl FnOnce(&r2d2::Pool<Manager>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let work = move || {
+            // It ends with the work: who hangs up stops waiting, and the work goes on.
+            let _place = place;
+            work(&self.pool)
+        };
+        tokio::task::spawn_blocking(work).await.unwrap_or_else(|panic| Err(Error::internal(panic)))
+    }
+}
+
+/// Lends a connection of the pool to the work.
+pub(super) fn lend<T>(pool: &r2d2::Pool<Manager>, work: impl FnOnce(&mut Conn) -> Result<T>) -> Result<T> {
+    let mut link = pool.get().map_err(|error| Error::Unavailable(error.into()))?;
+    let result = work(&mut link.conn);
+    link.broken = matches!(result, Err(Error::Unavailable(_)));
+    link.used = Instant::now();
+    result
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use futures_util::FutureExt;
+
+    use crate::db::{Db, Location};
+
+    /// As in a `select!` that does something else meanwhile, or a response whose client does not read.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn one_who_waits_for_a_connection_and_is_not_polled_holds_up_nobody() {
+        let place = tempfile::tempdir().expect("a directory");
+        let db = Db::open(&Location::Sqlite(place.path().join("keydesk.sqlite3"))).expect("a database");
+        let (end, ends) = mpsc::channel::<()>();
+        let (begun, begins) = tokio::sync::oneshot::channel();
+        let mut begun = Some(begun);
+        let first = tokio::spawn({
+            let db = db.clone();
+            async move {
+                db.write(move |_| {
+                    begun.take().map(|begun| begun.send(()));
+                    let _ = ends.recv();
+                    Ok(())
+                })
+                .await
+            }
+        });
+        begins.await.expect("the first write has begun");
+        let mut paused = Box::pin(db.write(|_| Ok(())));
+        assert!(paused.as_mut().now_or_never().is_none(), "it waits");
+        drop(end);
+        first.await.expect("no panic").expect("the first write");
+        db.write(|_| Ok(())).await.expect("the next write");
+        paused.await.expect("the paused write");
+    }
+}

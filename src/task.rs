@@ -1,0 +1,15 @@
+//! Work that goes on by itself.
+
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::error::{Error, Result};
+
+/// Does the work in a task of its own, and gives it up when the caller no longer waits.
+///
+/// A future that waits in a queue must be polled: its turn comes all the same, and until it is
+/// polled again, nobody else's does. A future that another branch of `select!` holds up, or the
+/// body of a response that its client does not read, isn't. So whatever waits for something
+/// scarce does it in here.
+pub async fn drive<T: Send + 'static>(work: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
+    AbortOnDropHandle::new(tokio::spawn(work)).await.unwrap_or_else(|panic| Err(Error::internal(panic)))
+}
