@@ -43,7 +43,7 @@ impl Text<'_> {
 
     fn title(&self) -> &'static str {
         match self.problem.code {
-            Code::NotFound => "There is no such page here",
+            Code::NotFound => "Page not found",
             code => code.title(),
         }
     }
@@ -55,6 +55,12 @@ impl Text<'_> {
             }
             Code::Unavailable => {
                 "Nothing was changed. Try again in a moment; Keydesk is back as soon as its database can be reached."
+            }
+            Code::RequestTimeout => {
+                "What you sent took too long to arrive, and nothing was changed. Go back and send it again."
+            }
+            Code::PayloadTooLarge => {
+                "What you sent is larger than this page accepts, and nothing was changed. Go back and shorten it."
             }
             _ => &self.problem.detail,
         }

@@ -5,7 +5,7 @@
 //! it goes to the same address, and [`confirm`] takes the password out of it.
 
 use actix_session::SessionExt;
-use actix_web::http::StatusCode;
+use actix_web::http::{StatusCode, Uri};
 use actix_web::http::header::{self, HeaderValue};
 use actix_web::{HttpMessage, HttpRequest, HttpResponse};
 use askama::Template;
@@ -21,10 +21,14 @@ use crate::web::page::{Layout, Room, html};
 use crate::web::principal::SignedIn;
 use crate::web::problem::Problem;
 use crate::web::providers::{ProviderLink, way};
+use crate::web::session::safe_next;
 use crate::web::{Site, address, session};
 
 /// The field with the password of someone who confirms that it is them.
 const FIELD: &str = "confirm_password";
+
+/// The field with the page to which giving up leads.
+const BACK: &str = "confirm_back";
 
 /// The page that asks, for whoever is led to it.
 const PAGE: &str = "/sign-in/again";
@@ -37,6 +41,8 @@ struct AgainPage {
     email: String,
     /// Where the form goes.
     action: String,
+    /// The page that they came from.
+    cancel: String,
     /// What was typed into the form that came too late.
     carried: Vec<(String, String)>,
     has_password: bool,
@@ -70,6 +76,10 @@ pub async fn confirm(
     }
     if !fields.has(FIELD) {
         return page(request, site, fields, StatusCode::FORBIDDEN, None).await.map(Some);
+    }
+    if fields.get(FIELD).is_empty() {
+        let refused = "Enter your password.".to_owned();
+        return page(request, site, fields, StatusCode::UNPROCESSABLE_ENTITY, Some(refused)).await.map(Some);
     }
     let person = signed_in(request)?.person;
     let attempt = Attempt {
@@ -129,6 +139,7 @@ pub async fn page(
         layout: Layout::of(request, Room::None),
         email: person.email,
         action: request.uri().path_and_query().map(|path| path.to_string()).unwrap_or_default(),
+        cancel: came_from(request, fields),
         carried: fields.pairs().filter(|(name, _)| is_carried(name)).cloned().collect(),
         has_password: methods.iter().any(|method| method.kind == people::store::PASSWORD),
         providers: own.map(link).collect(),
@@ -143,8 +154,23 @@ fn signed_in(request: &HttpRequest) -> Result<SignedIn, Problem> {
     signed_in.ok_or_else(|| Error::internal("a fresh sign-in is asked of someone unknown").into())
 }
 
+/// The page of this site that led to the request, or the person's own page.
+fn came_from(request: &HttpRequest, fields: &Fields) -> String {
+    let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
+    let referer = header(header::REFERER).and_then(|text| text.parse::<Uri>().ok()).filter(|uri| {
+        uri.authority().is_some_and(|site| header(header::HOST) == Some(site.as_str()))
+            && !uri.path().starts_with(PAGE)
+    });
+    let page = match (fields.get(BACK), &referer) {
+        ("", Some(uri)) => uri.path(),
+        ("", None) => "/account",
+        (known, _) => known,
+    };
+    safe_next(page).to_owned()
+}
+
 /// Passwords are never sent back, so they have to be typed again; what this page adds is its own.
 fn is_carried(name: &str) -> bool {
-    let own = ["confirm_username", "confirmed_elsewhere"];
+    let own = ["confirm_username", "confirmed_elsewhere", BACK];
     !name.contains("password") && !name.contains("secret") && !own.contains(&name)
 }

@@ -33,7 +33,7 @@ macro_rules! codes {
 }
 
 codes! {
-    InvalidRequest("invalid_request", 400, "The request can't be read", "Mend the body or the query; `detail` says where."),
+    InvalidRequest("invalid_request", 400, "The request can't be read", "Correct the body or the query; `detail` says where."),
     MissingCredential("missing_credential", 401, "No API key was sent", "Send `Authorization: Bearer` and the key."),
     InvalidToken("invalid_token", 401, "The API key is not valid", "Check that the key was copied whole, and that it is for this server."),
     KeyExpired("key_expired", 401, "The API key has expired", "Create a new key."),

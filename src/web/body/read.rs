@@ -267,7 +267,7 @@ fn too_slow() -> Problem {
 }
 
 fn broken_off() -> Problem {
-    Problem::bad_request("The body can't be read: it broke off or is malformed.")
+    Problem::bad_request("The request could not be read to its end, so nothing was changed. Send it again.")
 }
 
 fn no_room(full: Full) -> Problem {
