@@ -11,11 +11,15 @@
 
 #![allow(clippy::print_stdout, reason = "it reports to a person")]
 
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use diesel::connection::SimpleConnection;
 use diesel::{Connection, PgConnection, SqliteConnection};
+use keydesk::crypto::{Keyring, Root};
 use keydesk::db::{Db, Location};
 use keydesk::notices::schedule::Steps;
 use keydesk::notices::{bundle, sweep};
@@ -38,7 +42,10 @@ fn main() -> Result<()> {
         Some(url) => Location::Postgres(url),
         None => Location::Sqlite(folder.path().join("keydesk.sqlite3")),
     };
+    set_up(&location, folder.path())?;
     let db = Db::open(&location)?;
+    let secret = Root::parse(&std::fs::read_to_string(folder.path().join("secret"))?).context("a secret")?;
+    db.logs().unlock(Keyring::new(secret, None).log_seal());
     let ends = Time::parse("2028-01-01T09:00:00Z").context("a time")?;
     fill(&location, ends)?;
     let steps = Steps::new([30, 14, 7, 3, 1].map(|days| days * DAY).to_vec());
@@ -81,6 +88,25 @@ fn forget_peak() -> Result<()> {
     Ok(std::fs::write("/proc/self/clear_refs", "5")?)
 }
 
+/// An organisation with an audit log, which nothing but Keydesk can begin.
+fn set_up(location: &Location, folder: &Path) -> Result<()> {
+    let url = match location {
+        Location::Sqlite(path) => format!("sqlite:{}", path.display()),
+        Location::Postgres(url) => url.clone(),
+    };
+    let mut setup = Command::new(env!("CARGO_BIN_EXE_keydesk"))
+        .args(["setup", "--another", "--org", "Large", "--name", "Ada", "--email", "ada@example.com"])
+        .arg("--password-stdin")
+        .env("KEYDESK_DATA_DIR", folder)
+        .env("KEYDESK_DATABASE_URL", url)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()?;
+    setup.stdin.take().context("standard input")?.write_all(b"a passphrase for benchmarks")?;
+    ensure!(setup.wait()?.success(), "keydesk setup failed");
+    Ok(())
+}
+
 fn fill(location: &Location, ends: Time) -> Result<()> {
     let mut run: Run = match location {
         Location::Sqlite(path) => {
@@ -118,15 +144,15 @@ fn statements(sqlite: bool, ends: Time) -> Vec<String> {
         )
     };
     let forty = "(WITH RECURSIVE s (m) AS (SELECT CAST(1 AS BIGINT) UNION ALL SELECT m + 1 FROM s WHERE m < 40) SELECT m FROM s) parts";
-    let (org, key, secret) = (id("1", sqlite), id("n", sqlite), id("n + 100000000", sqlite));
+    let org = "(SELECT id FROM organizations)";
+    let (key, secret) = (id("n", sqlite), id("n + 100000000", sqlite));
     let (owner, person) = (id("n % 200 + 200000001", sqlite), id("n + 200000000", sqlite));
     let (made, long_before) = (micros(ends.plus(-90 * DAY)), micros(ends.plus(-80 * DAY)));
     let last_week = micros(ends.plus(-8 * DAY));
     let (no, ends, quarter) = (if sqlite { "0" } else { "FALSE" }, micros(ends), 90 * DAY * 1_000_000);
     vec![
         format!(
-            "INSERT INTO organizations (id, slug, name, created_at) VALUES ({org}, 'large', 'Large', 0);
-             INSERT INTO people (id, email, email_folded, name, created_at)
+            "INSERT INTO people (id, email, email_folded, name, created_at)
                 SELECT {person}, 'p' || n || '@example.com', 'p' || n || '@example.com', 'Person ' || n, 0 FROM {};
              INSERT INTO members (org_id, person_id, role, joined_at)
                 SELECT {org}, {person}, CASE WHEN n = 1 THEN 'owner' ELSE 'member' END, 0 FROM {}",
