@@ -5,8 +5,8 @@
 //! it goes to the same address, and [`confirm`] takes the password out of it.
 
 use actix_session::SessionExt;
-use actix_web::http::{StatusCode, Uri};
 use actix_web::http::header::{self, HeaderValue};
+use actix_web::http::{StatusCode, Uri};
 use actix_web::{HttpMessage, HttpRequest, HttpResponse};
 use askama::Template;
 

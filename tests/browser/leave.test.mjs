@@ -136,7 +136,7 @@ for (const [kind, start] of [["sso", bySso], ["github", byGitHub]]) {
         assert.deepEqual([itself.owner.email, itself.status], [person.email, "active"]);
         assert.equal((await keydesk.call(secret, "/v1/models")).status, 200);
         await guest.goto(`${keydesk.base}/o/acme-ai/keys`);
-        await guest.getByRole("heading", { name: "There is no such page here" }).waitFor();
+        await guest.getByRole("heading", { name: "Page not found" }).waitFor();
         await look(guest, "13-gone");
         await guest.goto(keydesk.base);
         await guest.getByText("You belong to no organisation here.").waitFor();

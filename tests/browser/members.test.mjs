@@ -58,7 +58,7 @@ describe("members", () => {
     const { owner: heir } = await (await keydesk.call(secret, "/v1/api-keys/self")).json();
     assert.equal(heir.email, person.email);
     await guest.goto(`${keydesk.base}/o/acme-ai/keys`);
-    await guest.getByRole("heading", { name: "There is no such page here" }).waitFor();
+    await guest.getByRole("heading", { name: "Page not found" }).waitFor();
     await closePage(guest);
     await closePage(owner);
   });

@@ -231,7 +231,7 @@ fn wrong_addresses_and_methods_are_answered_as_the_contract_says() {
     assert_eq!(org.admin.get("/v1/api-keys?q=%ff").refusal(), (400, "invalid_request".into()));
     let page = server.browser().get("/nothing");
     assert_eq!(page.status, 404);
-    assert_eq!(page.text("h1"), "There is no such page here");
+    assert_eq!(page.text("h1"), "Page not found");
     for answer in [put, page] {
         assert!(answer.header("x-request-id").unwrap().starts_with("req_"));
         assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));

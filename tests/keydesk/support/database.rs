@@ -5,6 +5,7 @@ use std::path::Path;
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Text};
+use keydesk::db::Conn;
 
 pub struct Database {
     pub url: String,
@@ -120,30 +121,44 @@ impl Database {
     /// Every row of every table but some, without some of its columns, named `table.column`.
     pub fn state(&self, but_tables: &[&str], but_columns: &[&str]) -> Vec<String> {
         let postgres = self.is_postgres();
-        let tables = self.lines(if postgres {
-            "SELECT tablename::text AS line FROM pg_tables WHERE schemaname = 'public' ORDER BY 1"
+        // A connection for each of a hundred queries would take longer than all of them.
+        let mut conn = match &self.server {
+            None => Conn::Sqlite(self.sqlite()),
+            Some(_) => Conn::Postgres(PgConnection::establish(&self.url).unwrap()),
+        };
+        let mut lines = |query: &str| -> Vec<String> {
+            let lines: Vec<Line> = diesel::sql_query(query).load(&mut conn).unwrap();
+            lines.into_iter().map(|line| line.line).collect()
+        };
+        let columns = lines(if postgres {
+            "SELECT table_name || '.' || column_name AS line FROM information_schema.columns
+                WHERE table_schema = 'public' ORDER BY table_name, ordinal_position"
         } else {
-            "SELECT name AS line FROM sqlite_master WHERE type = 'table' ORDER BY 1"
+            "SELECT tables.name || '.' || columns.name AS line
+                FROM sqlite_master tables, pragma_table_info(tables.name) columns
+                WHERE tables.type = 'table' ORDER BY tables.name, columns.cid"
         });
-        let mut rows = Vec::new();
-        for table in tables.iter().filter(|table| !but_tables.contains(&table.as_str())) {
-            let columns = self.lines(&if postgres {
-                format!("SELECT column_name::text AS line FROM information_schema.columns WHERE table_name = '{table}'")
-            } else {
-                format!("SELECT name AS line FROM pragma_table_info('{table}')")
-            });
-            let told: Vec<String> = columns
-                .iter()
-                .filter(|column| !but_columns.contains(&format!("{table}.{column}").as_str()))
-                .map(|column| match postgres {
-                    true => format!("COALESCE({column}::text, 'NULL')"),
-                    false => format!("quote({column})"),
-                })
-                .collect();
-            let row = told.join(" || ' | ' || ");
-            rows.extend(self.lines(&format!("SELECT '{table}: ' || {row} AS line FROM {table} ORDER BY 1")));
+        let mut kept: Vec<(&str, Vec<String>)> = Vec::new();
+        for name in &columns {
+            let (table, column) = name.split_once('.').unwrap();
+            if but_tables.contains(&table) || but_columns.contains(&name.as_str()) {
+                continue;
+            }
+            let text = match postgres {
+                true => format!("COALESCE({column}::text, 'NULL')"),
+                false => format!("quote({column})"),
+            };
+            match kept.last_mut() {
+                Some((last, texts)) if *last == table => texts.push(text),
+                _ => kept.push((table, vec![text])),
+            }
         }
-        rows
+        kept.into_iter()
+            .flat_map(|(table, texts)| {
+                let row = texts.join(" || ' | ' || ");
+                lines(&format!("SELECT '{table}: ' || {row} AS line FROM {table} ORDER BY 1"))
+            })
+            .collect()
     }
 
     fn sqlite(&self) -> SqliteConnection {
