@@ -182,6 +182,8 @@ diesel::table! {
     feed_head (id) {
         id -> SmallInt,
         position -> BigInt,
+        stamp -> Binary,
+        previous_stamp -> Binary,
     }
 }
 
@@ -191,6 +193,7 @@ diesel::table! {
         org_id -> Binary,
         key_id -> Binary,
         at -> BigInt,
+        previous_stamp -> Binary,
     }
 }
 

@@ -27,6 +27,8 @@ use crate::web::{Site, idempotency};
 const FLUSH: Duration = Duration::from_secs(1);
 /// How often changes that other processes made are looked for.
 const FOLLOW: Duration = Duration::from_millis(50);
+/// How long it is waited for what they were.
+const READING: Duration = Duration::from_secs(1);
 /// How often a server says that it is there.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(10);
 /// How often the claim on mails that are being sent is renewed.
@@ -45,7 +47,9 @@ pub async fn follow(site: Arc<Site>, reader: feed::Reader, mut stop: watch::Rece
                 let began = Instant::now();
                 let table = site.table.clone();
                 // The database's own warnings say that it is away; the lease does the rest.
-                let Ok(position) = site.db.read_for_keys(move |conn| table.catch_up(conn, began)).await else { continue };
+                // A connection that hangs is left to itself; the next reading takes another one.
+                let read = site.db.read_for_keys(move |conn| table.catch_up(conn, began));
+                let Ok(Ok(position)) = tokio::time::timeout(READING, read).await else { continue };
                 if told.is_none_or(|(known, at)| known != position || began - at > SIGN_OF_LIFE) {
                     let now = Time::now();
                     let note = site.db.write(move |tx| feed::note_reader(tx, &reader, position, now));

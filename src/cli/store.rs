@@ -75,7 +75,7 @@ pub fn open_as_it_is(config: &Config) -> Result<(Db, Keyring, Standing), Failure
 /// Waits until every running server knows of a change of keys; at most for as long as one may
 /// answer from memory without hearing from the database.
 pub fn wait_until_noticed(db: &Db, config: &Config) -> Result<()> {
-    let position = db.read_now(feed::head)?;
+    let position = db.read_now(feed::head)?.position;
     let began = Instant::now();
     while began.elapsed() < config.max_staleness
         && !db.read_now(|conn| feed::is_noticed(conn, position, Time::now()))?

@@ -4,7 +4,7 @@
 
 use diesel::prelude::*;
 
-use crate::crypto::Digest;
+use crate::crypto::{Digest, fill_random};
 use crate::db::{Conn, Tx, each};
 use crate::error::{Error, Result};
 use crate::id::{KeyId, OrgId};
@@ -17,22 +17,36 @@ const BATCH: usize = 1_000;
 /// After how many seconds a server that says nothing is taken to be gone.
 const READER_GONE: i64 = 30;
 
+/// How far the feed has come: its latest change, and a random value that was written with it. A
+/// database that was put back from a copy, or that lost changes in a fail-over, may come to the
+/// same position again, but never to the same stamp.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// The number of the latest change.
+    pub position: i64,
+    stamp: Vec<u8>,
+}
+
+impl Head {
+    /// Of a process that has read nothing.
+    pub fn unread() -> Head {
+        Head { position: 0, stamp: Vec::new() }
+    }
+}
+
+/// What has happened in the feed after a head.
+pub enum Since {
+    /// Nothing.
+    Nothing,
+    /// The keys with these digests have changed.
+    Changed(Vec<Digest>),
+    /// Nobody can tell: the feed does not continue that head, or its changes are no longer kept.
+    Unknown,
+}
+
 /// Notes that a key has changed. Call it last: the head's row stays locked until the commit.
 pub fn publish(tx: &mut Tx<'_>, org: OrgId, key: KeyId, now: Time) -> Result<()> {
-    let position: i64 = diesel::update(feed_head::table)
-        .set(feed_head::position.eq(feed_head::position + 1))
-        .returning(feed_head::position)
-        .get_result(tx.conn)?;
-    diesel::insert_into(key_changes::table)
-        .values((
-            key_changes::position.eq(position),
-            key_changes::org_id.eq(org),
-            key_changes::key_id.eq(key),
-            key_changes::at.eq(now),
-        ))
-        .execute(tx.conn)?;
-    tx.changes_keys();
-    Ok(())
+    publish_all(tx, org, &[key], now)
 }
 
 /// Notes that all living keys of an owner may do something else now. Call it last.
@@ -49,9 +63,15 @@ pub fn publish_keys_of(tx: &mut Tx<'_>, affected: &Affected, now: Time) -> Resul
 pub fn publish_all(tx: &mut Tx<'_>, org: OrgId, keys: &[KeyId], now: Time) -> Result<()> {
     for keys in keys.chunks(BATCH) {
         let count = i64::try_from(keys.len()).map_err(Error::internal)?;
-        let last: i64 = diesel::update(feed_head::table)
-            .set(feed_head::position.eq(feed_head::position + count))
-            .returning(feed_head::position)
+        let mut stamp = [0; 16];
+        fill_random(&mut stamp)?;
+        let (last, previous): (i64, Vec<u8>) = diesel::update(feed_head::table)
+            .set((
+                feed_head::position.eq(feed_head::position + count),
+                feed_head::previous_stamp.eq(feed_head::stamp),
+                feed_head::stamp.eq(stamp.as_slice()),
+            ))
+            .returning((feed_head::position, feed_head::previous_stamp))
             .get_result(tx.conn)?;
         let rows: Vec<_> = (last - count + 1..)
             .zip(keys)
@@ -61,6 +81,7 @@ pub fn publish_all(tx: &mut Tx<'_>, org: OrgId, keys: &[KeyId], now: Time) -> Re
                     key_changes::org_id.eq(org),
                     key_changes::key_id.eq(*key),
                     key_changes::at.eq(now),
+                    key_changes::previous_stamp.eq(previous.as_slice()),
                 )
             })
             .collect();
@@ -72,18 +93,24 @@ pub fn publish_all(tx: &mut Tx<'_>, org: OrgId, keys: &[KeyId], now: Time) -> Re
     Ok(())
 }
 
-/// The position of the latest change.
-pub fn head(conn: &mut Conn) -> Result<i64> {
-    Ok(feed_head::table.select(feed_head::position).first(conn)?)
+/// How far the feed has come.
+pub fn head(conn: &mut Conn) -> Result<Head> {
+    let head = feed_head::table.select((feed_head::position, feed_head::stamp));
+    let (position, stamp) = head.first(conn)?;
+    Ok(Head { position, stamp })
 }
 
-/// The digests of all secrets of the keys that changed after `seen`, up to `head`; `None` where
-/// some of these changes are no longer kept.
-pub fn digests_changed(conn: &mut Conn, seen: i64, head: i64) -> Result<Option<Vec<Digest>>> {
-    let between = key_changes::position.gt(seen).and(key_changes::position.le(head));
+/// What has happened after `seen`, up to `head`.
+pub fn since(conn: &mut Conn, seen: &Head, head: &Head) -> Result<Since> {
+    if seen == head {
+        return Ok(Since::Nothing);
+    }
+    let between = key_changes::position.gt(seen.position).and(key_changes::position.le(head.position));
     let kept: i64 = key_changes::table.filter(between).count().get_result(conn)?;
-    if kept != head - seen {
-        return Ok(None);
+    let next = key_changes::table.find(seen.position + 1).select(key_changes::previous_stamp);
+    let continues = next.first::<Vec<u8>>(conn).optional()?.is_some_and(|stamp| stamp == seen.stamp);
+    if kept != head.position - seen.position || !continues {
+        return Ok(Since::Unknown);
     }
     let rows: Vec<Vec<u8>> =
         key_changes::table
@@ -97,7 +124,7 @@ pub fn digests_changed(conn: &mut Conn, seen: i64, head: i64) -> Result<Option<V
         .into_iter()
         .map(|digest| Digest::try_from(digest).map_err(|_| Error::internal("a digest has another length")))
         .collect();
-    digests.map(Some)
+    digests.map(Since::Changed)
 }
 
 /// A process that reads the feed, named by random bytes.

@@ -1,5 +1,6 @@
 //! A model of [`super::table`], of which a checker tries every order of steps: look-ups that
-//! fill, a revocation, readers of the feed, and the passing of time.
+//! fill, a revocation, another change that a fail-over may lose, readers of the feed, and the
+//! passing of time.
 //!
 //! Each step here is one atomic step there. What may never happen: a yes to a request that began
 //! after the revocation was answered by this process, or more than the staleness after its commit.
@@ -9,6 +10,7 @@ use stateright::{Checker, Model, Property};
 /// The lease, in ticks of the clock.
 const STALENESS: u8 = 1;
 const END: u8 = 2;
+/// A fail-over takes one more, and is tried with one request in place of two.
 const MAX_ROUNDS: u8 = 2;
 
 /// How a table is built; all but the first are known to be wrong, to show that the check sees it.
@@ -25,7 +27,17 @@ enum Table {
     LeaseFromTheEnd,
     /// What is held is told without a lease.
     NoLease,
+    /// Heads of the feed are told apart by their position alone.
+    ComparesPositions,
 }
+
+/// The head of the feed: position and stamp.
+type Head = (u8, u8);
+
+/// The stamps of the head before and after each change.
+const BEGINNING: u8 = 0;
+const OTHER_CHANGE: u8 = 1;
+const REVOCATION: u8 = 2;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Request {
@@ -70,20 +82,23 @@ enum Reader {
     },
     Seen {
         at: u8,
-        seen: u8,
+        seen: Head,
     },
     Head {
         at: u8,
-        head: u8,
+        seen: Head,
+        head: Head,
     },
     /// Between its two steps of forgetting.
     Half {
         at: u8,
-        head: u8,
+        seen: Head,
+        head: Head,
     },
     Forgot {
         at: u8,
-        head: u8,
+        seen: Head,
+        head: Head,
     },
     Noted {
         at: u8,
@@ -100,7 +115,13 @@ struct State {
     /// What the table holds: whether the key is revoked.
     known: Option<bool>,
     rounds: u8,
-    position: u8,
+    /// Up to where the feed was taken in.
+    read: Head,
+    /// The head of the feed in the database.
+    head: Head,
+    /// Whether a change of another key was made, and lost in a fail-over.
+    changed: bool,
+    failed_over: bool,
     fresh_until: u8,
     requests: [Request; 2],
     /// The follower of the feed, and the reading that the revocation itself makes.
@@ -113,6 +134,8 @@ struct State {
 enum Step {
     Tick,
     Revoke,
+    ChangeOther,
+    FailOver,
     Request(usize),
     Read(usize),
 }
@@ -121,6 +144,8 @@ struct Process {
     table: Table,
     /// Whether this process takes the revocation, or another one does.
     revokes: bool,
+    /// Whether a fail-over may lose another change.
+    fails_over: bool,
 }
 
 impl Process {
@@ -163,29 +188,37 @@ impl Process {
         use Reader::{Began, Forgot, Half, Head, Idle, Noted, Seen};
         state.readers[index] = match state.readers[index] {
             Idle => Began { at: state.clock },
-            Began { at } => Seen { at, seen: state.position },
+            Began { at } => Seen { at, seen: state.read },
             Seen { at, seen } => {
-                let head = u8::from(state.revoked_at.is_some());
-                if head > seen || at >= state.fresh_until { Head { at, head } } else { Forgot { at, head } }
+                let head = state.head;
+                let is_same =
+                    if self.table == Table::ComparesPositions { head.0 == seen.0 } else { head == seen };
+                if is_same && at < state.fresh_until {
+                    Forgot { at, seen, head }
+                } else {
+                    Head { at, seen, head }
+                }
             }
-            Head { at, head } => {
+            Head { at, seen, head } => {
                 if self.table == Table::RemovesFirst {
                     state.known = None
                 } else {
                     state.rounds += 1
                 }
-                Half { at, head }
+                Half { at, seen, head }
             }
-            Half { at, head } => {
+            Half { at, seen, head } => {
                 if self.table == Table::RemovesFirst {
                     state.rounds += 1
                 } else {
                     state.known = None
                 }
-                Forgot { at, head }
+                Forgot { at, seen, head }
             }
-            Forgot { at, head } => {
-                state.position = state.position.max(head);
+            Forgot { at, seen, head } => {
+                if state.read == seen || head.0 > state.read.0 {
+                    state.read = head;
+                }
                 Noted { at }
             }
             Noted { at } => {
@@ -215,7 +248,10 @@ impl Model for Process {
             answered: false,
             known: None,
             rounds: 0,
-            position: 0,
+            read: (0, BEGINNING),
+            head: (0, BEGINNING),
+            changed: false,
+            failed_over: false,
             fresh_until: 0,
             requests: [Request::Idle; 2],
             readers: [Reader::Idle; 2],
@@ -230,7 +266,17 @@ impl Model for Process {
         if state.revoked_at.is_none() {
             steps.push(Step::Revoke);
         }
-        steps.extend([Step::Request(0), Step::Request(1), Step::Read(0)]);
+        if self.fails_over && !state.changed && state.revoked_at.is_none() {
+            steps.push(Step::ChangeOther);
+        }
+        // Only the other change is lost: a lost revocation was never made.
+        if state.changed && !state.failed_over && state.revoked_at.is_none() {
+            steps.push(Step::FailOver);
+        }
+        steps.extend([Step::Request(0), Step::Read(0)]);
+        if !self.fails_over {
+            steps.push(Step::Request(1));
+        }
         // The revocation reads the feed once, after its commit and before its answer.
         if self.revokes && state.revoked_at.is_some() && !state.answered {
             steps.push(Step::Read(1));
@@ -241,7 +287,18 @@ impl Model for Process {
         let mut next = state.clone();
         match step {
             Step::Tick => next.clock += 1,
-            Step::Revoke => next.revoked_at = Some(next.clock),
+            Step::Revoke => {
+                next.revoked_at = Some(next.clock);
+                next.head = (next.head.0 + 1, REVOCATION);
+            }
+            Step::ChangeOther => {
+                next.changed = true;
+                next.head = (next.head.0 + 1, OTHER_CHANGE);
+            }
+            Step::FailOver => {
+                next.failed_over = true;
+                next.head = (0, BEGINNING);
+            }
             Step::Request(index) => self.request(&mut next, index),
             Step::Read(index) => self.read(&mut next, index),
         }
@@ -260,13 +317,13 @@ impl Model for Process {
     }
 
     fn within_boundary(&self, state: &State) -> bool {
-        state.rounds <= MAX_ROUNDS
+        state.rounds <= MAX_ROUNDS + u8::from(self.fails_over)
     }
 }
 
 /// Whether a wrong yes can be reached, and how many states were seen.
-fn check(table: Table, revokes: bool) -> (bool, usize) {
-    let checker = Process { table, revokes }.checker().threads(2).spawn_bfs().join();
+fn check(table: Table, revokes: bool, fails_over: bool) -> (bool, usize) {
+    let checker = Process { table, revokes, fails_over }.checker().threads(2).spawn_bfs().join();
     let wrong = checker.discovery("no yes that may not be").is_some();
     if !wrong {
         checker.assert_any_discovery("a key is held");
@@ -277,19 +334,21 @@ fn check(table: Table, revokes: bool) -> (bool, usize) {
 
 #[test]
 fn no_order_of_steps_lets_a_revoked_key_through() {
-    for revokes in [true, false] {
-        let (wrong, states) = check(Table::AsBuilt, revokes);
+    for (revokes, fails_over) in [(true, false), (false, false), (true, true), (false, true)] {
+        let (wrong, states) = check(Table::AsBuilt, revokes, fails_over);
         assert!(!wrong);
-        assert!(states > 100_000, "{states} states are too few to be all");
+        let fewest = if fails_over { 10_000 } else { 100_000 };
+        assert!(states > fewest, "{states} states are too few to be all");
     }
 }
 
 #[test]
 fn the_check_finds_each_known_fault() {
     for table in [Table::PutsThenCompares, Table::NeverCompares, Table::RemovesFirst] {
-        assert!(check(table, true).0, "{table:?}");
+        assert!(check(table, true, false).0, "{table:?}");
     }
     for table in [Table::LeaseFromTheEnd, Table::NoLease] {
-        assert!(check(table, false).0, "{table:?}");
+        assert!(check(table, false, false).0, "{table:?}");
     }
+    assert!(check(Table::ComparesPositions, true, true).0);
 }

@@ -4,7 +4,8 @@
 //! What keeps it true:
 //!
 //! - Every change of a key is in the feed. A process takes the feed in after each commit of its
-//!   own, before it answers, and many times a second for the commits of others.
+//!   own, before it answers, and many times a second for the commits of others. A feed that does not
+//!   continue what was taken in, as after a fail-over that lost changes, empties the memory.
 //! - Freshness belongs to the process, not to the entry: the lease ends a fixed time after the
 //!   start of the last successful reading of the feed. Without it nobody is told yes.
 //! - A fill that raced a change is thrown away: it notes the round before it reads the database,
@@ -13,8 +14,8 @@
 //!
 //! `model.rs` checks that in all orders of steps this never lets a revoked key through.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
@@ -23,7 +24,7 @@ use tokio::sync::Semaphore;
 use crate::crypto::{Digest, Keyring};
 use crate::db::{Conn, Db};
 use crate::error::{Error, Result};
-use crate::keys::feed;
+use crate::keys::feed::{self, Head, Since};
 use crate::keys::presented::{self, Presented};
 use crate::keys::secret::PlainSecret;
 use crate::task;
@@ -46,8 +47,8 @@ pub struct Table {
     unknown: DashMap<Digest, ()>,
     /// How often entries were removed for changes.
     rounds: AtomicU64,
-    /// The position in the feed up to which changes were taken in.
-    position: AtomicI64,
+    /// The head of the feed up to which changes were taken in.
+    read: Mutex<Head>,
     /// When the lease ends, in microseconds after `started`.
     fresh_until: AtomicU64,
     strangers: Arc<Strangers>,
@@ -64,7 +65,7 @@ impl Table {
             known: DashMap::new(),
             unknown: DashMap::new(),
             rounds: AtomicU64::new(0),
-            position: AtomicI64::new(0),
+            read: Mutex::new(Head::unread()),
             fresh_until: AtomicU64::new(0),
             strangers: Arc::default(),
             fills: Semaphore::new((db.readers() / 2).max(1)),
@@ -167,21 +168,29 @@ impl Table {
     /// before this call. Returns the position reached.
     pub fn catch_up(&self, conn: &mut Conn, began: Instant) -> Result<i64> {
         // Read before the head, so that a head below it can only mean an older database.
-        let seen = self.position.load(SeqCst);
+        let seen = self.read().clone();
         let head = feed::head(conn)?;
-        if head < seen || !self.is_fresh(began) {
-            // Put back from a copy, or away for long: nothing that is held can be relied on.
-            self.forget_all();
-            self.position.store(head, SeqCst);
-        } else if head > seen {
-            match feed::digests_changed(conn, seen, head)? {
-                Some(changed) => self.forget(&changed),
-                None => self.forget_all(),
-            }
-            self.position.fetch_max(head, SeqCst);
+        let since = if self.is_fresh(began) { feed::since(conn, &seen, &head)? } else { Since::Unknown };
+        match since {
+            Since::Nothing => {}
+            Since::Changed(digests) => self.forget(&digests),
+            // Put back from a copy, failed over to one, or away for long: nothing that is held can
+            // be relied on.
+            Since::Unknown => self.forget_all(),
         }
+        let position = head.position;
+        let mut read = self.read();
+        // Where another reading has come further meanwhile, it has taken in more than this one.
+        if *read == seen || position > read.position {
+            *read = head;
+        }
+        drop(read);
         self.fresh_until.fetch_max(self.microseconds(began + self.staleness), SeqCst);
-        Ok(head)
+        Ok(position)
+    }
+
+    fn read(&self) -> MutexGuard<'_, Head> {
+        self.read.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Ends the lease: for whoever knows of a change that could not be taken in.
@@ -201,6 +210,13 @@ impl Table {
         self.rounds.fetch_add(1, SeqCst);
         self.known.clear();
         self.unknown.clear();
+    }
+
+    /// For how long the database has been silent, where that is too long to tell anyone yes.
+    pub fn lapsed(&self, now: Instant) -> Option<Duration> {
+        let until = self.fresh_until.load(SeqCst);
+        let since = self.microseconds(now).checked_sub(until)?;
+        Some(Duration::from_micros(since) + self.staleness)
     }
 
     fn require_fresh(&self, now: Instant) -> Result<()> {

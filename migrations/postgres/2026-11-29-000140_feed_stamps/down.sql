@@ -1,0 +1,3 @@
+ALTER TABLE key_changes DROP COLUMN previous_stamp;
+ALTER TABLE feed_head DROP COLUMN previous_stamp;
+ALTER TABLE feed_head DROP COLUMN stamp;
