@@ -10,6 +10,7 @@ mod connect;
 mod fault;
 mod guard;
 mod lane;
+mod postgres;
 mod statistics;
 mod turns;
 
@@ -26,7 +27,7 @@ use crate::task;
 
 use self::connect::{connect, migrate};
 pub use self::fault::violates;
-use self::fault::{is_deadlock, is_lost};
+use self::fault::{is_cut_off, is_deadlock, is_lost};
 pub use self::guard::{LogGuard, Mark};
 use self::lane::{Lane, lend};
 use self::turns::Turns;
@@ -285,10 +286,13 @@ fn transact<T>(
         let result = change(&mut tx);
         let asked = tx.asked;
         let result = result.and_then(|value| {
-            each!(conn, |c| AnsiTransactionManager::commit_transaction(c))?;
+            each!(conn, |c| AnsiTransactionManager::commit_transaction(c)).map_err(commit_failed)?;
             Ok((value, asked))
         });
         let Err(error) = result else { return result };
+        if matches!(error, Error::Unconfirmed(_)) {
+            return Err(error);
+        }
         // After a failed commit there may be nothing left to roll back.
         let rolled_back = each!(conn, |c| AnsiTransactionManager::rollback_transaction(c));
         if let Err(cause) = rolled_back
@@ -301,6 +305,11 @@ fn transact<T>(
         }
         attempt += 1;
     }
+}
+
+/// A database that is lost while it commits may have committed.
+fn commit_failed(error: diesel::result::Error) -> Error {
+    if is_cut_off(&error) { Error::Unconfirmed(error.into()) } else { error.into() }
 }
 
 fn begin(conn: &mut Conn) -> QueryResult<()> {

@@ -3,7 +3,7 @@
 //! Domain functions return [`Error`]; a face turns it into a problem document, a page
 //! or a line on standard error. `Invalid` is for values that were understood and are
 //! not acceptable; a text that cannot be parsed never reaches the domain.
-//! The causes of `Unavailable` and `Internal` are logged once, where a face answers,
+//! The causes of `Unavailable`, `Unconfirmed` and `Internal` are logged once, where a face answers,
 //! and are never shown.
 
 use crate::refusal::Refusal;
@@ -12,7 +12,8 @@ use crate::scope::Scopes;
 /// The result of a domain function.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Why a domain function did not do what was asked. Nothing was changed.
+/// Why a domain function did not do what was asked. Nothing was changed, except perhaps for
+/// [`Error::Unconfirmed`].
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Values that are not acceptable, each with its field.
@@ -69,6 +70,11 @@ pub enum Error {
     /// The database can't be reached or is too busy; the same call may succeed soon.
     #[error("The database can't be reached.")]
     Unavailable(#[source] Cause),
+    /// The database was lost while it committed the change, which may have been made or not.
+    #[error(
+        "The connection to the database was lost while the change was being saved. It may have been made."
+    )]
+    Unconfirmed(#[source] Cause),
     /// A fault of Keydesk or of its configuration.
     #[error("Something went wrong inside Keydesk.")]
     Internal(#[source] Cause),

@@ -12,7 +12,7 @@ use diesel::prelude::*;
 use diesel::result::Error as DieselError;
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
-use crate::db::{Conn, Location, addresses, statistics};
+use crate::db::{Conn, Location, addresses, postgres, statistics};
 use crate::error::{Error, Result};
 
 const SQLITE_MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
@@ -69,9 +69,8 @@ pub(super) fn connect(location: &Location) -> ConnectionResult<Conn> {
     match location {
         Location::Sqlite(path) => open_sqlite(path).map(Conn::Sqlite),
         Location::Postgres(url) => {
-            let mut conn = PgConnection::establish(url)?;
-            conn.batch_execute("SET statement_timeout = '30s'; SET lock_timeout = '10s'")
-                .map_err(ConnectionError::CouldntSetupConfiguration)?;
+            let mut conn = PgConnection::establish(&postgres::with_defaults(url))?;
+            conn.batch_execute(postgres::SESSION).map_err(ConnectionError::CouldntSetupConfiguration)?;
             Ok(Conn::Postgres(conn))
         }
     }

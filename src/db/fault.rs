@@ -10,37 +10,53 @@ impl From<DieselError> for Error {
     }
 }
 
+/// What the messages say where nobody can tell how far the database came.
+const CUT_OFF: [&str; 7] = [
+    "server closed the connection",
+    "terminating connection",
+    "connection to server",
+    "no connection to the server",
+    "could not receive data",
+    "SSL connection has been closed",
+    "disk I/O error",
+];
+/// The same where it has refused.
+const REFUSED: [&str; 11] = [
+    "the database system is",
+    "lock timeout",
+    "statement timeout",
+    "too many clients",
+    "database is locked",
+    "unable to open database",
+    "database or disk is full",
+    "No space left on device",
+    "could not extend file",
+    "readonly database",
+    "read-only transaction",
+];
+
 /// Whether the error says that the database is away or too busy, rather than that the
 /// statement is wrong.
 pub(super) fn is_lost(error: &DieselError) -> bool {
-    const SIGNS: [&str; 18] = [
-        "server closed the connection",
-        "terminating connection",
-        "connection to server",
-        "no connection to the server",
-        "could not receive data",
-        "SSL connection has been closed",
-        "the database system is",
-        "lock timeout",
-        "statement timeout",
-        "too many clients",
-        "disk I/O error",
-        "database is locked",
-        "unable to open database",
-        "database or disk is full",
-        "No space left on device",
-        "could not extend file",
-        "readonly database",
-        "read-only transaction",
-    ];
-    match error {
-        DieselError::BrokenTransactionManager => true,
+    matches!(error, DieselError::BrokenTransactionManager) || is_cut_off(error) || says(error, &REFUSED)
+}
+
+/// Whether the database was lost before it answered.
+pub(super) fn is_cut_off(error: &DieselError) -> bool {
+    let lost = matches!(
+        error,
         DieselError::DatabaseError(
             DatabaseErrorKind::ClosedConnection | DatabaseErrorKind::UnableToSendCommand,
             _,
-        ) => true,
+        )
+    );
+    lost || says(error, &CUT_OFF)
+}
+
+fn says(error: &DieselError, signs: &[&str]) -> bool {
+    match error {
         DieselError::DatabaseError(_, information) => {
-            SIGNS.iter().any(|sign| information.message().contains(sign))
+            signs.iter().any(|sign| information.message().contains(sign))
         }
         _ => false,
     }

@@ -71,7 +71,7 @@ impl Lane {
 pub(super) fn lend<T>(pool: &r2d2::Pool<Manager>, work: impl FnOnce(&mut Conn) -> Result<T>) -> Result<T> {
     let mut link = pool.get().map_err(|error| Error::Unavailable(error.into()))?;
     let result = work(&mut link.conn);
-    link.broken = matches!(result, Err(Error::Unavailable(_)));
+    link.broken = matches!(result, Err(Error::Unavailable(_) | Error::Unconfirmed(_)));
     link.used = Instant::now();
     result
 }

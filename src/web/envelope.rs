@@ -101,7 +101,7 @@ fn problem_of(response: &ServiceResponse<BoxBody>) -> Option<Problem> {
 /// this way, and only for want of a database.
 fn without_request(error: &Error, path: &str, https: bool, id: &str) -> Error {
     tracing::warn!(request = id, path = redact::path(path), %error, "not available");
-    let problem = Problem::new(Code::Unavailable, "Nothing was changed. Try again in a moment.");
+    let problem = Problem::unavailable();
     let mut response = if is_page(path) { error_page::bare(&problem, id) } else { problem.document(id) };
     add_headers(response.headers_mut(), path, https, id);
     InternalError::from_response(problem, response).into()

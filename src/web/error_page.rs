@@ -53,9 +53,6 @@ impl Text<'_> {
             Code::NotFound => {
                 "It may belong to another organisation, or the address is incomplete. Nothing was changed."
             }
-            Code::Unavailable => {
-                "Nothing was changed. Try again in a moment; Keydesk is back as soon as its database can be reached."
-            }
             Code::RequestTimeout => {
                 "What you sent took too long to arrive, and nothing was changed. Go back and send it again."
             }

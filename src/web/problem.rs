@@ -127,6 +127,14 @@ impl Problem {
         Problem::new(Code::InvalidRequest, detail)
     }
 
+    /// The database is away or too busy.
+    pub fn unavailable() -> Problem {
+        Problem::new(
+            Code::Unavailable,
+            "Nothing was changed. Try again in a moment; Keydesk is back as soon as its database can be reached.",
+        )
+    }
+
     /// Nothing here, or nothing that the asker may know of.
     pub fn not_found() -> Problem {
         Problem::new(
@@ -280,7 +288,16 @@ impl From<Error> for Problem {
             Error::LogBroken { .. } => Problem::new(Code::Conflict, detail),
             Error::Unavailable(cause) => {
                 tracing::warn!(%cause, "not available");
-                Problem::new(Code::Unavailable, "Nothing was changed. Try again in a moment.")
+                Problem::unavailable()
+            }
+            Error::Unconfirmed(cause) => {
+                tracing::warn!(%cause, "a change may have been made without an answer");
+                Problem::new(
+                    Code::Unavailable,
+                    "The connection to the database was lost while the change was being saved. It may have \
+                     been made: look before you try again, or repeat a request that had an Idempotency-Key \
+                     with the same one.",
+                )
             }
             Error::Internal(cause) => {
                 tracing::error!(%cause, "internal error");
