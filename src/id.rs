@@ -41,6 +41,22 @@ fn decode(text: &str) -> Option<[u8; 16]> {
     Some(value.to_be_bytes())
 }
 
+/// The identifiers in a column. A value of another shape was written by somebody else: it is
+/// logged and left out, so that one row can't keep all others from being looked after.
+pub fn readable<T: From<[u8; 16]>>(column: Vec<Vec<u8>>) -> Vec<T> {
+    let id = |bytes: Vec<u8>| match <[u8; 16]>::try_from(bytes.as_slice()) {
+        Ok(bytes) => Some(T::from(bytes)),
+        Err(_) => {
+            tracing::error!(
+                bytes = hex::encode(&bytes),
+                "the database holds an identifier that Keydesk did not write"
+            );
+            None
+        }
+    };
+    column.into_iter().filter_map(id).collect()
+}
+
 macro_rules! type_id {
     ($(#[$doc:meta])* $name:ident, $prefix:literal) => {
         $(#[$doc])*
@@ -108,6 +124,12 @@ macro_rules! type_id {
         {
             fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, DB>) -> serialize::Result {
                 self.0.as_slice().to_sql(out)
+            }
+        }
+
+        impl From<[u8; 16]> for $name {
+            fn from(bytes: [u8; 16]) -> Self {
+                Self(bytes)
             }
         }
 

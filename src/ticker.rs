@@ -27,8 +27,6 @@ use crate::web::{Site, idempotency};
 const FLUSH: Duration = Duration::from_secs(1);
 /// How often changes that other processes made are looked for.
 const FOLLOW: Duration = Duration::from_millis(50);
-/// How long it is waited for what they were.
-const READING: Duration = Duration::from_secs(1);
 /// How often a server says that it is there.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(10);
 /// How often the claim on mails that are being sent is renewed.
@@ -47,9 +45,8 @@ pub async fn follow(site: Arc<Site>, reader: feed::Reader, mut stop: watch::Rece
                 let began = Instant::now();
                 let table = site.table.clone();
                 // The database's own warnings say that it is away; the lease does the rest.
-                // A connection that hangs is left to itself; the next reading takes another one.
-                let read = site.db.read_for_keys(move |conn| table.catch_up(conn, began));
-                let Ok(Ok(position)) = tokio::time::timeout(READING, read).await else { continue };
+                let read = site.db.read_feed(move |conn| table.catch_up(conn, began));
+                let Ok(position) = read.await else { continue };
                 if told.is_none_or(|(known, at)| known != position || began - at > SIGN_OF_LIFE) {
                     let now = Time::now();
                     let note = site.db.write(move |tx| feed::note_reader(tx, &reader, position, now));
@@ -242,7 +239,7 @@ pub async fn look_after_logs(site: Arc<Site>, tick: Duration, mut stop: watch::R
 async fn check_logs(site: &Site, started: Time) -> Result<()> {
     let signers = Arc::new(Signer::all(&site.mint.keyring)?);
     let now = Time::now();
-    upkeep::compare(&site.db).await?;
+    let compared = upkeep::compare(&site.db).await;
     for due in site.db.read(move |conn| upkeep::due(conn, started, now)).await? {
         // What is wrong with one log delays no other.
         if let Err(error) = upkeep::check(&site.db, due, &signers, site.public_url.host(), now).await {
@@ -259,7 +256,7 @@ async fn check_logs(site: &Site, started: Time) -> Result<()> {
         };
         site.db.write(send).await?;
     }
-    Ok(())
+    compared
 }
 
 async fn write_counts(site: &Site) {

@@ -7,12 +7,13 @@
 //! a revocation by damaging the log, but nothing is signed.
 
 use diesel::prelude::*;
+use diesel::result::Error as DieselError;
 
 use crate::audit::tree::{self, Edge, Hash};
 use crate::crypto::sha256;
 use crate::db::{Conn, LogGuard, Mark, Tx, each};
 use crate::error::{Error, Result};
-use crate::id::OrgId;
+use crate::id::{OrgId, readable};
 use crate::installation;
 use crate::schema::{audit_entries, audit_heads, organizations};
 use crate::time::Time;
@@ -56,10 +57,18 @@ pub struct Row {
 pub const CHANGED: &str = "the end of the log was changed without the root secret";
 const MISSING: &str = "the end of the log is missing from the database";
 const OLDER: &str = "the log was put back to an older state";
+/// How many positions are read at once.
+const BATCH: i64 = 10_000;
 
-/// The row of a log.
+/// No log comes so far; what stands there was put there by somebody else.
+const MOST: i64 = 1 << 62;
+
+/// The row of a log. One that can't be read is told as one that is not authentic.
 pub fn find(conn: &mut Conn, org: OrgId) -> Result<Option<Row>> {
-    Ok(audit_heads::table.find(org).first(conn).optional()?)
+    match audit_heads::table.find(org).first(conn).optional() {
+        Err(DieselError::DeserializationError(_)) => Ok(Some(Row::unreadable(org))),
+        row => Ok(row?),
+    }
 }
 
 /// The row of a log and the position of its last entry, as of one moment.
@@ -68,23 +77,34 @@ pub fn find_with_last(conn: &mut Conn, org: OrgId) -> Result<(Option<Row>, Optio
         .filter(audit_entries::org_id.eq(org))
         .select(diesel::dsl::max(audit_entries::position))
         .single_value();
-    let found: Option<(Row, Option<i64>)> =
-        audit_heads::table.find(org).select((audit_heads::all_columns, last)).first(conn).optional()?;
-    match found {
-        Some((row, last)) => Ok((Some(row), last)),
-        None => Ok((None, next_position(conn, org)?.checked_sub(1).filter(|last| *last >= 0))),
+    let found = audit_heads::table.find(org).select((audit_heads::all_columns, last));
+    match found.first::<(Row, Option<i64>)>(conn).optional() {
+        Ok(Some((row, last))) => Ok((Some(row), last)),
+        Ok(None) | Err(DieselError::DeserializationError(_)) => {
+            let last = next_position(conn, org)?.checked_sub(1).filter(|last| *last >= 0);
+            Ok((find(conn, org)?, last))
+        }
+        Err(error) => Err(error.into()),
     }
 }
 
 /// The rows of all logs.
 pub fn all(conn: &mut Conn) -> Result<Vec<Row>> {
-    Ok(audit_heads::table.order(audit_heads::org_id).load(conn)?)
+    match audit_heads::table.order(audit_heads::org_id).load(conn) {
+        // Which of them can't be read is found one by one.
+        Err(DieselError::DeserializationError(_)) => {
+            let orgs = readable(audit_heads::table.select(audit_heads::org_id).load(conn)?);
+            let rows = orgs.into_iter().map(|org| find(conn, org));
+            rows.filter_map(Result::transpose).collect()
+        }
+        rows => Ok(rows?),
+    }
 }
 
 /// The row of a log, locked until the transaction ends. A log that has none gets an empty one, which
 /// is not authenticated.
 pub fn lock(tx: &mut Tx<'_>, org: OrgId) -> Result<Row> {
-    Ok(each!(tx.conn, |c| {
+    let row = each!(tx.conn, |c| {
         diesel::insert_into(audit_heads::table)
             .values((audit_heads::org_id.eq(org), audit_heads::size.eq(0_i64)))
             .on_conflict(audit_heads::org_id)
@@ -92,7 +112,11 @@ pub fn lock(tx: &mut Tx<'_>, org: OrgId) -> Result<Row> {
             .set(audit_heads::org_id.eq(org))
             .returning(audit_heads::all_columns)
             .get_result(c)
-    })?)
+    });
+    match row {
+        Err(DieselError::DeserializationError(_)) => Ok(Row::unreadable(org)),
+        row => Ok(row?),
+    }
 }
 
 /// The row of a log about which something may be signed. Error: `LogBroken`.
@@ -112,13 +136,31 @@ pub fn lock_sound(tx: &mut Tx<'_>, org: OrgId) -> Result<Row> {
     row.into_sound(tx.logs, mark)
 }
 
-/// The first position behind all entries, whatever the row says.
+/// A position behind all entries, whatever the row says. Where somebody has put an entry so far out
+/// that there is none, it is the first free one behind as many as there are.
 pub fn next_position(conn: &mut Conn, org: OrgId) -> Result<i64> {
-    let last: Option<i64> = audit_entries::table
+    let own = audit_entries::table
         .filter(audit_entries::org_id.eq(org))
-        .select(diesel::dsl::max(audit_entries::position))
-        .first(conn)?;
-    Ok(last.map_or(0, |last| last.saturating_add(1)))
+        .filter(audit_entries::position.ge(0).and(audit_entries::position.lt(MOST)));
+    let last: Option<i64> = own.select(diesel::dsl::max(audit_entries::position)).first(conn)?;
+    let next = last.map_or(0, |last| last + 1);
+    if next < MOST {
+        return Ok(next);
+    }
+    let mut free: i64 = own.count().get_result(conn)?;
+    loop {
+        let taken: Vec<i64> = own
+            .filter(audit_entries::position.ge(free))
+            .order(audit_entries::position)
+            .select(audit_entries::position)
+            .limit(BATCH)
+            .load(conn)?;
+        let run = taken.iter().zip(free..).take_while(|(position, expected)| *position == expected).count();
+        free += run as i64;
+        if run < taken.len() || taken.is_empty() {
+            return Ok(free);
+        }
+    }
 }
 
 fn broken(index: i64, why: &str) -> Error {
@@ -204,6 +246,11 @@ impl Row {
         self.broken_at = Some(index.unwrap_or(self.hashed.max(0)));
         self.broken_why = Some(why.to_owned());
         Ok(())
+    }
+
+    /// In place of a row that can't be read. It has no code, and [`Row::is_blank`] does not hold.
+    fn unreadable(org: OrgId) -> Row {
+        Row { size: -1, ..Row::empty(org) }
     }
 
     fn empty(org: OrgId) -> Row {

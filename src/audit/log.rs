@@ -1,6 +1,7 @@
 //! Appending to the log.
 
 use diesel::prelude::*;
+use diesel::result::Error as DieselError;
 use diesel::upsert::excluded;
 use serde::Serialize;
 
@@ -11,7 +12,7 @@ use crate::audit::tree::{self, Edge, Hash};
 use crate::authority::Acting;
 use crate::db::{Conn, Tx, each};
 use crate::error::{Error, Result};
-use crate::id::{EventId, OrgId};
+use crate::id::{EventId, OrgId, readable};
 use crate::schema::{audit_entries, audit_nodes, organizations};
 use crate::time::Time;
 
@@ -162,8 +163,17 @@ pub fn written(id: EventId, acting: &Acting, target: &str, event: &Event) -> Res
 
 /// All organisations, for work that is done for each.
 pub fn orgs(conn: &mut crate::db::Conn) -> Result<Vec<(OrgId, String)>> {
-    Ok(organizations::table
-        .order(organizations::created_at)
-        .select((organizations::id, organizations::slug))
-        .load(conn)?)
+    let rows = organizations::table.order(organizations::created_at);
+    match rows.select((organizations::id, organizations::slug)).load(conn) {
+        // Which of them can't be read is found one by one.
+        Err(DieselError::DeserializationError(_)) => {
+            let orgs: Vec<OrgId> = readable(rows.select(organizations::id).load(conn)?);
+            let name = |org: OrgId| {
+                let slug = organizations::table.find(org).select(organizations::slug);
+                (org, slug.first(conn).unwrap_or_else(|_| org.to_string()))
+            };
+            Ok(orgs.into_iter().map(name).collect())
+        }
+        orgs => Ok(orgs?),
+    }
 }

@@ -22,7 +22,7 @@ use crate::audit::tree::{self, Edge, Hash};
 use crate::crypto::LogSeal;
 use crate::db::{Conn, LogGuard, Tx, each};
 use crate::error::{Error, Result};
-use crate::id::OrgId;
+use crate::id::{OrgId, readable};
 use crate::schema::{audit_entries, audit_heads, audit_register as row, organizations};
 
 const ID: i16 = 1;
@@ -41,7 +41,8 @@ const BEGUN_AGAIN: &str = "the log was deleted and begun again";
 const GONE: &str = "the log was deleted";
 const CUT: &str = "the log was put back to an older state";
 const OTHER: &str = "the log does not continue what the register knows of it";
-const END_GONE: &str = "the last entry is missing, or entries were added behind it without the root secret";
+const END_GONE: &str =
+    "the last entry is missing, or entries were added beside the log without the root secret";
 
 /// What the register says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -187,7 +188,7 @@ pub fn survey(conn: &mut Conn, logs: &LogGuard) -> Result<Survey> {
     // What is known is read first and the logs last: they only grow.
     let marks = logs.all_marks();
     let before = Register::read(conn, logs)?.unwrap_or_default();
-    let orgs: Vec<OrgId> = organizations::table.select(organizations::id).load(conn)?;
+    let orgs: Vec<OrgId> = readable(organizations::table.select(organizations::id).load(conn)?);
     let heads = head::all(conn)?;
     let cut = without_end(conn)?;
     // A log of which a head was read is in the register by now, and so is its epoch.
@@ -240,20 +241,20 @@ pub fn survey(conn: &mut Conn, logs: &LogGuard) -> Result<Survey> {
 }
 
 /// The logs whose last entry is not the one that their row tells: it is gone, or there are others
-/// behind it.
+/// behind it or before the first.
 fn without_end(conn: &mut Conn) -> Result<Vec<OrgId>> {
     let last = audit_entries::table.filter(
         audit_entries::org_id
             .eq(audit_heads::org_id)
             .and(audit_entries::position.eq(audit_heads::size - 1_i64)),
     );
-    let behind = audit_entries::table.filter(
-        audit_entries::org_id.eq(audit_heads::org_id).and(audit_entries::position.ge(audit_heads::size)),
+    let outside = audit_entries::table.filter(
+        audit_entries::org_id
+            .eq(audit_heads::org_id)
+            .and(audit_entries::position.ge(audit_heads::size).or(audit_entries::position.lt(0))),
     );
-    Ok(audit_heads::table
-        .filter(not(exists(last)).or(exists(behind)))
-        .select(audit_heads::org_id)
-        .load(conn)?)
+    let orgs = audit_heads::table.filter(not(exists(last)).or(exists(outside))).select(audit_heads::org_id);
+    Ok(readable(orgs.load(conn)?))
 }
 
 /// Why a log does not continue what it was, if it does not.

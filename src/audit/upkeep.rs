@@ -10,7 +10,7 @@ use crate::audit::verify::{Fault, Progress, Stepwise};
 use crate::audit::{head, register, signing};
 use crate::db::{Conn, Db, Tx};
 use crate::error::{Error, Result};
-use crate::id::OrgId;
+use crate::id::{OrgId, readable};
 use crate::schema::audit_heads;
 use crate::time::{DAY, MINUTE, Time};
 
@@ -41,7 +41,7 @@ pub async fn compare(db: &Db) -> Result<()> {
 pub fn due(conn: &mut Conn, started: Time, now: Time) -> Result<Vec<Due>> {
     let before = |at: Option<Time>, seconds: i64| at.is_none_or(|at| at <= now.plus(-seconds));
     let whole_before = now.plus(-WHOLE).max(started);
-    type Row = (OrgId, i64, i64, Option<Time>, Option<Time>, Option<i64>);
+    type Row = (Vec<u8>, i64, i64, Option<Time>, Option<Time>, Option<i64>);
     let rows: Vec<Row> = audit_heads::table
         .filter(audit_heads::alarmed_at.is_null())
         .filter(
@@ -61,6 +61,7 @@ pub fn due(conn: &mut Conn, started: Time, now: Time) -> Result<Vec<Due>> {
         ))
         .load(conn)?;
     let due = |(org, hashed, checked, checked_at, whole_at, broken_at): Row| {
+        let org = readable(vec![org]).pop()?;
         if broken_at.is_some() || whole_at.is_none_or(|at| at <= whole_before) {
             Some(Due { org, from: 0 })
         } else if checked != hashed && before(checked_at, NEW) {

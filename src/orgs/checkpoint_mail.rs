@@ -13,7 +13,7 @@ use crate::authority::{Acting, RequestSource};
 use crate::crypto::Keyring;
 use crate::db::{Conn, Tx, each};
 use crate::error::{Error, Result};
-use crate::id::{LinkId, OrgId};
+use crate::id::{LinkId, OrgId, readable};
 use crate::mail::{AuditCheckpoint, AuditConfirmation, Occasion, Recipient, outbox};
 use crate::orgs::store::{Org, find as find_org, members_of};
 use crate::people::links::{self, Purpose};
@@ -206,7 +206,7 @@ pub fn send_due(tx: &mut Tx<'_>, hand: Hand<'_>, org: OrgId, now: Time) -> Resul
 /// The organisations whose log is broken without their admins being notified.
 pub fn alarms_due(conn: &mut Conn) -> Result<Vec<OrgId>> {
     let due = audit_heads::broken_at.is_not_null().and(audit_heads::alarmed_at.is_null());
-    Ok(audit_heads::table.filter(due).select(audit_heads::org_id).load(conn)?)
+    Ok(readable(audit_heads::table.filter(due).select(audit_heads::org_id).load(conn)?))
 }
 
 /// Notifies the admins of an organisation, once, that its log is broken. The outside address is

@@ -2,165 +2,13 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use keydesk::audit::tree::{self, Edge};
 use keydesk::crypto::{Keyring, Root};
 use serde_json::json;
 
-use crate::support::{Answer, Desk, Org, Server, eventually, text};
-
-const OLD: [u8; 32] = [1; 32];
-const NEW: [u8; 32] = [2; 32];
-
-/// The commands of the finding: no hash is computed.
-const FORGET_HASHES: &str = "DELETE FROM audit_nodes; DELETE FROM audit_checkpoints;
-    UPDATE audit_heads SET hashed = 0, edge = NULL, checked = 0, whole_at = NULL";
-
-const EDIT: &str = "UPDATE audit_entries SET entry = REPLACE(entry, 'key-3', 'kez-3') WHERE position = 5";
-
-struct Place {
-    desk: Desk,
-    org: Org,
-    /// The verifier key, as noted outside.
-    key: String,
-}
-
-/// A log of eight entries that was checked, signed and registered.
-fn place() -> (Place, Server) {
-    let desk = Desk::new().with("KEYDESK_TICK", "1s").with("KEYDESK_SECRET", &STANDARD.encode(OLD));
-    let server = desk.start();
-    let org = desk.set_up(&server, "Acme AI");
-    fill(&org, 6);
-    server.stop();
-    // All of it is checked, and a checkpoint is kept, after each start.
-    let server = desk.start();
-    let place = Place { key: String::new(), desk, org };
-    eventually("the log is checked", || place.count("audit_heads WHERE checked = 8") == 1);
-    place.registered();
-    let exported = place.desk.run(&["audit", "export", "--org", &place.org.slug]);
-    assert!(exported.status.success(), "{}", String::from_utf8_lossy(&exported.stderr));
-    let key = String::from_utf8(exported.stderr).unwrap().lines().nth(1).unwrap().to_owned();
-    (Place { key, ..place }, server)
-}
-
-fn fill(org: &Org, keys: usize) {
-    for number in 0..keys {
-        let body = json!({"name": format!("key-{number}"), "scopes": ["inference:read"]});
-        assert_eq!(org.admin.post("/v1/api-keys", &body).status, 201);
-    }
-}
-
-impl Place {
-    fn execute(&self, statements: &str) {
-        self.desk.database.execute(statements);
-    }
-
-    fn count(&self, what: &str) -> i64 {
-        self.desk.database.count(&format!("SELECT COUNT(*) AS count FROM {what}"))
-    }
-
-    /// Waits until the register holds all logs as they are.
-    fn registered(&self) {
-        let hex = |column: &str| match self.desk.database.is_postgres() {
-            true => format!("encode({column}, 'hex')"),
-            false => format!("lower(hex({column}))"),
-        };
-        eventually("the register is up to date", || {
-            let register = format!("SELECT {} AS line FROM audit_register", hex("logs"));
-            let register = hex::decode(&self.desk.database.lines(&register)[0]).unwrap();
-            let known: Vec<String> = register
-                .chunks(56)
-                .map(|log| {
-                    let size = u64::from_be_bytes(log[16..24].try_into().unwrap());
-                    format!("{} {size}", hex::encode(&log[..16]))
-                })
-                .collect();
-            let heads =
-                format!("SELECT {} || ' ' || size AS line FROM audit_heads ORDER BY org_id", hex("org_id"));
-            known == self.desk.database.lines(&heads)
-        });
-    }
-
-    fn blob(&self, bytes: &[u8]) -> String {
-        match self.desk.database.is_postgres() {
-            true => format!("'\\x{}'::bytea", hex::encode(bytes)),
-            false => format!("x'{}'", hex::encode(bytes)),
-        }
-    }
-
-    fn verify(&self, more: &[&str]) -> (Option<i32>, String) {
-        let output = self.desk.run(&[&["audit", "verify"], more].concat());
-        let all = [output.stdout, output.stderr].concat();
-        (output.status.code(), String::from_utf8(all).unwrap())
-    }
-
-    /// The tree of all entries, as anyone can compute it.
-    fn hash_again(&self) {
-        let texts = self.desk.database.lines("SELECT entry AS line FROM audit_entries ORDER BY position");
-        let mut edge = Edge::default();
-        let org = "(SELECT id FROM organizations LIMIT 1)";
-        let mut sql = "DELETE FROM audit_nodes;".to_owned();
-        for (position, text) in texts.iter().enumerate() {
-            let leaf = tree::leaf(text.as_bytes());
-            let hash = self.blob(&leaf);
-            sql += &format!("UPDATE audit_entries SET leaf = {hash} WHERE position = {position};");
-            edge.push(leaf, |level, place, hash| {
-                let hash = self.blob(&hash);
-                sql += &format!("INSERT INTO audit_nodes (org_id, level, place, hash) VALUES ({org}, {level}, {place}, {hash});");
-            });
-        }
-        let (size, bytes) = (texts.len(), self.blob(&edge.bytes()));
-        sql += &format!(
-            "UPDATE audit_heads SET size = {size}, hashed = {size}, checked = {size}, edge = {bytes}"
-        );
-        self.execute(&sql);
-    }
-}
-
-fn checkpoint(org: &Org, server: &Server) -> Answer {
-    server.api(&org.admin.key).get("/v1/audit/checkpoint")
-}
-
-/// The log is found to be broken by the command, which changes nothing, and by the server, which
-/// notifies, signs nothing, and goes on working.
-fn is_found(what: &str, place: &Place, server: Option<Server>, first_bad: Option<u64>) -> Server {
-    let state = || place.desk.database.state(&["sessions", "feed_readers"], &[]);
-    if server.is_none() {
-        let before = state();
-        let (status, said) = place.verify(&["--key", &place.key]);
-        assert_eq!(status, Some(1), "{what}: {said}");
-        assert!(said.contains("first bad entry"), "{what}: {said}");
-        if let Some(index) = first_bad {
-            assert!(said.contains(&format!("first bad entry: {index} (")), "{what}: {said}");
-        }
-        assert_eq!(before, state(), "{what}: verifying changes nothing");
-    }
-    let server = server.unwrap_or_else(|| place.desk.start());
-    eventually(&format!("{what}: the server finds it"), || {
-        place.count("audit_heads WHERE alarmed_at IS NOT NULL") > 0
-    });
-    if let Some(index) = first_bad {
-        let found = place
-            .desk
-            .database
-            .count("SELECT broken_at AS count FROM audit_heads WHERE alarmed_at IS NOT NULL");
-        assert_eq!(found, index.cast_signed(), "{what}");
-    }
-    server
-}
-
-/// Nothing is signed, and changes are still possible.
-fn stays_unsigned(what: &str, place: &Place, server: &Server) {
-    let refused = checkpoint(&place.org, server);
-    assert_eq!(refused.status, 409, "{what}: {}", refused.body);
-    assert!(refused.body.contains("broken at entry"), "{what}: {}", refused.body);
-    let exported = place.desk.run(&["audit", "export", "--org", &place.org.slug]);
-    assert_eq!(exported.status.code(), Some(1), "{what}");
-    assert!(!String::from_utf8_lossy(&exported.stdout).contains("checkpoint"), "{what}");
-    let api = server.api(&place.org.admin.key);
-    let made = api.create(&json!({"name": "made-later", "scopes": ["inference:read"]}));
-    let id = made["id"].as_str().unwrap();
-    assert_eq!(api.post(&format!("/v1/api-keys/{id}/revoke"), &json!({})).status, 200, "{what}");
-}
+use crate::support::tampering::{
+    EDIT, FORGET_HASHES, HASH, NEW, OLD, Place, checkpoint, fill_one, is_found, place, stays_unsigned,
+};
+use crate::support::{eventually, text};
 
 #[test]
 fn entry_edited_while_the_server_was_stopped_is_found_and_never_hashed_again() {
@@ -199,10 +47,6 @@ fn entry_edited_while_the_server_runs_is_found() {
     stays_unsigned("edited", &place, &server);
 }
 
-fn fill_one(org: &Org, server: &Server, name: &str) {
-    server.api(&org.admin.key).create(&json!({"name": name, "scopes": ["inference:read"]}));
-}
-
 #[test]
 fn whatever_is_changed_in_a_stopped_database_is_found() {
     let (place, server) = place();
@@ -237,9 +81,6 @@ fn whatever_is_changed_in_a_stopped_database_is_found() {
         server.stop();
     }
 }
-
-/// Stands for hashing all entries again, among statements.
-const HASH: &str = "hash";
 
 /// Ways to tamper with a log of eight entries, and the first bad entry where only one can be it.
 const TAMPERINGS: [(&str, &[&str], Option<u64>); 20] = [
@@ -301,50 +142,6 @@ const TAMPERINGS: [(&str, &[&str], Option<u64>); 20] = [
         None,
     ),
 ];
-
-const TABLES: [&str; 4] = ["audit_entries", "audit_nodes", "audit_checkpoints", "audit_heads"];
-
-impl Place {
-    fn tamper(&self, statements: &[&str]) {
-        for statement in statements {
-            match *statement {
-                HASH => self.hash_again(),
-                sql => self.execute(sql),
-            }
-        }
-    }
-
-    /// Copies the log of the organisation and the register aside.
-    fn copy(&self) {
-        for table in TABLES {
-            let org = self.own();
-            self.execute(&format!("CREATE TABLE old_{table} AS SELECT * FROM {table} WHERE org_id = {org}"));
-        }
-        self.execute("CREATE TABLE old_register AS SELECT * FROM audit_register");
-    }
-
-    /// Puts the copy back.
-    fn put_back(&self, with_register: bool) {
-        let (mut sql, org) = (String::new(), self.own());
-        for table in TABLES {
-            sql += &format!("DELETE FROM {table} WHERE org_id = {org};");
-            sql += &format!("INSERT INTO {table} SELECT * FROM old_{table};");
-        }
-        if with_register {
-            sql += "DELETE FROM audit_register; INSERT INTO audit_register SELECT * FROM old_register;";
-        }
-        // A server that writes meanwhile finds one state or the other.
-        self.execute(&if self.desk.database.is_postgres() {
-            sql
-        } else {
-            format!("BEGIN IMMEDIATE; {sql} COMMIT")
-        });
-    }
-
-    fn own(&self) -> String {
-        format!("(SELECT id FROM organizations WHERE slug = '{}')", self.org.slug)
-    }
-}
 
 #[test]
 fn old_copy_of_one_log_is_found() {
@@ -584,148 +381,4 @@ fn busy_logs_of_two_servers_raise_no_false_alarm() {
     assert_eq!(place.count("audit_heads WHERE broken_at IS NOT NULL"), 0);
     let (status, said) = place.verify(&[]);
     assert_eq!(status, Some(0), "{said}");
-}
-
-const ERASE: &str = "DELETE FROM audit_entries; DELETE FROM audit_nodes; DELETE FROM audit_heads";
-const ERASE_REGISTER: &str = "DELETE FROM audit_register";
-const ERASE_SIGNED: &str = "DELETE FROM audit_checkpoints; DELETE FROM audit_signers";
-
-impl Place {
-    fn recover(&self, org: &Org, more: &[&str]) -> (Option<i32>, String) {
-        let output = self.desk.run(&[&["audit", "recover", "--org", &org.slug], more].concat());
-        let all = [output.stdout, output.stderr].concat();
-        (output.status.code(), String::from_utf8(all).unwrap())
-    }
-
-    /// All organisations have a log that is broken, and admins were notified of each.
-    fn all_alarmed(&self, what: &str) {
-        eventually(&format!("{what}: admins are notified of each log"), || {
-            self.count("audit_heads WHERE alarmed_at IS NOT NULL") == self.count("organizations")
-        });
-    }
-}
-
-#[test]
-fn erased_logs_are_never_begun_again_under_their_names() {
-    for (what, statements) in [
-        ("erased", vec![ERASE, ERASE_REGISTER]),
-        ("erased with signatures", vec![ERASE, ERASE_REGISTER, ERASE_SIGNED]),
-        ("erased but for the register", vec![ERASE, ERASE_SIGNED]),
-    ] {
-        let (place, server) = place();
-        let other = place.desk.set_up(&server, "Other Org");
-        place.registered();
-        server.stop();
-        place.tamper(&statements);
-        let server = is_found(what, &place, None, Some(0));
-        place.all_alarmed(what);
-        stays_unsigned(what, &place, &server);
-        assert_eq!(checkpoint(&other, &server).status, 409, "{what}");
-        for more in [vec![], vec!["--key", &place.key]] {
-            let (status, said) = place.verify(&more);
-            assert_eq!(status, Some(1), "{what}: {said}");
-        }
-        // An organisation that is made now is signed only where the register tells of the others.
-        let third = place.desk.set_up(&server, "Third Org");
-        let signed = if statements.contains(&ERASE_REGISTER) { 409 } else { 200 };
-        assert_eq!(checkpoint(&third, &server).status, signed, "{what}");
-        // A later start finds the same.
-        server.stop();
-        let server = place.desk.start();
-        stays_unsigned(what, &place, &server);
-        server.stop();
-        // An operator goes on with each under a new name.
-        for org in [&place.org, &other] {
-            assert_eq!(place.recover(org, &[]).0, Some(1), "{what}");
-            let (status, said) = place.recover(org, &["--new-name"]);
-            assert_eq!(status, Some(0), "{what}: {said}");
-        }
-        let server = place.desk.start();
-        let renamed = checkpoint(&place.org, &server);
-        assert_eq!(renamed.status, 200, "{what}: {}", renamed.body);
-        assert!(renamed.body.lines().next().unwrap().contains("/acme-ai/2"), "{what}: {}", renamed.body);
-    }
-}
-
-#[test]
-fn one_of_two_logs_erased_with_the_register_is_found_at_once() {
-    let (place, server) = place();
-    place.desk.set_up(&server, "Other Org");
-    place.registered();
-    server.stop();
-    let own = place.own();
-    let erase: String = ["audit_entries", "audit_nodes", "audit_heads", "audit_checkpoints", "audit_signers"]
-        .map(|table| format!("DELETE FROM {table} WHERE org_id = {own};"))
-        .concat();
-    place.tamper(&[&erase, ERASE_REGISTER]);
-    let server = is_found("one of two", &place, None, None);
-    place.all_alarmed("one of two");
-    stays_unsigned("one of two", &place, &server);
-    assert_eq!(place.count("audit_register"), 0, "no register is written in place of a lost one");
-}
-
-#[test]
-fn erasing_logs_or_their_last_entry_while_the_server_runs_is_found_without_another_entry() {
-    for (what, statements) in [
-        ("erased", vec![ERASE, ERASE_REGISTER, ERASE_SIGNED]),
-        ("end erased", vec!["DELETE FROM audit_heads"]),
-        ("last entry erased", vec!["DELETE FROM audit_entries WHERE position = 7"]),
-        (
-            "entry added",
-            vec![
-                "INSERT INTO audit_entries (org_id, position, id, at, actor, action, target, entry, leaf)
-                    SELECT org_id, 9, org_id, at, actor, action, target, entry, leaf FROM audit_entries
-                    WHERE position = 6",
-            ],
-        ),
-    ] {
-        let (place, server) = place();
-        place.tamper(&statements);
-        let server = is_found(what, &place, Some(server), None);
-        stays_unsigned(what, &place, &server);
-    }
-}
-
-#[test]
-fn broken_log_is_not_made_sound_by_an_old_copy_of_it() {
-    let (place, server) = place();
-    place.copy();
-    let epoch = || place.desk.database.count("SELECT epoch AS count FROM audit_register");
-    let before = epoch();
-    server.stop();
-    place.execute(EDIT);
-    let server = is_found("edited", &place, None, Some(5));
-    fill_one(&place.org, &server, "behind-the-tree");
-    eventually("the register knows that the log is broken", || epoch() > before);
-    server.stop();
-    place.put_back(false);
-    let (status, said) = place.verify(&[]);
-    assert_eq!(status, Some(1), "{said}");
-    assert!(said.contains("put back without a recovery"), "{said}");
-    let server = place.desk.start();
-    eventually("it is found", || place.count("audit_heads WHERE broken_at IS NOT NULL") == 1);
-    stays_unsigned("an old copy", &place, &server);
-}
-
-#[test]
-fn lost_register_is_written_again_by_a_recovery_of_each_log_alone() {
-    let (place, server) = place();
-    let other = place.desk.set_up(&server, "Other Org");
-    place.registered();
-    server.stop();
-    place.execute(ERASE_REGISTER);
-    assert_eq!(place.recover(&place.org, &[]).0, Some(0));
-    let (status, said) = place.verify(&[]);
-    assert_eq!(status, Some(1), "{said}");
-    assert!(said.contains("other-org: ") && !said.contains("acme-ai: first bad"), "{said}");
-    let server = place.desk.start();
-    assert_eq!((checkpoint(&place.org, &server).status, checkpoint(&other, &server).status), (200, 409));
-    server.stop();
-    assert_eq!(place.recover(&other, &[]).0, Some(0));
-    let (status, said) = place.verify(&[]);
-    assert_eq!(status, Some(0), "{said}");
-    let server = place.desk.start();
-    place.registered();
-    assert_eq!(checkpoint(&other, &server).status, 200);
-    assert_eq!(place.count("audit_heads WHERE broken_at IS NOT NULL"), 0);
 }

@@ -12,6 +12,7 @@ mod support;
 mod account;
 mod api_keys;
 mod assets;
+mod audit_erasing;
 mod audit_log;
 mod audit_pages;
 mod audit_tampering;

@@ -8,6 +8,7 @@ mod people;
 pub mod raw;
 pub mod stage;
 pub mod stream;
+pub mod tampering;
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
