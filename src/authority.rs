@@ -18,6 +18,10 @@ use crate::role::Role;
 use crate::scope::Scopes;
 use crate::time::{MINUTE, Time};
 
+/// What is said to a secret that a rotation has replaced.
+const SUPERSEDED: &str =
+    "This secret was replaced by a rotation and can't do this. Use the new secret, or ask the key's owner.";
+
 /// How long after proving their identity a person may do what needs a fresh sign-in, in seconds.
 pub const FRESH: i64 = 10 * MINUTE;
 
@@ -176,7 +180,17 @@ impl Acting {
 
     /// Errors: `NotFresh` for a person who didn't prove their identity lately.
     pub fn require_fresh(&self) -> Result<()> {
+        if self.key.is_some_and(|key| key.is_superseded) {
+            return Err(Error::Denied(SUPERSEDED));
+        }
         if self.is_fresh { Ok(()) } else { Err(Error::NotFresh) }
+    }
+
+    /// Error: `Denied` for a key that changes itself with a secret that a rotation has replaced, which is
+    /// the one that may have leaked.
+    pub fn require_current_secret_of(&self, key: KeyId) -> Result<()> {
+        let is_old = self.actor == Actor::Key(key) && self.key.is_some_and(|key| key.is_superseded);
+        if is_old { Err(Error::Denied(SUPERSEDED)) } else { Ok(()) }
     }
 }
 

@@ -208,12 +208,8 @@ pub fn revoke(tx: &mut Tx<'_>, acting: &Acting, id: KeyId, reason: Option<String
     let key = store::lock(tx, acting.org, id)?;
     if acting.actor != Actor::Key(id) {
         Manager::of(acting)?.check(tx, Deed::Revoke, &key)?;
-    } else if acting.key().is_some_and(|key| key.is_superseded) {
-        return Err(Error::Denied(
-            "This secret was replaced by a rotation and can't revoke the key. Use the new secret, or ask \
-             the key's owner.",
-        ));
     }
+    acting.require_current_secret_of(id)?;
     end(tx, acting, key, reason)
 }
 
@@ -252,6 +248,9 @@ pub(super) fn finish(tx: &mut Tx<'_>, acting: &Acting, key: KeyId, event: &Event
 pub(super) fn living(tx: &mut Tx<'_>, acting: &Acting, deed: Deed, id: KeyId) -> Result<Key> {
     let key = store::lock(tx, acting.org, id)?;
     Manager::of(acting)?.check(tx, deed, &key)?;
+    if deed == Deed::Edit {
+        acting.require_current_secret_of(id)?;
+    }
     if key.status(acting.now).is_ended() { Err(Error::KeyEnded) } else { Ok(key) }
 }
 

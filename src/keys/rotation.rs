@@ -112,6 +112,7 @@ pub fn move_end(tx: &mut Tx<'_>, acting: &Acting, id: KeyId, to: Time) -> Result
     let event = Event::RotationMoved { before: old.ends_at, after: to };
     if to > old.ends_at {
         Manager::of(acting)?.check(tx, Deed::Edit, &key)?;
+        acting.require_current_secret_of(id)?;
         if key.scopes.has(Scope::Admin) {
             acting.require_fresh()?;
         }

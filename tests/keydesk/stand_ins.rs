@@ -229,6 +229,12 @@ fn a_replaced_secret_cannot_revoke_and_a_key_that_rotated_itself_can_be_revoked_
     ] {
         assert_eq!(refused.refusal(), (403, "forbidden".into()));
     }
+    let later = (jiff::Timestamp::now() + jiff::SignedDuration::from_hours(5)).to_string();
+    assert_eq!(
+        old.post(&format!("/v1/api-keys/{id}/rotation"), &json!({"ends_at": later})).status,
+        403,
+        "nor does it give itself more time"
+    );
     let mut ada = server.signed_in(&org);
     let confirm = ada.get(&page(&org, id, "/rotation/end"));
     assert!(confirm.body.contains("This key replaced its own secret."), "{}", confirm.body);
@@ -236,6 +242,32 @@ fn a_replaced_secret_cannot_revoke_and_a_key_that_rotated_itself_can_be_revoked_
     let new = server.api(rotated.json()["key"].as_str().unwrap());
     assert_eq!(new.post(&format!("/v1/api-keys/{id}/revoke"), &json!({})).status, 200);
     assert_eq!(old.get("/v1/models").status, 401);
+}
+
+#[test]
+fn a_replaced_secret_of_an_admin_key_has_no_power_over_its_successor() {
+    let (_desk, server, org) = stage();
+    let made = org.admin.create(&json!({"name": "bot", "scopes": ["admin", "inference:read"]}));
+    let (id, old) = (made["id"].as_str().unwrap(), server.api(made["key"].as_str().unwrap()));
+    let path = format!("/v1/api-keys/{id}");
+    let rotated = org.admin.post(&format!("{path}/rotate"), &json!({"overlap": "2h"}));
+    assert_eq!(rotated.status, 200, "{}", rotated.body);
+    let later = (jiff::Timestamp::now() + jiff::SignedDuration::from_hours(5)).to_string();
+    for refused in [
+        old.delete(&path),
+        old.post(&format!("{path}/revoke"), &json!({})),
+        old.patch(&path, &json!({"disabled": true})),
+        old.patch(&path, &json!({"description": "mine"})),
+        old.post(&format!("{path}/rotation"), &json!({"ends_at": later})),
+        old.post("/v1/api-keys", &json!({"name": "heir", "scopes": ["admin"]})),
+    ] {
+        assert_eq!(refused.refusal(), (403, "forbidden".into()));
+        assert!(refused.body.contains("This secret was replaced by a rotation"), "{}", refused.body);
+    }
+    // What programs do with it goes on until the overlap ends.
+    assert_eq!(old.post("/v1/api-keys", &json!({"name": "child", "scopes": ["inference:read"]})).status, 201);
+    let new = server.api(rotated.json()["key"].as_str().unwrap());
+    assert_eq!(new.patch(&path, &json!({"description": "ours"})).status, 200);
 }
 
 #[test]
