@@ -4,13 +4,15 @@
 //! composition. It is compared with common passwords, sequences, repeats and the words of
 //! its context by zxcvbn, and refused when it would fall within a million guesses.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{OnceLock, mpsc};
+
 use argon2::password_hash::phc::PasswordHash;
 use argon2::{Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier, Version};
 use secrecy::{ExposeSecret, SecretString};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 
 use crate::error::{Error, FieldError, Result};
-use crate::task;
 
 /// The least length, in characters.
 pub const MIN_CHARACTERS: usize = 15;
@@ -20,44 +22,76 @@ const MAX_BYTES: usize = 1024;
 const JUDGED: usize = 100;
 
 /// Passwords are hashed and compared one at a time, each in 19 MiB, so that people who sign in
-/// leave processors to requests with keys.
-static HASHING: Turns = Turns::new(1, 64);
+/// leave processors and memory to requests with keys.
+static HASHING: Line = Line::new("hashing", 64, 16);
 /// The strength of new passwords is judged beside that, since it may take longer.
-static JUDGING: Turns = Turns::new(1, 16);
+static JUDGING: Line = Line::new("judging", 16, 0);
 
-/// Turns at work that takes a processor for a while.
-struct Turns {
-    at_work: Semaphore,
-    at_work_or_waiting: Semaphore,
+/// Who waits in a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waits {
+    /// Anyone.
+    Stranger,
+    /// Somebody who is signed in, or was signed in from there lately. Places are kept for them.
+    Known,
 }
 
-impl Turns {
-    /// So many at once, and so many who wait before others are told that it is busy.
-    const fn new(at_once: usize, waiting: usize) -> Turns {
-        Turns {
-            at_work: Semaphore::const_new(at_once),
-            at_work_or_waiting: Semaphore::const_new(at_once + waiting),
+/// A thread that does one piece of work after the other, and the line before it. It is always the same
+/// thread, since each thread would keep memory of its own.
+struct Line {
+    name: &'static str,
+    places: Semaphore,
+    known_places: Semaphore,
+    thread: OnceLock<mpsc::Sender<Work>>,
+}
+
+type Work = Box<dyn FnOnce() + Send>;
+
+impl Line {
+    /// So many may wait before others are told that it is busy, and so many more who are known.
+    const fn new(name: &'static str, places: usize, known_places: usize) -> Line {
+        Line {
+            name,
+            places: Semaphore::const_new(places),
+            known_places: Semaphore::const_new(known_places),
+            thread: OnceLock::new(),
         }
     }
 
-    /// Does the work on a thread that may block, when it is its turn.
+    /// Does the work when it is its turn, unless nobody waits for it any more by then.
     async fn take<T: Send + 'static>(
         &'static self,
+        waits: Waits,
         work: impl FnOnce() -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let Ok(place) = self.at_work_or_waiting.try_acquire() else {
+        let place = match (self.places.try_acquire(), waits) {
+            (Err(_), Waits::Known) => self.known_places.try_acquire(),
+            (place, _) => place,
+        };
+        let Ok(place) = place else {
             return Err(Error::Unavailable("too many passwords are being checked".into()));
         };
-        task::drive(async move {
-            let turn = self.at_work.acquire().await.map_err(Error::internal)?;
-            let work = move || {
-                // Both end with the work: who hangs up stops waiting, and the work goes on.
-                let _held = (place, turn);
-                work()
-            };
-            tokio::task::spawn_blocking(work).await.unwrap_or_else(|panic| Err(Error::internal(panic)))
-        })
-        .await
+        let (answer, told) = oneshot::channel();
+        let work: Work = Box::new(move || {
+            let _place = place;
+            if !answer.is_closed() {
+                let done = catch_unwind(AssertUnwindSafe(work));
+                let _ =
+                    answer.send(done.unwrap_or_else(|_| Err(Error::internal("a password can't be checked"))));
+            }
+        });
+        let thread = self.thread.get_or_init(|| self.start());
+        thread.send(work).map_err(|_| Error::internal("no thread checks passwords"))?;
+        told.await.map_err(Error::internal)?
+    }
+
+    fn start(&self) -> mpsc::Sender<Work> {
+        let (sender, works) = mpsc::channel::<Work>();
+        let thread = std::thread::Builder::new().name(self.name.to_owned());
+        if let Err(error) = thread.spawn(move || works.into_iter().for_each(|work| work())) {
+            tracing::error!(%error, "no thread to check passwords can be started");
+        }
+        sender
     }
 }
 
@@ -89,7 +123,7 @@ impl NewPassword {
         check_length(field, &password).map_err(|error| Error::Invalid(vec![error]))?;
         let context: Vec<String> = context.iter().map(|word| (*word).to_owned()).collect();
         JUDGING
-            .take(move || {
+            .take(Waits::Stranger, move || {
                 let context: Vec<&str> = context.iter().map(String::as_str).collect();
                 NewPassword::check_now(field, password, &context).map_err(|error| Error::Invalid(vec![error]))
             })
@@ -140,14 +174,16 @@ pub fn hash_now(password: &NewPassword) -> Result<Hashed> {
 
 /// Hashes a password off the async threads.
 pub async fn hash(password: NewPassword) -> Result<Hashed> {
-    HASHING.take(move || hash_now(&password)).await
+    HASHING.take(Waits::Known, move || hash_now(&password)).await
 }
 
 /// Compares a password with a hash off the async threads. Without a hash the same work is
 /// done and the answer is `false`, so that time does not tell who is known.
-pub async fn verify(password: SecretString, hashed: Option<Hashed>) -> Result<bool> {
+///
+/// Errors: `Unavailable` when too many wait; the password was not compared then.
+pub async fn verify(password: SecretString, hashed: Option<Hashed>, waits: Waits) -> Result<bool> {
     HASHING
-        .take(move || {
+        .take(waits, move || {
             let text = password.expose_secret().as_bytes();
             if text.len() > MAX_BYTES {
                 return Ok(false);

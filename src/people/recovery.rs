@@ -33,10 +33,15 @@ pub enum Ends {
 
 /// Ends sessions and revokes all that is pending for the account: links in e-mails, whatever they are
 /// for, changes of the e-mail address, sign-ins begun at a provider, calendar addresses. Returns how
-/// many sessions ended.
+/// many sessions ended. A single session that is not there is no act, so nothing else ends either.
 ///
 /// Errors: `Conflict` when the account was secured since `person` was read.
 pub fn secure(tx: &mut Tx<'_>, person: &Person, ends: Ends, now: Time) -> Result<usize> {
+    if let Ends::One(session) = ends
+        && !sessions::exists(tx.conn, person.id, session)?
+    {
+        return Ok(0);
+    }
     // This row first, in every transaction: whoever holds it goes before or after all of this.
     let raised = diesel::update(people::table.find(person.id))
         .filter(people::access_generation.eq(person.access_generation))
@@ -50,9 +55,6 @@ pub fn secure(tx: &mut Tx<'_>, person: &Person, ends: Ends, now: Time) -> Result
         Ends::AllBut(kept) => sessions::end_others(tx, person.id, kept)?,
         Ends::One(session) => sessions::end(tx, person.id, session)?,
     };
-    if ended == 0 && matches!(ends, Ends::One(_)) {
-        return Ok(0);
-    }
     let revoked = links::withdraw_all(tx, person.id, now)?;
     forget_questions(tx, &revoked)?;
     flow::forget_of(tx, person.id)?;

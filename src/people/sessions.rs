@@ -61,6 +61,12 @@ pub(super) fn end_others(tx: &mut Tx<'_>, person: UserId, but: SessionId) -> Res
     Ok(diesel::delete(rows).execute(tx.conn)?)
 }
 
+/// Whether a person has this session.
+pub(super) fn exists(conn: &mut Conn, person: UserId, session: SessionId) -> Result<bool> {
+    let row = sessions::table.filter(sessions::person_id.eq(person).and(sessions::id.eq(session)));
+    Ok(diesel::select(diesel::dsl::exists(row)).get_result(conn)?)
+}
+
 /// Ends every session of a person; how many that were.
 pub(super) fn end_all(tx: &mut Tx<'_>, person: UserId) -> Result<usize> {
     Ok(diesel::delete(sessions::table.filter(sessions::person_id.eq(person))).execute(tx.conn)?)

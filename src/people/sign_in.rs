@@ -9,9 +9,10 @@ use crate::crypto::MacKey;
 use crate::db::{Db, Tx};
 use crate::error::Result;
 use crate::id::SessionId;
+use crate::people::password::{self, Waits};
 use crate::people::store::{self, Person};
 use crate::people::throttle::{self, Act};
-use crate::people::{methods, password, recovery};
+use crate::people::{methods, recovery};
 use crate::time::Time;
 
 /// Someone who tries to sign in.
@@ -73,7 +74,14 @@ where
     if wait > 0 {
         return Ok(Outcome::Wait(wait));
     }
-    let right = password::verify(attempt.password.clone(), hashed).await?;
+    let waits = if buckets.is_known { Waits::Known } else { Waits::Stranger };
+    let right = match password::verify(attempt.password.clone(), hashed, waits).await {
+        Ok(right) => right,
+        Err(error) => {
+            db.write(move |tx| throttle::take_back(tx, &buckets)).await?;
+            return Err(error);
+        }
+    };
     let Some(person) = person.filter(|person| right && person.disabled_at.is_none()) else {
         return Ok(Outcome::Refused);
     };

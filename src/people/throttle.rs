@@ -56,6 +56,8 @@ impl Act {
 pub struct Buckets {
     account: Digest,
     address: Digest,
+    /// Whether it is somebody who is signed in, or was signed in from there lately.
+    pub is_known: bool,
 }
 
 /// Where a try is counted, by the address as typed, the person who has it, the client and the session
@@ -79,7 +81,8 @@ pub fn buckets(
         None => String::new(),
     };
     let address = keys.digest(format!("{}address:{client}", act.prefix()).as_bytes());
-    Ok(Buckets { account: act.account(keys, email, &who), address })
+    let is_known = known || session.is_some();
+    Ok(Buckets { account: act.account(keys, email, &who), address, is_known })
 }
 
 /// How many seconds a try has to wait: 0 for none. Reads only, so that those who must wait cost little.
@@ -113,6 +116,16 @@ pub fn count_try(tx: &mut Tx<'_>, buckets: &Buckets, now: Time) -> Result<i64> {
     count(tx, buckets.address, address, FREE_TRIES_PER_ADDRESS, now)?;
     count(tx, buckets.account, account, FREE_TRIES_PER_ACCOUNT, now)?;
     Ok(0)
+}
+
+/// A try whose password was not compared was no guess.
+pub fn take_back(tx: &mut Tx<'_>, buckets: &Buckets) -> Result<()> {
+    let both = [buckets.address, buckets.account].map(|bucket| bucket.as_slice().to_vec());
+    let counted = attempts::bucket.eq_any(both).and(attempts::failures.gt(0));
+    diesel::update(attempts::table.filter(counted))
+        .set((attempts::failures.eq(attempts::failures - 1), attempts::blocked_until.eq(attempts::last_at)))
+        .execute(tx.conn)?;
+    Ok(())
 }
 
 /// A success was no guess: the account's tries are forgotten, and the many people behind one address
@@ -152,6 +165,13 @@ pub fn remember_client(
             .execute(c)
     })?;
     Ok(())
+}
+
+/// The client from which somebody secured their account stays known: [`remember_client`] under the
+/// generation of access that began with it.
+pub fn keep_client(tx: &mut Tx<'_>, keys: &MacKey, person: &Person, client: &str, now: Time) -> Result<()> {
+    let person = Person { access_generation: person.access_generation + 1, ..person.clone() };
+    remember_client(tx, keys, &person, client, now)
 }
 
 /// What is said to whoever has to wait.

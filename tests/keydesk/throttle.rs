@@ -162,6 +162,52 @@ fn strangers_who_guess_keep_nobody_out_of_a_network_that_is_known() {
 }
 
 #[test]
+fn whoever_secures_their_account_stays_known_where_they_did_it() {
+    let acts = [("/account/sessions/end-others", ""), ("/account/password", "a wholly new passphrase")];
+    for (act, new_password) in
+        acts.into_iter().chain([("/account/sessions/ses_00000000000000000000000000/end", "")])
+    {
+        let (desk, server, org) = desk();
+        let home = "192.0.2.44";
+        let headers = [("sec-fetch-site", "same-origin"), ("x-forwarded-for", home)];
+        let mut owner = server.browser();
+        let fields = [("email", org.email.as_str()), ("password", PASSWORD)];
+        assert_eq!(owner.post_with("/sign-in", &fields, &headers).status, 303);
+        let fields = [("password", PASSWORD), ("new_password", new_password)];
+        let done = owner.post_with(act, &fields, &headers);
+        assert_eq!(done.status, 303, "{act}: {}", done.body);
+        for number in 0..5 {
+            attempt(&server, &format!("203.0.113.{number}"), &org.email, WRONG);
+        }
+        hold_all(&desk);
+        let password = if new_password.is_empty() { PASSWORD } else { new_password };
+        assert_eq!(attempt(&server, home, &org.email, password), 303, "{act}");
+    }
+}
+
+#[test]
+fn a_try_that_is_turned_away_before_the_password_is_compared_is_not_counted() {
+    let (desk, server, org) = desk();
+    let answers: Vec<u16> = std::thread::scope(|scope| {
+        let tries: Vec<_> = (0..120)
+            .map(|number| {
+                let (server, email) = (&server, format!("nobody-{number}@example.com"));
+                scope.spawn(move || attempt(server, &format!("203.0.113.{number}"), &email, WRONG))
+            })
+            .collect();
+        tries.into_iter().map(|one| one.join().unwrap()).collect()
+    });
+    let compared = answers.iter().filter(|status| **status == 422).count();
+    assert!(answers.iter().all(|status| [422, 503].contains(status)), "{answers:?}");
+    let counted = desk
+        .database
+        .count("SELECT CAST(COALESCE(SUM(failures), 0) AS BIGINT) AS count FROM sign_in_attempts");
+    // Each that was compared counts for its address and its account.
+    assert_eq!(counted, 2 * compared as i64);
+    assert_eq!(attempt(&server, "192.0.2.1", &org.email, PASSWORD), 303);
+}
+
+#[test]
 fn asking_for_reset_mails_is_slowed_down_by_address_first_too() {
     let (desk, server, org) = desk();
     let ask = |from: &str, email: &str| post(&server, from, "/reset-password", &[("email", email)]).status;

@@ -92,6 +92,8 @@ pub async fn submit(
     let hashed = password::hash(new).await?;
     let session = request.get_session();
     let but = session::id(&session).ok_or_else(Problem::not_found)?;
+    let (keys, client) =
+        (site.mint.keyring.throttle.clone(), address::client(&request).bucket(&person.email));
     signed_in
         .change(&request, now)
         .commit(&site.db, move |tx, holder| {
@@ -100,6 +102,7 @@ pub async fn submit(
                 holder.require_fresh()?;
             }
             recovery::secure(tx, &person, Ends::AllBut(but), now)?;
+            throttle::keep_client(tx, &keys, &person, &client, now)?;
             methods::set_password(tx, person.id, &hashed, now)?;
             notice::tell(tx, &person, Change::PasswordChanged, &holder.source, now)?;
             journal::note(tx, holder, &Event::PasswordChanged)

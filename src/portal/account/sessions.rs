@@ -5,17 +5,20 @@ use actix_web::{HttpRequest, HttpResponse, web};
 
 use crate::audit::event::Event;
 use crate::authority::AccountHolder;
+use crate::crypto::MacKey;
 use crate::db::Tx;
 use crate::error::Result;
 use crate::id::SessionId;
 use crate::orgs::journal;
 use crate::people::recovery::{self, Ends};
+use crate::people::store::Person;
+use crate::people::throttle;
 use crate::portal::words;
 use crate::time::Time;
 use crate::web::page::redirect;
 use crate::web::principal::SignedIn;
 use crate::web::problem::Problem;
-use crate::web::{Shared, session};
+use crate::web::{Shared, address, session};
 
 /// `POST /account/sessions/{id}/end`.
 pub async fn end(
@@ -29,12 +32,14 @@ pub async fn end(
         return crate::portal::sign_in::sign_out(request, site).await;
     }
     let (change, person) = (signed_in.change(&request, Time::now()), signed_in.person);
+    let (keys, client) = client(&request, &site, &person);
     change
         .commit(&site.db, move |tx, holder| {
             let ended = recovery::secure(tx, &person, Ends::One(id), holder.now)?;
             if ended == 0 {
                 return Ok(());
             }
+            throttle::keep_client(tx, &keys, &person, &client, holder.now)?;
             note(tx, holder, ended)
         })
         .await?;
@@ -51,9 +56,11 @@ pub async fn end_others(
     let session = request.get_session();
     let but = session::id(&session).ok_or_else(Problem::not_found)?;
     let (change, person) = (signed_in.change(&request, Time::now()), signed_in.person);
+    let (keys, client) = client(&request, &site, &person);
     let ended = change
         .commit(&site.db, move |tx, holder| {
             let ended = recovery::secure(tx, &person, Ends::AllBut(but), holder.now)?;
+            throttle::keep_client(tx, &keys, &person, &client, holder.now)?;
             note(tx, holder, ended)?;
             Ok(ended)
         })
@@ -67,6 +74,11 @@ pub async fn end_others(
         ),
     );
     Ok(redirect(&request, "/account"))
+}
+
+/// What [`throttle::keep_client`] needs.
+fn client(request: &HttpRequest, site: &Shared, person: &Person) -> (MacKey, String) {
+    (site.mint.keyring.throttle.clone(), address::client(request).bucket(&person.email))
 }
 
 fn note(tx: &mut Tx<'_>, holder: &AccountHolder, ended: usize) -> Result<()> {

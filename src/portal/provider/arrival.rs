@@ -5,7 +5,7 @@ use actix_session::SessionExt;
 use actix_web::{HttpRequest, HttpResponse};
 
 use crate::audit::event::Event;
-use crate::authority::AccountHolder;
+use crate::authority::{self, AccountHolder};
 use crate::crypto::Keyring;
 use crate::db::Tx;
 use crate::error::Error;
@@ -108,7 +108,13 @@ async fn sign_in(
     now: Time,
 ) -> Result<String, Refused> {
     // Whoever has been signed in there for hours has proved nothing lately.
-    let proved = identity.proved_at.filter(|proved| *proved < now).unwrap_or(now);
+    let proved = match identity.proved_at {
+        Some(proved) => proved.min(now),
+        // A provider that says nothing may have let them in without asking for anything.
+        None if identity.kind == Kind::Oidc => now.plus(-authority::FRESH),
+        // GitHub never says it, and can't be asked to ask.
+        None => now,
+    };
     let source = source(request);
     let (keyring, wanted) = (site.mint.keyring.clone(), next.to_owned());
     let person = site
