@@ -16,6 +16,7 @@ mod turns;
 
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use diesel::connection::{AnsiTransactionManager, TransactionManager};
 use diesel::prelude::*;
@@ -34,8 +35,15 @@ use self::turns::Turns;
 
 const SQLITE_READERS: u32 = 4;
 const POSTGRES_CONNECTIONS: u32 = 16;
-/// Connections for looking keys up alone, so that it never waits for people's pages.
-const CONNECTIONS_FOR_KEYS: u32 = 3;
+/// Look-ups of keys that go on at once. They have connections of their own, so that they never wait for
+/// people's pages.
+const LOOK_UPS: u32 = 3;
+/// How long one may take. A connection that hangs is left to itself, and others take its place.
+const LOOK_UP_PATIENCE: Duration = Duration::from_secs(3);
+/// The same of readings of the feed: nothing must keep a process from hearing of revocations.
+const FEED_PATIENCE: Duration = Duration::from_secs(1);
+/// Connections beside those in use that may hang before others have to wait for their end.
+const SPARE: u32 = 8;
 const ATTEMPTS: u32 = 5;
 
 mod conn {
@@ -130,6 +138,7 @@ pub struct Db {
     writers: Lane,
     readers: Lane,
     for_keys: Lane,
+    for_feed: Lane,
     turns: Arc<Turns>,
     logs: Arc<LogGuard>,
     after_change: Arc<OnceLock<AfterChange>>,
@@ -152,7 +161,8 @@ impl Db {
         Ok(Db {
             writers,
             readers,
-            for_keys: Lane::new(location, CONNECTIONS_FOR_KEYS)?,
+            for_keys: Lane::with_spare(location, LOOK_UPS, SPARE)?,
+            for_feed: Lane::with_spare(location, 1, SPARE)?,
             turns: Arc::default(),
             logs: Arc::default(),
             after_change: Arc::default(),
@@ -196,13 +206,23 @@ impl Db {
         self.readers.clone().off_thread(move |pool| lend(pool, query)).await
     }
 
-    /// [`Db::read`] on connections of its own: for looking up keys, and for hearing of changes to them.
+    /// [`Db::read`] on connections of its own, for looking up keys.
     pub async fn read_for_keys<T, F>(&self, query: F) -> Result<T>
     where
         T: Send + 'static,
         F: FnOnce(&mut Conn) -> Result<T> + Send + 'static,
     {
-        self.for_keys.clone().off_thread(move |pool| lend(pool, query)).await
+        self.for_keys.clone().within(LOOK_UP_PATIENCE, move |pool| lend(pool, query)).await
+    }
+
+    /// [`Db::read`] on connections of its own, for hearing of changes to keys. It takes a second at most; a
+    /// connection that hangs is left to itself.
+    pub async fn read_feed<T, F>(&self, query: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Conn) -> Result<T> + Send + 'static,
+    {
+        self.for_feed.clone().within(FEED_PATIENCE, move |pool| lend(pool, query)).await
     }
 
     /// [`Db::read`] for what may take long, when it is the organisation's turn.

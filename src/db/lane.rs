@@ -1,7 +1,7 @@
 //! Connections and the queue for them.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
@@ -21,8 +21,13 @@ pub(super) struct Lane {
 
 impl Lane {
     pub(super) fn new(location: &Location, connections: u32) -> Result<Lane> {
+        Lane::with_spare(location, connections, 0)
+    }
+
+    /// So many connections, and more in place of those that hang.
+    pub(super) fn with_spare(location: &Location, connections: u32, spare: u32) -> Result<Lane> {
         let places = Arc::new(Semaphore::new(connections as usize));
-        Ok(Lane { pool: pool(location, connections)?, places })
+        Ok(Lane { pool: pool(location, connections + spare)?, places })
     }
 
     /// How many connections there are.
@@ -44,11 +49,33 @@ impl Lane {
             return self.run(place, work).await;
         }
         task::drive(async move {
-            let place = timeout(PATIENCE, self.places.clone().acquire_owned()).await;
-            let place = place
-                .map_err(|_| Error::Unavailable("too many wait for the database".into()))?
-                .map_err(Error::internal)?;
+            let place = self.place().await?;
             self.run(place, work).await
+        })
+        .await
+    }
+
+    async fn place(&self) -> Result<OwnedSemaphorePermit> {
+        let place = timeout(PATIENCE, self.places.clone().acquire_owned()).await;
+        place
+            .map_err(|_| Error::Unavailable("too many wait for the database".into()))?
+            .map_err(Error::internal)
+    }
+
+    /// The same for short work. What takes longer than `patience` is left to itself, and its place is free
+    /// for others.
+    pub(super) async fn within<T: Send + 'static>(
+        self,
+        patience: Duration,
+        work: impl FnOnce(&r2d2::Pool<Manager>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        task::drive(async move {
+            let _place = self.place().await?;
+            let work = tokio::task::spawn_blocking(move || work(&self.pool));
+            match timeout(patience, work).await {
+                Ok(done) => done.unwrap_or_else(|panic| Err(Error::internal(panic))),
+                Err(_) => Err(Error::Unavailable("the database does not answer".into())),
+            }
         })
         .await
     }

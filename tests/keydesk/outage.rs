@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -10,10 +10,12 @@ use serde_json::json;
 
 use crate::support::{Desk, desk, eventually};
 
-/// A way to the database that can be cut and mended.
+/// A way to the database that can be cut and mended, and on which what is open can fall silent.
 struct Cable {
     port: u16,
     cut: Arc<AtomicBool>,
+    /// Connections with a smaller number pass nothing on any more, and nobody is told.
+    silent_below: Arc<AtomicUsize>,
     streams: Arc<Mutex<Vec<TcpStream>>>,
 }
 
@@ -23,18 +25,23 @@ impl Cable {
         let port = listener.local_addr().unwrap().port();
         let (cut, streams) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
         let (is_cut, open) = (cut.clone(), streams.clone());
+        let silent_below = Arc::new(AtomicUsize::new(0));
+        let silent = silent_below.clone();
         std::thread::spawn(move || {
-            for client in listener.incoming().map_while(Result::ok) {
+            for (number, client) in listener.incoming().map_while(Result::ok).enumerate() {
                 if is_cut.load(Ordering::SeqCst) {
                     continue;
                 }
                 let server = TcpStream::connect(&address).unwrap();
                 open.lock().unwrap().extend([client.try_clone().unwrap(), server.try_clone().unwrap()]);
-                pump(client.try_clone().unwrap(), server.try_clone().unwrap());
-                pump(server, client);
+                let pumped = |from: &TcpStream, to: &TcpStream| {
+                    pump(from.try_clone().unwrap(), to.try_clone().unwrap(), number, silent.clone());
+                };
+                pumped(&client, &server);
+                pumped(&server, &client);
             }
         });
-        Cable { port, cut, streams }
+        Cable { port, cut, silent_below, streams }
     }
 
     fn cut(&self) {
@@ -44,15 +51,23 @@ impl Cable {
         }
     }
 
+    /// Makes all connections that are open pass nothing on, without an end; new ones work.
+    fn silence(&self) {
+        self.silent_below.store(self.streams.lock().unwrap().len() / 2, Ordering::SeqCst);
+    }
+
     fn mend(&self) {
         self.cut.store(false, Ordering::SeqCst);
     }
 }
 
-fn pump(mut from: TcpStream, mut to: TcpStream) {
+fn pump(mut from: TcpStream, mut to: TcpStream, number: usize, silent_below: Arc<AtomicUsize>) {
     std::thread::spawn(move || {
         let mut bytes = [0; 16 * 1024];
         while let Ok(read @ 1..) = from.read(&mut bytes) {
+            if number < silent_below.load(Ordering::SeqCst) {
+                continue;
+            }
             if to.write_all(&bytes[..read]).is_err() {
                 break;
             }
@@ -108,6 +123,35 @@ fn a_lost_database_is_told_and_comes_back_by_itself() {
     eventually("the database is back", || org.admin.get("/v1/api-keys").status == 200);
     assert_eq!(browser.get(&format!("/o/{}/keys", org.slug)).status, 200);
     assert_eq!(desk.database.count("SELECT COUNT(*) AS count FROM api_keys WHERE name = 'lost'"), 0);
+}
+
+#[test]
+fn connections_that_fall_silent_keep_no_process_from_answering_and_hearing() {
+    let desk = Desk::new();
+    if !desk.database.is_postgres() {
+        return;
+    }
+    let (cable, desk) = behind_cable(desk.with("KEYDESK_DEFAULT_RPM", "1000000"));
+    let server = desk.start();
+    let org = desk.set_up(&server, "Acme");
+    let api = server.api(&desk.key(&org.slug, "caller", "inference:read"));
+    desk.database.wait_until_noticed();
+    assert_eq!(api.get("/v1/models").status, 200);
+    cable.silence();
+    let silent = Instant::now();
+    while silent.elapsed() < Duration::from_secs(7) {
+        let answer = api.get("/v1/models");
+        assert_eq!(answer.status, 200, "after {:?}: {}", silent.elapsed(), answer.body);
+        assert_eq!(server.api("").get("/readyz").status, 200);
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    desk.database.execute(
+        "UPDATE api_keys SET revoked_at = 1, live_name = NULL WHERE name = 'caller';
+         UPDATE feed_head SET position = position + 1;
+         INSERT INTO key_changes (position, org_id, key_id, at)
+            SELECT (SELECT position FROM feed_head), org_id, id, 4000000000000000 FROM api_keys WHERE name = 'caller'",
+    );
+    eventually("the server has heard of the revocation", || api.get("/v1/models").status == 401);
 }
 
 #[test]
