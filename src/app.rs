@@ -6,7 +6,8 @@ mod server;
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::{Duration, Instant};
 
 use actix_server::Server;
 use actix_web::middleware::from_fn;
@@ -69,7 +70,9 @@ pub struct Application {
     connections: Arc<Connections>,
     site: Arc<Site>,
     address: SocketAddr,
-    tick: std::time::Duration,
+    tick: Duration,
+    /// How long it serves on after it was asked to stop.
+    drain: Duration,
     reader: feed::Reader,
 }
 
@@ -120,6 +123,7 @@ impl Application {
             numbers: Numbers::default(),
             running: idempotency::Running::default(),
             bodies: Arc::default(),
+            is_stopping: AtomicBool::new(false),
         });
         let workers = std::thread::available_parallelism().map_or(1, usize::from);
         let upstream = actix::Data::new(Upstream::new(config.upstream_url, config.upstream_key, workers)?);
@@ -134,10 +138,11 @@ impl Application {
                 .wrap(from_fn(envelope::wrap))
                 .configure(|service| mount(service, &shared))
         };
-        let server = server::serve(listener, workers, &connections, application).map_err(failed)?;
+        let server = server::serve(listener, workers, config.stop_timeout, &connections, application)
+            .map_err(failed)?;
         let mut reader = feed::Reader::default();
         crypto::fill_random(&mut reader)?;
-        Ok(Application { server, connections, site, address, tick: config.tick, reader })
+        Ok(Application { server, connections, site, address, tick: config.tick, drain: config.drain, reader })
     }
 
     /// The bound address.
@@ -150,7 +155,8 @@ impl Application {
         &self.site
     }
 
-    /// Serves until `stop` resolves; then answers what has begun and writes the last counts.
+    /// Serves until `stop` resolves. Then it is not ready any more, but serves on until load balancers
+    /// have noticed; then it answers what has begun, and writes the last counts.
     pub async fn run_until(self, stop: impl Future<Output = ()>) -> std::io::Result<()> {
         let (stopping, stopped) = watch::channel(false);
         let follower = tokio::spawn(ticker::follow(self.site.clone(), self.reader, stopped.clone()));
@@ -165,6 +171,11 @@ impl Application {
         let handle = self.server.handle();
         let running = tokio::spawn(self.server);
         stop.await;
+        self.site.is_stopping.store(true, Relaxed);
+        if !self.drain.is_zero() {
+            tracing::info!(seconds = self.drain.as_secs(), "stopping: not ready any more, but still serving");
+            tokio::time::sleep(self.drain).await;
+        }
         tracing::info!("stopping: open requests are answered first");
         handle.stop(true).await;
         running.await.map_err(std::io::Error::other)??;

@@ -51,6 +51,12 @@ pub struct Config {
     pub tick: Duration,
     /// `KEYDESK_MAX_STALENESS`: how long keys are answered from memory without word from the database.
     pub max_staleness: Duration,
+    /// `KEYDESK_START_TIMEOUT`: how long a start waits for the database.
+    pub start_timeout: Duration,
+    /// `KEYDESK_DRAIN`: how long new connections are served after the process was asked to stop.
+    pub drain: Duration,
+    /// `KEYDESK_STOP_TIMEOUT`: how long open requests may take after that.
+    pub stop_timeout: Duration,
     /// `KEYDESK_DEFAULT_RPM`.
     pub default_rpm: u32,
     /// `KEYDESK_TRUSTED_PROXIES`.
@@ -96,6 +102,9 @@ impl Config {
             )?,
             tick: source.parse("KEYDESK_TICK", "30s", SPAN_RULE, span)?,
             max_staleness: source.parse("KEYDESK_MAX_STALENESS", "5s", SPAN_RULE, span)?,
+            start_timeout: source.parse("KEYDESK_START_TIMEOUT", "60s", SPAN_OR_ZERO_RULE, span_or_zero)?,
+            drain: source.parse("KEYDESK_DRAIN", "5s", SPAN_OR_ZERO_RULE, span_or_zero)?,
+            stop_timeout: source.parse("KEYDESK_STOP_TIMEOUT", "30s", SPAN_OR_ZERO_RULE, span_or_zero)?,
             default_rpm: source.parse(
                 "KEYDESK_DEFAULT_RPM",
                 "600",
@@ -121,9 +130,16 @@ impl Config {
 
 const SPAN_RULE: &str = "Write a span above zero such as 30s, 5m, 1h.";
 
+const SPAN_OR_ZERO_RULE: &str = "Write a span such as 0s, 30s, 5m.";
+
 fn span(text: &str) -> Option<Duration> {
+    span_or_zero(text).filter(|span| !span.is_zero())
+}
+
+/// A span of at most a day.
+fn span_or_zero(text: &str) -> Option<Duration> {
     let seconds = u64::try_from(parse_span(text)?).ok()?;
-    (seconds > 0).then(|| Duration::from_secs(seconds))
+    (seconds <= 24 * 60 * 60).then(|| Duration::from_secs(seconds))
 }
 
 /// Parses `30d,14d,7d`.

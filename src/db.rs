@@ -6,6 +6,7 @@
 //! back by itself: broken connections are thrown away and new ones made.
 
 mod addresses;
+mod compatibility;
 mod connect;
 mod fault;
 mod guard;
@@ -16,7 +17,7 @@ mod turns;
 
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use diesel::connection::{AnsiTransactionManager, TransactionManager};
 use diesel::prelude::*;
@@ -169,6 +170,19 @@ impl Db {
             mail_queued: Arc::default(),
             keys_changed: Arc::default(),
         })
+    }
+
+    /// Waits until the database answers, at most so long. Says so each second.
+    pub fn await_answer(location: &Location, patience: Duration) {
+        let began = Instant::now();
+        while let Err((cause, may_come)) = connect::reach(location) {
+            if !may_come || began.elapsed() >= patience {
+                // Opening it says why it fails.
+                return;
+            }
+            tracing::warn!(%cause, "waiting for the database");
+            std::thread::sleep(Duration::from_secs(1).min(patience.saturating_sub(began.elapsed())));
+        }
     }
 
     /// How many connections there are for reading.

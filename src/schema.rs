@@ -179,6 +179,13 @@ diesel::table! {
 }
 
 diesel::table! {
+    schema_compatibility (id) {
+        id -> SmallInt,
+        oldest -> Text,
+    }
+}
+
+diesel::table! {
     feed_head (id) {
         id -> SmallInt,
         position -> BigInt,
@@ -664,6 +671,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     api_keys,
     calendar_feeds,
     key_secrets,
+    schema_compatibility,
     feed_head,
     key_changes,
     feed_readers,

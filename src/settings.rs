@@ -29,7 +29,7 @@ const fn secret(variable: &'static str, default: &'static str, meaning: &'static
 }
 
 /// Every setting there is, in the order of the help.
-pub const SETTINGS: [Setting; 25] = [
+pub const SETTINGS: [Setting; 28] = [
     open("KEYDESK_LISTEN", "127.0.0.1:8080", "Address of portal and API; port 0 picks a free one"),
     open(
         "KEYDESK_PUBLIC_URL",
@@ -65,6 +65,13 @@ pub const SETTINGS: [Setting; 25] = [
         "5s",
         "How long a process may answer from memory without hearing from the database",
     ),
+    open("KEYDESK_START_TIMEOUT", "60s", "How long a start waits for the database"),
+    open(
+        "KEYDESK_DRAIN",
+        "5s",
+        "How long new connections are still served after SIGTERM, while /readyz is 503",
+    ),
+    open("KEYDESK_STOP_TIMEOUT", "30s", "How long a stop waits for open requests and streams after that"),
     open("KEYDESK_DEFAULT_RPM", "600", "Requests a minute for new keys, 1 to 1000000"),
     open(
         "KEYDESK_TRUSTED_PROXIES",

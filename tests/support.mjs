@@ -26,7 +26,7 @@ const later = {
 
 function environment(data, more) {
   const own = Object.entries(process.env).filter(([name]) => !name.startsWith("KEYDESK_"));
-  return { ...Object.fromEntries(own), KEYDESK_LISTEN: "127.0.0.1:0", KEYDESK_DATA_DIR: data, ...more };
+  return { ...Object.fromEntries(own), KEYDESK_LISTEN: "127.0.0.1:0", KEYDESK_DRAIN: "0s", KEYDESK_DATA_DIR: data, ...more };
 }
 
 /** Starts Keydesk on an empty database, with these settings. */

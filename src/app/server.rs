@@ -24,13 +24,13 @@ const KEEP_ALIVE: Duration = Duration::from_secs(5);
 const HEAD: Duration = Duration::from_secs(5);
 /// How long a client may take to close its side.
 const CLOSE: Duration = Duration::from_secs(1);
-/// How long open requests may take when the server stops, in seconds.
-const STOP: u64 = 30;
 
-/// Serves an application on a listener, with so many threads.
+/// Serves an application on a listener, with so many threads. When it stops, open requests may take
+/// as long as `stop_timeout`.
 pub(super) fn serve<F, I, S, B>(
     listener: TcpListener,
     workers: usize,
+    stop_timeout: Duration,
     connections: &Arc<Connections>,
     application: F,
 ) -> std::io::Result<Server>
@@ -45,7 +45,7 @@ where
     S::Service: 'static,
     B: MessageBody + 'static,
 {
-    let builder = Server::build().workers(workers).disable_signals().shutdown_timeout(STOP);
+    let builder = Server::build().workers(workers).disable_signals().shutdown_timeout(stop_timeout.as_secs());
     let stopping = builder.graceful_shutdown_signal();
     let connections = connections.clone();
     let builder = builder.listen("keydesk", listener, move || {

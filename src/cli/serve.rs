@@ -6,6 +6,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::app::Application;
 use crate::cli::{Failure, log, print, store};
 use crate::config::Config;
+use crate::db::Db;
 use crate::installation;
 use crate::settings::{SETTINGS, Setting, Source};
 
@@ -36,6 +37,12 @@ pub struct Serve {
     tick: Option<String>,
     #[arg(long, hide = true)]
     max_staleness: Option<String>,
+    #[arg(long, hide = true)]
+    start_timeout: Option<String>,
+    #[arg(long, hide = true)]
+    drain: Option<String>,
+    #[arg(long, hide = true)]
+    stop_timeout: Option<String>,
     #[arg(long, hide = true)]
     default_rpm: Option<String>,
     #[arg(long, hide = true)]
@@ -78,6 +85,7 @@ impl Serve {
         let _log = log::start(self.flag("KEYDESK_LOG").or_else(|| store::environment("KEYDESK_LOG")))?;
         warn_of_unknown_variables();
         let config = Config::load(&source)?;
+        Db::await_answer(&config.database, config.start_timeout);
         let (db, keyring) = store::open(&config)?;
         let runtime = actix_web::rt::System::new();
         let served = runtime.block_on(async move {
@@ -111,6 +119,9 @@ impl Serve {
             "KEYDESK_NOTICES" => &self.notices,
             "KEYDESK_TICK" => &self.tick,
             "KEYDESK_MAX_STALENESS" => &self.max_staleness,
+            "KEYDESK_START_TIMEOUT" => &self.start_timeout,
+            "KEYDESK_DRAIN" => &self.drain,
+            "KEYDESK_STOP_TIMEOUT" => &self.stop_timeout,
             "KEYDESK_DEFAULT_RPM" => &self.default_rpm,
             "KEYDESK_TRUSTED_PROXIES" => &self.trusted_proxies,
             "KEYDESK_GITHUB_CLIENT_ID" => &self.github_client_id,

@@ -47,6 +47,9 @@ pub fn open_as_it_is(config: &Config) -> Result<(Db, Keyring, Standing), Failure
         ConfigError::new("KEYDESK_DATA_DIR", format!("{} can't be made: {error}.", data_dir.display()))
     })?;
     let db = Db::open(&config.database).map_err(|error| {
+        if let Error::Conflict(message) = error {
+            return Failure::Misused(message.to_owned());
+        }
         let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
         let place = match &config.database {
             Location::Sqlite(path) => path.display().to_string(),

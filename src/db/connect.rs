@@ -8,11 +8,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use diesel::connection::{AnsiTransactionManager, SimpleConnection, TransactionManager};
+use diesel::dsl::sql;
 use diesel::prelude::*;
 use diesel::result::Error as DieselError;
+use diesel::sql_types::Bool;
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
-use crate::db::{Conn, Location, addresses, postgres, statistics};
+use crate::db::{Conn, Location, addresses, compatibility, postgres, statistics};
 use crate::error::{Error, Result};
 
 const SQLITE_MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
@@ -27,22 +29,39 @@ const FRESH: Duration = Duration::from_secs(1);
 
 pub(super) fn migrate(conn: &mut Conn) -> Result<()> {
     let failed = |error| Error::internal(format!("the tables can't be brought up to date: {error}"));
-    match conn {
+    let versions = match conn {
         Conn::Sqlite(c) => {
             AnsiTransactionManager::begin_transaction_sql(c, "BEGIN IMMEDIATE")?;
-            c.run_pending_migrations(SQLITE_MIGRATIONS).map_err(failed)?;
-            statistics::fix(c)?;
+            compatibility::versions(c, SQLITE_MIGRATIONS)?
         }
         Conn::Postgres(c) => {
             // Tables of years take their time, and so does whoever waits for another process to
             // bring them up to date.
-            c.batch_execute("SET statement_timeout = 0; SET lock_timeout = 0")?;
+            c.batch_execute(
+                "SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0",
+            )?;
             // Any number that no other program uses; the lock ends with the connection.
-            c.batch_execute("SELECT pg_advisory_lock(7307220)")?;
+            let is_first: bool =
+                diesel::select(sql::<Bool>("pg_try_advisory_lock(7307220)")).get_result(c)?;
+            if !is_first {
+                tracing::info!("another process is bringing the tables up to date; waiting for it");
+                c.batch_execute("SELECT pg_advisory_lock(7307220)")?;
+            }
+            compatibility::versions(c, POSTGRES_MIGRATIONS)?
+        }
+    };
+    compatibility::check(conn, &versions)?;
+    match conn {
+        Conn::Sqlite(c) => {
+            c.run_pending_migrations(SQLITE_MIGRATIONS).map_err(failed)?;
+            statistics::fix(c)?;
+        }
+        Conn::Postgres(c) => {
             c.run_pending_migrations(POSTGRES_MIGRATIONS).map_err(failed)?;
             c.batch_execute(TRIGRAMS)?;
         }
     }
+    compatibility::declare(conn)?;
     match conn {
         Conn::Sqlite(_) => addresses::refold(conn)?,
         Conn::Postgres(_) => conn.transaction(addresses::refold)?,
@@ -74,6 +93,18 @@ pub(super) fn connect(location: &Location) -> ConnectionResult<Conn> {
             Ok(Conn::Postgres(conn))
         }
     }
+}
+
+/// Whether the database answers. Errors: why not, and whether waiting may help.
+pub(super) fn reach(location: &Location) -> Result<(), (String, bool)> {
+    let Location::Postgres(_) = location else { return Ok(()) };
+    connect(location).map(drop).map_err(|error| {
+        let cause = error.to_string();
+        let is_refused = ["authentication failed", "does not exist", "no pg_hba.conf entry"]
+            .iter()
+            .any(|sign| cause.contains(sign));
+        (cause, !is_refused)
+    })
 }
 
 fn open_sqlite(path: &Path) -> ConnectionResult<SqliteConnection> {

@@ -1,5 +1,6 @@
 //! For load balancers and supervisors.
 
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use actix_web::HttpResponse;
@@ -14,6 +15,9 @@ pub async fn alive() -> HttpResponse {
 
 /// `GET /readyz`: keys can be verified. It asks nobody, so it answers at once whatever is away.
 pub async fn ready(site: Shared) -> Result<HttpResponse, Problem> {
+    if site.is_stopping.load(Relaxed) {
+        return Err(Problem::new(Code::Unavailable, "Not ready: this process is stopping."));
+    }
     if let Some(silence) = site.table.lapsed(Instant::now()) {
         let seconds = silence.as_secs();
         let detail = format!("Not ready: the database has not answered for {seconds} seconds.");

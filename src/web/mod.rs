@@ -26,6 +26,7 @@ pub mod session;
 pub mod ticket;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use ipnet::IpNet;
 
@@ -68,6 +69,8 @@ pub struct Site {
     pub running: idempotency::Running,
     /// How many bytes of request bodies are held at once.
     pub bodies: Arc<body::budget::Budget>,
+    /// Whether the process was asked to stop: it serves on for a while, but is not ready any more.
+    pub is_stopping: AtomicBool,
 }
 
 /// The site as actix hands it to handlers.

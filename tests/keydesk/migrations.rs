@@ -46,6 +46,7 @@ fn every_table_of_an_organisations_data_names_the_organisation() {
         "sign_in_flows",
         "mailed_links",
         "feed_head",
+        "schema_compatibility",
         "feed_readers",
         "sessions",
         "sign_in_attempts",

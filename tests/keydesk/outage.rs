@@ -21,7 +21,12 @@ struct Cable {
 
 impl Cable {
     fn to(address: String) -> Cable {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Cable::at(0, address)
+    }
+
+    /// One that begins at this port, or at any for 0.
+    fn at(port: u16, address: String) -> Cable {
+        let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
         let port = listener.local_addr().unwrap().port();
         let (cut, streams) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
         let (is_cut, open) = (cut.clone(), streams.clone());
@@ -226,4 +231,32 @@ fn a_fail_over_that_loses_a_change_hides_no_revocation_that_follows() {
         let answer = api.get("/v1/models");
         answer.status == 401 && answer.code() == "key_revoked"
     });
+}
+
+#[test]
+fn a_start_waits_for_its_database() {
+    let desk = Desk::new();
+    if !desk.database.is_postgres() {
+        return;
+    }
+    let url = desk.database.url.clone();
+    let (server, name) = url.rsplit_once('/').unwrap();
+    let (user, address) = server.strip_prefix("postgres://").unwrap().split_once('@').unwrap();
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let desk = desk
+        .with("KEYDESK_DATABASE_URL", &format!("postgres://{user}@127.0.0.1:{port}/{name}"))
+        .with("KEYDESK_START_TIMEOUT", "1s");
+    let refused = desk.run(&[]);
+    assert_eq!(refused.status.code(), Some(2));
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(said.contains("waiting for the database") && said.contains("KEYDESK_DATABASE_URL"), "{said}");
+    let desk = desk.with("KEYDESK_START_TIMEOUT", "60s");
+    let server = std::thread::scope(|scope| {
+        let starting = scope.spawn(|| desk.start());
+        std::thread::sleep(Duration::from_millis(500));
+        let _cable = Cable::at(port, address.to_owned());
+        starting.join().unwrap()
+    });
+    assert_eq!(server.api("").get("/readyz").status, 200);
+    assert!(server.whole_log().contains("waiting for the database"));
 }

@@ -218,3 +218,50 @@ fn a_log_line_about_a_call_names_the_key_and_never_shows_it() {
     assert!(log.lines().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()));
     assert!(!log.contains(&org.admin.key));
 }
+
+#[test]
+fn an_older_program_refuses_tables_that_it_does_not_fit() {
+    let desk = Desk::new();
+    desk.start().stop();
+    let upgrade = |oldest: &str| {
+        desk.database.execute(&format!(
+            "DELETE FROM __diesel_schema_migrations WHERE version LIKE '2999%';
+             INSERT INTO __diesel_schema_migrations (version) VALUES ('29991231000010');
+             UPDATE schema_compatibility SET oldest = '{oldest}'"
+        ));
+    };
+    upgrade("29991231000010");
+    let refused = desk.run(&[]);
+    assert_eq!(refused.status.code(), Some(2));
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(said.contains("upgraded by a later version of Keydesk"), "{said}");
+    // Where the later version says that this one still fits, it goes on, and says so.
+    upgrade("20261129000150");
+    let server = desk.start();
+    assert_eq!(server.api("").get("/readyz").status, 200);
+    assert!(server.whole_log().contains("with which this one still works"));
+    assert_eq!(
+        desk.database
+            .count("SELECT COUNT(*) AS count FROM schema_compatibility WHERE oldest = '20261129000150'"),
+        1
+    );
+}
+
+#[test]
+fn a_stopping_server_is_not_ready_but_serves_until_balancers_have_noticed() {
+    let desk = Desk::new().with("KEYDESK_DRAIN", "2s");
+    let server = desk.start();
+    let org = desk.set_up(&server, "Acme AI");
+    assert_eq!(server.api("").get("/readyz").status, 200);
+    server.ask_to_stop();
+    let mut ready = server.api("").get("/readyz");
+    eventually("it is not ready", || {
+        ready = server.api("").get("/readyz");
+        ready.status == 503
+    });
+    assert!(ready.body.contains("this process is stopping"), "{}", ready.body);
+    // On a connection of its own, as each client of these tests has.
+    assert_eq!(server.api(&org.admin.key).get("/v1/api-keys").status, 200);
+    assert_eq!(server.api("").get("/healthz").status, 200);
+    assert_eq!(server.wait(), Some(0));
+}

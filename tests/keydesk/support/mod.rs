@@ -75,6 +75,9 @@ impl Desk {
             .env("KEYDESK_DATA_DIR", self.data.path())
             .env("KEYDESK_DATABASE_URL", &self.database.url)
             .env("KEYDESK_LISTEN", "127.0.0.1:0")
+            // Tests that are about these say something else.
+            .env("KEYDESK_DRAIN", "0s")
+            .env("KEYDESK_START_TIMEOUT", "0s")
             .envs(self.env.iter().map(|(name, value)| (name, value)))
             .current_dir(self.data.path());
         command
