@@ -12,6 +12,7 @@ use crate::audit::checkpoint::Signer;
 use crate::audit::upkeep;
 use crate::db::Tx;
 use crate::error::Result;
+use crate::id::OrgId;
 use crate::keys::feed;
 use crate::mail::delivery::{self, Progress};
 use crate::mail::outbox;
@@ -247,16 +248,24 @@ async fn check_logs(site: &Site, started: Time) -> Result<()> {
         }
     }
     for org in site.db.read(checkpoint_mail::alarms_due).await? {
-        site.db.write(move |tx| checkpoint_mail::alarm(tx, org, now)).await?;
+        let alarmed = site.db.write(move |tx| checkpoint_mail::alarm(tx, org, now)).await;
+        delays_no_other(org, alarmed);
     }
     for org in site.db.read(move |conn| checkpoint_mail::due(conn, now)).await? {
         let (host, signers) = (site.public_url.host().to_owned(), signers.clone());
         let send = move |tx: &mut Tx<'_>| {
             checkpoint_mail::send_due(tx, Hand { host: &host, signers: &signers }, org, now)
         };
-        site.db.write(send).await?;
+        delays_no_other(org, site.db.write(send).await);
     }
     compared
+}
+
+/// What is wrong with one organisation delays no other.
+fn delays_no_other(org: OrgId, done: Result<()>) {
+    if let Err(error) = done {
+        tracing::warn!(organization = %org, cause = ?error, "a mail about an audit log could not be written; retrying at the next tick");
+    }
 }
 
 async fn write_counts(site: &Site) {

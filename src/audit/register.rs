@@ -15,6 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use diesel::dsl::{exists, not};
 use diesel::prelude::*;
+use diesel::result::Error as DieselError;
 
 use crate::audit::head::{self, CHANGED, Row};
 use crate::audit::store::Stored;
@@ -87,9 +88,13 @@ impl Register {
 
     /// The register; `None` where it is missing or not authentic.
     pub fn read(conn: &mut Conn, logs: &LogGuard) -> Result<Option<Register>> {
-        let stored: Option<(i64, Vec<u8>, Vec<u8>)> =
-            row::table.find(ID).select((row::epoch, row::logs, row::mac)).first(conn).optional()?;
-        let Some((epoch, bytes, mac)) = stored else { return Ok(None) };
+        let stored = row::table.find(ID).select((row::epoch, row::logs, row::mac));
+        let (epoch, bytes, mac) = match stored.first::<(i64, Vec<u8>, Vec<u8>)>(conn).optional() {
+            Ok(Some(stored)) => stored,
+            // What can't be read was not written by us.
+            Ok(None) | Err(DieselError::DeserializationError(_)) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
         if !logs.seal()?.accepts(&message(epoch, &bytes), &mac) {
             return Ok(None);
         }

@@ -97,6 +97,8 @@ impl Lane {
 /// Lends a connection of the pool to the work.
 pub(super) fn lend<T>(pool: &r2d2::Pool<Manager>, work: impl FnOnce(&mut Conn) -> Result<T>) -> Result<T> {
     let mut link = pool.get().map_err(|error| Error::Unavailable(error.into()))?;
+    // So it is if the work panics, maybe in the middle of a transaction.
+    link.broken = true;
     let result = work(&mut link.conn);
     link.broken = matches!(result, Err(Error::Unavailable(_) | Error::Unconfirmed(_)));
     link.used = Instant::now();

@@ -73,6 +73,9 @@ pub fn publish_all(tx: &mut Tx<'_>, org: OrgId, keys: &[KeyId], now: Time) -> Re
             ))
             .returning((feed_head::position, feed_head::previous_stamp))
             .get_result(tx.conn)?;
+        // Nothing of ours stands behind the head. What somebody has put there must keep no key from being
+        // revoked.
+        diesel::delete(key_changes::table.filter(key_changes::position.gt(last - count))).execute(tx.conn)?;
         let rows: Vec<_> = (last - count + 1..)
             .zip(keys)
             .map(|(position, key)| {

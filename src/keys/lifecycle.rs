@@ -164,7 +164,10 @@ pub fn edit(tx: &mut Tx<'_>, acting: &Acting, mint: &Mint, id: KeyId, edit: &Edi
         _ => Event::KeyUpdated { changes },
     };
     let widenings = widening::between(&before, &key);
-    if key.scopes.has(Scope::Admin) && !widenings.is_empty() {
+    // Enabling an `admin` key revives it, also where the same edit takes `admin` from it.
+    let is_admin = key.scopes.has(Scope::Admin)
+        || (before.scopes.has(Scope::Admin) && before.disabled.is_some() && key.disabled.is_none());
+    if is_admin && !widenings.is_empty() {
         acting.require_fresh()?;
     }
     store::update(tx, &key)?;

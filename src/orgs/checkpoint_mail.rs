@@ -181,12 +181,11 @@ pub fn due(conn: &mut Conn, now: Time) -> Result<Vec<OrgId>> {
     let last = rows::sent_at.assume_not_null();
     let grown = audit_heads::size.gt(rows::sent_size).and(last.le(now.plus(-GROWN)));
     let broken = audit_heads::alarmed_at.is_not_null().and(rows::sent_broken.eq(false));
-    Ok(rows::table
+    let due = rows::table
         .inner_join(audit_heads::table.on(audit_heads::org_id.eq(rows::org_id)))
         .filter(rows::address.is_not_null())
-        .filter(grown.or(last.le(now.plus(-SILENT))).or(broken))
-        .select(rows::org_id)
-        .load(conn)?)
+        .filter(grown.or(last.le(now.plus(-SILENT))).or(broken));
+    Ok(readable(due.select(rows::org_id).load(conn)?))
 }
 
 /// Mails the checkpoint of an organisation if it is still due.

@@ -167,9 +167,12 @@ pub fn remember_client(
     Ok(())
 }
 
-/// The client from which somebody secured their account stays known: [`remember_client`] under the
-/// generation of access that began with it.
+/// The client from which somebody secured their account stays known if it was: [`remember_client`]
+/// under the generation of access that began with it. A stolen session makes no other one known.
 pub fn keep_client(tx: &mut Tx<'_>, keys: &MacKey, person: &Person, client: &str, now: Time) -> Result<()> {
+    if !is_known(tx.conn, known_client(keys, person, client))? {
+        return Ok(());
+    }
     let person = Person { access_generation: person.access_generation + 1, ..person.clone() };
     remember_client(tx, keys, &person, client, now)
 }

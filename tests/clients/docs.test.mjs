@@ -39,6 +39,7 @@ describe("the samples of the guides", () => {
       KEYDESK_API_KEY: await key("caller", "inference:read,inference:write,analytics:read"),
       KEYDESK_ADMIN_KEY: await key("admin", "admin"),
       KEYDESK_OLD_KEY: await key("old", "inference:read"),
+      KEYDESK_UNUSED_KEY: await key("unused", "inference:read"),
       KEYDESK_VERIFY_KEY: await key("verifier", "keys:verify"),
     };
     const { id } = await (await keydesk.call(env.KEYDESK_API_KEY, "/v1/api-keys/self")).json();

@@ -219,3 +219,24 @@ fn stays_unsigned_but_for_the_name(what: &str, place: &Place, server: &Server) {
     assert_eq!(api.post(&format!("/v1/api-keys/{id}/revoke"), &json!({})).status, 200, "{what}");
     server.signed_in(&place.org);
 }
+
+#[test]
+fn rows_of_others_in_the_feed_and_among_checkpoints_keep_nobody_from_revoking_and_checking() {
+    let (place, server) = place();
+    place.execute(
+        "INSERT INTO key_changes (position, org_id, key_id, at)
+            SELECT feed_head.position + 1, org_id, api_keys.id, 9000000000000000 FROM api_keys, feed_head LIMIT 1",
+    );
+    let api = server.api(&place.org.admin.key);
+    let made = api.create(&json!({"name": "made-later", "scopes": ["inference:read"]}));
+    let id = made["id"].as_str().unwrap();
+    assert_eq!(api.post(&format!("/v1/api-keys/{id}/revoke"), &json!({})).status, 200);
+    if !place.desk.database.is_postgres() {
+        // Only SQLite takes text for a number.
+        place.execute("UPDATE audit_checkpoints SET size = 'zz'");
+        server.stop();
+        let (status, said) = place.verify(&[]);
+        assert_eq!(status, Some(1), "{said}");
+        is_found("size", &place, Some(place.desk.start()), None);
+    }
+}

@@ -294,6 +294,9 @@ impl Stepwise {
             for checkpoint in known {
                 kept = Some(chain(kept.as_ref().map(Hash::as_slice), &checkpoint.note));
             }
+            if last <= after {
+                return Ok(Err(Fault::new(size, "a kept checkpoint is missing or was replaced")));
+            }
             after = last;
         }
         if row.and_then(|row| row.kept.as_deref()) != kept.as_ref().map(Hash::as_slice) {

@@ -109,7 +109,9 @@ async fn sign_in(
 ) -> Result<String, Refused> {
     // Whoever has been signed in there for hours has proved nothing lately.
     let proved = match identity.proved_at {
-        Some(proved) => proved.min(now),
+        Some(proved) if proved <= now.plus(APART) => proved.min(now),
+        // A provider whose clock is that wrong, or that counts in other units, says nothing.
+        Some(_) => now.plus(-authority::FRESH),
         // A provider that says nothing may have let them in without asking for anything.
         None if identity.kind == Kind::Oidc => now.plus(-authority::FRESH),
         // GitHub never says it, and can't be asked to ask.
