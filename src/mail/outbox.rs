@@ -2,10 +2,11 @@
 //! loses it to another.
 
 use diesel::prelude::*;
+use diesel::result::Error as DieselError;
 
 use crate::db::{Conn, Tx, each};
 use crate::error::{Error, Result};
-use crate::id::{KeyId, MailId, OrgId, UserId};
+use crate::id::{KeyId, MailId, OrgId, UserId, readable};
 use crate::mail::Recipient;
 use crate::mail::message::Message;
 use crate::schema::{organizations, outbox, people};
@@ -163,19 +164,57 @@ pub fn claim(tx: &mut Tx<'_>, worker: &Worker, most: i64, now: Time) -> Result<V
         .order((outbox::due_at, outbox::id))
         .limit(most)
         .select(outbox::id);
-    let ids: Vec<MailId> = match tx.conn {
+    let ids: Vec<Vec<u8>> = match tx.conn {
         Conn::Postgres(conn) => due.for_update().skip_locked().load(conn)?,
         // Its transaction has locked everything already.
         Conn::Sqlite(conn) => due.load(conn)?,
     };
+    let (ids, foreign): (Vec<_>, Vec<_>) = ids.into_iter().partition(|id| id.len() == 16);
+    if !foreign.is_empty() {
+        // Keydesk did not queue them, and they must not hold up all others.
+        let rows = outbox::table.filter(outbox::id.eq_any(foreign));
+        diesel::update(rows).set(outbox::state.eq(FAILED)).execute(tx.conn)?;
+    }
+    let ids: Vec<MailId> = readable(ids);
     diesel::update(outbox::table.filter(outbox::id.eq_any(&ids)))
         .set((outbox::claimed_by.eq(worker.as_slice()), outbox::lease_until.eq(now.plus(LEASE))))
         .execute(tx.conn)?;
-    type Row = (MailId, String, String, String, Option<UserId>, Time, i64, Option<String>, Option<String>);
-    let rows: Vec<Row> = outbox::table
+    let rows = match load(tx.conn, &ids) {
+        // Which of them can't be read is found one by one.
+        Err(DieselError::DeserializationError(_)) => {
+            let mut rows = Vec::new();
+            for id in ids {
+                match load(tx.conn, &[id]) {
+                    Err(DieselError::DeserializationError(_)) => {
+                        mark_failed(tx, worker, id, "The mail, or whom it is for, can't be read.")?;
+                    }
+                    row => rows.extend(row?),
+                }
+            }
+            rows
+        }
+        rows => rows?,
+    };
+    let mut claimed = Vec::new();
+    for (id, message, name, address, person, created_at, attempts, org, zone) in rows {
+        match serde_json::from_str(&message) {
+            Ok(message) => {
+                claimed.push(Claimed { id, message, name, address, person, zone, org, created_at, attempts });
+            }
+            // One that a later version has queued must not hold up all others.
+            Err(error) => mark_failed(tx, worker, id, &format!("This version can't read the mail: {error}"))?,
+        }
+    }
+    Ok(claimed)
+}
+
+type Stored = (MailId, String, String, String, Option<UserId>, Time, i64, Option<String>, Option<String>);
+
+fn load(conn: &mut Conn, ids: &[MailId]) -> QueryResult<Vec<Stored>> {
+    outbox::table
         .left_join(organizations::table.on(outbox::org_id.eq(organizations::id.nullable())))
         .left_join(people::table.on(outbox::person_id.eq(people::id.nullable())))
-        .filter(outbox::id.eq_any(&ids))
+        .filter(outbox::id.eq_any(ids))
         .order((outbox::due_at, outbox::id))
         .select((
             outbox::id,
@@ -188,18 +227,7 @@ pub fn claim(tx: &mut Tx<'_>, worker: &Worker, most: i64, now: Time) -> Result<V
             organizations::name.nullable(),
             people::zone.nullable(),
         ))
-        .load(tx.conn)?;
-    let mut claimed = Vec::new();
-    for (id, message, name, address, person, created_at, attempts, org, zone) in rows {
-        match serde_json::from_str(&message) {
-            Ok(message) => {
-                claimed.push(Claimed { id, message, name, address, person, zone, org, created_at, attempts });
-            }
-            // One that a later version has queued must not hold up all others.
-            Err(error) => mark_failed(tx, worker, id, &format!("This version can't read the mail: {error}"))?,
-        }
-    }
-    Ok(claimed)
+        .load(conn)
 }
 
 /// When the next mail may be due: one that waits for another attempt, or whose claim ends.

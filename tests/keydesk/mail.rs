@@ -183,8 +183,24 @@ fn a_mail_that_cannot_be_read_holds_up_no_other() {
         "INSERT INTO outbox (id, org_id, name, address, event, message, state, attempts, due_at, created_at)
             SELECT {id}, id, 'Ada', 'ada@example.com', 'from_tomorrow', '{{}}', 'queued', 0, 0, 0 FROM organizations"
     ));
+    // Rows that Keydesk can't have written.
+    let foreign = if desk.database.is_postgres() { "'\\x01'::bytea" } else { "x'01'" };
+    desk.database.execute(&format!(
+        "INSERT INTO outbox (id, org_id, name, address, event, message, state, attempts, due_at, created_at)
+            SELECT {foreign}, id, 'Ada', 'ada@example.com', 'foreign', '{{}}', 'queued', 0, 0, 0 FROM organizations"
+    ));
+    if !desk.database.is_postgres() {
+        // Only SQLite takes bytes for text.
+        desk.database.execute(
+            "INSERT INTO outbox (id, org_id, name, address, event, message, state, attempts, due_at, created_at)
+                SELECT x'0198aaaaaaaa7000800000000000000c', id, CAST(x'ff' AS TEXT), 'ada@example.com', 'foreign',
+                    '{}', 'queued', 0, 0, 0 FROM organizations",
+        );
+    }
     test_mail(&server, &org);
     eventually("the other is sent", || in_state(&desk, "sent") == 1);
+    let left = "SELECT COUNT(*) AS count FROM outbox WHERE state <> 'failed' AND event = 'foreign'";
+    assert_eq!(desk.database.count(left), 0);
     let failed = "SELECT COUNT(*) AS count FROM outbox WHERE state = 'failed' AND event = 'from_tomorrow'";
     assert_eq!(desk.database.count(failed), 1);
 }
