@@ -2,8 +2,8 @@
 //!
 //! A write is one transaction: `BEGIN IMMEDIATE` with one writer on SQLite, read committed
 //! on PostgreSQL, run again when the database reports a deadlock. Statements run on the
-//! blocking threads of the runtime. A lost database gives [`Error::Unavailable`] and comes
-//! back by itself: broken connections are thrown away and new ones made.
+//! blocking threads of the runtime. A lost database gives [`Error::Unavailable`], or
+//! [`Error::Unconfirmed`] if it was lost during a commit, and comes back by itself: broken connections are thrown away and new ones made.
 
 mod addresses;
 mod compatibility;

@@ -11,8 +11,8 @@ use crate::db::{Conn, Location};
 use crate::error::{Error, Result};
 use crate::task;
 
-/// Connections with a queue before them. Whoever waits there takes no thread: the threads are
-/// shared, and those of a long queue would keep others' work from being done.
+/// Connections with a queue before them. Waiting there takes no thread: threads are shared, and a
+/// long queue would otherwise keep other work from being done.
 #[derive(Clone)]
 pub(super) struct Lane {
     pool: r2d2::Pool<Manager>,

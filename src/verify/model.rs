@@ -27,7 +27,7 @@ enum Table {
     LeaseFromTheEnd,
     /// What is held is told without a lease.
     NoLease,
-    /// Heads of the feed are told apart by their position alone.
+    /// Heads of the feed are compared by their position alone.
     ComparesPositions,
 }
 

@@ -264,6 +264,12 @@ fn a_replaced_secret_of_an_admin_key_has_no_power_over_its_successor() {
         assert_eq!(refused.refusal(), (403, "forbidden".into()));
         assert!(refused.body.contains("This secret was replaced by a rotation"), "{}", refused.body);
     }
+    // Nor does it revive another admin key by an edit that takes `admin` from it.
+    let other = key(&org, "other", &["admin"], json!({}));
+    let other = format!("/v1/api-keys/{other}");
+    assert_eq!(org.admin.patch(&other, &json!({"disabled": true})).status, 200);
+    let revived = old.patch(&other, &json!({"scopes": ["inference:read"], "disabled": false}));
+    assert_eq!(revived.refusal(), (403, "forbidden".into()));
     // What programs do with it goes on until the overlap ends.
     assert_eq!(old.post("/v1/api-keys", &json!({"name": "child", "scopes": ["inference:read"]})).status, 201);
     let new = server.api(rotated.json()["key"].as_str().unwrap());

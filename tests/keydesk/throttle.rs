@@ -162,7 +162,7 @@ fn strangers_who_guess_keep_nobody_out_of_a_network_that_is_known() {
 }
 
 #[test]
-fn whoever_secures_their_account_stays_known_where_they_did_it() {
+fn securing_an_account_keeps_its_network_known() {
     let acts = [("/account/sessions/end-others", ""), ("/account/password", "a wholly new passphrase")];
     for (act, new_password) in
         acts.into_iter().chain([("/account/sessions/ses_00000000000000000000000000/end", "")])
