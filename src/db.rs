@@ -28,7 +28,7 @@ use crate::id::OrgId;
 use crate::task;
 
 use self::connect::{connect, migrate};
-pub use self::fault::violates;
+pub use self::fault::{each_readable, violates};
 use self::fault::{is_cut_off, is_deadlock, is_lost};
 pub use self::guard::{LogGuard, Mark};
 use self::lane::{Lane, lend};

@@ -105,6 +105,17 @@ impl Error {
         Error::Invalid(vec![FieldError::new(field, message)])
     }
 
+    /// Whether a row of the database holds what Keydesk can't have written there.
+    pub fn is_unreadable(&self) -> bool {
+        let Error::Internal(cause) = self else { return false };
+        matches!(cause.downcast_ref(), Some(diesel::result::Error::DeserializationError(_)))
+    }
+
+    /// A row of the database holds what Keydesk can't have written there.
+    pub fn unreadable(cause: impl Into<Cause>) -> Error {
+        Error::internal(diesel::result::Error::DeserializationError(cause.into()))
+    }
+
     /// A fault of ours.
     pub fn internal(cause: impl Into<Cause>) -> Error {
         Error::Internal(cause.into())

@@ -134,9 +134,8 @@ pub async fn warn(site: Arc<Site>, tick: Duration, mut stop: watch::Receiver<boo
 async fn tell(site: &Site) -> Result<Option<Time>> {
     let mut next = site.db.read(sweep::next_at).await?;
     while next.is_some_and(|at| at <= Time::now()) {
-        let (steps, now) = (site.mint.notices.clone(), Time::now());
         // What is due and can't be had is being looked at by another process.
-        if site.db.write(move |tx| sweep::sweep(tx, &steps, now)).await? == 0 {
+        if sweep::sweep_readable(&site.db, &site.mint.notices, Time::now()).await? == 0 {
             break;
         }
         next = site.db.read(sweep::next_at).await?;

@@ -49,7 +49,7 @@ pub(crate) fn bytes_per_key(count: usize) -> Result<u64> {
     let before = resident("self")?;
     let round = table.round();
     for number in 0..count {
-        table.fill(sha256(&number.to_le_bytes()), Some(Arc::new(key(number))), round);
+        table.fill(sha256(&number.to_le_bytes()), Some(Arc::new(key(number))), round, Instant::now());
     }
     Ok((resident("self")? - before) / count as u64)
 }

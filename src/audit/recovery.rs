@@ -7,10 +7,13 @@
 //! entries that say so.
 
 use diesel::prelude::*;
+use diesel::result::Error as DieselError;
 
+use crate::audit::entry::Said;
 use crate::audit::event::Event;
 use crate::audit::head::{self, Row};
 use crate::audit::register::{self, Register};
+use crate::audit::store::Indexed;
 use crate::audit::tree::{self, Edge};
 use crate::audit::{log, store};
 use crate::authority::Acting;
@@ -76,11 +79,7 @@ pub fn recover(tx: &mut Tx<'_>, acting: &Acting, name: &str, accepts: bool) -> R
         Some(_) => None,
         None => Some(format!("{name}/{}", acting.now.rfc3339().replace([':', '-'], ""))),
     };
-    let mut kept: Option<Vec<u8>> = None;
-    for checkpoint in store::checkpoints_after(tx.conn, org, 0, i64::MAX)? {
-        kept = Some(head::chain(kept.as_deref(), &checkpoint.note).to_vec());
-    }
-    if new_name.is_some() || kept != head.kept {
+    if new_name.is_some() || !keeps_its_checkpoints(tx, &head)? {
         diesel::delete(audit_checkpoints::table.filter(audit_checkpoints::org_id.eq(org)))
             .execute(tx.conn)?;
         (head.kept, head.kept_size) = (None, 0);
@@ -101,12 +100,30 @@ pub fn recover(tx: &mut Tx<'_>, acting: &Acting, name: &str, accepts: bool) -> R
     Ok(new_name.map_or(Outcome::Repaired, Outcome::Renamed))
 }
 
-/// The tree of the first `size` entries, from their texts alone; `None` where one is missing.
+/// Whether the kept checkpoints are those that the head knows.
+fn keeps_its_checkpoints(tx: &mut Tx<'_>, head: &Row) -> Result<bool> {
+    let checkpoints = match store::checkpoints_after(tx.conn, head.org, 0, i64::MAX) {
+        Err(error) if error.is_unreadable() => return Ok(false),
+        checkpoints => checkpoints?,
+    };
+    let mut kept: Option<Vec<u8>> = None;
+    for checkpoint in checkpoints {
+        kept = Some(head::chain(kept.as_deref(), &checkpoint.note).to_vec());
+    }
+    Ok(kept == head.kept)
+}
+
+/// The tree of the first `size` entries, from their texts alone; `None` where one is missing or
+/// can't be read.
 fn replay(tx: &mut Tx<'_>, org: OrgId, size: u64) -> Result<Option<Edge>> {
     let mut edge = Edge::default();
     while edge.size() < size {
         let start = edge.size();
-        for (row, index) in store::texts(tx.conn, org, start, BATCH)?.into_iter().zip(start..size) {
+        let texts = match store::texts(tx.conn, org, start, BATCH) {
+            Err(error) if error.is_unreadable() => return Ok(None),
+            texts => texts?,
+        };
+        for (row, index) in texts.into_iter().zip(start..size) {
             if row.index != index.cast_signed() {
                 return Ok(None);
             }
@@ -138,7 +155,7 @@ fn rebuild(tx: &mut Tx<'_>, acting: &Acting, head: &mut Row, size: i64) -> Resul
     let mut edge = Edge::default();
     let mut next = 0;
     while next < size {
-        let rows = store::indexed(tx.conn, org, edge.size(), BATCH)?;
+        let rows = readable(tx, org, edge.size())?;
         let mut rows = rows.into_iter().peekable();
         let mut leaves = Vec::new();
         let end = size.min(next.saturating_add(BATCH));
@@ -160,6 +177,40 @@ fn rebuild(tx: &mut Tx<'_>, acting: &Acting, head: &mut Row, size: i64) -> Resul
     }
     head.size = size;
     Ok(())
+}
+
+/// Some entries from a place on. Those whose text can't be read are removed, as they would be missing
+/// for every reader; the columns of the others are made readable where they are not.
+fn readable(tx: &mut Tx<'_>, org: OrgId, from: u64) -> Result<Vec<Indexed>> {
+    match store::indexed(tx.conn, org, from, BATCH) {
+        Err(error) if error.is_unreadable() => {}
+        rows => return rows,
+    }
+    let places = audit_entries::table
+        .filter(audit_entries::org_id.eq(org).and(audit_entries::position.ge(from.cast_signed())))
+        .order(audit_entries::position)
+        .limit(BATCH)
+        .select(audit_entries::position);
+    let mut rows = Vec::new();
+    for index in places.load::<i64>(tx.conn)? {
+        let row = audit_entries::table.find((org, index));
+        let text = match row.select(audit_entries::entry).first::<String>(tx.conn) {
+            Err(DieselError::DeserializationError(_)) => None,
+            text => Some(text?),
+        };
+        if let Some(text) = text {
+            refresh(tx, org, index, &text)?;
+            match store::indexed(tx.conn, org, index.cast_unsigned(), 1) {
+                Err(error) if error.is_unreadable() => {}
+                found => {
+                    rows.extend(found?);
+                    continue;
+                }
+            }
+        }
+        diesel::delete(row).execute(tx.conn)?;
+    }
+    Ok(rows)
 }
 
 /// Writes an entry that says that the one of this place is lost.
@@ -187,7 +238,7 @@ fn refresh(tx: &mut Tx<'_>, org: OrgId, index: i64, text: &str) -> Result<()> {
     let leaf = tree::leaf(text.as_bytes());
     let row = audit_entries::table.find((org, index));
     diesel::update(row).set(audit_entries::leaf.eq(leaf.as_slice())).execute(tx.conn)?;
-    let Ok(said) = serde_json::from_str::<crate::audit::entry::Said>(text) else { return Ok(()) };
+    let Ok(said) = serde_json::from_str::<Said>(text) else { return Ok(()) };
     diesel::update(row)
         .set((
             audit_entries::actor.eq(said.actor),

@@ -1,12 +1,13 @@
 //! Signing the log as it is, keeping what was signed, and the keys that others check it with.
 
 use diesel::prelude::*;
+use diesel::result::Error as DieselError;
 
 use crate::audit::checkpoint::{Checkpoint, Signer};
 use crate::audit::head::{self, Row};
-use crate::db::{Conn, LogGuard, Tx, each};
+use crate::db::{Conn, LogGuard, Tx, each, each_readable};
 use crate::error::Result;
-use crate::id::OrgId;
+use crate::id::{OrgId, readable};
 use crate::schema::{audit_checkpoints, audit_signers, organizations};
 use crate::time::Time;
 
@@ -79,13 +80,22 @@ pub fn keep_checkpoint(tx: &mut Tx<'_>, org: OrgId, note: &str, size: u64, now: 
 /// The verifier keys under which an organisation's checkpoints were signed, newest first. Those that
 /// someone else wrote into the table are left out.
 pub fn authentic_verifiers(conn: &mut Conn, logs: &LogGuard, org: OrgId) -> Result<Vec<(String, Time)>> {
-    let rows: Vec<(String, Time, Option<Vec<u8>>)> = audit_signers::table
-        .filter(audit_signers::org_id.eq(org))
-        .order((audit_signers::since.desc(), audit_signers::verifier))
-        .select((audit_signers::verifier, audit_signers::since, audit_signers::mac))
-        .load(conn)?;
+    type Signer = (String, Time, Option<Vec<u8>>);
+    let of_org = audit_signers::table.filter(audit_signers::org_id.eq(org));
+    let all = of_org.order((audit_signers::since.desc(), audit_signers::verifier)).select((
+        audit_signers::verifier,
+        audit_signers::since,
+        audit_signers::mac,
+    ));
+    let rows: Vec<Signer> = match all.load(conn) {
+        Err(DieselError::DeserializationError(_)) => {
+            let places = (0..of_org.count().get_result(conn)?).collect::<Vec<i64>>();
+            each_readable(places, |place| Ok(all.offset(place).first(conn)?))?
+        }
+        rows => rows?,
+    };
     let seal = logs.seal()?;
-    let is_ours = |(verifier, since, mac): &(String, Time, Option<Vec<u8>>)| {
+    let is_ours = |(verifier, since, mac): &Signer| {
         let message = signer_message(org, verifier, *since);
         mac.as_ref().is_some_and(|mac| seal.accepts(&message, mac))
     };
@@ -96,7 +106,7 @@ pub fn authentic_verifiers(conn: &mut Conn, logs: &LogGuard, org: OrgId) -> Resu
 pub fn authentic_signers(conn: &mut Conn, logs: &LogGuard) -> Result<Vec<(OrgId, String)>> {
     let mut all = Vec::new();
     let orgs = audit_signers::table.select(audit_signers::org_id).distinct();
-    for org in orgs.load::<OrgId>(conn)? {
+    for org in readable::<OrgId>(orgs.load(conn)?) {
         let verifiers = authentic_verifiers(conn, logs, org)?.into_iter();
         all.extend(verifiers.map(|(verifier, _)| (org, verifier)));
     }

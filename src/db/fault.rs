@@ -10,6 +10,24 @@ impl From<DieselError> for Error {
     }
 }
 
+/// What can be read of rows that are read one by one, because one of them failed all. The others hold
+/// what Keydesk can't have written: each is logged and left out.
+pub fn each_readable<K, T>(
+    keys: Vec<K>,
+    mut read: impl FnMut(K) -> Result<T, Error>,
+) -> Result<Vec<T>, Error> {
+    let mut rows = Vec::new();
+    for key in keys {
+        match read(key) {
+            Err(error) if error.is_unreadable() => {
+                tracing::error!(cause = ?error, "a row of the database can't be read and is left out");
+            }
+            row => rows.push(row?),
+        }
+    }
+    Ok(rows)
+}
+
 /// What the messages say where nobody can tell how far the database came.
 const CUT_OFF: [&str; 7] = [
     "server closed the connection",

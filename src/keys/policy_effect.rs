@@ -213,7 +213,7 @@ fn living(conn: &mut Conn, org: OrgId, current: &Policy, now: Time) -> Result<Ve
             };
             let role = role.filter(|_| set_aside.is_none() && disabled.is_none());
             let scopes = Scopes::from_text(&scopes);
-            let rpm = u32::try_from(rpm).map_err(Error::internal)?;
+            let rpm = u32::try_from(rpm).map_err(Error::unreadable)?;
             Ok(Living { id, name, held: Held { made, ends: asked, scopes, rpm, role }, ends })
         })
         .collect()

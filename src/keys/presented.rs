@@ -9,7 +9,7 @@ use crate::crypto::Digest;
 use crate::db::{Conn, Tx};
 use crate::error::{Error, Result};
 use crate::id::{KeyId, OrgId, SecretId, UserId};
-use crate::keys::store::networks;
+use crate::keys::store::{self, networks};
 use crate::orgs::policy::{self, Rights};
 use crate::orgs::store as orgs;
 use crate::people::store::hold_enabled;
@@ -121,8 +121,8 @@ macro_rules! presented {
 
 /// The key whose secret has this digest.
 pub fn by_digest(conn: &mut Conn, digest: &Digest) -> Result<Option<Presented>> {
-    let found = presented!(key_secrets::digest.eq(digest.as_slice())).first(conn).optional()?;
-    found.map(read).transpose()
+    let found = presented!(key_secrets::digest.eq(digest.as_slice())).first(conn);
+    manageable(conn, found)
 }
 
 /// The key of this secret. It and its owner's rights stay as they are until the transaction ends.
@@ -139,8 +139,26 @@ pub fn hold(tx: &mut Tx<'_>, secret: SecretId) -> Result<Option<Presented>> {
         hold_enabled(tx, owner)?;
         policy::store::hold(tx, org)?;
     }
-    let found = presented!(key_secrets::id.eq(secret)).first(tx.conn).optional()?;
-    found.map(read).transpose()
+    let found = presented!(key_secrets::id.eq(secret)).first(tx.conn);
+    manageable(tx.conn, found)
+}
+
+/// The key of a row. One that can't be read whole, because its row or its owner's was changed by
+/// something other than Keydesk, is none: nobody could look at it or revoke it.
+fn manageable(conn: &mut Conn, found: QueryResult<Row>) -> Result<Option<Presented>> {
+    let read_whole = |row| {
+        let presented = read(row)?;
+        store::find(conn, presented.org, presented.key)?;
+        Ok(presented)
+    };
+    let presented = found.optional().map_err(Error::from).and_then(|row| row.map(read_whole).transpose());
+    match presented {
+        Err(error) if error.is_unreadable() => {
+            tracing::error!(cause = ?error, "an API key whose row can't be read was presented and refused");
+            Ok(None)
+        }
+        presented => presented,
+    }
 }
 
 fn read(row: Row) -> Result<Presented> {
@@ -159,7 +177,7 @@ fn read(row: Row) -> Result<Presented> {
         superseded_until,
         disabled: disabled_at.is_some(),
         revoked: revoked_at.is_some(),
-        requests_per_minute: u32::try_from(rpm).map_err(Error::internal)?,
+        requests_per_minute: u32::try_from(rpm).map_err(Error::unreadable)?,
         allowed_ips: networks(&allowed_ips)?.into(),
         owner,
         owner_role,

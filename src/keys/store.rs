@@ -83,7 +83,7 @@ fn key((row, secret, old, owner, backup): FullRow) -> Result<Key> {
         expiring_at: row.expiring_at,
         disabled,
         revoked,
-        requests_per_minute: u32::try_from(row.requests_per_minute).map_err(Error::internal)?,
+        requests_per_minute: u32::try_from(row.requests_per_minute).map_err(Error::unreadable)?,
         allowed_ips: networks(&row.allowed_ips)?,
         self_rotate: row.self_rotate,
         secret: row.secret_id,
@@ -101,7 +101,7 @@ fn contact((id, email, name): ContactRow) -> Contact {
 
 /// Networks as the database holds them.
 pub(super) fn networks(text: &str) -> Result<Vec<IpNet>> {
-    text.split_whitespace().map(|network| network.parse().map_err(Error::internal)).collect()
+    text.split_whitespace().map(|network| network.parse().map_err(Error::unreadable)).collect()
 }
 
 fn networks_text(networks: &[IpNet]) -> String {

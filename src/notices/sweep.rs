@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use diesel::prelude::*;
 
-use crate::db::{Conn, Tx, each};
+use crate::db::{Conn, Db, Tx, each};
 use crate::error::{Error, Result};
 use crate::id::{KeyId, MailId, OrgId, SecretId, UserId};
 use crate::mail::outbox::{self, Draft};
@@ -69,10 +69,47 @@ pub fn next_at(conn: &mut Conn) -> Result<Option<Time>> {
 /// Looks at one batch of the keys that are due; returns how many these were. Keys that another
 /// process looks at are left to it.
 pub fn sweep(tx: &mut Tx<'_>, steps: &Steps, now: Time) -> Result<usize> {
+    look_at(tx, BATCH, steps, now)
+}
+
+/// [`sweep`] that goes on where a key can't be read.
+pub async fn sweep_readable(db: &Db, steps: &Steps, now: Time) -> Result<usize> {
+    let look = |most: i64| {
+        let steps = steps.clone();
+        db.write(move |tx| look_at(tx, most, &steps, now))
+    };
+    match look(BATCH).await {
+        Err(error) if error.is_unreadable() => {}
+        looked => return looked,
+    }
+    // Which of them can't be read is found one by one.
+    let mut looked = 0;
+    for _ in 0..BATCH {
+        looked += match look(1).await {
+            Err(error) if error.is_unreadable() => {
+                tracing::error!(cause = ?error, "nobody can be told of a key that can't be read; it is tried again in a day");
+                db.write(move |tx| set_aside(tx, now)).await?
+            }
+            Ok(0) => break,
+            one => one?,
+        };
+    }
+    Ok(looked)
+}
+
+/// Looks at the key that is due first in a day again.
+fn set_aside(tx: &mut Tx<'_>, now: Time) -> Result<usize> {
+    let due = api_keys::table.filter(api_keys::notice_at.le(now)).order(api_keys::notice_at);
+    let first: Option<Vec<u8>> = due.select(api_keys::id).first(tx.conn).optional()?;
+    let these = api_keys::table.filter(api_keys::id.nullable().eq(first));
+    Ok(diesel::update(these).set(api_keys::notice_at.eq(now.plus(DAY))).execute(tx.conn)?)
+}
+
+fn look_at(tx: &mut Tx<'_>, most: i64, steps: &Steps, now: Time) -> Result<usize> {
     let due = api_keys::table
         .filter(api_keys::notice_at.le(now))
         .order(api_keys::notice_at)
-        .limit(BATCH)
+        .limit(most)
         .select(api_keys::id);
     let ids: Vec<KeyId> = match tx.conn {
         Conn::Postgres(conn) => due.for_update().skip_locked().load(conn)?,

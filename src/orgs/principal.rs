@@ -50,6 +50,6 @@ impl Principal for CommandLine {
         let owner = store::first_owner(tx.conn, self.org)?;
         let owner = owner.ok_or(Error::Conflict("The organisation has no owner."))?;
         let (actor, role) = (Actor::CommandLine, Some(Role::Owner));
-        Ok(Held { actor, person: owner.id, role, is_fresh: true, key: None })
+        Ok(Held { actor, person: owner, role, is_fresh: true, key: None })
     }
 }

@@ -1,10 +1,11 @@
 //! Rows of organisations and members.
 
 use diesel::prelude::*;
+use diesel::result::Error as DieselError;
 
-use crate::db::{Conn, Tx, violates};
+use crate::db::{Conn, Tx, each_readable, violates};
 use crate::error::Result;
-use crate::id::{OrgId, UserId};
+use crate::id::{OrgId, UserId, readable};
 use crate::mail::Why;
 use crate::orgs::slug::slug;
 use crate::people::store::{Person, keys_of};
@@ -119,12 +120,18 @@ macro_rules! memberships {
 
 /// The organisations in which a person may act, with their role, oldest membership first.
 pub fn of_person(conn: &mut Conn, person: UserId) -> Result<Vec<(Org, Role)>> {
-    Ok(members::table
+    let all = members::table
         .inner_join(organizations::table.on(organizations::id.eq(members::org_id)))
         .filter(members::person_id.eq(person).and(members::disabled_at.is_null()))
         .order((members::joined_at, members::org_id))
-        .select((organizations::all_columns, members::role))
-        .load(conn)?)
+        .select((organizations::all_columns, members::role));
+    match all.load(conn) {
+        Err(DieselError::DeserializationError(_)) => {
+            let orgs = readable(all.select(members::org_id).load(conn)?);
+            each_readable(orgs, |org: OrgId| Ok(all.filter(members::org_id.eq(org)).first(conn)?))
+        }
+        orgs => Ok(orgs?),
+    }
 }
 
 /// The organisations that a person belongs to, also where their membership is set aside.
@@ -235,15 +242,19 @@ pub fn remove_member(tx: &mut Tx<'_>, org: OrgId, person: UserId) -> Result<()> 
     Ok(())
 }
 
+macro_rules! owners {
+    ($org:expr) => {
+        members::table
+            .inner_join(people::table.on(people::id.eq(members::person_id)))
+            .filter(members::org_id.eq($org).and(members::role.eq(Role::Owner)))
+            .filter(members::disabled_at.is_null().and(people::disabled_at.is_null()))
+            .order((members::joined_at, members::person_id))
+    };
+}
+
 /// The organisation's owners who may act, of longest standing first.
 pub fn owners(conn: &mut Conn, org: OrgId) -> Result<Vec<Person>> {
-    Ok(members::table
-        .inner_join(people::table.on(people::id.eq(members::person_id)))
-        .filter(members::org_id.eq(org).and(members::role.eq(Role::Owner)))
-        .filter(members::disabled_at.is_null().and(people::disabled_at.is_null()))
-        .order((members::joined_at, members::person_id))
-        .select(people::all_columns)
-        .load(conn)?)
+    Ok(owners!(org).select(people::all_columns).load(conn)?)
 }
 
 /// The people who manage all keys of the organisation and may act.
@@ -254,9 +265,9 @@ pub fn key_managers(conn: &mut Conn, org: OrgId) -> Result<Vec<Person>> {
     Ok(managers.map(|member| member.person).collect())
 }
 
-/// The organisation's owner of longest standing.
-pub fn first_owner(conn: &mut Conn, org: OrgId) -> Result<Option<Person>> {
-    Ok(owners(conn, org)?.into_iter().next())
+/// The organisation's owner of longest standing who may act.
+pub fn first_owner(conn: &mut Conn, org: OrgId) -> Result<Option<UserId>> {
+    Ok(owners!(org).select(people::id).first(conn).optional()?)
 }
 
 /// The people who are told what concerns a key of this owner: the owner, or who answers for a

@@ -11,7 +11,7 @@ use diesel::prelude::*;
 
 use crate::db::{Db, Tx, each};
 use crate::error::Result;
-use crate::id::{KeyId, OrgId};
+use crate::id::{KeyId, OrgId, readable};
 use crate::review::facts::{self, Which};
 use crate::review::reminder;
 use crate::review::rules::{self, Card, Facts};
@@ -37,10 +37,12 @@ struct Progress {
 
 /// Looks at the keys of every organisation for which that is due. `clock` tells the time.
 pub async fn look_at_all(db: &Db, clock: fn() -> Time, go_on: impl Fn() -> bool) -> Result<()> {
-    let orgs: Vec<OrgId> =
-        db.read(|conn| Ok(organizations::table.select(organizations::id).load(conn)?)).await?;
-    for org in orgs {
-        look(db, org, clock, &go_on).await?;
+    let orgs = db.read(|conn| Ok(organizations::table.select(organizations::id).load(conn)?)).await?;
+    for org in readable::<OrgId>(orgs) {
+        // What is wrong with the keys of one delays no other.
+        if let Err(error) = look(db, org, clock, &go_on).await {
+            tracing::warn!(organization = %org, cause = ?error, "the review is not up to date; retrying at the next tick");
+        }
     }
     Ok(())
 }

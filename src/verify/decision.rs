@@ -64,7 +64,7 @@ pub fn has_scopes(key: &Presented, needed: Scopes, now: Time) -> Result<(), Refu
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::id::{KeyId, OrgId, SecretId, UserId};
     use crate::orgs::policy::Policy;
@@ -72,7 +72,7 @@ mod tests {
 
     const HERE: Option<IpAddr> = Some(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST));
 
-    fn key() -> Presented {
+    pub(in crate::verify) fn key() -> Presented {
         let now = Time::from_seconds(0);
         Presented {
             org: OrgId::new(now),

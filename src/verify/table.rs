@@ -8,6 +8,8 @@
 //!   continue what was taken in, as after a fail-over that lost changes, empties the memory.
 //! - Freshness belongs to the process, not to the entry: the lease ends a fixed time after the
 //!   start of the last successful reading of the feed. Without it nobody is told yes.
+//! - A key is read again some time after it was read, so that nothing that reaches the database
+//!   without the feed stays unnoticed for long.
 //! - A fill that raced a change is thrown away: it notes the round before it reads the database,
 //!   and puts its entry only if the round is still the same, under the lock that a change takes
 //!   to remove the entry. A change begins a new round before it removes entries.
@@ -34,16 +36,25 @@ use crate::verify::strangers::Strangers;
 const MAX_KNOWN: usize = 1_000_000;
 /// How many digests that belong to no key are remembered.
 const MAX_UNKNOWN: usize = 100_000;
+/// For how long a key is held at least; at most for twice as long.
+const HELD: Duration = Duration::from_secs(10 * 60);
 
 /// What changes a process had taken in at some instant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Round(u64);
 
+/// A key in memory.
+struct Held {
+    key: Arc<Presented>,
+    /// When it is to be read again.
+    until: Instant,
+}
+
 /// The keys that this process has seen.
 pub struct Table {
     started: Instant,
     staleness: Duration,
-    known: DashMap<Digest, Arc<Presented>>,
+    known: DashMap<Digest, Held>,
     unknown: DashMap<Digest, ()>,
     /// How often entries were removed for changes.
     rounds: AtomicU64,
@@ -85,8 +96,8 @@ impl Table {
     ) -> Result<Option<Arc<Presented>>> {
         let digest = secret.digest(&keyring.api_keys);
         self.require_fresh(now)?;
-        if let Some(key) = self.known.get(&digest) {
-            return Ok(Some(key.clone()));
+        if let Some(held) = self.known.get(&digest).filter(|held| now < held.until) {
+            return Ok(Some(held.key.clone()));
         }
         if self.unknown.contains_key(&digest) {
             return Ok(None);
@@ -105,17 +116,18 @@ impl Table {
     ) -> Result<Option<Arc<Presented>>> {
         let before = self.round();
         if !self.is_key(db, keyring, secret, digest).await? {
-            self.fill(digest, None, before);
+            self.fill(digest, None, before, now);
             return Ok(None);
         }
         let (table, db, keyring, secret) = (self.clone(), db.clone(), keyring.clone(), secret.clone());
         task::drive(async move {
             let _turn = table.fills.acquire().await.map_err(Error::internal)?;
             // The wait may have outlasted the lease; time has passed since `now`.
-            table.require_fresh(now.max(Instant::now()))?;
+            let now = now.max(Instant::now());
+            table.require_fresh(now)?;
             let before = table.round();
             let found = find(&db, &keyring, &secret, digest).await?.map(Arc::new);
-            table.fill(digest, found.clone(), before);
+            table.fill(digest, found.clone(), before, now);
             Ok(found)
         })
         .await
@@ -136,17 +148,19 @@ impl Table {
         Round(self.rounds.load(SeqCst))
     }
 
-    /// Remembers what the database said, unless a change came since `before`.
-    pub fn fill(&self, digest: Digest, found: Option<Arc<Presented>>, before: Round) {
+    /// Remembers what the database said after `now`, unless a change came since `before`.
+    pub fn fill(&self, digest: Digest, found: Option<Arc<Presented>>, before: Round, now: Instant) {
         match found {
             Some(key) => {
                 if self.known.len() >= MAX_KNOWN {
                     // Digests are random, so this is a random half.
                     self.known.retain(|digest, _| digest[31] & 1 == 0);
                 }
-                self.put(&self.known, digest, key, before);
+                let until = now + held_for(&digest);
+                self.put(&self.known, digest, Held { key, until }, before);
             }
             None => {
+                self.known.remove(&digest);
                 if self.unknown.len() >= MAX_UNKNOWN {
                     self.unknown.clear();
                 }
@@ -233,6 +247,12 @@ impl Table {
     }
 }
 
+/// For how long a key is held. Digests are random, so keys that were read together are not read
+/// again together.
+fn held_for(digest: &Digest) -> Duration {
+    HELD + HELD * u32::from(digest[30]) / u32::from(u8::MAX)
+}
+
 async fn find(db: &Db, keyring: &Keyring, secret: &PlainSecret, digest: Digest) -> Result<Option<Presented>> {
     let found = db.read_for_keys(move |conn| presented::by_digest(conn, &digest)).await?;
     let (None, Some(previous)) = (&found, &keyring.api_keys_previous) else {
@@ -245,4 +265,32 @@ async fn find(db: &Db, keyring: &Keyring, secret: &PlainSecret, digest: Digest) 
         db.write(move |tx| presented::set_digest(tx, secret, &digest)).await?;
     }
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
+
+    use super::*;
+    use crate::crypto::Root;
+    use crate::db::Location;
+    use crate::verify::decision::tests::key;
+
+    /// A key that is held, but that the database no longer knows: something other than Keydesk removed it.
+    #[tokio::test]
+    async fn key_is_read_again_after_a_while_although_no_change_was_heard_of() {
+        let dir = tempfile::tempdir().unwrap();
+        let db = Db::open(&Location::Sqlite(dir.path().join("keydesk.db"))).unwrap();
+        let keyring = Keyring::new(Root::generate().unwrap(), None);
+        let secret = PlainSecret::generate("kd").unwrap();
+        let digest = secret.digest(&keyring.api_keys);
+        let now = Instant::now();
+        let table = Arc::new(Table::new(HELD * 3, &db, now));
+        db.read_now(|conn| table.catch_up(conn, now)).unwrap();
+        table.fill(digest, Some(Arc::new(key())), table.round(), now);
+        let works = async |after| table.look_up(&db, &keyring, &secret, now + after).await.unwrap().is_some();
+        assert!(works(HELD - Duration::from_secs(1)).await);
+        assert!(!works(HELD * 2).await);
+        assert!(!works(HELD * 2).await);
+    }
 }

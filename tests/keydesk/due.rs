@@ -114,6 +114,33 @@ fn at(text: &str) -> Time {
 }
 
 #[test]
+fn key_that_can_not_be_read_keeps_nobody_from_being_told() {
+    let still = still(Desk::new(), &DAYS);
+    let (made, ends) = (at("2027-01-01T00:00:00Z"), at("2027-04-01T12:00:00Z"));
+    still.keys(1, 3, made, ends);
+    let mut damage = vec![format!("backup_id = {}", still.blob("1", 3))];
+    if !still.desk.database.is_postgres() {
+        // Only SQLite takes bytes for text.
+        damage.push("scopes = CAST(x'ff' AS TEXT)".to_owned());
+    }
+    for damage in damage {
+        still.desk.database.execute("DELETE FROM outbox; DELETE FROM notices; DELETE FROM notice_readers");
+        still.desk.database.execute(&format!("UPDATE api_keys SET notice_at = {}", micros(made)));
+        still.desk.database.tamper(&format!("UPDATE api_keys SET {damage} WHERE name LIKE '%-2'"));
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let now = ends.plus(-DAY);
+        let looked = runtime.block_on(sweep::sweep_readable(&still.db, &still.steps, now)).unwrap();
+        assert!(looked >= 3, "{damage}: {looked}");
+        assert_eq!(
+            runtime.block_on(sweep::sweep_readable(&still.db, &still.steps, now)).unwrap(),
+            0,
+            "{damage}"
+        );
+        assert_eq!(still.count("notices"), 2, "{damage}");
+    }
+}
+
+#[test]
 fn each_step_is_told_once_in_the_morning_of_the_owner_and_the_end_when_it_comes() {
     let still = still(Desk::new(), &DAYS);
     still.desk.database.execute("UPDATE people SET zone = 'America/New_York'");

@@ -49,6 +49,26 @@ fn a_valid_key_is_told_with_its_rights_and_its_limit() {
 }
 
 #[test]
+fn key_that_nobody_could_look_at_or_revoke_does_not_work() {
+    let (desk, server, org) = desk();
+    let blob = if desk.database.is_postgres() { "'\\x01'::bytea" } else { "x'01'" };
+    let mut damage = vec![format!("backup_id = {blob}"), format!("previous_secret_id = {blob}")];
+    damage.push("requests_per_minute = -1".to_owned());
+    if !desk.database.is_postgres() {
+        // Only SQLite takes bytes for text.
+        damage.push("description = CAST(x'ff' AS TEXT)".to_owned());
+        damage.push("name = CAST(x'ff' AS TEXT)".to_owned());
+    }
+    for (number, damage) in damage.iter().enumerate() {
+        let body = json!({"name": format!("damaged-{number}"), "scopes": ["inference:read"]});
+        let key = org.admin.create(&body);
+        desk.database.tamper(&format!("UPDATE api_keys SET {damage} WHERE name = 'damaged-{number}'"));
+        let answer = server.api(key["key"].as_str().unwrap()).get("/v1/models");
+        assert_eq!(answer.refusal(), (401, "invalid_token".into()), "{damage}");
+    }
+}
+
+#[test]
 fn a_key_that_does_not_work_is_told_why_and_a_strangers_is_unknown() {
     let (desk, server, org) = desk();
     let checker = checker(&desk, &server, &org);

@@ -9,7 +9,6 @@ use crate::cli::audit::{by_checkpoint, first_bad};
 use crate::cli::{Failure, print, store as open};
 use crate::db::Db;
 use crate::installation::Standing;
-use crate::orgs;
 use crate::orgs::principal::CommandLine;
 use crate::time::Time;
 
@@ -17,17 +16,18 @@ use crate::time::Time;
 pub(super) fn recover(slug: &str, new_name: bool) -> Result<(), Failure> {
     let config = open::config()?;
     let (db, keyring) = open::open(&config)?;
-    let org = db.read_now(|conn| orgs::store::by_slug(conn, slug))?;
+    let orgs = db.read_now(log::orgs)?;
+    let org = orgs.into_iter().find(|(_, known)| known == slug).map(|(org, _)| org);
     let org = org.ok_or_else(|| Failure::Refused(format!("there is no organisation {slug:?}.")))?;
     let signers = Signer::all(&keyring)?;
-    let mut check = db.read_now(|conn| Stepwise::begin(conn, db.logs(), org.id, &signers, None, 0))?;
+    let mut check = db.read_now(|conn| Stepwise::begin(conn, db.logs(), org, &signers, None, 0))?;
     if let Err(fault) = walk(&db, &mut check)? {
         eprintln!("{slug}: {}", first_bad(&fault));
         let (index, why) = (fault.index.cast_signed(), fault.why.as_str());
-        db.write_now(|tx| head::mark_broken(tx, org.id, Some(index), why))?;
+        db.write_now(|tx| head::mark_broken(tx, org, Some(index), why))?;
     }
-    let (name, now) = (signing::name(&config.host(), &org.slug), Time::now());
-    let change = Change::new(CommandLine { org: org.id }, org.id, RequestSource::default(), now);
+    let (name, now) = (signing::name(&config.host(), slug), Time::now());
+    let change = Change::new(CommandLine { org }, org, RequestSource::default(), now);
     match change.commit_now(&db, |tx, acting| recovery::recover(tx, acting, &name, new_name))? {
         Outcome::Sound => print(&format!("{slug}: the log is not broken, as far as is known.")),
         Outcome::Repaired => {

@@ -53,7 +53,7 @@ macro_rules! full {
 fn request((asked, answer, (key_name, limit_now), asker, decider): Row) -> Result<LimitRequest> {
     let (id, key, asked_by, asked_at, asked_limit, reason, state) = asked;
     let (decided_at, granted, words) = answer;
-    let small = |limit: i64| u32::try_from(limit).map_err(Error::internal);
+    let small = |limit: i64| u32::try_from(limit).map_err(Error::unreadable);
     Ok(LimitRequest {
         id,
         key,

@@ -25,7 +25,7 @@ pub fn find(conn: &mut Conn, org: OrgId) -> Result<Policy> {
 /// The policy of a row, or of none.
 pub fn parse(row: Option<Row>) -> Result<Policy> {
     let Some((rules, saved_at, earlier, until)) = row else { return Ok(Policy::default()) };
-    let read = |text: &str| serde_json::from_str::<Rules>(text).map_err(Error::internal);
+    let read = |text: &str| serde_json::from_str::<Rules>(text).map_err(Error::unreadable);
     let earlier = match earlier.zip(until) {
         Some((rules, until)) => Some(Earlier { rules: read(&rules)?, until }),
         None => None,

@@ -53,6 +53,16 @@ impl Database {
         }
     }
 
+    /// [`Database::execute`] without foreign keys.
+    pub fn tamper(&self, statement: &str) {
+        let off = if self.is_postgres() {
+            "SET session_replication_role = replica"
+        } else {
+            "PRAGMA foreign_keys = OFF"
+        };
+        self.execute(&format!("{off}; {statement}"));
+    }
+
     /// Changes keys, people or members as the server would: with a line in the feed. Returns
     /// when every running server has taken notice.
     pub fn change(&self, statement: &str) {
