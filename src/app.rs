@@ -31,8 +31,8 @@ use crate::notices::schedule::Steps;
 use crate::people::oauth::{Kind, Providers};
 use crate::ticker;
 use crate::time::Time;
+use crate::usage::journal::Writer;
 use crate::usage::meter::Meter;
-use crate::usage::ranking::Memory;
 use crate::verify::limit::Limiter;
 use crate::verify::table::Table;
 use crate::web::connections::{Connections, Limits};
@@ -109,6 +109,8 @@ impl Application {
         };
         let redirect = |kind: Kind| public_url.link(&format!("/sign-in/{}/callback", kind.name()));
         let providers = Providers::new(config.oidc, config.github, redirect)?;
+        let mut reader = feed::Reader::default();
+        crypto::fill_random(&mut reader)?;
         let site = Arc::new(Site {
             db,
             table,
@@ -118,8 +120,8 @@ impl Application {
             providers,
             trusted_proxies: config.trusted_proxies.clone(),
             limiter: Limiter::new(Instant::now()),
-            meter: Meter::new(Time::now()),
-            uses: Memory::default(),
+            meter: Meter::new(Writer::new(reader), Time::now()),
+            rankings: Arc::default(),
             numbers: Numbers::default(),
             running: idempotency::Running::default(),
             bodies: Arc::default(),
@@ -140,8 +142,6 @@ impl Application {
         };
         let server = server::serve(listener, workers, config.stop_timeout, &connections, application)
             .map_err(failed)?;
-        let mut reader = feed::Reader::default();
-        crypto::fill_random(&mut reader)?;
         Ok(Application { server, connections, site, address, tick: config.tick, drain: config.drain, reader })
     }
 
@@ -165,6 +165,7 @@ impl Application {
             tokio::spawn(ticker::deliver(self.site.clone(), self.reader, self.tick, stopped.clone()));
         let tidier = tokio::spawn(ticker::tidy(self.site.clone(), self.tick, stopped.clone()));
         let logs = tokio::spawn(ticker::look_after_logs(self.site.clone(), self.tick, stopped.clone()));
+        let settler = tokio::spawn(ticker::settle(self.site.clone(), stopped.clone()));
         let ticker = tokio::spawn(ticker::run(self.site.clone(), self.tick, stopped));
         let watched = Arc::downgrade(&self.connections);
         let watch = tokio::spawn(Connections::look_after(watched));
@@ -187,6 +188,7 @@ impl Application {
         postman.await.map_err(std::io::Error::other)?;
         tidier.await.map_err(std::io::Error::other)?;
         logs.await.map_err(std::io::Error::other)?;
+        settler.await.map_err(std::io::Error::other)?;
         ticker.await.map_err(std::io::Error::other)
     }
 }

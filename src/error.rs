@@ -105,6 +105,11 @@ impl Error {
         Error::Invalid(vec![FieldError::new(field, message)])
     }
 
+    /// Whether the database did not answer.
+    pub fn is_unavailable(&self) -> bool {
+        matches!(self, Error::Unavailable(_) | Error::Unconfirmed(_))
+    }
+
     /// Whether a row of the database holds what Keydesk can't have written there.
     pub fn is_unreadable(&self) -> bool {
         let Error::Internal(cause) = self else { return false };

@@ -654,6 +654,103 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    usage_journal (org_id, key_id, secret_id, start) {
+        org_id -> Binary,
+        key_id -> Binary,
+        secret_id -> Binary,
+        start -> BigInt,
+        scope -> Text,
+        model -> Text,
+        outcome -> Text,
+        bucket -> SmallInt,
+        address -> Text,
+        program -> Text,
+        requests -> BigInt,
+        input_tokens -> BigInt,
+        output_tokens -> BigInt,
+        last_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    usage_writers (id) {
+        id -> Binary,
+        batch -> BigInt,
+        counted_until -> Nullable<BigInt>,
+        seen_at -> BigInt,
+    }
+}
+
+// Views of sums and journal together.
+diesel::table! {
+    all_usage_counts (org_id, key_id, width, start, secret_id, scope, model, outcome) {
+        org_id -> Binary,
+        key_id -> Binary,
+        width -> BigInt,
+        start -> BigInt,
+        secret_id -> Binary,
+        scope -> Text,
+        model -> Text,
+        outcome -> Text,
+        requests -> BigInt,
+        input_tokens -> BigInt,
+        output_tokens -> BigInt,
+    }
+}
+
+diesel::table! {
+    all_usage_latencies (org_id, key_id, width, start, scope, model, bucket) {
+        org_id -> Binary,
+        key_id -> Binary,
+        width -> BigInt,
+        start -> BigInt,
+        scope -> Text,
+        model -> Text,
+        bucket -> SmallInt,
+        requests -> BigInt,
+    }
+}
+
+diesel::table! {
+    all_usage_callers (org_id, key_id, hour, secret_id, address, program) {
+        org_id -> Binary,
+        key_id -> Binary,
+        secret_id -> Binary,
+        hour -> BigInt,
+        address -> Text,
+        program -> Text,
+        requests -> BigInt,
+        last_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    all_usage_totals (org_id, width, start, scope, model, outcome) {
+        org_id -> Binary,
+        width -> BigInt,
+        start -> BigInt,
+        scope -> Text,
+        model -> Text,
+        outcome -> Text,
+        requests -> BigInt,
+        input_tokens -> BigInt,
+        output_tokens -> BigInt,
+    }
+}
+
+diesel::table! {
+    all_usage_total_latencies (org_id, width, start, scope, model, bucket) {
+        org_id -> Binary,
+        width -> BigInt,
+        start -> BigInt,
+        scope -> Text,
+        model -> Text,
+        bucket -> SmallInt,
+        requests -> BigInt,
+    }
+}
+
 diesel::allow_tables_to_appear_in_same_query!(
     checkpoint_mail,
     key_policies,
@@ -691,6 +788,13 @@ diesel::allow_tables_to_appear_in_same_query!(
     outbox,
     usage_totals,
     usage_total_latencies,
+    usage_journal,
+    usage_writers,
+    all_usage_counts,
+    all_usage_latencies,
+    all_usage_callers,
+    all_usage_totals,
+    all_usage_total_latencies,
     usage_windows,
     usage_part_windows,
     usage_window_starts,

@@ -26,6 +26,13 @@ use crate::usage;
 use crate::web::{Site, idempotency};
 
 const FLUSH: Duration = Duration::from_secs(1);
+/// How often counts are added up, at most.
+const SETTLE: Duration = Duration::from_secs(1);
+/// For how many times as long as adding up took there is none, and for how long at most.
+const SETTLE_REST: u32 = 30;
+const LONGEST_SETTLE_REST: Duration = Duration::from_secs(60);
+/// How long a stop waits for counts to be added up.
+const LAST_SETTLE: Duration = Duration::from_millis(500);
 /// How often changes that other processes made are looked for.
 const FOLLOW: Duration = Duration::from_millis(50);
 /// How often a server says that it is there.
@@ -82,19 +89,35 @@ pub async fn run(site: Arc<Site>, tick: Duration, mut stop: watch::Receiver<bool
         }
     }
     write_counts(&site).await;
+    // What is left in the journal is added by whoever starts next.
+    let _ = tokio::time::timeout(LAST_SETTLE, usage::sums::settle(&site.db, || false)).await;
 }
 
-/// Moves what is too old out of the sums of recent use, and looks at keys for the review, at each
-/// tick until `stop` changes. It may take its time, so it has a loop of its own.
+/// Adds what is in the journal to the tables of sums until `stop` changes: every second where there is
+/// little, less often the longer it takes.
+pub async fn settle(site: Arc<Site>, mut stop: watch::Receiver<bool>) {
+    let mut rest = SETTLE;
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(rest) => {}
+            _ = stop.changed() => return,
+        }
+        let began = Instant::now();
+        if let Err(error) = usage::sums::settle(&site.db, || *stop.borrow()).await {
+            tracing::warn!(cause = ?error, "counts could not be added up; they are tried again");
+        }
+        rest = (began.elapsed() * SETTLE_REST).clamp(SETTLE, LONGEST_SETTLE_REST);
+    }
+}
+
+/// Looks at keys for the review at each tick until `stop` changes. It may take its time, so it has a
+/// loop of its own.
 pub async fn tidy(site: Arc<Site>, tick: Duration, mut stop: watch::Receiver<bool>) {
     let mut due = tokio::time::interval(tick);
     due.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             _ = due.tick() => {
-                if let Err(error) = slide(&site, &stop).await {
-                    tracing::warn!(cause = ?error, "sums of recent use are too long; it is tried again at the next tick");
-                }
                 if let Err(error) = look::look_at_all(&site.db, Time::now, || !*stop.borrow()).await {
                     tracing::warn!(cause = ?error, "the review is not up to date; it is tried again at the next tick");
                 }
@@ -102,13 +125,6 @@ pub async fn tidy(site: Arc<Site>, tick: Duration, mut stop: watch::Receiver<boo
             _ = stop.changed() => break,
         }
     }
-}
-
-/// Step by step, so that others may write in between.
-async fn slide(site: &Site, stop: &watch::Receiver<bool>) -> Result<()> {
-    let now = Time::now();
-    while !*stop.borrow() && site.db.write(move |tx| usage::windows::slide(tx, now)).await? {}
-    Ok(())
 }
 
 /// Tells people which keys end soon, when that is due, until `stop` changes.
@@ -283,7 +299,7 @@ async fn forget_old(site: &Site, now: Time) -> Result<()> {
             idempotency::forget_old(tx, now)?;
             feed::forget_old(tx, now)?;
             outbox::forget_old(tx, now)?;
-            usage::store::forget_old(tx, now)
+            usage::sums::forget_old(tx, now)
         })
         .await
 }

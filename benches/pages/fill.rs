@@ -105,47 +105,12 @@ fn statements(keys: i64, sqlite: bool, now: Time) -> Vec<(String, String)> {
         ].join("; ")));
         first += chunk;
     }
-    let of = |outcome: &str| format!("SUM(CASE WHEN outcome = '{outcome}' THEN requests ELSE 0 END)");
-    let sums = format!(
-        "SUM(requests), {}, {}, {}, {}, SUM(input_tokens), SUM(output_tokens)",
-        of("ok"),
-        of("client_errors"),
-        of("limited"),
-        of("server_errors")
-    );
-    let counts = "requests, ok, client_errors, limited, server_errors, input_tokens, output_tokens";
-    let window = |days: i64, width: i64, start: i64| {
-        let from =
-            format!("FROM usage_counts WHERE width = {width} AND start >= {start} GROUP BY org_id, key_id");
-        let part = |part: &str| {
-            format!(
-                "INSERT INTO usage_part_windows (org_id, days, key_id, part, name, {counts})
-                 SELECT org_id, {days}, key_id, '{part}', {part}, {sums} {from}, {part}"
-            )
-        };
-        format!(
-            "INSERT INTO usage_windows (org_id, days, key_id, {counts}) SELECT org_id, {days}, key_id, {sums} {from};
-             {}; {}; INSERT INTO usage_window_starts (org_id, days, start) VALUES ({org}, {days}, {start})",
-            part("scope"),
-            part("model")
-        )
-    };
     statements.push(("indexes".to_owned(), "CREATE INDEX usage_counts_org ON usage_counts (org_id, width, start, key_id); CREATE INDEX usage_counts_age ON usage_counts (width, start)".to_owned()));
     statements.push(("sums".to_owned(),
         "INSERT INTO usage_totals (org_id, width, start, scope, model, outcome, requests, input_tokens, output_tokens)
             SELECT org_id, width, start, scope, model, outcome, SUM(requests), SUM(input_tokens), SUM(output_tokens) FROM usage_counts WHERE width > 60 GROUP BY org_id, width, start, scope, model, outcome;
          INSERT INTO usage_total_latencies (org_id, width, start, scope, model, bucket, requests)
             SELECT org_id, width, start, scope, model, bucket, SUM(requests) FROM usage_latencies WHERE width > 60 GROUP BY org_id, width, start, scope, model, bucket".to_owned()));
-    statements.push((
-        "windows".to_owned(),
-        [
-            window(1, 3_600, hour - 23 * 3_600_000_000),
-            window(7, 86_400, today - 6 * day),
-            window(30, 86_400, today - 29 * day),
-            window(90, 86_400, today - 89 * day),
-        ]
-        .join("; "),
-    ));
     // An idle PostgreSQL does it by itself within a minute, and its index-only scans need it.
     let tidy = if sqlite { "ANALYZE" } else { "VACUUM ANALYZE" };
     statements.push(("statistics".to_owned(), tidy.to_owned()));

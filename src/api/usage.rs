@@ -8,8 +8,8 @@ use crate::error::Error;
 use crate::role::{Act, Reach};
 use crate::time::Time;
 use crate::usage::question::RawQuestion;
-use crate::usage::report;
 use crate::usage::totals::Totals;
+use crate::usage::{self, report};
 use crate::web::Shared;
 use crate::web::body::Query;
 use crate::web::principal::KeyCaller;
@@ -66,12 +66,14 @@ pub async fn usage(
     let reach = caller.key.owner_role.map_or(Reach::No, |role| role.reach(Act::ReadUsage));
     question.filter.narrow(reach, caller.key.owner)?;
     let org = caller.key.org;
+    let here = site.get_ref().clone();
     let lines = site.db.read_long(org, move |conn| {
+        let counted_until = usage::counted_until(conn, &here.meter, counted_until, Time::now())?;
         question.filter = report::looked_up(conn, org, question.filter)?;
         report::refuse_long(conn, org, &question)?;
-        report::report(conn, org, &question)
+        Ok((report::report(conn, org, &question)?, counted_until))
     });
-    let lines = lines.await?;
+    let (lines, counted_until) = lines.await?;
     let mut total = Totals::default();
     for totals in lines.values() {
         total.add(totals);

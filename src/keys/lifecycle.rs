@@ -122,7 +122,7 @@ pub fn edit(tx: &mut Tx<'_>, acting: &Acting, mint: &Mint, id: KeyId, edit: &Edi
         let owner = member(tx, acting, "owner", &key.owner.id.to_string())?;
         // What it holds already may stay; at each call the policy says what of it counts.
         grantable(&policy, scopes.without(before.scopes), manager.role, owner.role)?;
-        usage::summary::note_granted(tx, key.org, key.id, scopes.without(before.scopes), acting.now)?;
+        usage::sums::note_granted(tx, key.org, key.id, scopes.without(before.scopes), acting.now)?;
         key.scopes = scopes;
     }
     if let Some(expires_at) = edit.expires_at {

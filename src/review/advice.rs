@@ -22,7 +22,7 @@ pub const UNDO_DAYS: i64 = 7;
 pub fn remove(tx: &mut Tx<'_>, acting: &Acting, mint: &Mint, id: KeyId, scope: Scope) -> Result<Key> {
     let now = acting.now;
     let key = keys::lock(tx, acting.org, id)?;
-    let facts = facts::read(tx.conn, acting.org, Which::These(&[id]))?;
+    let facts = facts::read(tx.conn, acting.org, Which::These(&[id]), now)?;
     let found = facts.iter().flat_map(|facts| rules::findings(facts, now));
     let is_unused =
         |finding: rules::Finding| finding.card == Card::ScopeUnused && finding.scope == Some(scope);

@@ -10,9 +10,10 @@ use crate::error::Result;
 use crate::id::{KeyId, OrgId, UserId};
 use crate::orgs;
 use crate::review::rules::{Facts, WEEK};
-use crate::schema::{api_keys, key_addresses, scope_uses, usage_windows};
+use crate::schema::{api_keys, key_addresses, scope_uses};
 use crate::scope::{Scope, Scopes};
 use crate::time::{DAY, Time};
+use crate::usage::recent;
 
 /// Not addresses: the bucket for clients beyond the per-key cap, and clients whose address is unknown.
 const NOT_ADDRESSES: [&str; 2] = ["other", "unknown"];
@@ -29,7 +30,7 @@ pub enum Which<'a> {
 }
 
 /// The facts about keys, in the order of their ids.
-pub fn read(conn: &mut Conn, org: OrgId, which: Which<'_>) -> Result<Vec<Facts>> {
+pub fn read(conn: &mut Conn, org: OrgId, which: Which<'_>, now: Time) -> Result<Vec<Facts>> {
     let mut query = api_keys::table
         .filter(api_keys::org_id.eq(org))
         .order(api_keys::id.asc())
@@ -58,20 +59,7 @@ pub fn read(conn: &mut Conn, org: OrgId, which: Which<'_>) -> Result<Vec<Facts>>
     let active: HashSet<UserId> =
         owners.filter(orgs::store::Membership::is_active).map(|member| member.person.id).collect();
     let mut scopes = scope_rows(conn, org, &ids)?;
-    let requests: Vec<(KeyId, i64, i64, i64)> = usage_windows::table
-        .filter(usage_windows::org_id.eq(org).and(usage_windows::days.eq(WEEK)))
-        .filter(usage_windows::key_id.eq_any(&ids))
-        .select((
-            usage_windows::key_id,
-            usage_windows::requests,
-            usage_windows::client_errors,
-            usage_windows::server_errors,
-        ))
-        .load(conn)?;
-    let requests: HashMap<KeyId, (i64, i64)> = requests
-        .into_iter()
-        .map(|(key, requests, client, server)| (key, (requests, client + server)))
-        .collect();
+    let used = recent::totals_by_key(conn, org, &ids, now.floor(DAY).plus((1 - WEEK) * DAY))?;
     let addresses: Vec<(KeyId, Option<Time>, Option<Time>)> = key_addresses::table
         .filter(key_addresses::org_id.eq(org).and(key_addresses::key_id.eq_any(&ids)))
         .filter(key_addresses::address.ne_all(NOT_ADDRESSES))
@@ -82,7 +70,7 @@ pub fn read(conn: &mut Conn, org: OrgId, which: Which<'_>) -> Result<Vec<Facts>>
         addresses.into_iter().filter_map(|(key, first, latest)| Some((key, (first?, latest?)))).collect();
     let facts = rows.into_iter().map(|row| {
         let (key, created_at, expires_at, revoked_at, disabled_at, last_used_at, held, owner) = row;
-        let (requests, errors) = requests.get(&key).copied().unwrap_or_default();
+        let used = used.get(&key).copied().unwrap_or_default();
         Facts {
             key,
             created_at,
@@ -93,8 +81,8 @@ pub fn read(conn: &mut Conn, org: OrgId, which: Which<'_>) -> Result<Vec<Facts>>
             scopes: Scopes::from_text(&held),
             owner_is_active: active.contains(&owner),
             scope_uses: scopes.remove(&key).unwrap_or_default(),
-            requests,
-            errors,
+            requests: used.requests,
+            errors: used.client_errors + used.server_errors,
             addresses: addresses.get(&key).copied(),
         }
     });

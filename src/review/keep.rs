@@ -34,7 +34,7 @@ pub fn keep(tx: &mut Tx<'_>, acting: &Acting, about: About) -> Result<()> {
     let now = acting.now.whole_second();
     let until = now.plus(KEEP_DAYS * DAY);
     keys::lock(tx, acting.org, key)?;
-    let facts = facts::read(tx.conn, acting.org, Which::These(&[key]))?;
+    let facts = facts::read(tx.conn, acting.org, Which::These(&[key]), now)?;
     let mut found = facts.iter().flat_map(|facts| rules::findings(facts, now));
     if !found.any(|finding| (finding.card, finding.scope) == (card, scope)) {
         return Err(Error::Conflict("There is nothing of this kind to keep any more. Nothing was changed."));

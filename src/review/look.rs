@@ -104,7 +104,7 @@ fn release(tx: &mut Tx<'_>, org: OrgId) -> Result<()> {
 
 /// Looks at some keys. Where to go on, how many of them live, and how many of those have findings.
 fn step(tx: &mut Tx<'_>, org: OrgId, after: Option<KeyId>, now: Time) -> Result<(Option<KeyId>, i64, i64)> {
-    let facts = facts::read(tx.conn, org, Which::After(after, STEP))?;
+    let facts = facts::read(tx.conn, org, Which::After(after, STEP), now)?;
     let found = note(tx, org, &facts, now)?;
     let open: HashSet<KeyId> = found.keys().map(|(key, _, _)| *key).collect();
     let lives = |facts: &&Facts| facts.revoked_at.is_none() && facts.expires_at.is_none_or(|end| end > now);
@@ -137,7 +137,7 @@ fn note(tx: &mut Tx<'_>, org: OrgId, facts: &[Facts], now: Time) -> Result<HashM
 
 /// Looks at one key at once, after something was done about it.
 pub fn look_at(tx: &mut Tx<'_>, org: OrgId, key: KeyId, now: Time) -> Result<()> {
-    let facts = facts::read(tx.conn, org, Which::These(&[key]))?;
+    let facts = facts::read(tx.conn, org, Which::These(&[key]), now)?;
     let before = store::of_keys(tx.conn, org, &[key])?;
     let found = note(tx, org, &facts, now)?;
     for (places, change) in [(&before, -1_i64), (&found, 1)] {

@@ -2,15 +2,17 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use crate::id::{KeyId, OrgId, SecretId};
 use crate::keys::secret::contains_key;
 use crate::scope::Scope;
 use crate::text::forbidden_character;
-use crate::time::{MINUTE, Time};
-use crate::usage::batch::{Batch, Caller, Cell, LastUse, Latency, Sum};
+use crate::time::Time;
+use crate::usage::batch::{Batch, Cell, Uses};
 use crate::usage::call::{Call, Outcome};
-use crate::usage::latency::{self, BUCKETS};
+use crate::usage::latency;
+use crate::usage::totals::Sum;
 
 /// How many callers of a secret are told apart within an hour.
 pub const MAX_CALLERS: usize = 64;
@@ -20,7 +22,10 @@ const MAX_NAME: usize = 64;
 const OTHER: &str = "other";
 /// The address of requests whose address is unknown.
 const UNKNOWN: &str = "unknown";
-/// What is counted apart of one secret, without texts, so that counting allocates nothing.
+/// The most tokens that one request counts: sums of them stay far from the end of an `i64`.
+const MAX_TOKENS: u64 = 1 << 40;
+
+/// What is counted separately of one secret, without texts, so that counting allocates nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct Slot {
     minute: Time,
@@ -28,12 +33,9 @@ struct Slot {
     /// The place among the secret's models.
     model: usize,
     outcome: Outcome,
-}
-
-#[derive(Default)]
-struct Slotted {
-    sum: Sum,
-    took: [u32; BUCKETS],
+    bucket: Option<i16>,
+    /// The place among the secret's callers.
+    caller: usize,
 }
 
 /// The counters of one secret.
@@ -43,49 +45,31 @@ pub struct Counted {
     /// The hour for which names are held.
     pub hour: Time,
     /// The models that were asked for; the first is none.
-    models: Vec<Box<str>>,
-    slots: HashMap<Slot, Slotted>,
-    callers: Vec<Named>,
-    /// All other callers.
-    others: Uses,
-    /// The caller of the last request, if it is known by name.
-    last: (Time, Option<usize>),
-    /// Up to when the last use was taken to be written.
-    last_written: Option<Time>,
+    models: Vec<Arc<str>>,
+    /// Who called; the first is everyone for whom there is no other place.
+    callers: Vec<Caller>,
+    slots: HashMap<Slot, Uses>,
 }
 
 /// A caller of a secret.
-struct Named {
+struct Caller {
     group: Option<IpAddr>,
-    program: Box<str>,
-    uses: Uses,
-}
-
-/// Requests and the latest of them, since these were last taken.
-struct Uses {
-    requests: i64,
-    last_at: Time,
+    address: Arc<str>,
+    program: Arc<str>,
 }
 
 impl Counted {
     /// Nothing counted, for the secret and the hour of this call.
     pub fn new(call: &Call<'_>) -> Counted {
+        let others = Caller { group: None, address: OTHER.into(), program: OTHER.into() };
         Counted {
             org: call.org,
             key: call.key,
             hour: call.at.hour(),
             models: vec!["".into()],
+            callers: vec![others],
             slots: HashMap::new(),
-            callers: Vec::new(),
-            others: Uses { requests: 0, last_at: call.at },
-            last: (call.at, None),
-            last_written: None,
         }
-    }
-
-    /// The same secret in the hour of a later call, in which other names may be called.
-    pub fn in_next_hour(&self, call: &Call<'_>) -> Counted {
-        Counted { last_written: self.last_written, ..Counted::new(call) }
     }
 
     /// Counts a call.
@@ -95,26 +79,23 @@ impl Counted {
             scope: call.scope,
             model: self.model(call.model),
             outcome: call.outcome,
+            bucket: (call.outcome == Outcome::Ok).then(|| latency::bucket(call.took)),
+            caller: self.caller(call),
         };
-        let slotted = self.slots.entry(slot).or_default();
-        slotted.sum.add(Sum {
-            requests: 1,
-            input_tokens: i64::try_from(call.tokens.input).unwrap_or(i64::MAX),
-            output_tokens: i64::try_from(call.tokens.output).unwrap_or(i64::MAX),
+        let tokens = |tokens: u64| tokens.min(MAX_TOKENS).cast_signed();
+        self.slots.entry(slot).or_insert(Uses::none(call.at)).add(Uses {
+            sum: Sum {
+                requests: 1,
+                input_tokens: tokens(call.tokens.input),
+                output_tokens: tokens(call.tokens.output),
+            },
+            last_at: call.at,
         });
-        if call.outcome == Outcome::Ok {
-            slotted.took[latency::bucket(call.took)] += 1;
-        }
-        let caller = self.caller(call);
-        let uses = caller.map_or(&mut self.others, |place| &mut self.callers[place].uses);
-        uses.requests += 1;
-        uses.last_at = call.at.max(uses.last_at);
-        self.last = (call.at, caller);
     }
 
     /// The place of a model's name. The last place is for all that are too many.
     fn model(&mut self, name: &str) -> usize {
-        let known = |models: &[Box<str>], name: &str| models.iter().position(|known| **known == *name);
+        let known = |models: &[Arc<str>], name: &str| models.iter().position(|known| **known == *name);
         let name = shown(name);
         if let Some(place) = known(&self.models, name) {
             return place;
@@ -132,74 +113,48 @@ impl Counted {
         self.models.len() - 1
     }
 
-    /// The place of a caller, unless there are too many.
-    fn caller(&mut self, call: &Call<'_>) -> Option<usize> {
+    /// The place of a caller. The first place is for all that are too many.
+    fn caller(&mut self, call: &Call<'_>) -> usize {
         let (group, program) = (group(call.address), program(call.agent));
-        let known = |callers: &[Named], program: &str| {
-            callers.iter().position(|named| named.group == group && *named.program == *program)
+        let known = |callers: &[Caller], program: &str| {
+            let mut named = callers.iter().skip(1);
+            named
+                .position(|caller| caller.group == group && *caller.program == *program)
+                .map(|place| place + 1)
         };
         if let Some(place) = known(&self.callers, program) {
-            return Some(place);
+            return place;
         }
         let program = if contains_key(program) { OTHER } else { program };
         if let Some(place) = known(&self.callers, program) {
-            return Some(place);
+            return place;
         }
-        if self.callers.len() == MAX_CALLERS {
-            return None;
+        if self.callers.len() > MAX_CALLERS {
+            return 0;
         }
-        let uses = Uses { requests: 0, last_at: call.at };
-        self.callers.push(Named { group, program: program.into(), uses });
-        Some(self.callers.len() - 1)
+        self.callers.push(Caller { group, address: group_name(group).into(), program: program.into() });
+        self.callers.len() - 1
     }
 
     /// Moves the counts into a batch; the names stay.
     pub fn take(&mut self, secret: SecretId, batch: &mut Batch) {
-        let (org, key) = (self.org, self.key);
-        if self.slots.is_empty() {
-            return;
-        }
-        for (slot, counted) in self.slots.drain() {
-            let (start, scope) = (slot.minute, slot.scope.map_or("", Scope::name));
-            let model = String::from(self.models[slot.model].clone());
-            let took = counted.took.iter().enumerate().filter(|(_, requests)| **requests > 0);
-            for (bucket, &requests) in took {
-                let bucket = i16::try_from(bucket).unwrap_or(i16::MAX);
-                let latency = Latency { org, key, start, scope, model: model.clone(), bucket };
-                *batch.latencies.entry(latency).or_default() += i64::from(requests);
-            }
-            let cell = Cell { org, key, start, secret, scope, model, outcome: slot.outcome.name() };
-            batch.counts.entry(cell).or_default().add(counted.sum);
-        }
-        let hour = self.hour;
-        let mut add = |(address, program), uses: &mut Uses| {
-            let requests = std::mem::take(&mut uses.requests);
-            if requests > 0 {
-                batch.add_caller(Caller { org, key, secret, hour, address, program }, requests, uses.last_at);
-            }
-        };
-        for named in &mut self.callers {
-            add(named.shown(), &mut named.uses);
-        }
-        add(unnamed(), &mut self.others);
-        let (at, caller) = self.last;
-        if self.last_written.is_none_or(|written| at.since(written) >= MINUTE) {
-            let (address, program) = caller.map_or_else(unnamed, |place| self.callers[place].shown());
-            batch.last_uses.insert(secret, LastUse { org, key, at: at.whole_second(), address, program });
-            self.last_written = Some(at);
+        for (slot, uses) in self.slots.drain() {
+            let caller = &self.callers[slot.caller];
+            let cell = Cell {
+                org: self.org,
+                key: self.key,
+                secret,
+                start: slot.minute,
+                scope: slot.scope.map_or("", Scope::name),
+                model: self.models[slot.model].clone(),
+                outcome: slot.outcome.name(),
+                bucket: slot.bucket,
+                address: caller.address.clone(),
+                program: caller.program.clone(),
+            };
+            batch.add(cell, uses);
         }
     }
-}
-
-impl Named {
-    /// The address group and the program.
-    fn shown(&self) -> (String, String) {
-        (group_name(self.group), self.program.to_string())
-    }
-}
-
-fn unnamed() -> (String, String) {
-    (OTHER.to_owned(), OTHER.to_owned())
 }
 
 /// An address as it is counted: IPv6 by the network of a site (RFC 4291 section 2.5.4), within

@@ -8,12 +8,11 @@ use diesel::prelude::*;
 use crate::db::Conn;
 use crate::error::Result;
 use crate::id::{KeyId, OrgId};
-use crate::schema::usage_counts;
+use crate::schema::all_usage_counts;
 use crate::time::Time;
-use crate::usage::batch::Sum;
 use crate::usage::question::Question;
 use crate::usage::report::of_keys;
-use crate::usage::totals::Totals;
+use crate::usage::totals::{Sum, Totals};
 
 /// How many rows are read at once.
 const STEP: i64 = 4_000;
@@ -74,7 +73,7 @@ enum Reach {
 }
 
 fn read(conn: &mut Conn, org: OrgId, question: &Question, reach: Reach, limit: i64) -> Result<Vec<Row>> {
-    use usage_counts as counts;
+    use all_usage_counts as counts;
     let (filter, range) = (&question.filter, question.range);
     let mut query = counts::table
         .filter(counts::org_id.eq(org).and(counts::width.eq(range.width)))

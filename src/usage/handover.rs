@@ -7,7 +7,7 @@ use diesel::prelude::*;
 use crate::db::Conn;
 use crate::error::Result;
 use crate::id::{KeyId, OrgId, SecretId};
-use crate::schema::{usage_callers, usage_counts};
+use crate::schema::{all_usage_callers, all_usage_counts};
 use crate::time::{DAY, HOUR, MINUTE, Time};
 use crate::usage::recent::CallerUse;
 use crate::usage::totals::sum;
@@ -50,11 +50,11 @@ pub fn flows(
     now: Time,
 ) -> Result<[Flow; 2]> {
     let start = now.minute().plus(-(MINUTES as i64 - 1) * MINUTE);
-    let rows: Vec<(SecretId, Time, i64)> = usage_counts::table
-        .filter(usage_counts::org_id.eq(org).and(usage_counts::key_id.eq(key)))
-        .filter(usage_counts::width.eq(MINUTE).and(usage_counts::start.ge(start)))
-        .group_by((usage_counts::secret_id, usage_counts::start))
-        .select((usage_counts::secret_id, usage_counts::start, sum("requests")))
+    let rows: Vec<(SecretId, Time, i64)> = all_usage_counts::table
+        .filter(all_usage_counts::org_id.eq(org).and(all_usage_counts::key_id.eq(key)))
+        .filter(all_usage_counts::width.eq(MINUTE).and(all_usage_counts::start.ge(start)))
+        .group_by((all_usage_counts::secret_id, all_usage_counts::start))
+        .select((all_usage_counts::secret_id, all_usage_counts::start, sum("requests")))
         .load(conn)?;
     Ok(secrets.map(|secret| {
         let mut minutes = vec![0; MINUTES];
@@ -75,10 +75,10 @@ fn rate(minutes: &[i64], now: Time) -> i64 {
 
 /// All requests with a secret, which was made at `made`.
 pub fn requests_with(conn: &mut Conn, org: OrgId, key: KeyId, secret: SecretId, made: Time) -> Result<i64> {
-    Ok(usage_counts::table
-        .filter(usage_counts::org_id.eq(org).and(usage_counts::key_id.eq(key)))
-        .filter(usage_counts::width.eq(DAY).and(usage_counts::start.ge(made.floor(DAY))))
-        .filter(usage_counts::secret_id.eq(secret))
+    Ok(all_usage_counts::table
+        .filter(all_usage_counts::org_id.eq(org).and(all_usage_counts::key_id.eq(key)))
+        .filter(all_usage_counts::width.eq(DAY).and(all_usage_counts::start.ge(made.floor(DAY))))
+        .filter(all_usage_counts::secret_id.eq(secret))
         .select(sum("requests"))
         .first(conn)?)
 }
@@ -98,17 +98,17 @@ pub fn handover(
     now: Time,
 ) -> Result<Handover> {
     type Row = (SecretId, String, String, Time, i64, Time);
-    let rows: Vec<Row> = usage_callers::table
-        .filter(usage_callers::org_id.eq(org).and(usage_callers::key_id.eq(key)))
-        .filter(usage_callers::hour.ge(started.plus(-BEFORE * DAY).hour()))
-        .filter(usage_callers::secret_id.eq_any([old, new]))
+    let rows: Vec<Row> = all_usage_callers::table
+        .filter(all_usage_callers::org_id.eq(org).and(all_usage_callers::key_id.eq(key)))
+        .filter(all_usage_callers::hour.ge(started.plus(-BEFORE * DAY).hour()))
+        .filter(all_usage_callers::secret_id.eq_any([old, new]))
         .select((
-            usage_callers::secret_id,
-            usage_callers::address,
-            usage_callers::program,
-            usage_callers::hour,
-            usage_callers::requests,
-            usage_callers::last_at,
+            all_usage_callers::secret_id,
+            all_usage_callers::address,
+            all_usage_callers::program,
+            all_usage_callers::hour,
+            all_usage_callers::requests,
+            all_usage_callers::last_at,
         ))
         .load(conn)?;
     let mut uses: [Uses; 2] = Default::default();

@@ -5,11 +5,12 @@ use std::time::Duration;
 /// How far the first bucket reaches, in microseconds.
 const FIRST: u128 = 250;
 /// How many buckets there are; the last holds all that took longer than 65 s.
-pub const BUCKETS: usize = 20;
+const BUCKETS: usize = 20;
+const LAST: i16 = BUCKETS as i16 - 1;
 
 /// The bucket of an answer that took this long.
-pub fn bucket(took: Duration) -> usize {
-    (0..BUCKETS - 1).find(|bucket| took.as_micros() <= FIRST << bucket).unwrap_or(BUCKETS - 1)
+pub fn bucket(took: Duration) -> i16 {
+    (0..LAST).find(|bucket| took.as_micros() <= FIRST << bucket).unwrap_or(LAST)
 }
 
 /// How many answers fell into each bucket.
@@ -48,7 +49,7 @@ mod tests {
         for (micros, expected) in cases {
             assert_eq!(bucket(Duration::from_micros(micros)), expected, "{micros} µs");
         }
-        assert_eq!(bucket(Duration::MAX), BUCKETS - 1);
+        assert_eq!(bucket(Duration::MAX), LAST);
     }
 
     #[test]

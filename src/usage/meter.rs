@@ -7,13 +7,14 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::id::SecretId;
 use crate::time::Time;
 use crate::usage::batch::Batch;
 use crate::usage::call::Call;
 use crate::usage::counted::Counted;
+use crate::usage::journal::Writer;
 use crate::usage::refusals::RefusedCall;
 
 /// Threads that count for different keys seldom wait for each other.
@@ -28,17 +29,31 @@ pub struct Meter {
     unwritten: Mutex<Batch>,
     /// Up to when all is written, in seconds after the Unix epoch.
     counted_until: AtomicI64,
+    /// This process, as the journal names it.
+    pub writer: Writer,
     /// Held from taking counts until they are written.
-    pub flushing: tokio::sync::Mutex<()>,
+    pub flushing: tokio::sync::Mutex<Flushing>,
+}
+
+/// What one flush leaves to the next.
+#[derive(Debug, Default)]
+pub struct Flushing {
+    /// The number of the last batch.
+    pub number: i64,
+    /// A batch of which nobody knows whether it was written.
+    pub unconfirmed: Option<(i64, Arc<Batch>)>,
+    /// Whether others know that this process is counting.
+    pub is_counting: bool,
 }
 
 impl Meter {
     /// Nothing counted, and nothing to be written until `now`.
-    pub fn new(now: Time) -> Meter {
+    pub fn new(writer: Writer, now: Time) -> Meter {
         Meter {
             shards: std::array::from_fn(|_| Mutex::default()),
             unwritten: Mutex::default(),
             counted_until: AtomicI64::new(now.seconds()),
+            writer,
             flushing: tokio::sync::Mutex::default(),
         }
     }
@@ -52,7 +67,7 @@ impl Meter {
         if call.at.hour() > counted.hour {
             // The names of the hour before are no longer needed once its counts are kept.
             counted.take(call.secret, &mut lock(&self.unwritten));
-            *counted = counted.in_next_hour(call);
+            *counted = Counted::new(call);
         }
         counted.record(call);
     }
@@ -98,19 +113,24 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
     use std::net::IpAddr;
     use std::time::Duration;
 
     use super::*;
     use crate::id::{KeyId, OrgId};
     use crate::keys::secret::PlainSecret;
-    use crate::usage::batch::Sum;
     use crate::usage::call::{Outcome, Tokens};
     use crate::usage::counted::{MAX_CALLERS, MAX_MODELS};
+    use crate::usage::totals::Sum;
 
     const NOON: i64 = 1_800_014_400;
 
     type Ids = (OrgId, KeyId, SecretId);
+
+    fn requests(batch: &Batch) -> i64 {
+        batch.counts.values().map(|uses| uses.sum.requests).sum()
+    }
 
     fn ids(at: Time) -> Ids {
         (OrgId::new(at), KeyId::new(at), SecretId::new(at))
@@ -135,46 +155,44 @@ mod tests {
     #[test]
     fn names_are_bounded_whatever_clients_send() {
         let at = Time::from_seconds(NOON);
-        let (meter, ids) = (Meter::new(at), ids(at));
+        let (meter, ids) = (Meter::new(Writer::new([0; 16]), at), ids(at));
         for number in 0..1_000_u32 {
             let name = format!("name/{number}");
             meter.record(&call(ids, at, &name, &name, number.to_be_bytes().into()));
         }
         let batch = meter.take(at);
-        assert_eq!(batch.callers.len(), MAX_CALLERS + 1);
-        assert_eq!(batch.callers.values().map(|(requests, _)| requests).sum::<i64>(), 1_000);
-        assert_eq!(batch.counts.len(), MAX_MODELS + 1);
-        let total = batch.counts.values().fold(Sum::default(), |mut total, sum| {
-            total.add(*sum);
+        let callers: HashSet<_> = batch.counts.keys().map(|cell| (&cell.address, &cell.program)).collect();
+        let models: HashSet<_> = batch.counts.keys().map(|cell| &cell.model).collect();
+        assert_eq!((callers.len(), models.len()), (MAX_CALLERS + 1, MAX_MODELS + 1));
+        let total = batch.counts.values().fold(Sum::default(), |mut total, uses| {
+            total.add(uses.sum);
             total
         });
         assert_eq!(total, Sum { requests: 1_000, input_tokens: 3_000, output_tokens: 5_000 });
-        assert_eq!(batch.latencies.values().sum::<i64>(), 1_000);
     }
 
     #[test]
     fn a_key_that_someone_put_into_a_name_is_kept_nowhere() {
         let at = Time::from_seconds(NOON);
-        let (meter, ids) = (Meter::new(at), ids(at));
+        let (meter, ids) = (Meter::new(Writer::new([0; 16]), at), ids(at));
         let key = PlainSecret::generate("kd").expect("random bytes");
         let local = IpAddr::from([127, 0, 0, 1]);
         for name in [key.expose(), &format!("my-{}/1.0", key.expose()), key.expose()] {
             meter.record(&call(ids, at, name, name, local));
         }
         let batch = meter.take(at);
-        let programs: Vec<(&str, i64)> =
-            batch.callers.iter().map(|(caller, (requests, _))| (&*caller.program, *requests)).collect();
-        assert_eq!(programs, [("other", 3)]);
-        let models: Vec<(&str, i64)> =
-            batch.counts.iter().map(|(cell, sum)| (&*cell.model, sum.requests)).collect();
-        assert_eq!(models, [("other", 3)]);
-        assert!(batch.last_uses.values().all(|last| last.program == "other"));
+        let named: Vec<(&str, &str, i64)> = batch
+            .counts
+            .iter()
+            .map(|(cell, uses)| (&*cell.program, &*cell.model, uses.sum.requests))
+            .collect();
+        assert_eq!(named, [("other", "other", 3)]);
     }
 
     #[test]
     fn each_organisations_part_of_a_batch_is_its_own_and_nothing_is_lost() {
         let at = Time::from_seconds(NOON);
-        let meter = Meter::new(at);
+        let meter = Meter::new(Writer::new([0; 16]), at);
         let local = IpAddr::from([127, 0, 0, 1]);
         let orgs = [ids(at), ids(at)];
         for (ids, calls) in orgs.iter().zip([2, 3]) {
@@ -184,17 +202,15 @@ mod tests {
         assert_eq!(parts.len(), 2);
         for (ids, calls) in orgs.iter().zip([2, 3]) {
             let part = &parts[&ids.0];
-            assert_eq!(part.counts.values().map(|sum| sum.requests).sum::<i64>(), calls);
-            assert_eq!(part.callers.values().map(|(requests, _)| requests).sum::<i64>(), calls);
-            assert_eq!(part.latencies.values().sum::<i64>(), calls);
-            assert_eq!(part.last_uses.keys().collect::<Vec<_>>(), [&ids.2]);
+            assert_eq!(requests(part), calls);
+            assert!(part.counts.keys().all(|cell| cell.secret == ids.2));
         }
     }
 
     #[test]
     fn nothing_is_lost_when_an_hour_ends_or_a_batch_cannot_be_written() {
         let hour = Time::from_seconds(NOON);
-        let (meter, ids) = (Meter::new(hour), ids(hour));
+        let (meter, ids) = (Meter::new(Writer::new([0; 16]), hour), ids(hour));
         let local = IpAddr::from([127, 0, 0, 1]);
         for seconds in [3_599, 3_601, 3_598, 7_199, 7_201] {
             meter.record(&call(ids, hour.plus(seconds), "m", "a", local));
@@ -202,8 +218,7 @@ mod tests {
             meter.give_back(batch, hour.plus(90_000));
         }
         let batch = meter.take(hour.plus(90_000));
-        assert_eq!(batch.counts.values().map(|sum| sum.requests).sum::<i64>(), 5);
-        assert_eq!(batch.callers.values().map(|(requests, _)| requests).sum::<i64>(), 5);
+        assert_eq!(requests(&batch), 5);
         assert!(batch.counts.keys().all(|cell| cell.start == cell.start.hour()));
         assert!(meter.take(hour.plus(90_000)).is_empty());
     }

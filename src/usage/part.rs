@@ -1,6 +1,6 @@
 //! Part of a table of counts: in which order, and which rows.
 
-use std::cmp::Reverse;
+use std::cmp::{Ordering, Reverse};
 
 use crate::usage::totals::Totals;
 
@@ -41,40 +41,28 @@ impl Sort {
             Sort::Limited => totals.limited,
         }
     }
-
-    /// The order of keys as their indexes have it, one way and the other.
-    pub fn order(self, reversed: bool) -> &'static str {
-        match (self, reversed) {
-            (Sort::Requests, false) => "requests DESC, key_id ASC",
-            (Sort::Requests, true) => "requests ASC, key_id DESC",
-            (Sort::Tokens, false) => "tokens DESC, key_id ASC",
-            (Sort::Tokens, true) => "tokens ASC, key_id DESC",
-            (Sort::Failed, false) => "failed_share DESC, key_id ASC",
-            (Sort::Failed, true) => "failed_share ASC, key_id DESC",
-            (Sort::Limited, false) => "limited DESC, key_id ASC",
-            (Sort::Limited, true) => "limited ASC, key_id DESC",
-        }
-    }
 }
 
 impl Part {
-    /// The rows of this part.
-    pub fn of<G: Ord>(&self, mut rows: Vec<(G, Totals)>) -> Vec<(G, Totals)> {
-        self.sort(&mut rows);
+    /// The rows of this part, in their order.
+    pub fn of<G: Ord + Clone>(&self, rows: &[(G, Totals)]) -> Vec<(G, Totals)> {
         let offset = usize::try_from(self.offset.max(0)).unwrap_or(usize::MAX);
         let limit = usize::try_from(self.limit.max(0)).unwrap_or(0);
-        rows.into_iter().skip(offset).take(limit).collect()
+        let end = offset.saturating_add(limit);
+        let mut rows: Vec<&(G, Totals)> = rows.iter().collect();
+        if end < rows.len() {
+            // Of many rows only the first are put in order.
+            rows.select_nth_unstable_by(end, |left, right| self.compare(left, right));
+            rows.truncate(end);
+        }
+        rows.sort_unstable_by(|left, right| self.compare(left, right));
+        rows.into_iter().skip(offset).cloned().collect()
     }
 
-    /// Puts rows in order.
-    pub fn sort<G: Ord>(&self, rows: &mut [(G, Totals)]) {
-        rows.sort_by(|left, right| {
-            let key = |row: &(G, Totals)| Reverse(self.sort.value(&row.1));
-            key(left).cmp(&key(right)).then_with(|| left.0.cmp(&right.0))
-        });
-        if self.reversed {
-            rows.reverse();
-        }
+    fn compare<G: Ord>(&self, left: &(G, Totals), right: &(G, Totals)) -> Ordering {
+        let key = |row: &(G, Totals)| Reverse(self.sort.value(&row.1));
+        let order = key(left).cmp(&key(right)).then_with(|| left.0.cmp(&right.0));
+        if self.reversed { order.reverse() } else { order }
     }
 }
 
@@ -87,7 +75,7 @@ mod tests {
         let of = |requests| Totals { requests, ..Totals::default() };
         let rows = vec![("a", of(2)), ("b", of(9)), ("c", of(2)), ("d", of(5))];
         let part = |reversed, offset, limit| Part { sort: Sort::Requests, reversed, offset, limit };
-        let names = |part: Part| part.of(rows.clone()).into_iter().map(|row| row.0).collect::<String>();
+        let names = |part: Part| part.of(&rows).into_iter().map(|row| row.0).collect::<String>();
         assert_eq!(names(part(false, 0, 9)), "bdac");
         assert_eq!(names(part(true, 0, 9)), "cadb");
         assert_eq!(names(part(false, 1, 2)), "da");

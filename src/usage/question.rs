@@ -7,8 +7,7 @@ use crate::role::Reach;
 use crate::scope::Scope;
 use crate::text::forbidden_character;
 use crate::time::{DAY, HOUR, Time};
-use crate::usage::store::HOUR_DAYS;
-use crate::usage::windows;
+use crate::usage::sums::HOUR_DAYS;
 
 /// How counts are told apart in a report.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -105,7 +104,8 @@ pub struct RawQuestion {
 impl Range {
     /// The last so many days until now: hours of the last 24, or days.
     pub fn last(days: i64, now: Time) -> Range {
-        Range { from: windows::start(days, now), to: now, width: windows::width(days) }
+        let width = if days == 1 { HOUR } else { DAY };
+        Range { from: now.floor(width).plus(width - days * DAY), to: now, width }
     }
 
     /// The start of the first bucket.

@@ -8,18 +8,19 @@ use diesel::sql_types::BigInt;
 use crate::db::Conn;
 use crate::error::Result;
 use crate::id::{KeyId, OrgId};
-use crate::schema::{usage_callers, usage_counts};
+use crate::schema::{all_usage_callers, all_usage_counts};
 use crate::time::{DAY, HOUR, Time};
-use crate::usage::totals::sum;
+use crate::usage::top::added;
+use crate::usage::totals::{Totals, sum};
 
 /// Requests of a key within the last 24 hours, by the scope that each needed, most first.
 /// Counted in whole hours, so the oldest may lie up to an hour before.
 pub fn last_day_by_scope(conn: &mut Conn, org: OrgId, key: KeyId, now: Time) -> Result<Vec<(String, i64)>> {
-    let mut rows: Vec<(String, i64)> = usage_counts::table
-        .filter(usage_counts::org_id.eq(org).and(usage_counts::key_id.eq(key)))
-        .filter(usage_counts::width.eq(HOUR).and(usage_counts::start.ge(now.plus(-DAY).hour())))
-        .group_by(usage_counts::scope)
-        .select((usage_counts::scope, sum("requests")))
+    let mut rows: Vec<(String, i64)> = all_usage_counts::table
+        .filter(all_usage_counts::org_id.eq(org).and(all_usage_counts::key_id.eq(key)))
+        .filter(all_usage_counts::width.eq(HOUR).and(all_usage_counts::start.ge(now.plus(-DAY).hour())))
+        .group_by(all_usage_counts::scope)
+        .select((all_usage_counts::scope, sum("requests")))
         .load(conn)?;
     rows.sort_by_key(|(_, requests)| -requests);
     Ok(rows)
@@ -32,11 +33,11 @@ pub fn by_key_and_scope(
     org: OrgId,
     since: Time,
 ) -> Result<HashMap<KeyId, Vec<(String, i64)>>> {
-    let rows: Vec<(KeyId, String, i64)> = usage_counts::table
-        .filter(usage_counts::org_id.eq(org))
-        .filter(usage_counts::width.eq(HOUR).and(usage_counts::start.ge(since.hour())))
-        .group_by((usage_counts::key_id, usage_counts::scope))
-        .select((usage_counts::key_id, usage_counts::scope, sum("requests")))
+    let rows: Vec<(KeyId, String, i64)> = all_usage_counts::table
+        .filter(all_usage_counts::org_id.eq(org))
+        .filter(all_usage_counts::width.eq(HOUR).and(all_usage_counts::start.ge(since.hour())))
+        .group_by((all_usage_counts::key_id, all_usage_counts::scope))
+        .select((all_usage_counts::key_id, all_usage_counts::scope, sum("requests")))
         .load(conn)?;
     let mut by_key: HashMap<KeyId, Vec<(String, i64)>> = HashMap::new();
     for (key, scope, requests) in rows {
@@ -66,13 +67,13 @@ pub fn callers_of_last_day(
     now: Time,
     most: usize,
 ) -> Result<Vec<CallerUse>> {
-    let mut callers: Vec<CallerUse> = usage_callers::table
-        .filter(usage_callers::org_id.eq(org).and(usage_callers::key_id.eq(key)))
-        .filter(usage_callers::hour.ge(now.plus(-DAY).hour()))
-        .group_by((usage_callers::address, usage_callers::program))
+    let mut callers: Vec<CallerUse> = all_usage_callers::table
+        .filter(all_usage_callers::org_id.eq(org).and(all_usage_callers::key_id.eq(key)))
+        .filter(all_usage_callers::hour.ge(now.plus(-DAY).hour()))
+        .group_by((all_usage_callers::address, all_usage_callers::program))
         .select((
-            usage_callers::address,
-            usage_callers::program,
+            all_usage_callers::address,
+            all_usage_callers::program,
             sum("requests"),
             diesel::dsl::sql::<BigInt>("CAST(COALESCE(MAX(last_at), 0) AS BIGINT)"),
         ))
@@ -92,11 +93,11 @@ pub fn daily(
     days: usize,
 ) -> Result<HashMap<KeyId, Vec<i64>>> {
     let width = if start == start.floor(DAY) { DAY } else { HOUR };
-    let rows: Vec<(KeyId, Time, i64)> = usage_counts::table
-        .filter(usage_counts::org_id.eq(org).and(usage_counts::key_id.eq_any(keys)))
-        .filter(usage_counts::width.eq(width).and(usage_counts::start.ge(start)))
-        .group_by((usage_counts::key_id, usage_counts::start))
-        .select((usage_counts::key_id, usage_counts::start, sum("requests")))
+    let rows: Vec<(KeyId, Time, i64)> = all_usage_counts::table
+        .filter(all_usage_counts::org_id.eq(org).and(all_usage_counts::key_id.eq_any(keys)))
+        .filter(all_usage_counts::width.eq(width).and(all_usage_counts::start.ge(start)))
+        .group_by((all_usage_counts::key_id, all_usage_counts::start))
+        .select((all_usage_counts::key_id, all_usage_counts::start, sum("requests")))
         .load(conn)?;
     let mut daily: HashMap<KeyId, Vec<i64>> = keys.iter().map(|key| (*key, vec![0; days])).collect();
     for (key, hour, requests) in rows {
@@ -108,6 +109,28 @@ pub fn daily(
     Ok(daily)
 }
 
+/// What each of these keys was used for since the start of a day. A key that was not used is missing.
+pub fn totals_by_key(
+    conn: &mut Conn,
+    org: OrgId,
+    keys: &[KeyId],
+    since: Time,
+) -> Result<HashMap<KeyId, Totals>> {
+    let rows: Vec<(KeyId, String, i64, i64, i64)> = all_usage_counts::table
+        .filter(all_usage_counts::org_id.eq(org).and(all_usage_counts::key_id.eq_any(keys)))
+        .filter(all_usage_counts::width.eq(DAY).and(all_usage_counts::start.ge(since)))
+        .group_by((all_usage_counts::key_id, all_usage_counts::outcome))
+        .select((
+            all_usage_counts::key_id,
+            all_usage_counts::outcome,
+            sum("requests"),
+            sum("input_tokens"),
+            sum("output_tokens"),
+        ))
+        .load(conn)?;
+    Ok(added(rows).into_iter().collect())
+}
+
 /// Requests of each key since an instant; those of the instant's hour count.
 pub fn requests_by_key(
     conn: &mut Conn,
@@ -117,11 +140,11 @@ pub fn requests_by_key(
 ) -> Result<HashMap<KeyId, i64>> {
     let mut requests = HashMap::new();
     for keys in keys.chunks(1_000) {
-        let rows: Vec<(KeyId, i64)> = usage_counts::table
-            .filter(usage_counts::org_id.eq(org).and(usage_counts::key_id.eq_any(keys)))
-            .filter(usage_counts::width.eq(HOUR).and(usage_counts::start.ge(since.hour())))
-            .group_by(usage_counts::key_id)
-            .select((usage_counts::key_id, sum("requests")))
+        let rows: Vec<(KeyId, i64)> = all_usage_counts::table
+            .filter(all_usage_counts::org_id.eq(org).and(all_usage_counts::key_id.eq_any(keys)))
+            .filter(all_usage_counts::width.eq(HOUR).and(all_usage_counts::start.ge(since.hour())))
+            .group_by(all_usage_counts::key_id)
+            .select((all_usage_counts::key_id, sum("requests")))
             .load(conn)?;
         requests.extend(rows);
     }
@@ -130,9 +153,9 @@ pub fn requests_by_key(
 
 /// Requests with a key since an instant; those of the instant's hour count.
 pub fn requests_since(conn: &mut Conn, org: OrgId, key: KeyId, since: Time) -> Result<i64> {
-    Ok(usage_counts::table
-        .filter(usage_counts::org_id.eq(org).and(usage_counts::key_id.eq(key)))
-        .filter(usage_counts::width.eq(HOUR).and(usage_counts::start.ge(since.hour())))
+    Ok(all_usage_counts::table
+        .filter(all_usage_counts::org_id.eq(org).and(all_usage_counts::key_id.eq(key)))
+        .filter(all_usage_counts::width.eq(HOUR).and(all_usage_counts::start.ge(since.hour())))
         .select(sum("requests"))
         .first(conn)?)
 }
@@ -168,17 +191,17 @@ pub fn use_of_keys(
     keys: &[KeyId],
     since: Time,
 ) -> Result<HashMap<KeyId, KeyUse>> {
-    let counts: Vec<(KeyId, String, i64)> = usage_counts::table
-        .filter(usage_counts::org_id.eq(org).and(usage_counts::key_id.eq_any(keys)))
-        .filter(usage_counts::width.eq(HOUR).and(usage_counts::start.ge(since.hour())))
-        .group_by((usage_counts::key_id, usage_counts::scope))
-        .select((usage_counts::key_id, usage_counts::scope, sum("requests")))
+    let counts: Vec<(KeyId, String, i64)> = all_usage_counts::table
+        .filter(all_usage_counts::org_id.eq(org).and(all_usage_counts::key_id.eq_any(keys)))
+        .filter(all_usage_counts::width.eq(HOUR).and(all_usage_counts::start.ge(since.hour())))
+        .group_by((all_usage_counts::key_id, all_usage_counts::scope))
+        .select((all_usage_counts::key_id, all_usage_counts::scope, sum("requests")))
         .load(conn)?;
-    let callers: Vec<(KeyId, String, i64)> = usage_callers::table
-        .filter(usage_callers::org_id.eq(org).and(usage_callers::key_id.eq_any(keys)))
-        .filter(usage_callers::hour.ge(since.hour()))
-        .group_by((usage_callers::key_id, usage_callers::address))
-        .select((usage_callers::key_id, usage_callers::address, sum("requests")))
+    let callers: Vec<(KeyId, String, i64)> = all_usage_callers::table
+        .filter(all_usage_callers::org_id.eq(org).and(all_usage_callers::key_id.eq_any(keys)))
+        .filter(all_usage_callers::hour.ge(since.hour()))
+        .group_by((all_usage_callers::key_id, all_usage_callers::address))
+        .select((all_usage_callers::key_id, all_usage_callers::address, sum("requests")))
         .load(conn)?;
     let mut used: HashMap<KeyId, KeyUse> = HashMap::new();
     for (key, scope, requests) in counts {

@@ -7,12 +7,13 @@ use diesel::prelude::*;
 use crate::db::Conn;
 use crate::error::{Error, Result};
 use crate::id::{KeyId, OrgId};
-use crate::schema::{api_keys, usage_counts, usage_latencies, usage_total_latencies, usage_totals};
+use crate::schema::{
+    all_usage_counts, all_usage_latencies, all_usage_total_latencies, all_usage_totals, api_keys,
+};
 use crate::time::Time;
-use crate::usage::batch::Sum;
 use crate::usage::latency::Histogram;
 use crate::usage::question::{Filter, Group, Question};
-use crate::usage::totals::{Totals, sum};
+use crate::usage::totals::{Sum, Totals, sum};
 
 /// The start of a bucket and the group, with what was counted.
 pub type Lines = BTreeMap<(Time, Option<String>), Totals>;
@@ -119,9 +120,9 @@ pub fn report(conn: &mut Conn, org: OrgId, question: &Question) -> Result<Lines>
     macro_rules! by {
         ($column:ident, $kind:ty, $name:expr) => {
             if question.filter.is_of_all_keys() {
-                rows!(usage_totals, usage_totals::$column, $kind, $name, all)
+                rows!(all_usage_totals, all_usage_totals::$column, $kind, $name, all)
             } else {
-                rows!(usage_counts, usage_counts::$column, $kind, $name, some)
+                rows!(all_usage_counts, all_usage_counts::$column, $kind, $name, some)
             }
         };
     }
@@ -132,7 +133,7 @@ pub fn report(conn: &mut Conn, org: OrgId, question: &Question) -> Result<Lines>
         Group::Model => by!(model, String, named),
         Group::Scope => by!(scope, String, named),
         Group::Key => {
-            rows!(usage_counts, usage_counts::key_id, KeyId, |key: KeyId| Some(key.to_string()), some)
+            rows!(all_usage_counts, all_usage_counts::key_id, KeyId, |key: KeyId| Some(key.to_string()), some)
         }
     };
     if rows.len() > usize::try_from(MAX_ROWS).unwrap_or(usize::MAX) {
@@ -147,7 +148,8 @@ pub fn report(conn: &mut Conn, org: OrgId, question: &Question) -> Result<Lines>
 
 /// Refuses a question that would take long, in little time. Errors: invalid `from`.
 pub fn refuse_long(conn: &mut Conn, org: OrgId, question: &Question) -> Result<()> {
-    use usage_counts as counts;
+    // What is in the journal is little.
+    use crate::schema::usage_counts as counts;
     let (filter, range) = (&question.filter, question.range);
     if question.group != Group::Key && filter.is_of_all_keys() {
         return Ok(());
@@ -172,12 +174,12 @@ fn too_much() -> Error {
 /// How many answers took how long.
 pub fn latencies(conn: &mut Conn, org: OrgId, question: &Question) -> Result<Histogram> {
     let rows: Vec<(i16, i64)> = if question.filter.is_of_all_keys() {
-        use usage_total_latencies as table;
+        use all_usage_total_latencies as table;
         grouped!(table, org, question, table::bucket, (table::bucket, sum("requests"))).load(conn)?
     } else {
-        use usage_latencies as table;
+        use all_usage_latencies as table;
         let query = grouped!(table, org, question, table::bucket, (table::bucket, sum("requests")));
-        of_keys!(usage_latencies, query, org, question.filter).load(conn)?
+        of_keys!(all_usage_latencies, query, org, question.filter).load(conn)?
     };
     let mut histogram = Histogram::default();
     for (bucket, requests) in rows {

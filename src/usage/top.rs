@@ -8,12 +8,11 @@ use diesel::prelude::*;
 use crate::db::Conn;
 use crate::error::Result;
 use crate::id::{KeyId, OrgId, SecretId};
-use crate::schema::{usage_callers, usage_counts, usage_totals};
+use crate::schema::{all_usage_callers, all_usage_counts, all_usage_totals};
 use crate::time::Time;
-use crate::usage::batch::Sum;
 use crate::usage::question::Question;
 use crate::usage::report::{grouped, of_keys};
-use crate::usage::totals::{Totals, sum};
+use crate::usage::totals::{Sum, Totals, sum};
 
 /// A row of counts of something.
 type Row<G> = (G, String, i64, i64, i64);
@@ -43,27 +42,27 @@ pub(super) use counted;
 /// The models that were asked for; empty for calls that name none.
 pub fn models(conn: &mut Conn, org: OrgId, question: &Question) -> Result<Vec<(String, Totals)>> {
     Ok(added(if question.filter.is_of_all_keys() {
-        counted!(usage_totals, org, question, usage_totals::model).load(conn)?
+        counted!(all_usage_totals, org, question, all_usage_totals::model).load(conn)?
     } else {
-        let query = counted!(usage_counts, org, question, usage_counts::model);
-        of_keys!(usage_counts, query, org, question.filter).load(conn)?
+        let query = counted!(all_usage_counts, org, question, all_usage_counts::model);
+        of_keys!(all_usage_counts, query, org, question.filter).load(conn)?
     }))
 }
 
 /// The scopes that calls needed; empty for calls that needed none.
 pub fn scopes(conn: &mut Conn, org: OrgId, question: &Question) -> Result<Vec<(String, Totals)>> {
     Ok(added(if question.filter.is_of_all_keys() {
-        counted!(usage_totals, org, question, usage_totals::scope).load(conn)?
+        counted!(all_usage_totals, org, question, all_usage_totals::scope).load(conn)?
     } else {
-        let query = counted!(usage_counts, org, question, usage_counts::scope);
-        of_keys!(usage_counts, query, org, question.filter).load(conn)?
+        let query = counted!(all_usage_counts, org, question, all_usage_counts::scope);
+        of_keys!(all_usage_counts, query, org, question.filter).load(conn)?
     }))
 }
 
 /// The secrets of keys that were used.
 pub fn secrets(conn: &mut Conn, org: OrgId, question: &Question) -> Result<Vec<(SecretId, Totals)>> {
-    let query = counted!(usage_counts, org, question, usage_counts::secret_id);
-    Ok(added(of_keys!(usage_counts, query, org, question.filter).load(conn)?))
+    let query = counted!(all_usage_counts, org, question, all_usage_counts::secret_id);
+    Ok(added(of_keys!(all_usage_counts, query, org, question.filter).load(conn)?))
 }
 
 /// Addresses that a key was called from in a range of whole hours, with requests and the latest,
@@ -74,12 +73,12 @@ pub fn addresses(
     key: KeyId,
     (from, to): (Time, Time),
 ) -> Result<Vec<(String, i64, Time)>> {
-    let mut rows: Vec<(String, i64, Time)> = usage_callers::table
-        .filter(usage_callers::org_id.eq(org).and(usage_callers::key_id.eq(key)))
-        .filter(usage_callers::hour.ge(from.hour()).and(usage_callers::hour.lt(to)))
-        .group_by(usage_callers::address)
+    let mut rows: Vec<(String, i64, Time)> = all_usage_callers::table
+        .filter(all_usage_callers::org_id.eq(org).and(all_usage_callers::key_id.eq(key)))
+        .filter(all_usage_callers::hour.ge(from.hour()).and(all_usage_callers::hour.lt(to)))
+        .group_by(all_usage_callers::address)
         .select((
-            usage_callers::address,
+            all_usage_callers::address,
             sum("requests"),
             diesel::dsl::sql::<diesel::sql_types::BigInt>("CAST(COALESCE(MAX(last_at), 0) AS BIGINT)"),
         ))

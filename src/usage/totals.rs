@@ -5,7 +5,25 @@ use diesel::prelude::*;
 use diesel::sql_types::BigInt;
 use serde::Serialize;
 
-use crate::usage::batch::Sum;
+/// Requests and tokens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sum {
+    /// Requests.
+    pub requests: i64,
+    /// Tokens sent to models.
+    pub input_tokens: i64,
+    /// Tokens that models answered.
+    pub output_tokens: i64,
+}
+
+impl Sum {
+    /// Adds another sum.
+    pub fn add(&mut self, other: Sum) {
+        self.requests += other.requests;
+        self.input_tokens = self.input_tokens.saturating_add(other.input_tokens);
+        self.output_tokens = self.output_tokens.saturating_add(other.output_tokens);
+    }
+}
 
 /// Requests by how they ended, and tokens.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Queryable, Serialize, utoipa::ToSchema)]

@@ -37,7 +37,7 @@ use crate::keys::list;
 use crate::mail::letter::Post;
 use crate::people::oauth::Providers;
 use crate::usage::meter::Meter;
-use crate::usage::ranking::Memory;
+use crate::usage::ranking::Rankings;
 use crate::verify::limit::Limiter;
 use crate::verify::table::Table;
 
@@ -60,7 +60,7 @@ pub struct Site {
     /// The counts of requests.
     pub meter: Meter,
     /// What is remembered of what large organisations used.
-    pub uses: Memory,
+    pub rankings: Arc<Rankings>,
     /// What is remembered of how many keys large organisations have.
     pub numbers: list::Numbers,
     /// The providers by which people sign in.

@@ -1,6 +1,6 @@
 //! Notices as time passes: the domain with the time passed in, on a database that servers use too.
 
-use keydesk::db::{Db, Location};
+use keydesk::db::Db;
 use keydesk::error::Error;
 use keydesk::mail::delivery::{self, Progress};
 use keydesk::mail::letter::Post;
@@ -9,8 +9,8 @@ use keydesk::notices::{bundle, sweep};
 use keydesk::time::{DAY, HOUR, MINUTE, Time};
 use serde_json::Value;
 
+use crate::support::Desk;
 use crate::support::mail::MailServer;
-use crate::support::{Database, Desk};
 
 /// A desk whose server has stopped, with an organisation and one key to copy.
 struct Still {
@@ -21,21 +21,13 @@ struct Still {
 
 const DAYS: [i64; 5] = [30 * DAY, 14 * DAY, 7 * DAY, 3 * DAY, DAY];
 
-fn open(database: &Database) -> Db {
-    let location = match database.url.strip_prefix("sqlite:") {
-        Some(path) => Location::Sqlite(path.into()),
-        None => Location::Postgres(database.url.clone()),
-    };
-    Db::open(&location).unwrap()
-}
-
 fn still(desk: Desk, steps: &[i64]) -> Still {
     let server = desk.start();
     let org = desk.set_up(&server, "Acme AI");
     desk.key(&org.slug, "template", "inference:read");
     assert_eq!(server.stop(), Some(0));
     desk.database.execute("DELETE FROM outbox");
-    let db = open(&desk.database);
+    let db = desk.database.open();
     Still { desk, db, steps: Steps::new(steps.to_vec()) }
 }
 
@@ -147,7 +139,7 @@ fn each_step_is_told_once_in_the_morning_of_the_owner_and_the_end_when_it_comes(
     let (made, ends) = (at("2027-01-01T00:00:00Z"), at("2027-04-01T12:00:00Z"));
     still.keys(1, 1, made, ends);
     // Every hour, by two processes.
-    let other = open(&still.desk.database);
+    let other = still.desk.database.open();
     let mut told: Vec<(String, Time)> = Vec::new();
     let mut now = made;
     while now < ends.plus(2 * DAY) {
@@ -315,7 +307,7 @@ fn an_outage_of_a_day_with_three_processes_loses_no_mail() {
     // The pool of connections looks after itself there.
     let _inside = runtime.enter();
     let processes: Vec<(Db, Post, [u8; 16])> =
-        (1..=3).map(|process| (open(&still.desk.database), mail.post(), [process; 16])).collect();
+        (1..=3).map(|process| (still.desk.database.open(), mail.post(), [process; 16])).collect();
     let tick = |now: Time| {
         std::thread::scope(|scope| {
             for (db, post, worker) in &processes {

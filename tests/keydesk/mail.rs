@@ -161,7 +161,7 @@ fn a_server_that_hangs_delays_neither_answers_nor_the_stop_and_loses_nothing() {
     // Counts are still written, every second.
     org.admin.get("/v1/api-keys");
     let counted =
-        "SELECT CAST(COALESCE(SUM(requests), 0) AS BIGINT) AS count FROM usage_counts WHERE width = 3600";
+        "SELECT CAST(COALESCE(SUM(requests), 0) AS BIGINT) AS count FROM all_usage_counts WHERE width = 3600";
     eventually("counts are written", || desk.database.count(counted) > 0);
     let asked = Instant::now();
     assert_eq!(server.stop(), Some(0));

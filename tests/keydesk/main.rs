@@ -23,6 +23,7 @@ mod calendar;
 mod checkpoint_mail;
 mod client_address;
 mod commands;
+mod counting;
 mod due;
 mod durability;
 mod email_addresses;

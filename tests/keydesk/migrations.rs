@@ -47,6 +47,7 @@ fn every_table_of_an_organisations_data_names_the_organisation() {
         "mailed_links",
         "feed_head",
         "schema_compatibility",
+        "usage_writers",
         "feed_readers",
         "sessions",
         "sign_in_attempts",

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::support::{Api, Browser, Desk, Org, Page, Server, desk, eventually, is_key};
+use crate::usage_pages::added_up;
 
 /// A key, a client with it, and the path of its page.
 fn key(server: &Server, org: &Org, name: &str, more: Value) -> (Value, Api, String) {
@@ -115,6 +116,7 @@ fn the_cockpit_names_who_still_uses_the_old_secret_until_nobody_does() {
     // Whoever moves is no longer named once the old secret was quiet for ten minutes.
     call(&new, "batch-export/1.4");
     cockpit(&mut browser, &page);
+    added_up(&desk);
     desk.database.execute("UPDATE usage_callers SET last_at = last_at - 660000000 WHERE secret_id IN (SELECT id FROM key_secrets WHERE superseded_at IS NOT NULL)");
     desk.database.execute(
         "UPDATE key_secrets SET superseded_at = superseded_at - 7200000000 WHERE superseded_at IS NOT NULL",

@@ -61,7 +61,7 @@ fn thousand_keys(desk: &Desk, org: &Org, now: i64) {
         "inference:read inference:write analytics:read",
         "admin keys:verify",
     ];
-    let (mut keys, mut secrets, mut uses, mut windows, mut addresses) =
+    let (mut keys, mut secrets, mut uses, mut counts, mut addresses) =
         (vec![], vec![], vec![], vec![], vec![]);
     for number in 0..1_000_i64 {
         let (key, secret) = (id(desk, number), id(desk, number + 20_000));
@@ -97,10 +97,13 @@ fn thousand_keys(desk: &Desk, org: &Org, now: i64) {
         if dice.throw(2) == 0 {
             let requests = 50 + dice.throw(200);
             let (client, server) = (dice.throw(8), dice.throw(8));
-            windows.push(format!(
-                "({of_org}, 7, {key}, {requests}, {}, {client}, 0, {server}, 0, 0)",
-                requests - client - server
-            ));
+            let today = now / DAY * DAY;
+            let ok = requests - client - server;
+            for (outcome, requests) in [("ok", ok), ("client_errors", client), ("server_errors", server)] {
+                counts.push(format!(
+                    "({of_org}, {key}, 86400, {today}, {key}, '', '', '{outcome}', {requests}, 0, 0)"
+                ));
+            }
         }
         for address in 0..dice.throw(4) {
             let first = now - dice.throw(30) * DAY - 11;
@@ -117,9 +120,9 @@ fn thousand_keys(desk: &Desk, org: &Org, now: i64) {
         ("key_secrets", "id, org_id, key_id, digest, prefix, last4, sha256_prefix, created_at", secrets),
         ("scope_uses", "org_id, key_id, scope, granted_at, last_used_at", uses),
         (
-            "usage_windows",
-            "org_id, days, key_id, requests, ok, client_errors, limited, server_errors, input_tokens, output_tokens",
-            windows,
+            "usage_counts",
+            "org_id, key_id, width, start, secret_id, scope, model, outcome, requests, input_tokens, output_tokens",
+            counts,
         ),
         ("key_addresses", "org_id, key_id, address, first_seen_at, last_seen_at", addresses),
     ] {
@@ -159,8 +162,8 @@ fn expected(desk: &Desk, now: i64) -> BTreeSet<(String, String, String)> {
     .collect();
     let weeks: BTreeMap<String, (i64, i64)> = rows(
         desk,
-        &["k.name", "w.requests", "w.client_errors + w.server_errors"],
-        "usage_windows w JOIN api_keys k ON k.id = w.key_id WHERE w.days = 7",
+        &["k.name", "SUM(c.requests)", "SUM(CASE WHEN c.outcome = 'ok' THEN 0 ELSE c.requests END)"],
+        "usage_counts c JOIN api_keys k ON k.id = c.key_id WHERE c.width = 86400 GROUP BY k.name",
     )
     .into_iter()
     .map(|row| (row[0].clone(), (number(&row[1]).unwrap(), number(&row[2]).unwrap())))

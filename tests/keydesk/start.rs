@@ -205,7 +205,7 @@ fn a_request_that_has_begun_is_answered_before_the_server_stops() {
     let answer = call.join().unwrap();
     assert_eq!((answer.status, answer.json()["output"].clone()), (200, json!("late")));
     assert_eq!(server.wait(), Some(0));
-    let counted = "SELECT CAST(SUM(requests) AS BIGINT) AS count FROM usage_counts WHERE width = 3600 AND scope = 'inference:write'";
+    let counted = "SELECT CAST(SUM(requests) AS BIGINT) AS count FROM all_usage_counts WHERE width = 3600 AND scope = 'inference:write'";
     assert_eq!(desk.database.count(counted), 1);
 }
 

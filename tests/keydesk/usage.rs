@@ -30,14 +30,14 @@ fn counts_equal_what_was_called_after_a_graceful_stop() {
     let id = key["id"].as_str().unwrap();
     assert_eq!(server.stop(), Some(0));
     let counted = desk.database.lines(
-        "SELECT h.scope || ' ' || h.outcome || '=' || CAST(SUM(h.requests) AS BIGINT) AS line FROM usage_counts h \
+        "SELECT h.scope || ' ' || h.outcome || '=' || CAST(SUM(h.requests) AS BIGINT) AS line FROM all_usage_counts h \
          JOIN api_keys k ON k.id = h.key_id WHERE h.width = 3600 AND k.name = 'counted' GROUP BY h.scope, h.outcome ORDER BY 1",
     );
     let expected: Vec<String> = sent.iter().map(|(what, number)| format!("{what}={number}")).collect();
     assert_eq!(counted, expected, "{id}");
     assert_eq!(
         desk.database.count(
-            "SELECT CAST(SUM(requests) AS BIGINT) AS count FROM usage_callers WHERE program LIKE 'ureq%'"
+            "SELECT CAST(SUM(requests) AS BIGINT) AS count FROM all_usage_callers WHERE program LIKE 'ureq%'"
         ),
         61
     );
@@ -59,7 +59,7 @@ fn calls_with_an_ended_key_are_counted_too() {
     org.admin.delete(&format!("/v1/api-keys/{}", key["id"].as_str().unwrap()));
     server.api(key["key"].as_str().unwrap()).get("/v1/models");
     server.stop();
-    let counted = "SELECT CAST(COALESCE(SUM(h.requests), 0) AS BIGINT) AS count FROM usage_counts h JOIN api_keys k ON k.id = h.key_id \
+    let counted = "SELECT CAST(COALESCE(SUM(h.requests), 0) AS BIGINT) AS count FROM all_usage_counts h JOIN api_keys k ON k.id = h.key_id \
                    WHERE h.width = 3600 AND k.name = 'ended' AND h.outcome = 'client_errors'";
     assert_eq!(desk.database.count(counted), 1);
 }
@@ -133,8 +133,7 @@ fn usage_is_told_by_model_key_and_scope_with_its_tokens() {
     let total = &by_key["total"];
     let parts = ["ok", "client_errors", "limited", "server_errors"].map(|part| total[part].as_i64().unwrap());
     assert_eq!(total["requests"].as_i64(), Some(parts.iter().sum()));
-    let latencies =
-        "SELECT CAST(SUM(requests) AS BIGINT) AS count FROM usage_latencies WHERE width = 60 AND model <> ''";
+    let latencies = "SELECT CAST(SUM(requests) AS BIGINT) AS count FROM all_usage_latencies WHERE width = 3600 AND model <> ''";
     assert_eq!(desk.database.count(latencies), 6);
 }
 
@@ -153,7 +152,7 @@ fn usage_is_bounded_in_time_and_belongs_to_the_organisation() {
     assert_eq!(usage(&analyst, &format!("bucket=day&from={start}"))["data"][0]["start"], start);
     let ours = desk
         .database
-        .count("SELECT CAST(SUM(requests) AS BIGINT) AS count FROM usage_counts WHERE width = 60");
+        .count("SELECT CAST(SUM(requests) AS BIGINT) AS count FROM all_usage_counts WHERE width = 60");
     assert!(usage(&stranger, "")["total"]["requests"].as_i64().unwrap() < ours);
     assert!(usage(&stranger, "group_by=key")["data"].as_array().unwrap().len() <= 1);
     for (query, field) in [
@@ -275,7 +274,7 @@ fn a_kill_loses_at_most_the_last_second_of_counts() {
             // Without it the crowd would go on for ever if the counts never came.
             let _end = KillAtEnd(&server);
             eventually("some seconds of counts are there", || {
-                desk.database.count("SELECT CAST(COALESCE(SUM(requests), 0) AS BIGINT) AS count FROM usage_counts WHERE width = 60") > 2_000
+                desk.database.count("SELECT CAST(COALESCE(SUM(requests), 0) AS BIGINT) AS count FROM all_usage_counts WHERE width = 60") > 2_000
             });
             server.kill_now();
             Instant::now()

@@ -92,7 +92,7 @@ fn every_order_of_every_period_and_filter_is_what_the_counts_say() {
                     [("", ("DESC", "ASC")), ("&dir=reversed", ("ASC", "DESC"))].into_iter().take(ways)
                 {
                     let expected = desk.database.lines(&format!(
-                        "SELECT k.name AS line FROM usage_counts c JOIN api_keys k ON k.id = c.key_id \
+                        "SELECT k.name AS line FROM all_usage_counts c JOIN api_keys k ON k.id = c.key_id \
                          WHERE c.width = {DAY} AND c.start >= {} AND c.start < {} AND {condition} \
                          GROUP BY k.id, k.name ORDER BY {value} {value_order}, k.id {key_order}",
                         (today - from) * DAY * 1_000_000,

@@ -6,6 +6,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use askama::Template;
 
 use crate::error::FieldError;
+use crate::id::KeyId;
 use crate::keys::draft::check_reason;
 use crate::keys::manager::Deed;
 use crate::keys::{Key, lifecycle};
@@ -14,6 +15,7 @@ use crate::portal::keys::show::{CallerRow, scope_name};
 use crate::portal::words::{self, When};
 use crate::time::{DAY, Time};
 use crate::usage;
+use crate::usage::sums::Keys;
 use crate::web::form::{Complaints, Fields};
 use crate::web::page::{Layout, Place, Room, html, redirect};
 use crate::web::principal::Member;
@@ -47,6 +49,14 @@ struct RevokePage {
     complaints: Complaints,
 }
 
+/// The key, with a use of just now as its last.
+async fn find(site: &Shared, member: &Member, id: &str, now: Time) -> Result<Key, Problem> {
+    if let Some(id) = KeyId::parse(id) {
+        usage::flush_last_uses(&site.meter, &site.db, Keys::only(member.org.id, id), now).await?;
+    }
+    super::find_for(Deed::Revoke, site, member, id).await
+}
+
 /// `GET /o/{org}/keys/{id}/revoke`.
 pub async fn confirm(
     request: HttpRequest,
@@ -54,9 +64,7 @@ pub async fn confirm(
     site: Shared,
     path: web::Path<(String, String)>,
 ) -> Result<HttpResponse, Problem> {
-    // A use of just now counts as one.
-    usage::flush(&site.meter, &site.db, Time::now()).await?;
-    let key = super::find_for(Deed::Revoke, &site, &member, &path.1).await?;
+    let key = find(&site, &member, &path.1, Time::now()).await?;
     if key.revoked.is_some() {
         return Ok(redirect(&request, &format!("/o/{}/keys/{}", member.org.slug, key.id)));
     }
@@ -72,8 +80,7 @@ pub async fn submit(
     fields: Fields,
 ) -> Result<HttpResponse, Problem> {
     let now = Time::now();
-    usage::flush(&site.meter, &site.db, now).await?;
-    let key = super::find_for(Deed::Revoke, &site, &member, &path.1).await?;
+    let key = find(&site, &member, &path.1, now).await?;
     let mut errors = Vec::new();
     let reason = check_reason(fields.get("reason")).map_err(|error| errors.push(error)).unwrap_or_default();
     let typed = crate::text::fold(fields.get("confirm").trim());

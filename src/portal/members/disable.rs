@@ -12,6 +12,7 @@ use crate::portal::members::find_managed;
 use crate::portal::words;
 use crate::time::{DAY, Time};
 use crate::usage;
+use crate::usage::sums::Keys;
 use crate::web::page::{Layout, Room, html, redirect};
 use crate::web::principal::Member;
 use crate::web::problem::Problem;
@@ -29,7 +30,7 @@ pub async fn confirm(
 ) -> Result<HttpResponse, Problem> {
     let now = Time::now();
     let found = find_managed(&site, &member, &path.1).await?;
-    usage::flush(&site.meter, &site.db, now).await?;
+    usage::flush_last_uses(&site.meter, &site.db, Keys::of(member.org.id), now).await?;
     let (org, id) = (member.org.id, found.person.id);
     let read = site.db.read(move |conn| {
         let keys = succession::estate(conn, org, id, now)?.keys;

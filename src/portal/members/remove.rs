@@ -17,6 +17,7 @@ use crate::portal::words::{self, When};
 use crate::role::Role;
 use crate::time::{DAY, Time};
 use crate::usage;
+use crate::usage::sums::Keys;
 use crate::web::form::{Complaints, Fields};
 use crate::web::page::{Layout, Place, Room, html, redirect};
 use crate::web::principal::Member;
@@ -198,7 +199,7 @@ async fn page(
 ) -> Result<HttpResponse, Problem> {
     let (org, id, now, zone) = (member.org.id, leaving.person.id, Time::now(), member.person.time_zone());
     // A use of just now counts as one.
-    usage::flush(&site.meter, &site.db, now).await?;
+    usage::flush_last_uses(&site.meter, &site.db, Keys::of(org), now).await?;
     let read = site.db.read(move |conn| {
         let estate = succession::estate(conn, org, id, now)?;
         let ids: Vec<KeyId> = estate.keys.iter().map(|key| key.id).collect();

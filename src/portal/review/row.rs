@@ -81,7 +81,7 @@ impl Reader<'_> {
     pub fn rows(&self, conn: &mut Conn, card: Card, part: (i64, i64)) -> Result<Vec<Row>> {
         let found = store::of_card(conn, self.org, card, part)?;
         let ids: Vec<KeyId> = found.iter().map(|(key, _, _)| *key).collect();
-        let facts = facts::read(conn, self.org, Which::These(&ids))?;
+        let facts = facts::read(conn, self.org, Which::These(&ids), self.now)?;
         let facts: HashMap<KeyId, Facts> = facts.into_iter().map(|facts| (facts.key, facts)).collect();
         let keys = keys::by_ids(conn, self.org, &ids)?;
         let keys: HashMap<KeyId, Key> = keys.into_iter().map(|key| (key.id, key)).collect();

@@ -170,7 +170,7 @@ fn custom(asked: &mut Asked, now: Time, errors: &mut Vec<FieldError>) -> Range {
     if !errors.is_empty() {
         return last;
     }
-    let hourly = days <= HOURLY_DAYS && now.since(from) < crate::usage::store::HOUR_DAYS * DAY;
+    let hourly = days <= HOURLY_DAYS && now.since(from) < crate::usage::sums::HOUR_DAYS * DAY;
     let end = to.plus(DAY);
     Range { from, to: end.min(now), width: if hourly { HOUR } else { DAY } }
 }

@@ -20,7 +20,7 @@ use crate::portal::usage::{Within, within_reach};
 use crate::portal::words;
 use crate::time::{DAY, Time};
 use crate::usage::question::{self, Group, Question, Range};
-use crate::usage::report;
+use crate::usage::{self, report};
 use crate::web::Shared;
 use crate::web::form::{Complaints, Fields};
 use crate::web::page::{Layout, Place, Room, html};
@@ -50,6 +50,8 @@ struct UsagePage {
     may_create: bool,
     zone: String,
     counted_to: String,
+    /// When the table was added up, if that was not just now.
+    ranked_at: Option<String>,
 }
 
 /// `GET /o/{org}/usage`.
@@ -82,7 +84,17 @@ pub(super) async fn page(
     let (zone, slug) = (member.person.time_zone(), member.org.slug.clone());
     let (mut question_here, asked_here) = (question.clone(), asked.clone());
     let (key_is_used, here) = (key.as_ref().map(|key| key.last_used_at.is_some()), site.get_ref().clone());
+    // Pages of one key tell nothing apart by key.
+    let ranking = match key {
+        Some(_) => None,
+        None => {
+            let by_days = Question { range: question.range.in_days(now), ..question.clone() };
+            site.rankings.of(&site.db, within.org, &by_days, now).await?
+        }
+    };
+    let ranked_at = ranking.as_ref().map(|ranking| ranking.at).filter(|at| now.since(*at) > 0);
     let found = site.db.read_long(within.org, move |conn| {
+        let counted_until = usage::counted_until(conn, &here.meter, counted_until, now)?;
         question_here.filter = report::looked_up(conn, within.org, question_here.filter)?;
         let figures = Figures::read(conn, within.org, &question_here, now)?;
         let reading = Reading {
@@ -93,14 +105,10 @@ pub(super) async fn page(
             part,
             now,
             zone: &zone,
-            memory: &here.uses,
+            ranking: ranking.as_deref(),
         };
         let table = reading.table(conn, by)?;
-        let used = match (key_is_used, by) {
-            (None, By::Key) => table.number,
-            (None, _) => reading.keys_in_use(conn)?,
-            (Some(_), _) => None,
-        };
+        let used = ranking.as_ref().map(|ranking| i64::try_from(ranking.keys.len()).unwrap_or(i64::MAX));
         let quiet = match key_is_used {
             _ if figures.total.requests > 0 || asked_here.is_filtered() => false,
             Some(is_used) => !is_used,
@@ -118,9 +126,9 @@ pub(super) async fn page(
             Some(owner) if !within.own => Some(owner_name(conn, within.org, owner, &question_here.filter)?),
             _ => None,
         };
-        Ok::<_, Error>((figures, table, used, active, owner, quiet))
+        Ok::<_, Error>((figures, table, used, active, owner, quiet, counted_until))
     });
-    let (figures, table, used, active, owner, quiet) = found.await?;
+    let (figures, table, used, active, owner, quiet, counted_until) = found.await?;
     let mut tiles = figures.tiles();
     if let Some(used) = used {
         tiles.push(Tile {
@@ -150,6 +158,7 @@ pub(super) async fn page(
         may_create: member.role.may(crate::role::Act::WriteKeys),
         zone: member.person.zone_name(),
         counted_to: words::clock(counted_until, &member.person.time_zone()),
+        ranked_at: ranked_at.map(|at| words::clock(at, &member.person.time_zone())),
         key,
         asked,
         complaints,
@@ -196,6 +205,11 @@ impl UsagePage {
         self.asked.query(&[("key", &key), ("by", ""), ("sort", ""), ("dir", ""), ("page", "")])
     }
 
+    /// The same page.
+    fn query(&self) -> String {
+        self.asked.query(&[])
+    }
+
     fn by_query(&self, by: &By) -> String {
         self.asked.query(&[("by", by.name()), ("sort", ""), ("dir", ""), ("page", "")])
     }
@@ -214,10 +228,7 @@ impl UsagePage {
     }
 
     fn has_next(&self) -> bool {
-        match self.table.number {
-            Some(number) => self.asked.page * PAGE < number,
-            None => i64::try_from(self.table.rows.len()) == Ok(PAGE),
-        }
+        self.asked.page * PAGE < self.table.number
     }
 
     fn has_pages(&self) -> bool {
@@ -263,15 +274,12 @@ impl UsagePage {
             By::Address => ("address", "addresses"),
             By::Secret => ("secret", "secrets"),
         };
-        let all = self.table.number.map(|number| words::count(number, one, many));
-        match (all, self.table.number) {
-            (Some(all), Some(number)) if number <= PAGE => all,
-            (all, _) => {
-                let first = (self.asked.page - 1) * PAGE + 1;
-                let last = first - 1 + i64::try_from(self.table.rows.len()).unwrap_or(0);
-                let shown = format!("{}–{}", words::number(first), words::number(last.max(first)));
-                all.map_or_else(|| format!("Rows {shown}"), |all| format!("{shown} of {all}"))
-            }
+        let all = words::count(self.table.number, one, many);
+        if self.table.number <= PAGE {
+            return all;
         }
+        let first = (self.asked.page - 1) * PAGE + 1;
+        let last = first - 1 + i64::try_from(self.table.rows.len()).unwrap_or(0);
+        format!("{}–{} of {all}", words::number(first), words::number(last.max(first)))
     }
 }

@@ -15,7 +15,7 @@ use crate::portal::words::{self, When};
 use crate::time::{DAY, Time};
 use crate::usage::part::Part;
 use crate::usage::question::Question;
-use crate::usage::ranking::{self, Memory, Ranked};
+use crate::usage::ranking::Ranking;
 use crate::usage::totals::Totals;
 use crate::usage::{recent, top};
 
@@ -95,8 +95,10 @@ pub struct Table {
     pub by: By,
     /// The rows of this page.
     pub rows: Vec<Row>,
-    /// The rows of all pages, where that is known.
-    pub number: Option<i64>,
+    /// The rows of all pages.
+    pub number: i64,
+    /// Whether the rows are still being added up.
+    pub is_being_made: bool,
 }
 
 impl Row {
@@ -142,18 +144,15 @@ pub struct Reading<'a> {
     pub now: Time,
     /// In which zone times are told.
     pub zone: &'a TimeZone,
-    /// What is remembered of large organisations.
-    pub memory: &'a Memory,
+    /// What the keys were used for, if that is told apart and already added up.
+    pub ranking: Option<&'a Ranking>,
 }
 
 impl Reading<'_> {
     /// Reads the table.
     pub fn table(&self, conn: &mut Conn, by: By) -> Result<Table> {
         let (rows, number) = match by {
-            By::Key => {
-                let (rows, number) = self.keys(conn)?;
-                return Ok(Table { by, rows, number });
-            }
+            By::Key => self.keys(conn)?,
             By::Person => self.people(conn)?,
             By::Model => {
                 let all = top::models(conn, self.org, self.question)?;
@@ -166,7 +165,8 @@ impl Reading<'_> {
             By::Address => self.addresses(conn)?,
             By::Secret => self.secrets(conn)?,
         };
-        Ok(Table { by, rows, number: Some(number) })
+        let is_being_made = self.ranking.is_none() && matches!(by, By::Key | By::Person);
+        Ok(Table { by, rows, number, is_being_made })
     }
 
     fn link(&self, name: &str, value: &str) -> Option<String> {
@@ -177,14 +177,10 @@ impl Reading<'_> {
         ))
     }
 
-    /// How many keys were used, where that is known.
-    pub fn keys_in_use(&self, conn: &mut Conn) -> Result<Option<i64>> {
-        ranking::number(conn, self.org, self.question, self.memory, self.now)
-    }
-
-    fn keys(&self, conn: &mut Conn) -> Result<(Vec<Row>, Option<i64>)> {
-        let Ranked { rows: used, number } =
-            ranking::keys(conn, self.org, self.question, self.part, self.memory, self.now)?;
+    fn keys(&self, conn: &mut Conn) -> Result<(Vec<Row>, i64)> {
+        let Some(ranking) = self.ranking else { return Ok((Vec::new(), 0)) };
+        let number = i64::try_from(ranking.keys.len()).unwrap_or(i64::MAX);
+        let used = self.part.of(&ranking.keys);
         let ids: Vec<KeyId> = used.iter().map(|(key, _)| *key).collect();
         let keys = store::by_ids(conn, self.org, &ids)?;
         let week = self.now.floor(DAY).plus(-(SPARK_DAYS as i64 - 1) * DAY);
@@ -207,9 +203,10 @@ impl Reading<'_> {
     }
 
     fn people(&self, conn: &mut Conn) -> Result<(Vec<Row>, i64)> {
-        let people = ranking::people(conn, self.org, self.question, self.memory, self.now)?;
+        let Some(ranking) = self.ranking else { return Ok((Vec::new(), 0)) };
+        let people = ranking.people(conn, self.org)?;
         let number = i64::try_from(people.len()).unwrap_or(i64::MAX);
-        let shown = self.part.of(people.to_vec());
+        let shown = self.part.of(people);
         let ids: Vec<UserId> = shown.iter().map(|(person, _)| *person).collect();
         let names = people::store::names(conn, &ids)?;
         let row = |(person, totals): (UserId, Totals)| {
@@ -230,7 +227,7 @@ impl Reading<'_> {
                 ..Row::new(name, totals)
             },
         };
-        (self.part.of(all).into_iter().map(row).collect(), number)
+        (self.part.of(&all).into_iter().map(row).collect(), number)
     }
 
     fn addresses(&self, conn: &mut Conn) -> Result<(Vec<Row>, i64)> {
@@ -261,6 +258,6 @@ impl Reading<'_> {
             let last = secret.and_then(|secret| secret.last_used_at);
             Row { last_used: last.map(|at| When::past(at, self.now, self.zone)), ..Row::new(name, totals) }
         };
-        Ok((self.part.of(all).into_iter().map(row).collect(), number))
+        Ok((self.part.of(&all).into_iter().map(row).collect(), number))
     }
 }

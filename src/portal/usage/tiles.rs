@@ -7,12 +7,11 @@ use jiff::tz::TimeZone;
 
 use crate::portal::chart::{Bucket, Chart};
 use crate::portal::words;
-use crate::time::{DAY, Time};
+use crate::time::{DAY, HOUR, Time};
 use crate::usage::latency::Histogram;
 use crate::usage::question::{Group, Question};
 use crate::usage::report;
 use crate::usage::totals::Totals;
-use crate::usage::windows;
 
 /// One figure.
 pub struct Tile {
@@ -153,8 +152,7 @@ pub fn span(question: &Question) -> String {
     let first = question.range.first().in_zone(&utc);
     let day = |at: &jiff::ZonedDateTime, pattern: &str| at.strftime(pattern).to_string();
     if question.range.width != DAY {
-        let until =
-            question.range.buckets().last().map_or(question.range.to, |start| start.plus(windows::width(1)));
+        let until = question.range.buckets().last().map_or(question.range.to, |start| start.plus(HOUR));
         return format!(
             "{} – {}",
             day(&first, "%-d %b, %H:%M"),
@@ -217,7 +215,6 @@ mod tests {
     use askama::Template as _;
 
     use super::*;
-    use crate::time::HOUR;
     use crate::usage::question::{Filter, Range};
 
     #[test]

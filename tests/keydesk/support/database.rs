@@ -5,7 +5,7 @@ use std::path::Path;
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Text};
-use keydesk::db::Conn;
+use keydesk::db::{Conn, Db, Location};
 
 pub struct Database {
     pub url: String,
@@ -51,6 +51,15 @@ impl Database {
             None => self.sqlite().batch_execute(statement).unwrap(),
             Some(_) => PgConnection::establish(&self.url).unwrap().batch_execute(statement).unwrap(),
         }
+    }
+
+    /// Opens it as a process of Keydesk does.
+    pub fn open(&self) -> Db {
+        let location = match self.url.strip_prefix("sqlite:") {
+            Some(path) => Location::Sqlite(path.into()),
+            None => Location::Postgres(self.url.clone()),
+        };
+        Db::open(&location).unwrap()
     }
 
     /// [`Database::execute`] without foreign keys.
@@ -142,7 +151,7 @@ impl Database {
         };
         let columns = lines(if postgres {
             "SELECT table_name || '.' || column_name AS line FROM information_schema.columns
-                WHERE table_schema = 'public' ORDER BY table_name, ordinal_position"
+                WHERE table_schema = 'public' AND is_updatable = 'YES' ORDER BY table_name, ordinal_position"
         } else {
             "SELECT tables.name || '.' || columns.name AS line
                 FROM sqlite_master tables, pragma_table_info(tables.name) columns

@@ -35,12 +35,11 @@ pub const ELSEWHERE: &[&str] = &[
     "sign_in_attempts",
     "usage_callers",
     "usage_counts",
+    "usage_journal",
     "usage_latencies",
-    "usage_part_windows",
     "usage_total_latencies",
     "usage_totals",
-    "usage_window_starts",
-    "usage_windows",
+    "usage_writers",
 ];
 /// The same of columns: when something was last used, and what becomes of a queued mail.
 pub const IN_PASSING: &[&str] = &[

@@ -1,0 +1,112 @@
+//! The journal: counts as processes write them, once a second. Rows are only added and removed, so
+//! that no process waits for another; [`super::sums`] adds them to the tables of sums later.
+
+use diesel::prelude::*;
+
+use crate::db::{Conn, Tx, each};
+use crate::error::Result;
+use crate::id::{KeyId, OrgId, SecretId};
+use crate::schema::{usage_journal, usage_writers};
+use crate::time::{DAY, Time};
+use crate::usage::batch::Batch;
+use crate::usage::refusals;
+
+/// How many rows one statement writes.
+const CHUNK: usize = 500;
+/// A process that has not written for so long, in seconds, has ended.
+const GONE: i64 = 30;
+
+/// A process that counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Writer([u8; 16]);
+
+#[derive(Insertable)]
+#[diesel(table_name = usage_journal)]
+struct Row<'a> {
+    org_id: OrgId,
+    key_id: KeyId,
+    secret_id: SecretId,
+    start: Time,
+    scope: &'static str,
+    model: &'a str,
+    outcome: &'static str,
+    bucket: i16,
+    address: &'a str,
+    program: &'a str,
+    requests: i64,
+    input_tokens: i64,
+    output_tokens: i64,
+    last_at: Time,
+}
+
+impl Writer {
+    /// The process of this random name.
+    pub fn new(name: [u8; 16]) -> Writer {
+        Writer(name)
+    }
+
+    /// Writes the batch of this number, unless that has happened before: the answer to a commit can be
+    /// lost. With it this process has counted everything that ended before `now`.
+    pub fn write(self, tx: &mut Tx<'_>, number: i64, batch: &Batch, now: Time) -> Result<()> {
+        let own = usage_writers::table.find(self.0.as_slice());
+        let latest: Option<i64> = own.select(usage_writers::batch).first(tx.conn).optional()?;
+        if latest.is_some_and(|latest| latest >= number) {
+            return Ok(());
+        }
+        let state = (
+            usage_writers::batch.eq(number),
+            usage_writers::counted_until.eq(now),
+            usage_writers::seen_at.eq(now),
+        );
+        match latest {
+            Some(_) => diesel::update(own).set(state).execute(tx.conn)?,
+            None => {
+                let row = (usage_writers::id.eq(self.0.as_slice()), state);
+                diesel::insert_into(usage_writers::table).values(row).execute(tx.conn)?
+            }
+        };
+        let rows = batch.counts.iter().map(|(cell, uses)| Row {
+            org_id: cell.org,
+            key_id: cell.key,
+            secret_id: cell.secret,
+            start: cell.start,
+            scope: cell.scope,
+            model: &cell.model,
+            outcome: cell.outcome,
+            bucket: cell.bucket.unwrap_or(-1),
+            address: &cell.address,
+            program: &cell.program,
+            requests: uses.sum.requests,
+            input_tokens: uses.sum.input_tokens,
+            output_tokens: uses.sum.output_tokens,
+            last_at: uses.last_at,
+        });
+        for rows in rows.collect::<Vec<_>>().chunks(CHUNK) {
+            each!(tx.conn, |c| diesel::insert_into(usage_journal::table).values(rows).execute(c))?;
+        }
+        refusals::store::add(tx, &batch.refused)
+    }
+
+    /// Notes that this process has nothing to count until it writes again.
+    pub fn rest(self, tx: &mut Tx<'_>) -> Result<()> {
+        let own = usage_writers::table.find(self.0.as_slice());
+        diesel::update(own).set(usage_writers::counted_until.eq(None::<Time>)).execute(tx.conn)?;
+        Ok(())
+    }
+
+    /// Up to when all other processes that are running have counted everything, where one of them is
+    /// counting.
+    pub fn others_counted_until(self, conn: &mut Conn, now: Time) -> Result<Option<Time>> {
+        Ok(usage_writers::table
+            .filter(usage_writers::id.ne(self.0.as_slice()).and(usage_writers::seen_at.gt(now.plus(-GONE))))
+            .select(diesel::dsl::min(usage_writers::counted_until))
+            .first(conn)?)
+    }
+}
+
+/// Forgets processes that ended long ago.
+pub fn forget_old(tx: &mut Tx<'_>, now: Time) -> Result<()> {
+    diesel::delete(usage_writers::table.filter(usage_writers::seen_at.lt(now.plus(-DAY))))
+        .execute(tx.conn)?;
+    Ok(())
+}

@@ -1,0 +1,296 @@
+//! The tables of sums: what keys were used for by minute, hour and day, by whom, and what each key
+//! leaves behind for good. Rows of the journal are added to them some keys at a time, however many rows
+//! a key has by then: the less often, the less is written.
+
+use diesel::prelude::*;
+use diesel::sql_types::{Binary, Bool};
+
+use crate::db::{Conn, Db, Tx, each};
+use crate::error::Result;
+use crate::id::{KeyId, OrgId};
+use crate::schema::{
+    key_addresses, scope_uses, usage_callers, usage_counts, usage_latencies, usage_total_latencies,
+    usage_totals,
+};
+use crate::scope::Scopes;
+use crate::time::{DAY, HOUR, MINUTE, Time};
+use crate::usage::{journal, refusals};
+
+/// How long minutes are kept, in days.
+const MINUTE_DAYS: i64 = 2;
+/// How long hours and callers are kept, in days. Days are kept for good.
+pub const HOUR_DAYS: i64 = 100;
+/// The rows of how many keys are moved in one transaction, so that others hardly wait for it.
+const STEP: usize = 250;
+/// Held by the process that moves rows.
+const ADVISORY_LOCK: i64 = 0x6b64_7375_6d73;
+
+/// The rows of the journal of the keys behind one and up to another.
+const RANGE: &str = "(org_id, key_id) > ($1, $2) AND (org_id, key_id) <= ($3, $4)";
+
+/// A key, in the order of the journal's index.
+#[derive(Clone, Copy, Debug, QueryableByName)]
+struct Place {
+    #[diesel(sql_type = Binary)]
+    org_id: OrgId,
+    #[diesel(sql_type = Binary)]
+    key_id: KeyId,
+}
+
+/// A stretch of keys: those behind one and up to another.
+#[derive(Clone, Copy, Debug)]
+pub struct Keys {
+    after: Place,
+    last: Place,
+}
+
+impl Keys {
+    /// One key.
+    pub fn only(org: OrgId, key: KeyId) -> Keys {
+        let before = u128::from_be_bytes(*key.bytes()).saturating_sub(1).to_be_bytes();
+        let place = |bytes| Place { org_id: org, key_id: KeyId::from_bytes(bytes) };
+        Keys { after: place(before), last: place(*key.bytes()) }
+    }
+
+    /// All keys of an organisation.
+    pub fn of(org: OrgId) -> Keys {
+        let place = |byte| Place { org_id: org, key_id: KeyId::from_bytes([byte; 16]) };
+        Keys { after: place(0), last: place(u8::MAX) }
+    }
+}
+
+#[derive(QueryableByName)]
+struct Taken {
+    #[diesel(sql_type = Bool)]
+    taken: bool,
+}
+
+/// Moves all rows of the journal to the tables of sums, step by step, until `stop` says so.
+pub async fn settle(db: &Db, stop: impl Fn() -> bool) -> Result<()> {
+    let mut after = Place { org_id: OrgId::from_bytes([0; 16]), key_id: KeyId::from_bytes([0; 16]) };
+    while !stop() {
+        let keys = db.read(move |conn| next(conn, after)).await?;
+        let Some(last) = keys.last().copied() else { break };
+        match settle_keys(db, Keys { after, last }).await {
+            // Another process moves them.
+            Ok(false) => break,
+            Ok(true) => {}
+            Err(error) if error.is_unavailable() => return Err(error),
+            Err(_) => settle_apart(db, &keys).await?,
+        }
+        after = last;
+    }
+    Ok(())
+}
+
+/// Moves the rows of each key on its own, so that one whose counts can't be added up, which stay in the
+/// journal and count there, holds up no other.
+async fn settle_apart(db: &Db, keys: &[Place]) -> Result<()> {
+    for key in keys {
+        match settle_keys(db, Keys::only(key.org_id, key.key_id)).await {
+            Err(error) if error.is_unavailable() => return Err(error),
+            Err(error) => {
+                tracing::error!(key = %key.key_id, cause = ?error, "counts of a key could not be added up");
+            }
+            Ok(_) => {}
+        }
+    }
+    Ok(())
+}
+
+/// The next keys behind one.
+fn next(conn: &mut Conn, after: Place) -> Result<Vec<Place>> {
+    let query = format!(
+        "SELECT org_id, key_id FROM usage_journal WHERE (org_id, key_id) > ($1, $2)
+            GROUP BY org_id, key_id ORDER BY org_id, key_id LIMIT {STEP}"
+    );
+    let keys = diesel::sql_query(query).bind::<Binary, _>(after.org_id).bind::<Binary, _>(after.key_id);
+    Ok(keys.load(conn)?)
+}
+
+async fn settle_keys(db: &Db, keys: Keys) -> Result<bool> {
+    // First, since rows of keys may be busy, and on its own, since it can be repeated.
+    db.write(move |tx| note_last_uses(tx, keys)).await?;
+    db.write(move |tx| move_rows(tx, keys)).await
+}
+
+/// Whether no other process moves rows just now.
+fn move_rows(tx: &mut Tx<'_>, keys: Keys) -> Result<bool> {
+    // All statements have to see the same rows. SQLite has no other writer meanwhile.
+    if let Conn::Postgres(conn) = tx.conn {
+        diesel::sql_query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ").execute(conn)?;
+        let lock = format!("SELECT pg_try_advisory_xact_lock({ADVISORY_LOCK}) AS taken");
+        if !diesel::sql_query(lock).get_result::<Taken>(conn)?.taken {
+            return Ok(false);
+        }
+    }
+    for statement in additions() {
+        run(tx, &statement, keys)?;
+    }
+    run(tx, &format!("DELETE FROM usage_journal WHERE {RANGE}"), keys)?;
+    Ok(true)
+}
+
+fn run(tx: &mut Tx<'_>, statement: &str, keys: Keys) -> Result<()> {
+    diesel::sql_query(statement)
+        .bind::<Binary, _>(keys.after.org_id)
+        .bind::<Binary, _>(keys.after.key_id)
+        .bind::<Binary, _>(keys.last.org_id)
+        .bind::<Binary, _>(keys.last.key_id)
+        .execute(tx.conn)?;
+    Ok(())
+}
+
+/// How a value of a row that is there already changes.
+#[derive(Clone, Copy)]
+enum Merge {
+    Add,
+    Latest,
+    Keep,
+}
+
+/// A column with the expression for its value.
+type Column<'a> = (&'a str, &'a str);
+
+/// The statements that add rows of the journal to each table.
+fn additions() -> Vec<String> {
+    const ORG: Column<'_> = ("org_id", "org_id");
+    const KEY: Column<'_> = ("key_id", "key_id");
+    const SECRET: Column<'_> = ("secret_id", "secret_id");
+    const SCOPE: Column<'_> = ("scope", "scope");
+    const MODEL: Column<'_> = ("model", "model");
+    const OUTCOME: Column<'_> = ("outcome", "outcome");
+    const BUCKET: Column<'_> = ("bucket", "bucket");
+    const ADDRESS: Column<'_> = ("address", "address");
+    const PROGRAM: Column<'_> = ("program", "program");
+    const REQUESTS: (Column<'_>, Merge) = (("requests", "SUM(requests)"), Merge::Add);
+    const TOKENS: [(Column<'_>, Merge); 3] = [
+        REQUESTS,
+        (("input_tokens", "SUM(input_tokens)"), Merge::Add),
+        (("output_tokens", "SUM(output_tokens)"), Merge::Add),
+    ];
+    let floor = |width: i64| format!("start - start % {}", width * 1_000_000);
+    let answered = "bucket >= 0";
+    let mut all = Vec::new();
+    for width in [MINUTE, HOUR, DAY] {
+        let (width_text, start) = (width.to_string(), floor(width));
+        let (width_is, start_is) = (("width", &*width_text), ("start", &*start));
+        let by = [ORG, KEY, SECRET, SCOPE, MODEL, OUTCOME, width_is, start_is];
+        all.push(addition("usage_counts", &by, &TOKENS, "1 = 1"));
+        if width == MINUTE {
+            continue;
+        }
+        let by = [ORG, KEY, SCOPE, MODEL, BUCKET, width_is, start_is];
+        all.push(addition("usage_latencies", &by, &[REQUESTS], answered));
+        let by = [ORG, SCOPE, MODEL, OUTCOME, width_is, start_is];
+        all.push(addition("usage_totals", &by, &TOKENS, "1 = 1"));
+        let by = [ORG, SCOPE, MODEL, BUCKET, width_is, start_is];
+        all.push(addition("usage_total_latencies", &by, &[REQUESTS], answered));
+    }
+    let hour = floor(HOUR);
+    let by = [ORG, KEY, SECRET, ADDRESS, PROGRAM, ("hour", &*hour)];
+    let latest = (("last_at", "MAX(last_at)"), Merge::Latest);
+    all.push(addition("usage_callers", &by, &[REQUESTS, latest], "1 = 1"));
+    let latest = (("last_used_at", "MAX(start)"), Merge::Latest);
+    all.push(addition("scope_uses", &[ORG, KEY, SCOPE], &[latest], "scope <> ''"));
+    let (first, last) = (format!("MIN({hour})"), format!("MAX({hour})"));
+    let seen = [(("first_seen_at", &*first), Merge::Keep), (("last_seen_at", &*last), Merge::Latest)];
+    all.push(addition("key_addresses", &[ORG, KEY, ADDRESS], &seen, "1 = 1"));
+    all
+}
+
+/// The statement that adds rows of the journal that pass the filter to a table, in which the columns
+/// `by` tell rows apart.
+fn addition(table: &str, by: &[Column<'_>], values: &[(Column<'_>, Merge)], filter: &str) -> String {
+    let all = || by.iter().chain(values.iter().map(|(column, _)| column));
+    let join = |parts: Vec<String>| parts.join(", ");
+    let columns = join(all().map(|(name, _)| (*name).to_owned()).collect());
+    let expressions = join(all().map(|(_, expression)| (*expression).to_owned()).collect());
+    let groups = join((1..=by.len()).map(|place| place.to_string()).collect());
+    let places = join(by.iter().map(|(name, _)| (*name).to_owned()).collect());
+    let changes = values.iter().filter_map(|((name, _), merge)| match merge {
+        Merge::Add => Some(format!("{name} = {table}.{name} + excluded.{name}")),
+        Merge::Latest => Some(format!(
+            "{name} = CASE WHEN {table}.{name} > excluded.{name} THEN {table}.{name} ELSE excluded.{name} END"
+        )),
+        Merge::Keep => None,
+    });
+    let changes = join(changes.collect());
+    format!(
+        "INSERT INTO {table} ({columns}) SELECT {expressions} FROM usage_journal WHERE {RANGE} AND {filter}
+            GROUP BY {groups} ON CONFLICT ({places}) DO UPDATE SET {changes}"
+    )
+}
+
+/// Notes when and by whom each key and secret was last used, to the minute.
+pub fn note_last_uses(tx: &mut Tx<'_>, stretch: Keys) -> Result<()> {
+    // Keys and secrets are wide rows; those of a busy key are written once a minute.
+    let is_news = |table: &str| {
+        format!(
+            "({table}.last_used_at IS NULL OR {table}.last_used_at <= uses.used_at - {})",
+            MINUTE * 1_000_000
+        )
+    };
+    let keys = format!(
+        "UPDATE api_keys SET last_used_at = uses.used_at
+            FROM (SELECT org_id, key_id, MAX(last_at - last_at % 1000000) AS used_at
+                FROM usage_journal WHERE {RANGE} GROUP BY org_id, key_id) uses
+            WHERE api_keys.org_id = uses.org_id AND api_keys.id = uses.key_id AND {}",
+        is_news("api_keys")
+    );
+    let secrets = format!(
+        "UPDATE key_secrets SET last_used_at = uses.used_at, last_address = uses.address,
+                last_program = uses.program, first_used_at = COALESCE(key_secrets.first_used_at, uses.used_at)
+            FROM (SELECT org_id, secret_id, address, program, last_at - last_at % 1000000 AS used_at,
+                    ROW_NUMBER() OVER (PARTITION BY org_id, secret_id ORDER BY last_at DESC) AS place
+                FROM usage_journal WHERE {RANGE}) uses
+            WHERE uses.place = 1 AND key_secrets.org_id = uses.org_id AND key_secrets.id = uses.secret_id AND {}",
+        is_news("key_secrets")
+    );
+    run(tx, &keys, stretch)?;
+    run(tx, &secrets, stretch)
+}
+
+/// Notes that a key holds scopes that it did not hold before.
+pub fn note_granted(tx: &mut Tx<'_>, org: OrgId, key: KeyId, scopes: Scopes, now: Time) -> Result<()> {
+    for scope in scopes.names() {
+        each!(tx.conn, |c| {
+            diesel::insert_into(scope_uses::table)
+                .values((
+                    scope_uses::org_id.eq(org),
+                    scope_uses::key_id.eq(key),
+                    scope_uses::scope.eq(scope),
+                    scope_uses::granted_at.eq(now),
+                ))
+                .on_conflict((scope_uses::org_id, scope_uses::key_id, scope_uses::scope))
+                .do_update()
+                .set(scope_uses::granted_at.eq(now))
+                .execute(c)
+        })?;
+    }
+    Ok(())
+}
+
+/// Forgets minutes, hours, callers and addresses of long ago.
+pub fn forget_old(tx: &mut Tx<'_>, now: Time) -> Result<()> {
+    refusals::store::forget_old(tx, now)?;
+    journal::forget_old(tx, now)?;
+    macro_rules! forget {
+        ($table:ident, $width:expr, $days:expr) => {
+            diesel::delete($table::table)
+                .filter($table::width.eq($width).and($table::start.lt(now.plus(-$days * DAY))))
+                .execute(tx.conn)?
+        };
+    }
+    forget!(usage_counts, MINUTE, MINUTE_DAYS);
+    // Versions before wrote them.
+    forget!(usage_latencies, MINUTE, MINUTE_DAYS);
+    forget!(usage_counts, HOUR, HOUR_DAYS);
+    forget!(usage_latencies, HOUR, HOUR_DAYS);
+    forget!(usage_totals, HOUR, HOUR_DAYS);
+    forget!(usage_total_latencies, HOUR, HOUR_DAYS);
+    let end = now.plus(-HOUR_DAYS * DAY);
+    diesel::delete(usage_callers::table.filter(usage_callers::hour.lt(end))).execute(tx.conn)?;
+    diesel::delete(key_addresses::table.filter(key_addresses::last_seen_at.lt(end))).execute(tx.conn)?;
+    Ok(())
+}

@@ -1,0 +1,188 @@
+//! Counts of several processes, and what becomes of them when things go wrong.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use keydesk::db::Db;
+use keydesk::id::{KeyId, OrgId, SecretId};
+use keydesk::time::Time;
+use keydesk::usage::call::{Call, Outcome, Tokens};
+use keydesk::usage::journal::Writer;
+use keydesk::usage::meter::Meter;
+use keydesk::usage::{flush, sums};
+use serde_json::json;
+
+use crate::support::{Desk, desk, eventually};
+
+type Ids = (OrgId, KeyId, SecretId);
+
+fn ids() -> Ids {
+    let now = Time::now();
+    (OrgId::new(now), KeyId::new(now), SecretId::new(now))
+}
+
+fn count(meter: &Meter, (org, key, secret): Ids, calls: usize) {
+    for number in 0..calls {
+        meter.record(&Call {
+            org,
+            key,
+            secret,
+            scope: None,
+            model: ["one", "two"][number % 2],
+            outcome: [Outcome::Ok, Outcome::Limited, Outcome::Ok][number % 3],
+            took: Duration::from_micros(100 << (number % 7)),
+            tokens: Tokens { input: 2, output: 3 },
+            address: Some([10, 0, 0, u8::try_from(number % 5).unwrap()].into()),
+            agent: "test/1",
+            at: Time::now(),
+        });
+    }
+}
+
+fn meter(name: u8) -> Meter {
+    Meter::new(Writer::new([name; 16]), Time::now())
+}
+
+fn requests(desk: &Desk, of: &str) -> i64 {
+    desk.database.count(&format!("SELECT CAST(COALESCE(SUM(requests), 0) AS BIGINT) AS count FROM {of}"))
+}
+
+/// The sums of each table or view, which have to say the same.
+fn told(desk: &Desk, prefix: &str) -> [i64; 6] {
+    [
+        "usage_counts WHERE width = 60",
+        "usage_counts WHERE width = 3600",
+        "usage_counts WHERE width = 86400",
+        "usage_callers",
+        "usage_totals WHERE width = 3600",
+        "usage_totals WHERE width = 86400",
+    ]
+    .map(|of| requests(desk, &format!("{prefix}{of}")))
+}
+
+fn waiting(desk: &Desk) -> i64 {
+    desk.database.count("SELECT COUNT(*) AS count FROM usage_journal")
+}
+
+fn tables() -> (Desk, Db) {
+    let desk = Desk::new();
+    desk.start().stop();
+    let db = desk.database.open();
+    (desk, db)
+}
+
+#[test]
+fn each_request_counts_once_however_many_processes_write_and_add_up_at_the_same_time() {
+    let (desk, db) = tables();
+    let others = desk.database.open();
+    let keys: Arc<Vec<Ids>> = Arc::new((0..40).map(|_| ids()).collect());
+    std::thread::scope(|scope| {
+        for name in 0..3 {
+            let (db, keys) = (if name == 0 { db.clone() } else { others.clone() }, keys.clone());
+            scope.spawn(move || {
+                let runtime = tokio::runtime::Runtime::new().unwrap();
+                let meter = meter(name);
+                for round in 0..20 {
+                    for key in keys.iter() {
+                        count(&meter, *key, 1 + round % 3);
+                    }
+                    runtime.block_on(flush(&meter, &db, Time::now())).unwrap();
+                    // Whatever another process moves meanwhile is not there to be moved.
+                    let _ = runtime.block_on(sums::settle(&db, || false));
+                }
+            });
+        }
+    });
+    let all: i64 = (0..20).map(|round| 1 + round % 3).sum::<i64>() * 40 * 3;
+    assert_eq!(told(&desk, "all_"), [all; 6]);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(sums::settle(&db, || false)).unwrap();
+    assert_eq!(waiting(&desk), 0);
+    assert_eq!(told(&desk, ""), [all; 6]);
+    assert_eq!(told(&desk, "all_"), [all; 6]);
+    let answered = requests(&desk, "usage_counts WHERE width = 86400 AND outcome = 'ok'");
+    for latencies in ["usage_latencies", "usage_total_latencies"] {
+        assert_eq!(requests(&desk, &format!("{latencies} WHERE width = 86400")), answered, "{latencies}");
+    }
+}
+
+#[test]
+fn batch_that_is_written_again_because_nobody_knows_counts_once() {
+    let (desk, db) = tables();
+    let (meter, now) = (meter(1), Time::now());
+    count(&meter, ids(), 12);
+    let batch = meter.take(now);
+    for _ in 0..3 {
+        db.write_now(|tx| meter.writer.write(tx, 1, &batch, now)).unwrap();
+    }
+    assert_eq!(told(&desk, "all_"), [12; 6]);
+    db.write_now(|tx| meter.writer.write(tx, 2, &batch, now)).unwrap();
+    assert_eq!(told(&desk, "all_"), [24; 6]);
+}
+
+#[test]
+fn counts_that_can_not_be_added_up_stay_and_hold_up_no_others() {
+    let (desk, db) = tables();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let meter = meter(1);
+    let (bad, good) = (ids(), ids());
+    count(&meter, bad, 1);
+    runtime.block_on(flush(&meter, &db, Time::now())).unwrap();
+    runtime.block_on(sums::settle(&db, || false)).unwrap();
+    desk.database.execute("UPDATE usage_callers SET requests = 9223372036854775807");
+    count(&meter, bad, 1);
+    count(&meter, good, 5);
+    runtime.block_on(flush(&meter, &db, Time::now())).unwrap();
+    runtime.block_on(sums::settle(&db, || false)).unwrap();
+    // SQLite adds up whatever it is given.
+    let left = i64::from(desk.database.is_postgres());
+    assert_eq!(waiting(&desk), left);
+    assert_eq!(requests(&desk, "usage_counts WHERE width = 86400"), 7 - left);
+    assert_eq!(requests(&desk, "all_usage_counts WHERE width = 86400"), 7);
+}
+
+#[test]
+fn counted_until_waits_for_the_slowest_process_that_counts_and_for_none_that_ended() {
+    let (desk, server, org) = desk();
+    let analyst = server.api(&desk.key(&org.slug, "analyst", "analytics:read"));
+    let until = || Time::parse(analyst.get("/v1/usage").json()["counted_until"].as_str().unwrap()).unwrap();
+    let name = if desk.database.is_postgres() { "'\\x0a'::bytea" } else { "x'0a'" };
+    let micros = |at: Time| at.seconds() * 1_000_000;
+    let now = Time::now().whole_second();
+    let behind = now.plus(-7);
+    desk.database.execute(&format!(
+        "INSERT INTO usage_writers (id, batch, counted_until, seen_at) VALUES ({name}, 1, {}, {})",
+        micros(behind),
+        micros(now)
+    ));
+    assert_eq!(until(), behind);
+    // It has nothing to count.
+    desk.database.execute(&format!("UPDATE usage_writers SET counted_until = NULL WHERE id = {name}"));
+    assert!(until() > behind);
+    desk.database.execute(&format!(
+        "UPDATE usage_writers SET counted_until = {}, seen_at = {} WHERE id = {name}",
+        micros(behind),
+        micros(now.plus(-60))
+    ));
+    assert!(until() > behind, "it has ended");
+}
+
+#[test]
+fn usage_is_the_same_from_each_process_within_seconds() {
+    let desk = Desk::new();
+    let one = desk.start();
+    let org = desk.set_up(&one, "Acme AI");
+    let two = desk.start();
+    let secret = desk.key(&org.slug, "caller", "inference:read,analytics:read");
+    for _ in 0..10 {
+        for server in [&one, &two] {
+            assert_eq!(server.api(&secret).get("/v1/models").status, 200);
+        }
+    }
+    for server in [&one, &two] {
+        eventually("all calls are there", || {
+            let usage = server.api(&secret).get("/v1/usage?scope=inference:read").json();
+            usage["total"]["requests"] == json!(20)
+        });
+    }
+}
