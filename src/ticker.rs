@@ -30,7 +30,7 @@ const FLUSH: Duration = Duration::from_secs(1);
 const SETTLE: Duration = Duration::from_secs(1);
 /// For how many times as long as adding up took there is none, and for how long at most.
 const SETTLE_REST: u32 = 30;
-const LONGEST_SETTLE_REST: Duration = Duration::from_secs(60);
+const LONGEST_SETTLE_REST: Duration = Duration::from_secs(15);
 /// How long a stop waits for counts to be added up.
 const LAST_SETTLE: Duration = Duration::from_millis(500);
 /// How often changes that other processes made are looked for.

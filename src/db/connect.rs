@@ -123,7 +123,7 @@ fn open_sqlite(path: &Path) -> ConnectionResult<SqliteConnection> {
     switch_to_wal(&mut conn).map_err(ConnectionError::CouldntSetupConfiguration)?;
     conn.batch_execute(
         "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA cache_size = -4000; \
-         PRAGMA temp_store = MEMORY;",
+         PRAGMA temp_store = MEMORY; PRAGMA wal_autocheckpoint = 4000;",
     )
     .map_err(ConnectionError::CouldntSetupConfiguration)?;
     Ok(conn)

@@ -25,38 +25,36 @@ const STEP: usize = 250;
 /// Held by the process that moves rows.
 const ADVISORY_LOCK: i64 = 0x6b64_7375_6d73;
 
-/// The rows of the journal of the keys behind one and up to another.
-const RANGE: &str = "(org_id, key_id) > ($1, $2) AND (org_id, key_id) <= ($3, $4)";
-
-/// A key, in the order of the journal's index.
-#[derive(Clone, Copy, Debug, QueryableByName)]
-struct Place {
-    #[diesel(sql_type = Binary)]
-    org_id: OrgId,
-    #[diesel(sql_type = Binary)]
-    key_id: KeyId,
-}
-
-/// A stretch of keys: those behind one and up to another.
+/// Some keys of the journal.
 #[derive(Clone, Copy, Debug)]
 pub struct Keys {
-    after: Place,
-    last: Place,
+    /// The condition for their rows, with two parameters.
+    rows: &'static str,
+    from: [u8; 16],
+    to: [u8; 16],
 }
 
 impl Keys {
+    /// Those behind one and up to another.
+    fn between(after: KeyId, last: KeyId) -> Keys {
+        Keys { rows: "key_id > $1 AND key_id <= $2", from: *after.bytes(), to: *last.bytes() }
+    }
+
     /// One key.
-    pub fn only(org: OrgId, key: KeyId) -> Keys {
-        let before = u128::from_be_bytes(*key.bytes()).saturating_sub(1).to_be_bytes();
-        let place = |bytes| Place { org_id: org, key_id: KeyId::from_bytes(bytes) };
-        Keys { after: place(before), last: place(*key.bytes()) }
+    pub fn only(key: KeyId) -> Keys {
+        Keys { rows: "key_id >= $1 AND key_id <= $2", from: *key.bytes(), to: *key.bytes() }
     }
 
     /// All keys of an organisation.
     pub fn of(org: OrgId) -> Keys {
-        let place = |byte| Place { org_id: org, key_id: KeyId::from_bytes([byte; 16]) };
-        Keys { after: place(0), last: place(u8::MAX) }
+        Keys { rows: "org_id = $1 AND key_id <= $2", from: *org.bytes(), to: [u8::MAX; 16] }
     }
+}
+
+#[derive(QueryableByName)]
+struct Next {
+    #[diesel(sql_type = Binary)]
+    key_id: KeyId,
 }
 
 #[derive(QueryableByName)]
@@ -67,11 +65,11 @@ struct Taken {
 
 /// Moves all rows of the journal to the tables of sums, step by step, until `stop` says so.
 pub async fn settle(db: &Db, stop: impl Fn() -> bool) -> Result<()> {
-    let mut after = Place { org_id: OrgId::from_bytes([0; 16]), key_id: KeyId::from_bytes([0; 16]) };
+    let mut after = KeyId::from_bytes([0; 16]);
     while !stop() {
         let keys = db.read(move |conn| next(conn, after)).await?;
         let Some(last) = keys.last().copied() else { break };
-        match settle_keys(db, Keys { after, last }).await {
+        match settle_keys(db, Keys::between(after, last)).await {
             // Another process moves them.
             Ok(false) => break,
             Ok(true) => {}
@@ -85,12 +83,12 @@ pub async fn settle(db: &Db, stop: impl Fn() -> bool) -> Result<()> {
 
 /// Moves the rows of each key on its own, so that one whose counts can't be added up, which stay in the
 /// journal and count there, holds up no other.
-async fn settle_apart(db: &Db, keys: &[Place]) -> Result<()> {
+async fn settle_apart(db: &Db, keys: &[KeyId]) -> Result<()> {
     for key in keys {
-        match settle_keys(db, Keys::only(key.org_id, key.key_id)).await {
+        match settle_keys(db, Keys::only(*key)).await {
             Err(error) if error.is_unavailable() => return Err(error),
             Err(error) => {
-                tracing::error!(key = %key.key_id, cause = ?error, "counts of a key could not be added up");
+                tracing::error!(%key, cause = ?error, "counts of a key could not be added up");
             }
             Ok(_) => {}
         }
@@ -98,14 +96,13 @@ async fn settle_apart(db: &Db, keys: &[Place]) -> Result<()> {
     Ok(())
 }
 
-/// The next keys behind one.
-fn next(conn: &mut Conn, after: Place) -> Result<Vec<Place>> {
+/// The next keys behind one, in their order.
+fn next(conn: &mut Conn, after: KeyId) -> Result<Vec<KeyId>> {
     let query = format!(
-        "SELECT org_id, key_id FROM usage_journal WHERE (org_id, key_id) > ($1, $2)
-            GROUP BY org_id, key_id ORDER BY org_id, key_id LIMIT {STEP}"
+        "SELECT key_id FROM usage_journal WHERE key_id > $1 GROUP BY key_id ORDER BY key_id LIMIT {STEP}"
     );
-    let keys = diesel::sql_query(query).bind::<Binary, _>(after.org_id).bind::<Binary, _>(after.key_id);
-    Ok(keys.load(conn)?)
+    let keys: Vec<Next> = diesel::sql_query(query).bind::<Binary, _>(after).load(conn)?;
+    Ok(keys.into_iter().map(|next| next.key_id).collect())
 }
 
 async fn settle_keys(db: &Db, keys: Keys) -> Result<bool> {
@@ -124,19 +121,17 @@ fn move_rows(tx: &mut Tx<'_>, keys: Keys) -> Result<bool> {
             return Ok(false);
         }
     }
-    for statement in additions() {
+    for statement in additions(keys.rows) {
         run(tx, &statement, keys)?;
     }
-    run(tx, &format!("DELETE FROM usage_journal WHERE {RANGE}"), keys)?;
+    run(tx, &format!("DELETE FROM usage_journal WHERE {}", keys.rows), keys)?;
     Ok(true)
 }
 
 fn run(tx: &mut Tx<'_>, statement: &str, keys: Keys) -> Result<()> {
     diesel::sql_query(statement)
-        .bind::<Binary, _>(keys.after.org_id)
-        .bind::<Binary, _>(keys.after.key_id)
-        .bind::<Binary, _>(keys.last.org_id)
-        .bind::<Binary, _>(keys.last.key_id)
+        .bind::<Binary, _>(keys.from.as_slice())
+        .bind::<Binary, _>(keys.to.as_slice())
         .execute(tx.conn)?;
     Ok(())
 }
@@ -152,8 +147,8 @@ enum Merge {
 /// A column with the expression for its value.
 type Column<'a> = (&'a str, &'a str);
 
-/// The statements that add rows of the journal to each table.
-fn additions() -> Vec<String> {
+/// The statements that add these rows of the journal to each table.
+fn additions(rows: &str) -> Vec<String> {
     const ORG: Column<'_> = ("org_id", "org_id");
     const KEY: Column<'_> = ("key_id", "key_id");
     const SECRET: Column<'_> = ("secret_id", "secret_id");
@@ -170,32 +165,33 @@ fn additions() -> Vec<String> {
         (("output_tokens", "SUM(output_tokens)"), Merge::Add),
     ];
     let floor = |width: i64| format!("start - start % {}", width * 1_000_000);
-    let answered = "bucket >= 0";
+    let answered = &*format!("{rows} AND bucket >= 0");
+    let with_scope = &*format!("{rows} AND scope <> ''");
     let mut all = Vec::new();
     for width in [MINUTE, HOUR, DAY] {
         let (width_text, start) = (width.to_string(), floor(width));
         let (width_is, start_is) = (("width", &*width_text), ("start", &*start));
         let by = [ORG, KEY, SECRET, SCOPE, MODEL, OUTCOME, width_is, start_is];
-        all.push(addition("usage_counts", &by, &TOKENS, "1 = 1"));
+        all.push(addition("usage_counts", &by, &TOKENS, rows));
         if width == MINUTE {
             continue;
         }
         let by = [ORG, KEY, SCOPE, MODEL, BUCKET, width_is, start_is];
         all.push(addition("usage_latencies", &by, &[REQUESTS], answered));
         let by = [ORG, SCOPE, MODEL, OUTCOME, width_is, start_is];
-        all.push(addition("usage_totals", &by, &TOKENS, "1 = 1"));
+        all.push(addition("usage_totals", &by, &TOKENS, rows));
         let by = [ORG, SCOPE, MODEL, BUCKET, width_is, start_is];
         all.push(addition("usage_total_latencies", &by, &[REQUESTS], answered));
     }
     let hour = floor(HOUR);
     let by = [ORG, KEY, SECRET, ADDRESS, PROGRAM, ("hour", &*hour)];
     let latest = (("last_at", "MAX(last_at)"), Merge::Latest);
-    all.push(addition("usage_callers", &by, &[REQUESTS, latest], "1 = 1"));
+    all.push(addition("usage_callers", &by, &[REQUESTS, latest], rows));
     let latest = (("last_used_at", "MAX(start)"), Merge::Latest);
-    all.push(addition("scope_uses", &[ORG, KEY, SCOPE], &[latest], "scope <> ''"));
+    all.push(addition("scope_uses", &[ORG, KEY, SCOPE], &[latest], with_scope));
     let (first, last) = (format!("MIN({hour})"), format!("MAX({hour})"));
     let seen = [(("first_seen_at", &*first), Merge::Keep), (("last_seen_at", &*last), Merge::Latest)];
-    all.push(addition("key_addresses", &[ORG, KEY, ADDRESS], &seen, "1 = 1"));
+    all.push(addition("key_addresses", &[ORG, KEY, ADDRESS], &seen, rows));
     all
 }
 
@@ -217,13 +213,14 @@ fn addition(table: &str, by: &[Column<'_>], values: &[(Column<'_>, Merge)], filt
     });
     let changes = join(changes.collect());
     format!(
-        "INSERT INTO {table} ({columns}) SELECT {expressions} FROM usage_journal WHERE {RANGE} AND {filter}
+        "INSERT INTO {table} ({columns}) SELECT {expressions} FROM usage_journal WHERE {filter}
             GROUP BY {groups} ON CONFLICT ({places}) DO UPDATE SET {changes}"
     )
 }
 
 /// Notes when and by whom each key and secret was last used, to the minute.
-pub fn note_last_uses(tx: &mut Tx<'_>, stretch: Keys) -> Result<()> {
+pub fn note_last_uses(tx: &mut Tx<'_>, keys: Keys) -> Result<()> {
+    let rows = keys.rows;
     // Keys and secrets are wide rows; those of a busy key are written once a minute.
     let is_news = |table: &str| {
         format!(
@@ -231,24 +228,24 @@ pub fn note_last_uses(tx: &mut Tx<'_>, stretch: Keys) -> Result<()> {
             MINUTE * 1_000_000
         )
     };
-    let keys = format!(
+    let of_keys = format!(
         "UPDATE api_keys SET last_used_at = uses.used_at
             FROM (SELECT org_id, key_id, MAX(last_at - last_at % 1000000) AS used_at
-                FROM usage_journal WHERE {RANGE} GROUP BY org_id, key_id) uses
+                FROM usage_journal WHERE {rows} GROUP BY org_id, key_id) uses
             WHERE api_keys.org_id = uses.org_id AND api_keys.id = uses.key_id AND {}",
         is_news("api_keys")
     );
-    let secrets = format!(
+    let of_secrets = format!(
         "UPDATE key_secrets SET last_used_at = uses.used_at, last_address = uses.address,
                 last_program = uses.program, first_used_at = COALESCE(key_secrets.first_used_at, uses.used_at)
             FROM (SELECT org_id, secret_id, address, program, last_at - last_at % 1000000 AS used_at,
                     ROW_NUMBER() OVER (PARTITION BY org_id, secret_id ORDER BY last_at DESC) AS place
-                FROM usage_journal WHERE {RANGE}) uses
+                FROM usage_journal WHERE {rows}) uses
             WHERE uses.place = 1 AND key_secrets.org_id = uses.org_id AND key_secrets.id = uses.secret_id AND {}",
         is_news("key_secrets")
     );
-    run(tx, &keys, stretch)?;
-    run(tx, &secrets, stretch)
+    run(tx, &of_keys, keys)?;
+    run(tx, &of_secrets, keys)
 }
 
 /// Notes that a key holds scopes that it did not hold before.

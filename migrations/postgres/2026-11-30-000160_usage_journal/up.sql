@@ -18,7 +18,7 @@ CREATE TABLE usage_journal (
     output_tokens BIGINT NOT NULL,
     last_at BIGINT NOT NULL
 );
-CREATE INDEX usage_journal_key ON usage_journal (org_id, key_id);
+CREATE INDEX usage_journal_key ON usage_journal (key_id);
 
 -- The processes that count: the number of the last batch that each has written, and up to when it has
 -- counted everything; null while it has nothing to count.

@@ -52,7 +52,7 @@ struct RevokePage {
 /// The key, with a use of just now as its last.
 async fn find(site: &Shared, member: &Member, id: &str, now: Time) -> Result<Key, Problem> {
     if let Some(id) = KeyId::parse(id) {
-        usage::flush_last_uses(&site.meter, &site.db, Keys::only(member.org.id, id), now).await?;
+        usage::flush_last_uses(&site.meter, &site.db, Keys::only(id), now).await?;
     }
     super::find_for(Deed::Revoke, site, member, id).await
 }
