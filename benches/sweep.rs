@@ -45,7 +45,7 @@ fn main() -> Result<()> {
     set_up(&location, folder.path())?;
     let db = Db::open(&location)?;
     let secret = Root::parse(&std::fs::read_to_string(folder.path().join("secret"))?).context("a secret")?;
-    db.logs().unlock(Keyring::new(secret, None).log_seal());
+    db.logs().unlock(Keyring::new(secret, None).log_seal(), None, true);
     let ends = Time::parse("2028-01-01T09:00:00Z").context("a time")?;
     fill(&location, ends)?;
     let steps = Steps::new([30, 14, 7, 3, 1].map(|days| days * DAY).to_vec());

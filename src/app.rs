@@ -91,7 +91,10 @@ impl Application {
         };
         let notices = mint.notices.clone();
         db.write(move |tx| lifecycle::mark_expiring(tx, &notices, Time::now())).await?;
-        let table = Arc::new(Table::new(config.max_staleness, &db, Instant::now()));
+        let table = Arc::new(
+            Table::new(config.max_staleness, &db, Instant::now())
+                .with_two_roots(mint.keyring.previous_root_tag().is_some()),
+        );
         let heard = table.clone();
         db.after_change(Box::new(move |conn| {
             if let Err(error) = heard.catch_up(conn, Instant::now()) {

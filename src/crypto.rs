@@ -21,6 +21,9 @@ pub const ROOT_LENGTH: usize = 32;
 /// A 32-byte digest or authentication code.
 pub type Digest = [u8; 32];
 
+/// Tells root secrets apart without telling anything about them.
+pub type RootTag = [u8; 8];
+
 /// The root secret. It can't be printed.
 #[derive(Clone)]
 pub struct Root(Zeroizing<Vec<u8>>);
@@ -48,6 +51,13 @@ impl Root {
     pub fn derive(&self, label: &str, output: &mut [u8]) {
         let derived = Hkdf::<Sha256>::new(None, &self.0).expand(label.as_bytes(), output);
         debug_assert!(derived.is_ok(), "HKDF-SHA-256 gives at most 8,160 bytes");
+    }
+
+    /// The tag of this secret.
+    pub fn tag(&self) -> RootTag {
+        let mut tag = RootTag::default();
+        self.derive("keydesk root tag", &mut tag);
+        tag
     }
 
     fn mac_key(&self, label: &str) -> MacKey {
@@ -154,6 +164,16 @@ impl Keyring {
     /// The check value of a database whose audit logs are not authenticated yet.
     pub fn unsealed_check_value(&self, nonce: &[u8]) -> Digest {
         self.root.mac_key(UNSEALED_CHECK).digest(nonce)
+    }
+
+    /// The tag of the root secret.
+    pub fn root_tag(&self) -> RootTag {
+        self.root.tag()
+    }
+
+    /// The tag of the root secret before, while it is being replaced.
+    pub fn previous_root_tag(&self) -> Option<RootTag> {
+        self.previous.as_ref().map(Root::tag)
     }
 
     /// Authenticates audit logs.

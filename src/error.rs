@@ -121,6 +121,12 @@ impl Error {
         Error::internal(diesel::result::Error::DeserializationError(cause.into()))
     }
 
+    /// The transaction has to be run again, as after a conflict with another one.
+    pub fn again(why: &'static str) -> Error {
+        let kind = diesel::result::DatabaseErrorKind::SerializationFailure;
+        Error::internal(diesel::result::Error::DatabaseError(kind, Box::new(why.to_owned())))
+    }
+
     /// A fault of ours.
     pub fn internal(cause: impl Into<Cause>) -> Error {
         Error::Internal(cause.into())

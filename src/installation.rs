@@ -31,6 +31,9 @@ pub enum Standing {
     Settled,
     /// The secret was replaced: audit logs are still authenticated under the one before.
     Replaced,
+    /// The secret was replaced by other processes, and is given here as the previous one: this process
+    /// is one that is to be restarted with the new one.
+    Overtaken,
     /// It comes from a version that did not authenticate audit logs.
     Unsealed,
 }
@@ -44,8 +47,8 @@ pub fn unlock(db: &Db, offer: &Offer<'_>) -> Result<(Keyring, Standing)> {
     db.write_now(|tx| {
         lock(tx)?;
         let known = installation::table
-            .select((installation::nonce, installation::secret_check))
-            .first::<(Vec<u8>, Vec<u8>)>(tx.conn)
+            .select((installation::nonce, installation::secret_check, installation::retired_root))
+            .first::<Check>(tx.conn)
             .optional()?;
         let root = match (&offer.current, (offer.stored)()?) {
             (Some(root), _) => root.clone(),
@@ -65,7 +68,7 @@ pub fn unlock(db: &Db, offer: &Offer<'_>) -> Result<(Keyring, Standing)> {
                 (offer.begin_logs)(tx, &keyring.log_seal())?;
                 Standing::Settled
             }
-            Some((nonce, check)) => prove(&keyring, offer.previous.as_ref(), &nonce, &check)?,
+            Some(check) => prove(&keyring, offer.previous.as_ref(), &check)?,
         };
         Ok((keyring, standing))
     })
@@ -127,17 +130,20 @@ fn lock(tx: &mut Tx<'_>) -> Result<()> {
 /// Locks the installation and tells how it stands now: another process may have settled it meanwhile.
 pub fn standing(tx: &mut Tx<'_>, keyring: &Keyring, previous: Option<&Root>) -> Result<Standing> {
     lock(tx)?;
-    let (nonce, check) = installation::table
-        .select((installation::nonce, installation::secret_check))
-        .first::<(Vec<u8>, Vec<u8>)>(tx.conn)?;
-    prove(keyring, previous, &nonce, &check)
+    let check = installation::table
+        .select((installation::nonce, installation::secret_check, installation::retired_root))
+        .first::<Check>(tx.conn)?;
+    prove(keyring, previous, &check)
 }
 
 /// Notes that all audit logs are authenticated under the secret.
 pub fn settle(tx: &mut Tx<'_>, keyring: &Keyring) -> Result<()> {
     let nonce: Vec<u8> = installation::table.select(installation::nonce).first(tx.conn)?;
     diesel::update(installation::table)
-        .set(installation::secret_check.eq(keyring.check_value(&nonce).as_slice()))
+        .set((
+            installation::secret_check.eq(keyring.check_value(&nonce).as_slice()),
+            installation::retired_root.eq(keyring.previous_root_tag().map(Vec::from)),
+        ))
         .execute(tx.conn)?;
     Ok(())
 }
@@ -170,7 +176,10 @@ fn first_start(tx: &mut Tx<'_>, keyring: &Keyring) -> Result<()> {
     Ok(())
 }
 
-fn prove(keyring: &Keyring, previous: Option<&Root>, nonce: &[u8], check: &[u8]) -> Result<Standing> {
+/// Nonce, check value and the tag of the secret before.
+type Check = (Vec<u8>, Vec<u8>, Option<Vec<u8>>);
+
+fn prove(keyring: &Keyring, previous: Option<&Root>, (nonce, check, retired): &Check) -> Result<Standing> {
     if crypto::same(&keyring.check_value(nonce), check) {
         return Ok(Standing::Settled);
     }
@@ -180,7 +189,8 @@ fn prove(keyring: &Keyring, previous: Option<&Root>, nonce: &[u8], check: &[u8])
         return Ok(Standing::Unsealed);
     }
     if previous.is_some_and(|keyring| crypto::same(&keyring.check_value(nonce), check)) {
-        return Ok(Standing::Replaced);
+        let is_retired = retired.as_deref() == Some(keyring.root_tag().as_slice());
+        return Ok(if is_retired { Standing::Overtaken } else { Standing::Replaced });
     }
     Err(Error::Conflict(
         "KEYDESK_SECRET does not belong to this database. Set the secret with which the database was made; \

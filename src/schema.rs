@@ -11,6 +11,7 @@ diesel::table! {
         secret_check -> Binary,
         notices -> Text,
         set_up_at -> Nullable<BigInt>,
+        retired_root -> Nullable<Binary>,
     }
 }
 
@@ -166,6 +167,7 @@ diesel::table! {
         superseded_by -> Nullable<Text>,
         ends_at -> Nullable<BigInt>,
         own_end_at -> Nullable<BigInt>,
+        root -> Nullable<Binary>,
     }
 }
 

@@ -25,16 +25,16 @@ const SIGNED: &str = "the log was signed before, but its tree was removed before
 
 /// Authenticates all logs, unless they are.
 pub fn settle(db: &Db, keyring: &Keyring, previous: Option<&Root>, standing: Standing) -> Result<()> {
-    db.logs().unlock(keyring.log_seal());
+    db.logs().unlock(keyring.log_seal(), keyring.previous_log_seal(), standing != Standing::Overtaken);
     if standing == Standing::Unsealed {
         hash_all(db)?;
     }
-    if standing == Standing::Settled {
+    if matches!(standing, Standing::Settled | Standing::Overtaken) {
         return Ok(());
     }
     db.write_now(|tx| {
         match installation::standing(tx, keyring, previous)? {
-            Standing::Settled => return Ok(()),
+            Standing::Settled | Standing::Overtaken => return Ok(()),
             Standing::Unsealed => seal_all(tx)?,
             Standing::Replaced => reseal_all(tx, keyring)?,
         }
@@ -80,7 +80,7 @@ fn seal_all(tx: &mut Tx<'_>) -> Result<()> {
 fn reseal_all(tx: &mut Tx<'_>, keyring: &Keyring) -> Result<()> {
     let Some(previous) = keyring.previous_log_seal() else { return Ok(()) };
     let before = LogGuard::default();
-    before.unlock(previous);
+    before.unlock(previous, None, true);
     for mut head in head::all(tx.conn)? {
         if head.fault(&before, None)?.is_none() {
             head.save(tx)?;

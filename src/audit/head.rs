@@ -230,6 +230,9 @@ impl Row {
         };
         if !is_authentic {
             if !installation::is_own(tx.conn, tx.logs.seal()?)? {
+                if tx.logs.change_seal(|seal| installation::is_own(tx.conn, seal))? {
+                    return Err(Error::again("the root secret of the database was replaced"));
+                }
                 let why =
                     "the root secret of the database was replaced; restart this process with the new one";
                 return Err(Error::Unavailable(why.into()));

@@ -5,6 +5,7 @@
 pub mod audit;
 pub mod key;
 pub mod log;
+pub mod secret;
 pub mod serve;
 pub mod setup;
 pub mod store;
@@ -42,6 +43,12 @@ enum Command {
         /// What to do
         #[command(subcommand)]
         act: audit::Act,
+    },
+    /// Follow the replacement of the root secret
+    Secret {
+        /// What to do
+        #[command(subcommand)]
+        act: secret::Act,
     },
     /// Find people and give them a new password
     User {
@@ -83,6 +90,7 @@ pub fn run() -> ExitCode {
         Command::Setup(setup) => setup.run(),
         Command::Key { act } => act.run(),
         Command::Audit { act } => act.run(),
+        Command::Secret { act } => act.run(),
         Command::User { act } => act.run(),
     };
     let (message, status) = match result {

@@ -14,7 +14,7 @@ use crate::crypto::{Keyring, Root};
 use crate::db::{Db, Location};
 use crate::error::{Error, Result};
 use crate::installation::{self, Offer, Standing};
-use crate::keys::feed;
+use crate::keys::{feed, roots};
 use crate::settings::{ConfigError, Source};
 use crate::time::Time;
 
@@ -36,7 +36,36 @@ pub fn environment(name: &str) -> Option<String> {
 pub fn open(config: &Config) -> Result<(Db, Keyring), Failure> {
     let (db, keyring, standing) = open_as_it_is(config)?;
     audit::adopt::settle(&db, &keyring, config.secret_previous.as_ref(), standing)?;
+    require_all_secrets(&db, &keyring, standing)?;
     Ok((db, keyring))
+}
+
+/// Refuses to go on without the previous root secret while keys need it.
+fn require_all_secrets(db: &Db, keyring: &Keyring, standing: Standing) -> Result<(), Failure> {
+    let previous = keyring.previous_root_tag();
+    // Where two root secrets were in use before this version, nobody knows.
+    let before = match (previous, standing) {
+        (None, _) => Some(keyring.root_tag()),
+        (Some(previous), Standing::Replaced) => Some(previous),
+        _ => None,
+    };
+    if let Some(root) = before {
+        db.write_now(|tx| roots::note_unknown(tx, root))?;
+    }
+    if previous.is_some() {
+        return Ok(());
+    }
+    let own = keyring.root_tag();
+    match db.read_now(|conn| roots::under_others(conn, own, None, Time::now()))? {
+        0 => Ok(()),
+        left => Err(Failure::Misused(format!(
+            "KEYDESK_SECRET_PREVIOUS is not set, but {left} {} of working API keys still {} the root secret before \
+             this one and would stop working. Set it again until `keydesk secret status` says that none is \
+             left: a secret moves when its key is used. Rotate or revoke keys that nobody uses.",
+            if left == 1 { "secret" } else { "secrets" },
+            if left == 1 { "uses" } else { "use" },
+        ))),
+    }
 }
 
 /// Opens the database and proves that the secret belongs to it, and changes nothing in audit logs.

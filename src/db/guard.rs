@@ -3,7 +3,7 @@
 //! an older state while the server runs is noticed, although that state was authentic once.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::crypto::{Digest, LogSeal};
@@ -21,24 +21,54 @@ pub struct Mark {
     pub is_broken: bool,
 }
 
+/// The keys of a process: while the root secret is being replaced, processes have two, and all use
+/// the one of the secret that the database belongs to.
+struct Seals {
+    own: LogSeal,
+    previous: Option<LogSeal>,
+    by_own: AtomicBool,
+}
+
 /// The key and the marks of a process.
 #[derive(Default)]
 pub struct LogGuard {
-    seal: OnceLock<LogSeal>,
+    seals: OnceLock<Seals>,
     marks: Mutex<HashMap<OrgId, Mark>>,
     epoch: AtomicI64,
 }
 
 impl LogGuard {
-    /// Gives the process its key, once.
-    pub fn unlock(&self, seal: LogSeal) {
-        // The first key stays.
-        let _ = self.seal.set(seal);
+    /// Gives the process its key, once: that of its root secret, or, if the database has another one, that
+    /// of the secret given as the previous.
+    pub fn unlock(&self, own: LogSeal, previous: Option<LogSeal>, by_own: bool) {
+        // The first keys stay.
+        let _ = self.seals.set(Seals { own, previous, by_own: AtomicBool::new(by_own) });
     }
 
     /// The key. Error: `Internal` before [`LogGuard::unlock`].
     pub fn seal(&self) -> Result<&LogSeal> {
-        self.seal.get().ok_or_else(|| Error::internal("the database is not unlocked"))
+        let seals = self.seals.get().ok_or_else(|| Error::internal("the database is not unlocked"))?;
+        let by_own = seals.by_own.load(Ordering::Acquire);
+        Ok(seals.previous.as_ref().filter(|_| !by_own).unwrap_or(&seals.own))
+    }
+
+    /// Whether the key is that of this process's own root secret.
+    pub fn is_by_own(&self) -> bool {
+        self.seals.get().is_none_or(|seals| seals.by_own.load(Ordering::Acquire))
+    }
+
+    /// Takes the other key, if this process has one that `owns` says is the database's.
+    pub fn change_seal(&self, owns: impl FnOnce(&LogSeal) -> Result<bool>) -> Result<bool> {
+        let Some(seals) = self.seals.get() else { return Ok(false) };
+        let by_own = seals.by_own.load(Ordering::Acquire);
+        let other = if by_own { seals.previous.as_ref() } else { Some(&seals.own) };
+        match other {
+            Some(other) if owns(other)? => {
+                seals.by_own.store(!by_own, Ordering::Release);
+                Ok(true)
+            }
+            _ => Ok(false),
+        }
     }
 
     /// How far a log had grown when this process last committed or checked it.

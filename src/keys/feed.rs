@@ -38,8 +38,8 @@ impl Head {
 pub enum Since {
     /// Nothing.
     Nothing,
-    /// The keys with these digests have changed.
-    Changed(Vec<Digest>),
+    /// These keys have changed, whose secrets have these digests now.
+    Changed(Vec<(KeyId, Digest)>),
     /// Nobody can tell: the feed does not continue that head, or its changes are no longer kept.
     Unknown,
 }
@@ -115,19 +115,17 @@ pub fn since(conn: &mut Conn, seen: &Head, head: &Head) -> Result<Since> {
     if kept != head.position - seen.position || !continues {
         return Ok(Since::Unknown);
     }
-    let rows: Vec<Vec<u8>> =
+    let rows: Vec<(KeyId, Vec<u8>)> =
         key_changes::table
             .inner_join(key_secrets::table.on(
                 key_secrets::org_id.eq(key_changes::org_id).and(key_secrets::key_id.eq(key_changes::key_id)),
             ))
             .filter(between)
-            .select(key_secrets::digest)
+            .select((key_changes::key_id, key_secrets::digest))
             .load(conn)?;
-    let digests: Result<Vec<Digest>> = rows
-        .into_iter()
-        .map(|digest| Digest::try_from(digest).map_err(|_| Error::internal("a digest has another length")))
-        .collect();
-    digests.map(Since::Changed)
+    // A digest of another length is nobody's, and nobody holds it.
+    let change = |(key, digest): (KeyId, Vec<u8>)| Some((key, Digest::try_from(digest).ok()?));
+    Ok(Since::Changed(rows.into_iter().filter_map(change).collect()))
 }
 
 /// A process that reads the feed, named by random bytes.

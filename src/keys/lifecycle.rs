@@ -88,7 +88,7 @@ pub fn create(tx: &mut Tx<'_>, acting: &Acting, mint: &Mint, draft: &Draft) -> R
         end_changes: 0,
         last_used_at: None,
     };
-    store::insert(tx, &key, &secret, secret.digest(&mint.keyring.api_keys))?;
+    store::insert(tx, &key, &secret, &mint.keyring)?;
     let event = Event::KeyCreated {
         name: key.name.clone(),
         scopes: key.scopes,

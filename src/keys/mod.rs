@@ -20,6 +20,7 @@ pub mod name;
 pub mod names;
 pub mod policy_effect;
 pub mod presented;
+pub mod roots;
 pub mod rotation;
 pub mod secret;
 pub mod secret_store;

@@ -68,9 +68,7 @@ pub fn known(conn: &mut Conn, digests: &[Digest]) -> Result<HashSet<Digest>> {
         .filter(key_secrets::digest.eq_any(wanted))
         .select(key_secrets::digest)
         .load(conn)?;
-    rows.into_iter()
-        .map(|digest| Digest::try_from(digest).map_err(|_| Error::internal("a digest has another length")))
-        .collect()
+    Ok(rows.into_iter().filter_map(|digest| Digest::try_from(digest).ok()).collect())
 }
 
 /// The columns of a presented key.
@@ -183,12 +181,4 @@ fn read(row: Row) -> Result<Presented> {
         owner_role,
         rights: policy::store::parse(policy)?.rights(owner_role),
     })
-}
-
-/// Replaces the digest of a secret, after the installation's secret was replaced.
-pub fn set_digest(tx: &mut Tx<'_>, secret: SecretId, digest: &Digest) -> Result<()> {
-    diesel::update(key_secrets::table.find(secret))
-        .set(key_secrets::digest.eq(digest.as_slice()))
-        .execute(tx.conn)?;
-    Ok(())
 }

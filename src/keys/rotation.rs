@@ -78,7 +78,7 @@ pub fn rotate(
     key.secret_made_at = now;
     key.set_end(end, &mint.notices);
     secret_store::supersede(tx, key.org, &old)?;
-    secret_store::insert(tx, &key, &secret, secret.digest(&mint.keyring.api_keys))?;
+    secret_store::insert(tx, &key, &secret, &mint.keyring)?;
     let event = Event::KeyRotated {
         old_ends_at: old.ends_at,
         old_sha256_prefix: old.fingerprint.sha256_prefix.clone(),

@@ -2,7 +2,7 @@
 
 use diesel::prelude::*;
 
-use crate::crypto::Digest;
+use crate::crypto::Keyring;
 use crate::db::{Conn, Tx};
 use crate::error::Result;
 use crate::id::{KeyId, OrgId, SecretId};
@@ -53,7 +53,8 @@ impl SupersededRow {
 }
 
 /// Adds the secret that the key has now.
-pub(super) fn insert(tx: &mut Tx<'_>, key: &Key, secret: &PlainSecret, digest: Digest) -> Result<()> {
+pub(super) fn insert(tx: &mut Tx<'_>, key: &Key, secret: &PlainSecret, keyring: &Keyring) -> Result<()> {
+    let digest = secret.digest(&keyring.api_keys);
     diesel::insert_into(key_secrets::table)
         .values((
             key_secrets::id.eq(key.secret),
@@ -64,6 +65,7 @@ pub(super) fn insert(tx: &mut Tx<'_>, key: &Key, secret: &PlainSecret, digest: D
             key_secrets::last4.eq(secret.last4()),
             key_secrets::sha256_prefix.eq(&key.fingerprint.sha256_prefix),
             key_secrets::created_at.eq(key.secret_made_at),
+            key_secrets::root.eq(keyring.root_tag().as_slice()),
         ))
         .execute(tx.conn)?;
     Ok(())

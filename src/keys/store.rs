@@ -3,7 +3,7 @@
 use diesel::prelude::*;
 use ipnet::IpNet;
 
-use crate::crypto::Digest;
+use crate::crypto::Keyring;
 use crate::db::{Conn, Tx, violates};
 use crate::error::{Error, Result};
 use crate::id::{KeyId, OrgId, SecretId, UserId};
@@ -145,7 +145,7 @@ macro_rules! full {
 }
 
 /// Adds a key and its first secret. `NameTaken` when a living key has the name.
-pub fn insert(tx: &mut Tx<'_>, key: &Key, secret: &PlainSecret, digest: Digest) -> Result<()> {
+pub fn insert(tx: &mut Tx<'_>, key: &Key, secret: &PlainSecret, keyring: &Keyring) -> Result<()> {
     let folded = fold(&key.name);
     give_up_expired_name(tx, key.org, &folded, key.created_at)?;
     diesel::insert_into(api_keys::table)
@@ -177,7 +177,7 @@ pub fn insert(tx: &mut Tx<'_>, key: &Key, secret: &PlainSecret, digest: Digest) 
                 error.into()
             }
         })?;
-    secret_store::insert(tx, key, secret, digest)
+    secret_store::insert(tx, key, secret, keyring)
 }
 
 /// An expired key holds its name only until another wants it.

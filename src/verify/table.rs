@@ -16,6 +16,7 @@
 //!
 //! `model.rs` checks that in all orders of steps this never lets a revoked key through.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -26,8 +27,10 @@ use tokio::sync::Semaphore;
 use crate::crypto::{Digest, Keyring};
 use crate::db::{Conn, Db};
 use crate::error::{Error, Result};
+use crate::id::KeyId;
 use crate::keys::feed::{self, Head, Since};
 use crate::keys::presented::{self, Presented};
+use crate::keys::roots;
 use crate::keys::secret::PlainSecret;
 use crate::task;
 use crate::verify::strangers::Strangers;
@@ -54,6 +57,7 @@ struct Held {
 pub struct Table {
     started: Instant,
     staleness: Duration,
+    has_two_roots: bool,
     known: DashMap<Digest, Held>,
     unknown: DashMap<Digest, ()>,
     /// How often entries were removed for changes.
@@ -73,6 +77,7 @@ impl Table {
         Table {
             started,
             staleness,
+            has_two_roots: false,
             known: DashMap::new(),
             unknown: DashMap::new(),
             rounds: AtomicU64::new(0),
@@ -81,6 +86,12 @@ impl Table {
             strangers: Arc::default(),
             fills: Semaphore::new((db.readers() / 2).max(1)),
         }
+    }
+
+    /// For a process that accepts digests under two root secrets: what it holds by one digest may have the
+    /// other in the database, so changed keys are looked for among all that are held.
+    pub fn with_two_roots(self, has_two_roots: bool) -> Table {
+        Table { has_two_roots, ..self }
     }
 
     /// Finds the key of a presented secret. A secret known only under the previous root secret
@@ -115,7 +126,8 @@ impl Table {
         now: Instant,
     ) -> Result<Option<Arc<Presented>>> {
         let before = self.round();
-        if !self.is_key(db, keyring, secret, digest).await? {
+        let digests = candidates(db, keyring, secret, digest);
+        if !self.is_key(db, &digests).await? {
             self.fill(digest, None, before, now);
             return Ok(None);
         }
@@ -126,21 +138,20 @@ impl Table {
             let now = now.max(Instant::now());
             table.require_fresh(now)?;
             let before = table.round();
-            let found = find(&db, &keyring, &secret, digest).await?.map(Arc::new);
+            let found = find(&db, &keyring, &secret, digests).await?.map(Arc::new);
             table.fill(digest, found.clone(), before, now);
             Ok(found)
         })
         .await
     }
 
-    async fn is_key(&self, db: &Db, keyring: &Keyring, secret: &PlainSecret, digest: Digest) -> Result<bool> {
-        if self.strangers.is_key(db, digest).await? {
-            return Ok(true);
+    async fn is_key(&self, db: &Db, digests: &[Digest]) -> Result<bool> {
+        for digest in digests {
+            if self.strangers.is_key(db, *digest).await? {
+                return Ok(true);
+            }
         }
-        match &keyring.api_keys_previous {
-            Some(previous) => self.strangers.is_key(db, secret.digest(previous)).await,
-            None => Ok(false),
-        }
+        Ok(false)
     }
 
     /// The round that it is, to be noted before the database is read.
@@ -187,7 +198,7 @@ impl Table {
         let since = if self.is_fresh(began) { feed::since(conn, &seen, &head)? } else { Since::Unknown };
         match since {
             Since::Nothing => {}
-            Since::Changed(digests) => self.forget(&digests),
+            Since::Changed(changes) => self.forget(&changes),
             // Put back from a copy, failed over to one, or away for long: nothing that is held can
             // be relied on.
             Since::Unknown => self.forget_all(),
@@ -212,11 +223,15 @@ impl Table {
         self.fresh_until.store(0, SeqCst);
     }
 
-    fn forget(&self, digests: &[Digest]) {
+    fn forget(&self, changes: &[(KeyId, Digest)]) {
         self.rounds.fetch_add(1, SeqCst);
-        for digest in digests {
+        for (_, digest) in changes {
             self.known.remove(digest);
             self.unknown.remove(digest);
+        }
+        if self.has_two_roots {
+            let changed: HashSet<KeyId> = changes.iter().map(|(key, _)| *key).collect();
+            self.known.retain(|_, held| !changed.contains(&held.key.key));
         }
     }
 
@@ -253,18 +268,34 @@ fn held_for(digest: &Digest) -> Duration {
     HELD + HELD * u32::from(digest[30]) / u32::from(u8::MAX)
 }
 
-async fn find(db: &Db, keyring: &Keyring, secret: &PlainSecret, digest: Digest) -> Result<Option<Presented>> {
-    let found = db.read_for_keys(move |conn| presented::by_digest(conn, &digest)).await?;
-    let (None, Some(previous)) = (&found, &keyring.api_keys_previous) else {
-        return Ok(found);
-    };
-    let old = secret.digest(previous);
-    let found = db.read_for_keys(move |conn| presented::by_digest(conn, &old)).await?;
-    if let Some(key) = &found {
-        let secret = key.secret;
-        db.write(move |tx| presented::set_digest(tx, secret, &digest)).await?;
+/// The digests under which the database may have a secret. While the root secret is being replaced there
+/// are two, the one that secrets leave first: whatever moves between two questions is found by the second.
+fn candidates(db: &Db, keyring: &Keyring, secret: &PlainSecret, own: Digest) -> Vec<Digest> {
+    let previous = keyring.api_keys_previous.as_ref().map(|previous| secret.digest(previous));
+    let mut digests: Vec<Digest> = previous.into_iter().chain([own]).collect();
+    if !db.logs().is_by_own() {
+        digests.reverse();
     }
-    Ok(found)
+    digests
+}
+
+async fn find(
+    db: &Db,
+    keyring: &Keyring,
+    secret: &PlainSecret,
+    digests: Vec<Digest>,
+) -> Result<Option<Presented>> {
+    for digest in digests {
+        let found = db.read_for_keys(move |conn| presented::by_digest(conn, &digest)).await?;
+        let Some(key) = found else { continue };
+        // Towards the root secret of the database alone, or processes would undo what others did.
+        if digest != secret.digest(&keyring.api_keys) && db.logs().is_by_own() {
+            let (keyring, secret, id) = (keyring.clone(), secret.clone(), key.secret);
+            db.write(move |tx| roots::redigest(tx, &keyring, id, &secret)).await?;
+        }
+        return Ok(Some(key));
+    }
+    Ok(None)
 }
 
 #[cfg(test)]

@@ -54,6 +54,7 @@ mod redaction;
 mod refusals;
 mod review;
 mod roles;
+mod root_secret;
 mod rotation;
 mod rotation_storm;
 mod sessions;

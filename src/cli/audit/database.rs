@@ -55,7 +55,9 @@ pub(super) fn check(outside: &Outside) -> Result<(), Failure> {
     let (db, keyring, standing) = open::open_as_it_is(&config)?;
     let seal = match standing {
         Standing::Settled => keyring.log_seal(),
-        Standing::Replaced => keyring.previous_log_seal().unwrap_or_else(|| keyring.log_seal()),
+        Standing::Replaced | Standing::Overtaken => {
+            keyring.previous_log_seal().unwrap_or_else(|| keyring.log_seal())
+        }
         Standing::Unsealed => {
             return Err(Failure::Refused(
                 "the logs of this database come from a version that did not authenticate them. Start the \
@@ -64,7 +66,7 @@ pub(super) fn check(outside: &Outside) -> Result<(), Failure> {
             ));
         }
     };
-    db.logs().unlock(seal);
+    db.logs().unlock(seal, None, true);
     let logs = db.logs();
     let signers = Signer::all(&keyring)?;
     let wanted = outside.key.as_ref().map(Verifier::name);

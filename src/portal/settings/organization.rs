@@ -5,6 +5,9 @@ use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 
+use crate::db::Conn;
+use crate::id::OrgId;
+use crate::keys::roots;
 use crate::orgs::rename;
 use crate::portal::settings::Tabs;
 use crate::portal::words;
@@ -25,6 +28,8 @@ struct OrganizationPage {
     id: String,
     created: String,
     zone: String,
+    /// How far the replacement of the root secret has come, while it is being replaced.
+    replacement: Option<String>,
     /// What stands in the field.
     name: String,
     complaints: Complaints,
@@ -72,8 +77,32 @@ async fn page(
         id: member.org.id.to_string(),
         created: words::date(member.org.created_at, &member.person.time_zone()),
         zone: member.person.zone_name(),
+        replacement: replacement(site, member.org.id).await?,
         name,
         complaints,
     };
     html(status, &view)
+}
+
+/// How many secrets of the organisation still need the root secret before this one, if there is one.
+async fn replacement(site: &Shared, org: OrgId) -> Result<Option<String>, Problem> {
+    let keyring = &site.mint.keyring;
+    if keyring.previous_root_tag().is_none() {
+        return Ok(None);
+    }
+    let own = keyring.root_tag();
+    let count = move |conn: &mut Conn| {
+        let now = Time::now();
+        Ok((roots::under_others(conn, own, Some(org), now)?, roots::working(conn, Some(org), now)?))
+    };
+    let (left, all) = site.db.read(count).await?;
+    Ok(Some(match left {
+        0 => "Replaced: no key’s secret uses the one before".to_owned(),
+        _ => format!(
+            "Being replaced: {} of {} of keys still {} the one before. A secret moves when its key is used.",
+            words::number(left),
+            words::count(all, "secret", "secrets"),
+            if left == 1 { "uses" } else { "use" }
+        ),
+    }))
 }
