@@ -31,8 +31,8 @@ fn steps(criterion: &mut Criterion) {
     criterion.bench_function("parse noise", |timer| timer.iter(|| PlainSecret::parse(black_box(&noise))));
     criterion.bench_function("digest", |timer| timer.iter(|| black_box(&secret).digest(&keyring.api_keys)));
     criterion.bench_function("limit", |timer| {
-        let (limiter, key) = (Limiter::new(Instant::now()), KeyId::new(Time::now()));
-        timer.iter(|| limiter.take(black_box(key), 1_000_000, Instant::now()));
+        let (limiter, key) = (Limiter::new(Instant::now(), None), KeyId::new(Time::now()));
+        timer.iter(|| limiter.take(black_box(key), 1_000_000, Instant::now()).now_or_never());
     });
 }
 

@@ -34,6 +34,7 @@ use crate::time::Time;
 use crate::usage::journal::Writer;
 use crate::usage::meter::Meter;
 use crate::verify::limit::Limiter;
+use crate::verify::limit::shared::Shared as SharedLimits;
 use crate::verify::table::Table;
 use crate::web::connections::{Connections, Limits};
 use crate::web::permission::{self};
@@ -114,6 +115,10 @@ impl Application {
         let providers = Providers::new(config.oidc, config.github, redirect)?;
         let mut reader = feed::Reader::default();
         crypto::fill_random(&mut reader)?;
+        let shared_limits = config.valkey.map(|client| Arc::new(SharedLimits::new(client)));
+        if let Some(shared) = &shared_limits {
+            shared.begin().await;
+        }
         let site = Arc::new(Site {
             db,
             table,
@@ -122,7 +127,7 @@ impl Application {
             post,
             providers,
             trusted_proxies: config.trusted_proxies.clone(),
-            limiter: Limiter::new(Instant::now()),
+            limiter: Limiter::new(Instant::now(), shared_limits),
             meter: Meter::new(Writer::new(reader), Time::now()),
             rankings: Arc::default(),
             numbers: Numbers::default(),

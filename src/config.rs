@@ -31,6 +31,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// `KEYDESK_DATABASE_URL`, or the file in the data directory.
     pub database: Location,
+    /// `KEYDESK_VALKEY_URL`.
+    pub valkey: Option<redis::Client>,
     /// `KEYDESK_SECRET`.
     pub secret: Option<Root>,
     /// `KEYDESK_SECRET_PREVIOUS`.
@@ -89,6 +91,7 @@ impl Config {
             public_url: public_url::public_url(source, listen)?,
             database: database(source, &data_dir)?,
             data_dir,
+            valkey: valkey(source)?,
             secret: source.root("KEYDESK_SECRET")?,
             secret_previous: source.root("KEYDESK_SECRET_PREVIOUS")?,
             upstream_url: upstream_url(source)?,
@@ -126,6 +129,18 @@ impl Config {
     pub fn secret_file(&self) -> PathBuf {
         self.data_dir.join("secret")
     }
+}
+
+fn valkey(source: &Source<'_>) -> Result<Option<redis::Client>, ConfigError> {
+    let Some(url) = source.get_secret("KEYDESK_VALKEY_URL")? else { return Ok(None) };
+    // The cause could repeat the password.
+    let client = redis::Client::open(url.as_str());
+    client.map(Some).map_err(|_| {
+        ConfigError::new(
+            "KEYDESK_VALKEY_URL",
+            "is not understood. Write redis://HOST:PORT or rediss://HOST:PORT.",
+        )
+    })
 }
 
 const SPAN_RULE: &str = "Write a span above zero such as 30s, 5m, 1h.";

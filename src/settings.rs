@@ -29,7 +29,7 @@ const fn secret(variable: &'static str, default: &'static str, meaning: &'static
 }
 
 /// Every setting there is, in the order of the help.
-pub const SETTINGS: [Setting; 28] = [
+pub const SETTINGS: [Setting; 29] = [
     open("KEYDESK_LISTEN", "127.0.0.1:8080", "Address of portal and API; port 0 picks a free one"),
     open(
         "KEYDESK_PUBLIC_URL",
@@ -42,6 +42,11 @@ pub const SETTINGS: [Setting; 28] = [
         "KEYDESK_DATABASE_URL",
         "SQLite file in the data directory",
         "sqlite:PATH or postgres://…; a password only in the variable or in KEYDESK_DATABASE_URL_FILE",
+    ),
+    secret(
+        "KEYDESK_VALKEY_URL",
+        "none",
+        "Valkey or Redis in which all processes share limits: redis://… or rediss://…",
     ),
     secret("KEYDESK_SECRET", "generated file", "Root of key digests and sessions: at least 32 bytes, base64"),
     secret("KEYDESK_SECRET_PREVIOUS", "none", "The secret before this one, while it is being replaced"),

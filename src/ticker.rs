@@ -23,6 +23,7 @@ use crate::people::{links, sessions, throttle};
 use crate::review::look;
 use crate::time::Time;
 use crate::usage;
+use crate::verify::limit::State;
 use crate::web::{Site, idempotency};
 
 const FLUSH: Duration = Duration::from_secs(1);
@@ -59,8 +60,9 @@ pub async fn follow(site: Arc<Site>, reader: feed::Reader, mut stop: watch::Rece
                     let now = Time::now();
                     let note = site.db.write(move |tx| feed::note_reader(tx, &reader, position, now));
                     // Only commands wait for it; the lease must not wait for a busy writer.
-                    if let Ok(Ok(())) = tokio::time::timeout(FLUSH, note).await {
+                    if let Ok(Ok(processes)) = tokio::time::timeout(FLUSH, note).await {
                         told = Some((position, began));
+                        note_processes(&site, processes);
                     }
                 }
             }
@@ -69,6 +71,19 @@ pub async fn follow(site: Arc<Site>, reader: feed::Reader, mut stop: watch::Rece
     }
     if let Err(error) = site.db.write(move |tx| feed::remove_reader(tx, &reader)).await {
         tracing::warn!(cause = ?error, "commands may wait for this server for half a minute");
+    }
+}
+
+/// Notes how many processes there are, and says once what that means for limits.
+fn note_processes(site: &Site, processes: u32) {
+    let before = site.limiter.state();
+    site.limiter.note_processes(processes);
+    if let (State::Exact, State::PerProcess(processes)) = (before, site.limiter.state()) {
+        tracing::warn!(
+            processes,
+            "limits are per process: a key may make its limit of requests with each of them. Set \
+             KEYDESK_VALKEY_URL, or route by key: `hash $http_authorization consistent;` in nginx's upstream"
+        );
     }
 }
 

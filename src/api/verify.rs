@@ -101,10 +101,12 @@ pub async fn verify(
     let usable =
         decision::is_usable(&key, question.address, now).map_err(|refusal| Problem::from(refusal).code);
     // As at the gate: only a key that works has a limit to count against.
-    let verdict = usable.is_ok().then(|| {
-        let (limiter, limit, at) = (&site.limiter, effective_limit(&key, now), Instant::now());
-        if question.dry_run { limiter.look(key.key, limit, at) } else { limiter.take(key.key, limit, at) }
-    });
+    let (limiter, limit, at) = (&site.limiter, effective_limit(&key, now), Instant::now());
+    let verdict = match usable {
+        Err(_) => None,
+        Ok(()) if question.dry_run => Some(limiter.look(key.key, limit, at).await),
+        Ok(()) => Some(limiter.take(key.key, limit, at).await),
+    };
     let decided = usable
         .and_then(|()| {
             if verdict.is_some_and(|verdict| verdict.allowed) { Ok(()) } else { Err(Code::RateLimited) }

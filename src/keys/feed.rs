@@ -131,8 +131,8 @@ pub fn since(conn: &mut Conn, seen: &Head, head: &Head) -> Result<Since> {
 /// A process that reads the feed, named by random bytes.
 pub type Reader = [u8; 16];
 
-/// Notes that a server has taken in the feed up to a position.
-pub fn note_reader(tx: &mut Tx<'_>, reader: &Reader, position: i64, now: Time) -> Result<()> {
+/// Notes that a server has taken in the feed up to a position. Returns how many servers there are.
+pub fn note_reader(tx: &mut Tx<'_>, reader: &Reader, position: i64, now: Time) -> Result<u32> {
     each!(tx.conn, |c| {
         diesel::insert_into(feed_readers::table)
             .values((
@@ -147,7 +147,8 @@ pub fn note_reader(tx: &mut Tx<'_>, reader: &Reader, position: i64, now: Time) -
     })?;
     diesel::delete(feed_readers::table.filter(feed_readers::seen_at.lt(now.plus(-READER_GONE))))
         .execute(tx.conn)?;
-    Ok(())
+    let readers: i64 = feed_readers::table.count().get_result(tx.conn)?;
+    Ok(u32::try_from(readers).unwrap_or(u32::MAX))
 }
 
 /// Notes that a server stops.

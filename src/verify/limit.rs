@@ -4,20 +4,40 @@
 //! A bucket holds as many tokens as the key may make requests a minute, is full at first
 //! and fills evenly. So any t seconds pass at most R + R·t/60 requests, and a client at or
 //! below R a minute is never refused.
+//!
+//! With Valkey all processes take from one bucket ([`shared`]). While Valkey is away, each has its share of
+//! a bucket: both its tokens and its rate are divided by the number of processes, so the time until it is
+//! full stays what it was.
 
-use std::time::Instant;
+pub mod shared;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
 
 use crate::id::KeyId;
+use crate::verify::limit::shared::Shared;
 
 const MINUTE: u64 = 60_000_000_000;
 
 /// The buckets of all keys that were used lately.
 pub struct Limiter {
     started: Instant,
-    /// For each key the time, in nanoseconds after `started`, at which its bucket is full again.
-    full_at: DashMap<KeyId, u64>,
+    buckets: DashMap<KeyId, Bucket>,
+    shared: Option<Arc<Shared>>,
+    /// How many processes there are.
+    processes: AtomicU32,
+}
+
+/// A bucket, as this process knows it.
+#[derive(Clone, Copy)]
+struct Bucket {
+    /// When it is full again, in nanoseconds after the limiter started.
+    full_at: u64,
+    /// The connection to Valkey by which that was last told; 0 for none.
+    told_by: u64,
 }
 
 /// What a bucket said.
@@ -35,32 +55,88 @@ pub struct Verdict {
     pub retry_after: u64,
 }
 
+/// Whether a token is taken, if there is one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Act {
+    Take,
+    Look,
+}
+
 impl Limiter {
-    /// All buckets full.
-    pub fn new(started: Instant) -> Limiter {
-        Limiter { started, full_at: DashMap::new() }
+    /// All buckets full; shared with other processes if there is a Valkey.
+    pub fn new(started: Instant, shared: Option<Arc<Shared>>) -> Limiter {
+        Limiter { started, buckets: DashMap::new(), shared, processes: AtomicU32::new(1) }
     }
 
     /// Takes a token from the key's bucket, if there is one.
-    pub fn take(&self, key: KeyId, limit: u32, now: Instant) -> Verdict {
-        let now = self.nanoseconds(now);
-        let mut full_at = self.full_at.entry(key).or_insert(now);
-        let (next, verdict) = take(*full_at, now, limit);
-        *full_at = next;
-        verdict
+    pub async fn take(&self, key: KeyId, limit: u32, now: Instant) -> Verdict {
+        self.ask(key, limit, now, Act::Take).await
     }
 
     /// What the key's bucket would say, without taking a token.
-    pub fn look(&self, key: KeyId, limit: u32, now: Instant) -> Verdict {
+    pub async fn look(&self, key: KeyId, limit: u32, now: Instant) -> Verdict {
+        self.ask(key, limit, now, Act::Look).await
+    }
+
+    async fn ask(&self, key: KeyId, limit: u32, now: Instant, act: Act) -> Verdict {
         let now = self.nanoseconds(now);
-        let full_at = self.full_at.get(&key).map_or(now, |full_at| *full_at);
-        look(full_at, now, limit)
+        let Some(shared) = &self.shared else { return self.ask_own(key, limit, 1, now, act) };
+        if let Some(connection) = shared.connection() {
+            let answer = connection.ask(key, limit, self.owed(key, connection.number, now), act == Act::Take);
+            match answer.await {
+                Ok((allowed, missing)) => {
+                    let full_at = now + missing;
+                    let told = Bucket { full_at, told_by: connection.number };
+                    if act == Act::Take {
+                        self.buckets.insert(key, told);
+                    }
+                    return Verdict { allowed, ..look(full_at, now, Rate::of(limit, 1)) };
+                }
+                Err(error) => shared.lost(connection.number, &error),
+            }
+        }
+        self.ask_own(key, limit, self.processes.load(Relaxed).max(1), now, act)
+    }
+
+    /// What of the bucket was used, in nanoseconds of its refill, as far as only this process knows: Valkey may
+    /// have lost what it was told before it was away, and does not know what was taken meanwhile.
+    fn owed(&self, key: KeyId, connection: u64, now: u64) -> Duration {
+        let bucket = self.buckets.get(&key).filter(|bucket| bucket.told_by != connection);
+        Duration::from_nanos(bucket.map_or(0, |bucket| bucket.full_at.saturating_sub(now)))
+    }
+
+    fn ask_own(&self, key: KeyId, limit: u32, processes: u32, now: u64, act: Act) -> Verdict {
+        let rate = Rate::of(limit, processes);
+        if act == Act::Look {
+            let full_at = self.buckets.get(&key).map_or(now, |bucket| bucket.full_at);
+            return look(full_at, now, rate);
+        }
+        let mut bucket = self.buckets.entry(key).or_insert(Bucket { full_at: now, told_by: 0 });
+        let (next, verdict) = take(bucket.full_at, now, rate);
+        *bucket = Bucket { full_at: next, told_by: 0 };
+        verdict
+    }
+
+    /// Notes how many processes there are.
+    pub fn note_processes(&self, processes: u32) {
+        self.processes.store(processes, Relaxed);
+    }
+
+    /// How limits are kept at the moment.
+    pub fn state(&self) -> State {
+        let processes = self.processes.load(Relaxed).max(1);
+        match &self.shared {
+            None if processes > 1 => State::PerProcess(processes),
+            None => State::Exact,
+            Some(shared) if shared.connection().is_some() => State::Exact,
+            Some(_) => State::Divided(processes),
+        }
     }
 
     /// Forgets the buckets that are full: they are as good as new.
     pub fn forget_full(&self, now: Instant) {
         let now = self.nanoseconds(now);
-        self.full_at.retain(|_, full_at| *full_at > now);
+        self.buckets.retain(|_, bucket| bucket.full_at > now);
     }
 
     fn nanoseconds(&self, now: Instant) -> u64 {
@@ -68,18 +144,52 @@ impl Limiter {
     }
 }
 
+/// How limits are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// There is one bucket for each key.
+    Exact,
+    /// Valkey is away: each of so many processes has its share of each bucket.
+    Divided(u32),
+    /// There is no Valkey: each of so many processes has whole buckets of its own.
+    PerProcess(u32),
+}
+
+/// How fast a bucket fills and how much it holds.
+#[derive(Clone, Copy)]
+struct Rate {
+    limit: u32,
+    /// Nanoseconds to the next token.
+    interval: u64,
+    tokens: u64,
+}
+
+impl Rate {
+    /// The share of one of so many processes.
+    fn of(limit: u32, processes: u32) -> Rate {
+        Rate {
+            limit,
+            // Rounded up, so that not one request more than the rate passes.
+            interval: (MINUTE * u64::from(processes)).div_ceil(u64::from(limit)),
+            tokens: u64::from(limit / processes).max(1),
+        }
+    }
+
+    fn capacity(self) -> u64 {
+        self.interval * self.tokens
+    }
+}
+
 /// One request at `now` against a bucket that is full at `full_at`.
-fn take(full_at: u64, now: u64, limit: u32) -> (u64, Verdict) {
-    // Rounded up, so that not one request more than the rate passes.
-    let interval = MINUTE.div_ceil(u64::from(limit));
+fn take(full_at: u64, now: u64, rate: Rate) -> (u64, Verdict) {
     // A lower limit than before may leave more than a whole bucket to fill.
-    let full_at = full_at.clamp(now, now + interval * u64::from(limit));
-    let before = look(full_at, now, limit);
+    let full_at = full_at.clamp(now, now + rate.capacity());
+    let before = look(full_at, now, rate);
     if !before.allowed {
         return (full_at, before);
     }
-    let next = full_at + interval;
-    (next, Verdict { allowed: true, ..look(next, now, limit) })
+    let next = full_at + rate.interval;
+    (next, Verdict { allowed: true, ..look(next, now, rate) })
 }
 
 fn seconds_up(nanoseconds: u64) -> u64 {
@@ -87,16 +197,15 @@ fn seconds_up(nanoseconds: u64) -> u64 {
 }
 
 /// The bucket as it stands at `now`.
-fn look(full_at: u64, now: u64, limit: u32) -> Verdict {
-    let interval = MINUTE.div_ceil(u64::from(limit));
-    let capacity = interval * u64::from(limit);
+fn look(full_at: u64, now: u64, rate: Rate) -> Verdict {
+    let (interval, capacity) = (rate.interval, rate.capacity());
     let missing = full_at.clamp(now, now + capacity) - now;
     let remaining = (capacity - missing) / interval;
     let wait = if remaining > 0 { 0 } else { missing + interval - capacity };
     Verdict {
         allowed: remaining > 0,
-        limit,
-        remaining: u32::try_from(remaining).unwrap_or(limit),
+        limit: rate.limit,
+        remaining: u32::try_from(remaining).unwrap_or(rate.limit),
         full_in: seconds_up(missing),
         retry_after: seconds_up(wait),
     }
@@ -111,7 +220,7 @@ mod tests {
         for limit in [1, 7, 60, 600, 1_000_000] {
             let (mut full_at, mut passed) = (0, 0);
             for _ in 0..limit + 50 {
-                let (next, verdict) = take(full_at, 0, limit);
+                let (next, verdict) = take(full_at, 0, Rate::of(limit, 1));
                 full_at = next;
                 passed += u32::from(verdict.allowed);
                 assert_eq!(verdict.remaining, limit - passed);
@@ -126,7 +235,7 @@ mod tests {
             let mut full_at = 0;
             for request in 0..20_000_u64 {
                 let now = request * MINUTE / u64::from(limit);
-                let (next, verdict) = take(full_at, now, limit);
+                let (next, verdict) = take(full_at, now, Rate::of(limit, 1));
                 full_at = next;
                 assert!(verdict.allowed, "request {request} at {limit} a minute");
             }
@@ -139,7 +248,7 @@ mod tests {
         let limit = 60;
         for step in 0..100_000_u64 {
             let now = step * 7_000_000;
-            let (next, verdict) = take(full_at, now, limit);
+            let (next, verdict) = take(full_at, now, Rate::of(limit, 1));
             full_at = next;
             passed += u64::from(verdict.allowed);
             assert!(passed <= 60 + now * 60 / MINUTE, "after {now} ns");
@@ -148,10 +257,29 @@ mod tests {
 
     #[test]
     fn a_refusal_says_when_the_next_token_comes() {
-        let full_at = (0..60).fold(0, |full_at, _| take(full_at, 0, 60).0);
-        let (after, refused) = take(full_at, 0, 60);
+        let full_at = (0..60).fold(0, |full_at, _| take(full_at, 0, Rate::of(60, 1)).0);
+        let (after, refused) = take(full_at, 0, Rate::of(60, 1));
         assert_eq!(refused, Verdict { allowed: false, limit: 60, remaining: 0, full_in: 60, retry_after: 1 });
         assert_eq!(after, full_at, "a refusal takes no token");
-        assert!(take(full_at, 1_000_000_000, 60).1.allowed);
+        assert!(take(full_at, 1_000_000_000, Rate::of(60, 1)).1.allowed);
+    }
+
+    #[test]
+    fn shares_of_a_bucket_pass_together_what_one_passes() {
+        for (limit, processes) in [(600_u32, 3_u32), (1_000, 7), (60, 2)] {
+            let mut buckets = vec![0; processes as usize];
+            let mut passed = 0;
+            for step in 0..60_000_u64 {
+                let now = step * 1_000_000;
+                for full_at in &mut buckets {
+                    let (next, verdict) = take(*full_at, now, Rate::of(limit, processes));
+                    *full_at = next;
+                    passed += u32::from(verdict.allowed);
+                }
+            }
+            // A bucket and its refill of a minute.
+            let most = 2 * limit;
+            assert!(passed <= most + processes && passed * 100 >= most * 98, "{passed} of {most}");
+        }
     }
 }

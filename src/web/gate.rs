@@ -236,10 +236,11 @@ async fn admit_key(site: &Site, need: Need, request: &HttpRequest, now: Time) ->
     let (limiter, limit) = (&site.limiter, decision::effective_limit(&caller.key, now));
     if let Err(refusal) = decision::is_usable(&caller.key, caller.address.ip(), now) {
         // No token: whoever found a key that is bound to addresses must not use up its limit.
-        return refuse(refusal.into(), limiter.look(caller.key.key, limit, Instant::now()));
+        let verdict = limiter.look(caller.key.key, limit, Instant::now()).await;
+        return refuse(refusal.into(), verdict);
     }
     // A call that lacks a scope takes a token like any other; one that finds none does not.
-    let verdict = limiter.take(caller.key.key, limit, Instant::now());
+    let verdict = limiter.take(caller.key.key, limit, Instant::now()).await;
     if !verdict.allowed {
         return refuse(limited(&verdict), verdict);
     }

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use actix_web::HttpResponse;
 
+use crate::verify::limit::State;
 use crate::web::Shared;
 use crate::web::problem::{Code, Problem};
 
@@ -23,5 +24,9 @@ pub async fn ready(site: Shared) -> Result<HttpResponse, Problem> {
         let detail = format!("Not ready: the database has not answered for {seconds} seconds.");
         return Err(Problem::new(Code::Unavailable, detail));
     }
-    Ok(HttpResponse::Ok().content_type("text/plain").body("ready\n"))
+    let limits = match site.limiter.state() {
+        State::Divided(_) => "Valkey is away: each process has its share of each limit\n",
+        State::Exact | State::PerProcess(_) => "",
+    };
+    Ok(HttpResponse::Ok().content_type("text/plain").body(format!("ready\n{limits}")))
 }

@@ -59,6 +59,7 @@ mod rotation;
 mod rotation_storm;
 mod sessions;
 mod setup_page;
+mod shared_limits;
 mod stand_ins;
 mod start;
 mod strangers;

@@ -80,7 +80,8 @@ pub async fn of_key(
         "" => recent.first(),
         asked => recent.iter().find(|kept| kept.request == asked),
     };
-    let allowed = site.limiter.look(key.id, key.requests_per_minute, std::time::Instant::now()).remaining > 0;
+    let bucket = site.limiter.look(key.id, key.requests_per_minute, std::time::Instant::now()).await;
+    let allowed = bucket.remaining > 0;
     let view = KeyPage {
         layout: Layout::of(&request, Room::Keys),
         org: Place::of(&member.org),

@@ -13,6 +13,7 @@ use crate::portal::settings::Tabs;
 use crate::portal::words;
 use crate::role::Act;
 use crate::time::Time;
+use crate::verify::limit::State;
 use crate::web::form::{Complaints, Fields};
 use crate::web::page::{Layout, Place, Room, html, redirect};
 use crate::web::principal::Member;
@@ -28,11 +29,42 @@ struct OrganizationPage {
     id: String,
     created: String,
     zone: String,
+    /// How limits are kept, where that is not exactly.
+    limits: Option<Limits>,
     /// How far the replacement of the root secret has come, while it is being replaced.
     replacement: Option<String>,
     /// What stands in the field.
     name: String,
     complaints: Complaints,
+}
+
+/// How limits are kept, where that is not exactly.
+struct Limits {
+    words: String,
+    /// A line of nginx's configuration that helps.
+    line: Option<&'static str>,
+}
+
+impl Limits {
+    fn of(state: State) -> Option<Limits> {
+        match state {
+            State::Exact => None,
+            State::Divided(processes) => Some(Limits {
+                words: format!(
+                    "Valkey is away. Until it is back, each of {processes} processes has its share of each limit."
+                ),
+                line: None,
+            }),
+            State::PerProcess(processes) => Some(Limits {
+                words: format!(
+                    "Each of {processes} processes keeps limits of its own, so a key may make up to {processes} times \
+                     as many requests as its limit says. Set KEYDESK_VALKEY_URL, or have nginx send each key to \
+                     one process:"
+                ),
+                line: Some("hash $http_authorization consistent;"),
+            }),
+        }
+    }
 }
 
 /// `GET /o/{org}/settings`.
@@ -77,6 +109,7 @@ async fn page(
         id: member.org.id.to_string(),
         created: words::date(member.org.created_at, &member.person.time_zone()),
         zone: member.person.zone_name(),
+        limits: Limits::of(site.limiter.state()),
         replacement: replacement(site, member.org.id).await?,
         name,
         complaints,
