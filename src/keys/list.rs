@@ -122,9 +122,9 @@ macro_rules! narrowed {
         }
         if let Some(digits) = &$filter.fingerprint {
             let digits: String = digits.to_lowercase().chars().take(SHA256_DIGITS).collect();
-            let secrets = key_secrets::table.filter(
-                key_secrets::org_id.eq(org).and(key_secrets::sha256_prefix.like(format!("{digits}%"))),
-            );
+            // A range, because no index serves a pattern.
+            let begins = key_secrets::sha256_prefix.between(digits.clone(), format!("{digits}g"));
+            let secrets = key_secrets::table.filter(key_secrets::org_id.eq(org).and(begins));
             query = query.filter(api_keys::id.eq_any(secrets.select(key_secrets::key_id)));
         }
         if let Some(ids) = &$filter.among {
@@ -133,7 +133,6 @@ macro_rules! narrowed {
         if let Some(search) = $filter.search.as_deref().map(Search::new) {
             let of_org = key_secrets::table.filter(key_secrets::org_id.eq(org)).select(key_secrets::key_id);
             let hinted = of_org.filter(key_secrets::last4.eq(search.last4));
-            // A range, because no index serves a pattern.
             let (from, to) = search.digits;
             let digested = of_org.filter(key_secrets::sha256_prefix.between(from, to));
             let found = api_keys::name_folded
