@@ -65,6 +65,11 @@ pub enum BuildError {
     Domain(#[from] crate::error::Error),
 }
 
+/// How long before the end of a stop open streams are told that there is no more, at most.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+/// How long a stop waits for the database after the last answer.
+const LAST_WRITES: Duration = Duration::from_secs(5);
+
 /// A server that is bound and ready to run.
 pub struct Application {
     server: Server,
@@ -74,6 +79,7 @@ pub struct Application {
     tick: Duration,
     /// How long it serves on after it was asked to stop.
     drain: Duration,
+    stop_timeout: Duration,
     reader: feed::Reader,
 }
 
@@ -134,6 +140,7 @@ impl Application {
             running: idempotency::Running::default(),
             bodies: Arc::default(),
             is_stopping: AtomicBool::new(false),
+            is_closing: AtomicBool::new(false),
         });
         let workers = std::thread::available_parallelism().map_or(1, usize::from);
         let upstream = actix::Data::new(Upstream::new(config.upstream_url, config.upstream_key, workers)?);
@@ -148,9 +155,10 @@ impl Application {
                 .wrap(from_fn(envelope::wrap))
                 .configure(|service| mount(service, &shared))
         };
-        let server = server::serve(listener, workers, config.stop_timeout, &connections, application)
-            .map_err(failed)?;
-        Ok(Application { server, connections, site, address, tick: config.tick, drain: config.drain, reader })
+        let patience = server::Patience { keep_alive: config.keep_alive, stop: config.stop_timeout };
+        let server = server::serve(listener, workers, patience, &connections, application).map_err(failed)?;
+        let (tick, drain, stop_timeout) = (config.tick, config.drain, config.stop_timeout);
+        Ok(Application { server, connections, site, address, tick, drain, stop_timeout, reader })
     }
 
     /// The bound address.
@@ -186,18 +194,33 @@ impl Application {
             tokio::time::sleep(self.drain).await;
         }
         tracing::info!("stopping: open requests are answered first");
+        let closing = self.site.clone();
+        let patience = self.stop_timeout - LAST_WORDS.min(self.stop_timeout / 2);
+        let last_words = tokio::spawn(async move {
+            tokio::time::sleep(patience).await;
+            closing.is_closing.store(true, Relaxed);
+        });
         handle.stop(true).await;
+        last_words.abort();
         running.await.map_err(std::io::Error::other)??;
         watch.abort();
         // Last, so that the counts of the last requests are written too.
         stopping.send_replace(true);
-        follower.await.map_err(std::io::Error::other)?;
-        warner.await.map_err(std::io::Error::other)?;
-        postman.await.map_err(std::io::Error::other)?;
-        tidier.await.map_err(std::io::Error::other)?;
-        logs.await.map_err(std::io::Error::other)?;
-        settler.await.map_err(std::io::Error::other)?;
-        ticker.await.map_err(std::io::Error::other)
+        let ended = async {
+            for task in [ticker, follower, warner, postman, tidier, logs, settler] {
+                task.await.map_err(std::io::Error::other)?;
+            }
+            Ok(())
+        };
+        match tokio::time::timeout(LAST_WRITES, ended).await {
+            Ok(ended) => ended,
+            Err(_) => {
+                tracing::warn!(
+                    "stopped without waiting any longer for the database; the last counts may be lost"
+                );
+                Ok(())
+            }
+        }
     }
 }
 

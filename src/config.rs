@@ -53,6 +53,10 @@ pub struct Config {
     pub tick: Duration,
     /// `KEYDESK_MAX_STALENESS`: how long keys are answered from memory without word from the database.
     pub max_staleness: Duration,
+    /// `KEYDESK_KEEP_ALIVE`: how long a connection is kept on which no request comes.
+    pub keep_alive: Duration,
+    /// `KEYDESK_DATABASE_CONNECTIONS`: how many connections to PostgreSQL pages and changes share.
+    pub database_connections: u32,
     /// `KEYDESK_START_TIMEOUT`: how long a start waits for the database.
     pub start_timeout: Duration,
     /// `KEYDESK_DRAIN`: how long new connections are served after the process was asked to stop.
@@ -104,7 +108,21 @@ impl Config {
                 spans,
             )?,
             tick: source.parse("KEYDESK_TICK", "30s", SPAN_RULE, span)?,
-            max_staleness: source.parse("KEYDESK_MAX_STALENESS", "5s", SPAN_RULE, span)?,
+            max_staleness: source.parse(
+                "KEYDESK_MAX_STALENESS",
+                "5s",
+                "Write a span from 1s to 5m.",
+                |text| span(text).filter(|span| *span <= LONGEST_STALENESS),
+            )?,
+            keep_alive: source.parse("KEYDESK_KEEP_ALIVE", "75s", "Write a span from 1s to 1h.", |text| {
+                span(text).filter(|span| *span <= LONGEST_KEEP_ALIVE)
+            })?,
+            database_connections: source.parse(
+                "KEYDESK_DATABASE_CONNECTIONS",
+                "16",
+                "Use a number from 2 to 200.",
+                |text| text.parse().ok().filter(|connections| (2..=200).contains(connections)),
+            )?,
             start_timeout: source.parse("KEYDESK_START_TIMEOUT", "60s", SPAN_OR_ZERO_RULE, span_or_zero)?,
             drain: source.parse("KEYDESK_DRAIN", "5s", SPAN_OR_ZERO_RULE, span_or_zero)?,
             stop_timeout: source.parse("KEYDESK_STOP_TIMEOUT", "30s", SPAN_OR_ZERO_RULE, span_or_zero)?,
@@ -142,6 +160,10 @@ fn valkey(source: &Source<'_>) -> Result<Option<redis::Client>, ConfigError> {
         )
     })
 }
+
+/// Longer, and a revocation that could not be heard of would not be noticed in time to matter.
+const LONGEST_STALENESS: Duration = Duration::from_secs(5 * 60);
+const LONGEST_KEEP_ALIVE: Duration = Duration::from_secs(60 * 60);
 
 const SPAN_RULE: &str = "Write a span above zero such as 30s, 5m, 1h.";
 

@@ -35,6 +35,7 @@ use self::lane::{Lane, lend};
 use self::turns::Turns;
 
 const SQLITE_READERS: u32 = 4;
+/// Connections to PostgreSQL for pages and changes, unless another number is asked for.
 const POSTGRES_CONNECTIONS: u32 = 16;
 /// Look-ups of keys that go on at once. They have connections of their own, so that they never wait for
 /// people's pages.
@@ -151,11 +152,16 @@ impl Db {
     /// Connects, and brings the tables up to date under a lock, so that several processes
     /// may start together.
     pub fn open(location: &Location) -> Result<Db> {
+        Db::open_with(location, POSTGRES_CONNECTIONS)
+    }
+
+    /// [`Db::open`] with so many connections for pages and changes, on PostgreSQL.
+    pub fn open_with(location: &Location, connections: u32) -> Result<Db> {
         migrate(&mut connect(location).map_err(Error::internal)?)?;
         let (writers, readers) = match location {
             Location::Sqlite(_) => (Lane::new(location, 1)?, Lane::new(location, SQLITE_READERS)?),
             Location::Postgres(_) => {
-                let lane = Lane::new(location, POSTGRES_CONNECTIONS)?;
+                let lane = Lane::new(location, connections)?;
                 (lane.clone(), lane)
             }
         };

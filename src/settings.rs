@@ -29,7 +29,7 @@ const fn secret(variable: &'static str, default: &'static str, meaning: &'static
 }
 
 /// Every setting there is, in the order of the help.
-pub const SETTINGS: [Setting; 29] = [
+pub const SETTINGS: [Setting; 31] = [
     open("KEYDESK_LISTEN", "127.0.0.1:8080", "Address of portal and API; port 0 picks a free one"),
     open(
         "KEYDESK_PUBLIC_URL",
@@ -68,8 +68,10 @@ pub const SETTINGS: [Setting; 29] = [
     open(
         "KEYDESK_MAX_STALENESS",
         "5s",
-        "How long a process may answer from memory without hearing from the database",
+        "How long a process may answer from memory without hearing from the database, 1s to 5m",
     ),
+    open("KEYDESK_KEEP_ALIVE", "75s", "How long a connection without a request is kept, 1s to 1h"),
+    open("KEYDESK_DATABASE_CONNECTIONS", "16", "Connections to PostgreSQL for pages and changes, 2 to 200"),
     open("KEYDESK_START_TIMEOUT", "60s", "How long a start waits for the database"),
     open(
         "KEYDESK_DRAIN",

@@ -18,19 +18,25 @@ use tokio::net::TcpStream;
 
 use crate::web::connections::{Connections, Stream};
 
-/// How long a connection without a request is kept.
-const KEEP_ALIVE: Duration = Duration::from_secs(5);
 /// How long the first head of a connection may take.
 const HEAD: Duration = Duration::from_secs(5);
 /// How long a client may take to close its side.
 const CLOSE: Duration = Duration::from_secs(1);
 
-/// Serves an application on a listener, with so many threads. When it stops, open requests may take
-/// as long as `stop_timeout`.
+/// How long a server waits for its clients.
+#[derive(Clone, Copy)]
+pub(super) struct Patience {
+    /// For the next request of a connection.
+    pub(super) keep_alive: Duration,
+    /// For open requests, when it stops.
+    pub(super) stop: Duration,
+}
+
+/// Serves an application on a listener, with so many threads.
 pub(super) fn serve<F, I, S, B>(
     listener: TcpListener,
     workers: usize,
-    stop_timeout: Duration,
+    patience: Patience,
     connections: &Arc<Connections>,
     application: F,
 ) -> std::io::Result<Server>
@@ -45,14 +51,15 @@ where
     S::Service: 'static,
     B: MessageBody + 'static,
 {
-    let builder = Server::build().workers(workers).disable_signals().shutdown_timeout(stop_timeout.as_secs());
+    let builder =
+        Server::build().workers(workers).disable_signals().shutdown_timeout(patience.stop.as_secs());
     let stopping = builder.graceful_shutdown_signal();
     let connections = connections.clone();
     let builder = builder.listen("keydesk", listener, move || {
         let (stopping, connections) = (stopping.clone(), connections.clone());
         let application = application().into_factory().map_err(|error| error.into().error_response());
         let http = HttpServiceBuilder::default()
-            .keep_alive(KEEP_ALIVE)
+            .keep_alive(patience.keep_alive)
             .client_request_timeout(HEAD)
             .client_disconnect_timeout(CLOSE)
             .graceful_shutdown_signal(move || {

@@ -38,6 +38,10 @@ pub struct Serve {
     #[arg(long, hide = true)]
     max_staleness: Option<String>,
     #[arg(long, hide = true)]
+    keep_alive: Option<String>,
+    #[arg(long, hide = true)]
+    database_connections: Option<String>,
+    #[arg(long, hide = true)]
     start_timeout: Option<String>,
     #[arg(long, hide = true)]
     drain: Option<String>,
@@ -119,6 +123,8 @@ impl Serve {
             "KEYDESK_NOTICES" => &self.notices,
             "KEYDESK_TICK" => &self.tick,
             "KEYDESK_MAX_STALENESS" => &self.max_staleness,
+            "KEYDESK_KEEP_ALIVE" => &self.keep_alive,
+            "KEYDESK_DATABASE_CONNECTIONS" => &self.database_connections,
             "KEYDESK_START_TIMEOUT" => &self.start_timeout,
             "KEYDESK_DRAIN" => &self.drain,
             "KEYDESK_STOP_TIMEOUT" => &self.stop_timeout,

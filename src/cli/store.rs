@@ -75,7 +75,7 @@ pub fn open_as_it_is(config: &Config) -> Result<(Db, Keyring, Standing), Failure
     made.map_err(|error| {
         ConfigError::new("KEYDESK_DATA_DIR", format!("{} can't be made: {error}.", data_dir.display()))
     })?;
-    let db = Db::open(&config.database).map_err(|error| {
+    let db = Db::open_with(&config.database, config.database_connections).map_err(|error| {
         if let Error::Conflict(message) = error {
             return Failure::Misused(message.to_owned());
         }

@@ -223,6 +223,10 @@ fn translate(events: Events, tally: Tally) -> impl Stream<Item = Result<Bytes, s
                 Some(Ok(bytes)) => state.take(&bytes),
                 Some(Err(Interruption::Upstream(_))) => state.fail(),
                 Some(Err(Interruption::KeyRefused(problem))) => state.refuse(&problem),
+                Some(Err(Interruption::Stopping(problem))) => {
+                    state.tally.broke_off();
+                    state.refuse(&problem);
+                }
                 None => state.end(),
             }
         }

@@ -100,6 +100,10 @@ fn counted(events: Events, mut tally: Tally) -> impl Stream<Item = Result<Bytes,
         }
         // The last event: the client learns why there is no more.
         Err(Interruption::KeyRefused(problem)) => Ok(Bytes::from(event(&problem.event().to_string()))),
+        Err(Interruption::Stopping(problem)) => {
+            tally.broke_off();
+            Ok(Bytes::from(event(&problem.event().to_string())))
+        }
         Err(interruption) => {
             tally.broke_off();
             Err(interruption)

@@ -100,6 +100,19 @@ pub enum Interruption {
     /// The key stopped working.
     #[error("{0}")]
     KeyRefused(Problem),
+    /// The process is about to stop.
+    #[error("{0}")]
+    Stopping(Problem),
+}
+
+impl Interruption {
+    /// What a client is told that still waits for the answer.
+    pub fn into_problem(self) -> Problem {
+        match self {
+            Interruption::Upstream(_) => unreadable(),
+            Interruption::KeyRefused(problem) | Interruption::Stopping(problem) => problem,
+        }
+    }
 }
 
 impl Upstream {

@@ -1,4 +1,4 @@
-//! Ends what a key has begun when the key stops working.
+//! Ends what a key has begun when the key stops working, or when the process is about to stop.
 //!
 //! The gate checks a key before the upstream is called, but answers of models can take minutes. While one
 //! is on its way, its key is looked up again twice a second, which a key in memory answers without the
@@ -29,7 +29,7 @@ pub(super) async fn answer<T>(
         tokio::select! {
             biased;
             done = &mut answer => return done,
-            _ = clock.tick() => check(ticket).await?,
+            _ = clock.tick() => check(ticket).await.map_err(Interruption::into_problem)?,
         }
     }
 }
@@ -44,8 +44,8 @@ pub(super) fn events(ticket: Ticket, events: Events) -> Events {
                 biased;
                 // First, so that a stream that is never silent can't outrun it.
                 _ = clock.tick() => {
-                    if let Err(problem) = check(&ticket).await {
-                        return Some((Err(Interruption::KeyRefused(problem)), None));
+                    if let Err(interruption) = check(&ticket).await {
+                        return Some((Err(interruption), None));
                     }
                 }
                 event = events.next() => return event.map(|event| (event, Some((ticket, events, clock)))),
@@ -61,11 +61,15 @@ fn clock() -> Interval {
     clock
 }
 
-/// Errors: why the key doesn't work any more. Where nobody can tell, since the database is away, what
-/// has begun goes on.
-async fn check(ticket: &Ticket) -> Result<(), Problem> {
+/// Errors: why the key doesn't work any more, or that the process stops. Where nobody can tell, since
+/// the database is away, what has begun goes on.
+async fn check(ticket: &Ticket) -> Result<(), Interruption> {
+    if ticket.has_to_end() {
+        let detail = "The server is being restarted and could not wait for the end of this answer. Send the request again.";
+        return Err(Interruption::Stopping(Problem::new(Code::Unavailable, detail)));
+    }
     match ticket.check_key(Time::now()).await {
-        Err(problem) if problem.code != Code::Unavailable => Err(problem),
+        Err(problem) if problem.code != Code::Unavailable => Err(Interruption::KeyRefused(problem)),
         _ => Ok(()),
     }
 }

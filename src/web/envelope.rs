@@ -2,14 +2,15 @@
 //! the look of errors.
 
 use std::pin::Pin;
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::error::InternalError;
-use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use actix_web::http::{ConnectionType, StatusCode};
 use actix_web::middleware::Next;
 use actix_web::web::Bytes;
 use actix_web::{Error, HttpMessage, HttpRequest};
@@ -55,6 +56,10 @@ pub async fn wrap(
     let own = response.request().extensions_mut().remove::<KeyHeaders>();
     for (name, value) in own.into_iter().flat_map(|KeyHeaders(own)| own) {
         response.headers_mut().insert(name, value);
+    }
+    if response.request().app_data::<Shared>().is_some_and(|site| site.is_stopping.load(Relaxed)) {
+        // The next request of this client is to find another process.
+        response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
     }
     log(&response, &id, started);
     Ok(match response.response().body().size() {

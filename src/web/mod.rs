@@ -71,6 +71,8 @@ pub struct Site {
     pub bodies: Arc<body::budget::Budget>,
     /// Whether the process was asked to stop: it serves on for a while, but is not ready any more.
     pub is_stopping: AtomicBool,
+    /// Whether what is still open has to end now, because the process stops in a moment.
+    pub is_closing: AtomicBool,
 }
 
 /// The site as actix hands it to handlers.

@@ -64,6 +64,11 @@ impl Ticket {
         self.0.caller.clone().check_again(&self.0.site, now).await
     }
 
+    /// Whether the process is about to stop, so that the answer has to end.
+    pub fn has_to_end(&self) -> bool {
+        self.0.site.is_closing.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
     /// Notes that the answer begins now.
     pub fn answered(&self, status: StatusCode) {
         self.0.answer.set(Some((Outcome::of_status(status.as_u16()), self.0.began.elapsed())));

@@ -111,6 +111,30 @@ fn a_stream_ends_when_its_key_is_revoked_disabled_or_loses_its_scope() {
 }
 
 #[test]
+fn a_stop_tells_open_streams_why_they_end_and_counts_them() {
+    for (path, body) in [
+        ("/v1/chat/completions", json!({"model": "m", "messages": [], "stream": true})),
+        ("/v1/inference", json!({"model": "m", "prompt": "Hello", "stream": true})),
+    ] {
+        let (url, has_ended) = endless();
+        let desk = Desk::new().with("KEYDESK_UPSTREAM_URL", &url).with("KEYDESK_STOP_TIMEOUT", "2s");
+        let server = desk.start();
+        let org = desk.set_up(&server, "Acme AI");
+        let api = caller(&desk, &server, &org);
+        let mut open = Open::post(&api, &server, path, &body);
+        open.until("Hi");
+        server.ask_to_stop();
+        let seen = open.until("\"unavailable\"");
+        assert!(seen.contains("is being restarted") && !seen.contains("[DONE]"), "{path}: {seen}");
+        has_ended.recv_timeout(std::time::Duration::from_secs(10)).expect("the upstream is told");
+        assert_eq!(server.wait(), Some(0));
+        let counted = "SELECT CAST(COALESCE(SUM(requests), 0) AS BIGINT) AS count FROM all_usage_counts \
+             WHERE width = 60 AND outcome = 'server_errors' AND output_tokens > 0";
+        assert_eq!(desk.database.count(counted), 1, "{path}");
+    }
+}
+
+#[test]
 fn an_answer_that_is_waited_for_is_given_up_when_the_key_is_revoked() {
     let url = upstream(|_, stream| {
         std::thread::sleep(std::time::Duration::from_secs(30));

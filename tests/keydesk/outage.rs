@@ -61,6 +61,11 @@ impl Cable {
         self.silent_below.store(self.streams.lock().unwrap().len() / 2, Ordering::SeqCst);
     }
 
+    /// Makes all connections pass nothing on, also new ones, without an end.
+    fn freeze(&self) {
+        self.silent_below.store(usize::MAX, Ordering::SeqCst);
+    }
+
     fn mend(&self) {
         self.cut.store(false, Ordering::SeqCst);
     }
@@ -162,6 +167,22 @@ fn connections_that_fall_silent_keep_no_process_from_answering_and_hearing() {
     }
     revoke_elsewhere(&desk);
     eventually("the server has heard of the revocation", || api.get("/v1/models").status == 401);
+}
+
+#[test]
+fn a_frozen_database_does_not_keep_a_process_from_stopping() {
+    let desk = Desk::new();
+    if !desk.database.is_postgres() {
+        return;
+    }
+    let (cable, desk) = behind_cable(desk);
+    let server = desk.start();
+    let org = desk.set_up(&server, "Acme");
+    assert_eq!(server.api(&org.admin.key).get("/v1/api-keys").status, 200);
+    cable.freeze();
+    let asked = Instant::now();
+    assert_eq!(server.stop(), Some(0));
+    assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
 }
 
 #[test]

@@ -261,7 +261,8 @@ fn a_stopping_server_is_not_ready_but_serves_until_balancers_have_noticed() {
     });
     assert!(ready.body.contains("this process is stopping"), "{}", ready.body);
     // On a connection of its own, as each client of these tests has.
-    assert_eq!(server.api(&org.admin.key).get("/v1/api-keys").status, 200);
+    let served = server.api(&org.admin.key).get("/v1/api-keys");
+    assert_eq!((served.status, served.header("connection")), (200, Some("close")));
     assert_eq!(server.api("").get("/healthz").status, 200);
     assert_eq!(server.wait(), Some(0));
 }
