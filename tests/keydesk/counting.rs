@@ -9,6 +9,9 @@ use keydesk::time::Time;
 use keydesk::usage::call::{Call, Outcome, Tokens};
 use keydesk::usage::journal::Writer;
 use keydesk::usage::meter::Meter;
+use keydesk::usage::part::{Part, Sort};
+use keydesk::usage::question::{Filter, Group, Question, Range};
+use keydesk::usage::ranking::Rankings;
 use keydesk::usage::{flush, sums};
 use serde_json::json;
 
@@ -185,4 +188,48 @@ fn usage_is_the_same_from_each_process_within_seconds() {
             usage["total"]["requests"] == json!(20)
         });
     }
+}
+
+/// Counts of so many keys, a different number for each.
+fn used(desk: &Desk, org: OrgId, keys: usize) {
+    let bytes = |id: &[u8; 16]| match desk.database.is_postgres() {
+        true => format!("'\\x{}'::bytea", hex::encode(id)),
+        false => format!("x'{}'", hex::encode(id)),
+    };
+    let org = bytes(org.bytes());
+    let today = Time::now().floor(86_400).micros();
+    let row = |number: usize| {
+        let key = bytes(KeyId::new(Time::now()).bytes());
+        format!("({org}, {key}, 86400, {today}, {key}, '', '', 'ok', {}, 0, 0)", number + 1)
+    };
+    for chunk in (0..keys).collect::<Vec<_>>().chunks(500) {
+        let rows: Vec<String> = chunk.iter().map(|number| row(*number)).collect();
+        desk.database.execute(&format!(
+            "INSERT INTO usage_counts (org_id, key_id, width, start, secret_id, scope, model, outcome, requests, input_tokens, output_tokens)
+             VALUES {}",
+            rows.join(", ")
+        ));
+    }
+}
+
+#[test]
+fn large_rankings_are_made_once_for_many_who_look_and_small_ones_each_time() {
+    let (desk, db) = tables();
+    let rankings = Arc::new(Rankings::default());
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let now = Time::now();
+    let question = Question { range: Range::last(7, now), filter: Filter::default(), group: Group::All };
+    let look = |org| runtime.block_on(rankings.of(&db, org, &question, now)).unwrap().unwrap();
+    let (large, small) = (ids().0, ids().0);
+    used(&desk, large, 2_500);
+    used(&desk, small, 10);
+    let (first, second) = (look(large), look(large));
+    assert!(Arc::ptr_eq(&first, &second), "it is shown until it is old");
+    assert_eq!(first.keys.len(), 2_500);
+    let part = Part { sort: Sort::Requests, reversed: false, offset: 1, limit: 3 };
+    let requests: Vec<i64> = part.of(&first.keys).iter().map(|(_, totals)| totals.requests).collect();
+    assert_eq!(requests, [2_499, 2_498, 2_497]);
+    assert_eq!(look(small).keys.len(), 10);
+    used(&desk, small, 1);
+    assert_eq!(look(small).keys.len(), 11);
 }
