@@ -67,8 +67,8 @@ pub enum BuildError {
 
 /// How long before the end of a stop open streams are told that there is no more, at most.
 const LAST_WORDS: Duration = Duration::from_secs(2);
-/// How long a stop waits for the database after the last answer.
-const LAST_WRITES: Duration = Duration::from_secs(5);
+/// How long a stop waits for the database and for mails on their way after the last answer.
+const LAST_WRITES: Duration = Duration::from_secs(8);
 
 /// A server that is bound and ready to run.
 pub struct Application {

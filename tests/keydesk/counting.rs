@@ -168,6 +168,11 @@ fn counted_until_waits_for_the_slowest_process_that_counts_and_for_none_that_end
         micros(now.plus(-60))
     ));
     assert!(until() > behind, "it has ended");
+    server.stop();
+    let left = format!(
+        "SELECT COUNT(*) AS count FROM usage_writers WHERE counted_until IS NOT NULL AND id <> {name}"
+    );
+    assert_eq!(desk.database.count(&left), 0, "a process that was stopped counts no more");
 }
 
 #[test]
