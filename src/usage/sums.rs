@@ -7,7 +7,7 @@ use diesel::sql_types::{Binary, Bool};
 
 use crate::db::{Conn, Db, Tx, each};
 use crate::error::Result;
-use crate::id::{KeyId, OrgId};
+use crate::id::{KeyId, OrgId, readable};
 use crate::schema::{
     key_addresses, scope_uses, usage_callers, usage_counts, usage_latencies, usage_total_latencies,
     usage_totals,
@@ -22,6 +22,9 @@ const MINUTE_DAYS: i64 = 2;
 pub const HOUR_DAYS: i64 = 100;
 /// The rows of how many keys are moved in one transaction, so that others hardly wait for it.
 const STEP: usize = 250;
+/// More requests than a process can count in the time that a batch is kept.
+const MOST: i64 = 1 << 40;
+const MOST_TOKENS: i64 = 1 << 56;
 /// Held by the process that moves rows.
 const ADVISORY_LOCK: i64 = 0x6b64_7375_6d73;
 
@@ -54,7 +57,7 @@ impl Keys {
 #[derive(QueryableByName)]
 struct Next {
     #[diesel(sql_type = Binary)]
-    key_id: KeyId,
+    key_id: Vec<u8>,
 }
 
 #[derive(QueryableByName)]
@@ -66,8 +69,12 @@ struct Taken {
 /// Moves all rows of the journal to the tables of sums, step by step, until `stop` says so.
 pub async fn settle(db: &Db, stop: impl Fn() -> bool) -> Result<()> {
     let mut after = KeyId::from_bytes([0; 16]);
+    if db.read(move |conn| next(conn, after)).await?.is_empty() {
+        return Ok(());
+    }
+    db.write(remove_foreign).await?;
     while !stop() {
-        let keys = db.read(move |conn| next(conn, after)).await?;
+        let keys: Vec<KeyId> = readable(db.read(move |conn| next(conn, after)).await?);
         let Some(last) = keys.last().copied() else { break };
         match settle_keys(db, Keys::between(after, last)).await {
             // Another process moves them.
@@ -77,6 +84,21 @@ pub async fn settle(db: &Db, stop: impl Fn() -> bool) -> Result<()> {
             Err(_) => settle_apart(db, &keys).await?,
         }
         after = last;
+    }
+    Ok(())
+}
+
+/// Removes rows that no process has written. Added to sums they would stay for good.
+fn remove_foreign(tx: &mut Tx<'_>) -> Result<()> {
+    // Numbers come last in the order of what SQLite can hold, and texts and bytes are above all of them.
+    let removed = diesel::sql_query(format!(
+        "DELETE FROM usage_journal WHERE length(org_id) <> 16 OR length(key_id) <> 16 OR length(secret_id) <> 16
+            OR requests < 0 OR requests > {MOST} OR input_tokens < 0 OR input_tokens > {MOST_TOKENS}
+            OR output_tokens < 0 OR output_tokens > {MOST_TOKENS} OR start < 0 OR last_at < 0"
+    ))
+    .execute(tx.conn)?;
+    if removed > 0 {
+        tracing::error!(rows = removed, "counts that Keydesk did not write were removed from usage_journal");
     }
     Ok(())
 }
@@ -96,8 +118,8 @@ async fn settle_apart(db: &Db, keys: &[KeyId]) -> Result<()> {
     Ok(())
 }
 
-/// The next keys behind one, in their order.
-fn next(conn: &mut Conn, after: KeyId) -> Result<Vec<KeyId>> {
+/// The next keys behind one, in their order, as bytes.
+fn next(conn: &mut Conn, after: KeyId) -> Result<Vec<Vec<u8>>> {
     let query = format!(
         "SELECT key_id FROM usage_journal WHERE key_id > $1 GROUP BY key_id ORDER BY key_id LIMIT {STEP}"
     );

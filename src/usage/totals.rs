@@ -48,7 +48,7 @@ impl Totals {
     /// Adds requests that ended in this way.
     pub fn count(&mut self, outcome: &str, sum: Sum) {
         let requests = sum.requests;
-        self.requests += requests;
+        self.requests = self.requests.saturating_add(requests);
         self.input_tokens = self.input_tokens.saturating_add(sum.input_tokens);
         self.output_tokens = self.output_tokens.saturating_add(sum.output_tokens);
         let of_outcome = match outcome {
@@ -57,7 +57,7 @@ impl Totals {
             "limited" => &mut self.limited,
             _ => &mut self.server_errors,
         };
-        *of_outcome += requests;
+        *of_outcome = of_outcome.saturating_add(requests);
     }
 
     /// Requests that did not succeed, for whatever reason.
@@ -72,11 +72,11 @@ impl Totals {
 
     /// Adds other totals.
     pub fn add(&mut self, other: &Totals) {
-        self.requests += other.requests;
-        self.ok += other.ok;
-        self.client_errors += other.client_errors;
-        self.limited += other.limited;
-        self.server_errors += other.server_errors;
+        self.requests = self.requests.saturating_add(other.requests);
+        self.ok = self.ok.saturating_add(other.ok);
+        self.client_errors = self.client_errors.saturating_add(other.client_errors);
+        self.limited = self.limited.saturating_add(other.limited);
+        self.server_errors = self.server_errors.saturating_add(other.server_errors);
         self.input_tokens = self.input_tokens.saturating_add(other.input_tokens);
         self.output_tokens = self.output_tokens.saturating_add(other.output_tokens);
     }

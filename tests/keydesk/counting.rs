@@ -145,6 +145,35 @@ fn counts_that_can_not_be_added_up_stay_and_hold_up_no_others() {
 }
 
 #[test]
+fn rows_of_the_journal_that_no_process_wrote_hold_up_no_others_and_reach_no_sum() {
+    let (desk, db) = tables();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let meter = meter(1);
+    let blob = |bytes: &[u8]| match desk.database.is_postgres() {
+        true => format!("'\\x{}'::bytea", hex::encode(bytes)),
+        false => format!("x'{}'", hex::encode(bytes)),
+    };
+    let (id, short) = (blob(&[7; 16]), blob(b"x"));
+    for (org, key, secret, requests) in [
+        (&short, &id, &id, "1"),
+        (&id, &short, &id, "1"),
+        (&id, &id, &short, "1"),
+        (&id, &id, &id, "-1"),
+        (&id, &id, &id, "9223372036854775807"),
+    ] {
+        desk.database.execute(&format!(
+            "INSERT INTO usage_journal (org_id, key_id, secret_id, start, scope, model, outcome, bucket, address, program,
+                requests, input_tokens, output_tokens, last_at)
+             VALUES ({org}, {key}, {secret}, 60000000, '', '', 'ok', 1, '', '', {requests}, 0, 0, 60000000)"
+        ));
+    }
+    count(&meter, ids(), 3);
+    runtime.block_on(flush(&meter, &db, Time::now())).unwrap();
+    runtime.block_on(sums::settle(&db, || false)).unwrap();
+    assert_eq!((waiting(&desk), told(&desk, "")), (0, [3; 6]));
+}
+
+#[test]
 fn counted_until_waits_for_the_slowest_process_that_counts_and_for_none_that_ended() {
     let (desk, server, org) = desk();
     let analyst = server.api(&desk.key(&org.slug, "analyst", "analytics:read"));
