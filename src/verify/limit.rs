@@ -170,7 +170,7 @@ impl Rate {
         Rate {
             limit,
             // Rounded up, so that not one request more than the rate passes.
-            interval: (MINUTE * u64::from(processes)).div_ceil(u64::from(limit)),
+            interval: (MINUTE * u64::from(processes)).div_ceil(u64::from(limit.max(1))),
             tokens: u64::from(limit / processes).max(1),
         }
     }

@@ -1,6 +1,7 @@
 //! Limits of several processes: in one bucket where there is a Valkey, in shares of it while that is
 //! away, and what people are told where there is none.
 
+use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
@@ -165,6 +166,55 @@ fn a_start_without_valkey_is_a_start_with_shares() {
     eventually("it is found", || is_ready(&server, "there"));
     let page = server.signed_in(&org).get(&format!("/o/{}/settings", org.slug));
     assert!(!page.body.contains("Valkey"), "{}", page.body);
+}
+
+#[test]
+fn what_others_write_into_valkey_fails_no_request_and_counts_as_nothing() {
+    let valkey = Valkey::start(None);
+    let desk = Desk::new().with("KEYDESK_VALKEY_URL", &valkey.url());
+    let server = desk.start();
+    let org = desk.set_up(&server, "Acme AI");
+    let key =
+        org.admin.create(&json!({"name": "limited", "scopes": ["inference:read"], "requests_per_minute": 3}));
+    let place = format!("keydesk:limit:{}", key["id"].as_str().unwrap());
+    for command in ["SET # nan", "SET # inf", "SET # 1e300", "SET # -5", "SET # x", "LPUSH # a", "SADD # a"] {
+        let mut link = TcpStream::connect(("127.0.0.1", valkey.port)).unwrap();
+        let forged = format!("DEL {place}\r\n{}\r\nQUIT\r\n", command.replace('#', &place));
+        link.write_all(forged.as_bytes()).unwrap();
+        link.read_to_string(&mut String::new()).unwrap();
+        let passed = calls(std::slice::from_ref(&server), key["key"].as_str().unwrap(), 5);
+        assert_eq!(passed, 3, "{command}");
+        assert!(is_ready(&server, "there"), "{command}");
+    }
+}
+
+#[test]
+fn a_server_that_is_no_valkey_is_as_good_as_none() {
+    // It says that the script has another name, or answers with numbers that can't be.
+    for answers in [
+        ["$40\r\naaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\r\n"; 2],
+        ["*2\r\n:1\r\n:9223372036854775807\r\n"; 2],
+    ] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("redis://{}", listener.local_addr().unwrap());
+        std::thread::spawn(move || {
+            for mut client in listener.incoming().map_while(Result::ok) {
+                std::thread::spawn(move || {
+                    let mut bytes = [0; 8192];
+                    while let Ok(1..) = client.read(&mut bytes) {
+                        if client.write_all(answers[0].as_bytes()).is_err() {
+                            return;
+                        }
+                    }
+                });
+            }
+        });
+        let desk = Desk::new().with("KEYDESK_VALKEY_URL", &url);
+        let server = desk.start();
+        let org = desk.set_up(&server, "Acme AI");
+        assert_eq!(calls(std::slice::from_ref(&server), &limited(&org, 4), 6), 4);
+        assert!(is_ready(&server, "away"));
+    }
 }
 
 #[test]

@@ -28,7 +28,10 @@ const SCRIPT: &str = r"
 local time = redis.call('TIME')
 local now = (time[1] - 1700000000) * 10000000 + time[2] * 10
 local interval, capacity = tonumber(ARGV[1]), tonumber(ARGV[2])
-local full_at = tonumber(redis.call('GET', KEYS[1]) or now)
+local stored = redis.pcall('GET', KEYS[1])
+local full_at = type(stored) == 'string' and tonumber(stored) or now
+-- What nobody here has written counts as nothing.
+if full_at ~= full_at or full_at > now + 10 * capacity then full_at = now end
 full_at = math.min(math.max(full_at, now + tonumber(ARGV[3]), now), now + capacity)
 local allowed = 0
 if full_at - now + interval <= capacity then
@@ -47,7 +50,8 @@ const NANOSECONDS: u64 = 100;
 /// The Valkey of this process, reachable or not.
 pub struct Shared {
     client: Client,
-    script: Script,
+    /// The name of the script there.
+    hash: String,
     connection: RwLock<Option<Connection>>,
     /// How many connections there were.
     connections: AtomicU64,
@@ -60,7 +64,7 @@ pub struct Connection {
     /// Its number, from 1.
     pub number: u64,
     link: MultiplexedConnection,
-    script: Script,
+    hash: String,
 }
 
 impl Shared {
@@ -68,7 +72,7 @@ impl Shared {
     pub fn new(client: Client) -> Shared {
         Shared {
             client,
-            script: Script::new(SCRIPT),
+            hash: Script::new(SCRIPT).get_hash().to_owned(),
             connection: RwLock::default(),
             connections: AtomicU64::new(0),
             is_lost: Notify::new(),
@@ -115,9 +119,12 @@ impl Shared {
             .set_response_timeout(Some(PATIENCE));
         let mut link = self.client.get_multiplexed_async_connection_with_config(&config).await?;
         // A server that answers, but can't run the script, is found out now.
-        self.script.load_async(&mut link).await?;
+        let loaded: String = redis::cmd("SCRIPT").arg("LOAD").arg(SCRIPT).query_async(&mut link).await?;
+        if loaded != self.hash {
+            return Err((redis::ErrorKind::UnexpectedReturnType, "the script is not what was sent").into());
+        }
         let number = self.connections.fetch_add(1, Relaxed) + 1;
-        let connection = Connection { number, link, script: self.script.clone() };
+        let connection = Connection { number, link, hash: self.hash.clone() };
         *self.connection.write().unwrap_or_else(PoisonError::into_inner) = Some(connection);
         Ok(())
     }
@@ -132,17 +139,27 @@ impl Connection {
         owed: Duration,
         takes: bool,
     ) -> Result<(bool, u64), RedisError> {
-        let interval = UNITS_A_MINUTE.div_ceil(u64::from(limit));
+        let interval = UNITS_A_MINUTE.div_ceil(u64::from(limit.max(1)));
+        let capacity = interval * u64::from(limit);
         let owed = u64::try_from(owed.as_nanos()).unwrap_or(u64::MAX) / NANOSECONDS;
-        let (allowed, missing): (i64, u64) = self
-            .script
-            .key(format!("keydesk:limit:{key}"))
-            .arg(interval)
-            .arg(interval * u64::from(limit))
-            .arg(owed)
-            .arg(u8::from(takes))
-            .invoke_async(&mut self.link.clone())
-            .await?;
+        let ask = |command: &str, script: &str| {
+            let mut ask = redis::cmd(command);
+            ask.arg(script).arg(1).arg(format!("keydesk:limit:{key}"));
+            ask.arg(interval).arg(capacity).arg(owed).arg(u8::from(takes));
+            ask
+        };
+        let mut link = self.link.clone();
+        let answer = match ask("EVALSHA", &self.hash).query_async(&mut link).await {
+            // A server that was restarted has forgotten it.
+            Err(error) if error.kind() == redis::ErrorKind::Server(redis::ServerErrorKind::NoScript) => {
+                ask("EVAL", SCRIPT).query_async(&mut link).await
+            }
+            answer => answer,
+        };
+        let (allowed, missing): (i64, u64) = answer?;
+        if missing > capacity {
+            return Err((redis::ErrorKind::UnexpectedReturnType, "the answer is out of range").into());
+        }
         Ok((allowed == 1, missing * NANOSECONDS))
     }
 }
