@@ -100,7 +100,7 @@ impl Application {
         db.write(move |tx| lifecycle::mark_expiring(tx, &notices, Time::now())).await?;
         let table = Arc::new(
             Table::new(config.max_staleness, &db, Instant::now())
-                .with_two_roots(mint.keyring.previous_root_tag().is_some()),
+                .with_roots(&mint.keyring, db.logs().clone()),
         );
         let heard = table.clone();
         db.after_change(Box::new(move |conn| {

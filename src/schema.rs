@@ -193,6 +193,7 @@ diesel::table! {
         position -> BigInt,
         stamp -> Binary,
         previous_stamp -> Binary,
+        root -> Nullable<Binary>,
     }
 }
 

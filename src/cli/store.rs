@@ -49,13 +49,25 @@ fn require_all_secrets(db: &Db, keyring: &Keyring, standing: Standing) -> Result
         (Some(previous), Standing::Replaced) => Some(previous),
         _ => None,
     };
-    if let Some(root) = before {
-        db.write_now(|tx| roots::note_unknown(tx, root))?;
-    }
-    if previous.is_some() {
-        return Ok(());
-    }
     let own = keyring.root_tag();
+    db.write_now(|tx| {
+        if standing != Standing::Overtaken {
+            feed::set_root(tx, own)?;
+        }
+        before.map_or(Ok(()), |root| roots::note_unknown(tx, root))
+    })?;
+    if let Some(previous) = previous {
+        let lost = db.read_now(|conn| roots::under_none_of(conn, [own, previous], None, Time::now()))?;
+        return if lost == 0 {
+            Ok(())
+        } else {
+            Err(Failure::Misused(format!(
+                "{lost} of the secrets of working API keys use a root secret that is neither KEYDESK_SECRET nor \
+                 KEYDESK_SECRET_PREVIOUS, and would stop working. Set the secret that they use as \
+                 KEYDESK_SECRET_PREVIOUS, and replace one secret at a time."
+            )))
+        };
+    }
     match db.read_now(|conn| roots::under_others(conn, own, None, Time::now()))? {
         0 => Ok(()),
         left => Err(Failure::Misused(format!(

@@ -57,6 +57,13 @@ impl LogGuard {
         self.seals.get().is_none_or(|seals| seals.by_own.load(Ordering::Acquire))
     }
 
+    /// Notes which of its secrets the database belongs to.
+    pub fn use_own(&self, by_own: bool) {
+        if let Some(seals) = self.seals.get() {
+            seals.by_own.store(by_own, Ordering::Release);
+        }
+    }
+
     /// Takes the other key, if this process has one that `owns` says is the database's.
     pub fn change_seal(&self, owns: impl FnOnce(&LogSeal) -> Result<bool>) -> Result<bool> {
         let Some(seals) = self.seals.get() else { return Ok(false) };

@@ -4,7 +4,7 @@
 
 use diesel::prelude::*;
 
-use crate::crypto::{Digest, fill_random};
+use crate::crypto::{Digest, RootTag, fill_random};
 use crate::db::{Conn, Tx, each};
 use crate::error::{Error, Result};
 use crate::id::{KeyId, OrgId};
@@ -25,12 +25,14 @@ pub struct Head {
     /// The number of the latest change.
     pub position: i64,
     stamp: Vec<u8>,
+    /// The tag of the database's root secret, if it is noted.
+    pub root: Option<Vec<u8>>,
 }
 
 impl Head {
     /// Of a process that has read nothing.
     pub fn unread() -> Head {
-        Head { position: 0, stamp: Vec::new() }
+        Head { position: 0, stamp: Vec::new(), root: None }
     }
 }
 
@@ -98,9 +100,17 @@ pub fn publish_all(tx: &mut Tx<'_>, org: OrgId, keys: &[KeyId], now: Time) -> Re
 
 /// How far the feed has come.
 pub fn head(conn: &mut Conn) -> Result<Head> {
-    let head = feed_head::table.select((feed_head::position, feed_head::stamp));
-    let (position, stamp) = head.first(conn)?;
-    Ok(Head { position, stamp })
+    let head = feed_head::table.select((feed_head::position, feed_head::stamp, feed_head::root));
+    let (position, stamp, root) = head.first(conn)?;
+    Ok(Head { position, stamp, root })
+}
+
+/// Notes the root secret of the database, so that all processes hear of its replacement at once.
+pub fn set_root(tx: &mut Tx<'_>, root: RootTag) -> Result<()> {
+    let root = root.to_vec();
+    let other = feed_head::root.is_null().or(feed_head::root.ne(root.clone()));
+    diesel::update(feed_head::table.filter(other)).set(feed_head::root.eq(root)).execute(tx.conn)?;
+    Ok(())
 }
 
 /// What has happened after `seen`, up to `head`.

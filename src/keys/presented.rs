@@ -175,7 +175,7 @@ fn read(row: Row) -> Result<Presented> {
         superseded_until,
         disabled: disabled_at.is_some(),
         revoked: revoked_at.is_some(),
-        requests_per_minute: u32::try_from(rpm).map_err(Error::unreadable)?,
+        requests_per_minute: store::limit(rpm)?,
         allowed_ips: networks(&allowed_ips)?.into(),
         owner,
         owner_role,

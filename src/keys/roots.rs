@@ -7,7 +7,9 @@ use diesel::prelude::*;
 use crate::crypto::{Keyring, RootTag};
 use crate::db::{Conn, Tx};
 use crate::error::Result;
-use crate::id::{OrgId, SecretId};
+use crate::id::OrgId;
+use crate::keys::feed;
+use crate::keys::presented::Presented;
 use crate::keys::secret::PlainSecret;
 use crate::schema::{api_keys, key_secrets};
 use crate::time::Time;
@@ -30,15 +32,27 @@ macro_rules! count {
     }};
 }
 
-/// Makes the digest of a secret anew under the root secret of now.
-pub fn redigest(tx: &mut Tx<'_>, keyring: &Keyring, id: SecretId, secret: &PlainSecret) -> Result<()> {
-    diesel::update(key_secrets::table.find(id))
+/// Makes the digest of a secret anew under the root secret of now, unless the database belongs to
+/// another.
+pub fn redigest(
+    tx: &mut Tx<'_>,
+    keyring: &Keyring,
+    key: &Presented,
+    secret: &PlainSecret,
+    now: Time,
+) -> Result<()> {
+    let root = keyring.root_tag();
+    if feed::head(tx.conn)?.root.is_some_and(|current| current != root) {
+        return Ok(());
+    }
+    diesel::update(key_secrets::table.find(key.secret))
         .set((
             key_secrets::digest.eq(secret.digest(&keyring.api_keys).as_slice()),
-            key_secrets::root.eq(keyring.root_tag().as_slice()),
+            key_secrets::root.eq(root.as_slice()),
         ))
         .execute(tx.conn)?;
-    Ok(())
+    // A process that has looked for this digest before does not know it.
+    feed::publish(tx, key.org, key.key, now)
 }
 
 /// Notes the root secret of digests of versions that noted none: they are under the one that was in
@@ -53,11 +67,17 @@ pub fn note_unknown(tx: &mut Tx<'_>, root: RootTag) -> Result<()> {
 /// How many secrets that work now would not work without a root secret other than this one, of one
 /// organisation or of all.
 pub fn under_others(conn: &mut Conn, own: RootTag, org: Option<OrgId>, now: Time) -> Result<i64> {
+    Ok(under_none_of(conn, [own, own], org, now)? + count!(conn, now, org, key_secrets::root.is_null()))
+}
+
+/// How many secrets that work now work with neither of two root secrets.
+pub fn under_none_of(conn: &mut Conn, mut roots: [RootTag; 2], org: Option<OrgId>, now: Time) -> Result<i64> {
+    roots.sort_unstable();
     // Stretches of the index, which hold hardly any row most of the time.
-    let own = own.as_slice();
-    Ok(count!(conn, now, org, key_secrets::root.lt(own))
-        + count!(conn, now, org, key_secrets::root.gt(own))
-        + count!(conn, now, org, key_secrets::root.is_null()))
+    let (first, last) = (roots[0].as_slice(), roots[1].as_slice());
+    Ok(count!(conn, now, org, key_secrets::root.lt(first))
+        + count!(conn, now, org, key_secrets::root.gt(first).and(key_secrets::root.lt(last)))
+        + count!(conn, now, org, key_secrets::root.gt(last)))
 }
 
 /// How many secrets work now, of one organisation or of all.

@@ -83,7 +83,7 @@ fn key((row, secret, old, owner, backup): FullRow) -> Result<Key> {
         expiring_at: row.expiring_at,
         disabled,
         revoked,
-        requests_per_minute: u32::try_from(row.requests_per_minute).map_err(Error::unreadable)?,
+        requests_per_minute: limit(row.requests_per_minute)?,
         allowed_ips: networks(&row.allowed_ips)?,
         self_rotate: row.self_rotate,
         secret: row.secret_id,
@@ -97,6 +97,12 @@ fn key((row, secret, old, owner, backup): FullRow) -> Result<Key> {
 
 fn contact((id, email, name): ContactRow) -> Contact {
     Contact { id, email, name }
+}
+
+/// A limit as the database holds it: at least one request.
+pub(super) fn limit(rpm: i64) -> Result<u32> {
+    let rpm = u32::try_from(rpm).ok().filter(|rpm| *rpm > 0);
+    rpm.ok_or_else(|| Error::unreadable("a limit is out of range"))
 }
 
 /// Networks as the database holds them.

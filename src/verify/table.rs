@@ -24,8 +24,8 @@ use std::time::{Duration, Instant};
 use dashmap::DashMap;
 use tokio::sync::Semaphore;
 
-use crate::crypto::{Digest, Keyring};
-use crate::db::{Conn, Db};
+use crate::crypto::{Digest, Keyring, RootTag};
+use crate::db::{Conn, Db, LogGuard};
 use crate::error::{Error, Result};
 use crate::id::KeyId;
 use crate::keys::feed::{self, Head, Since};
@@ -33,6 +33,7 @@ use crate::keys::presented::{self, Presented};
 use crate::keys::roots;
 use crate::keys::secret::PlainSecret;
 use crate::task;
+use crate::time::Time;
 use crate::verify::strangers::Strangers;
 
 /// How many keys are held. Past it, a random half is dropped.
@@ -53,11 +54,18 @@ struct Held {
     until: Instant,
 }
 
+/// The root secrets of this process.
+struct Roots {
+    own: RootTag,
+    previous: Option<RootTag>,
+    logs: Arc<LogGuard>,
+}
+
 /// The keys that this process has seen.
 pub struct Table {
     started: Instant,
     staleness: Duration,
-    has_two_roots: bool,
+    roots: Option<Roots>,
     known: DashMap<Digest, Held>,
     unknown: DashMap<Digest, ()>,
     /// How often entries were removed for changes.
@@ -77,7 +85,7 @@ impl Table {
         Table {
             started,
             staleness,
-            has_two_roots: false,
+            roots: None,
             known: DashMap::new(),
             unknown: DashMap::new(),
             rounds: AtomicU64::new(0),
@@ -88,10 +96,10 @@ impl Table {
         }
     }
 
-    /// For a process that accepts digests under two root secrets: what it holds by one digest may have the
-    /// other in the database, so changed keys are looked for among all that are held.
-    pub fn with_two_roots(self, has_two_roots: bool) -> Table {
-        Table { has_two_roots, ..self }
+    /// For a process that has these root secrets: it answers as long as the database belongs to one of them.
+    pub fn with_roots(self, keyring: &Keyring, logs: Arc<LogGuard>) -> Table {
+        let roots = Roots { own: keyring.root_tag(), previous: keyring.previous_root_tag(), logs };
+        Table { roots: Some(roots), ..self }
     }
 
     /// Finds the key of a presented secret. A secret known only under the previous root secret
@@ -195,6 +203,7 @@ impl Table {
         // Read before the head, so that a head below it can only mean an older database.
         let seen = self.read().clone();
         let head = feed::head(conn)?;
+        self.follow_root(&head)?;
         let since = if self.is_fresh(began) { feed::since(conn, &seen, &head)? } else { Since::Unknown };
         match since {
             Since::Nothing => {}
@@ -214,6 +223,20 @@ impl Table {
         Ok(position)
     }
 
+    /// Notes which of its root secrets the database belongs to. Error: unavailable if it is none of them; what is
+    /// held here by a digest under another root secret can't be told from what has changed.
+    fn follow_root(&self, head: &Head) -> Result<()> {
+        let (Some(roots), Some(current)) = (&self.roots, &head.root) else { return Ok(()) };
+        let is_own = current.as_slice() == roots.own.as_slice();
+        if is_own || roots.previous.is_some_and(|previous| current.as_slice() == previous.as_slice()) {
+            roots.logs.use_own(is_own);
+            return Ok(());
+        }
+        self.lapse();
+        let why = "the root secret of the database was replaced; restart this process with the new one";
+        Err(Error::Unavailable(why.into()))
+    }
+
     fn read(&self) -> MutexGuard<'_, Head> {
         self.read.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -229,7 +252,8 @@ impl Table {
             self.known.remove(digest);
             self.unknown.remove(digest);
         }
-        if self.has_two_roots {
+        // What is held by one digest may have the other in the database.
+        if self.roots.as_ref().is_some_and(|roots| roots.previous.is_some()) {
             let changed: HashSet<KeyId> = changes.iter().map(|(key, _)| *key).collect();
             self.known.retain(|_, held| !changed.contains(&held.key.key));
         }
@@ -290,8 +314,8 @@ async fn find(
         let Some(key) = found else { continue };
         // Towards the root secret of the database alone, or processes would undo what others did.
         if digest != secret.digest(&keyring.api_keys) && db.logs().is_by_own() {
-            let (keyring, secret, id) = (keyring.clone(), secret.clone(), key.secret);
-            db.write(move |tx| roots::redigest(tx, &keyring, id, &secret)).await?;
+            let (keyring, secret, found, now) = (keyring.clone(), secret.clone(), key.clone(), Time::now());
+            db.write(move |tx| roots::redigest(tx, &keyring, &found, &secret, now)).await?;
         }
         return Ok(Some(key));
     }

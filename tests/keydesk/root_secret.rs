@@ -155,3 +155,61 @@ fn secrets_of_a_version_that_noted_no_root_secret_are_known_after_one_start() {
     assert_eq!(server.api(&org.admin.key).get("/v1/api-keys").status, 200);
     assert_eq!(status(&desk).0, Some(0));
 }
+
+#[test]
+fn a_process_without_the_new_secret_says_yes_to_nobody_once_others_use_it() {
+    let desk = at(Desk::new(), 0);
+    let old_one = desk.start();
+    let org = desk.set_up(&old_one, "Acme AI");
+    let key = org.admin.create(&json!({"name": "caller", "scopes": ["inference:read"]}));
+    let secret = key["key"].as_str().unwrap();
+    assert_eq!(old_one.api(secret).get("/v1/models").status, 200);
+    let desk = at(desk, 2);
+    let new_one = desk.start();
+    assert_eq!(new_one.api(secret).get("/v1/models").status, 200);
+    eventually("it hears of it", || old_one.api(secret).get("/v1/models").status == 503);
+    let path = format!("/v1/api-keys/{}/revoke", key["id"].as_str().unwrap());
+    assert_eq!(new_one.api(&org.admin.key).post(&path, &json!({})).status, 200);
+    assert_eq!(old_one.api(secret).get("/v1/models").status, 503);
+    assert_eq!(old_one.browser().get("/readyz").status, 503);
+}
+
+#[test]
+fn a_process_that_is_to_be_changed_over_moves_no_digest_back() {
+    let desk = at(Desk::new(), 0);
+    drop(desk.start());
+    let desk = at(desk.with("KEYDESK_TICK", "1h"), 1);
+    let first = desk.start();
+    let org = desk.set_up(&first, "Acme AI");
+    let keys = keys(&org, 2);
+    let desk = at(desk, 2);
+    let second = desk.start();
+    all_work(&[&second], &keys);
+    assert_eq!(second.api(&org.admin.key).get("/v1/api-keys").status, 200);
+    assert_eq!(status(&desk).0, Some(0));
+    all_work(&[&first, &second], &keys);
+    let (code, said) = status(&desk);
+    assert_eq!(code, Some(0), "{said}");
+}
+
+#[test]
+fn a_secret_that_keys_use_can_not_be_left_out_by_replacing_twice() {
+    let desk = at(Desk::new(), 0);
+    let server = desk.start();
+    let org = desk.set_up(&server, "Acme AI");
+    keys(&org, 2);
+    drop(server);
+    let mut desk = at(desk, 2);
+    let server = desk.start();
+    assert_eq!(server.api(&org.admin.key).get("/v1/api-keys").status, 200);
+    drop(server);
+    let third = STANDARD.encode([3; 32]);
+    for (secret, previous) in [(new(), third.clone()), (third, new())] {
+        desk = desk.without("KEYDESK_SECRET").without("KEYDESK_SECRET_PREVIOUS");
+        desk = desk.with("KEYDESK_SECRET", &secret).with("KEYDESK_SECRET_PREVIOUS", &previous);
+        let refused = desk.run(&["serve"]);
+        let message = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert_eq!(refused.status.code(), Some(2), "{message}");
+        assert!(message.contains("2 of the secrets") && message.contains("neither"), "{message}");
+    }
+}

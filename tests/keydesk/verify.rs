@@ -53,7 +53,7 @@ fn key_that_nobody_could_look_at_or_revoke_does_not_work() {
     let (desk, server, org) = desk();
     let blob = if desk.database.is_postgres() { "'\\x01'::bytea" } else { "x'01'" };
     let mut damage = vec![format!("backup_id = {blob}"), format!("previous_secret_id = {blob}")];
-    damage.push("requests_per_minute = -1".to_owned());
+    damage.extend(["requests_per_minute = -1", "requests_per_minute = 0"].map(str::to_owned));
     if !desk.database.is_postgres() {
         // Only SQLite takes bytes for text.
         damage.push("description = CAST(x'ff' AS TEXT)".to_owned());
