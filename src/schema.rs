@@ -490,51 +490,6 @@ diesel::table! {
 }
 
 diesel::table! {
-    usage_windows (org_id, days, key_id) {
-        org_id -> Binary,
-        days -> BigInt,
-        key_id -> Binary,
-        requests -> BigInt,
-        ok -> BigInt,
-        client_errors -> BigInt,
-        limited -> BigInt,
-        server_errors -> BigInt,
-        input_tokens -> BigInt,
-        output_tokens -> BigInt,
-        tokens -> BigInt,
-        failed_share -> Nullable<BigInt>,
-    }
-}
-
-diesel::table! {
-    usage_part_windows (org_id, days, key_id, part, name) {
-        org_id -> Binary,
-        days -> BigInt,
-        key_id -> Binary,
-        part -> Text,
-        name -> Text,
-        requests -> BigInt,
-        ok -> BigInt,
-        client_errors -> BigInt,
-        limited -> BigInt,
-        server_errors -> BigInt,
-        input_tokens -> BigInt,
-        output_tokens -> BigInt,
-        tokens -> BigInt,
-        failed_share -> Nullable<BigInt>,
-    }
-}
-
-diesel::table! {
-    usage_window_starts (org_id, days) {
-        org_id -> Binary,
-        days -> BigInt,
-        start -> BigInt,
-        after_key -> Nullable<Binary>,
-    }
-}
-
-diesel::table! {
     scope_uses (org_id, key_id, scope) {
         org_id -> Binary,
         key_id -> Binary,
@@ -798,9 +753,6 @@ diesel::allow_tables_to_appear_in_same_query!(
     all_usage_callers,
     all_usage_totals,
     all_usage_total_latencies,
-    usage_windows,
-    usage_part_windows,
-    usage_window_starts,
     scope_uses,
     key_addresses,
     review_findings,

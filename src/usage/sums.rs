@@ -90,7 +90,7 @@ pub async fn settle(db: &Db, stop: impl Fn() -> bool) -> Result<()> {
 
 /// Removes rows that no process has written. Added to sums they would stay for good.
 fn remove_foreign(tx: &mut Tx<'_>) -> Result<()> {
-    // Numbers come last in the order of what SQLite can hold, and texts and bytes are above all of them.
+    // SQLite may hold texts or bytes in place of numbers, and sorts them above every number.
     let removed = diesel::sql_query(format!(
         "DELETE FROM usage_journal WHERE length(org_id) <> 16 OR length(key_id) <> 16 OR length(secret_id) <> 16
             OR requests < 0 OR requests > {MOST} OR input_tokens < 0 OR input_tokens > {MOST_TOKENS}
