@@ -106,7 +106,7 @@ pub async fn run(site: Arc<Site>, tick: Duration, mut stop: watch::Receiver<bool
     write_counts(&site).await;
     // Once more, so that others know that this process has nothing to count any more.
     write_counts(&site).await;
-    // What is left in the journal is added by whoever starts next.
+    // What is left in the journal is added up by the next process to start.
     let _ = tokio::time::timeout(LAST_SETTLE, usage::sums::settle(&site.db, || false)).await;
 }
 

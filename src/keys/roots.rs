@@ -1,5 +1,5 @@
 //! Under which root secret the digests of secrets are, while it is being replaced. Only with the secret
-//! itself can a digest be made anew, so that happens when a key is used.
+//! itself can a digest be recomputed, so that happens when a key is used.
 
 use diesel::dsl::count_star;
 use diesel::prelude::*;
@@ -32,7 +32,7 @@ macro_rules! count {
     }};
 }
 
-/// Makes the digest of a secret anew under the root secret of now, unless the database belongs to
+/// Recomputes the digest of a secret under the current root secret, unless the database belongs to
 /// another.
 pub fn redigest(
     tx: &mut Tx<'_>,

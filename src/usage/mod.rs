@@ -32,7 +32,13 @@ use crate::usage::sums::Keys;
 pub async fn flush(meter: &Meter, db: &Db, now: Time) -> Result<()> {
     let mut flushing = meter.flushing.lock().await;
     if let Some((number, batch)) = flushing.unconfirmed.clone() {
-        write(meter, db, number, batch, now).await?;
+        let written = write(meter, db, number, batch, now).await;
+        match written {
+            Err(error) if error.is_unavailable() => return Err(error),
+            // Kept, it would hold up all later counts.
+            Err(error) => tracing::error!(cause = ?error, "counts whose writing was unconfirmed may be lost"),
+            Ok(()) => {}
+        }
         flushing.unconfirmed = None;
     }
     let batch = Arc::new(meter.take(now));
@@ -49,7 +55,7 @@ pub async fn flush(meter: &Meter, db: &Db, now: Time) -> Result<()> {
     Ok(())
 }
 
-/// [`flush`], and notes when these keys were last used, for whoever decides by that.
+/// [`flush`], and notes when these keys were last used, for decisions that depend on it.
 pub async fn flush_last_uses(meter: &Meter, db: &Db, keys: Keys, now: Time) -> Result<()> {
     flush(meter, db, now).await?;
     db.write(move |tx| sums::note_last_uses(tx, keys)).await

@@ -22,7 +22,7 @@ use crate::usage::report::{grouped, of_keys};
 use crate::usage::top::{added, counted};
 use crate::usage::totals::{Totals, sum};
 
-/// How long whoever looks first waits before the page says that it is being added up.
+/// How long the first visitor waits before the page says that it is being added up.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// For how many times as long as it took a ranking is not made again.
 const REST: u32 = 50;
@@ -81,7 +81,7 @@ impl Rankings {
         }
         match tokio::time::timeout(PATIENCE, latest.changed()).await {
             Ok(Ok(())) => Ok(latest.borrow().clone()),
-            // Whoever makes it has logged why it did not come.
+            // The task that failed has logged why.
             Ok(Err(_)) => Err(Error::Unavailable("the usage of keys could not be added up".into())),
             Err(_) => Ok(None),
         }

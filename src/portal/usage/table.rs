@@ -144,7 +144,7 @@ pub struct Reading<'a> {
     pub now: Time,
     /// In which zone times are told.
     pub zone: &'a TimeZone,
-    /// What the keys were used for, if that is told apart and already added up.
+    /// Usage by key, once it is added up; `None` on pages about one key.
     pub ranking: Option<&'a Ranking>,
 }
 
