@@ -9,6 +9,8 @@
 //! An [`AccountChange`] is the same for changes of a person's own account, which belongs to no
 //! organisation; it yields an [`AccountHolder`].
 
+use std::time::Instant;
+
 use serde::Serialize;
 
 use crate::db::{Db, Tx};
@@ -250,12 +252,13 @@ pub struct Change<P> {
     org: OrgId,
     source: RequestSource,
     now: Time,
+    begun: Instant,
 }
 
 impl<P: Principal> Change<P> {
     /// A change that `principal` asks for at `now`.
     pub fn new(principal: P, org: OrgId, source: RequestSource, now: Time) -> Change<P> {
-        Change { principal, org, source, now }
+        Change { principal, org, source, now, begun: Instant::now() }
     }
 
     /// Carries it out in one transaction, if the principal still has the right. Like
@@ -277,8 +280,15 @@ impl<P: Principal> Change<P> {
         db.write_now(|tx| self.run(tx, &mut work))
     }
 
+    /// Now: a right may end by time while the change waits.
+    fn moment(&self) -> Time {
+        let waited = i64::try_from(self.begun.elapsed().as_micros()).unwrap_or(i64::MAX);
+        self.now.plus_microseconds(waited)
+    }
+
     fn run<T>(&self, tx: &mut Tx<'_>, work: &mut impl FnMut(&mut Tx<'_>, &Acting) -> Result<T>) -> Result<T> {
-        let held = self.principal.hold(tx, self.now)?;
+        tx.take_turn(self.org)?;
+        let held = self.principal.hold(tx, self.moment())?;
         let acting = Acting::new(self.org, held, self.source.clone(), self.now);
         work(tx, &acting)
     }

@@ -233,9 +233,34 @@ fn database(source: &Source<'_>, data_dir: &std::path::Path) -> Result<Location,
                 "asks for TLS, which this build does not speak. Build with `cargo build --release --features postgres-tls`.",
             ));
         }
+        check_postgres_url(&url).map_err(|words| ConfigError::new(VARIABLE, words))?;
         return Ok(Location::Postgres(url));
     }
     Err(ConfigError::new(VARIABLE, "has an unknown scheme. Use sqlite:PATH or postgres://…"))
+}
+
+/// Refuses what libpq would misread: its messages quote the URL, and with it the password.
+fn check_postgres_url(url: &str) -> Result<(), &'static str> {
+    let (_, rest) = url.split_once("://").unwrap_or_default();
+    let before_query = rest.split('?').next().unwrap_or_default();
+    let authority = before_query.split('/').next().unwrap_or_default();
+    let is_escaped = |at: usize| {
+        url.as_bytes().get(at + 1..at + 3).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+    };
+    if rest.matches('@').count() > 1 || rest.contains('#') || (rest.contains('@') && !authority.contains('@'))
+    {
+        return Err("can't be read. In the password, write @ as %40, / as %2F, ? as %3F and # as %23.");
+    }
+    if url.match_indices('%').any(|(at, _)| !is_escaped(at)) {
+        return Err("can't be read: a % is not followed by two hexadecimal digits. Write % itself as %25.");
+    }
+    let (user, hosts) = authority.rsplit_once('@').unwrap_or(("", authority));
+    if hosts.matches('[').count() != hosts.matches(']').count() || user.contains(['[', ']']) {
+        return Err(
+            "can't be read. Write brackets around an IPv6 address only, and in the password as %5B and %5D.",
+        );
+    }
+    Ok(())
 }
 
 fn upstream_url(source: &Source<'_>) -> Result<Option<String>, ConfigError> {
@@ -253,6 +278,31 @@ fn upstream_url(source: &Source<'_>) -> Result<Option<String>, ConfigError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_password_that_libpq_would_misread_is_refused_without_being_quoted() {
+        for url in [
+            "postgres://u:hunter%zz2@127.0.0.1/x",
+            "postgres://u:hunter2%@127.0.0.1/x",
+            "postgres://u:hun@ter2@127.0.0.1/x",
+            "postgres://u:hun/ter2@127.0.0.1/x",
+            "postgres://u:hun?ter2@127.0.0.1/x",
+            "postgres://u:hun#ter2@127.0.0.1/x",
+            "postgres://u:hunter2@[::1/x",
+            "postgres://u:[hunter2]@host/x",
+        ] {
+            let words = load(&[("KEYDESK_DATABASE_URL", url)]).map(drop).expect_err(url);
+            assert!(words.contains("KEYDESK_DATABASE_URL") && !words.contains("ter2"), "{words}");
+        }
+        for url in [
+            "postgres://u:hunter%402@127.0.0.1:5432/x?sslmode=disable",
+            "postgresql://u@h1,h2:5433,[::1]/x?target_session_attrs=read-write",
+            "postgres:///x?host=/run/postgresql",
+            "postgres://host",
+        ] {
+            assert!(load(&[("KEYDESK_DATABASE_URL", url)]).is_ok(), "{url}");
+        }
+    }
 
     fn load(pairs: &[(&str, &str)]) -> Result<Config, String> {
         let env =

@@ -91,6 +91,21 @@ impl Tx<'_> {
         self.asked.changes_keys = true;
     }
 
+    /// Waits until no other change of this organisation is under way, and keeps that so until the
+    /// transaction ends. PostgreSQL hands these locks out in the order in which they were asked for,
+    /// unlike locks of rows, so nobody holds up others for longer than the line is; and changes that
+    /// follow each other can't deadlock. SQLite's transaction has locked everything already.
+    pub fn take_turn(&mut self, org: OrgId) -> Result<()> {
+        if let Conn::Postgres(conn) = self.conn {
+            let number =
+                org.bytes().iter().fold(0, |number: i64, byte| number.rotate_left(8) ^ i64::from(*byte));
+            diesel::sql_query("SELECT pg_advisory_xact_lock($1)")
+                .bind::<diesel::sql_types::BigInt, _>(number)
+                .execute(conn)?;
+        }
+        Ok(())
+    }
+
     /// Does the work of a change and undoes it: whoever measures can't tell it from the change.
     pub fn undo(&mut self, work: impl FnOnce(&mut Tx<'_>) -> Result<()>) -> Result<()> {
         use diesel::result::Error::RollbackTransaction;

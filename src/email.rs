@@ -16,7 +16,8 @@ const MAX_LOCAL_BYTES: usize = 64;
 
 /// The form of an address by which it is compared. Any text has one, so that lookups never fail.
 pub fn fold(email: &str) -> String {
-    let email = email.trim();
+    // PostgreSQL has no U+0000, and no address has either.
+    let email = &*email.trim().replace('\0', "\u{fffd}");
     if email.is_ascii() {
         return email.to_ascii_lowercase();
     }

@@ -65,6 +65,11 @@ impl Time {
         Time::from_seconds(self.seconds().div_euclid(width) * width)
     }
 
+    /// The instant `microseconds` later.
+    pub fn plus_microseconds(self, microseconds: i64) -> Time {
+        Time(self.0.saturating_add(microseconds))
+    }
+
     /// The instant `seconds` later (earlier when negative), at most the ends of the range.
     pub fn plus(self, seconds: i64) -> Time {
         Time(self.0.saturating_add(seconds.saturating_mul(MICROS)))

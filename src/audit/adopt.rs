@@ -16,6 +16,7 @@ use crate::db::{Db, LogGuard, Tx};
 use crate::error::{Error, Result};
 use crate::id::OrgId;
 use crate::installation::{self, Standing};
+use crate::keys::feed;
 use crate::schema::{audit_checkpoints, audit_entries, audit_heads, audit_register, audit_signers};
 
 /// How many entries of before there was a tree are hashed in one transaction.
@@ -38,6 +39,8 @@ pub fn settle(db: &Db, keyring: &Keyring, previous: Option<&Root>, standing: Sta
             Standing::Unsealed => seal_all(tx)?,
             Standing::Replaced => reseal_all(tx, keyring)?,
         }
+        // Whoever hears of one must hear of the other.
+        feed::set_root(tx, keyring.root_tag())?;
         installation::settle(tx, keyring)
     })
 }

@@ -241,6 +241,10 @@ impl Row {
             let size = next_position(tx.conn, self.org)?;
             *self = Row { size, origin: self.origin.take(), ..Row::empty(self.org) };
         }
+        if is_authentic && why == CHANGED {
+            // It was looked at under the root secret that has just been replaced.
+            return Err(Error::again("the root secret of the database was replaced"));
+        }
         if self.broken_at.is_none() {
             tracing::error!(organization = %self.org, entry = index, why, "the audit log is broken");
         } else if index.is_none() || self.alarmed_at.is_some() {

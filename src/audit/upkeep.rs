@@ -39,7 +39,9 @@ pub async fn compare(db: &Db) -> Result<()> {
 /// The logs that are to be checked now, in a process that was started at `started`. A log that is
 /// known to be broken is checked until its first bad entry was looked for and admins were notified.
 pub fn due(conn: &mut Conn, started: Time, now: Time) -> Result<Vec<Due>> {
-    let before = |at: Option<Time>, seconds: i64| at.is_none_or(|at| at <= now.plus(-seconds));
+    // A later time was noted by a clock that was ahead, and says nothing.
+    let ahead = now.plus(MINUTE);
+    let before = |at: Option<Time>, seconds: i64| at.is_none_or(|at| at <= now.plus(-seconds) || at > ahead);
     let whole_before = now.plus(-WHOLE).max(started);
     type Row = (Vec<u8>, i64, i64, Option<Time>, Option<Time>, Option<i64>);
     let rows: Vec<Row> = audit_heads::table
@@ -49,6 +51,7 @@ pub fn due(conn: &mut Conn, started: Time, now: Time) -> Result<Vec<Due>> {
                 .ne(audit_heads::hashed)
                 .or(audit_heads::whole_at.is_null())
                 .or(audit_heads::whole_at.assume_not_null().le(whole_before))
+                .or(audit_heads::whole_at.assume_not_null().gt(ahead))
                 .or(audit_heads::broken_at.is_not_null()),
         )
         .select((
@@ -62,7 +65,7 @@ pub fn due(conn: &mut Conn, started: Time, now: Time) -> Result<Vec<Due>> {
         .load(conn)?;
     let due = |(org, hashed, checked, checked_at, whole_at, broken_at): Row| {
         let org = readable(vec![org]).pop()?;
-        if broken_at.is_some() || whole_at.is_none_or(|at| at <= whole_before) {
+        if broken_at.is_some() || whole_at.is_none_or(|at| at <= whole_before || at > ahead) {
             Some(Due { org, from: 0 })
         } else if checked != hashed && before(checked_at, NEW) {
             Some(Due { org, from: checked.cast_unsigned() })

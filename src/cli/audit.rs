@@ -152,8 +152,7 @@ fn check_file(path: &Path, outside: &Outside) -> Result<(), Failure> {
     let checked = verify::export(BufReader::new(file), &last, outside).map_err(failed)?;
     let sound = checked.map_err(|fault| broken("", &fault))?;
     let Checkpoint { origin, size, .. } = &sound.checkpoint;
-    print(&format!("{origin}: {size} entries, unbroken, {}", proven_of_file(outside, *size)));
-    Ok(())
+    print(&format!("{origin}: {size} entries, unbroken, {}", proven_of_file(outside, *size)))
 }
 
 /// The last line of a file with its line end, if it has one.

@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 
 use crate::api::object;
 use crate::cli::key::desk::Desk;
-use crate::cli::{Failure, print, store as open};
+use crate::cli::{Failure, print, print_once, store as open};
 use crate::error::{Error, Result};
 use crate::id::KeyId;
 use crate::keys::draft::{Expiry, RawDraft, check_reason};
@@ -106,8 +106,7 @@ impl Act {
             Act::List { org, status, json } => list(org, status.as_deref(), *json),
             Act::Show(named) => {
                 let desk = Desk::open(&named.org)?;
-                show(&desk.find(&named.key)?, named.json, desk.now);
-                Ok(())
+                show(&desk.find(&named.key)?, named.json, desk.now)
             }
             Act::Rotate { named, overlap } => rotate(named, overlap),
             Act::Revoke { named, reason } => {
@@ -151,8 +150,7 @@ impl Create {
         let mint = desk.mint();
         let (key, secret) = desk.change(|tx, acting| lifecycle::create(tx, acting, &mint, &draft))?;
         eprintln!("Created {} ({}). This is the only time that the key is shown:", key.name, key.id);
-        print(secret.expose());
-        Ok(())
+        print_once(secret.expose(), &format!("Revoke {} and create another key.", key.id))
     }
 }
 
@@ -165,7 +163,9 @@ fn list(org: &str, status: Option<&str>, json: bool) -> Result<(), Failure> {
     loop {
         let keys =
             desk.db.read_now(|conn| listing::list_after(conn, desk.org.id, &filter, after, 500, desk.now))?;
-        keys.iter().for_each(|key| line(key, json, desk.now));
+        for key in &keys {
+            line(key, json, desk.now)?;
+        }
         match keys.last() {
             Some(last) if keys.len() == 500 => after = Some(last.id),
             _ => return Ok(()),
@@ -186,15 +186,20 @@ fn rotate(named: &Named, overlap: &str) -> Result<(), Failure> {
         "Rotated {} ({}). The old secret works until {old}. This is the only time that the new one is shown:",
         key.name, key.id
     );
-    if named.json {
+    let lost = format!(
+        "The old secret works until {old}; before that, end its overlap and rotate {} again.",
+        key.id
+    );
+    let printed = if named.json {
         let mut object = object::key(&key, desk.now);
         object["key"] = secret.expose().into();
-        print(&object.to_string());
+        print_once(&object.to_string(), &lost)
     } else {
-        print(secret.expose());
-    }
+        print_once(secret.expose(), &lost)
+    };
     // Printed first: nobody can have it again, whatever becomes of the wait.
-    Ok(open::wait_until_noticed(&desk.db, &desk.config)?)
+    open::wait_until_noticed(&desk.db, &desk.config)?;
+    printed
 }
 
 fn set_disabled(named: &Named, disabled: bool) -> Result<(), Failure> {
@@ -208,26 +213,24 @@ fn change(named: &Named, act: impl FnOnce(&Desk, KeyId) -> Result<Key, Failure>)
     let desk = Desk::open(&named.org)?;
     let key = act(&desk, desk.find(&named.key)?.id)?;
     open::wait_until_noticed(&desk.db, &desk.config)?;
-    show(&key, named.json, desk.now);
-    Ok(())
+    show(&key, named.json, desk.now)
 }
 
-fn show(key: &Key, json: bool, now: Time) {
+fn show(key: &Key, json: bool, now: Time) -> Result<(), Failure> {
     let value = object::key(key, now);
     if json {
-        print(&value.to_string());
-        return;
+        return print(&value.to_string());
     }
     for (name, value) in value.as_object().into_iter().flatten() {
         let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        print(&format!("{name:20} {value}"));
+        print(&format!("{name:20} {value}"))?;
     }
+    Ok(())
 }
 
-fn line(key: &Key, json: bool, now: Time) {
+fn line(key: &Key, json: bool, now: Time) -> Result<(), Failure> {
     if json {
-        print(&object::key(key, now).to_string());
-        return;
+        return print(&object::key(key, now).to_string());
     }
     let ends = key.expires_at.map_or_else(|| "never".to_owned(), Time::rfc3339);
     print(&format!(
@@ -237,5 +240,5 @@ fn line(key: &Key, json: bool, now: Time) {
         key.status(now).name(),
         key.fingerprint.hint,
         key.scopes.text()
-    ));
+    ))
 }

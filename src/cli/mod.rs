@@ -84,6 +84,8 @@ impl From<ConfigError> for Failure {
 
 /// Reads the command line and carries it out.
 pub fn run() -> ExitCode {
+    // What Keydesk writes is nobody else's, whoever creates the file.
+    rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
     let command = Cli::parse().command.unwrap_or_else(|| Command::Serve(Box::default()));
     let result = match command {
         Command::Serve(serve) => serve.run(),
@@ -103,8 +105,29 @@ pub fn run() -> ExitCode {
 }
 
 /// Prints a result.
-pub fn print(text: &str) {
+///
+/// Errors: `Refused`, except for a reader that went away, as `| head` does.
+pub fn print(text: &str) -> Result<(), Failure> {
+    match write_out(text) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Failure::Refused(format!("the result can't be printed: {error}.")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Prints what nobody can have again. `lost` says what to do if it can't be printed.
+///
+/// Errors: `Refused`.
+pub fn print_once(text: &str, lost: &str) -> Result<(), Failure> {
+    write_out(text).map_err(|error| {
+        Failure::Refused(format!("the key can't be printed ({error}), so it is lost. {lost}"))
+    })
+}
+
+fn write_out(text: &str) -> std::io::Result<()> {
     use std::io::Write;
-    // A reader that went away, as `| head` does, is no failure of ours.
-    let _ = writeln!(std::io::stdout(), "{text}");
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{text}")?;
+    out.flush()
 }

@@ -18,7 +18,7 @@ impl Act {
     pub fn run(self) -> Result<(), Failure> {
         let Act::Status = self;
         let config = store::config()?;
-        let (db, keyring, _) = store::open_as_it_is(&config)?;
+        let (db, keyring, _) = store::open_existing(&config)?;
         let (own, now) = (keyring.root_tag(), Time::now());
         let (all, left) = db.read_now(|conn| {
             Ok((roots::working(conn, None, now)?, roots::under_others(conn, own, None, now)?))
@@ -29,7 +29,6 @@ impl Act {
                  KEYDESK_SECRET_PREVIOUS set."
             )));
         }
-        print(&format!("All {all} secrets of working API keys use KEYDESK_SECRET."));
-        Ok(())
+        print(&format!("All {all} secrets of working API keys use KEYDESK_SECRET."))
     }
 }

@@ -60,8 +60,7 @@ impl Setup {
         if known {
             eprintln!("{} is known here and keeps their password.", email::shown(self.email.trim()));
         }
-        print(&org.slug);
-        Ok(())
+        print(&org.slug)
     }
 }
 

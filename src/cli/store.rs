@@ -116,6 +116,26 @@ pub fn open_as_it_is(config: &Config) -> Result<(Db, Keyring, Standing), Failure
     }
 }
 
+/// [`open_as_it_is`] for commands that look at what is there: nothing there is a wrong setting, or a loss.
+pub fn open_existing(config: &Config) -> Result<(Db, Keyring, Standing), Failure> {
+    let nothing = |place: String| {
+        Failure::Refused(format!(
+            "there is no organisation in {place}. Are KEYDESK_DATA_DIR and KEYDESK_DATABASE_URL right?"
+        ))
+    };
+    let place = match &config.database {
+        Location::Sqlite(path) => path.display().to_string(),
+        Location::Postgres(_) => "this PostgreSQL database".to_owned(),
+    };
+    if let Location::Sqlite(path) = &config.database
+        && !path.exists()
+    {
+        return Err(nothing(place));
+    }
+    let opened = open_as_it_is(config)?;
+    if opened.0.read_now(audit::log::orgs)?.is_empty() { Err(nothing(place)) } else { Ok(opened) }
+}
+
 /// Waits until every running server knows of a change of keys; at most for as long as one may
 /// answer from memory without hearing from the database.
 pub fn wait_until_noticed(db: &Db, config: &Config) -> Result<()> {

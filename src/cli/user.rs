@@ -86,10 +86,10 @@ fn list(as_json: bool) -> Result<(), Failure> {
                 &json!({"id": person.id, "email": person.email, "name": person.name, "roles": roles,
                     "disabled": person.disabled_at.is_some()})
                 .to_string(),
-            );
+            )?;
         } else {
             let roles: Vec<String> = roles.map(|(slug, role)| format!("{slug}:{role}")).collect();
-            print(&format!("{}\t{}\t{}\t{}", person.id, person.email, person.name, roles.join(",")));
+            print(&format!("{}\t{}\t{}\t{}", person.id, person.email, person.name, roles.join(",")))?;
         }
     }
     Ok(())

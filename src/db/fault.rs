@@ -6,7 +6,14 @@ use crate::error::Error;
 
 impl From<DieselError> for Error {
     fn from(error: DieselError) -> Error {
-        if is_lost(&error) { Error::Unavailable(error.into()) } else { Error::Internal(error.into()) }
+        if is_lost(&error) {
+            Error::Unavailable(error.into())
+        } else if says(&error, &["invalid byte sequence for encoding"]) {
+            // PostgreSQL has no U+0000 in its texts; nothing else that comes from outside is not UTF-8.
+            Error::invalid("value", "Remove the character U+0000.")
+        } else {
+            Error::Internal(error.into())
+        }
     }
 }
 

@@ -32,6 +32,13 @@ pub fn models(now: Time) -> Value {
 /// model server gets the text as it is.
 const MOST_VALUES: usize = 100_000;
 
+/// The most texts that one call embeds, as at OpenAI.
+const MOST_INPUTS: usize = 2048;
+/// The most tokens of an answer.
+const MOST_TOKENS: usize = 4096;
+/// The most parts in which a stream says its answer.
+const MOST_PARTS: usize = 512;
+
 /// About how many values a JSON text holds.
 fn values(json: &[u8]) -> usize {
     let (mut count, mut in_text, mut escaped) = (1, false, false);
@@ -55,6 +62,12 @@ pub fn answer(route: Route, body: &[u8], now: Time) -> Result<Reply, Problem> {
     }
     let request: Value =
         serde_json::from_slice(body).map_err(|_| Problem::bad_request("The body is not valid JSON."))?;
+    if route == Route::Embeddings
+        && request["input"].as_array().is_some_and(|texts| texts.len() > MOST_INPUTS)
+    {
+        let detail = format!("The built-in echo embeds at most {MOST_INPUTS} texts in a call.");
+        return Err(Problem::bad_request(detail));
+    }
     let said = match route {
         Route::Chat => last_message(&request["messages"]),
         Route::Completions => text_of(&request["prompt"]),
@@ -86,12 +99,14 @@ struct Call {
 
 impl Call {
     fn output(&self) -> String {
-        format!("{SAYS} {}", self.said).chars().take(self.most).collect()
+        SAYS.chars().chain([' ']).chain(self.said.chars()).take(self.most).collect()
     }
 
-    /// The answer word by word.
+    /// The answer word by word, or several at a time where these are very many.
     fn words(&self) -> Vec<String> {
-        self.output().split_inclusive(' ').map(str::to_owned).collect()
+        let output = self.output();
+        let words: Vec<&str> = output.split_inclusive(' ').collect();
+        words.chunks(words.len().div_ceil(MOST_PARTS).max(1)).map(<[&str]>::concat).collect()
     }
 
     fn usage(&self) -> Value {
@@ -224,9 +239,8 @@ fn events(events: Vec<String>) -> Reply {
 fn most(request: &Value) -> usize {
     let names = ["max_tokens", "max_completion_tokens", "max_output_tokens"];
     let tokens = names.iter().find_map(|name| request[name].as_u64());
-    tokens.map_or(usize::MAX, |tokens| {
-        usize::try_from(tokens).unwrap_or(usize::MAX).saturating_mul(CHARACTERS_PER_TOKEN)
-    })
+    let tokens = tokens.and_then(|tokens| usize::try_from(tokens).ok()).unwrap_or(MOST_TOKENS);
+    tokens.min(MOST_TOKENS) * CHARACTERS_PER_TOKEN
 }
 
 fn last_message(messages: &Value) -> Option<String> {

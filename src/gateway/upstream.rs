@@ -206,7 +206,9 @@ async fn read(answer: reqwest::Response) -> Result<Reply, Problem> {
     let retry_after = text(RETRY_AFTER).filter(|wait| wait.parse::<u32>().is_ok()).map(str::to_owned);
     let content_type = text(CONTENT_TYPE).unwrap_or("application/json").to_owned();
     match status {
-        200..=299 | 400 | 402 | 404..=499 => {}
+        // An answer without content, such as 204 and 205, is none to a call, and its events would break the
+        // framing of the connection.
+        200..=203 | 400 | 402 | 404..=499 => {}
         503 => {
             let wait = retry_after.unwrap_or_else(|| "1".to_owned());
             let problem = Problem::new(Code::Unavailable, "The upstream is busy. Try again later.");

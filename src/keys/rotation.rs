@@ -161,6 +161,11 @@ fn own(tx: &mut Tx<'_>, acting: &Acting, id: KeyId, overlap: i64) -> Result<Key>
     if !key.self_rotate {
         return Err(Error::KeyRefused(Refusal::MissingScope(Scope::Admin)));
     }
+    // One whose owner lost the right to it must not outlive that by a new secret.
+    let in_effect = acting.key().map(|key| key.scopes).unwrap_or_default();
+    if in_effect.is_empty() || key.scopes.has(Scope::Admin) {
+        return Err(Error::Forbidden);
+    }
     if overlap < MIN_OWN_OVERLAP {
         return Err(Error::invalid(
             "overlap",

@@ -56,7 +56,7 @@ pub async fn send_batch(db: &Db, post: &Post, worker: Worker, now: Time) -> Resu
 async fn send(db: &Db, post: &Post, worker: Worker, mail: Claimed, now: Time) -> Result<bool> {
     let name = format!("{}-{}", mail.id, mail.message.event());
     let outcome = match post.write(&mail) {
-        Ok(message) => post.sender.send(message, &name).await,
+        Ok(mail) => post.sender.send(mail, &name).await,
         Err(words) => Outcome::Refused(words),
     };
     match &outcome {

@@ -1,5 +1,6 @@
 //! A mail with its headers, out of a row of the queue.
 
+use std::cell::Cell;
 use std::time::{Duration, UNIX_EPOCH};
 
 use jiff::tz::TimeZone;
@@ -15,6 +16,14 @@ const NAME: usize = 100;
 /// What the link that ends early notices is made for.
 pub const UNSUBSCRIBE: &str = "unsubscribe";
 
+/// A mail, ready to leave.
+pub struct Written {
+    /// The mail.
+    pub message: lettre::Message,
+    /// Whether it holds a token, so that nothing that a server quotes of it may be kept.
+    pub holds_token: bool,
+}
+
 /// Everything that mails need to leave.
 pub struct Post {
     /// How they leave.
@@ -29,7 +38,7 @@ impl Post {
     /// Writes a mail. The same row gives the same `Message-ID` and `Date` each time.
     ///
     /// Errors: why it can never be sent.
-    pub fn write(&self, mail: &Claimed) -> Result<lettre::Message, String> {
+    pub fn write(&self, mail: &Claimed) -> Result<Written, String> {
         let zone = mail.zone.as_deref().and_then(|name| TimeZone::get(name).ok()).unwrap_or(TimeZone::UTC);
         let sheet = Sheet {
             name: mail.name.clone(),
@@ -37,6 +46,7 @@ impl Post {
             zone,
             written_at: mail.created_at,
             links: self.links.clone(),
+            holds_token: Cell::new(false),
         };
         let rendered = mail.message.render(&sheet).map_err(|error| error.to_string())?;
         let address = deliverable(&mail.address)
@@ -82,7 +92,7 @@ impl Post {
             add("List-Unsubscribe", format!("<{link}>"));
             add("List-Unsubscribe-Post", "List-Unsubscribe=One-Click".to_owned());
         }
-        Ok(message)
+        Ok(Written { message, holds_token: sheet.holds_token.get() })
     }
 }
 
@@ -114,7 +124,7 @@ mod tests {
             created_at: now,
             attempts: 0,
         };
-        let (first, again) = (post.write(&mail)?.formatted(), post.write(&mail)?.formatted());
+        let (first, again) = (post.write(&mail)?.message.formatted(), post.write(&mail)?.message.formatted());
         let id = format!("Message-ID: <{}@localhost>\r\n", mail.id);
         for bytes in [&first, &again] {
             assert!(String::from_utf8_lossy(bytes).contains(&id));

@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use lettre::transport::smtp::PoolConfig;
-use lettre::{AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
+use lettre::{AsyncSmtpTransport, AsyncTransport, Tokio1Executor};
 
 use crate::config::MailServer;
+use crate::mail::letter::Written;
 use crate::text::one_line;
 
 /// How long a server may think about one command.
@@ -61,7 +62,8 @@ impl Sender {
     }
 
     /// Tries to send a mail. `name` is the name of its file, where it becomes one.
-    pub async fn send(&self, message: Message, name: &str) -> Outcome {
+    pub async fn send(&self, mail: Written, name: &str) -> Outcome {
+        let Written { message, holds_token } = mail;
         match self {
             Sender::Directory(directory) => {
                 let (directory, name) = (directory.clone(), name.to_owned());
@@ -76,7 +78,7 @@ impl Sender {
             Sender::Smtp { transport, host } => {
                 match tokio::time::timeout(WHOLE, transport.send(message)).await {
                     Ok(Ok(_)) => Outcome::Sent,
-                    Ok(Err(error)) => outcome(&error, host),
+                    Ok(Err(error)) => outcome(&error, host, holds_token),
                     Err(_) => Outcome::Later(format!("{host} did not answer in time.")),
                 }
             }
@@ -84,10 +86,17 @@ impl Sender {
     }
 }
 
-fn outcome(error: &lettre::transport::smtp::Error, host: &str) -> Outcome {
-    let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+/// What an error means. Servers and filters quote what they refuse, so of an answer to a mail that holds a
+/// token only the codes are kept.
+fn outcome(error: &lettre::transport::smtp::Error, host: &str, holds_token: bool) -> Outcome {
+    let said = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+    let cause = if holds_token { enhanced_code(&said).unwrap_or_default() } else { &*said };
     let Some(code) = error.status() else {
-        let words = one_line(&format!("{host}: {error}"), WORDS);
+        let words = if holds_token && error.is_response() {
+            format!("{host} gave an answer that can't be read.")
+        } else {
+            one_line(&format!("{host}: {error}"), WORDS)
+        };
         // A connection that broke in the middle says nothing about the next one.
         return if error.is_timeout() || error.is_response() {
             Outcome::Later(words)
@@ -95,13 +104,26 @@ fn outcome(error: &lettre::transport::smtp::Error, host: &str) -> Outcome {
             Outcome::Away(words)
         };
     };
-    let words = one_line(&format!("{host}: {code} {cause}"), WORDS);
+    let words = one_line(format!("{host}: {code} {cause}").trim_end(), WORDS);
     match u16::from(code) {
         // About the connection or the credentials, not about the mail.
         421 | 432 | 454 | 530 | 534 | 535 | 538 => Outcome::Away(words),
         _ if error.is_permanent() => Outcome::Refused(words),
         _ => Outcome::Later(words),
     }
+}
+
+/// The enhanced status code, such as `5.7.1`, with which an answer begins (RFC 3463 section 2).
+fn enhanced_code(said: &str) -> Option<&str> {
+    let code = said.split_ascii_whitespace().next()?;
+    let mut parts = code.split('.');
+    let digits = |part: Option<&str>, most: usize| {
+        part.is_some_and(|part| {
+            (1..=most).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_digit())
+        })
+    };
+    let is_code = digits(parts.next(), 1) && digits(parts.next(), 3) && digits(parts.next(), 3);
+    (is_code && parts.next().is_none()).then_some(code)
 }
 
 /// Written whole under another name first, so that no reader ever finds half a mail.

@@ -1,5 +1,7 @@
 //! What a mail is written on: who reads it, in which zone, and where its links lead.
 
+use std::cell::Cell;
+
 use jiff::tz::TimeZone;
 
 use crate::config::PublicUrl;
@@ -28,6 +30,8 @@ pub struct Sheet {
     pub written_at: Time,
     /// Where links lead.
     pub links: Links,
+    /// Whether a token was written, so that what others quote of the mail must not be kept.
+    pub holds_token: Cell<bool>,
 }
 
 /// Subjects are cut here: RFC 5322 section 2.1.1 asks for short lines.
@@ -41,6 +45,7 @@ impl Sheet {
 
     /// A link that ends in the token of a row.
     pub fn token_link(&self, path: &str, purpose: &str, id: &str) -> String {
+        self.holds_token.set(true);
         self.link(format!("{path}{}", self.links.keyring.link_token(purpose, id)))
     }
 

@@ -15,10 +15,11 @@ use crate::db::{Conn, Tx, each};
 use crate::error::{Error, Result};
 use crate::id::{LinkId, OrgId, readable};
 use crate::mail::{AuditCheckpoint, AuditConfirmation, Occasion, Recipient, outbox};
-use crate::orgs::store::{Org, find as find_org, members_of};
-use crate::people::links::{self, Purpose};
+use crate::orgs::store::{Org, find as find_org, lock, members_of, some_members};
+use crate::people::links::{self, Link, Purpose};
 use crate::people::store as people;
 use crate::people::store::{Profile, fold_email};
+use crate::role::Act;
 use crate::schema::{audit_heads, checkpoint_mail as rows};
 use crate::time::{DAY, Time};
 
@@ -106,17 +107,21 @@ pub fn ask(tx: &mut Tx<'_>, acting: &Acting, email: &str) -> Result<()> {
 /// The organisation that asks and the address that is asked, if the token counts.
 pub fn open(conn: &mut Conn, keyring: &Keyring, token: &str, now: Time) -> Result<Option<(Org, String)>> {
     match links::open(conn, keyring, Purpose::Checkpoints, token, now)? {
-        Some(link) => asking(conn, link.id),
+        Some(link) => asking(conn, &link),
         None => Ok(None),
     }
 }
 
-/// Who asks by this link, unless another address was asked meanwhile.
-fn asking(conn: &mut Conn, link: LinkId) -> Result<Option<(Org, String)>> {
-    let row = rows::table.filter(rows::asked_link.eq(link)).select((rows::org_id, rows::asked_address));
+/// Who asks by this link, unless another address was asked meanwhile, or whoever asked may not any more.
+fn asking(conn: &mut Conn, link: &Link) -> Result<Option<(Org, String)>> {
+    let row = rows::table.filter(rows::asked_link.eq(link.id)).select((rows::org_id, rows::asked_address));
     let Some((org, Some(email))) = row.first::<(OrgId, Option<String>)>(conn).optional()? else {
         return Ok(None);
     };
+    let asker = some_members(conn, org, [link.person])?.pop();
+    if !asker.is_some_and(|asker| asker.is_active() && asker.role.may(Act::WriteSettings)) {
+        return Ok(None);
+    }
     Ok(find_org(conn, org)?.map(|org| (org, email)))
 }
 
@@ -131,7 +136,11 @@ pub fn confirm(
     now: Time,
 ) -> Result<Option<Org>> {
     let Some(link) = links::take(tx, keyring, Purpose::Checkpoints, token, now)? else { return Ok(None) };
-    let Some((org, email)) = asking(tx.conn, link.id)? else { return Ok(None) };
+    // Nobody loses the right to ask before this is committed.
+    if let Some((org, _)) = asking(tx.conn, &link)? {
+        lock(tx, org.id)?;
+    }
+    let Some((org, email)) = asking(tx.conn, &link)? else { return Ok(None) };
     let before = find(tx.conn, org.id)?.address;
     diesel::update(rows::table.find(org.id))
         .set((rows::address.eq(&email), rows::since.eq(now)))
@@ -179,12 +188,14 @@ fn forget_asked(tx: &mut Tx<'_>, org: OrgId) -> Result<()> {
 /// silent for a week, or something was found to be wrong with it, which does not wait.
 pub fn due(conn: &mut Conn, now: Time) -> Result<Vec<OrgId>> {
     let last = rows::sent_at.assume_not_null();
+    // A mail of the future was noted by a clock that was ahead, and says nothing.
     let grown = audit_heads::size.gt(rows::sent_size).and(last.le(now.plus(-GROWN)));
+    let silent = last.le(now.plus(-SILENT)).or(last.gt(now));
     let broken = audit_heads::alarmed_at.is_not_null().and(rows::sent_broken.eq(false));
     let due = rows::table
         .inner_join(audit_heads::table.on(audit_heads::org_id.eq(rows::org_id)))
         .filter(rows::address.is_not_null())
-        .filter(grown.or(last.le(now.plus(-SILENT))).or(broken));
+        .filter(grown.or(silent).or(broken));
     Ok(readable(due.select(rows::org_id).load(conn)?))
 }
 

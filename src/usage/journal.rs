@@ -48,23 +48,24 @@ impl Writer {
     /// Writes the batch of this number, unless that has happened before: the answer to a commit can be
     /// lost. With it this process has counted everything that ended before `now`.
     pub fn write(self, tx: &mut Tx<'_>, number: i64, batch: &Batch, now: Time) -> Result<()> {
-        let own = usage_writers::table.find(self.0.as_slice());
-        let latest: Option<i64> = own.select(usage_writers::batch).first(tx.conn).optional()?;
-        if latest.is_some_and(|latest| latest >= number) {
-            return Ok(());
-        }
         let state = (
             usage_writers::batch.eq(number),
             usage_writers::counted_until.eq(now),
             usage_writers::seen_at.eq(now),
         );
-        match latest {
-            Some(_) => diesel::update(own).set(state).execute(tx.conn)?,
-            None => {
-                let row = (usage_writers::id.eq(self.0.as_slice()), state);
-                diesel::insert_into(usage_writers::table).values(row).execute(tx.conn)?
-            }
-        };
+        // An earlier attempt may still be committing. Each of these waits for it and then decides, where a
+        // read before the write would miss it.
+        let row = (usage_writers::id.eq(self.0.as_slice()), state);
+        let mut noted = each!(tx.conn, |c| {
+            diesel::insert_into(usage_writers::table).values(row).on_conflict_do_nothing().execute(c)
+        })?;
+        if noted == 0 {
+            let own = usage_writers::table.find(self.0.as_slice()).filter(usage_writers::batch.lt(number));
+            noted = diesel::update(own).set(state).execute(tx.conn)?;
+        }
+        if noted == 0 {
+            return Ok(());
+        }
         let rows = batch.counts.iter().map(|(cell, uses)| Row {
             org_id: cell.org,
             key_id: cell.key,

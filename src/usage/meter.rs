@@ -95,9 +95,10 @@ impl Meter {
         lock(&self.unwritten).merge(batch.coarser(now));
     }
 
-    /// Notes that everything that had ended by then is written.
+    /// Notes that everything that had ended by then is written. It may be earlier than the last time: a
+    /// clock that was ahead is set back.
     pub fn written(&self, until: Time) {
-        self.counted_until.fetch_max(until.seconds(), Relaxed);
+        self.counted_until.store(until.seconds(), Relaxed);
     }
 
     /// Up to when everything that this process answered is in the database.

@@ -18,7 +18,7 @@ use ipnet::IpNet;
 
 use crate::web::address;
 
-pub use connection::{Answering, Connection, Receiving, prove};
+pub use connection::{Answering, Connection, Receiving, give_way, prove};
 pub use pressure::Holder;
 pub use stream::Stream;
 

@@ -17,7 +17,7 @@ use actix_web::{Error, HttpMessage, HttpRequest};
 
 use crate::id::RequestId;
 use crate::time::Time;
-use crate::web::connections::Answering;
+use crate::web::connections::{Answering, give_way};
 use crate::web::principal::KeyCaller;
 use crate::web::problem::{Code, Problem};
 use crate::web::request::{KeyHeaders, RequestName};
@@ -36,6 +36,7 @@ pub async fn wrap(
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let started = Instant::now();
     let answering = Answering::new(request.request());
+    give_way(request.request()).await;
     let id = RequestId::new(Time::now()).to_string();
     request.extensions_mut().insert(RequestName(id.clone()));
     let https = request.app_data::<Shared>().is_some_and(|site| site.public_url.is_https());

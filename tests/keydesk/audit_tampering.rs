@@ -391,3 +391,14 @@ fn busy_logs_of_two_servers_raise_no_false_alarm() {
     let (status, said) = place.verify(&[]);
     assert_eq!(status, Some(0), "{said}");
 }
+
+#[test]
+fn an_edit_is_found_although_a_clock_that_was_ahead_noted_the_last_check() {
+    let (place, server) = place();
+    server.stop();
+    place.execute(EDIT);
+    place.execute(FORGET_HASHES);
+    let year_ahead = "(SELECT MAX(created_at) + 31536000000000 FROM organizations)";
+    place.execute(&format!("UPDATE audit_heads SET checked_at = {year_ahead}, whole_at = {year_ahead}"));
+    is_found("edited", &place, None, Some(5));
+}

@@ -237,3 +237,19 @@ fn wrong_addresses_and_methods_are_answered_as_the_contract_says() {
         assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
     }
 }
+
+#[test]
+fn a_null_character_is_no_error_of_ours() {
+    let (_desk, server, org) = desk();
+    for path in ["/sign-in", "/reset-password"] {
+        let fields = [("email", "ada@example.com\0"), ("password", "long enough to be one")];
+        let status = server.browser().post(path, &fields).status;
+        assert!(status < 500, "{path}: {status}");
+    }
+    for owner in ["a\0@b.example", "\0", "ada@example.com\0"] {
+        let body = json!({"name": "x", "scopes": ["inference:read"], "owner": owner});
+        assert_eq!(org.admin.post("/v1/api-keys", &body).status, 422, "{owner:?}");
+    }
+    let log = server.whole_log();
+    assert!(!log.contains("ERROR"), "{log}");
+}

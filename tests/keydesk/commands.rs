@@ -105,3 +105,30 @@ fn commands_need_no_running_server() {
     );
     assert_eq!(nobody.status.code(), Some(1));
 }
+
+#[test]
+fn a_key_that_cannot_be_printed_is_no_success() {
+    let (desk, _server, org) = desk();
+    let full = || std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let into_full = |arguments: &[&str]| desk.command(arguments).stdout(full()).output().unwrap();
+    let create = ["key", "create", "--org", &org.slug, "--name", "batch", "--scope", "inference:read"];
+    let rotate = ["key", "rotate", "--org", &org.slug, "batch"];
+    for (arguments, advice) in [(&create[..], "Revoke key_"), (&rotate[..], "rotate key_")] {
+        let output = into_full(arguments);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("can't be printed") && said.contains(advice), "{said}");
+    }
+    assert_eq!(into_full(&["key", "list", "--org", &org.slug]).status.code(), Some(1));
+}
+
+#[test]
+fn looking_at_what_is_not_there_is_refused() {
+    let desk = Desk::new();
+    for arguments in [&["audit", "verify"][..], &["secret", "status"]] {
+        let output = desk.run(arguments);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0), "{said}");
+        assert!(said.contains("there is no organisation in"), "{said}");
+    }
+}

@@ -156,3 +156,18 @@ fn each_wrong_field_of_a_call_is_named() {
     let more = api.post("/v1/inference", &json!({"model": "m", "prompt": "p", "base_url": "http://evil"}));
     assert_eq!(more.refusal(), (400, "invalid_request".into()));
 }
+
+#[test]
+fn the_echo_says_a_very_long_prompt_again_only_in_part() {
+    let (desk, server, org) = desk();
+    let api = server.api(&desk.key(&org.slug, "batch", "inference:write"));
+    let prompt = "a ".repeat(500_000);
+    let message = json!([{"role": "user", "content": prompt}]);
+    let whole = api.post("/v1/chat/completions", &json!({"model": "echo", "messages": message})).json();
+    assert_eq!(whole["choices"][0]["message"]["content"].as_str().unwrap().len(), 16_384);
+    let body = json!({"model": "echo", "messages": message, "stream": true});
+    let events = api.post("/v1/chat/completions", &body).body;
+    assert!(events.matches("data: ").count() < 520 && events.ends_with("data: [DONE]\n\n"));
+    let many = json!({"model": "echo", "input": vec!["a"; 2_049]});
+    assert_eq!(api.post("/v1/embeddings", &many).status, 400);
+}

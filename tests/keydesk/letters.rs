@@ -250,12 +250,12 @@ fn written_at(message: &Message) -> Time {
 fn written(message: Message, reader: &str) -> Vec<u8> {
     let now = written_at(&message);
     let mail = claimed(message, reader, now, "Europe/Berlin");
-    post().write(&mail).unwrap().formatted()
+    post().write(&mail).unwrap().message.formatted()
 }
 
 /// The subject of a mail.
 fn subject_of(message: Message, now: Time, zone: &str) -> String {
-    let bytes = post().write(&claimed(message, "Mara", now, zone)).unwrap().formatted();
+    let bytes = post().write(&claimed(message, "Mara", now, zone)).unwrap().message.formatted();
     MessageParser::default().parse(&bytes).unwrap().subject().unwrap().to_owned()
 }
 

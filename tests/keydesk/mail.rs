@@ -108,6 +108,28 @@ fn what_a_server_refuses_for_good_has_failed_in_its_words_and_can_be_sent_again(
 }
 
 #[test]
+fn of_what_a_server_says_to_a_mail_with_a_token_only_the_codes_are_kept() {
+    let Some(mail) = MailServer::start() else { return };
+    let (desk, server, org) = with_mail_server(&mail);
+    mail.does("quote");
+    let mut browser = server.signed_in(&org);
+    browser.post(&format!("/o/{}/members", org.slug), &[("email", "bob@example.com"), ("role", "owner")]);
+    let failed = "SELECT COUNT(*) AS count FROM outbox WHERE state = 'failed'";
+    eventually("it has failed", || desk.database.count(failed) == 1);
+    let invitations = mail.mails();
+    let link = invitations[0].link("/invitations/");
+    let token = link.rsplit('/').next().unwrap();
+    let secret = token.rsplit('.').next().unwrap();
+    let page = browser.get(&format!("/o/{}/mail", org.slug));
+    assert!(page.text("tbody tr").contains("550 5.7.1"), "{}", page.body);
+    assert!(!page.body.contains(&secret[..8]), "{}", page.body);
+    let kept = desk.database.lines("SELECT last_error AS line FROM outbox WHERE last_error IS NOT NULL");
+    assert!(kept.iter().all(|words| !words.contains(&secret[..8])), "{kept:?}");
+    let log = server.whole_log();
+    assert!(!log.contains(&secret[..8]), "{log}");
+}
+
+#[test]
 fn what_a_server_refuses_for_now_is_tried_again() {
     let Some(mail) = MailServer::start() else { return };
     let (desk, server, org) = with_mail_server(&mail);

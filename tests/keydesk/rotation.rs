@@ -308,3 +308,16 @@ fn the_last_fourteen_days_are_told_in_a_header() {
     let endless = server.api(&desk.key(&org.slug, "endless", "inference:read"));
     assert_eq!(endless.get("/v1/models").header("x-key-expires-at"), None);
 }
+
+#[test]
+fn a_key_whose_owner_lost_the_right_to_it_gets_no_new_secret_by_itself() {
+    let (desk, server, org) = desk();
+    let (made, old) = key(&server, &org, json!({}));
+    org.admin.patch(&format!("/v1/api-keys/{}", id(&made)), &json!({"self_rotate": true}));
+    let secrets = || desk.database.count("SELECT COUNT(*) AS count FROM key_secrets");
+    let before = secrets();
+    desk.database.execute("UPDATE members SET disabled_at = 1");
+    assert_eq!((rotate(&old, id(&made), "1h").status, secrets()), (403, before));
+    desk.database.execute("UPDATE members SET disabled_at = NULL");
+    assert_eq!(rotate(&old, id(&made), "1h").status, 200);
+}

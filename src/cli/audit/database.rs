@@ -29,16 +29,16 @@ pub(super) fn recover(slug: &str, new_name: bool) -> Result<(), Failure> {
     let (name, now) = (signing::name(&config.host(), slug), Time::now());
     let change = Change::new(CommandLine { org }, org, RequestSource::default(), now);
     match change.commit_now(&db, |tx, acting| recovery::recover(tx, acting, &name, new_name))? {
-        Outcome::Sound => print(&format!("{slug}: the log is not broken, as far as is known.")),
+        Outcome::Sound => print(&format!("{slug}: the log is not broken, as far as is known."))?,
         Outcome::Repaired => {
             print(&format!(
                 "{slug}: all entries are what was written, and what is derived from them was \
                  made again. Compare the log with a checkpoint kept elsewhere: it could be an older copy."
-            ));
+            ))?;
         }
         Outcome::Renamed(name) => print(&format!(
             "{slug}: the log goes on as {name}. What it held before is not proven. Restart running servers."
-        )),
+        ))?,
         Outcome::Refused => {
             return Err(Failure::Refused(format!(
                 "{slug}: entries of this log are not what was written, so it can't go on under its name. \
@@ -52,7 +52,7 @@ pub(super) fn recover(slug: &str, new_name: bool) -> Result<(), Failure> {
 /// Checks the logs of the database.
 pub(super) fn check(outside: &Outside) -> Result<(), Failure> {
     let config = open::config()?;
-    let (db, keyring, standing) = open::open_as_it_is(&config)?;
+    let (db, keyring, standing) = open::open_existing(&config)?;
     let seal = match standing {
         Standing::Settled => keyring.log_seal(),
         Standing::Replaced | Standing::Overtaken => {
@@ -95,7 +95,7 @@ pub(super) fn check(outside: &Outside) -> Result<(), Failure> {
         match result {
             Ok(size) => {
                 let proven = proven(outside, check.by_key(), size);
-                print(&format!("{slug}: {size} entries, unbroken, {proven}"));
+                print(&format!("{slug}: {size} entries, unbroken, {proven}"))?;
             }
             Err(fault) => faults.push(format!("{slug}: {}", first_bad(&fault))),
         }

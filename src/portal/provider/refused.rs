@@ -68,12 +68,13 @@ pub(super) fn refuse(
     request: &HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     let (reason, status, words) = refused.parts(provider.name());
-    tracing::warn!(
-        provider = provider.kind().name(),
-        reason,
-        request = request_id(request),
-        "a sign-in was refused"
-    );
+    let (provider_name, id) = (provider.kind().name(), request_id(request));
+    if matches!(refused, Refused::Lost) {
+        // Anybody can come without having begun.
+        tracing::debug!(provider = provider_name, reason, request = id, "a sign-in was refused");
+    } else {
+        tracing::warn!(provider = provider_name, reason, request = id, "a sign-in was refused");
+    }
     let (title, again) = match purpose {
         Purpose::SignIn => ("You are not signed in".to_owned(), (way("/sign-in", next), "Back to sign-in")),
         Purpose::Connect(_) => (

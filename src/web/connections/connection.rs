@@ -18,6 +18,9 @@ use crate::web::connections::{Connections, milliseconds};
 /// idle connection is kept and a head may take.
 pub(super) const WAITING: Duration = Duration::from_secs(15);
 
+/// How many requests of a known client are answered in one go, at most.
+const IN_ONE_GO: usize = 8;
+
 /// One connection.
 pub struct Connection {
     pub(super) all: Weak<Connections>,
@@ -32,6 +35,8 @@ pub struct Connection {
     pub(super) is_receiving: AtomicBool,
     /// Requests that are being answered.
     pub(super) open: AtomicUsize,
+    /// How many requests it has sent.
+    answered: AtomicUsize,
     /// Since when none is, in milliseconds after the start; 0 while one is.
     pub(super) waiting_since: AtomicU64,
     /// Until when the client has to take more of its answer; 0 while it does.
@@ -51,6 +56,7 @@ impl Connection {
             holder: Mutex::default(),
             is_receiving: AtomicBool::new(false),
             open: AtomicUsize::new(0),
+            answered: AtomicUsize::new(0),
             waiting_since: AtomicU64::new(all.now()),
             blocked_until: AtomicU64::new(0),
             is_cut: AtomicBool::new(false),
@@ -136,6 +142,16 @@ impl Drop for Leaves {
 pub fn prove(request: &HttpRequest, holder: Holder) {
     if let Some(connection) = request.conn_data::<Arc<Connection>>() {
         connection.prove(holder);
+    }
+}
+
+/// Lets others take their turn before this connection's next request. A client that sends requests ahead
+/// always has another one in the buffer, all of which would be answered in one go.
+pub async fn give_way(request: &HttpRequest) {
+    let Some(connection) = request.conn_data::<Arc<Connection>>() else { return };
+    let answered = connection.answered.fetch_add(1, Relaxed);
+    if !connection.is_known() || answered % IN_ONE_GO == IN_ONE_GO - 1 {
+        tokio::task::yield_now().await;
     }
 }
 

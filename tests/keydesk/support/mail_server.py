@@ -3,13 +3,15 @@
     mail_server.py DIRECTORY [CERTIFICATE_HOST]
 
 It prints its port. What it does with each mail stands in DIRECTORY/mode: `accept`, `later` (451),
-`refuse` (550), `busy` (421), `hang` (no answer after the final dot), `drop` (the connection ends
+`refuse` (550), `quote` (550 that quotes the link, as filters do), `busy` (421), `hang` (no answer after the final dot), `drop` (the connection ends
 after the final dot). Every mail that it was given, answered or not, becomes DIRECTORY/NUMBER.eml,
 with the mode in NUMBER.mode. With a host's name it wants STARTTLS and shows a certificate for
 that host; DIRECTORY/authority.pem has signed it.
 """
 
 import asyncio
+from email import policy
+from email.parser import BytesParser
 import pathlib
 import ssl
 import sys
@@ -39,6 +41,11 @@ class Handler:
             return "451 4.7.1 Greylisted, come back later"
         if mode == "refuse":
             return "550 5.7.1 Not\twanted here"
+        if mode == "quote":
+            text = BytesParser(policy=policy.default).parsebytes(envelope.original_content)
+            text = text.get_body(("plain",)).get_content()
+            link = next(word for word in text.split() if "/invitations/" in word)
+            return f"550 5.7.1 blocked: {link.replace('.', '[.]')} {link.rsplit('.')[-1]}"
         if mode == "busy":
             return "421 4.3.2 Going down"
         if mode == "hang":
