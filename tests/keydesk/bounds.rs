@@ -12,7 +12,7 @@ use serde_json::json;
 use socket2::{Domain, Socket, Type};
 
 use crate::support::stream::{Open, STREAM_HEAD, send_chunk, upstream, with_upstream};
-use crate::support::{Api, Desk, PASSWORD, Server, desk, eventually};
+use crate::support::{Api, Desk, PASSWORD, Server, desk, eventually, raw};
 
 /// A connection whose bytes a test writes itself.
 struct Raw {
@@ -476,4 +476,20 @@ fn a_new_password_is_judged_only_after_the_old_one() {
     assert_eq!(weak.status, 422);
     assert!(weak.text("#new_password-error").contains("too easy to guess"));
     assert_eq!(post(PASSWORD, &"a wholly new passphrase ".repeat(40)).status, 303);
+}
+
+#[test]
+fn a_compressed_body_that_becomes_nothing_does_not_arrive_without_end() {
+    let (_desk, server, _org) = desk();
+    let head = "POST /sign-in HTTP/1.1\r\nHost: x\r\nSec-Fetch-Site: none\r\nConnection: close\r\n\
+                Content-Type: application/x-www-form-urlencoded\r\nContent-Encoding: deflate\r\n\
+                Transfer-Encoding: chunked\r\n\r\n";
+    let empty = [0_u8, 0, 0, 0xff, 0xff].repeat(14_000);
+    let mut request = head.as_bytes().to_vec();
+    request.extend(b"2\r\n\x78\x9c\r\n");
+    request.extend(format!("{:x}\r\n", empty.len()).as_bytes());
+    request.extend(empty);
+    request.extend(b"\r\n");
+    let answer = String::from_utf8_lossy(&raw::exchange(&server.base, &request)).into_owned();
+    assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
 }

@@ -248,11 +248,17 @@ fn what_is_no_address_or_no_longer_counts_is_refused() {
     assert_eq!(confirm(&server, &second), 200);
     let same = ask(&mut owner, &org, &WITNESS.to_uppercase());
     assert!(same.text("#email-error").contains("already"), "{}", same.body);
+    // Nor can one of somebody who may not ask any more.
+    assert_eq!(ask(&mut owner, &org, "fourth@outside.example").status, 303);
+    let fourth = token(&desk, "fourth@outside.example");
+    desk.database.execute("UPDATE members SET role = 'member'");
+    assert_eq!(confirm(&server, &fourth), 403);
+    desk.database.execute("UPDATE members SET role = 'owner'");
     // A question that was taken back can't be answered any more.
     assert_eq!(ask(&mut owner, &org, "third@outside.example").status, 303);
     let third = token(&desk, "third@outside.example");
     assert_eq!(owner.post(&format!("{}/end", settings(&org)), &[]).status, 303);
     assert_eq!(confirm(&server, &third), 403);
     let statuses: Vec<u16> = (0..3).map(|_| ask(&mut owner, &org, WITNESS).status).collect();
-    assert_eq!(statuses, [303, 303, 422], "no mailbox is flooded");
+    assert_eq!(statuses, [303, 422, 422], "no mailbox is flooded");
 }

@@ -6,6 +6,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use serde_json::json;
 use tempfile::TempDir;
@@ -197,6 +198,16 @@ fn reached(answer: &Answer, name: &str) -> bool {
     answer.body.lines().any(|line| line.split(':').next() == Some(name))
 }
 
+/// What a proxy answers to these bytes, in lower case.
+fn whole_answer(proxy: &Proxy, request: &str) -> String {
+    let mut stream = TcpStream::connect(proxy.base.strip_prefix("http://").unwrap()).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer.to_lowercase()
+}
+
 /// What every configuration promises.
 fn holds(recipe: &Recipe) {
     let desk = Desk::new().with("KEYDESK_TRUSTED_PROXIES", "127.0.0.1");
@@ -236,6 +247,15 @@ fn holds(recipe: &Recipe) {
     assert!(!passed.body.contains("forged") && !passed.body.contains("9.9.9.9"), "{}", passed.body);
     assert!(!passed.body.contains(&writer.key.to_lowercase()), "{}", passed.body);
     assert!(!reached(&passed, "authorization") && !reached(&passed, "x-api-key"), "{}", passed.body);
+    // No client takes from a request what says whom it is for.
+    let naming = format!(
+        "GET /some/page HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n\
+         Connection: close, X-Keydesk-Key-Id, x-keydesk-org\r\n\r\n",
+        writer.key
+    );
+    let named = whole_answer(&proxy, &naming);
+    let is_whole = named.contains(&format!("x-keydesk-key-id: {id}")) && named.contains("x-keydesk-org: ");
+    assert!(named.starts_with("http/1.1 400") || is_whole, "{named}");
     let sent = writer.send("POST", "/some/page", &[], Some(&"x".repeat(300_000)));
     assert!(sent.status == 200 && sent.body.contains("body: 300000"), "{}", sent.body);
 

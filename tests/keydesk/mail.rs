@@ -116,8 +116,9 @@ fn of_what_a_server_says_to_a_mail_with_a_token_only_the_codes_are_kept() {
     browser.post(&format!("/o/{}/members", org.slug), &[("email", "bob@example.com"), ("role", "owner")]);
     let failed = "SELECT COUNT(*) AS count FROM outbox WHERE state = 'failed'";
     eventually("it has failed", || desk.database.count(failed) == 1);
-    let invitations = mail.mails();
-    let link = invitations[0].link("/invitations/");
+    let mails = mail.mails();
+    let invitation = mails.iter().find(|mail| mail.header("X-Keydesk-Event") == "invitation").unwrap();
+    let link = invitation.link("/invitations/");
     let token = link.rsplit('/').next().unwrap();
     let secret = token.rsplit('.').next().unwrap();
     let page = browser.get(&format!("/o/{}/mail", org.slug));
