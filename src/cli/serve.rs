@@ -98,10 +98,11 @@ impl Serve {
                 .await
                 .map_err(|error| Failure::Misused(error.to_string()))?;
             let address = application.address();
-            print(&format!("listening on http://{address}"))?;
+            // It serves even if nobody can be told so.
+            let _ = print(&format!("listening on http://{address}"));
             if let Some(token) = link {
                 let link = application.site().public_url.link(&format!("/setup?token={token}"));
-                print(&format!("Set up Keydesk here, once: {link}"))?;
+                let _ = print(&format!("Set up Keydesk here, once: {link}"));
             }
             application.run_until(asked_to_stop()).await.map_err(|error| Failure::Refused(error.to_string()))
         });
