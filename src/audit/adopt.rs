@@ -16,7 +16,6 @@ use crate::db::{Db, LogGuard, Tx};
 use crate::error::{Error, Result};
 use crate::id::OrgId;
 use crate::installation::{self, Standing};
-use crate::keys::feed;
 use crate::schema::{audit_checkpoints, audit_entries, audit_heads, audit_register, audit_signers};
 
 /// How many entries of before there was a tree are hashed in one transaction.
@@ -24,8 +23,15 @@ const BATCH: i64 = 5_000;
 
 const SIGNED: &str = "the log was signed before, but its tree was removed before the upgrade";
 
-/// Authenticates all logs, unless they are.
-pub fn settle(db: &Db, keyring: &Keyring, previous: Option<&Root>, standing: Standing) -> Result<()> {
+/// Authenticates all logs, unless they are. `announce` tells other processes that the database belongs to
+/// another root secret now.
+pub fn settle(
+    db: &Db,
+    keyring: &Keyring,
+    previous: Option<&Root>,
+    standing: Standing,
+    announce: impl Fn(&mut Tx<'_>) -> Result<()>,
+) -> Result<()> {
     db.logs().unlock(keyring.log_seal(), keyring.previous_log_seal(), standing != Standing::Overtaken);
     if standing == Standing::Unsealed {
         hash_all(db)?;
@@ -39,8 +45,8 @@ pub fn settle(db: &Db, keyring: &Keyring, previous: Option<&Root>, standing: Sta
             Standing::Unsealed => seal_all(tx)?,
             Standing::Replaced => reseal_all(tx, keyring)?,
         }
-        // Whoever hears of one must hear of the other.
-        feed::set_root(tx, keyring.root_tag())?;
+        // Other processes must never see one change without the other.
+        announce(tx)?;
         installation::settle(tx, keyring)
     })
 }

@@ -84,7 +84,7 @@ impl From<ConfigError> for Failure {
 
 /// Reads the command line and carries it out.
 pub fn run() -> ExitCode {
-    // What Keydesk writes is nobody else's, whoever creates the file.
+    // No file that Keydesk or its libraries create is readable for other users.
     rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
     let command = Cli::parse().command.unwrap_or_else(|| Command::Serve(Box::default()));
     let result = match command {

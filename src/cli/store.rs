@@ -11,7 +11,7 @@ use crate::audit::register::Register;
 use crate::cli::Failure;
 use crate::config::Config;
 use crate::crypto::{Keyring, Root};
-use crate::db::{Db, Location};
+use crate::db::{Db, Location, Tx};
 use crate::error::{Error, Result};
 use crate::installation::{self, Offer, Standing};
 use crate::keys::{feed, roots};
@@ -35,7 +35,8 @@ pub fn environment(name: &str) -> Option<String> {
 /// authenticated under it.
 pub fn open(config: &Config) -> Result<(Db, Keyring), Failure> {
     let (db, keyring, standing) = open_as_it_is(config)?;
-    audit::adopt::settle(&db, &keyring, config.secret_previous.as_ref(), standing)?;
+    let announce = |tx: &mut Tx<'_>| feed::set_root(tx, keyring.root_tag());
+    audit::adopt::settle(&db, &keyring, config.secret_previous.as_ref(), standing, announce)?;
     require_all_secrets(&db, &keyring, standing)?;
     Ok((db, keyring))
 }

@@ -112,7 +112,7 @@ pub fn open(conn: &mut Conn, keyring: &Keyring, token: &str, now: Time) -> Resul
     }
 }
 
-/// Who asks by this link, unless another address was asked meanwhile, or whoever asked may not any more.
+/// Who asks by this link, unless another address was asked meanwhile or the asker may no longer ask.
 fn asking(conn: &mut Conn, link: &Link) -> Result<Option<(Org, String)>> {
     let row = rows::table.filter(rows::asked_link.eq(link.id)).select((rows::org_id, rows::asked_address));
     let Some((org, Some(email))) = row.first::<(OrgId, Option<String>)>(conn).optional()? else {
@@ -188,8 +188,8 @@ fn forget_asked(tx: &mut Tx<'_>, org: OrgId) -> Result<()> {
 /// silent for a week, or something was found to be wrong with it, which does not wait.
 pub fn due(conn: &mut Conn, now: Time) -> Result<Vec<OrgId>> {
     let last = rows::sent_at.assume_not_null();
-    // A mail of the future was noted by a clock that was ahead, and says nothing.
     let grown = audit_heads::size.gt(rows::sent_size).and(last.le(now.plus(-GROWN)));
+    // A time in the future was noted by a clock that was ahead, and says nothing.
     let silent = last.le(now.plus(-SILENT)).or(last.gt(now));
     let broken = audit_heads::alarmed_at.is_not_null().and(rows::sent_broken.eq(false));
     let due = rows::table
