@@ -352,6 +352,8 @@ diesel::table! {
         last_error -> Nullable<Text>,
         created_at -> BigInt,
         sent_at -> Nullable<BigInt>,
+        combined_in -> Nullable<Binary>,
+        unanswered -> Bool,
     }
 }
 

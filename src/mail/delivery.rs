@@ -64,15 +64,15 @@ async fn send(db: &Db, post: &Post, worker: Worker, mail: Claimed, now: Time) ->
         Outcome::Refused(words) => {
             tracing::warn!(mail = %mail.id, event = mail.message.event(), words, "mail refused");
         }
-        Outcome::Later(words) | Outcome::Away(words) => {
-            tracing::warn!(mail = %mail.id, event = mail.message.event(), words, "mail is tried again later");
+        Outcome::Later(delay) | Outcome::Away(delay) => {
+            tracing::warn!(mail = %mail.id, event = mail.message.event(), words = delay.words, "mail is tried again later");
         }
     }
     let away = matches!(outcome, Outcome::Away(_));
     db.write(move |tx| match &outcome {
         Outcome::Sent => outbox::mark_sent(tx, mail.id, now),
         Outcome::Refused(words) => outbox::mark_failed(tx, &worker, mail.id, words),
-        Outcome::Later(words) | Outcome::Away(words) => outbox::mark_delayed(tx, &worker, &mail, words, now),
+        Outcome::Later(delay) | Outcome::Away(delay) => outbox::mark_delayed(tx, &worker, &mail, delay, now),
     })
     .await?;
     Ok(away)

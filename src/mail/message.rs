@@ -8,7 +8,8 @@ use crate::id::KeyId;
 use crate::mail::sheet::Sheet;
 use crate::mail::{
     AuditCheckpoint, AuditConfirmation, Digest, Invitation, KeyCreated, KeyExpired, KeyExpiredStillUsed,
-    KeyExpiring, KeyRevoked, KeyRotated, KeyWidened, LimitDecision, LimitRequest, ReviewReminder, Test,
+    KeyExpiring, KeyRevoked, KeyRotated, KeyWidened, LimitDecision, LimitRequest, ReviewReminder, Summary,
+    Test,
 };
 use crate::mail::{EmailVerification, PasswordReset, SecurityNotice};
 
@@ -72,8 +73,8 @@ macro_rules! mails {
                 }
             }
 
-            /// Writes it for its reader.
-            pub fn render(&self, sheet: &Sheet) -> Result<Rendered> {
+            /// What it says in one line, without the organisation's name.
+            pub fn headline(&self, sheet: &Sheet) -> askama::Result<String> {
                 match self {
                     $(Message::$letter(letter) => {
                         #[derive(Template)]
@@ -81,6 +82,16 @@ macro_rules! mails {
                         #[allow(dead_code, reason = "a template need not ask for everything")]
                         struct Subject<'a> { letter: &'a $letter, sheet: &'a Sheet }
 
+                        Subject { letter, sheet }.render()
+                    })*
+                }
+            }
+
+            /// Writes it for its reader.
+            pub fn render(&self, sheet: &Sheet) -> Result<Rendered> {
+                let subject = sheet.subject(&self.headline(sheet).map_err(Error::internal)?);
+                match self {
+                    $(Message::$letter(letter) => {
                         #[derive(Template)]
                         #[template(path = $text)]
                         #[allow(dead_code, reason = "a template need not ask for everything")]
@@ -91,7 +102,6 @@ macro_rules! mails {
                         #[allow(dead_code, reason = "a template need not ask for everything")]
                         struct Html<'a> { letter: &'a $letter, sheet: &'a Sheet, subject: &'a str }
 
-                        let subject = sheet.subject(&Subject { letter, sheet }.render().map_err(Error::internal)?);
                         let text = Text { letter, sheet }.render().map_err(Error::internal)?;
                         let html = Html { letter, sheet, subject: &subject }.render().map_err(Error::internal)?;
                         Ok(Rendered { subject, text, html })
@@ -111,6 +121,7 @@ mails! {
     KeyWidened "key_widened" "mail/key_widened/subject.txt" "mail/key_widened/body.txt" "mail/key_widened/body.html";
     KeyRevoked "key_revoked" "mail/key_revoked/subject.txt" "mail/key_revoked/body.txt" "mail/key_revoked/body.html";
     Digest "digest" "mail/digest/subject.txt" "mail/digest/body.txt" "mail/digest/body.html";
+    Summary "summary" "mail/summary/subject.txt" "mail/summary/body.txt" "mail/summary/body.html";
     Invitation "invitation" "mail/invitation/subject.txt" "mail/invitation/body.txt" "mail/invitation/body.html";
     LimitRequest "limit_request" "mail/limit_request/subject.txt" "mail/limit_request/body.txt" "mail/limit_request/body.html";
     LimitDecision "limit_decision" "mail/limit_decision/subject.txt" "mail/limit_decision/body.txt" "mail/limit_decision/body.html";
@@ -129,6 +140,7 @@ impl Message {
         match self {
             // What a key may do from now on is a matter of its security.
             Message::KeyWidened(_) => "security_notice",
+            Message::Summary(_) => "digest",
             other => other.tag(),
         }
     }

@@ -7,8 +7,9 @@ use diesel::result::Error as DieselError;
 use crate::db::{Conn, Tx, each};
 use crate::error::{Error, Result};
 use crate::id::{KeyId, MailId, OrgId, UserId, readable};
-use crate::mail::Recipient;
 use crate::mail::message::Message;
+use crate::mail::sender::Delay;
+use crate::mail::{Recipient, combine};
 use crate::schema::{organizations, outbox, people};
 use crate::time::{DAY, MINUTE, Time};
 
@@ -26,7 +27,9 @@ const AT_ONCE: usize = 100;
 /// How long sent and failed mails can be looked at.
 const KEPT: i64 = 30 * DAY;
 
-const QUEUED: &str = "queued";
+pub(super) const QUEUED: &str = "queued";
+/// It is told in another one; what becomes of that one becomes of it.
+pub(super) const COMBINED: &str = "combined";
 const SENT: &str = "sent";
 const FAILED: &str = "failed";
 
@@ -44,6 +47,15 @@ pub enum State {
 impl State {
     /// All of them, in the order in which they are shown.
     pub const ALL: [State; 3] = [State::Queued, State::Sent, State::Failed];
+
+    /// The names in the database of e-mails that are shown in this state.
+    pub fn stored(self) -> &'static [&'static str] {
+        match self {
+            State::Queued => &[QUEUED, COMBINED],
+            State::Sent => &[SENT],
+            State::Failed => &[FAILED],
+        }
+    }
 
     /// The name in the database and in queries.
     pub fn name(self) -> &'static str {
@@ -150,9 +162,24 @@ pub fn queue_all(tx: &mut Tx<'_>, drafts: &[Draft], now: Time) -> Result<()> {
     Ok(())
 }
 
-/// Claims up to `most` mails that are due and that nobody else holds. What this process holds already
-/// it has lost on the way: it sends one batch at a time. Mails that can't be read have failed.
+/// Claims up to about `most` mails that are due and that nobody else holds; what would crowd a mailbox is
+/// combined or waits. What this process holds already it has lost on the way: it sends one batch at a time.
+/// Mails that can't be read have failed.
 pub fn claim(tx: &mut Tx<'_>, worker: &Worker, most: i64, now: Time) -> Result<Vec<Claimed>> {
+    loop {
+        let due = due(tx, worker, most, now)?;
+        if due.is_empty() {
+            return Ok(Vec::new());
+        }
+        let leaving = combine::thin(tx, worker, due, now)?;
+        if !leaving.is_empty() {
+            return hold(tx, worker, leaving, now);
+        }
+    }
+}
+
+/// The first mails that are due and that nobody else holds.
+fn due(tx: &mut Tx<'_>, worker: &Worker, most: i64, now: Time) -> Result<Vec<MailId>> {
     let due = outbox::table
         .filter(outbox::state.eq(QUEUED).and(outbox::due_at.le(now)))
         .filter(
@@ -175,7 +202,11 @@ pub fn claim(tx: &mut Tx<'_>, worker: &Worker, most: i64, now: Time) -> Result<V
         let rows = outbox::table.filter(outbox::id.eq_any(foreign));
         diesel::update(rows).set(outbox::state.eq(FAILED)).execute(tx.conn)?;
     }
-    let ids: Vec<MailId> = readable(ids);
+    Ok(readable(ids))
+}
+
+/// Claims these mails.
+fn hold(tx: &mut Tx<'_>, worker: &Worker, ids: Vec<MailId>, now: Time) -> Result<Vec<Claimed>> {
     diesel::update(outbox::table.filter(outbox::id.eq_any(&ids)))
         .set((outbox::claimed_by.eq(worker.as_slice()), outbox::lease_until.eq(now.plus(LEASE))))
         .execute(tx.conn)?;
@@ -278,12 +309,16 @@ pub fn mark_sent(tx: &mut Tx<'_>, id: MailId, now: Time) -> Result<()> {
             outbox::lease_until.eq(None::<Time>),
         ))
         .execute(tx.conn)?;
+    diesel::update(outbox::table)
+        .filter(outbox::combined_in.eq(id).and(outbox::state.eq(COMBINED)))
+        .set((outbox::state.eq(SENT), outbox::sent_at.eq(now)))
+        .execute(tx.conn)?;
     Ok(())
 }
 
 /// The server will never take it, in these words.
 pub fn mark_failed(tx: &mut Tx<'_>, worker: &Worker, id: MailId, words: &str) -> Result<()> {
-    diesel::update(outbox::table.find(id))
+    let failed = diesel::update(outbox::table.find(id))
         .filter(outbox::state.eq(QUEUED).and(outbox::claimed_by.eq(worker.as_slice())))
         .set((
             outbox::state.eq(FAILED),
@@ -293,25 +328,39 @@ pub fn mark_failed(tx: &mut Tx<'_>, worker: &Worker, id: MailId, words: &str) ->
             outbox::lease_until.eq(None::<Time>),
         ))
         .execute(tx.conn)?;
+    if failed > 0 {
+        diesel::update(outbox::table)
+            .filter(outbox::combined_in.eq(id).and(outbox::state.eq(COMBINED)))
+            .set((outbox::state.eq(FAILED), outbox::last_error.eq(words)))
+            .execute(tx.conn)?;
+    }
     Ok(())
 }
 
-/// It did not leave this time, for the reason in these words: it is tried again after a pause that
-/// grows, and given up after four days.
-pub fn mark_delayed(tx: &mut Tx<'_>, worker: &Worker, mail: &Claimed, words: &str, now: Time) -> Result<()> {
+/// It did not leave this time: it is tried again after a pause that grows, and given up after four days.
+pub fn mark_delayed(
+    tx: &mut Tx<'_>,
+    worker: &Worker,
+    mail: &Claimed,
+    delay: &Delay,
+    now: Time,
+) -> Result<()> {
     if now.since(mail.created_at) >= PATIENCE {
-        return mark_failed(tx, worker, mail.id, &format!("Given up after 4 days: {words}"));
+        return mark_failed(tx, worker, mail.id, &format!("Given up after 4 days: {}", delay.words));
     }
     diesel::update(outbox::table.find(mail.id))
         .filter(outbox::state.eq(QUEUED).and(outbox::claimed_by.eq(worker.as_slice())))
         .set((
             outbox::attempts.eq(outbox::attempts + 1),
             outbox::due_at.eq(now.plus(pause(mail.attempts))),
-            outbox::last_error.eq(words),
+            outbox::last_error.eq(&delay.words),
             outbox::claimed_by.eq(None::<Vec<u8>>),
             outbox::lease_until.eq(None::<Time>),
         ))
         .execute(tx.conn)?;
+    if delay.unanswered {
+        diesel::update(outbox::table.find(mail.id)).set(outbox::unanswered.eq(true)).execute(tx.conn)?;
+    }
     Ok(())
 }
 

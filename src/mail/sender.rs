@@ -39,9 +39,30 @@ pub enum Outcome {
     /// It was refused for good.
     Refused(String),
     /// This mail did not leave now.
-    Later(String),
+    Later(Delay),
     /// No mail leaves now.
-    Away(String),
+    Away(Delay),
+}
+
+/// Why a mail is tried again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delay {
+    /// The reason, in the server's words where it had some.
+    pub words: String,
+    /// Whether the server was given it and did not answer: it may have taken it.
+    pub unanswered: bool,
+}
+
+impl Delay {
+    /// The mail certainly was not taken.
+    fn answered(words: String) -> Delay {
+        Delay { words, unanswered: false }
+    }
+
+    /// The mail may have been taken.
+    fn unanswered(words: String) -> Delay {
+        Delay { words, unanswered: true }
+    }
 }
 
 impl Sender {
@@ -71,15 +92,17 @@ impl Sender {
                     tokio::task::spawn_blocking(move || write(&directory, &name, &message.formatted()));
                 match written.await {
                     Ok(Ok(())) => Outcome::Sent,
-                    Ok(Err(error)) => Outcome::Away(format!("The file can't be written: {error}")),
-                    Err(error) => Outcome::Away(error.to_string()),
+                    Ok(Err(error)) => {
+                        Outcome::Away(Delay::answered(format!("The file can't be written: {error}")))
+                    }
+                    Err(error) => Outcome::Away(Delay::answered(error.to_string())),
                 }
             }
             Sender::Smtp { transport, host } => {
                 match tokio::time::timeout(WHOLE, transport.send(message)).await {
                     Ok(Ok(_)) => Outcome::Sent,
                     Ok(Err(error)) => outcome(&error, host, holds_token),
-                    Err(_) => Outcome::Later(format!("{host} did not answer in time.")),
+                    Err(_) => Outcome::Later(Delay::unanswered(format!("{host} did not answer in time."))),
                 }
             }
         }
@@ -99,17 +122,19 @@ fn outcome(error: &lettre::transport::smtp::Error, host: &str, holds_token: bool
         };
         // A connection that broke in the middle says nothing about the next one.
         return if error.is_timeout() || error.is_response() {
-            Outcome::Later(words)
+            Outcome::Later(Delay::unanswered(words))
+        } else if error.to_string().starts_with("network error") {
+            Outcome::Away(Delay::unanswered(words))
         } else {
-            Outcome::Away(words)
+            Outcome::Away(Delay::answered(words))
         };
     };
     let words = one_line(format!("{host}: {code} {cause}").trim_end(), WORDS);
     match u16::from(code) {
         // About the connection or the credentials, not about the mail.
-        421 | 432 | 454 | 530 | 534 | 535 | 538 => Outcome::Away(words),
+        421 | 432 | 454 | 530 | 534 | 535 | 538 => Outcome::Away(Delay::answered(words)),
         _ if error.is_permanent() => Outcome::Refused(words),
-        _ => Outcome::Later(words),
+        _ => Outcome::Later(Delay::answered(words)),
     }
 }
 

@@ -19,6 +19,7 @@ pub struct Links {
 }
 
 /// What a mail is written on.
+#[derive(Clone)]
 pub struct Sheet {
     /// The reader's name, or nothing.
     pub name: String,

@@ -34,12 +34,14 @@ pub struct Entry {
     pub created_at: Time,
     /// When the server took it.
     pub sent_at: Option<Time>,
+    /// Whether it was told in another e-mail along with others.
+    pub is_combined: bool,
 }
 
 /// The mails of an organisation in a state, newest first.
 pub fn list(conn: &mut Conn, org: OrgId, state: State, most: i64) -> Result<Vec<Entry>> {
     Ok(outbox::table
-        .filter(outbox::org_id.eq(org).and(outbox::state.eq(state.name())))
+        .filter(outbox::org_id.eq(org).and(outbox::state.eq_any(state.stored())))
         .order((outbox::created_at.desc(), outbox::id.desc()))
         .limit(most)
         .select((
@@ -54,6 +56,7 @@ pub fn list(conn: &mut Conn, org: OrgId, state: State, most: i64) -> Result<Vec<
             outbox::last_error,
             outbox::created_at,
             outbox::sent_at,
+            outbox::combined_in.is_not_null(),
         ))
         .load(conn)?)
 }
@@ -61,7 +64,7 @@ pub fn list(conn: &mut Conn, org: OrgId, state: State, most: i64) -> Result<Vec<
 /// How many mails of an organisation are in a state.
 pub fn count(conn: &mut Conn, org: OrgId, state: State) -> Result<i64> {
     Ok(outbox::table
-        .filter(outbox::org_id.eq(org).and(outbox::state.eq(state.name())))
+        .filter(outbox::org_id.eq(org).and(outbox::state.eq_any(state.stored())))
         .count()
         .get_result(conn)?)
 }
@@ -76,6 +79,7 @@ pub fn send_again(tx: &mut Tx<'_>, org: OrgId, id: MailId, now: Time) -> Result<
             outbox::state.eq(State::Queued.name()),
             outbox::due_at.eq(now),
             outbox::last_error.eq(None::<String>),
+            outbox::combined_in.eq(None::<MailId>),
             // Whoever holds it may be gone; a second copy has the same name.
             outbox::claimed_by.eq(None::<Vec<u8>>),
             outbox::lease_until.eq(None::<Time>),

@@ -52,6 +52,7 @@ struct Row {
     next: When,
     attempts: String,
     words: Option<String>,
+    is_combined: bool,
 }
 
 impl Row {
@@ -68,6 +69,7 @@ impl Row {
             next: When::ahead(entry.due_at.max(now), now, zone),
             attempts: words::count(entry.attempts, "attempt", "attempts"),
             words: entry.last_error,
+            is_combined: entry.is_combined,
         }
     }
 }
@@ -82,7 +84,7 @@ fn about(event: &str) -> &'static str {
         "key_rotated" => "New secret",
         "key_revoked" => "Key revoked",
         "key_leaked" => "Key leaked",
-        "digest" => "Keys that end soon",
+        "digest" => "Several keys",
         "invitation" => "Invitation",
         "password_reset" => "New password",
         "email_verification" => "Check of an address",

@@ -15,7 +15,7 @@ use keydesk::mail::{
     Asker, AuditCheckpoint, AuditConfirmation, Change, Digest, EmailVerification, Impact, Invitation,
     KeyCreated, KeyExpired, KeyExpiredStillUsed, KeyExpiring, KeyFacts, KeyRevoked, KeyRotated, KeyWidened,
     LimitDecision, LimitRequest, Occasion, PasswordReset, ReviewFinding, ReviewReminder, SecurityNotice,
-    Test, Why, Widening,
+    Summarized, Summary, Test, Why, Widening,
 };
 use keydesk::time::{DAY, HOUR, Time};
 use mail_parser::MessageParser;
@@ -109,7 +109,7 @@ fn messages(name: &str) -> Vec<Message> {
         words: format!("Ask again when {name} is measured"),
         asker,
     };
-    vec![
+    let mut messages: Vec<Message> = vec![
         KeyCreated { key: key.clone(), why: Why::Owner, by: by.clone(), at: now, ends_at: Some(ends_at) }
             .into(),
         expiring(7 * DAY, &busy, Why::Owner).into(),
@@ -234,7 +234,11 @@ fn messages(name: &str) -> Vec<Message> {
         checkpoint(Occasion::Regular, Some(4)).into(),
         checkpoint(Occasion::Replaced, None).into(),
         checkpoint(Occasion::Ended, None).into(),
-    ]
+    ];
+    let about_keys = messages.iter().filter(|message| message.key().is_some());
+    let listed = about_keys.map(|message| Summarized { at: now, message: message.clone() }).collect();
+    messages.push(Summary { listed, more: 1_480, event: None }.into());
+    messages
 }
 
 /// When each is written: at its step, or a day after the end.
@@ -415,6 +419,7 @@ fn every_mail_reads_well_as_text_and_in_html() {
             "[Acme AI] Entry 5 of the audit log is not what was written (23 Nov)",
             "[Acme AI] Checkpoints go to another address now (23 Nov)",
             "[Acme AI] Checkpoints are not mailed any more (23 Nov)",
+            "[Acme AI] 1,493 notices about API keys",
         ]
     );
 }

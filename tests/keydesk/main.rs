@@ -24,6 +24,7 @@ mod checkpoint_mail;
 mod client_address;
 mod commands;
 mod counting;
+mod crowded_mail;
 mod due;
 mod durability;
 mod email_addresses;

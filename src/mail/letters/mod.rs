@@ -7,6 +7,7 @@ mod invitation;
 mod keys;
 mod limits;
 mod review;
+mod summary;
 mod test;
 
 pub use account::{Change, EmailVerification, PasswordReset, SecurityNotice};
@@ -16,4 +17,5 @@ pub use invitation::Invitation;
 pub use keys::{Impact, KeyCreated, KeyFacts, KeyRevoked, KeyRotated, KeyWidened, Why, Widening};
 pub use limits::{Asker, LimitDecision, LimitRequest};
 pub use review::{Finding as ReviewFinding, ReviewReminder};
+pub use summary::{Summarized, Summary};
 pub use test::Test;

@@ -94,6 +94,11 @@ impl MailServer {
         std::fs::write(self.directory.path().join("mode"), mode).unwrap();
     }
 
+    /// How many connections were open at once, at most.
+    pub fn peak(&self) -> usize {
+        std::fs::read_to_string(self.directory.path().join("peak")).unwrap().parse().unwrap()
+    }
+
     /// What was given to the server, in its order.
     pub fn mails(&self) -> Vec<Mail> {
         mails_in(self.directory.path())

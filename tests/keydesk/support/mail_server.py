@@ -3,9 +3,9 @@
     mail_server.py DIRECTORY [CERTIFICATE_HOST]
 
 It prints its port. What it does with each mail stands in DIRECTORY/mode: `accept`, `later` (451),
-`refuse` (550), `quote` (550 that quotes the link, as filters do), `busy` (421), `hang` (no answer after the final dot), `drop` (the connection ends
+`refuse` (550), `quote` (550 that quotes the link, as filters do), `busy` (421), `slow` (taken after a while), `hang` (no answer after the final dot), `drop` (the connection ends
 after the final dot). Every mail that it was given, answered or not, becomes DIRECTORY/NUMBER.eml,
-with the mode in NUMBER.mode. With a host's name it wants STARTTLS and shows a certificate for
+with the mode in NUMBER.mode. DIRECTORY/peak has the number of connections that were open at once. With a host's name it wants STARTTLS and shows a certificate for
 that host; DIRECTORY/authority.pem has signed it.
 """
 
@@ -48,11 +48,30 @@ class Handler:
             return f"550 5.7.1 blocked: {link.replace('.', '[.]')} {link.rsplit('.')[-1]}"
         if mode == "busy":
             return "421 4.3.2 Going down"
+        if mode == "slow":
+            await asyncio.sleep(0.05)
         if mode == "hang":
             await asyncio.sleep(3600)
         if mode == "drop":
             server.transport.abort()
         return "250 2.0.0 Taken"
+
+
+class Session(SMTP):
+    """One that counts how many there are at once."""
+
+    open, peak = 0, 0
+
+    def connection_made(self, transport):
+        Session.open += 1
+        if Session.open > Session.peak:
+            Session.peak = Session.open
+            (directory / "peak").write_text(str(Session.peak))
+        super().connection_made(transport)
+
+    def connection_lost(self, error):
+        Session.open -= 1
+        super().connection_lost(error)
 
 
 def context(host):
@@ -69,7 +88,7 @@ async def main():
     tls = context(sys.argv[2]) if len(sys.argv) > 2 else None
 
     def session():
-        return SMTP(Handler(), tls_context=tls, require_starttls=tls is not None, enable_SMTPUTF8=True)
+        return Session(Handler(), tls_context=tls, require_starttls=tls is not None, enable_SMTPUTF8=True)
 
     server = await asyncio.get_running_loop().create_server(session, "127.0.0.1", 0)
     print(server.sockets[0].getsockname()[1], flush=True)
