@@ -35,7 +35,7 @@ const LONGEST_SETTLE_REST: Duration = Duration::from_secs(15);
 /// How long a stop waits for counts to be added up.
 const LAST_SETTLE: Duration = Duration::from_millis(500);
 /// How often changes that other processes made are looked for.
-const FOLLOW: Duration = Duration::from_millis(50);
+const FOLLOW: Duration = Duration::from_millis(25);
 /// How often a server says that it is there.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(10);
 /// How often the claim on mails that are being sent is renewed.

@@ -66,7 +66,10 @@ impl Writer {
         if noted == 0 {
             return Ok(());
         }
-        let rows = batch.counts.iter().map(|(cell, uses)| Row {
+        // Rows of a key are removed together later: side by side, they share pages of the database.
+        let mut counts: Vec<_> = batch.counts.iter().collect();
+        counts.sort_unstable_by_key(|(cell, _)| cell.key);
+        let rows = counts.into_iter().map(|(cell, uses)| Row {
             org_id: cell.org,
             key_id: cell.key,
             secret_id: cell.secret,

@@ -234,9 +234,16 @@ fn addition(table: &str, by: &[Column<'_>], values: &[(Column<'_>, Merge)], filt
         Merge::Keep => None,
     });
     let changes = join(changes.collect());
+    // A row that would stay as it is isn't written again.
+    let is_news = values.iter().filter_map(|((name, _), merge)| match merge {
+        Merge::Add => Some("TRUE".to_owned()),
+        Merge::Latest => Some(format!("{table}.{name} IS NULL OR {table}.{name} < excluded.{name}")),
+        Merge::Keep => None,
+    });
+    let is_news = is_news.collect::<Vec<_>>().join(" OR ");
     format!(
         "INSERT INTO {table} ({columns}) SELECT {expressions} FROM usage_journal WHERE {filter}
-            GROUP BY {groups} ON CONFLICT ({places}) DO UPDATE SET {changes}"
+            GROUP BY {groups} ON CONFLICT ({places}) DO UPDATE SET {changes} WHERE {is_news}"
     )
 }
 
