@@ -43,6 +43,10 @@ pub struct Connection {
     pub(super) blocked_until: AtomicU64,
     pub(super) is_cut: AtomicBool,
     pub(super) waker: AtomicWaker,
+    /// How many bytes were read ahead of the request that is being answered.
+    pub(super) ahead: AtomicUsize,
+    /// Wakes the reader that waits until that request is answered.
+    pub(super) reader: AtomicWaker,
 }
 
 impl Connection {
@@ -61,7 +65,15 @@ impl Connection {
             blocked_until: AtomicU64::new(0),
             is_cut: AtomicBool::new(false),
             waker: AtomicWaker::new(),
+            ahead: AtomicUsize::new(0),
+            reader: AtomicWaker::new(),
         }
+    }
+
+    /// So many bytes of what was read ahead have been dealt with.
+    fn read_on(&self, bytes: usize) {
+        let _ = self.ahead.fetch_update(Relaxed, Relaxed, |ahead| Some(ahead.saturating_sub(bytes)));
+        self.reader.wake();
     }
 
     pub(super) fn cut(&self) {
@@ -163,6 +175,7 @@ impl Receiving {
     pub fn new(request: &HttpRequest) -> Option<Receiving> {
         let connection = request.conn_data::<Arc<Connection>>()?;
         connection.is_receiving.store(true, Relaxed);
+        connection.read_on(usize::MAX);
         Some(Receiving(connection.clone()))
     }
 }
@@ -174,7 +187,10 @@ impl Drop for Receiving {
 }
 
 /// A request that is being answered; its connection does not wait meanwhile.
-pub struct Answering(Arc<Connection>);
+pub struct Answering {
+    connection: Arc<Connection>,
+    head: usize,
+}
 
 impl Answering {
     /// Begins with the request, and ends with the value.
@@ -186,14 +202,23 @@ impl Answering {
             // A proxy sends requests of many clients over one connection.
             *connection.holder() = None;
         }
-        Some(Answering(connection.clone()))
+        Some(Answering { connection: connection.clone(), head: head_size(request) })
     }
 }
 
 impl Drop for Answering {
     fn drop(&mut self) {
-        if self.0.open.fetch_sub(1, Relaxed) == 1 {
-            self.0.waiting_since.store(self.0.now(), Relaxed);
+        let connection = &self.connection;
+        if connection.open.fetch_sub(1, Relaxed) == 1 {
+            connection.waiting_since.store(connection.now(), Relaxed);
         }
+        connection.read_on(self.head);
     }
+}
+
+/// How many bytes the head of a request has, at least.
+fn head_size(request: &HttpRequest) -> usize {
+    let fields = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len());
+    let line = request.method().as_str().len() + request.path().len() + "  HTTP/1.1\r\n\r\n".len();
+    line + fields.sum::<usize>()
 }
