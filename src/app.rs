@@ -147,7 +147,7 @@ impl Application {
         let shared = site.clone();
         let limits = Limits::of_descriptors(raise_descriptors());
         tracing::debug!(?limits, "connections are limited");
-        let connections = Connections::new(limits, config.trusted_proxies);
+        let connections = Connections::new(limits, config.trusted_proxies, config.keep_alive);
         let application = move || {
             App::new()
                 .app_data(actix::Data::new(shared.clone()))

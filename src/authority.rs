@@ -9,11 +9,12 @@
 //! An [`AccountChange`] is the same for changes of a person's own account, which belongs to no
 //! organisation; it yields an [`AccountHolder`].
 
+use std::cell::Cell;
 use std::time::Instant;
 
 use serde::Serialize;
 
-use crate::db::{Db, Tx};
+use crate::db::{Asker, Db, Line, Tx};
 use crate::error::{Error, Result};
 use crate::id::{KeyId, OrgId, UserId};
 use crate::role::Role;
@@ -87,6 +88,9 @@ pub trait Principal: Send + 'static {
     /// Errors: `SignedOut`, `KeyRefused`, `NotFound` for someone who left the organisation,
     /// `Forbidden`, `NotFresh`.
     fn hold(&self, tx: &mut Tx<'_>, now: Time) -> Result<Held>;
+
+    /// Who they are while they wait.
+    fn asker(&self) -> Asker;
 }
 
 /// What re-reading a principal found.
@@ -102,7 +106,14 @@ pub struct Held {
     pub is_fresh: bool,
     /// The acting key, as far as domain functions need to know it.
     pub key: Option<HeldKey>,
+    /// What only time can end.
+    pub lasts: Lasts,
 }
+
+/// Says whether a right still holds at a moment, as far as time ends it. `true` if a fresh sign-in is needed.
+///
+/// Errors: those of [`Principal::hold`].
+pub type Lasts = Box<dyn Fn(Time, bool) -> Result<()>>;
 
 /// The acting key of a [`Held`] principal.
 #[derive(Clone, Copy, Debug)]
@@ -129,6 +140,7 @@ pub struct Acting {
     person: Option<UserId>,
     role: Option<Role>,
     is_fresh: bool,
+    needed_fresh: Cell<bool>,
     key: Option<HeldKey>,
 }
 
@@ -146,14 +158,16 @@ impl Acting {
             person: None,
             role: None,
             is_fresh: false,
+            needed_fresh: Cell::new(false),
             key: None,
         }
     }
 
-    fn new(org: OrgId, held: Held, source: RequestSource, now: Time) -> Acting {
+    fn new(org: OrgId, held: &Held, source: RequestSource, now: Time) -> Acting {
         let RequestSource { address, request, .. } = source;
-        let Held { actor, person, role, is_fresh, key } = held;
-        Acting { org, actor, address, request, now, person: Some(person), role, is_fresh, key }
+        let Held { actor, person, role, is_fresh, key, .. } = *held;
+        let needed_fresh = Cell::new(false);
+        Acting { org, actor, address, request, now, person: Some(person), role, is_fresh, needed_fresh, key }
     }
 
     /// The person in whose name they act: themselves, or the owner of the acting key.
@@ -185,6 +199,7 @@ impl Acting {
         if self.key.is_some_and(|key| key.is_superseded) {
             return Err(Error::Denied(SUPERSEDED));
         }
+        self.needed_fresh.set(true);
         if self.is_fresh { Ok(()) } else { Err(Error::NotFresh) }
     }
 
@@ -209,19 +224,24 @@ pub struct AccountHolder {
     /// When they act.
     pub now: Time,
     is_fresh: bool,
+    needed_fresh: Cell<bool>,
 }
 
 impl AccountHolder {
     /// A person who proved their identity inside this transaction: by a link that it used up, an
     /// answer of their provider, or a password that it found unchanged.
     pub fn just_proved(person: UserId, source: RequestSource, now: Time) -> AccountHolder {
-        AccountHolder { actor: Actor::Person(person), person, source, now, is_fresh: true }
+        AccountHolder::new(Actor::Person(person), person, source, now, true)
     }
 
     /// An operator with the command line on the server.
     pub fn command_line(person: UserId, now: Time) -> AccountHolder {
         let (actor, source) = (Actor::CommandLine, RequestSource::default());
-        AccountHolder { actor, person, source, now, is_fresh: true }
+        AccountHolder::new(actor, person, source, now, true)
+    }
+
+    fn new(actor: Actor, person: UserId, source: RequestSource, now: Time, is_fresh: bool) -> AccountHolder {
+        AccountHolder { actor, person, source, now, is_fresh, needed_fresh: Cell::new(false) }
     }
 
     /// The same for the log of one of the person's organisations, without any right there.
@@ -236,29 +256,48 @@ impl AccountHolder {
             person: Some(self.person),
             role: None,
             is_fresh: self.is_fresh,
+            needed_fresh: Cell::new(false),
             key: None,
         }
     }
 
     /// Errors: `NotFresh` for a person who didn't prove their identity lately.
     pub fn require_fresh(&self) -> Result<()> {
+        self.needed_fresh.set(true);
         if self.is_fresh { Ok(()) } else { Err(Error::NotFresh) }
     }
 }
 
-/// A change in an organisation that a principal asks for.
-pub struct Change<P> {
+/// What changes share: who asks, from where, and when.
+struct Request<P> {
     principal: P,
-    org: OrgId,
     source: RequestSource,
     now: Time,
     begun: Instant,
 }
 
+impl<P: Principal> Request<P> {
+    fn new(principal: P, source: RequestSource, now: Time) -> Request<P> {
+        Request { principal, source, now, begun: Instant::now() }
+    }
+
+    /// Now: a right may end by time while the change waits.
+    fn moment(&self) -> Time {
+        let waited = i64::try_from(self.begun.elapsed().as_micros()).unwrap_or(i64::MAX);
+        self.now.plus_microseconds(waited)
+    }
+}
+
+/// A change in an organisation that a principal asks for.
+pub struct Change<P> {
+    request: Request<P>,
+    org: OrgId,
+}
+
 impl<P: Principal> Change<P> {
     /// A change that `principal` asks for at `now`.
     pub fn new(principal: P, org: OrgId, source: RequestSource, now: Time) -> Change<P> {
-        Change { principal, org, source, now, begun: Instant::now() }
+        Change { request: Request::new(principal, source, now), org }
     }
 
     /// Carries it out in one transaction, if the principal still has the right. Like
@@ -268,7 +307,8 @@ impl<P: Principal> Change<P> {
         T: Send + 'static,
         F: FnMut(&mut Tx<'_>, &Acting) -> Result<T> + Send + 'static,
     {
-        db.write(move |tx| self.run(tx, &mut work)).await
+        let asker = self.request.principal.asker();
+        db.write_in_turn(Line::Org(self.org), asker, move |tx| self.run(tx, &mut work)).await
     }
 
     /// [`Change::commit`] for callers that may block, such as the command line.
@@ -280,31 +320,31 @@ impl<P: Principal> Change<P> {
         db.write_now(|tx| self.run(tx, &mut work))
     }
 
-    /// Now: a right may end by time while the change waits.
-    fn moment(&self) -> Time {
-        let waited = i64::try_from(self.begun.elapsed().as_micros()).unwrap_or(i64::MAX);
-        self.now.plus_microseconds(waited)
-    }
-
     fn run<T>(&self, tx: &mut Tx<'_>, work: &mut impl FnMut(&mut Tx<'_>, &Acting) -> Result<T>) -> Result<T> {
+        let Request { principal, source, now, .. } = &self.request;
         tx.take_turn(self.org)?;
-        let held = self.principal.hold(tx, self.moment())?;
-        let acting = Acting::new(self.org, held, self.source.clone(), self.now);
-        work(tx, &acting)
+        // Also of what another process has changed already, so that there is nothing to do: once this one
+        // says that a key is revoked, it accepts it no more.
+        tx.changes_keys();
+        let held = principal.hold(tx, self.request.moment())?;
+        let acting = Acting::new(self.org, &held, source.clone(), *now);
+        let done = work(tx, &acting)?;
+        // The work may have waited, too.
+        (held.lasts)(self.request.moment(), acting.needed_fresh.get())?;
+        Ok(done)
     }
 }
 
 /// A change of their own account that a person asks for.
 pub struct AccountChange<P> {
-    principal: P,
-    source: RequestSource,
-    now: Time,
+    request: Request<P>,
+    person: UserId,
 }
 
 impl<P: Principal> AccountChange<P> {
-    /// A change that `principal` asks for at `now`.
-    pub fn new(principal: P, source: RequestSource, now: Time) -> AccountChange<P> {
-        AccountChange { principal, source, now }
+    /// A change of the account of `person` that `principal`, the same person, asks for at `now`.
+    pub fn new(principal: P, person: UserId, source: RequestSource, now: Time) -> AccountChange<P> {
+        AccountChange { request: Request::new(principal, source, now), person }
     }
 
     /// Carries it out in one transaction, if the person is still signed in. Like [`Db::write`], it
@@ -314,11 +354,17 @@ impl<P: Principal> AccountChange<P> {
         T: Send + 'static,
         F: FnMut(&mut Tx<'_>, &AccountHolder) -> Result<T> + Send + 'static,
     {
-        db.write(move |tx| {
-            let Held { actor, person, is_fresh, .. } = self.principal.hold(tx, self.now)?;
-            let source = self.source.clone();
-            work(tx, &AccountHolder { actor, person, source, now: self.now, is_fresh })
-        })
-        .await
+        let asker = self.request.principal.asker();
+        let person = self.person;
+        let work = move |tx: &mut Tx<'_>| {
+            let Request { principal, source, now, .. } = &self.request;
+            tx.take_turns_of(self.person)?;
+            let held = principal.hold(tx, self.request.moment())?;
+            let holder = AccountHolder::new(held.actor, held.person, source.clone(), *now, held.is_fresh);
+            let done = work(tx, &holder)?;
+            (held.lasts)(self.request.moment(), holder.needed_fresh.get())?;
+            Ok(done)
+        };
+        db.write_in_turn(Line::Person(person), asker, work).await
     }
 }

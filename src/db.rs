@@ -11,6 +11,7 @@ mod connect;
 mod fault;
 mod guard;
 mod lane;
+mod line;
 mod postgres;
 mod statistics;
 mod turns;
@@ -24,7 +25,8 @@ use diesel::prelude::*;
 use tokio::sync::Notify;
 
 use crate::error::{Error, Result};
-use crate::id::OrgId;
+use crate::id::{OrgId, UserId};
+use crate::schema::members;
 use crate::task;
 
 use self::connect::{connect, migrate};
@@ -32,6 +34,8 @@ pub use self::fault::{each_readable, violates};
 use self::fault::{is_cut_off, is_deadlock, is_lost};
 pub use self::guard::{LogGuard, Mark};
 use self::lane::{Lane, lend};
+use self::line::Lines;
+pub use self::line::{Asker, Line};
 use self::turns::Turns;
 
 const SQLITE_READERS: u32 = 4;
@@ -91,10 +95,10 @@ impl Tx<'_> {
         self.asked.changes_keys = true;
     }
 
-    /// Waits until no other change of this organisation is under way, and keeps that so until the
-    /// transaction ends. PostgreSQL hands these locks out in the order in which they were asked for,
-    /// unlike locks of rows, so nobody holds up others for longer than the line is; and changes that
-    /// follow each other can't deadlock. SQLite's transaction has locked everything already.
+    /// Waits until no other process changes this organisation, and keeps that so until the transaction
+    /// ends. PostgreSQL hands these locks out in the order in which they were asked for, unlike locks of
+    /// rows, so nobody holds up others for longer than the line is; and changes that follow each other
+    /// can't deadlock. SQLite's transaction has locked everything already.
     pub fn take_turn(&mut self, org: OrgId) -> Result<()> {
         if let Conn::Postgres(conn) = self.conn {
             let number =
@@ -102,6 +106,18 @@ impl Tx<'_> {
             diesel::sql_query("SELECT pg_advisory_xact_lock($1)")
                 .bind::<diesel::sql_types::BigInt, _>(number)
                 .execute(conn)?;
+        }
+        Ok(())
+    }
+
+    /// [`Tx::take_turn`] in each organisation of a person, whose logs tell what happens to their account. It
+    /// comes before any lock of a row: everybody waits in the same order.
+    pub fn take_turns_of(&mut self, person: UserId) -> Result<()> {
+        if matches!(self.conn, Conn::Postgres(_)) {
+            let orgs = members::table.filter(members::person_id.eq(person)).order(members::org_id);
+            for org in orgs.select(members::org_id).load(self.conn)? {
+                self.take_turn(org)?;
+            }
         }
         Ok(())
     }
@@ -157,6 +173,7 @@ pub struct Db {
     for_keys: Lane,
     for_feed: Lane,
     turns: Arc<Turns>,
+    lines: Arc<Lines>,
     logs: Arc<LogGuard>,
     after_change: Arc<OnceLock<AfterChange>>,
     mail_queued: Arc<Notify>,
@@ -186,6 +203,7 @@ impl Db {
             for_keys: Lane::with_spare(location, LOOK_UPS, SPARE)?,
             for_feed: Lane::with_spare(location, 1, SPARE)?,
             turns: Arc::default(),
+            lines: Arc::default(),
             logs: Arc::default(),
             after_change: Arc::default(),
             mail_queued: Arc::default(),
@@ -288,6 +306,25 @@ impl Db {
     {
         let db = self.clone();
         self.writers.clone().off_thread(move |_| db.write_now(change)).await
+    }
+
+    /// [`Db::write`] when it is the turn of `asker` in a line.
+    pub async fn write_in_turn<T, F>(&self, line: Line, asker: Asker, mut change: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnMut(&mut Tx<'_>) -> Result<T> + Send + 'static,
+    {
+        let db = self.clone();
+        task::drive(async move {
+            let turn = db.lines.take(line, asker).await?;
+            let change = move |tx: &mut Tx<'_>| {
+                // It ends with the change: who hangs up stops waiting, and the change goes on.
+                let _turn = &turn;
+                change(tx)
+            };
+            db.write(change).await
+        })
+        .await
     }
 
     /// [`Db::write`] for callers that may block, such as the command line.

@@ -90,7 +90,13 @@ fn reseal_all(tx: &mut Tx<'_>, keyring: &Keyring) -> Result<()> {
     let Some(previous) = keyring.previous_log_seal() else { return Ok(()) };
     let before = LogGuard::default();
     before.unlock(previous, None, true);
-    for mut head in head::all(tx.conn)? {
+    // No organisation begins a log meanwhile.
+    Register::hold(tx)?;
+    let mut orgs: Vec<OrgId> = head::all(tx.conn)?.iter().map(|head| head.org).collect();
+    orgs.sort_unstable();
+    for org in orgs {
+        // Logs grow meanwhile under processes that still have the secret before.
+        let mut head = head::lock(tx, org)?;
         if head.fault(&before, None)?.is_none() {
             head.save(tx)?;
         }

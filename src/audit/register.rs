@@ -104,8 +104,14 @@ impl Register {
 
     /// [`Register::read`], locked until the transaction ends.
     pub fn lock(tx: &mut Tx<'_>) -> Result<Option<Register>> {
-        diesel::update(row::table.find(ID)).set(row::id.eq(ID)).execute(tx.conn)?;
+        Register::hold(tx)?;
         Register::read(tx.conn, tx.logs)
+    }
+
+    /// Keeps others from writing it until the transaction ends.
+    pub fn hold(tx: &mut Tx<'_>) -> Result<()> {
+        diesel::update(row::table.find(ID)).set(row::id.eq(ID)).execute(tx.conn)?;
+        Ok(())
     }
 
     /// Writes it under the next number.

@@ -7,8 +7,9 @@ use crate::audit::event::Event;
 use crate::authority::AccountHolder;
 use crate::cli::setup::read_password;
 use crate::cli::{Failure, print, store};
-use crate::db::Db;
+use crate::db::{Db, Tx};
 use crate::error::Error;
+use crate::id::UserId;
 use crate::keys::feed;
 use crate::mail::Change;
 use crate::orgs;
@@ -108,6 +109,7 @@ fn reset_password(email: &str, new_email: Option<&str>) -> Result<(), Failure> {
     let hashed = password::hash_now(&password)?;
     let now = Time::now();
     let owner = db.write_now(|tx| {
+        let person = current(tx, person.id)?;
         people::reset::replace(tx, &keyring, &person, &hashed, now)?;
         let holder = AccountHolder::command_line(person.id, now);
         let mut owner = person.clone();
@@ -137,6 +139,7 @@ fn set_disabled(email: &str, disabled: bool) -> Result<(), Failure> {
         return Ok(());
     }
     let without_owner = db.write_now(|tx| {
+        let person = current(tx, person.id)?;
         recovery::secure(tx, &person, Ends::All, now)?;
         people::store::set_disabled(tx, person.id, disabled.then_some(now))?;
         let event = if disabled { Event::PersonDisabled } else { Event::PersonEnabled };
@@ -160,6 +163,11 @@ fn set_disabled(email: &str, disabled: bool) -> Result<(), Failure> {
     }
     eprintln!("{} is {}.", person.email, if disabled { "disabled" } else { "enabled" });
     Ok(())
+}
+
+/// The person as they are now: whoever acts in their account can't make an operator's command fail.
+fn current(tx: &mut Tx<'_>, person: UserId) -> Result<Person, Error> {
+    people::store::lock(tx, person)?.ok_or(Error::NotFound)
 }
 
 fn find(db: &Db, email: &str) -> Result<Person, Failure> {

@@ -178,10 +178,24 @@ pub fn claim(tx: &mut Tx<'_>, worker: &Worker, most: i64, now: Time) -> Result<V
     }
 }
 
-/// The first mails that are due and that nobody else holds.
+/// The first mails that are due and that nobody else holds. What somebody waits for, such as a link that
+/// resets a password, comes before notices about keys, of which there may be very many.
 fn due(tx: &mut Tx<'_>, worker: &Worker, most: i64, now: Time) -> Result<Vec<MailId>> {
+    let mut due = due_of(tx, false, worker, most, now)?;
+    let left = most - i64::try_from(due.len()).unwrap_or(most);
+    if left > 0 {
+        due.extend(due_of(tx, true, worker, left, now)?);
+    }
+    Ok(due)
+}
+
+/// The first of those that are about keys, or of the others.
+fn due_of(tx: &mut Tx<'_>, about_keys: bool, worker: &Worker, most: i64, now: Time) -> Result<Vec<MailId>> {
+    // What was put off further than that was put off by a clock that was ahead.
+    let latest = now.plus(LONGEST_PAUSE + MINUTE);
     let due = outbox::table
-        .filter(outbox::state.eq(QUEUED).and(outbox::due_at.le(now)))
+        .filter(outbox::state.eq(QUEUED).and(outbox::due_at.le(now).or(outbox::due_at.gt(latest))))
+        .filter(outbox::key_id.is_not_null().or(outbox::event.eq("digest")).eq(about_keys))
         .filter(
             outbox::lease_until
                 .is_null()

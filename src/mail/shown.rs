@@ -7,7 +7,12 @@ use crate::error::{Error, Result};
 use crate::id::{KeyId, MailId, OrgId};
 use crate::mail::outbox::State;
 use crate::schema::outbox;
-use crate::time::Time;
+use crate::time::{MINUTE, Time};
+
+/// The event of an invitation, whose mails have rules of their own.
+pub const INVITATION: &str = "invitation";
+/// How often a mail that arrived is sent in all.
+const MOST: i64 = 10;
 
 /// A mail, as admins see it.
 #[derive(Clone, Debug, Queryable)]
@@ -69,10 +74,20 @@ pub fn count(conn: &mut Conn, org: OrgId, state: State) -> Result<i64> {
         .get_result(conn)?)
 }
 
-/// Queues a mail once more, as it was: the same words under the same `Message-ID`.
+/// Queues a mail once more, as it was: the same words under the same `Message-ID`. One that the server took is
+/// sent ten times at most, a minute apart. An invitation is sent again where those who may are known.
 ///
-/// Errors: `NotFound`.
+/// Errors: `NotFound`, `Conflict`.
 pub fn send_again(tx: &mut Tx<'_>, org: OrgId, id: MailId, now: Time) -> Result<()> {
+    let own = outbox::table.filter(outbox::id.eq(id).and(outbox::org_id.eq(org)));
+    let found = own.select((outbox::event, outbox::sent_at, outbox::attempts)).first(tx.conn).optional()?;
+    let (event, sent_at, attempts): (String, Option<Time>, i64) = found.ok_or(Error::NotFound)?;
+    if event == INVITATION {
+        return Err(Error::Conflict("Send an invitation again on the page of members."));
+    }
+    if sent_at.is_some_and(|sent_at| now.since(sent_at) < MINUTE || attempts >= MOST) {
+        return Err(Error::Conflict("This mail was sent within the last minute, or ten times already."));
+    }
     let changed = diesel::update(outbox::table.find(id))
         .filter(outbox::org_id.eq(org))
         .set((

@@ -1,9 +1,9 @@
 //! Who makes changes in an organisation: a member, or an operator at the command line.
 
 use crate::authority::{Actor, Held, Principal};
-use crate::db::Tx;
+use crate::db::{Asker, Tx};
 use crate::error::{Error, Result};
-use crate::id::OrgId;
+use crate::id::{OrgId, UserId};
 use crate::orgs::store::{self, Membership};
 use crate::people::principal::SignedInPerson;
 use crate::role::{Act, Role};
@@ -36,6 +36,10 @@ impl Principal for SignedInMember {
         }
         Ok(Held { role: Some(member.role), ..held })
     }
+
+    fn asker(&self) -> Asker {
+        self.person.asker()
+    }
 }
 
 /// An operator with the command line on the server, who may do what an owner may.
@@ -50,6 +54,12 @@ impl Principal for CommandLine {
         let owner = store::first_owner(tx.conn, self.org)?;
         let owner = owner.ok_or(Error::Conflict("The organisation has no owner."))?;
         let (actor, role) = (Actor::CommandLine, Some(Role::Owner));
-        Ok(Held { actor, person: owner, role, is_fresh: true, key: None })
+        let lasts = Box::new(|_, _| Ok(()));
+        Ok(Held { actor, person: owner, role, is_fresh: true, key: None, lasts })
+    }
+
+    fn asker(&self) -> Asker {
+        // It is the only one in its process.
+        Asker::Person(UserId::from_bytes([0; 16]))
     }
 }

@@ -150,6 +150,16 @@ pub fn replace_answerer(
             Error::invalid("answerers", format!("Choose who answers for {} from now on.", account.name))
         })?;
         require_person(tx, org, place)?;
+        if acting.person()? == place {
+            // Nobody comes to answer for an account that they may not edit.
+            let role = store::find_member(tx.conn, org, &account.id.to_string())?.map(|member| member.role);
+            if !role.is_some_and(|role| acting.member_role().is_ok_and(|own| own.manages(role))) {
+                return Err(Error::invalid(
+                    "answerers",
+                    format!("Choose someone else for {}: you may not edit this account.", account.name),
+                ));
+            }
+        }
         set_answerers(tx, org, account.id, &[place])?;
         let changes =
             vec![Change { field: "answerers".into(), before: json!([leaving]), after: json!([place]) }];

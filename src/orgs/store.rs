@@ -138,7 +138,7 @@ pub fn of_person(conn: &mut Conn, person: UserId) -> Result<Vec<(Org, Role)>> {
 pub fn ids_of_person(conn: &mut Conn, person: UserId) -> Result<Vec<OrgId>> {
     Ok(members::table
         .filter(members::person_id.eq(person))
-        .order((members::joined_at, members::org_id))
+        .order(members::org_id)
         .select(members::org_id)
         .load(conn)?)
 }

@@ -105,6 +105,11 @@ impl Hashed {
         Hashed(text.into())
     }
 
+    /// Whether it is the very same hash, and not only of the same password.
+    pub fn is(&self, other: &Hashed) -> bool {
+        self.expose() == other.expose()
+    }
+
     /// The text to store.
     pub fn expose(&self) -> &str {
         self.0.expose_secret()

@@ -1,7 +1,7 @@
 //! A signed-in person as the one who makes a change.
 
 use crate::authority::{Actor, FRESH, Held, Principal};
-use crate::db::Tx;
+use crate::db::{Asker, Tx};
 use crate::error::{Error, Result};
 use crate::id::{SessionId, UserId};
 use crate::people::{sessions, store};
@@ -29,13 +29,27 @@ impl SignedInPerson {
 
 impl Principal for SignedInPerson {
     fn hold(&self, tx: &mut Tx<'_>, now: Time) -> Result<Held> {
-        if !sessions::hold(tx, self.id, self.session, now)? || !store::hold_enabled(tx, self.id)? {
+        // The person before the session: securing an account locks them in this order.
+        if !store::hold_enabled(tx, self.id)? {
             return Err(Error::SignedOut);
         }
-        let is_fresh = self.is_fresh(now);
-        if self.must_be_fresh && !is_fresh {
-            return Err(Error::NotFresh);
-        }
-        Ok(Held { actor: Actor::Person(self.id), person: self.id, role: None, is_fresh, key: None })
+        let ends_at = sessions::hold(tx, self.id, self.session)?.ok_or(Error::SignedOut)?;
+        let person = self.clone();
+        let lasts = move |now: Time, needs_fresh: bool| {
+            if ends_at <= now {
+                return Err(Error::SignedOut);
+            }
+            if (person.must_be_fresh || needs_fresh) && !person.is_fresh(now) {
+                return Err(Error::NotFresh);
+            }
+            Ok(())
+        };
+        lasts(now, false)?;
+        let (actor, is_fresh) = (Actor::Person(self.id), self.is_fresh(now));
+        Ok(Held { actor, person: self.id, role: None, is_fresh, key: None, lasts: Box::new(lasts) })
+    }
+
+    fn asker(&self) -> Asker {
+        Asker::Person(self.id)
     }
 }

@@ -7,13 +7,13 @@
 
 use diesel::prelude::*;
 
-use crate::db::{Conn, Tx};
+use crate::db::Tx;
 use crate::error::{Error, Result};
-use crate::id::{LinkId, SessionId, UserId};
+use crate::id::{LinkId, SessionId};
 use crate::people::links;
 use crate::people::oauth::flow;
 use crate::people::sessions;
-use crate::people::store::Person;
+use crate::people::store::{self, Person};
 use crate::schema::{calendar_feeds, checkpoint_mail, people};
 use crate::time::Time;
 
@@ -42,7 +42,8 @@ pub fn secure(tx: &mut Tx<'_>, person: &Person, ends: Ends, now: Time) -> Result
     {
         return Ok(0);
     }
-    // This row first, in every transaction: whoever holds it goes before or after all of this.
+    // Whoever holds it goes before or after all of this.
+    store::lock(tx, person.id)?;
     let raised = diesel::update(people::table.find(person.id))
         .filter(people::access_generation.eq(person.access_generation))
         .set(people::access_generation.eq(people::access_generation + 1))
@@ -70,31 +71,15 @@ pub fn secure(tx: &mut Tx<'_>, person: &Person, ends: Ends, now: Time) -> Result
 ///
 /// Errors: `Conflict`.
 pub fn hold(tx: &mut Tx<'_>, person: &Person) -> Result<()> {
-    let found: Option<UserId> = match tx.conn {
-        // Others who hold it may do so at the same time; whoever secures the account waits.
-        Conn::Postgres(conn) => current(person).for_share().first(conn).optional()?,
-        // The transaction has locked everything already.
-        Conn::Sqlite(conn) => current(person).first(conn).optional()?,
-    };
-    found.map(drop).ok_or(SECURED)
+    if is_current(tx, person)? { Ok(()) } else { Err(SECURED) }
 }
 
-/// [`hold`] as an answer, for those who go on to change the person: of several at once, one goes on.
+/// [`hold`] as an answer.
 pub fn is_current(tx: &mut Tx<'_>, person: &Person) -> Result<bool> {
-    let found: Option<UserId> = match tx.conn {
-        Conn::Postgres(conn) => current(person).for_no_key_update().first(conn).optional()?,
-        Conn::Sqlite(conn) => current(person).first(conn).optional()?,
-    };
-    Ok(found.is_some())
-}
-
-#[diesel::dsl::auto_type]
-fn current(person: &Person) -> _ {
-    let (id, generation): (UserId, i64) = (person.id, person.access_generation);
-    people::table
-        .find(id)
-        .filter(people::access_generation.eq(generation).and(people::disabled_at.is_null()))
-        .select(people::id)
+    let found = store::lock(tx, person.id)?;
+    Ok(found.is_some_and(|found| {
+        found.access_generation == person.access_generation && found.disabled_at.is_none()
+    }))
 }
 
 /// Organisations no longer wait for the answer to a link that is revoked.

@@ -6,6 +6,7 @@ use diesel::prelude::*;
 use crate::db::{Conn, Tx};
 use crate::error::Result;
 use crate::id::{SessionId, UserId};
+use crate::people::store;
 use crate::schema::{people, sessions};
 use crate::time::Time;
 
@@ -34,19 +35,17 @@ pub fn open_of(conn: &mut Conn, person: UserId, now: Time) -> Result<Vec<Open>> 
         .load(conn)?)
 }
 
-/// Whether a person's session is open. It stays so until the transaction ends: whoever ends it waits.
-pub fn hold(tx: &mut Tx<'_>, person: UserId, session: SessionId, now: Time) -> Result<bool> {
+/// When a person's session ends by time. Nobody ends it before this transaction does.
+pub fn hold(tx: &mut Tx<'_>, person: UserId, session: SessionId) -> Result<Option<Time>> {
     let open = sessions::table
         .filter(sessions::person_id.eq(person).and(sessions::id.eq(session)))
-        .filter(sessions::ends_at.gt(now))
-        .select(sessions::id);
-    let held = match tx.conn {
+        .select(sessions::ends_at);
+    Ok(match tx.conn {
         // Not a shared lock: requests that share one could keep the end of their session waiting for ever.
-        Conn::Postgres(conn) => open.for_no_key_update().first::<SessionId>(conn).optional()?,
+        Conn::Postgres(conn) => open.for_no_key_update().first(conn).optional()?,
         // SQLite's transaction has locked everything already.
-        Conn::Sqlite(conn) => open.first::<SessionId>(conn).optional()?,
-    };
-    Ok(held.is_some())
+        Conn::Sqlite(conn) => open.first(conn).optional()?,
+    })
 }
 
 /// Ends one session of a person; how many that were.
@@ -75,6 +74,7 @@ pub(super) fn end_all(tx: &mut Tx<'_>, person: UserId) -> Result<usize> {
 /// Whether a session may begin for someone who proved who they are when their access generation was
 /// `generation`. Until the transaction ends, nobody secures the account.
 pub fn may_begin(tx: &mut Tx<'_>, person: UserId, generation: i64, now: Time) -> Result<bool> {
+    store::lock(tx, person)?;
     let admitted = diesel::update(people::table.find(person))
         .filter(people::access_generation.eq(generation).and(people::disabled_at.is_null()))
         .set(people::seen_at.eq(now))

@@ -75,7 +75,7 @@ where
         return Ok(Outcome::Wait(wait));
     }
     let waits = if buckets.is_known { Waits::Known } else { Waits::Stranger };
-    let right = match password::verify(attempt.password.clone(), hashed, waits).await {
+    let right = match password::verify(attempt.password.clone(), hashed.clone(), waits).await {
         Ok(right) => right,
         Err(error) => {
             db.write(move |tx| throttle::take_back(tx, &buckets)).await?;
@@ -86,23 +86,27 @@ where
         return Ok(Outcome::Refused);
     };
     let (digests, client) = (keys.clone(), attempt.client.clone());
-    let welcomed = db
-        .write(move |tx| {
-            // The password may have been replaced while it was compared.
-            if !recovery::is_current(tx, &person)? {
-                return Ok(None);
+    db.write(move |tx| {
+        // The account may have been secured while the password was compared.
+        if !recovery::is_current(tx, &person)? {
+            let now = store::password(tx.conn, person.id)?;
+            if now.zip(hashed.as_ref()).is_some_and(|(now, was)| now.is(was)) {
+                // It was the right one, so it is no guess.
+                throttle::take_back(tx, &buckets)?;
+                return Ok(Outcome::Wait(1));
             }
-            throttle::forgive_success(tx, &buckets)?;
-            throttle::remember_client(tx, &digests, &person, &client, now)?;
-            methods::note_password(tx, person.id, now)?;
-            let mut person = person.clone();
-            if let (None, Some(zone)) = (&person.zone, &attempt.zone) {
-                store::set_zone(tx, person.id, zone)?;
-                person.zone = Some(zone.clone());
-            }
-            welcome(tx, &person)?;
-            Ok(Some(person))
-        })
-        .await?;
-    Ok(welcomed.map_or(Outcome::Refused, |person| Outcome::Welcome(Box::new(person))))
+            return Ok(Outcome::Refused);
+        }
+        throttle::forgive_success(tx, &buckets)?;
+        throttle::remember_client(tx, &digests, &person, &client, now)?;
+        methods::note_password(tx, person.id, now)?;
+        let mut person = person.clone();
+        if let (None, Some(zone)) = (&person.zone, &attempt.zone) {
+            store::set_zone(tx, person.id, zone)?;
+            person.zone = Some(zone.clone());
+        }
+        welcome(tx, &person)?;
+        Ok(Outcome::Welcome(Box::new(person)))
+    })
+    .await
 }

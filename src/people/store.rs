@@ -218,12 +218,25 @@ pub fn find(conn: &mut Conn, id: UserId) -> Result<Option<Person>> {
     Ok(people::table.find(id).first(conn).optional()?)
 }
 
+/// Waits until nobody else changes the account of a person, and keeps that so until the transaction ends.
+/// Every transaction that changes an account, or that notes something about it in the logs of its
+/// organisations, begins with this, so that they follow each other and can't deadlock.
+pub fn lock(tx: &mut Tx<'_>, id: UserId) -> Result<Option<Person>> {
+    tx.take_turns_of(id)?;
+    let person = people::table.find(id);
+    Ok(match tx.conn {
+        Conn::Postgres(conn) => person.for_no_key_update().first(conn).optional()?,
+        // SQLite's transaction has locked everything already.
+        Conn::Sqlite(conn) => person.first(conn).optional()?,
+    })
+}
+
 /// Whether a person may sign in. Nobody disables them until the transaction ends.
 pub fn hold_enabled(tx: &mut Tx<'_>, id: UserId) -> Result<bool> {
     let enabled = people::table.find(id).filter(people::disabled_at.is_null()).select(people::id);
     let held = match tx.conn {
-        Conn::Postgres(conn) => enabled.for_share().first::<UserId>(conn).optional()?,
-        // SQLite's transaction has locked everything already.
+        // Not a shared lock: requests that share one could keep whoever disables them waiting for ever.
+        Conn::Postgres(conn) => enabled.for_no_key_update().first::<UserId>(conn).optional()?,
         Conn::Sqlite(conn) => enabled.first::<UserId>(conn).optional()?,
     };
     Ok(held.is_some())

@@ -53,6 +53,7 @@ struct Row {
     attempts: String,
     words: Option<String>,
     is_combined: bool,
+    is_invitation: bool,
 }
 
 impl Row {
@@ -60,6 +61,7 @@ impl Row {
         Row {
             id: entry.id.to_string(),
             about: about(&entry.event),
+            is_invitation: entry.event == shown::INVITATION,
             event: entry.event,
             key: entry.key,
             name: entry.name,

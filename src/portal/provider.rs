@@ -7,6 +7,7 @@ use actix_session::SessionExt;
 use actix_web::http::header;
 use actix_web::{HttpMessage, HttpRequest, HttpResponse, web};
 
+use crate::db::Tx;
 use crate::people::oauth::flow::{self, Purpose};
 use crate::people::oauth::{Kind, Provider};
 use crate::time::Time;
@@ -94,8 +95,9 @@ async fn begin(
         None => flow::new_browser()?,
     };
     session::set_browser(&session, &browser);
-    let (kind, wanted) = (provider.kind(), next.to_owned());
-    let challenge = site.db.write(move |tx| flow::begin(tx, kind, &browser, purpose, &wanted, now)).await?;
+    let (kind, wanted, keyring) = (provider.kind(), next.to_owned(), site.mint.keyring.clone());
+    let begun = move |tx: &mut Tx<'_>| flow::begin(tx, &keyring, kind, &browser, purpose, &wanted, now);
+    let challenge = site.db.write(begun).await?;
     match provider.authorize_url(&challenge).await {
         Ok(url) => Ok(HttpResponse::SeeOther().insert_header((header::LOCATION, url)).finish()),
         Err(refusal) => refuse(provider, purpose, next, refusal.into(), request),

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use crate::authority::{Actor, Held, HeldKey, Principal};
-use crate::db::Tx;
+use crate::db::{Asker, Tx};
 use crate::error::{Error, Result};
 use crate::id::SecretId;
 use crate::keys::presented;
@@ -38,6 +38,11 @@ impl Principal for ActingKey {
             role: key.owner_role,
             is_fresh: true,
             key: Some(HeldKey { scopes, is_superseded: key.superseded_until.is_some() }),
+            lasts: Box::new(move |now, _| decision::is_alive(&key, now).map_err(Error::KeyRefused)),
         })
+    }
+
+    fn asker(&self) -> Asker {
+        Asker::Program(self.secret)
     }
 }

@@ -60,6 +60,7 @@ pub struct Connections {
     started: Instant,
     limits: Limits,
     trusted: Vec<IpNet>,
+    keep_alive: Duration,
     held: Mutex<Held>,
 }
 
@@ -72,11 +73,17 @@ struct Held {
 }
 
 impl Connections {
-    /// None yet.
-    pub fn new(limits: Limits, trusted_proxies: Vec<IpNet>) -> Arc<Connections> {
+    /// None yet. `keep_alive` is how long one is kept after a response.
+    pub fn new(limits: Limits, trusted_proxies: Vec<IpNet>, keep_alive: Duration) -> Arc<Connections> {
         // The milliseconds are counted from a little earlier, so that none is 0.
         let started = Instant::now().checked_sub(Duration::from_secs(1)).unwrap_or_else(Instant::now);
-        Arc::new(Connections { started, limits, trusted: trusted_proxies, held: Mutex::default() })
+        Arc::new(Connections {
+            started,
+            limits,
+            trusted: trusted_proxies,
+            keep_alive,
+            held: Mutex::default(),
+        })
     }
 
     /// Admits a new connection. If there is no room, another one is cut off.

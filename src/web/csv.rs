@@ -1,5 +1,6 @@
 //! Comma-separated values (RFC 4180) that spreadsheets show and never run.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use crate::text::forbidden_character;
@@ -7,34 +8,51 @@ use crate::text::forbidden_character;
 /// The type of such a file, whose first line names the columns.
 pub const TYPE: &str = "text/csv; charset=utf-8; header=present";
 
+/// What separates cells where people write a comma in decimal numbers, and in what is pasted.
+const SEPARATORS: [char; 2] = [';', '\t'];
+
 /// Adds a line.
 ///
-/// A cell that a spreadsheet would take for a formula gets an apostrophe in front; so does one that
-/// would be parted where lists are separated by semicolons or tabs, and all such cells are quoted.
+/// What a spreadsheet would take for a formula gets an apostrophe in front, also behind each semicolon and tab:
+/// where lists are separated by these, it parts cells there, quoted or not.
 pub fn line<T: AsRef<str>>(out: &mut String, cells: impl IntoIterator<Item = T>) {
     for (place, cell) in cells.into_iter().enumerate() {
         let cell = cell.as_ref();
-        let guard = if is_formula(cell) { "'" } else { "" };
         let separator = if place > 0 { "," } else { "" };
+        let guarded = guarded(cell);
         // Writing to a text can't fail.
-        let _ = if guard.is_empty() && !cell.contains([',', ';', '\t', '"', '\n', '\r']) {
+        let _ = if guarded == cell && !cell.contains([',', ';', '\t', '"', '\n', '\r']) {
             write!(out, "{separator}{cell}")
         } else {
-            write!(out, "{separator}\"{guard}{}\"", cell.replace('"', "\"\""))
+            write!(out, "{separator}\"{}\"", guarded.replace('"', "\"\""))
         };
     }
     out.push_str("\r\n");
 }
 
-/// Whether a cell, or what comes behind a separator in it, begins as formulas do, be it behind what
-/// can't be seen; a plain number may begin with its sign.
-fn is_formula(cell: &str) -> bool {
+/// The cell with an apostrophe before each of its parts that is a formula. A plain number may begin with its
+/// sign.
+fn guarded(cell: &str) -> Cow<'_, str> {
+    if cell.parse::<i64>().is_ok() || !cell.split(SEPARATORS).any(is_formula) {
+        return Cow::Borrowed(cell);
+    }
+    let mut text = String::new();
+    for part in cell.split_inclusive(SEPARATORS) {
+        if is_formula(part) {
+            text.push('\'');
+        }
+        text.push_str(part);
+    }
+    Cow::Owned(text)
+}
+
+/// Whether a part of a cell begins as formulas do, be it behind what can't be seen.
+fn is_formula(part: &str) -> bool {
     const SIGNS: [char; 11] = ['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠'];
     let unseen = |letter: char| {
         letter == ' ' || letter != '\t' && !SIGNS.contains(&letter) && forbidden_character(letter)
     };
-    let begins = |part: &str| part.trim_start_matches(unseen).starts_with(SIGNS);
-    cell.split([';', '\t']).any(begins) && cell.parse::<i64>().is_err()
+    part.trim_start_matches(unseen).starts_with(SIGNS)
 }
 
 #[cfg(test)]
@@ -55,12 +73,28 @@ mod tests {
 
     #[test]
     fn no_cell_is_a_formula() {
-        for cell in ["=1+1", "+1+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "＝1"] {
-            assert_eq!(of(&[cell]), format!("\"'{cell}\"\r\n"));
-        }
-        for cell in ["a;=1+1", "a;\u{200b}=1", "a\t@SUM(A1)", " =1", "\u{feff}=1", "a; -1"] {
+        for cell in
+            ["=1+1", "+1+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "\r=1", "\n=1", "＝1", " =1", "\u{feff}=1"]
+        {
             assert_eq!(of(&[cell]), format!("\"'{cell}\"\r\n"));
         }
         assert_eq!(of(&["-5", "5", "a-b", "a; b"]), "-5,5,a-b,\"a; b\"\r\n");
+    }
+
+    #[test]
+    fn no_part_of_a_cell_is_a_formula_where_semicolons_or_tabs_separate() {
+        for cell in
+            ["a;=1+1", "a;\u{200b}=1", "a\t@SUM(A1)", "a; -1", "\t=1", "a;b;=1;+2", ";=cmd|' /C calc'!A0;"]
+        {
+            let line = of(&["2026", cell, "x"]);
+            for separator in [',', ';', '\t'] {
+                let mut reader = line.trim_end().split(separator);
+                assert!(
+                    reader.all(|part| !is_formula(part.trim_start_matches('"'))),
+                    "{line:?} by {separator:?}"
+                );
+            }
+        }
+        assert_eq!(of(&["a;=1"]), "\"a;'=1\"\r\n");
     }
 }

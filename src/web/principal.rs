@@ -118,7 +118,7 @@ impl SignedIn {
     /// Opens a change of the person's own account. It is made only if they are still signed in at the
     /// commit.
     pub fn change(&self, request: &HttpRequest, now: Time) -> AccountChange<SignedInPerson> {
-        AccountChange::new(self.principal.clone(), source(request), now)
+        AccountChange::new(self.principal.clone(), self.principal.id, source(request), now)
     }
 }
 

@@ -84,9 +84,22 @@ const FROM_OURS: &str = "sec-fetch-site: same-origin\r\n";
 
 #[test]
 fn bodies_heads_and_idle_connections_have_deadlines() {
-    let (_desk, server, org) = desk();
+    let desk = Desk::new().with("KEYDESK_KEEP_ALIVE", "20s");
+    let server = desk.start();
+    let org = desk.set_up(&server, "Acme AI");
     let key = org.admin.key.as_str();
     std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut raw = Raw::open(&server);
+            let request = "GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n";
+            raw.send(request);
+            assert!(raw.some().contains("alive"));
+            // Longer than a new connection may wait for its first request.
+            std::thread::sleep(Duration::from_secs(17));
+            raw.send(request);
+            assert!(raw.some().contains("alive"), "an idle connection is kept for the time that is set");
+            assert!(raw.end().after < Duration::from_secs(60));
+        });
         scope.spawn(|| {
             let mut raw = Raw::open(&server);
             raw.send(head("/v1/api-keys", key, "", 37) + "{\"nam");

@@ -69,7 +69,15 @@ fn only_who_may_sees_and_sends_mails() {
     // The same mail, asked for in an organisation that it does not belong to.
     assert_eq!(stranger.post(&format!("/o/{}/mail/{id}/send", other.slug), &[]).status, 404);
     let mut owner = server.signed_in(&org);
-    assert_eq!(owner.post(&format!("/o/{}/mail/{id}/send", org.slug), &[]).status, 303);
+    let again = format!("/o/{}/mail/{id}/send", org.slug);
+    eventually("it is marked as sent", || in_state(&desk, "sent") == 1);
+    assert_eq!(owner.post(&again, &[]).status, 409, "a minute apart");
+    desk.database.execute("UPDATE outbox SET sent_at = 0");
+    assert_eq!(owner.post(&again, &[]).status, 303);
+    desk.database.execute("UPDATE outbox SET sent_at = 0, attempts = 10");
+    assert_eq!(owner.post(&again, &[]).status, 409, "ten times in all");
+    desk.database.execute("UPDATE outbox SET sent_at = 0, attempts = 1, event = 'invitation'");
+    assert_eq!(owner.post(&again, &[]).status, 409, "invitations have rules of their own");
     desk.database.change("UPDATE members SET role = 'auditor'");
     assert_eq!(owner.get(&format!("/o/{}/mail", org.slug)).status, 200);
     assert_eq!(owner.post(&format!("/o/{}/mail/test", org.slug), &[]).status, 403);

@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use diesel::RunQueryDsl;
+use keydesk::time::Time;
 use serde_json::json;
 
 use crate::support::{Desk, desk, eventually};
@@ -252,6 +254,55 @@ fn a_fail_over_that_loses_a_change_hides_no_revocation_that_follows() {
         let answer = api.get("/v1/models");
         answer.status == 401 && answer.code() == "key_revoked"
     });
+}
+
+#[test]
+fn whoever_confirms_a_revocation_that_another_process_made_accepts_the_key_no_more() {
+    let desk = Desk::new();
+    let (one, other) = (desk.start(), desk.start());
+    let org = desk.set_up(&one, "Acme AI");
+    let (here, there) = (one.api(&org.admin.key), other.api(&org.admin.key));
+    for number in 0..30 {
+        let made = here.create(&json!({"name": format!("brief-{number}"), "scopes": ["inference:read"]}));
+        let (id, key) = (made["id"].as_str().unwrap(), made["key"].as_str().unwrap());
+        let with_it = other.api(key);
+        assert_eq!(with_it.get("/v1/api-keys/self").status, 200);
+        let path = format!("/v1/api-keys/{id}/revoke");
+        assert_eq!(here.post(&path, &json!({})).status, 200);
+        assert_eq!(there.post(&path, &json!({})).status, 200);
+        assert_eq!(with_it.get("/v1/api-keys/self").status, 401, "attempt {number}");
+    }
+}
+
+#[test]
+fn a_right_that_ends_by_time_while_a_change_waits_makes_nothing() {
+    let (desk, server, org) = desk();
+    let made = org.admin.create(&json!({"name": "brief", "scopes": ["admin"]}));
+    let brief = server.api(made["key"].as_str().unwrap());
+    let db = desk.database.open();
+    let ends_at = (Time::now().seconds() + 3) * 1_000_000;
+    desk.database.change(&format!("UPDATE api_keys SET expires_at = {ends_at} WHERE name = 'brief'"));
+    let (held, holds) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            db.write_now(|tx| {
+                if desk.database.is_postgres() {
+                    diesel::sql_query("SELECT 1 FROM audit_heads FOR UPDATE").execute(tx.conn).unwrap();
+                    held.send(()).unwrap();
+                    diesel::sql_query("SELECT pg_sleep(4)").execute(tx.conn).unwrap();
+                } else {
+                    held.send(()).unwrap();
+                    std::thread::sleep(Duration::from_secs(4));
+                }
+                Ok(())
+            })
+            .unwrap();
+        });
+        holds.recv().unwrap();
+        let late = brief.post("/v1/api-keys", &json!({"name": "late", "scopes": ["inference:read"]}));
+        assert_eq!((late.status, late.json()["code"].as_str()), (401, Some("key_expired")), "{}", late.body);
+    });
+    assert_eq!(desk.database.count("SELECT COUNT(*) AS count FROM api_keys WHERE name = 'late'"), 0);
 }
 
 #[test]

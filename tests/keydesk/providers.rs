@@ -208,9 +208,11 @@ fn a_state_counts_once_in_its_browser_for_its_provider_and_for_ten_minutes() {
     refused(&mut replay, &of_one);
     one.post("/sign-out", &[]);
     refused(&mut one, &of_one);
-    // Too late.
+    // Too late. The database keeps no token of the page that is led to.
     let mut late = server.browser();
-    let back = github.grant(&location(&late.get("/sign-in/github")), &ada());
+    let back = github.grant(&location(&late.get("/sign-in/github?next=/invitations/inv_secret")), &ada());
+    assert_eq!(desk.database.count("SELECT COUNT(*) AS count FROM sign_in_flows WHERE next LIKE '%inv%'"), 0);
+    assert!(desk.database.count("SELECT COUNT(*) AS count FROM sign_in_flows") > 0);
     desk.database.execute("UPDATE sign_in_flows SET created_at = created_at - 600000000");
     refused(&mut late, &back);
 }

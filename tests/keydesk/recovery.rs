@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use keydesk::id::LinkId;
 use keydesk::people::links::Purpose;
@@ -380,7 +381,7 @@ fn a_session_that_was_ended_is_not_made_again_by_a_request_under_way() {
     crate::fresh_sign_in::grow_stale(&desk);
     let again = begin_form(&server, &thief, "/sign-in/again", &password);
     let profile = begin_form(&server, &thief, "/account", "name=Mallory&zone=UTC");
-    assert_eq!(owner.post("/account/sessions/end-others", &[]).status, 303);
+    assert_eq!(owner.post("/account/sessions/end-others", &[("confirm_password", PASSWORD)]).status, 303);
     for (stream, body) in [(again, password.as_str()), (profile, "name=Mallory&zone=UTC")] {
         let answer = finish_form(stream, body);
         let mut stolen = server.browser();
@@ -438,4 +439,57 @@ fn proving_again_changes_the_name_of_the_session_and_keeps_it() {
     stolen.cookie = before;
     assert!(!is_signed_in(&mut stolen));
     assert_eq!(pending(&desk, "sessions", "person_id IS NOT NULL", &org.email), 1);
+}
+
+#[test]
+fn a_session_that_is_not_fresh_ends_no_others_and_takes_no_reset_link_away() {
+    let (desk, server, org) = desk();
+    let (mut owner, mut thief) = (server.signed_in(&org), server.signed_in(&org));
+    crate::fresh_sign_in::grow_stale(&desk);
+    assert_eq!(server.browser().post("/reset-password", &[("email", &org.email)]).status, 200);
+    let reset = mailed(&desk, &org.email, "password_reset", "/reset-password?");
+    let page = thief.get("/account");
+    let one = page.attribute("form[action^='/account/sessions/'][action$='/end']", "action").unwrap();
+    for path in ["/account/sessions/end-others", &one] {
+        assert_eq!(thief.post(path, &[]).status, 403, "{path}");
+    }
+    assert!(is_signed_in(&mut owner));
+    let fields = [("token", reset.as_str()), ("new_password", NEW)];
+    assert_eq!(server.browser().post("/reset-password", &fields).status, 303);
+    assert!(!is_signed_in(&mut thief));
+}
+
+#[test]
+fn a_copy_of_the_cookie_is_worth_nothing_once_other_sessions_are_ended() {
+    let (_desk, server, org) = desk();
+    let mut owner = server.signed_in(&org);
+    let mut thief = server.browser();
+    thief.cookie = owner.cookie.clone();
+    assert!(is_signed_in(&mut thief));
+    assert_eq!(owner.post("/account/sessions/end-others", &[]).status, 303);
+    assert!(is_signed_in(&mut owner) && !is_signed_in(&mut thief));
+}
+
+#[test]
+fn many_sessions_that_change_one_account_hold_up_nobody() {
+    let (desk, server, org) = desk();
+    let email = member(&desk, &org);
+    let browsers: Vec<_> = (0..5).map(|_| sign_in(&server, &email, PASSWORD)).collect();
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for mut browser in browsers {
+            let stop = &stop;
+            scope.spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    let answer = browser.post("/account", &[("name", "Mara"), ("zone", "UTC")]);
+                    // A person who was disabled is led to the page that signs in.
+                    assert!([303, 403].contains(&answer.status), "{}: {}", answer.status, answer.body);
+                }
+            });
+        }
+        let disabled = desk.run(&["user", "disable", "--email", &email]);
+        stop.store(true, Ordering::Relaxed);
+        assert!(disabled.status.success(), "{disabled:?}");
+    });
+    assert!(!server.whole_log().contains("deadlock"));
 }

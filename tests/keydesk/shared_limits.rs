@@ -113,7 +113,8 @@ fn one_bucket_is_shared_by_all_processes_and_a_restart_does_not_refill_it() {
     let more = calls(&servers, &key, 5);
     assert!(passed + more <= 60 + refilled(began, 60), "{passed} + {more}");
     let told = servers[1].api(&key).get("/v1/models");
-    assert_eq!((told.status, told.header("x-ratelimit-remaining")), (429, Some("0")));
+    // It may have got the one token that was refilled on the way.
+    assert_eq!(told.header("x-ratelimit-remaining"), Some("0"), "{}", told.status);
     // What is checked for others counts in the same bucket.
     let checker = servers[2].api(&desk.key(&org.slug, "checker", "keys:verify"));
     let fresh = limited(&org, 2);

@@ -3,7 +3,7 @@
 
 use diesel::prelude::*;
 
-use crate::crypto::{Digest, random_base62, sha256};
+use crate::crypto::{Digest, Keyring, random_base62, sha256};
 use crate::db::Tx;
 use crate::error::Result;
 use crate::id::UserId;
@@ -65,9 +65,11 @@ pub fn new_browser() -> Result<String> {
     Ok(random_base62(LENGTH)?.to_string())
 }
 
-/// Begins a way in this browser.
+/// Begins a way in this browser. `next` may hold the token of an invitation, so it is sealed under the state,
+/// of which the row has a digest only.
 pub fn begin(
     tx: &mut Tx<'_>,
+    keyring: &Keyring,
     kind: Kind,
     browser: &str,
     purpose: Purpose,
@@ -78,6 +80,7 @@ pub fn begin(
     let again = matches!(purpose, Purpose::Again(_));
     let challenge = Challenge { state: random()?, nonce: random()?, verifier: random()?, again };
     let (name, person) = purpose.columns();
+    let next = hex::encode(keyring.seal(challenge.state.as_bytes(), next.as_bytes())?);
     diesel::insert_into(flows::table)
         .values((
             flows::digest.eq(digest(&challenge.state).as_slice()),
@@ -96,7 +99,14 @@ pub fn begin(
 
 /// Takes the way of this state; of two takers one gets it. `None` in another browser, for another
 /// provider, too late, or the second time.
-pub fn take(tx: &mut Tx<'_>, kind: Kind, browser: &str, state: &str, now: Time) -> Result<Option<Flow>> {
+pub fn take(
+    tx: &mut Tx<'_>,
+    keyring: &Keyring,
+    kind: Kind,
+    browser: &str,
+    state: &str,
+    now: Time,
+) -> Result<Option<Flow>> {
     let own = flows::table
         .find(digest(state).as_slice().to_vec())
         .filter(flows::browser.eq(digest(browser).as_slice().to_vec()))
@@ -115,6 +125,8 @@ pub fn take(tx: &mut Tx<'_>, kind: Kind, browser: &str, state: &str, now: Time) 
         .optional()?;
     Ok(taken.and_then(|(nonce, verifier, next, purpose, person, created_at)| {
         let purpose = Purpose::of_columns(&purpose, person)?;
+        let next = keyring.open(state.as_bytes(), &hex::decode(next).ok()?)?;
+        let next = String::from_utf8(next.to_vec()).ok()?;
         let flow = Flow { purpose, next, nonce, verifier, created_at };
         (now.since(created_at) < LASTS).then_some(flow)
     }))

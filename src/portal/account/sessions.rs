@@ -43,6 +43,7 @@ pub async fn end(
             note(tx, holder, ended)
         })
         .await?;
+    session::renew(&request.get_session());
     session::flash(&request.get_session(), "The session was ended.");
     Ok(redirect(&request, "/account"))
 }
@@ -65,6 +66,8 @@ pub async fn end_others(
             Ok(ended)
         })
         .await?;
+    // Someone may have a copy of this session's own cookie.
+    session::renew(&session);
     let ended = i64::try_from(ended).unwrap_or(i64::MAX);
     session::flash(
         &session,

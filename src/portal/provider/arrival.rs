@@ -46,7 +46,8 @@ async fn finish(kind: Kind, request: HttpRequest, site: Shared) -> Result<HttpRe
     let (answer, now) = (Fields::of_query(&request), Time::now());
     let taken = match (session::browser(&request.get_session()), only(&answer, "state")) {
         (Some(browser), Some(state)) => {
-            site.db.write(move |tx| flow::take(tx, kind, &browser, &state, now)).await?
+            let keyring = site.mint.keyring.clone();
+            site.db.write(move |tx| flow::take(tx, &keyring, kind, &browser, &state, now)).await?
         }
         _ => None,
     };
@@ -125,6 +126,7 @@ async fn sign_in(
             let Some((method, person)) = methods::by_identity(tx.conn, &identity)? else {
                 return by_invitation(tx, &identity, &keyring, &wanted, now);
             };
+            let person = store::lock(tx, person.id)?.unwrap_or(person);
             if person.disabled_at.is_none() {
                 methods::note_use(tx, method, &identity.label, now)?;
                 let holder = AccountHolder::just_proved(person.id, source.clone(), now);
@@ -182,6 +184,8 @@ async fn connect_to(
     let person = signed_in.person;
     let connected = change
         .commit(&site.db, move |tx, holder| {
+            // It was when they left for the provider, which may be long ago.
+            holder.require_fresh()?;
             if !recovery::is_current(tx, &person)? {
                 return Ok(false);
             }

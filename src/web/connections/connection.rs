@@ -9,13 +9,13 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use actix_web::HttpRequest;
+use actix_web::http::header;
 use futures_util::task::AtomicWaker;
 
 use crate::web::connections::pressure::{Candidate, Holder};
 use crate::web::connections::{Connections, milliseconds};
 
-/// How long a connection may be open without a request that is being answered: longer than an
-/// idle connection is kept and a head may take.
+/// How long a new connection may be open without a request, and how long a head may take.
 pub(super) const WAITING: Duration = Duration::from_secs(15);
 
 /// How many requests of a known client are answered in one go, at most.
@@ -39,6 +39,12 @@ pub struct Connection {
     answered: AtomicUsize,
     /// Since when none is, in milliseconds after the start; 0 while one is.
     pub(super) waiting_since: AtomicU64,
+    /// For how long it may wait for its next request, in milliseconds.
+    patience: u64,
+    /// Whether its request has a body that nobody has begun to read.
+    is_unread: AtomicBool,
+    /// When the head of its next request has begun; 0 before.
+    pub(super) head_since: AtomicU64,
     /// Until when the client has to take more of its answer; 0 while it does.
     pub(super) blocked_until: AtomicU64,
     pub(super) is_cut: AtomicBool,
@@ -62,6 +68,9 @@ impl Connection {
             open: AtomicUsize::new(0),
             answered: AtomicUsize::new(0),
             waiting_since: AtomicU64::new(all.now()),
+            patience: milliseconds(all.keep_alive + WAITING),
+            is_unread: AtomicBool::new(false),
+            head_since: AtomicU64::new(all.now()),
             blocked_until: AtomicU64::new(0),
             is_cut: AtomicBool::new(false),
             waker: AtomicWaker::new(),
@@ -97,9 +106,12 @@ impl Connection {
     }
 
     pub(super) fn is_overdue(&self, now: u64) -> bool {
+        let head_since = self.head_since.load(Relaxed);
+        let is_slow = head_since != 0 && now.saturating_sub(head_since) > milliseconds(WAITING);
         match (self.blocked_until.load(Relaxed), self.waiting_since.load(Relaxed)) {
             (0, 0) => false,
-            (0, since) => now.saturating_sub(since) > milliseconds(WAITING),
+            // Whoever keeps idle connections ends them; this is for those that it forgets.
+            (0, since) => is_slow || now.saturating_sub(since) > self.patience,
             (until, _) => now > until,
         }
     }
@@ -175,6 +187,7 @@ impl Receiving {
     pub fn new(request: &HttpRequest) -> Option<Receiving> {
         let connection = request.conn_data::<Arc<Connection>>()?;
         connection.is_receiving.store(true, Relaxed);
+        connection.is_unread.store(false, Relaxed);
         connection.read_on(usize::MAX);
         Some(Receiving(connection.clone()))
     }
@@ -198,6 +211,11 @@ impl Answering {
         let connection = request.conn_data::<Arc<Connection>>()?;
         connection.open.fetch_add(1, Relaxed);
         connection.waiting_since.store(0, Relaxed);
+        connection.head_since.store(0, Relaxed);
+        let fields = request.headers();
+        let has_body = fields.contains_key(header::TRANSFER_ENCODING)
+            || fields.get(header::CONTENT_LENGTH).is_some_and(|length| length != "0");
+        connection.is_unread.store(has_body, Relaxed);
         if connection.address.is_none() {
             // A proxy sends requests of many clients over one connection.
             *connection.holder() = None;
@@ -212,13 +230,18 @@ impl Drop for Answering {
         if connection.open.fetch_sub(1, Relaxed) == 1 {
             connection.waiting_since.store(connection.now(), Relaxed);
         }
+        if connection.is_unread.load(Relaxed) {
+            // The rest of the body is on the way, and is to come as fast as a head.
+            connection.head_since.store(connection.now(), Relaxed);
+        }
         connection.read_on(self.head);
     }
 }
 
 /// How many bytes the head of a request has, at least.
 fn head_size(request: &HttpRequest) -> usize {
-    let fields = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len());
+    let fields =
+        request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len());
     let line = request.method().as_str().len() + request.path().len() + "  HTTP/1.1\r\n\r\n".len();
     line + fields.sum::<usize>()
 }

@@ -97,6 +97,9 @@ impl AsyncRead for Stream {
         let read = Pin::new(&mut self.io).poll_read(context, &mut some);
         buffer.put_slice(some.filled());
         connection.ahead.fetch_add(some.filled().len(), Relaxed);
+        if !some.filled().is_empty() && connection.open.load(Relaxed) == 0 {
+            let _ = connection.head_since.compare_exchange(0, connection.now(), Relaxed, Relaxed);
+        }
         read
     }
 }

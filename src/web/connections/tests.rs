@@ -1,10 +1,13 @@
 use std::sync::atomic::Ordering::Relaxed;
 
+use std::time::Duration;
+
 use super::connection::WAITING;
 use super::*;
 use crate::id::{KeyId, OrgId, UserId};
 use crate::time::Time;
 
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
 const LIMITS: Limits = Limits { total: 8, strangers: 4, per_address: 2, known: 6, per_owner: 2 };
 
 fn from(address: &str) -> Option<SocketAddr> {
@@ -26,7 +29,7 @@ fn begin(connection: &Connection) {
 
 #[test]
 fn an_address_makes_room_for_itself_and_proxies_for_none() {
-    let all = Connections::new(LIMITS, vec!["10.0.0.0/8".parse().expect("a network")]);
+    let all = Connections::new(LIMITS, vec!["10.0.0.0/8".parse().expect("a network")], KEEP_ALIVE);
     let open = |address| all.admit(from(address));
     let other = open("192.0.2.9");
     let (first, second, third) = (open("2001:db8::1"), open("2001:db8::2"), open("2001:db8::3"));
@@ -37,7 +40,7 @@ fn an_address_makes_room_for_itself_and_proxies_for_none() {
 
 #[test]
 fn strangers_make_room_and_known_connections_keep_theirs() {
-    let all = Connections::new(LIMITS, Vec::new());
+    let all = Connections::new(LIMITS, Vec::new(), KEEP_ALIVE);
     let open = |number: usize| all.admit(from(&format!("192.0.2.{number}")));
     let greedy = holder();
     let known: Vec<_> = (1..=6).map(open).inspect(|connection| connection.prove(greedy)).collect();
@@ -50,7 +53,7 @@ fn strangers_make_room_and_known_connections_keep_theirs() {
 
 #[test]
 fn when_all_are_at_work_the_owner_of_most_makes_room_for_a_newcomer() {
-    let all = Connections::new(LIMITS, Vec::new());
+    let all = Connections::new(LIMITS, Vec::new(), KEEP_ALIVE);
     let open = |number: usize| all.admit(from(&format!("192.0.2.{number}")));
     let (greedy, modest) = (holder(), holder());
     let works_for = |number: usize, holder| {
@@ -72,7 +75,7 @@ fn when_all_are_at_work_the_owner_of_most_makes_room_for_a_newcomer() {
 
 #[test]
 fn proxied_connections_work_for_the_client_of_the_latest_request() {
-    let all = Connections::new(LIMITS, vec!["10.0.0.0/8".parse().expect("a network")]);
+    let all = Connections::new(LIMITS, vec!["10.0.0.0/8".parse().expect("a network")], KEEP_ALIVE);
     let proxied: Vec<_> = (0..6).map(|_| all.admit(from("10.0.0.1"))).collect();
     let (greedy, modest) = (holder(), holder());
     proxied.iter().for_each(|connection| connection.prove(modest));
@@ -85,10 +88,14 @@ fn proxied_connections_work_for_the_client_of_the_latest_request() {
 
 #[test]
 fn what_waits_or_blocks_too_long_is_overdue() {
-    let all = Connections::new(LIMITS, Vec::new());
+    let all = Connections::new(LIMITS, Vec::new(), KEEP_ALIVE);
     let one = all.admit(None);
     let now = one.now();
     assert!(!one.is_overdue(now) && one.is_overdue(now + milliseconds(WAITING) + 1));
+    // The head of the first request has come, and the response has left.
+    one.head_since.store(0, Relaxed);
+    let kept = milliseconds(KEEP_ALIVE + WAITING);
+    assert!(!one.is_overdue(now + kept - 1_000) && one.is_overdue(now + kept + 1_000));
     one.blocked_until.store(now + 30_000, Relaxed);
     assert!(!one.is_overdue(now + 29_000) && one.is_overdue(now + 31_000));
 }

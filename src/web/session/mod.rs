@@ -65,8 +65,13 @@ pub fn id(session: &Session) -> Option<SessionId> {
 /// `Session::renew`, which makes another row, this changes the row that is there: a session that was
 /// ended in the meantime stays ended.
 pub fn prove(session: &Session, proved: Time) {
-    keep(session, RENEW, "1");
+    renew(session);
     keep(session, PROVED, &proved.seconds().to_string());
+}
+
+/// Goes on under a new identifier: a copy of the cookie works no more.
+pub fn renew(session: &Session) {
+    keep(session, RENEW, "1");
 }
 
 /// Who is signed in by this session, for making changes.
