@@ -268,7 +268,7 @@ impl AccountHolder {
     }
 }
 
-/// What changes share: who asks, from where, and when.
+/// What all changes have in common: the principal, the source of the request, and its time.
 struct Request<P> {
     principal: P,
     source: RequestSource,
@@ -323,8 +323,8 @@ impl<P: Principal> Change<P> {
     fn run<T>(&self, tx: &mut Tx<'_>, work: &mut impl FnMut(&mut Tx<'_>, &Acting) -> Result<T>) -> Result<T> {
         let Request { principal, source, now, .. } = &self.request;
         tx.take_turn(self.org)?;
-        // Also of what another process has changed already, so that there is nothing to do: once this one
-        // says that a key is revoked, it accepts it no more.
+        // Even if there is nothing left to change because another process has done it: a process that
+        // confirms a revocation must no longer accept the key.
         tx.changes_keys();
         let held = principal.hold(tx, self.request.moment())?;
         let acting = Acting::new(self.org, &held, source.clone(), *now);

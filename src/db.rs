@@ -96,9 +96,9 @@ impl Tx<'_> {
     }
 
     /// Waits until no other process changes this organisation, and keeps that so until the transaction
-    /// ends. PostgreSQL hands these locks out in the order in which they were asked for, unlike locks of
-    /// rows, so nobody holds up others for longer than the line is; and changes that follow each other
-    /// can't deadlock. SQLite's transaction has locked everything already.
+    /// ends. Unlike row locks, PostgreSQL grants these in the order of the requests, so waiting is bounded by
+    /// the length of the queue, and changes that run one after the other can't deadlock. On SQLite, the
+    /// transaction itself is exclusive.
     pub fn take_turn(&mut self, org: OrgId) -> Result<()> {
         if let Conn::Postgres(conn) = self.conn {
             let number =
@@ -110,8 +110,8 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// [`Tx::take_turn`] in each organisation of a person, whose logs tell what happens to their account. It
-    /// comes before any lock of a row: everybody waits in the same order.
+    /// [`Tx::take_turn`] in each organisation of a person, because changes of their account are recorded in all
+    /// of its logs. Call it before locking any row, so that everyone acquires the locks in the same order.
     pub fn take_turns_of(&mut self, person: UserId) -> Result<()> {
         if matches!(self.conn, Conn::Postgres(_)) {
             let orgs = members::table.filter(members::person_id.eq(person)).order(members::org_id);

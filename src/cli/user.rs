@@ -165,7 +165,7 @@ fn set_disabled(email: &str, disabled: bool) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The person as they are now: whoever acts in their account can't make an operator's command fail.
+/// Locks and reads the person again, so that activity in their account can't make the command fail.
 fn current(tx: &mut Tx<'_>, person: UserId) -> Result<Person, Error> {
     people::store::lock(tx, person)?.ok_or(Error::NotFound)
 }

@@ -1,8 +1,10 @@
-//! Changes of one organisation, or of one account, are made one after the other. They wait here, in the
-//! process, before they take one of the few connections, so that a flood of changes of one organisation
-//! leaves the connections to others. In a line, people and programs take turns, and among each those who
-//! ask take turns: whoever asks a thousand times waits for themselves. The end of a right that someone asks
-//! for in the portal thus never waits behind what programs send.
+//! Changes of one organisation, or of one account, are made one at a time. They queue here, in memory, before
+//! they occupy one of the few database connections, so a flood of changes in one organisation leaves the
+//! connections free for others.
+//!
+//! Within a queue, people and programs alternate, and so do the askers in each of these two groups. Someone who
+//! sends a thousand requests delays only their own, and revoking a key in the portal never waits behind what
+//! programs send.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -68,7 +70,7 @@ impl Lines {
             };
             waiting.add(asker)
         };
-        // A turn that comes too late is dropped with the channel, and so passed on.
+        // If the turn arrives after the timeout, it is dropped with the channel and thereby passed on.
         match timeout(PATIENCE, turn).await {
             Ok(turn) => turn.map_err(Error::internal),
             Err(_) => Err(Error::Unavailable("too many changes are waiting".into())),
@@ -129,7 +131,7 @@ impl Drop for Turn {
         while let Some(next) = lines.next(self.line) {
             match next.send(Turn { line: self.line, lines: Some(lines.clone()) }) {
                 Ok(()) => return,
-                // They no longer wait, so this one is nobody's and the next gets it.
+                // The receiver has given up. Disarm this turn and offer another one to the next.
                 Err(mut turn) => turn.lines = None,
             }
         }
@@ -144,7 +146,7 @@ mod tests {
     use crate::time::Time;
 
     #[tokio::test]
-    async fn who_asks_often_waits_for_themselves() {
+    async fn a_flood_delays_only_the_one_who_sends_it() {
         let (lines, now) = (Arc::new(Lines::default()), Time::from_seconds(0));
         let line = Line::Org(OrgId::new(now));
         let (flood, program) = (Asker::Program(SecretId::new(now)), Asker::Program(SecretId::new(now)));
@@ -159,7 +161,7 @@ mod tests {
             assert!(turn.as_mut().now_or_never().is_none(), "it waits");
             waiting.push((place, turn));
         }
-        // One that nobody waits for any more is passed over.
+        // A request that was given up is skipped.
         drop(waiting.remove(1));
         let (mut order, mut turn) = (Vec::new(), first);
         while !waiting.is_empty() {

@@ -1,8 +1,8 @@
-//! Few e-mails to one address: what would crowd a mailbox is combined into a summary.
+//! Keeps mailboxes from being flooded: e-mails that pile up for one reader are combined into a summary.
 //!
-//! Only e-mails about keys are combined or wait. What someone asked for, such as a link that resets a
-//! password, leaves at once and is not counted. Neither is an e-mail combined that a server may have taken
-//! already: it is sent again as it was, under the same `Message-ID`.
+//! Only e-mails about keys are combined or delayed. Something that a person requested, such as a password reset
+//! link, is sent at once and doesn't count. An e-mail that a server may already have accepted isn't combined
+//! either: it is sent again unchanged, under the same `Message-ID`.
 
 use std::collections::BTreeSet;
 
@@ -53,8 +53,8 @@ macro_rules! about_keys {
     };
 }
 
-/// Of these e-mails, which `worker` is about to claim, returns those that leave now: the others have to wait,
-/// or are told in a summary, which is returned too.
+/// Of these e-mails, which `worker` is about to claim, returns those to send now. Others are delayed, or
+/// combined into a summary, which is returned as well.
 pub fn thin(tx: &mut Tx<'_>, worker: &Worker, mut due: Vec<MailId>, now: Time) -> Result<Vec<MailId>> {
     let readers: Vec<(OrgId, String)> = table::table
         .filter(table::id.eq_any(&due).and(about_keys!()))
@@ -107,7 +107,7 @@ fn plan(alone: &[bool], sent: (usize, Option<Time>), now: Time) -> Plan {
     Plan::Combine(combined)
 }
 
-/// Whether it was bundled by its reader's wish already, or is sent separately by that wish.
+/// Whether the reader's preference has already bundled it, or asks for it to be sent separately.
 fn is_wanted_alone(message: &Message) -> bool {
     match message {
         Message::Digest(_) => true,
@@ -116,8 +116,8 @@ fn is_wanted_alone(message: &Message) -> bool {
     }
 }
 
-/// The e-mails about keys that are due and that nobody has sent or may have sent, oldest first. One that can't be
-/// read is left out.
+/// The e-mails about keys that are due and certainly haven't been sent, oldest first. Unreadable ones are left
+/// out.
 fn waiting(conn: &mut Conn, org: OrgId, address: &str, now: Time) -> Result<Vec<Waiting>> {
     let due = table::table
         .filter(table::state.eq(QUEUED).and(table::address.eq(address)).and(table::due_at.le(now)))
@@ -168,7 +168,7 @@ fn combine(tx: &mut Tx<'_>, mails: &[&Waiting], now: Time) -> Result<MailId> {
         let combined = (table::state.eq(COMBINED), table::combined_in.eq(draft.id));
         diesel::update(table::table.filter(table::id.eq_any(ids))).set(combined).execute(tx.conn)?;
     }
-    // A summary that is told in this one has no e-mail of its own to account for.
+    // A summary that is merged into this one was never sent, so nothing of it remains.
     let summaries = mails.iter().filter(|mail| matches!(mail.message, Message::Summary(_)));
     for former in summaries.map(|mail| mail.id) {
         diesel::update(table::table.filter(table::combined_in.eq(former)))
@@ -207,7 +207,7 @@ fn summary(mails: &[&Waiting]) -> Summary {
     Summary { event: event.map(str::to_owned), listed: all, more }
 }
 
-/// What a summary lists first has the least.
+/// A summary lists those with the lowest number first.
 fn urgency(message: &Message) -> u8 {
     match message {
         Message::KeyWidened(_) => 0,

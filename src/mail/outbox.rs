@@ -28,7 +28,7 @@ const AT_ONCE: usize = 100;
 const KEPT: i64 = 30 * DAY;
 
 pub(super) const QUEUED: &str = "queued";
-/// It is told in another one; what becomes of that one becomes of it.
+/// It is part of a summary and shares its fate.
 pub(super) const COMBINED: &str = "combined";
 const SENT: &str = "sent";
 const FAILED: &str = "failed";
@@ -162,8 +162,8 @@ pub fn queue_all(tx: &mut Tx<'_>, drafts: &[Draft], now: Time) -> Result<()> {
     Ok(())
 }
 
-/// Claims up to about `most` mails that are due and that nobody else holds; what would crowd a mailbox is
-/// combined or waits. What this process holds already it has lost on the way: it sends one batch at a time.
+/// Claims about `most` mails that are due and that no other process holds, after combining or delaying those
+/// that would flood a mailbox. What this process holds already it has lost on the way: it sends one batch at a time.
 /// Mails that can't be read have failed.
 pub fn claim(tx: &mut Tx<'_>, worker: &Worker, most: i64, now: Time) -> Result<Vec<Claimed>> {
     loop {
@@ -178,8 +178,8 @@ pub fn claim(tx: &mut Tx<'_>, worker: &Worker, most: i64, now: Time) -> Result<V
     }
 }
 
-/// The first mails that are due and that nobody else holds. What somebody waits for, such as a link that
-/// resets a password, comes before notices about keys, of which there may be very many.
+/// The first mails that are due and that no other process holds. Those that someone is waiting for, such as a
+/// password reset link, come before notices about keys, of which there may be very many.
 fn due(tx: &mut Tx<'_>, worker: &Worker, most: i64, now: Time) -> Result<Vec<MailId>> {
     let mut due = due_of(tx, false, worker, most, now)?;
     let left = most - i64::try_from(due.len()).unwrap_or(most);
@@ -191,7 +191,7 @@ fn due(tx: &mut Tx<'_>, worker: &Worker, most: i64, now: Time) -> Result<Vec<Mai
 
 /// The first of those that are about keys, or of the others.
 fn due_of(tx: &mut Tx<'_>, about_keys: bool, worker: &Worker, most: i64, now: Time) -> Result<Vec<MailId>> {
-    // What was put off further than that was put off by a clock that was ahead.
+    // Nothing is delayed for longer than that, except by a clock that was ahead.
     let latest = now.plus(LONGEST_PAUSE + MINUTE);
     let due = outbox::table
         .filter(outbox::state.eq(QUEUED).and(outbox::due_at.le(now).or(outbox::due_at.gt(latest))))

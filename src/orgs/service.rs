@@ -151,7 +151,7 @@ pub fn replace_answerer(
         })?;
         require_person(tx, org, place)?;
         if acting.person()? == place {
-            // Nobody comes to answer for an account that they may not edit.
+            // Otherwise removing a member would be a way around the right to edit the account.
             let role = store::find_member(tx.conn, org, &account.id.to_string())?.map(|member| member.role);
             if !role.is_some_and(|role| acting.member_role().is_ok_and(|own| own.manages(role))) {
                 return Err(Error::invalid(

@@ -42,7 +42,6 @@ pub fn secure(tx: &mut Tx<'_>, person: &Person, ends: Ends, now: Time) -> Result
     {
         return Ok(0);
     }
-    // Whoever holds it goes before or after all of this.
     store::lock(tx, person.id)?;
     let raised = diesel::update(people::table.find(person.id))
         .filter(people::access_generation.eq(person.access_generation))

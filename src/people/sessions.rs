@@ -35,7 +35,7 @@ pub fn open_of(conn: &mut Conn, person: UserId, now: Time) -> Result<Vec<Open>> 
         .load(conn)?)
 }
 
-/// When a person's session ends by time. Nobody ends it before this transaction does.
+/// When a person's session expires; `None` if it is over. It can't be ended until the transaction is.
 pub fn hold(tx: &mut Tx<'_>, person: UserId, session: SessionId) -> Result<Option<Time>> {
     let open = sessions::table
         .filter(sessions::person_id.eq(person).and(sessions::id.eq(session)))

@@ -218,9 +218,9 @@ pub fn find(conn: &mut Conn, id: UserId) -> Result<Option<Person>> {
     Ok(people::table.find(id).first(conn).optional()?)
 }
 
-/// Waits until nobody else changes the account of a person, and keeps that so until the transaction ends.
-/// Every transaction that changes an account, or that notes something about it in the logs of its
-/// organisations, begins with this, so that they follow each other and can't deadlock.
+/// Locks a person's account until the transaction ends, and reads the person. Every transaction that changes an
+/// account, or records something about it in the logs of its organisations, begins with this, so that such
+/// transactions run one after the other and can't deadlock.
 pub fn lock(tx: &mut Tx<'_>, id: UserId) -> Result<Option<Person>> {
     tx.take_turns_of(id)?;
     let person = people::table.find(id);
@@ -235,7 +235,7 @@ pub fn lock(tx: &mut Tx<'_>, id: UserId) -> Result<Option<Person>> {
 pub fn hold_enabled(tx: &mut Tx<'_>, id: UserId) -> Result<bool> {
     let enabled = people::table.find(id).filter(people::disabled_at.is_null()).select(people::id);
     let held = match tx.conn {
-        // Not a shared lock: requests that share one could keep whoever disables them waiting for ever.
+        // Not a shared lock: a steady stream of requests sharing it would starve the one who disables the person.
         Conn::Postgres(conn) => enabled.for_no_key_update().first::<UserId>(conn).optional()?,
         Conn::Sqlite(conn) => enabled.first::<UserId>(conn).optional()?,
     };

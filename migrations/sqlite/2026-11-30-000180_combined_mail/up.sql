@@ -1,6 +1,6 @@
--- The e-mail that tells this one along with others; its state is then 'combined' until that one has left.
+-- The digest that replaces this e-mail. Its state is 'combined' until the digest is sent.
 ALTER TABLE outbox ADD COLUMN combined_in BLOB;
--- Whether a mail server was given it and did not answer: nobody knows whether it was taken.
+-- Whether a mail server received it without answering, so that it may have been delivered.
 ALTER TABLE outbox ADD COLUMN unanswered BOOLEAN NOT NULL DEFAULT FALSE;
 CREATE INDEX outbox_combined ON outbox (combined_in) WHERE combined_in IS NOT NULL;
 -- What waits for an address, and what it got within the last hour.

@@ -1,4 +1,4 @@
-//! What would have been many e-mails to one reader at once.
+//! One e-mail in place of many to the same reader.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,18 +7,18 @@ use crate::mail::sheet::Sheet;
 use crate::text::number;
 use crate::time::Time;
 
-/// Several e-mails about keys, told in one.
+/// Several e-mails about keys, combined.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Summary {
     /// Those that are listed, the most important first.
     pub listed: Vec<Summarized>,
     /// How many more there are.
     pub more: i64,
-    /// The event that all of them tell of, listed or not, if it is the same one.
+    /// The event of all of them, listed or not, if it is the same.
     pub event: Option<String>,
 }
 
-/// An e-mail that is told in a summary.
+/// An e-mail that is part of a summary.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Summarized {
     /// When it would have been sent.

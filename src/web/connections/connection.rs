@@ -41,7 +41,7 @@ pub struct Connection {
     pub(super) waiting_since: AtomicU64,
     /// For how long it may wait for its next request, in milliseconds.
     patience: u64,
-    /// Whether its request has a body that nobody has begun to read.
+    /// Whether its request has a body and reading it hasn't begun.
     is_unread: AtomicBool,
     /// When the head of its next request has begun; 0 before.
     pub(super) head_since: AtomicU64,
@@ -110,7 +110,7 @@ impl Connection {
         let is_slow = head_since != 0 && now.saturating_sub(head_since) > milliseconds(WAITING);
         match (self.blocked_until.load(Relaxed), self.waiting_since.load(Relaxed)) {
             (0, 0) => false,
-            // Whoever keeps idle connections ends them; this is for those that it forgets.
+            // actix closes idle connections; this catches those that it misses.
             (0, since) => is_slow || now.saturating_sub(since) > self.patience,
             (until, _) => now > until,
         }
@@ -231,7 +231,7 @@ impl Drop for Answering {
             connection.waiting_since.store(connection.now(), Relaxed);
         }
         if connection.is_unread.load(Relaxed) {
-            // The rest of the body is on the way, and is to come as fast as a head.
+            // The rest of the body has to arrive within the same time as a head.
             connection.head_since.store(connection.now(), Relaxed);
         }
         connection.read_on(self.head);
