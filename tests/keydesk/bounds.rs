@@ -271,6 +271,34 @@ fn unfinished_bodies_of_one_key_fill_no_memory_and_leave_room_for_others() {
 }
 
 #[test]
+fn requests_sent_ahead_fill_no_memory() {
+    let (_desk, server, _org) = desk();
+    let before = server.memory();
+    let ahead = "GET /nope HTTP/1.1\r\nhost: localhost\r\n\r\n".repeat(3000);
+    let mut most = before;
+    std::thread::scope(|scope| {
+        for _ in 0..30 {
+            let (server, ahead) = (&server, &ahead);
+            scope.spawn(move || {
+                let mut raw = Raw::open(server);
+                raw.stream.set_write_timeout(Some(Duration::from_secs(2))).unwrap();
+                raw.send(ahead);
+                // A client that takes its answers, for a while.
+                let begun = Instant::now();
+                while begun.elapsed() < Duration::from_secs(3) && !raw.some().is_empty() {}
+            });
+        }
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_secs(3) {
+            most = most.max(server.memory());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    });
+    println!("30 connections with 3,000 requests sent ahead: {before} KiB before, {most} KiB at most");
+    assert!(most < before + 100 * 1024, "{before} KiB before, {most} KiB at most");
+}
+
+#[test]
 fn a_body_of_millions_of_values_fills_no_memory() {
     let (_desk, server, org) = desk();
     let key = org.admin.create(&json!({"name": "caller", "scopes": ["inference:write"]}));
