@@ -3,8 +3,8 @@
 //! connections free for others.
 //!
 //! Within a queue, people and programs alternate, and so do the askers in each of these two groups. Someone who
-//! sends a thousand requests delays only their own, and revoking a key in the portal never waits behind what
-//! programs send.
+//! sends a thousand requests delays mostly their own, and revoking a key in the portal waits for at most one or
+//! two changes that programs sent.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -60,7 +60,7 @@ pub(super) struct Turn {
 }
 
 impl Lines {
-    /// Waits for a turn. Errors: `Unavailable` if that takes too long.
+    /// Waits for a turn, which is kept until it is dropped. Errors: `Unavailable` if that takes too long.
     pub(super) async fn take(self: &Arc<Lines>, line: Line, asker: Asker) -> Result<Turn> {
         let turn = {
             let mut lines = self.lock();
