@@ -1,10 +1,11 @@
 //! The application: how it is put together, starts and stops. Every route stands in `app/routes.rs`.
 
+mod listen;
 mod mount;
 mod routes;
 mod server;
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -88,7 +89,7 @@ impl Application {
     pub async fn build(config: Config, db: Db, keyring: Keyring) -> Result<Application, BuildError> {
         check_permissions(&routes())?;
         let failed = |cause| BuildError::Listen { address: config.listen, cause };
-        let listener = TcpListener::bind(config.listen).map_err(failed)?;
+        let listener = listen::bind(config.listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let mint = Mint {
             keyring,

@@ -9,6 +9,9 @@ use crate::verify::limit::State;
 use crate::web::Shared;
 use crate::web::problem::{Code, Problem};
 
+/// What `/readyz` says after SIGTERM. A process that replaces this one recognises it by that.
+pub const STOPPING: &str = "Not ready: this process is stopping.";
+
 /// `GET /healthz`: the process is alive.
 pub async fn alive() -> HttpResponse {
     HttpResponse::Ok().content_type("text/plain").body("alive\n")
@@ -17,7 +20,7 @@ pub async fn alive() -> HttpResponse {
 /// `GET /readyz`: keys can be verified. It asks nobody, so it answers at once whatever is away.
 pub async fn ready(site: Shared) -> Result<HttpResponse, Problem> {
     if site.is_stopping.load(Relaxed) {
-        return Err(Problem::new(Code::Unavailable, "Not ready: this process is stopping."));
+        return Err(Problem::new(Code::Unavailable, STOPPING));
     }
     if let Some(silence) = site.table.lapsed(Instant::now()) {
         let seconds = silence.as_secs();

@@ -266,3 +266,31 @@ fn a_stopping_server_is_not_ready_but_serves_until_balancers_have_noticed() {
     assert_eq!(server.api("").get("/healthz").status, 200);
     assert_eq!(server.wait(), Some(0));
 }
+
+#[test]
+fn replacement_takes_over_the_address_of_a_stopping_server_without_a_refused_connection() {
+    let desk = Desk::new().with("KEYDESK_DRAIN", "3s");
+    let first = desk.start();
+    let org = desk.set_up(&first, "Acme AI");
+    let address = first.base.strip_prefix("http://").unwrap().to_owned();
+    let desk = desk.with("KEYDESK_LISTEN", &address);
+    let refused = desk.run(&["serve"]);
+    assert_eq!(refused.status.code(), Some(2), "a server that is not stopping keeps its address");
+    let message = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(message.contains("KEYDESK_LISTEN"), "{message}");
+    first.ask_to_stop();
+    eventually("it is stopping", || first.api("").get("/readyz").status == 503);
+    let second = desk.start();
+    let (ended, has_ended) = mpsc::channel();
+    std::thread::spawn(move || ended.send(first.wait()));
+    let status = loop {
+        TcpStream::connect(&address).unwrap();
+        if let Ok(status) = has_ended.try_recv() {
+            break status;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    };
+    assert_eq!(status, Some(0));
+    assert_eq!(second.api("").get("/readyz").status, 200);
+    assert_eq!(second.api(&org.admin.key).get("/v1/api-keys").status, 200);
+}
