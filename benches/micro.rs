@@ -1,6 +1,6 @@
 //! The steps of checking a key, each by itself: shape and checksum, digest, table, limit.
 
-#![allow(missing_docs, reason = "a program of its own")]
+#![allow(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 #![allow(clippy::unwrap_used, reason = "a benchmark that can't go on fails")]
 
 mod common;

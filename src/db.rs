@@ -53,8 +53,6 @@ const SPARE: u32 = 8;
 const ATTEMPTS: u32 = 5;
 
 mod conn {
-    #![allow(missing_docs, reason = "the derive makes items that it gives no docs")]
-
     use diesel::{PgConnection, SqliteConnection};
 
     /// A connection to either database.

@@ -33,16 +33,20 @@
 //! 10. Without the root secret, no one can alter the audit log and have Keydesk sign the result
 //!     ([`audit::head`], [`audit::register`]).
 
+#[expect(clippy::disallowed_methods, reason = "handlers read the clock")]
 pub mod api;
+#[expect(clippy::disallowed_methods, reason = "a start reads the clock")]
 pub mod app;
 pub mod audit;
 pub mod authority;
+#[expect(clippy::disallowed_methods, reason = "commands read the clock")]
 pub mod cli;
 pub mod config;
 pub mod crypto;
 pub mod db;
 pub mod email;
 pub mod error;
+#[expect(clippy::disallowed_methods, reason = "handlers read the clock")]
 pub mod gateway;
 pub mod id;
 pub mod installation;
@@ -51,6 +55,7 @@ pub mod mail;
 pub mod notices;
 pub mod orgs;
 pub mod people;
+#[expect(clippy::disallowed_methods, reason = "handlers read the clock")]
 pub mod portal;
 pub mod refusal;
 pub mod remembered;
@@ -61,8 +66,10 @@ pub mod scope;
 pub mod settings;
 pub mod task;
 pub mod text;
+#[expect(clippy::disallowed_methods, reason = "a tick reads the clock")]
 pub mod ticker;
 pub mod time;
 pub mod usage;
 pub mod verify;
+#[expect(clippy::disallowed_methods, reason = "handlers read the clock")]
 pub mod web;

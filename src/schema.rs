@@ -2,8 +2,6 @@
 //!
 //! Written by hand after `migrations/`; a test compares the two sets of migrations with each other.
 
-#![allow(missing_docs, reason = "the migrations say what each table is for")]
-
 diesel::table! {
     installation (id) {
         id -> SmallInt,

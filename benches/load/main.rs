@@ -6,7 +6,7 @@
 //! is processor time for a request, and the ratio of two peers within a round; both are shown
 //! as the median of the rounds.
 
-#![allow(missing_docs, reason = "a program of its own")]
+#![allow(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 #![allow(clippy::print_stdout, reason = "it reports to a person")]
 
 #[path = "../common/mod.rs"]

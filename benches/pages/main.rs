@@ -14,7 +14,7 @@
 //! It measures on SQLite and, when `KEYDESK_TEST_DATABASE` names a PostgreSQL server, on databases
 //! of its own there. `benches/run pages` starts such a server.
 
-#![allow(missing_docs, reason = "a program of its own")]
+#![allow(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 #![allow(clippy::print_stdout, reason = "it reports to a person")]
 
 mod audit;

@@ -13,7 +13,6 @@ use crate::settings::{SETTINGS, Setting, Source};
 /// Each flag stands for the variable of the same name; `serve --help` lists both.
 #[derive(Args, Default)]
 #[command(after_help = help())]
-#[allow(missing_docs, reason = "the table of settings describes them")]
 pub struct Serve {
     #[arg(long, hide = true)]
     listen: Option<String>,

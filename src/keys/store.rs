@@ -16,7 +16,6 @@ use crate::text::fold;
 use crate::time::{DAY, Time};
 
 mod alias {
-    #![allow(missing_docs, reason = "the macro makes items that it gives no docs")]
     diesel::alias!(crate::schema::people as backups: Backups);
     diesel::alias!(crate::schema::key_secrets as previous: Previous);
 }

@@ -48,7 +48,6 @@ macro_rules! mails {
         /// A mail in the queue.
         #[derive(Clone, Debug, Serialize, Deserialize)]
         #[serde(tag = "event", content = "letter")]
-        #[allow(missing_docs, reason = "each letter has its own")]
         pub enum Message {
             $(#[serde(rename = $event)] $letter($letter),)*
         }

@@ -17,7 +17,6 @@ macro_rules! codes {
     ($($code:ident($name:literal, $status:literal, $title:literal, $remedy:literal),)*) => {
         /// What went wrong, by the codes of the contract.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        #[allow(missing_docs, reason = "each says what it is; the titles are its description")]
         pub enum Code { $($code,)* }
 
         impl Code {

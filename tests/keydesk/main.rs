@@ -4,8 +4,9 @@
 //! `KEYDESK_TEST_DATABASE` names a PostgreSQL server, a database there.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that can't go on fails")]
+#![allow(clippy::disallowed_methods, reason = "a test compares with the clock")]
 #![allow(clippy::print_stdout, reason = "the size of a matrix is told with --nocapture")]
-#![allow(missing_docs, unreachable_pub, reason = "the names are sentences")]
+#![allow(unreachable_pub, reason = "the names are sentences")]
 
 mod support;
 

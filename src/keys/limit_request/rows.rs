@@ -11,7 +11,6 @@ use crate::schema::{api_keys, limit_requests, people};
 use crate::time::Time;
 
 mod alias {
-    #![allow(missing_docs, reason = "the macro makes items that it gives no docs")]
     diesel::alias!(crate::schema::people as deciders: Deciders);
 }
 use alias::deciders;
