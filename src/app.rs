@@ -89,7 +89,7 @@ impl Application {
     pub async fn build(config: Config, db: Db, keyring: Keyring) -> Result<Application, BuildError> {
         check_permissions(&routes())?;
         let failed = |cause| BuildError::Listen { address: config.listen, cause };
-        let listener = listen::bind(config.listen).await.map_err(failed)?;
+        let listener = listen::bind(config.listen).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let mint = Mint {
             keyring,
