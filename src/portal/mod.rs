@@ -2,30 +2,16 @@
 //! that are derived from data are methods of the view struct.
 
 pub mod account;
-pub mod again;
 pub mod audit;
-pub mod calendar;
-pub mod cancel_email;
-pub mod chart;
-pub mod checkpoints;
-pub mod disable;
 pub mod docs;
-pub mod ical;
-pub mod invitation;
+pub mod entrance;
 pub mod keys;
-pub mod mail;
+pub mod kit;
+pub mod mail_log;
 pub mod members;
-pub mod notices;
-pub mod provider;
-pub mod reference;
-pub mod reset_password;
 pub mod review;
 pub mod settings;
-pub mod setup;
-pub mod sign_in;
 pub mod usage;
-pub mod verify_email;
-pub mod words;
 
 use actix_web::{HttpMessage, HttpRequest, HttpResponse, web};
 

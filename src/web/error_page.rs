@@ -10,7 +10,7 @@ use crate::web::session::is_partial;
 
 /// A problem for someone signed in, inside the frame of the pages.
 #[derive(Template)]
-#[template(path = "portal/error.html", blocks = ["content"])]
+#[template(path = "portal/kit/error.html", blocks = ["content"])]
 struct ErrorPage<'a> {
     layout: Layout,
     text: Text<'a>,
@@ -19,7 +19,7 @@ struct ErrorPage<'a> {
 
 /// A problem for someone of whom nothing is known.
 #[derive(Template)]
-#[template(path = "portal/error_alone.html")]
+#[template(path = "portal/kit/error_alone.html")]
 struct BareErrorPage<'a> {
     layout: Layout,
     text: Text<'a>,

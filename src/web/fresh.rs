@@ -35,7 +35,7 @@ const PAGE: &str = "/sign-in/again";
 
 /// Asks someone signed in to prove again who they are.
 #[derive(Template)]
-#[template(path = "portal/again.html")]
+#[template(path = "portal/entrance/again.html")]
 struct AgainPage {
     layout: Layout,
     email: String,

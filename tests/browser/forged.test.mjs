@@ -85,7 +85,7 @@ before(async () => {
   issuer = `http://127.0.0.1:${server.address().port}`;
   keydesk = await startKeydesk({
     // A return that nobody began is a stranger's, so only debug logs it.
-    KEYDESK_LOG: "info,keydesk::portal::provider=debug",
+    KEYDESK_LOG: "info,keydesk::portal::entrance::provider=debug",
     KEYDESK_OIDC_ISSUER: issuer,
     KEYDESK_OIDC_CLIENT_ID: CLIENT,
     KEYDESK_OIDC_CLIENT_SECRET: SECRET,

@@ -350,16 +350,16 @@ fn interfaces_open_changes_with_the_one_who_asks() {
     // answer, or signs what the log already holds.
     let others = [
         "portal/audit/export.rs",
-        "portal/cancel_email.rs",
+        "portal/entrance/cancel_email.rs",
         "portal/audit/proof.rs",
-        "portal/checkpoints.rs",
-        "portal/invitation.rs",
-        "portal/notices.rs",
-        "portal/provider.rs",
-        "portal/provider/arrival.rs",
-        "portal/reset_password.rs",
-        "portal/setup.rs",
-        "portal/verify_email.rs",
+        "portal/entrance/checkpoints.rs",
+        "portal/entrance/invitation.rs",
+        "portal/account/notices.rs",
+        "portal/entrance/provider/mod.rs",
+        "portal/entrance/provider/arrival.rs",
+        "portal/entrance/reset_password.rs",
+        "portal/entrance/setup.rs",
+        "portal/entrance/verify_email.rs",
         "api/audit.rs",
     ];
     let mut found = Vec::new();

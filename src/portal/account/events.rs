@@ -6,7 +6,7 @@ use crate::audit::entry::Said;
 use crate::audit::event::Event;
 use crate::authority::Actor;
 use crate::id::UserId;
-use crate::portal::words::{self, When};
+use crate::portal::kit::words::{self, When};
 use crate::time::Time;
 
 /// One thing that happened.

@@ -3,6 +3,7 @@
 pub mod email;
 mod events;
 pub mod methods;
+pub mod notices;
 pub mod password;
 pub mod sessions;
 
@@ -26,8 +27,8 @@ use crate::people::oauth::Kind;
 use crate::people::sessions::Open;
 use crate::people::store::{PASSWORD, Profile};
 use crate::portal::account::events::Happened;
-use crate::portal::provider;
-use crate::portal::words::{self, When};
+use crate::portal::entrance::provider;
+use crate::portal::kit::words::{self, When};
 use crate::time::Time;
 use crate::web::device;
 use crate::web::form::{Complaints, Fields};

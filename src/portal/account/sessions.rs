@@ -13,7 +13,7 @@ use crate::orgs::journal;
 use crate::people::recovery::{self, Ends};
 use crate::people::store::Person;
 use crate::people::throttle;
-use crate::portal::words;
+use crate::portal::kit::words;
 use crate::time::Time;
 use crate::web::page::redirect;
 use crate::web::principal::SignedIn;
@@ -29,7 +29,7 @@ pub async fn end(
 ) -> Result<HttpResponse, Problem> {
     let id = SessionId::parse(&path).ok_or_else(Problem::not_found)?;
     if session::id(&request.get_session()) == Some(id) {
-        return crate::portal::sign_in::sign_out(request, site).await;
+        return crate::portal::entrance::sign_in::sign_out(request, site).await;
     }
     let (change, person) = (signed_in.change(&request, Time::now()), signed_in.person);
     let (keys, client) = client(&request, &site, &person);

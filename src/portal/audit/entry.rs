@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::id::UserId;
 use crate::people;
 use crate::portal::audit::told::{self, Names, Part, Told};
-use crate::portal::words;
+use crate::portal::kit::words;
 use crate::time::Time;
 use crate::web::Shared;
 use crate::web::page::{Layout, Place, Room, html};

@@ -22,7 +22,7 @@ use crate::id::OrgId;
 use crate::portal::audit::asked::{Asked, PAGE, RANGES};
 use crate::portal::audit::kinds::{Kind, kinds};
 use crate::portal::audit::told::{Names, Told};
-use crate::portal::words;
+use crate::portal::kit::words;
 use crate::time::Time;
 use crate::web::Shared;
 use crate::web::form::{Complaints, Fields};

@@ -8,7 +8,7 @@ use crate::audit::checkpoint::Signer;
 use crate::audit::{signing, store};
 use crate::error::Error;
 use crate::portal::audit::Proof;
-use crate::portal::words;
+use crate::portal::kit::words;
 use crate::time::Time;
 use crate::web::Shared;
 use crate::web::page::{Layout, Place, Room, html};

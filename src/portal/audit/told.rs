@@ -11,7 +11,7 @@ use crate::authority::Actor;
 use crate::db::Conn;
 use crate::error::Result;
 use crate::id::{KeyId, OrgId, UserId};
-use crate::portal::words;
+use crate::portal::kit::words;
 use crate::text::fold;
 use crate::time::Time;
 use crate::{keys, people};

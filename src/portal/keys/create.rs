@@ -12,7 +12,7 @@ use crate::keys::{Key, lifecycle, store};
 use crate::orgs::policy::{self, MAX_DAYS};
 use crate::portal::keys::fields::{self, Choices, KeyFields};
 use crate::portal::keys::reveal::{self, Again};
-use crate::portal::words;
+use crate::portal::kit::words;
 use crate::scope::Scope;
 use crate::time::{DAY, Time};
 use crate::web::Shared;

@@ -11,7 +11,7 @@ use crate::keys::manager::Deed;
 use crate::keys::{Key, lifecycle};
 use crate::orgs::policy::{self, MAX_DAYS};
 use crate::portal::keys::fields::{self, Choices, KeyFields};
-use crate::portal::words;
+use crate::portal::kit::words;
 use crate::time::{DAY, Time};
 use crate::web::form::{Complaints, Fields};
 use crate::web::page::{Layout, Place, Room, html, redirect};

@@ -6,7 +6,7 @@ use jiff::tz::TimeZone;
 use crate::error::{Error, FieldError};
 use crate::keys::draft::Expiry;
 use crate::orgs::policy::Policy;
-use crate::portal::words;
+use crate::portal::kit::words;
 use crate::role::Role;
 use crate::scope::{Scope, Scopes};
 use crate::time::{DAY, Time};

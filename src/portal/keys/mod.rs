@@ -1,22 +1,19 @@
 //! The pages about API keys.
 
 pub mod asked;
-pub mod bounds;
-pub mod cockpit;
+pub mod calendar;
 pub mod create;
 pub mod disable;
 pub mod edit;
 pub mod fields;
-pub mod limit;
-pub mod limit_decision;
+pub mod limits;
 pub mod list;
 pub mod notices;
-pub mod overlap;
 pub mod owner;
 pub mod refusals;
 pub mod reveal;
 pub mod revoke;
-pub mod rotate;
+pub mod rotation;
 pub mod show;
 
 use crate::error::Error;

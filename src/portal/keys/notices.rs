@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 use crate::error::Error;
 use crate::keys::Key;
 use crate::notices::store::{self, Told};
-use crate::portal::words::{self, When};
+use crate::portal::kit::words::{self, When};
 use crate::text::count;
 use crate::time::{DAY, HOUR, MINUTE, Time};
 use crate::web::page::redirect;

@@ -6,7 +6,7 @@ use askama::Template;
 
 use crate::keys::secret::{Fingerprint, PlainSecret};
 use crate::keys::{Key, secret_store};
-use crate::portal::words;
+use crate::portal::kit::words;
 use crate::scope::Scope;
 use crate::time::{MINUTE, Time};
 use crate::web::Shared;

@@ -12,7 +12,7 @@ use crate::keys::manager::Deed;
 use crate::keys::{Key, lifecycle};
 use crate::portal::keys::Rights;
 use crate::portal::keys::show::{CallerRow, scope_name};
-use crate::portal::words::{self, When};
+use crate::portal::kit::words::{self, When};
 use crate::time::{DAY, Time};
 use crate::usage;
 use crate::usage::sums::Keys;

@@ -10,10 +10,10 @@ use crate::keys::secret_store::{self, SecretUse};
 use crate::keys::{Key, Status, store};
 use crate::people;
 use crate::portal::keys::Rights;
-use crate::portal::keys::bounds::Bounds;
-use crate::portal::keys::cockpit::{self, Cockpit};
+use crate::portal::keys::limits::panel::Bounds;
 use crate::portal::keys::notices::Notices;
-use crate::portal::words::{self, Badge, When};
+use crate::portal::keys::rotation::progress::{self, Cockpit};
+use crate::portal::kit::words::{self, Badge, When};
 use crate::role::Act;
 use crate::time::Time;
 use crate::usage::recent::CallerUse;
@@ -139,7 +139,7 @@ pub async fn show(
     }
     let found = site.db.read(move |conn| {
         let rotation = match &rotating {
-            Some((key, old)) => Some(cockpit::find(conn, key, old, now)?),
+            Some((key, old)) => Some(progress::find(conn, key, old, now)?),
             None => None,
         };
         let by_scope = usage::recent::last_day_by_scope(conn, org, id, now)?;

@@ -5,9 +5,9 @@ use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 
 use crate::error::Error;
+use crate::portal::kit::words;
 use crate::portal::review::row::{Decided, Reader, Row, Since};
 use crate::portal::review::{Told, told};
-use crate::portal::words;
 use crate::review::look;
 use crate::review::rules::Card;
 use crate::review::store::{self, Look};

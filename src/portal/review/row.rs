@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::id::{KeyId, OrgId, UserId};
 use crate::keys::{Key, names, store as keys};
 use crate::people;
-use crate::portal::words::{self, When};
+use crate::portal::kit::words::{self, When};
 use crate::review::facts::{self, Which};
 use crate::review::rules::{self, Card, Facts};
 use crate::review::store::{self, scope_name};

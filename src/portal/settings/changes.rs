@@ -6,7 +6,7 @@ use jiff::tz::TimeZone;
 
 use crate::id::KeyId;
 use crate::keys::policy_effect::{Effect, Preview};
-use crate::portal::words;
+use crate::portal::kit::words;
 use crate::scope::Scopes;
 use crate::time::Time;
 

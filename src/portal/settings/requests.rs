@@ -5,8 +5,8 @@ use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 
 use crate::keys::limit_request::{LimitRequest, State, rows};
+use crate::portal::kit::words::{self, When};
 use crate::portal::settings::Tabs;
-use crate::portal::words::{self, When};
 use crate::time::Time;
 use crate::web::Shared;
 use crate::web::page::{Layout, Place, Room, html};

@@ -4,7 +4,7 @@ use jiff::tz::TimeZone;
 
 use crate::error::FieldError;
 use crate::orgs::policy::{MAX_DAYS, Never, Policy, Rules};
-use crate::portal::words;
+use crate::portal::kit::words;
 use crate::scope::{Scope, Scopes};
 use crate::time::{DAY, Time};
 use crate::web::form::Fields;

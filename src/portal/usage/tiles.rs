@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 
-use crate::portal::chart::{Bucket, Chart};
-use crate::portal::words;
+use crate::portal::kit::chart::{Bucket, Chart};
+use crate::portal::kit::words;
 use crate::time::{DAY, HOUR, Time};
 use crate::usage::latency::Histogram;
 use crate::usage::question::{Group, Question};

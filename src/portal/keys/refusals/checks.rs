@@ -2,7 +2,7 @@
 //! request, and whether the same request would pass it now.
 
 use crate::keys::{Key, Status};
-use crate::portal::words;
+use crate::portal::kit::words;
 use crate::role::Role;
 use crate::scope::Scope;
 use crate::time::Time;

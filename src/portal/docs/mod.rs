@@ -1,0 +1,101 @@
+//! The guides. Every sample in them that is marked `data-run` is run by a test.
+
+pub mod api;
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpRequest, HttpResponse};
+use askama::Template;
+
+use crate::scope::Scope;
+use crate::web::page::{Layout, Room, html};
+use crate::web::problem::{Code, Problem};
+use crate::web::{Shared, body};
+
+macro_rules! guides {
+    ($($(#[$doc:meta])* $handler:ident, $page:ident, $template:literal;)*) => {$(
+        #[derive(Template)]
+        #[template(path = $template)]
+        struct $page {
+            layout: Layout,
+            here: Here,
+        }
+
+        $(#[$doc])*
+        pub async fn $handler(request: HttpRequest, site: Shared) -> Result<HttpResponse, Problem> {
+            let layout = Layout::of(&request, Room::Docs);
+            html(StatusCode::OK, &$page { layout, here: Here::of(&site) })
+        }
+    )*};
+}
+
+guides! {
+    /// `GET /docs`: what there is to read.
+    index, IndexPage, "portal/docs/index.html";
+    /// `GET /docs/keys`: managing keys.
+    keys, KeysPage, "portal/docs/keys.html";
+    /// `GET /docs/security`: keeping keys safe.
+    security, SecurityPage, "portal/docs/security.html";
+    /// `GET /docs/developers`: calling the API.
+    developers, DevelopersPage, "portal/docs/developers.html";
+    /// `GET /docs/proxies`: checking keys in front of other services.
+    proxies, ProxiesPage, "portal/docs/proxies.html";
+    /// `GET /docs/audit`: the format of the audit log.
+    audit, AuditPage, "portal/docs/audit.html";
+}
+
+/// What guides say about this server.
+struct Here {
+    /// Its own address, without a slash at its end.
+    origin: String,
+    host: String,
+    is_https: bool,
+    /// The prefix of its keys.
+    prefix: String,
+    default_rpm: u32,
+}
+
+impl Here {
+    fn of(site: &Shared) -> Here {
+        Here {
+            origin: site.public_url.origin().to_owned(),
+            host: site.public_url.host().to_owned(),
+            is_https: site.public_url.is_https(),
+            prefix: site.mint.prefix.clone(),
+            default_rpm: site.mint.default_rpm,
+        }
+    }
+
+    fn scopes(&self) -> [Scope; 5] {
+        Scope::ALL
+    }
+
+    fn codes(&self) -> &'static [Code] {
+        Code::ALL
+    }
+
+    /// The host for proxies, which may resolve `localhost` to an address nobody listens on.
+    fn proxy_host(&self) -> &str {
+        let name = self.host.rsplit_once(':').map_or(self.host.as_str(), |(name, _)| name);
+        if name == "localhost" { "127.0.0.1" } else { name }
+    }
+
+    fn port(&self) -> &str {
+        let default = if self.is_https { "443" } else { "80" };
+        self.host.rsplit_once(':').map_or(default, |(_, port)| port)
+    }
+
+    /// The origin for proxies.
+    fn proxy_origin(&self) -> String {
+        self.origin.replacen("://localhost", "://127.0.0.1", 1)
+    }
+
+    /// Megabytes that an inference call may send.
+    fn inference_body(&self) -> usize {
+        body::MAX_INFERENCE_BODY >> 20
+    }
+
+    /// A sentence in pieces, every second of which is code.
+    fn pieces<'a>(&self, sentence: &'a str) -> impl Iterator<Item = (bool, &'a str)> {
+        sentence.split('`').enumerate().map(|(place, piece)| (place % 2 == 1, piece))
+    }
+}

@@ -1,0 +1,153 @@
+//! What is said to whoever comes back from a provider and is not let in.
+
+use actix_web::http::StatusCode;
+use actix_web::http::header;
+use actix_web::{HttpRequest, HttpResponse};
+use askama::Template;
+
+use crate::error::Error;
+use crate::people::oauth::flow::Purpose;
+use crate::people::oauth::{Provider, Refusal};
+use crate::web::page::{Layout, Room, html};
+use crate::web::problem::Problem;
+use crate::web::providers::way;
+use crate::web::request::request_id;
+
+/// What a way to a provider came to when it came to nothing.
+#[derive(Template)]
+#[template(path = "portal/entrance/provider.html")]
+struct RefusedPage {
+    layout: Layout,
+    title: String,
+    words: String,
+    /// Where to try again, and how that is called.
+    again: (String, &'static str),
+    request: String,
+}
+
+/// Why someone who came back is not let in.
+pub(super) enum Refused {
+    /// The provider's answer does not do.
+    Provider(Refusal),
+    /// There is no such way in this browser, or not any more.
+    Lost,
+    /// Nobody here signs in by this identity.
+    Unknown,
+    /// The invitation is for another address than the provider has verified.
+    OtherAddress,
+    /// Someone is known by the invited address already.
+    KnownAddress,
+    /// They may not sign in.
+    Disabled,
+    /// It is someone else's.
+    Taken,
+    /// It is not the person who is signed in, or they were not asked to prove it.
+    NotProved,
+    /// Something of ours.
+    Problem(Problem),
+}
+
+impl From<Refusal> for Refused {
+    fn from(refusal: Refusal) -> Refused {
+        Refused::Provider(refusal)
+    }
+}
+
+impl From<Error> for Refused {
+    fn from(error: Error) -> Refused {
+        Refused::Problem(error.into())
+    }
+}
+
+/// Says why someone is not let in, to them and to the log.
+pub(super) fn refuse(
+    provider: Provider<'_>,
+    purpose: Purpose,
+    next: &str,
+    refused: Refused,
+    request: &HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    let (reason, status, words) = refused.parts(provider.name());
+    let (provider_name, id) = (provider.kind().name(), request_id(request));
+    if matches!(refused, Refused::Lost) {
+        // Anybody can come without having begun.
+        tracing::debug!(provider = provider_name, reason, request = id, "a sign-in was refused");
+    } else {
+        tracing::warn!(provider = provider_name, reason, request = id, "a sign-in was refused");
+    }
+    let (title, again) = match purpose {
+        Purpose::SignIn => ("You are not signed in".to_owned(), (way("/sign-in", next), "Back to sign-in")),
+        Purpose::Connect(_) => (
+            format!("{} was not connected", provider.name()),
+            ("/account".to_owned(), "Back to your account"),
+        ),
+        Purpose::Again(_) => {
+            ("It is not confirmed that it is you".to_owned(), (way("/sign-in/again", next), "Try again"))
+        }
+    };
+    let layout = Layout::of(request, Room::None);
+    let page = RefusedPage { layout, title, words, again, request: request_id(request) };
+    let mut response = html(status, &page)?;
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        response.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from_static("5"));
+    }
+    Ok(response)
+}
+
+impl Refused {
+    /// The reason for the log, the status, and what is said.
+    fn parts(&self, provider: &str) -> (String, StatusCode, String) {
+        let forbidden = StatusCode::FORBIDDEN;
+        match self {
+            Refused::Provider(refusal @ Refusal::Unreachable(_)) => (
+                refusal.to_string(),
+                StatusCode::SERVICE_UNAVAILABLE,
+                format!("{provider} does not answer right now. Nothing was changed. Try again in a moment, or sign in another way."),
+            ),
+            Refused::Provider(refusal @ Refusal::Answer(_)) => (
+                refusal.to_string(),
+                StatusCode::BAD_REQUEST,
+                format!("What {provider} answered can't be trusted. Nothing was changed. Try again; if it happens again, tell whoever runs Keydesk: its log says why."),
+            ),
+            Refused::Provider(refusal @ Refusal::Denied(_)) => {
+                (refusal.to_string(), forbidden, format!("{provider} did not let you through. Nothing was changed."))
+            }
+            Refused::Lost => (
+                "there is no such state in this browser".to_owned(),
+                StatusCode::BAD_REQUEST,
+                "This way was begun in another browser, was used already, or took longer than 10 minutes. Begin again.".to_owned(),
+            ),
+            Refused::Unknown => (
+                "nobody signs in by this identity".to_owned(),
+                forbidden,
+                format!("No account here uses this sign-in at {provider}. Ask an admin for an invitation, or sign in another way and connect {provider} on your account page."),
+            ),
+            Refused::OtherAddress => (
+                "the invitation is for another address".to_owned(),
+                forbidden,
+                format!("This invitation is for another address than the one that {provider} has verified for you. It stays open. Sign in another way, or ask for an invitation to your address."),
+            ),
+            Refused::KnownAddress => (
+                "the invited address has an account".to_owned(),
+                forbidden,
+                format!("The invited address has an account here. The invitation stays open. Sign in to that account another way; you can connect {provider} on your account page then."),
+            ),
+            Refused::Disabled => (
+                "the account is disabled".to_owned(),
+                forbidden,
+                "Your account may not sign in. Ask an admin of your organisation.".to_owned(),
+            ),
+            Refused::Taken => (
+                "the identity belongs to an account".to_owned(),
+                StatusCode::CONFLICT,
+                format!("This sign-in at {provider} belongs to an account here already."),
+            ),
+            Refused::NotProved => (
+                "another identity, or no fresh proof of this one".to_owned(),
+                forbidden,
+                format!("{provider} did not confirm that it is you: someone else is signed in there, or it did not ask."),
+            ),
+            Refused::Problem(problem) => (problem.to_string(), problem.code.status(), problem.detail.clone()),
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! An open rotation on the key's page: both secrets side by side on one scale, who still uses the
+//! old one, and what may be done about it.
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpRequest, HttpResponse, web};
+use askama::Template;
+
+use crate::db::Conn;
+use crate::error::Result;
+use crate::keys::{Key, Superseded};
+use crate::portal::keys::show::{CallerRow, actor};
+use crate::portal::keys::{self as key_pages, Rights};
+use crate::portal::kit::chart;
+use crate::portal::kit::words;
+use crate::time::{DAY, HOUR, MINUTE, Time};
+use crate::usage;
+use crate::usage::handover::{self, Flow, Handover, MINUTES};
+use crate::web::Shared;
+use crate::web::page::{html, redirect};
+use crate::web::principal::Member;
+use crate::web::problem::Problem;
+use crate::web::session::is_partial;
+
+/// How many callers of each kind are listed.
+const CALLERS: usize = 20;
+
+/// The open rotation of a key, or what is left of one that has just ended.
+#[derive(Template)]
+#[template(path = "portal/keys/rotation/progress.html")]
+pub struct Cockpit {
+    /// The key's page.
+    page: String,
+    /// "22 h 48 min"; nothing once the old secret has ended.
+    left: Option<String>,
+    started: String,
+    by: String,
+    /// Hundredths of the requests that use the new secret; nothing where there are none.
+    share: Option<i64>,
+    new: Side,
+    old: Side,
+    still: Vec<CallerRow>,
+    unseen: Vec<CallerRow>,
+    callers_still: usize,
+    callers_unseen: usize,
+    /// From when the requests of callers are counted: "14:00".
+    counted_from: String,
+    rights: Rights,
+    counted_to: String,
+}
+
+/// One of the two secrets.
+struct Side {
+    hint: String,
+    rate: String,
+    /// What the bars show, in words.
+    title: String,
+    /// The bars of the last hour.
+    bars: String,
+    from: String,
+    to: String,
+    note: String,
+}
+
+impl askama::filters::HtmlSafe for Cockpit {}
+
+/// What the database knows of a rotation.
+pub struct Found {
+    new: Flow,
+    old: Flow,
+    handover: Handover,
+    requests_with_new: i64,
+    by: String,
+}
+
+/// Reads what the cockpit of a key shows.
+pub fn find(conn: &mut Conn, key: &Key, old: &Superseded, now: Time) -> Result<Found> {
+    let (org, id) = (key.org, key.id);
+    let [new, of_old] = handover::flows(conn, org, id, [key.secret, old.secret], now)?;
+    Ok(Found {
+        new,
+        old: of_old,
+        handover: handover::handover(conn, org, id, (old.secret, key.secret), old.at, now)?,
+        requests_with_new: handover::requests_with(conn, org, id, key.secret, key.secret_made_at)?,
+        by: actor(conn, org, &old.by)?,
+    })
+}
+
+/// `GET /o/{org}/keys/{id}/rotation`: the part of the key's page, asked for again and again.
+pub async fn refresh(
+    request: HttpRequest,
+    member: Member,
+    site: Shared,
+    path: web::Path<(String, String)>,
+) -> Result<HttpResponse, Problem> {
+    let key = key_pages::find(&site, &member, &path.1).await?;
+    let page = format!("/o/{}/keys/{}", member.org.slug, key.id);
+    let Some(old) = key.previous.clone().filter(|_| is_partial(&request)) else {
+        return Ok(redirect(&request, &page));
+    };
+    let now = Time::now();
+    // What was called until now counts.
+    usage::flush(&site.meter, &site.db, now).await?;
+    let found = site.db.read(move |conn| find(conn, &key, &old, now).map(|found| (key, found)));
+    let (key, found) = found.await?;
+    let rights = Rights::of(&site, &member, &key).await?;
+    html(StatusCode::OK, &Cockpit::new(&member, &key, rights, found, now))
+}
+
+impl Cockpit {
+    /// Of a key that was rotated, for this reader.
+    pub(in crate::portal::keys) fn new(
+        member: &Member,
+        key: &Key,
+        rights: Rights,
+        found: Found,
+        now: Time,
+    ) -> Cockpit {
+        let zone = member.person.time_zone();
+        // Only keys with a secret before the one of now have a cockpit.
+        let old = key.previous.as_ref();
+        let peak = |flow: &Flow| flow.minutes.iter().copied().max().unwrap_or(0);
+        let most = peak(&found.new).max(peak(&found.old));
+        let clock = |at: Time| words::clock(at, &zone);
+        let (from, to) = (clock(now.plus(-(MINUTES as i64 - 1) * MINUTE)), clock(now));
+        let side = |flow: &Flow, hint: &str, note| Side {
+            hint: hint.to_owned(),
+            rate: words::number(flow.rate),
+            title: format!("Requests a minute from {from} to {to}, at most {}", words::number(peak(flow))),
+            bars: chart::bars(&flow.minutes, most, 5, 4, 44),
+            from: from.clone(),
+            to: to.clone(),
+            note,
+        };
+        let started = old.map_or(now, |old| old.at);
+        let rates = found.new.rate + found.old.rate;
+        let since = if now.since(started) < DAY { clock(started) } else { words::date_time(started, &zone) };
+        let addresses = count(found.handover.addresses_on_new, "address", "addresses");
+        let requests = words::count(found.requests_with_new, "request", "requests");
+        let still = &found.handover.still;
+        let left = addresses_of(still);
+        let rows = |list: &[usage::recent::CallerUse]| {
+            list.iter().take(CALLERS).map(|caller| CallerRow::new(caller, now, &zone)).collect::<Vec<_>>()
+        };
+        Cockpit {
+            page: format!("/o/{}/keys/{}", member.org.slug, key.id),
+            left: key.rotation(now).map(|old| words_left(old.ends_at.since(now))),
+            started: words::date_time(started, &zone),
+            by: found.by,
+            share: (rates > 0).then(|| (found.new.rate * 100 + rates / 2) / rates),
+            new: side(&found.new, &key.fingerprint.hint, format!("{requests} since {since} · {addresses}")),
+            old: side(
+                &found.old,
+                old.map_or("", |old| old.fingerprint.hint.as_str()),
+                format!(
+                    "{} {} · {}",
+                    if key.rotation(now).is_some() { "Ends" } else { "Ended" },
+                    old.map(|old| words::date_time(old.ends_at, &zone)).unwrap_or_default(),
+                    count(left, "address left", "addresses left")
+                ),
+            ),
+            callers_still: still.len(),
+            callers_unseen: found.handover.unseen.len(),
+            still: rows(still),
+            unseen: rows(&found.handover.unseen),
+            counted_from: clock(handover::counted_from(now)),
+            rights,
+            counted_to: clock(now),
+        }
+    }
+
+    /// What becomes of whom if the old secret is ended now.
+    fn verdict(&self) -> String {
+        match (self.callers_still, self.callers_unseen) {
+            (0, 0) => "Safe to end now: nobody uses the old secret any more.".to_owned(),
+            (0, unseen) => format!(
+                "Quiet now, but {} of the last 7 days {} not come back yet.",
+                count(unseen, "caller", "callers"),
+                if unseen == 1 { "has" } else { "have" }
+            ),
+            (1, _) => "If you end it now, this caller gets".to_owned(),
+            (still, _) => format!("If you end it now, these {still} callers get"),
+        }
+    }
+}
+
+fn addresses_of(callers: &[usage::recent::CallerUse]) -> usize {
+    let mut addresses: Vec<&str> = callers.iter().map(|caller| caller.address.as_str()).collect();
+    addresses.sort_unstable();
+    addresses.dedup();
+    addresses.len()
+}
+
+fn count(number: usize, one: &str, many: &str) -> String {
+    words::count(i64::try_from(number).unwrap_or(i64::MAX), one, many)
+}
+
+/// "22 h 48 min", in the two largest units that count.
+fn words_left(seconds: i64) -> String {
+    let part = |span: i64, unit: &str| if span > 0 { format!(" {span} {unit}") } else { String::new() };
+    match seconds {
+        _ if seconds < MINUTE => format!("{seconds} s"),
+        _ if seconds < HOUR => format!("{} min", seconds / MINUTE),
+        _ if seconds < 2 * DAY => {
+            format!("{} h{}", seconds / HOUR, part(seconds % HOUR / MINUTE, "min"))
+        }
+        _ => format!("{} days{}", seconds / DAY, part(seconds % DAY / HOUR, "h")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_is_told_in_two_units_at_most() {
+        assert_eq!(words_left(22 * HOUR + 48 * MINUTE + 59), "22 h 48 min");
+        assert_eq!(words_left(24 * HOUR), "24 h");
+        assert_eq!(words_left(59), "59 s");
+        assert_eq!(words_left(3 * DAY + 5 * HOUR), "3 days 5 h");
+        assert_eq!(words_left(30 * DAY), "30 days");
+    }
+}

@@ -1,0 +1,182 @@
+//! What became of mails: queued, sent, failed in the server's words.
+
+use actix_session::SessionExt;
+use actix_web::http::StatusCode;
+use actix_web::{HttpRequest, HttpResponse, web};
+use askama::Template;
+use jiff::tz::TimeZone;
+
+use crate::audit::event::Event;
+use crate::audit::log;
+use crate::id::{KeyId, MailId};
+use crate::mail::Test;
+use crate::mail::outbox::{self, Draft, State};
+use crate::mail::sender::Sender;
+use crate::mail::shown::{self, Entry};
+use crate::portal::kit::words::{self, When};
+use crate::role::Act;
+use crate::time::Time;
+use crate::web::form::Fields;
+use crate::web::page::{Layout, Place, Room, html, redirect};
+use crate::web::principal::Member;
+use crate::web::problem::Problem;
+use crate::web::{Shared, session};
+
+/// How many mails the page shows of a state.
+const SHOWN: i64 = 200;
+
+#[derive(Template)]
+#[template(path = "portal/mail_log.html")]
+struct MailPage {
+    layout: Layout,
+    org: Place,
+    state: State,
+    counts: Vec<(State, i64)>,
+    rows: Vec<Row>,
+    has_server: bool,
+    directory: String,
+    from: String,
+    writable: bool,
+    zone: String,
+}
+
+struct Row {
+    id: String,
+    event: String,
+    about: &'static str,
+    key: Option<KeyId>,
+    name: String,
+    address: String,
+    queued: When,
+    sent: Option<When>,
+    next: When,
+    attempts: String,
+    words: Option<String>,
+    is_combined: bool,
+    is_invitation: bool,
+}
+
+impl Row {
+    fn new(entry: Entry, now: Time, zone: &TimeZone) -> Row {
+        Row {
+            id: entry.id.to_string(),
+            about: about(&entry.event),
+            is_invitation: entry.event == shown::INVITATION,
+            event: entry.event,
+            key: entry.key,
+            name: entry.name,
+            address: entry.address,
+            queued: When::past(entry.created_at, now, zone),
+            sent: entry.sent_at.map(|at| When::past(at, now, zone)),
+            next: When::ahead(entry.due_at.max(now), now, zone),
+            attempts: words::count(entry.attempts, "attempt", "attempts"),
+            words: entry.last_error,
+            is_combined: entry.is_combined,
+        }
+    }
+}
+
+/// What a mail is about, by its event.
+fn about(event: &str) -> &'static str {
+    match event {
+        "key_created" => "New key",
+        "key_expiring" => "Key ends soon",
+        "key_expired" => "Key has expired",
+        "key_expired_still_used" => "Expired key still used",
+        "key_rotated" => "New secret",
+        "key_revoked" => "Key revoked",
+        "key_leaked" => "Key leaked",
+        "digest" => "Several keys",
+        "invitation" => "Invitation",
+        "password_reset" => "New password",
+        "email_verification" => "Check of an address",
+        "security_notice" => "Security notice",
+        "limit_request" | "limit_decision" => "Higher limit",
+        "audit_checkpoint" => "Checkpoint",
+        "audit_confirmation" => "Address for checkpoints",
+        "quota" => "Quota",
+        "review_reminder" => "Review",
+        "test" => "Test",
+        _ => "Notice",
+    }
+}
+
+impl MailPage {
+    fn label(state: &State) -> &'static str {
+        match state {
+            State::Queued => "Queued",
+            State::Sent => "Sent",
+            State::Failed => "Failed",
+        }
+    }
+}
+
+/// `GET /o/{org}/mail`.
+pub async fn show(request: HttpRequest, member: Member, site: Shared) -> Result<HttpResponse, Problem> {
+    let (org, now, zone) = (member.org.id, Time::now(), member.person.time_zone());
+    let state = State::parse(Fields::of_query(&request).get("state"));
+    let found = site.db.read(move |conn| {
+        let mut counts = Vec::new();
+        for state in State::ALL {
+            counts.push((state, shown::count(conn, org, state)?));
+        }
+        // What needs someone comes first.
+        let failed = counts.iter().any(|(state, count)| *state == State::Failed && *count > 0);
+        let state = state.unwrap_or(if failed { State::Failed } else { State::Sent });
+        Ok((state, counts, shown::list(conn, org, state, SHOWN)?))
+    });
+    let (state, counts, entries) = found.await?;
+    let layout = Layout::of(&request, Room::Settings).with_flash(&request);
+    let view = MailPage {
+        writable: layout.may(Act::WriteMail),
+        layout,
+        org: Place::of(&member.org),
+        state,
+        counts,
+        rows: entries.into_iter().map(|entry| Row::new(entry, now, &zone)).collect(),
+        has_server: site.post.sender.has_server(),
+        directory: match &site.post.sender {
+            Sender::Directory(directory) => directory.display().to_string(),
+            Sender::Smtp { .. } => String::new(),
+        },
+        from: site.post.from.to_string(),
+        zone: member.person.zone_name(),
+    };
+    html(StatusCode::OK, &view)
+}
+
+/// `POST /o/{org}/mail/test`: sends the reader a mail.
+pub async fn test(request: HttpRequest, member: Member, site: Shared) -> Result<HttpResponse, Problem> {
+    let now = Time::now();
+    let change = member.change(&request, now);
+    let to = member.person.recipient(Some(member.org.id));
+    let letter = Test { asked_by: to.name.clone() };
+    let draft = Draft::new(to, letter, now);
+    change
+        .commit(&site.db, move |tx, acting| {
+            outbox::queue_all(tx, std::slice::from_ref(&draft), acting.now)?;
+            log::append(tx, acting, &draft.id.to_string(), &Event::MailTested)
+        })
+        .await?;
+    session::flash(&request.get_session(), &format!("A test mail to {} is queued.", member.person.email));
+    Ok(redirect(&request, &format!("/o/{}/mail?state=sent", member.org.slug)))
+}
+
+/// `POST /o/{org}/mail/{id}/send`: sends a mail again.
+pub async fn send_again(
+    request: HttpRequest,
+    member: Member,
+    site: Shared,
+    path: web::Path<(String, String)>,
+) -> Result<HttpResponse, Problem> {
+    let id = MailId::parse(&path.1).ok_or_else(Problem::not_found)?;
+    let change = member.change(&request, Time::now());
+    change
+        .commit(&site.db, move |tx, acting| {
+            shown::send_again(tx, acting.org, id, acting.now)?;
+            log::append(tx, acting, &id.to_string(), &Event::MailSentAgain)
+        })
+        .await?;
+    session::flash(&request.get_session(), "The mail is queued again.");
+    Ok(redirect(&request, &format!("/o/{}/mail?state=queued", member.org.slug)))
+}
