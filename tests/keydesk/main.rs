@@ -26,6 +26,7 @@ mod client_address;
 mod commands;
 mod counting;
 mod crowded_mail;
+mod docs;
 mod due;
 mod durability;
 mod email_addresses;
