@@ -44,6 +44,7 @@ export async function startKeydesk(settings = {}) {
   return {
     base,
     link,
+    data,
     /** What it has logged so far. */
     log: () => log,
     run: (args, input = "") => run(data, args, input),
