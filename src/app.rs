@@ -88,19 +88,20 @@ impl Application {
     /// Binds the address and puts everything together.
     pub async fn build(config: Config, db: Db, keyring: Keyring) -> Result<Application, BuildError> {
         check_permissions(&routes())?;
-        let failed = |cause| BuildError::Listen { address: config.listen, cause };
-        let listener = listen::bind(config.listen).map_err(failed)?;
+        let Config { options, github, oidc, .. } = config;
+        let failed = |cause| BuildError::Listen { address: options.listen, cause };
+        let listener = listen::bind(options.listen).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let mint = Mint {
             keyring,
-            prefix: config.key_prefix,
-            notices: Steps::new(config.notices),
-            default_rpm: config.default_rpm,
+            prefix: options.key_prefix,
+            notices: Steps::new(options.notices),
+            default_rpm: options.default_rpm,
         };
         let notices = mint.notices.clone();
         db.write(move |tx| lifecycle::mark_expiring(tx, &notices, Time::now())).await?;
         let table = Arc::new(
-            Table::new(config.max_staleness, &db, Instant::now())
+            Table::new(options.max_staleness, &db, Instant::now())
                 .with_roots(&mint.keyring, db.logs().clone()),
         );
         let heard = table.clone();
@@ -112,17 +113,17 @@ impl Application {
         }));
         let first = table.clone();
         db.read(move |conn| first.catch_up(conn, Instant::now())).await?;
-        let public_url = config.public_url.unwrap_or_else(|| PublicUrl::loopback(address.port()));
+        let public_url = options.public_url.unwrap_or_else(|| PublicUrl::loopback(address.port()));
         let post = Post {
-            sender: Sender::new(config.mail_server, config.data_dir.join("mail")),
-            from: config.mail_from,
+            sender: Sender::new(options.mail_server, options.data_dir.join("mail")),
+            from: options.mail_from,
             links: Links { public_url: public_url.clone(), keyring: mint.keyring.clone() },
         };
         let redirect = |kind: Kind| public_url.link(&format!("/sign-in/{}/callback", kind.name()));
-        let providers = Providers::new(config.oidc, config.github, redirect)?;
+        let providers = Providers::new(oidc, github, redirect)?;
         let mut reader = feed::Reader::default();
         crypto::fill_random(&mut reader)?;
-        let shared_limits = config.valkey.map(|client| Arc::new(SharedLimits::new(client)));
+        let shared_limits = options.valkey.map(|client| Arc::new(SharedLimits::new(client)));
         if let Some(shared) = &shared_limits {
             shared.begin().await;
         }
@@ -133,7 +134,7 @@ impl Application {
             public_url,
             post,
             providers,
-            trusted_proxies: config.trusted_proxies.clone(),
+            trusted_proxies: options.trusted_proxies.clone(),
             limiter: Limiter::new(Instant::now(), shared_limits),
             meter: Meter::new(Writer::new(reader), Time::now()),
             rankings: Arc::default(),
@@ -144,11 +145,11 @@ impl Application {
             is_closing: AtomicBool::new(false),
         });
         let workers = std::thread::available_parallelism().map_or(1, usize::from);
-        let upstream = actix::Data::new(Upstream::new(config.upstream_url, config.upstream_key, workers)?);
+        let upstream = actix::Data::new(Upstream::new(options.upstream_url, options.upstream_key, workers)?);
         let shared = site.clone();
         let limits = Limits::of_descriptors(raise_descriptors());
         tracing::debug!(?limits, "connections are limited");
-        let connections = Connections::new(limits, config.trusted_proxies, config.keep_alive);
+        let connections = Connections::new(limits, options.trusted_proxies, options.keep_alive);
         let application = move || {
             App::new()
                 .app_data(actix::Data::new(shared.clone()))
@@ -156,9 +157,9 @@ impl Application {
                 .wrap(from_fn(envelope::wrap))
                 .configure(|service| mount(service, &shared))
         };
-        let patience = server::Patience { keep_alive: config.keep_alive, stop: config.stop_timeout };
+        let patience = server::Patience { keep_alive: options.keep_alive, stop: options.stop_timeout };
         let server = server::serve(listener, workers, patience, &connections, application).map_err(failed)?;
-        let (tick, drain, stop_timeout) = (config.tick, config.drain, config.stop_timeout);
+        let (tick, drain, stop_timeout) = (options.tick, options.drain, options.stop_timeout);
         Ok(Application { server, connections, site, address, tick, drain, stop_timeout, reader })
     }
 

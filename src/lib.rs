@@ -12,7 +12,7 @@
 //!   organisations, members, invitations, policy · [`people`] and how they sign in ·
 //!   [`audit`] the log · [`usage`] counts · [`review`] what should not stay as it is ·
 //!   [`notices`] who is told that a key ends, and when · [`mail`] written, queued, sent.
-//! - Kernel: [`db`], [`schema`], [`installation`], [`config`], [`settings`], [`email`], [`error`], [`crypto`], [`id`],
+//! - Kernel: [`db`], [`schema`], [`installation`], [`config`], [`email`], [`error`], [`crypto`], [`id`],
 //!   [`remembered`], [`role`], [`scope`], [`task`], [`text`], [`time`].
 //!
 //! # Invariants
@@ -63,7 +63,6 @@ pub mod review;
 pub mod role;
 pub mod schema;
 pub mod scope;
-pub mod settings;
 pub mod task;
 pub mod text;
 #[expect(clippy::disallowed_methods, reason = "a tick reads the clock")]

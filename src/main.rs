@@ -1,4 +1,4 @@
-//! The `keydesk` command.
+//! The `keydesk` program.
 
 fn main() -> std::process::ExitCode {
     keydesk::cli::run()

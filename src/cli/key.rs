@@ -1,12 +1,12 @@
-//! `keydesk key`: the portal's acts for scripts.
+//! `keydesk key`: manages keys from scripts.
 
-mod desk;
+mod command;
 
 use clap::{Args, Subcommand};
 
 use crate::api::object;
-use crate::cli::key::desk::Desk;
-use crate::cli::{Failure, print, print_once, store as open};
+use crate::cli::key::command::KeyCommand;
+use crate::cli::{Failure, open, print, print_once};
 use crate::error::{Error, Result};
 use crate::id::KeyId;
 use crate::keys::draft::{Expiry, RawDraft, check_reason};
@@ -16,10 +16,10 @@ use crate::keys::rotation::{self, parse_overlap};
 use crate::keys::{Key, Status};
 use crate::time::{Time, parse_span};
 
-/// What to do with keys.
+/// The actions of `keydesk key`.
 #[derive(Subcommand)]
-pub enum Act {
-    /// Create a key and print it alone on standard output
+pub enum Action {
+    /// Create a key and print only its secret to standard output
     Create(Box<Create>),
     /// List the keys of an organisation
     List {
@@ -29,108 +29,105 @@ pub enum Act {
         /// Only keys of this status
         #[arg(long)]
         status: Option<String>,
-        /// Print one JSON object a line
+        /// Print one JSON object per line
         #[arg(long)]
         json: bool,
     },
     /// Show one key
-    Show(Named),
-    /// Give a key a new secret and print it alone on standard output
+    Show(Target),
+    /// Rotate a key and print only the new secret to standard output
     Rotate {
-        /// Which
         #[command(flatten)]
-        named: Named,
-        /// For how long the old secret works beside the new one, 0s to 30d
+        target: Target,
+        /// How long the old secret keeps working, 0s to 30d
         #[arg(long, default_value = "24h")]
         overlap: String,
     },
-    /// End a key for good
+    /// Revoke a key for good
     Revoke {
-        /// Which
         #[command(flatten)]
-        named: Named,
-        /// Why, kept in the audit log
+        target: Target,
+        /// The reason, recorded in the audit log
         #[arg(long, default_value = "")]
         reason: String,
     },
-    /// Set a key aside
-    Disable(Named),
-    /// Take a disabled key up again
-    Enable(Named),
+    /// Disable a key until it is enabled again
+    Disable(Target),
+    /// Enable a disabled key
+    Enable(Target),
 }
 
-/// A new key.
+/// The arguments of `keydesk key create`.
 #[derive(Args)]
 pub struct Create {
     /// The organisation, by slug
     #[arg(long)]
     org: String,
-    /// Its name
+    /// The key's name
     #[arg(long)]
     name: String,
-    /// What it may do; may be given several times or separated by commas
+    /// A scope; repeat the flag or separate scopes by commas
     #[arg(long = "scope", required = true, value_delimiter = ',', num_args = 1..)]
     scopes: Vec<String>,
-    /// What it is for
+    /// The key's purpose
     #[arg(long, default_value = "")]
     description: String,
-    /// How long it lives, such as 90d; for ever if left out and the organisation's policy allows it
+    /// Lifetime, such as 90d; without it the key never expires, if the organisation's policy allows that
     #[arg(long)]
     expires: Option<String>,
-    /// Its owner, by id or e-mail address; the organisation's first owner if left out
+    /// The key's owner, by id or e-mail address [default: the organisation's first owner]
     #[arg(long)]
     owner: Option<String>,
-    /// Requests a minute
+    /// Limit in requests per minute
     #[arg(long)]
     requests_per_minute: Option<i64>,
 }
 
-/// A key by its id or its name.
+/// The key that an action applies to.
 #[derive(Args)]
-pub struct Named {
+pub struct Target {
     /// The organisation, by slug
     #[arg(long)]
     org: String,
-    /// The key, by id or by the name of a living one
+    /// The key, by id or name; names of expired and revoked keys are not found
     key: String,
     /// Print JSON
     #[arg(long)]
     json: bool,
 }
 
-impl Act {
-    /// Carries it out.
+impl Action {
     pub fn run(&self) -> Result<(), Failure> {
         match self {
-            Act::Create(create) => create.run(),
-            Act::List { org, status, json } => list(org, status.as_deref(), *json),
-            Act::Show(named) => {
-                let desk = Desk::open(&named.org)?;
-                show(&desk.find(&named.key)?, named.json, desk.now)
+            Action::Create(create) => create.run(),
+            Action::List { org, status, json } => list(org, status.as_deref(), *json),
+            Action::Show(target) => {
+                let command = KeyCommand::open(&target.org)?;
+                show(&command.find(&target.key)?, target.json, command.now)
             }
-            Act::Rotate { named, overlap } => rotate(named, overlap),
-            Act::Revoke { named, reason } => {
+            Action::Rotate { target, overlap } => rotate(target, overlap),
+            Action::Revoke { target, reason } => {
                 let reason = check_reason(reason).map_err(|error| Error::Invalid(vec![error]))?;
-                change(named, |desk, id| {
-                    Ok(desk.change(|tx, acting| lifecycle::revoke(tx, acting, id, reason.clone()))?)
+                change(target, |command, id| {
+                    Ok(command.change(|tx, acting| lifecycle::revoke(tx, acting, id, reason.clone()))?)
                 })
             }
-            Act::Disable(named) => set_disabled(named, true),
-            Act::Enable(named) => set_disabled(named, false),
+            Action::Disable(target) => set_disabled(target, true),
+            Action::Enable(target) => set_disabled(target, false),
         }
     }
 }
 
 impl Create {
     fn run(&self) -> Result<(), Failure> {
-        let desk = Desk::open(&self.org)?;
+        let command = KeyCommand::open(&self.org)?;
         let expiry = match self.expires.as_deref() {
             None => Expiry::Never,
             Some(text) => match parse_span(text) {
-                Some(seconds) => Expiry::At(desk.now.whole_second().plus(seconds)),
+                Some(seconds) => Expiry::At(command.now.whole_second().plus(seconds)),
                 None => {
-                    return Err(Failure::Misused(format!(
-                        "--expires {text:?}: write a span such as 90d, 12h or 30m."
+                    return Err(Failure::Usage(format!(
+                        "--expires is {text:?}. Use a duration such as 90d, 12h or 30m."
                     )));
                 }
             },
@@ -146,25 +143,27 @@ impl Create {
             allowed_ips: Vec::new(),
             self_rotate: false,
         };
-        let draft = draft.check(desk.now.whole_second()).map_err(Error::Invalid)?;
-        let mint = desk.mint();
-        let (key, secret) = desk.change(|tx, acting| lifecycle::create(tx, acting, &mint, &draft))?;
-        eprintln!("Created {} ({}). This is the only time that the key is shown:", key.name, key.id);
+        let draft = draft.check(command.now.whole_second()).map_err(Error::Invalid)?;
+        let mint = command.mint();
+        let (key, secret) = command.change(|tx, acting| lifecycle::create(tx, acting, &mint, &draft))?;
+        eprintln!("Created {} ({}). Its secret is shown only this once:", key.name, key.id);
         print_once(secret.expose(), &format!("Revoke {} and create another key.", key.id))
     }
 }
 
 fn list(org: &str, status: Option<&str>, json: bool) -> Result<(), Failure> {
-    let unknown = || Failure::Misused("--status: use active, expiring, disabled, expired or revoked.".into());
+    let unknown =
+        || Failure::Usage("--status is unknown. Use active, expiring, disabled, expired or revoked.".into());
     let status = status.map(|name| Status::parse(name).ok_or_else(unknown)).transpose()?;
-    let desk = Desk::open(org)?;
+    let command = KeyCommand::open(org)?;
     let filter = Filter { status, ..Filter::default() };
     let mut after = None;
     loop {
-        let keys =
-            desk.db.read_now(|conn| listing::list_after(conn, desk.org.id, &filter, after, 500, desk.now))?;
+        let keys = command
+            .db
+            .read_now(|conn| listing::list_after(conn, command.org.id, &filter, after, 500, command.now))?;
         for key in &keys {
-            line(key, json, desk.now)?;
+            print_line(key, json, command.now)?;
         }
         match keys.last() {
             Some(last) if keys.len() == 500 => after = Some(last.id),
@@ -173,47 +172,50 @@ fn list(org: &str, status: Option<&str>, json: bool) -> Result<(), Failure> {
     }
 }
 
-fn rotate(named: &Named, overlap: &str) -> Result<(), Failure> {
+fn rotate(target: &Target, overlap: &str) -> Result<(), Failure> {
     let overlap = parse_overlap(Some(overlap)).map_err(|_| {
-        Failure::Misused(format!("--overlap {overlap:?}: write a span from 0s to 30d, such as 24h."))
+        Failure::Usage(format!("--overlap is {overlap:?}. Use a duration from 0s to 30d, such as 24h."))
     })?;
-    let desk = Desk::open(&named.org)?;
-    let mint = desk.mint();
-    let id = desk.find(&named.key)?.id;
-    let (key, secret) = desk.change(|tx, acting| rotation::rotate(tx, acting, &mint, id, overlap))?;
-    let old = key.previous.as_ref().map(|old| old.ends_at.rfc3339()).unwrap_or_default();
+    let command = KeyCommand::open(&target.org)?;
+    let mint = command.mint();
+    let id = command.find(&target.key)?.id;
+    let (key, secret) = command.change(|tx, acting| rotation::rotate(tx, acting, &mint, id, overlap))?;
+    let overlap_end = key.previous.as_ref().map(|old| old.ends_at.rfc3339()).unwrap_or_default();
     eprintln!(
-        "Rotated {} ({}). The old secret works until {old}. This is the only time that the new one is shown:",
+        "Rotated {} ({}). The old secret works until {overlap_end}. The new secret is shown only this once:",
         key.name, key.id
     );
-    let lost = format!(
-        "The old secret works until {old}; before that, end its overlap and rotate {} again.",
+    let remedy = format!(
+        "The old secret works until {overlap_end}. Before then, end the overlap and rotate {} again.",
         key.id
     );
-    let printed = if named.json {
-        let mut object = object::key(&key, desk.now);
+    let printed = if target.json {
+        let mut object = object::key(&key, command.now);
         object["key"] = secret.expose().into();
-        print_once(&object.to_string(), &lost)
+        print_once(&object.to_string(), &remedy)
     } else {
-        print_once(secret.expose(), &lost)
+        print_once(secret.expose(), &remedy)
     };
-    // Printed first: nobody can have it again, whatever becomes of the wait.
-    open::wait_until_noticed(&desk.db, &desk.config)?;
+    // Printed first: the secret must not be lost if waiting fails.
+    open::wait_for_servers(&command.db, &command.config)?;
     printed
 }
 
-fn set_disabled(named: &Named, disabled: bool) -> Result<(), Failure> {
-    change(named, |desk, id| {
-        let mint = desk.mint();
-        Ok(desk.change(|tx, acting| lifecycle::set_disabled(tx, acting, &mint, id, disabled))?)
+fn set_disabled(target: &Target, disabled: bool) -> Result<(), Failure> {
+    change(target, |command, id| {
+        let mint = command.mint();
+        Ok(command.change(|tx, acting| lifecycle::set_disabled(tx, acting, &mint, id, disabled))?)
     })
 }
 
-fn change(named: &Named, act: impl FnOnce(&Desk, KeyId) -> Result<Key, Failure>) -> Result<(), Failure> {
-    let desk = Desk::open(&named.org)?;
-    let key = act(&desk, desk.find(&named.key)?.id)?;
-    open::wait_until_noticed(&desk.db, &desk.config)?;
-    show(&key, named.json, desk.now)
+fn change(
+    target: &Target,
+    action: impl FnOnce(&KeyCommand, KeyId) -> Result<Key, Failure>,
+) -> Result<(), Failure> {
+    let command = KeyCommand::open(&target.org)?;
+    let key = action(&command, command.find(&target.key)?.id)?;
+    open::wait_for_servers(&command.db, &command.config)?;
+    show(&key, target.json, command.now)
 }
 
 fn show(key: &Key, json: bool, now: Time) -> Result<(), Failure> {
@@ -228,13 +230,13 @@ fn show(key: &Key, json: bool, now: Time) -> Result<(), Failure> {
     Ok(())
 }
 
-fn line(key: &Key, json: bool, now: Time) -> Result<(), Failure> {
+fn print_line(key: &Key, json: bool, now: Time) -> Result<(), Failure> {
     if json {
         return print(&object::key(key, now).to_string());
     }
-    let ends = key.expires_at.map_or_else(|| "never".to_owned(), Time::rfc3339);
+    let expiry = key.expires_at.map_or_else(|| "never".to_owned(), Time::rfc3339);
     print(&format!(
-        "{}\t{}\t{}\t{}\t{}\t{ends}",
+        "{}\t{}\t{}\t{}\t{}\t{expiry}",
         key.id,
         key.name,
         key.status(now).name(),

@@ -1,21 +1,21 @@
 //! The command line. Results go to standard output, everything else to standard error.
 //!
-//! Exit status: 0 done, 1 refused or found, 2 wrong usage or configuration.
+//! Exit status: 0 success, 1 the command was refused or found a problem, 2 wrong usage or configuration.
 
 pub mod audit;
 pub mod key;
 pub mod log;
+pub mod open;
 pub mod secret;
 pub mod serve;
 pub mod setup;
-pub mod store;
 pub mod user;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::settings::ConfigError;
+use crate::config::ConfigError;
 
 #[derive(Parser)]
 #[command(name = "keydesk", version, about = "Issues, watches and retires the API keys of an AI platform", after_help = HELP)]
@@ -24,47 +24,43 @@ struct Cli {
     command: Option<Command>,
 }
 
-const HELP: &str = "Without a command it serves. `keydesk serve --help` lists the configuration.";
+const HELP: &str = "The default command is serve. `keydesk serve --help` lists the configuration.";
 
 #[derive(Subcommand)]
 enum Command {
     /// Start the server: portal, API and gateway
-    Serve(Box<serve::Serve>),
+    Serve(serve::Serve),
     /// Set up the organisation and its first owner without a browser
     Setup(setup::Setup),
-    /// Create, list, change and end API keys
+    /// Create, list, change, rotate and revoke API keys
     Key {
-        /// What to do
         #[command(subcommand)]
-        act: key::Act,
+        action: key::Action,
     },
-    /// Export the audit log, and check it
+    /// Export, verify and recover the audit log
     Audit {
-        /// What to do
         #[command(subcommand)]
-        act: audit::Act,
+        action: audit::Action,
     },
     /// Follow the replacement of the root secret
     Secret {
-        /// What to do
         #[command(subcommand)]
-        act: secret::Act,
+        action: secret::Action,
     },
-    /// Find people and give them a new password
+    /// List people, reset their passwords, disable and enable them
     User {
-        /// What to do
         #[command(subcommand)]
-        act: user::Act,
+        action: user::Action,
     },
 }
 
-/// Why a command ended without doing what it was asked.
+/// Why a command failed.
 #[derive(Debug)]
 pub enum Failure {
-    /// Refused: exit status 1.
+    /// The command was refused or found a problem. Exit status 1.
     Refused(String),
-    /// Wrong usage or configuration: exit status 2.
-    Misused(String),
+    /// Wrong usage or configuration. Exit status 2.
+    Usage(String),
 }
 
 impl From<crate::error::Error> for Failure {
@@ -78,35 +74,35 @@ impl From<crate::error::Error> for Failure {
 
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Failure {
-        Failure::Misused(error.to_string())
+        Failure::Usage(error.to_string())
     }
 }
 
-/// Reads the command line and carries it out.
+/// Parses the command line and runs the command.
 pub fn run() -> ExitCode {
-    // No file that Keydesk or its libraries create is readable for other users.
+    // Other users can't read any file that Keydesk or its libraries create.
     rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
-    let command = Cli::parse().command.unwrap_or_else(|| Command::Serve(Box::default()));
+    let command = Cli::parse().command.unwrap_or_else(|| Command::Serve(serve::Serve::default()));
     let result = match command {
         Command::Serve(serve) => serve.run(),
         Command::Setup(setup) => setup.run(),
-        Command::Key { act } => act.run(),
-        Command::Audit { act } => act.run(),
-        Command::Secret { act } => act.run(),
-        Command::User { act } => act.run(),
+        Command::Key { action } => action.run(),
+        Command::Audit { action } => action.run(),
+        Command::Secret { action } => action.run(),
+        Command::User { action } => action.run(),
     };
     let (message, status) = match result {
         Ok(()) => return ExitCode::SUCCESS,
         Err(Failure::Refused(message)) => (message, 1),
-        Err(Failure::Misused(message)) => (message, 2),
+        Err(Failure::Usage(message)) => (message, 2),
     };
     eprintln!("keydesk: {message}");
     ExitCode::from(status)
 }
 
-/// Prints a result.
+/// Prints a result. A closed pipe, as with `| head`, is not an error.
 ///
-/// Errors: `Refused`, except for a reader that went away, as `| head` does.
+/// Errors: `Refused`.
 pub fn print(text: &str) -> Result<(), Failure> {
     match write_out(text) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
@@ -116,12 +112,12 @@ pub fn print(text: &str) -> Result<(), Failure> {
     }
 }
 
-/// Prints what nobody can have again. `lost` says what to do if it can't be printed.
+/// Prints a secret that can't be shown again. `remedy` tells people what to do if printing fails.
 ///
 /// Errors: `Refused`.
-pub fn print_once(text: &str, lost: &str) -> Result<(), Failure> {
+pub fn print_once(text: &str, remedy: &str) -> Result<(), Failure> {
     write_out(text).map_err(|error| {
-        Failure::Refused(format!("the key can't be printed ({error}), so it is lost. {lost}"))
+        Failure::Refused(format!("the key can't be printed ({error}), so it is lost. {remedy}"))
     })
 }
 

@@ -1,31 +1,30 @@
-//! `keydesk secret`: how far the replacement of the root secret has come.
+//! `keydesk secret`: the progress of a replacement of the root secret.
 
 use clap::Subcommand;
 
-use crate::cli::{Failure, print, store};
+use crate::cli::{Failure, open, print};
 use crate::keys::roots;
 use crate::time::Time;
 
-/// What to do.
+/// The actions of `keydesk secret`.
 #[derive(Subcommand)]
-pub enum Act {
-    /// Tell how many secrets of API keys still use the root secret before this one; exits 1 while any do
+pub enum Action {
+    /// Show how many secrets of API keys still use the previous root secret; exit with 1 if any do
     Status,
 }
 
-impl Act {
-    /// Carries it out.
+impl Action {
     pub fn run(self) -> Result<(), Failure> {
-        let Act::Status = self;
-        let config = store::config()?;
-        let (db, keyring, _) = store::open_existing(&config)?;
+        let Action::Status = self;
+        let config = open::config()?;
+        let (db, keyring, _) = open::existing(&config)?;
         let (own, now) = (keyring.root_tag(), Time::now());
         let (all, left) = db.read_now(|conn| {
             Ok((roots::working(conn, None, now)?, roots::under_others(conn, own, None, now)?))
         })?;
         if left > 0 {
             return Err(Failure::Refused(format!(
-                "{left} of {all} secrets of working API keys use another root secret than KEYDESK_SECRET. Keep \
+                "{left} of {all} secrets of working API keys do not use KEYDESK_SECRET yet. Keep \
                  KEYDESK_SECRET_PREVIOUS set."
             )));
         }

@@ -5,7 +5,7 @@ use std::io::Read;
 use clap::Args;
 use secrecy::SecretString;
 
-use crate::cli::{Failure, print, store};
+use crate::cli::{Failure, open, print};
 use crate::email;
 use crate::error::Error;
 use crate::orgs::setup::{By, SetUp};
@@ -28,16 +28,15 @@ pub struct Setup {
     /// Read the owner's password from standard input
     #[arg(long, required_unless_present = "another")]
     password_stdin: bool,
-    /// Add an organisation although one exists; who is known by the address keeps name and password
+    /// Add another organisation; if a person has this address already, they keep their name and password
     #[arg(long)]
     another: bool,
 }
 
 impl Setup {
-    /// Carries it out.
     pub fn run(&self) -> Result<(), Failure> {
         let password = if self.password_stdin { Some(read_password()?) } else { None };
-        let (db, _) = store::open(&store::config()?)?;
+        let (db, _) = open::database(&open::config()?)?;
         let known = self.another && db.read_now(|conn| people::store::by_email(conn, &self.email))?.is_some();
         let password = password.filter(|_| !known);
         let set_up = SetUp::parse(&self.org, &self.name, &self.email);
@@ -58,18 +57,19 @@ impl Setup {
             hashed => set_up.another(tx, hashed.as_ref(), now),
         })?;
         if known {
-            eprintln!("{} is known here and keeps their password.", email::shown(self.email.trim()));
+            eprintln!(
+                "{} already has an account and keeps their name and password.",
+                email::shown(self.email.trim())
+            );
         }
         print(&org.slug)
     }
 }
 
-/// The password on standard input, without the line break at its end.
+/// Reads a password from standard input, without the line break at its end.
 pub fn read_password() -> Result<SecretString, Failure> {
     let mut text = String::new();
     let read = std::io::stdin().take(4096).read_to_string(&mut text);
-    read.map_err(|error| {
-        Failure::Misused(format!("the password can't be read from standard input: {error}"))
-    })?;
+    read.map_err(|error| Failure::Usage(format!("the password can't be read from standard input: {error}")))?;
     Ok(text.trim_end_matches(['\r', '\n']).into())
 }

@@ -1,4 +1,4 @@
-//! `keydesk user`: the way back in.
+//! `keydesk user`: regains access for people and ends it.
 
 use clap::Subcommand;
 use serde_json::json;
@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::audit::event::Event;
 use crate::authority::AccountHolder;
 use crate::cli::setup::read_password;
-use crate::cli::{Failure, print, store};
+use crate::cli::{Failure, open, print};
 use crate::db::{Db, Tx};
 use crate::error::Error;
 use crate::id::UserId;
@@ -22,55 +22,54 @@ use crate::people::store::{Person, Profile};
 use crate::people::{self, password};
 use crate::time::Time;
 
-/// What to do about people.
+/// The actions of `keydesk user`.
 #[derive(Subcommand)]
-pub enum Act {
-    /// List everyone with their organisations and roles
+pub enum Action {
+    /// List all people with their organisations and roles
     List {
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
-    /// Give someone a new password, read from standard input, and revoke their sessions and pending links
+    /// Set a new password, read from standard input, and end the person's sessions and pending links
     ResetPassword {
-        /// Their e-mail address
+        /// The person's e-mail address
         #[arg(long)]
         email: String,
-        /// The address that the account gets, if someone else has changed it
+        /// Also set this e-mail address, for example if an attacker has changed it
         #[arg(long)]
         new_email: Option<String>,
         /// Read the password from standard input
         #[arg(long, required = true)]
         password_stdin: bool,
     },
-    /// Lock someone out everywhere: their sessions end, and their keys do nothing until they are enabled
+    /// Disable a person: their sessions end, and they and their keys are refused until they are enabled
     Disable {
-        /// Their e-mail address
+        /// The person's e-mail address
         #[arg(long)]
         email: String,
     },
-    /// Let someone in again who was disabled
+    /// Enable a disabled person
     Enable {
-        /// Their e-mail address
+        /// The person's e-mail address
         #[arg(long)]
         email: String,
     },
 }
 
-impl Act {
-    /// Carries it out.
+impl Action {
     pub fn run(&self) -> Result<(), Failure> {
         match self {
-            Act::List { json } => list(*json),
-            Act::ResetPassword { email, new_email, .. } => reset_password(email, new_email.as_deref()),
-            Act::Disable { email } => set_disabled(email, true),
-            Act::Enable { email } => set_disabled(email, false),
+            Action::List { json } => list(*json),
+            Action::ResetPassword { email, new_email, .. } => reset_password(email, new_email.as_deref()),
+            Action::Disable { email } => set_disabled(email, true),
+            Action::Enable { email } => set_disabled(email, false),
         }
     }
 }
 
 fn list(as_json: bool) -> Result<(), Failure> {
-    let (db, _) = store::open(&store::config()?)?;
+    let (db, _) = open::database(&open::config()?)?;
     let people = db.read_now(|conn| {
         let people = people::store::all(conn)?;
         people
@@ -98,7 +97,7 @@ fn list(as_json: bool) -> Result<(), Failure> {
 
 fn reset_password(email: &str, new_email: Option<&str>) -> Result<(), Failure> {
     let password = read_password()?;
-    let (db, keyring) = store::open(&store::config()?)?;
+    let (db, keyring) = open::database(&open::config()?)?;
     let person = find(&db, email)?;
     let address = match new_email {
         Some(new) => Profile::parse(&person.name, new).map_err(Error::Invalid)?.email,
@@ -109,7 +108,7 @@ fn reset_password(email: &str, new_email: Option<&str>) -> Result<(), Failure> {
     let hashed = password::hash_now(&password)?;
     let now = Time::now();
     let owner = db.write_now(|tx| {
-        let person = current(tx, person.id)?;
+        let person = lock(tx, person.id)?;
         people::reset::replace(tx, &keyring, &person, &hashed, now)?;
         let holder = AccountHolder::command_line(person.id, now);
         let mut owner = person.clone();
@@ -131,15 +130,16 @@ fn reset_password(email: &str, new_email: Option<&str>) -> Result<(), Failure> {
 }
 
 fn set_disabled(email: &str, disabled: bool) -> Result<(), Failure> {
-    let config = store::config()?;
-    let (db, _) = store::open(&config)?;
+    let config = open::config()?;
+    let (db, _) = open::database(&config)?;
     let (person, now) = (find(&db, email)?, Time::now());
+    let state = if disabled { "disabled" } else { "enabled" };
     if person.disabled_at.is_some() == disabled {
-        eprintln!("{} is so already.", person.email);
+        eprintln!("{} is already {state}.", person.email);
         return Ok(());
     }
     let without_owner = db.write_now(|tx| {
-        let person = current(tx, person.id)?;
+        let person = lock(tx, person.id)?;
         recovery::secure(tx, &person, Ends::All, now)?;
         people::store::set_disabled(tx, person.id, disabled.then_some(now))?;
         let event = if disabled { Event::PersonDisabled } else { Event::PersonEnabled };
@@ -157,20 +157,20 @@ fn set_disabled(email: &str, disabled: bool) -> Result<(), Failure> {
         }
         Ok(without_owner)
     })?;
-    store::wait_until_noticed(&db, &config)?;
+    open::wait_for_servers(&db, &config)?;
     for org in without_owner {
-        eprintln!("{} has no owner now who can sign in.", org.name);
+        eprintln!("{} no longer has an owner who can sign in.", org.name);
     }
-    eprintln!("{} is {}.", person.email, if disabled { "disabled" } else { "enabled" });
+    eprintln!("{} is {state}.", person.email);
     Ok(())
 }
 
-/// Locks and reads the person again, so that activity in their account can't make the command fail.
-fn current(tx: &mut Tx<'_>, person: UserId) -> Result<Person, Error> {
+/// Locks and reads the person again, so that concurrent activity in their account can't make the command fail.
+fn lock(tx: &mut Tx<'_>, person: UserId) -> Result<Person, Error> {
     people::store::lock(tx, person)?.ok_or(Error::NotFound)
 }
 
 fn find(db: &Db, email: &str) -> Result<Person, Failure> {
     let person = db.read_now(|conn| people::store::by_email(conn, email))?;
-    person.ok_or_else(|| Failure::Refused(format!("nobody here has the e-mail address {email}.")))
+    person.ok_or_else(|| Failure::Refused(format!("no account has the e-mail address {email}.")))
 }

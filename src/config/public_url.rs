@@ -1,10 +1,8 @@
-//! Where browsers and programs reach Keydesk.
+//! The origin at which browsers and clients reach Keydesk.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
-use crate::settings::{ConfigError, Source};
-
-/// The origin under which Keydesk is reached. The only source of links and cookie rules.
+/// The public origin. Links and cookie rules depend on it alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PublicUrl(String);
 
@@ -14,7 +12,16 @@ impl PublicUrl {
         PublicUrl(format!("http://localhost:{port}"))
     }
 
-    /// An absolute link to a path of the portal or API.
+    /// Parses an origin; `None` if there is a path, a query, a fragment or a credential.
+    pub(super) fn parse(text: &str) -> Option<PublicUrl> {
+        let url = reqwest::Url::parse(text).ok()?;
+        let is_bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
+        let has_user = !url.username().is_empty() || url.password().is_some();
+        let fits = is_bare && !has_user && url.has_host() && matches!(url.scheme(), "http" | "https");
+        fits.then(|| PublicUrl(url.origin().ascii_serialization()))
+    }
+
+    /// The absolute link to a path of the portal or API.
     pub fn link(&self, path: &str) -> String {
         format!("{}{path}", self.0)
     }
@@ -24,12 +31,16 @@ impl PublicUrl {
         &self.0
     }
 
-    /// Whether browsers reach it over TLS.
     pub fn is_https(&self) -> bool {
         self.0.starts_with("https://")
     }
 
-    /// Host without port.
+    /// Whether the host is this machine.
+    pub(super) fn is_loopback(&self) -> bool {
+        is_loopback_host(self.host_name())
+    }
+
+    /// The host without the port.
     pub fn host_name(&self) -> &str {
         let host = self.host();
         match host.rsplit_once(':') {
@@ -38,45 +49,18 @@ impl PublicUrl {
         }
     }
 
-    /// Host and port.
+    /// The host and, unless it is the scheme's default, the port.
     pub fn host(&self) -> &str {
         self.0.split("://").nth(1).unwrap_or_default()
     }
 }
 
-/// Whether a URL names this machine.
+/// Whether the host of a URL is this machine.
 pub fn is_loopback(url: &reqwest::Url) -> bool {
-    let host = url.host_str().unwrap_or_default();
-    let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
-    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+    is_loopback_host(url.host_str().unwrap_or_default())
 }
 
-pub(super) fn public_url(source: &Source<'_>, listen: SocketAddr) -> Result<Option<PublicUrl>, ConfigError> {
-    const VARIABLE: &str = "KEYDESK_PUBLIC_URL";
-    let allow_http = source.parse("KEYDESK_ALLOW_HTTP", "0", "Use 0 or 1.", |text| match text {
-        "0" => Some(false),
-        "1" => Some(true),
-        _ => None,
-    })?;
-    let Some(text) = source.get(VARIABLE)? else {
-        return if listen.ip().is_loopback() {
-            Ok(None)
-        } else {
-            Err(ConfigError::new(VARIABLE, "is required when KEYDESK_LISTEN is not on loopback."))
-        };
-    };
-    let rule = "must be an origin without a path, such as https://keys.example.com.";
-    let url = reqwest::Url::parse(&text).map_err(|_| ConfigError::new(VARIABLE, rule))?;
-    let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
-    let plain = url.username().is_empty() && url.password().is_none() && url.has_host();
-    if !bare || !plain || !matches!(url.scheme(), "http" | "https") {
-        return Err(ConfigError::new(VARIABLE, rule));
-    }
-    if url.scheme() == "http" && !is_loopback(&url) && !allow_http {
-        return Err(ConfigError::new(
-            VARIABLE,
-            "uses http off loopback. Use https, or set KEYDESK_ALLOW_HTTP=1 if you accept that passwords and keys can be read on the way.",
-        ));
-    }
-    Ok(Some(PublicUrl(url.origin().ascii_serialization())))
+fn is_loopback_host(host: &str) -> bool {
+    let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }

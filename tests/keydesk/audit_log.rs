@@ -179,7 +179,7 @@ fn a_tampered_database_is_found_out_by_the_command_and_by_the_server() {
     let note = note.to_str().unwrap();
     assert!(text(&desk.run(&["audit", "verify", "--key", &key])).contains("the key from outside has signed"));
     let by_note = text(&desk.run(&["audit", "verify", "--checkpoint", note]));
-    assert!(by_note.contains("as the checkpoint from outside vouches."), "{by_note}");
+    assert!(by_note.contains("the checkpoint from outside confirms them."), "{by_note}");
     desk.database
         .execute("UPDATE audit_entries SET entry = REPLACE(entry, 'key-3', 'kez-3') WHERE position = 5");
     for more in [vec![], vec!["--key", &key], vec!["--checkpoint", note]] {

@@ -184,7 +184,7 @@ fn old_copy_of_everything_is_found_by_a_running_server_and_by_a_checkpoint_kept_
     assert_eq!(place.verify(&[]).0, Some(0));
     let (status, said) = place.verify(&["--key", &place.key]);
     assert_eq!(status, Some(0));
-    assert!(said.contains("A key alone does not show") && !said.contains("vouches"), "{said}");
+    assert!(said.contains("A key alone does not show") && !said.contains("confirms"), "{said}");
     let (status, said) = place.verify(&["--checkpoint", kept.to_str().unwrap()]);
     assert_eq!(status, Some(1));
     assert!(said.contains("first bad entry: 8 (it is missing"), "{said}");

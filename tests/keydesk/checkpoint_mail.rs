@@ -112,7 +112,7 @@ fn an_address_gets_checkpoints_once_its_reader_has_agreed() {
     for copy in [note.clone(), note.replace('\n', "\r\n")] {
         std::fs::write(&kept, copy).unwrap();
         let checked = text(&desk.run(&["audit", "verify", "--checkpoint", kept.to_str().unwrap()]));
-        assert!(checked.contains("as the checkpoint from outside vouches"), "{checked}");
+        assert!(checked.contains("the checkpoint from outside confirms"), "{checked}");
     }
     let export = desk.data.path().join("log.jsonl");
     let exported = desk.run(&["audit", "export", "--org", &org.slug, export.to_str().unwrap()]);

@@ -1,4 +1,4 @@
-//! Starting, stopping and being configured.
+//! Configuration, start and stop.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -89,7 +89,7 @@ fn a_secret_may_come_from_a_file() {
 }
 
 #[test]
-fn a_wrong_setting_is_refused_by_its_name() {
+fn refusal_of_an_option_names_its_variable() {
     for (variable, value) in [
         ("KEYDESK_SECRET", "short"),
         ("KEYDESK_SECRET", ""),
@@ -111,7 +111,7 @@ fn a_wrong_setting_is_refused_by_its_name() {
 }
 
 #[test]
-fn the_help_lists_every_setting() {
+fn help_lists_options_and_secrets_without_a_flag() {
     let help = Desk::new().run(&["serve", "--help"]);
     let text = String::from_utf8(help.stdout).unwrap();
     for name in
@@ -123,11 +123,22 @@ fn the_help_lists_every_setting() {
 }
 
 #[test]
-fn a_flag_stands_for_its_variable() {
+fn flag_wins_over_its_variable() {
     let desk = Desk::new();
-    let refused = desk.run(&["serve", "--default-rpm", "0"]);
+    let refused = desk.with("KEYDESK_DEFAULT_RPM", "5").run(&["serve", "--default-rpm", "0"]);
     assert_eq!(refused.status.code(), Some(2));
-    assert!(String::from_utf8_lossy(&refused.stderr).contains("KEYDESK_DEFAULT_RPM"));
+    let message = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(message.contains("KEYDESK_DEFAULT_RPM is \"0\". Use a number from 1 to 1000000."), "{message}");
+}
+
+#[test]
+fn misspelt_variable_is_named_even_if_the_configuration_is_refused() {
+    let desk =
+        Desk::new().with("KEYDESK_LISTEN", "0.0.0.0:0").with("KEYDESK_PUBLIC_ULR", "https://a.example");
+    let refused = desk.run(&["serve"]);
+    let message = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(message.contains("unknown variable") && message.contains("KEYDESK_PUBLIC_ULR"), "{message}");
+    assert!(message.contains("keydesk: KEYDESK_PUBLIC_URL is required"), "{message}");
 }
 
 #[test]

@@ -1,21 +1,21 @@
-//! The logs of the database: checking them, and going on with one that is broken.
+//! Verifies the logs of the database and recovers a broken one.
 
 use crate::audit::checkpoint::{Signer, Verifier};
 use crate::audit::recovery::{self, Outcome};
 use crate::audit::verify::{Fault, Outside, Progress, Stepwise};
 use crate::audit::{head, log, register, signing};
 use crate::authority::{Change, RequestSource};
-use crate::cli::audit::{by_checkpoint, first_bad};
-use crate::cli::{Failure, print, store as open};
+use crate::cli::audit::{first_bad, proof_by_checkpoint};
+use crate::cli::{Failure, open, print};
 use crate::db::Db;
 use crate::installation::Standing;
 use crate::orgs::principal::CommandLine;
 use crate::time::Time;
 
-/// Goes on with the log of an organisation that is broken.
+/// Recovers the broken log of an organisation.
 pub(super) fn recover(slug: &str, new_name: bool) -> Result<(), Failure> {
     let config = open::config()?;
-    let (db, keyring) = open::open(&config)?;
+    let (db, keyring) = open::database(&config)?;
     let orgs = db.read_now(log::orgs)?;
     let org = orgs.into_iter().find(|(_, known)| known == slug).map(|(org, _)| org);
     let org = org.ok_or_else(|| Failure::Refused(format!("there is no organisation {slug:?}.")))?;
@@ -29,30 +29,30 @@ pub(super) fn recover(slug: &str, new_name: bool) -> Result<(), Failure> {
     let (name, now) = (signing::name(&config.host(), slug), Time::now());
     let change = Change::new(CommandLine { org }, org, RequestSource::default(), now);
     match change.commit_now(&db, |tx, acting| recovery::recover(tx, acting, &name, new_name))? {
-        Outcome::Sound => print(&format!("{slug}: the log is not broken, as far as is known."))?,
+        Outcome::Sound => print(&format!("{slug}: the log is not known to be broken."))?,
         Outcome::Repaired => {
             print(&format!(
-                "{slug}: all entries are what was written, and what is derived from them was \
-                 made again. Compare the log with a checkpoint kept elsewhere: it could be an older copy."
+                "{slug}: all entries are intact, and the data derived from them was rebuilt. Compare the log \
+                 with a checkpoint that you kept outside: it could be an older copy."
             ))?;
         }
         Outcome::Renamed(name) => print(&format!(
-            "{slug}: the log goes on as {name}. What it held before is not proven. Restart running servers."
+            "{slug}: the log continues as {name}. Its earlier entries are not proven. Restart running servers."
         ))?,
         Outcome::Refused => {
             return Err(Failure::Refused(format!(
-                "{slug}: entries of this log are not what was written, so it can't go on under its name. \
-                 Restore a backup from before, or copy the database and pass --new-name."
+                "{slug}: entries of this log were altered, so it can't continue under its name. Restore an \
+                 earlier backup, or copy the database and pass --new-name."
             )));
         }
     }
     Ok(())
 }
 
-/// Checks the logs of the database.
+/// Verifies the logs of the database.
 pub(super) fn check(outside: &Outside) -> Result<(), Failure> {
     let config = open::config()?;
-    let (db, keyring, standing) = open::open_existing(&config)?;
+    let (db, keyring, standing) = open::existing(&config)?;
     let seal = match standing {
         Standing::Settled => keyring.log_seal(),
         Standing::Replaced | Standing::Overtaken => {
@@ -60,8 +60,8 @@ pub(super) fn check(outside: &Outside) -> Result<(), Failure> {
         }
         Standing::Unsealed => {
             return Err(Failure::Refused(
-                "the logs of this database come from a version that did not authenticate them. Start the \
-                 server of this version once, then verify."
+                "the logs of this database come from a version of Keydesk that did not authenticate them. \
+                 Start the server of this version once, then verify."
                     .into(),
             ));
         }
@@ -69,33 +69,33 @@ pub(super) fn check(outside: &Outside) -> Result<(), Failure> {
     db.logs().unlock(seal, None, true);
     let logs = db.logs();
     let signers = Signer::all(&keyring)?;
-    let wanted = outside.key.as_ref().map(Verifier::name);
-    let wanted = wanted.or(outside.checkpoint.as_ref().map(|checkpoint| checkpoint.origin.as_str()));
+    let name = outside.key.as_ref().map(Verifier::name);
+    let name = name.or(outside.checkpoint.as_ref().map(|checkpoint| checkpoint.origin.as_str()));
     let survey = db.read_now(|conn| register::survey(conn, logs))?;
     let all = db.read_now(log::orgs)?;
-    let gone = survey.faults.iter().filter(|(org, _)| !all.iter().any(|(known, _)| known == org));
-    let mut faults: Vec<String> = gone.map(|(org, why)| format!("{org}: {why}")).collect();
+    let missing = survey.faults.iter().filter(|(org, _)| !all.iter().any(|(known, _)| known == org));
+    let mut faults: Vec<String> = missing.map(|(org, why)| format!("{org}: {why}")).collect();
     let mut others = Vec::new();
     let mut found = false;
     for (org, slug) in all {
         let key = outside.key.as_ref();
         let mut check = db.read_now(|conn| Stepwise::begin(conn, logs, org, &signers, key, 0))?;
-        if wanted.is_some() && check.head().origin.as_deref() != wanted {
-            // Its name may have been changed, too.
+        if name.is_some() && check.head().origin.as_deref() != name {
+            // Report its faults if no log has the name: the name itself may have been altered.
             others.extend(check.wrong().map(|fault| format!("{slug}: {}", first_bad(fault))));
             continue;
         }
         found = true;
-        let around = survey.faults.iter().find(|(broken, _)| *broken == org);
-        let result = match (walk(&db, &mut check)?, around) {
+        let registered = survey.faults.iter().find(|(broken, _)| *broken == org);
+        let result = match (walk(&db, &mut check)?, registered) {
             (Ok(size), Some((_, why))) => Err(Fault { index: size, why: (*why).to_owned() }),
             (Ok(size), None) => compare(&db, &check, size, outside)?,
             (fault, _) => fault,
         };
         match result {
             Ok(size) => {
-                let proven = proven(outside, check.by_key(), size);
-                print(&format!("{slug}: {size} entries, unbroken, {proven}"))?;
+                let proof = proof_of_log(outside, check.by_key(), size);
+                print(&format!("{slug}: {size} entries, unbroken, {proof}"))?;
             }
             Err(fault) => faults.push(format!("{slug}: {}", first_bad(&fault))),
         }
@@ -103,14 +103,16 @@ pub(super) fn check(outside: &Outside) -> Result<(), Failure> {
     if !found {
         faults.extend(others);
     }
-    match (faults.is_empty(), found, wanted) {
+    match (faults.is_empty(), found, name) {
         (false, _, _) => Err(Failure::Refused(faults.join("\n"))),
-        (true, false, Some(name)) => Err(Failure::Refused(format!("no log here has the name {name}."))),
+        (true, false, Some(name)) => {
+            Err(Failure::Refused(format!("no log in this database has the name {name}.")))
+        }
         _ => Ok(()),
     }
 }
 
-/// Checks a log to its end.
+/// Verifies a log to its end. Returns the number of its entries.
 fn walk(db: &Db, check: &mut Stepwise) -> Result<Result<u64, Fault>, Failure> {
     loop {
         match db.read_now(|conn| check.step(conn))? {
@@ -121,39 +123,39 @@ fn walk(db: &Db, check: &mut Stepwise) -> Result<Result<u64, Fault>, Failure> {
     }
 }
 
-/// A log that fits what is in the database against what came from outside.
+/// Compares a log that is consistent with the database with the key and checkpoint from outside.
 fn compare(db: &Db, check: &Stepwise, size: u64, outside: &Outside) -> Result<Result<u64, Fault>, Failure> {
     if outside.key.is_some() && check.by_key().is_none() && check.has_kept() {
-        let why = "none of the kept checkpoints is signed by the key of --key";
+        let why = "none of the stored checkpoints is signed by the key that --key names";
         return Ok(Err(Fault { index: size, why: why.into() }));
     }
-    let Some(told) = &outside.checkpoint else { return Ok(Ok(size)) };
-    if told.size > size {
-        return Ok(Err(Fault { index: size, why: "it is missing: the checkpoint knows of it".into() }));
+    let Some(checkpoint) = &outside.checkpoint else { return Ok(Ok(size)) };
+    if checkpoint.size > size {
+        return Ok(Err(Fault { index: size, why: "it is missing: the checkpoint covers it".into() }));
     }
-    let root = db.read_now(|conn| check.root_at(conn, told.size))?;
-    if root != told.root {
-        let why = "it, or one behind it, is not what the checkpoint vouches for";
+    let root = db.read_now(|conn| check.root_at(conn, checkpoint.size))?;
+    if root != checkpoint.root {
+        let why = "this entry or a later one differs from what the checkpoint covers";
         return Ok(Err(Fault { index: 0, why: why.into() }));
     }
     Ok(Ok(size))
 }
 
-/// What is proven of a log of so many entries in the database. Everything there could be an older copy,
-/// so a key proves no more than that its owner once signed what is there.
-fn proven(outside: &Outside, by_key: Option<u64>, size: u64) -> String {
+/// Describes what the verification of a log in the database proves. The whole database could be an older
+/// copy, so a key proves only that its owner once signed these entries.
+fn proof_of_log(outside: &Outside, by_key: Option<u64>, size: u64) -> String {
     match (&outside.checkpoint, &outside.key, by_key) {
         (None, Some(_), Some(signed)) => {
             let rest = if signed < size { " The others are self-consistent only." } else { "" };
             format!(
-                "and the first {signed} of them are in a kept checkpoint that the key from outside has \
-                 signed.{rest} A key alone does not show whether the log was put back to an older state: \
-                 compare it with a checkpoint that was kept elsewhere, by --checkpoint."
+                "and the first {signed} of them are in a stored checkpoint that the key from outside has \
+                 signed.{rest} A key alone does not show whether the log was put back to an older state. \
+                 Compare it with a checkpoint that you kept outside: --checkpoint."
             )
         }
-        (None, Some(_), None) => "self-consistent only: no checkpoint is kept here yet, so the key proves \
-                                  nothing. Give --checkpoint, kept elsewhere."
+        (None, Some(_), None) => "self-consistent only. The database stores no checkpoint yet, so the key \
+                                  proves nothing. Pass a --checkpoint that you kept outside."
             .to_owned(),
-        (checkpoint, _, _) => by_checkpoint(checkpoint.as_ref(), size),
+        (checkpoint, _, _) => proof_by_checkpoint(checkpoint.as_ref(), size),
     }
 }

@@ -1,5 +1,5 @@
-//! The level of a line. The HTTP libraries report what strangers send as errors; an operator must
-//! not be woken by it, nor must anyone be able to fill the log with it.
+//! The level of a log line. HTTP libraries log invalid requests as errors. Clients must not be able to
+//! alarm an operator or fill the log with them, so these lines become debug lines.
 
 use std::fmt::Debug;
 
@@ -7,7 +7,7 @@ use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
 use tracing::{Event, Level};
 
-/// How messages of a library begin that clients cause.
+/// The beginnings of messages that clients cause, by library.
 const CAUSED_BY_CLIENTS: [(&str, &[&str]); 2] = [
     (
         "actix_http",
@@ -32,7 +32,7 @@ const CAUSED_BY_CLIENTS: [(&str, &[&str]); 2] = [
     ),
 ];
 
-/// The level at which an event is logged; `None` for one that is not.
+/// Returns the level at which an event is logged, or `None` if it is not logged.
 pub(super) fn of(event: &Event<'_>) -> Option<Level> {
     let data = event.metadata();
     let library = CAUSED_BY_CLIENTS.iter().find(|(library, _)| data.target().starts_with(library));

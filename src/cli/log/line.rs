@@ -1,4 +1,4 @@
-//! A line of the log as JSON: time, level, fields, and where in the code it comes from.
+//! The format of a log line. JSON lines contain the time, the level, the fields and the module.
 
 use std::fmt::{self, Debug, Write};
 
@@ -12,8 +12,7 @@ use crate::cli::log::level;
 use crate::time::Time;
 use crate::web::redact;
 
-/// Writes an event as one JSON object. It is as flat as our events are, which lets it do
-/// without the copies that a serialiser makes.
+/// Writes an event as one JSON object. Events have no nested fields, so it avoids a serialiser's copies.
 pub(super) struct Json;
 
 impl<S, F> FormatEvent<S, F> for Json
@@ -32,7 +31,7 @@ where
     }
 }
 
-/// Writes an event as people read it in a terminal.
+/// Writes an event as text for a terminal.
 pub(super) struct Plain(pub(super) Format);
 
 impl<S, F> FormatEvent<S, F> for Plain
@@ -62,7 +61,7 @@ pub(super) fn write_field(out: &mut Writer<'_>, field: &Field, value: &dyn Debug
     }
 }
 
-/// Adds fields to an open object.
+/// Adds fields to an unfinished JSON object.
 struct Fields<'a, 'w> {
     out: &'a mut Writer<'w>,
     result: fmt::Result,
@@ -114,10 +113,10 @@ struct Escaped<W>(W);
 impl<W: Write> Write for Escaped<W> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         let mut rest = text;
-        while let Some(place) = rest.bytes().position(|byte| byte < b' ' || byte == b'"' || byte == b'\\') {
-            self.0.write_str(&rest[..place])?;
-            write!(self.0, "\\u{:04x}", rest.as_bytes()[place])?;
-            rest = &rest[place + 1..];
+        while let Some(index) = rest.bytes().position(|byte| byte < b' ' || byte == b'"' || byte == b'\\') {
+            self.0.write_str(&rest[..index])?;
+            write!(self.0, "\\u{:04x}", rest.as_bytes()[index])?;
+            rest = &rest[index + 1..];
         }
         self.0.write_str(rest)
     }
@@ -147,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_is_json_whatever_it_says() {
+    fn every_line_is_valid_json() {
         let lines = Lines::default();
         let writer = lines.clone();
         let log = tracing_subscriber::fmt().event_format(Json).with_writer(move || writer.clone()).finish();
@@ -166,8 +165,8 @@ mod tests {
         assert!(line["timestamp"].as_str().unwrap().ends_with('Z'));
     }
 
-    /// What a subscriber with this format writes about some events.
-    fn written(format: impl Fn(Lines) -> Box<dyn tracing::Subscriber + Send + Sync>, emit: fn()) -> String {
+    /// Returns what a subscriber with this format writes about the events that `emit` logs.
+    fn log_of(format: impl Fn(Lines) -> Box<dyn tracing::Subscriber + Send + Sync>, emit: fn()) -> String {
         let lines = Lines::default();
         tracing::subscriber::with_default(format(lines.clone()), emit);
         let text = lines.0.lock().unwrap().clone();
@@ -195,14 +194,14 @@ mod tests {
             tracing::warn!(path, error = %format!("for url (https://x/reset-password?token={TOKEN})"), "sent {TOKEN}");
             tracing::error!(target: "hyper::proto", cause = ?path, "uri={path}");
         };
-        for text in [written(as_json, emit), written(as_text, emit)] {
+        for text in [log_of(as_json, emit), log_of(as_text, emit)] {
             assert!(!text.contains(TOKEN) && !text.contains("0123456789abcdef"), "{text}");
             assert_eq!(text.matches("/invitations/{token}").count(), 3, "{text}");
         }
     }
 
     #[test]
-    fn only_what_clients_cause_loses_its_level() {
+    fn only_errors_caused_by_clients_become_debug() {
         let emit = || {
             tracing::error!(target: "actix_http::h1::dispatcher", "stream error: request parse error: invalid header");
             tracing::error!(target: "actix_http::h1::dispatcher", "stream error: I/O error: broken pipe");
@@ -211,7 +210,7 @@ mod tests {
             tracing::error!(target: "actix_server::accept", "Error accepting connection: kept");
             tracing::error!(target: "keydesk::web", "stream error: request parse error: kept");
         };
-        for text in [written(as_json, emit), written(as_text, emit)] {
+        for text in [log_of(as_json, emit), log_of(as_text, emit)] {
             assert_eq!((text.lines().count(), text.matches("kept").count()), (3, 3), "{text}");
             assert_eq!(text.matches("ERROR").count(), 3, "{text}");
         }

@@ -14,7 +14,7 @@ use secrecy::ExposeSecret;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use crate::config::GitHubSettings;
+use crate::config::GitHubConfig;
 use crate::people::oauth::{
     Answer, Challenge, Http, Identity, Kind, Refusal, printable, token_refusal, verifier,
 };
@@ -23,7 +23,7 @@ type Client = BasicClient<EndpointSet, EndpointNotSet, EndpointNotSet, EndpointN
 
 /// GitHub, or a GitHub Enterprise Server.
 pub struct GitHub {
-    settings: GitHubSettings,
+    config: GitHubConfig,
     redirect: String,
     http: Http,
 }
@@ -45,14 +45,13 @@ struct Email {
 }
 
 impl GitHub {
-    /// The server of these settings.
-    pub fn new(settings: GitHubSettings, redirect: String, http: Http) -> GitHub {
-        GitHub { settings, redirect, http }
+    pub fn new(config: GitHubConfig, redirect: String, http: Http) -> GitHub {
+        GitHub { config, redirect, http }
     }
 
     /// Its origin.
     pub fn issuer(&self) -> &str {
-        &self.settings.url
+        &self.config.url
     }
 
     /// Where to send someone.
@@ -71,7 +70,7 @@ impl GitHub {
 
     /// Where GitHub says who answers, it must be itself.
     pub fn check_issuer(&self, issuer: Option<&str>) -> Result<(), Refusal> {
-        let own = |issuer: &str| issuer == self.settings.url || issuer == self.login("");
+        let own = |issuer: &str| issuer == self.config.url || issuer == self.login("");
         match issuer {
             Some(issuer) if !own(issuer) => {
                 Err(Refusal::answer(format!("iss of the response is {:?}", printable(issuer))))
@@ -97,7 +96,7 @@ impl GitHub {
         let email = emails.into_iter().find(|email| email.primary && email.verified);
         Ok(Identity {
             kind: Kind::GitHub,
-            issuer: self.settings.url.clone(),
+            issuer: self.config.url.clone(),
             subject: user.id.to_string(),
             email: email.map(|email| email.email),
             label: printable(&user.login),
@@ -108,8 +107,8 @@ impl GitHub {
 
     fn client(&self) -> Result<Client, Refusal> {
         let wrong = |error: oauth2::url::ParseError| Refusal::answer(error.to_string());
-        Ok(BasicClient::new(ClientId::new(self.settings.client_id.clone()))
-            .set_client_secret(ClientSecret::new(self.settings.client_secret.expose_secret().to_owned()))
+        Ok(BasicClient::new(ClientId::new(self.config.client_id.clone()))
+            .set_client_secret(ClientSecret::new(self.config.client_secret.expose_secret().to_owned()))
             .set_auth_type(AuthType::RequestBody)
             .set_auth_uri(AuthUrl::new(self.login("/authorize")).map_err(wrong)?)
             .set_token_uri(TokenUrl::new(self.login("/access_token")).map_err(wrong)?)
@@ -117,12 +116,12 @@ impl GitHub {
     }
 
     fn login(&self, path: &str) -> String {
-        format!("{}/login/oauth{path}", self.settings.url)
+        format!("{}/login/oauth{path}", self.config.url)
     }
 
     /// Where its calls are: GitHub's own are on another host, a server of one's own has them below.
     fn api(&self) -> String {
-        match self.settings.url.as_str() {
+        match self.config.url.as_str() {
             "https://github.com" => "https://api.github.com".to_owned(),
             url => format!("{url}/api/v3"),
         }

@@ -15,7 +15,7 @@ use oauth2::{ErrorResponse, PkceCodeVerifier, RequestTokenError};
 pub use self::github::GitHub;
 pub use self::http::Http;
 pub use self::oidc::Oidc;
-use crate::config::{GitHubSettings, OidcSettings};
+use crate::config::{GitHubConfig, OidcConfig};
 use crate::people::oauth::http::HttpError;
 use crate::time::Time;
 
@@ -65,8 +65,8 @@ pub enum Provider<'a> {
 impl Providers {
     /// The providers of these settings. `redirect` says where each sends people back to.
     pub fn new(
-        oidc: Option<OidcSettings>,
-        github: Option<GitHubSettings>,
+        oidc: Option<OidcConfig>,
+        github: Option<GitHubConfig>,
         redirect: impl Fn(Kind) -> String,
     ) -> Result<Providers, reqwest::Error> {
         let http = Http::new()?;

@@ -19,7 +19,7 @@ use openidconnect::{
 use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 
-use crate::config::OidcSettings;
+use crate::config::OidcConfig;
 use crate::people::oauth::http::{HttpError, is_allowed};
 use crate::people::oauth::{
     Answer, Challenge, Http, Identity, Kind, Refusal, printable, token_refusal, verifier,
@@ -72,26 +72,26 @@ type Metadata = ProviderMetadata<
 
 /// An OpenID Connect provider.
 pub struct Oidc {
-    settings: OidcSettings,
+    config: OidcConfig,
     redirect: String,
     http: Http,
     documents: RwLock<Option<(Arc<Metadata>, Instant)>>,
 }
 
 impl Oidc {
-    /// The provider of these settings; nothing is asked of it yet.
-    pub fn new(settings: OidcSettings, redirect: String, http: Http) -> Oidc {
-        Oidc { settings, redirect, http, documents: RwLock::new(None) }
+    /// Creates the provider without contacting it.
+    pub fn new(config: OidcConfig, redirect: String, http: Http) -> Oidc {
+        Oidc { config, redirect, http, documents: RwLock::new(None) }
     }
 
     /// How people call it.
     pub fn name(&self) -> &str {
-        &self.settings.name
+        &self.config.name
     }
 
     /// Its issuer.
     pub fn issuer(&self) -> &str {
-        &self.settings.issuer
+        &self.config.issuer
     }
 
     /// Where to send someone.
@@ -116,7 +116,7 @@ impl Oidc {
     /// Checks who answers.
     pub async fn check_issuer(&self, issuer: Option<&str>, now: Instant) -> Result<(), Refusal> {
         match issuer {
-            Some(issuer) if issuer != self.settings.issuer => {
+            Some(issuer) if issuer != self.config.issuer => {
                 Err(Refusal::answer(format!("iss of the response is {:?}", printable(issuer))))
             }
             Some(_) => Ok(()),
@@ -136,7 +136,7 @@ impl Oidc {
         let client = CoreClient::from_provider_metadata(
             (*metadata).clone(),
             self.client_id(),
-            Some(ClientSecret::new(self.settings.client_secret.expose_secret().to_owned())),
+            Some(ClientSecret::new(self.config.client_secret.expose_secret().to_owned())),
         )
         .set_redirect_uri(self.redirect()?)
         .set_auth_type(auth_type(&metadata));
@@ -161,11 +161,11 @@ impl Oidc {
         }
         let claims = checked.map_err(|error| Refusal::answer(words(&error)))?;
         // The crate leaves azp to whoever uses it.
-        if claims.authorized_party().is_some_and(|party| **party != self.settings.client_id) {
+        if claims.authorized_party().is_some_and(|party| **party != self.config.client_id) {
             return Err(Refusal::answer("azp is another client"));
         }
         check_hash(id_token, claims, &verifier, tokens.access_token())?;
-        let mut identity = identity(&self.settings.issuer, claims)?;
+        let mut identity = identity(&self.config.issuer, claims)?;
         if claims.email().is_none() && metadata.userinfo_endpoint().is_some() {
             let request = client
                 .user_info(bearer(tokens.access_token())?, Some(claims.subject().clone()))
@@ -184,7 +184,7 @@ impl Oidc {
     }
 
     fn client_id(&self) -> ClientId {
-        ClientId::new(self.settings.client_id.clone())
+        ClientId::new(self.config.client_id.clone())
     }
 
     fn redirect(&self) -> Result<RedirectUrl, Refusal> {
@@ -195,7 +195,7 @@ impl Oidc {
         let clock = DateTime::<Utc>::from_timestamp(now.seconds(), 0).unwrap_or_default();
         IdTokenVerifier::new_confidential_client(
             self.client_id(),
-            ClientSecret::new(self.settings.client_secret.expose_secret().to_owned()),
+            ClientSecret::new(self.config.client_secret.expose_secret().to_owned()),
             metadata.issuer().clone(),
             metadata.jwks().clone(),
         )
@@ -224,8 +224,8 @@ impl Oidc {
     }
 
     async fn read_documents(&self, now: Instant) -> Result<Arc<Metadata>, Refusal> {
-        let issuer = IssuerUrl::new(self.settings.issuer.clone())
-            .map_err(|error| Refusal::answer(error.to_string()))?;
+        let issuer =
+            IssuerUrl::new(self.config.issuer.clone()).map_err(|error| Refusal::answer(error.to_string()))?;
         // It refuses documents that name another issuer.
         let metadata = Metadata::discover_async(issuer, &self.http).await.map_err(discovery_refusal)?;
         // The others are looked at when they are called; this one, people are sent to.

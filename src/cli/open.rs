@@ -1,4 +1,4 @@
-//! Opening the database with its secret, for every command.
+//! Opens the database with its secret, for every command.
 
 use std::fs;
 use std::io::Write;
@@ -9,43 +9,42 @@ use std::time::{Duration, Instant};
 use crate::audit;
 use crate::audit::register::Register;
 use crate::cli::Failure;
-use crate::config::Config;
+use crate::config::{Config, ConfigError, Source};
 use crate::crypto::{Keyring, Root};
 use crate::db::{Db, Location, Tx};
 use crate::error::{Error, Result};
 use crate::installation::{self, Offer, Standing};
 use crate::keys::{feed, roots};
-use crate::settings::{ConfigError, Source};
 use crate::time::Time;
 
-/// How long to wait between two looks whether servers have taken notice.
-const NOTICE_PAUSE: Duration = Duration::from_millis(10);
+/// Pause between two checks of whether all servers have applied a change.
+const CHECK_PAUSE: Duration = Duration::from_millis(10);
 
-/// Reads the configuration from the environment alone.
+/// Reads the configuration from environment variables.
 pub fn config() -> Result<Config, Failure> {
     Ok(Config::load(&Source { flag: &|_| None, env: &environment })?)
 }
 
-/// A variable of the environment.
+/// Returns the value of an environment variable.
 pub fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-/// Opens the database, proves that the secret belongs to it, and sees to it that all audit logs are
-/// authenticated under it.
-pub fn open(config: &Config) -> Result<(Db, Keyring), Failure> {
-    let (db, keyring, standing) = open_as_it_is(config)?;
+/// Opens the database, checks that the secret belongs to it, and authenticates all audit logs under
+/// that secret.
+pub fn database(config: &Config) -> Result<(Db, Keyring), Failure> {
+    let (db, keyring, standing) = unsettled(config)?;
     let announce = |tx: &mut Tx<'_>| feed::set_root(tx, keyring.root_tag());
-    audit::adopt::settle(&db, &keyring, config.secret_previous.as_ref(), standing, announce)?;
+    audit::adopt::settle(&db, &keyring, config.options.secret_previous.as_ref(), standing, announce)?;
     require_all_secrets(&db, &keyring, standing)?;
     Ok((db, keyring))
 }
 
-/// Refuses to go on without the previous root secret while keys need it.
+/// Refuses to run without the previous root secret while keys need it.
 fn require_all_secrets(db: &Db, keyring: &Keyring, standing: Standing) -> Result<(), Failure> {
     let previous = keyring.previous_root_tag();
-    // Where two root secrets were in use before this version, nobody knows.
-    let before = match (previous, standing) {
+    // An earlier version did not record which of two root secrets a key uses.
+    let unrecorded = match (previous, standing) {
         (None, _) => Some(keyring.root_tag()),
         (Some(previous), Standing::Replaced) => Some(previous),
         _ => None,
@@ -55,56 +54,60 @@ fn require_all_secrets(db: &Db, keyring: &Keyring, standing: Standing) -> Result
         if standing != Standing::Overtaken {
             feed::set_root(tx, own)?;
         }
-        before.map_or(Ok(()), |root| roots::note_unknown(tx, root))
+        unrecorded.map_or(Ok(()), |root| roots::note_unknown(tx, root))
     })?;
     if let Some(previous) = previous {
         let lost = db.read_now(|conn| roots::under_none_of(conn, [own, previous], None, Time::now()))?;
         return if lost == 0 {
             Ok(())
         } else {
-            Err(Failure::Misused(format!(
+            Err(Failure::Usage(format!(
                 "{lost} of the secrets of working API keys use a root secret that is neither KEYDESK_SECRET nor \
-                 KEYDESK_SECRET_PREVIOUS, and would stop working. Set the secret that they use as \
-                 KEYDESK_SECRET_PREVIOUS, and replace one secret at a time."
+                 KEYDESK_SECRET_PREVIOUS, and would stop working. Set KEYDESK_SECRET_PREVIOUS to the root \
+                 secret that they use, and replace one root secret at a time."
             )))
         };
     }
     match db.read_now(|conn| roots::under_others(conn, own, None, Time::now()))? {
         0 => Ok(()),
-        left => Err(Failure::Misused(format!(
-            "KEYDESK_SECRET_PREVIOUS is not set, but {left} {} of working API keys still {} the root secret before \
-             this one and would stop working. Set it again until `keydesk secret status` says that none is \
-             left: a secret moves when its key is used. Rotate or revoke keys that nobody uses.",
+        left => Err(Failure::Usage(format!(
+            "KEYDESK_SECRET_PREVIOUS is not set, but {left} {} of working API keys still {} the previous root \
+             secret and would stop working. Set it again until `keydesk secret status` reports that all \
+             secrets use KEYDESK_SECRET. A secret moves when its key is used; rotate or revoke keys that \
+             are not used.",
             if left == 1 { "secret" } else { "secrets" },
             if left == 1 { "uses" } else { "use" },
         ))),
     }
 }
 
-/// Opens the database and proves that the secret belongs to it, and changes nothing in audit logs.
-pub fn open_as_it_is(config: &Config) -> Result<(Db, Keyring, Standing), Failure> {
-    let data_dir = &config.data_dir;
-    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(data_dir);
-    made.map_err(|error| {
-        ConfigError::new("KEYDESK_DATA_DIR", format!("{} can't be made: {error}.", data_dir.display()))
+/// Opens the database and checks that the secret belongs to it, without changing any audit log.
+pub fn unsettled(config: &Config) -> Result<(Db, Keyring, Standing), Failure> {
+    let data_dir = &config.options.data_dir;
+    let created = fs::DirBuilder::new().recursive(true).mode(0o700).create(data_dir);
+    created.map_err(|error| {
+        ConfigError::new(
+            "KEYDESK_DATA_DIR",
+            format!("names {}, which can't be created: {error}.", data_dir.display()),
+        )
     })?;
-    let db = Db::open_with(&config.database, config.database_connections).map_err(|error| {
+    let db = Db::open_with(&config.database, config.options.database_connections).map_err(|error| {
         if let Error::Conflict(message) = error {
-            return Failure::Misused(message.to_owned());
+            return Failure::Usage(message.to_owned());
         }
         let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
-        let place = match &config.database {
+        let database = match &config.database {
             Location::Sqlite(path) => path.display().to_string(),
             Location::Postgres(_) => "the PostgreSQL server".to_owned(),
         };
-        Failure::Misused(format!("KEYDESK_DATABASE_URL: {place} can't be opened: {cause}"))
+        Failure::Usage(format!("KEYDESK_DATABASE_URL: {database} can't be opened: {cause}"))
     })?;
     let file = config.secret_file();
     let keyring = installation::unlock(
         &db,
         &Offer {
-            current: config.secret.clone(),
-            previous: config.secret_previous.clone(),
+            current: config.options.secret.clone(),
+            previous: config.options.secret_previous.clone(),
             stored: &|| read_secret(&file),
             generate: &|| write_secret(&file),
             begin_logs: &Register::begin,
@@ -112,40 +115,40 @@ pub fn open_as_it_is(config: &Config) -> Result<(Db, Keyring, Standing), Failure
     );
     match keyring {
         Ok((keyring, standing)) => Ok((db, keyring, standing)),
-        Err(Error::Conflict(message)) => Err(Failure::Misused(message.to_owned())),
+        Err(Error::Conflict(message)) => Err(Failure::Usage(message.to_owned())),
         Err(error) => Err(error.into()),
     }
 }
 
-/// [`open_as_it_is`] for commands that look at what is there: nothing there is a wrong setting, or a loss.
-pub fn open_existing(config: &Config) -> Result<(Db, Keyring, Standing), Failure> {
-    let nothing = |place: String| {
+/// Like [`unsettled`], for commands that inspect a database: refuses one without an organisation, as the
+/// configuration is wrong or data was lost.
+pub fn existing(config: &Config) -> Result<(Db, Keyring, Standing), Failure> {
+    let refused = |database: String| {
         Failure::Refused(format!(
-            "there is no organisation in {place}. Are KEYDESK_DATA_DIR and KEYDESK_DATABASE_URL right?"
+            "there is no organisation in {database}. Check KEYDESK_DATA_DIR and KEYDESK_DATABASE_URL."
         ))
     };
-    let place = match &config.database {
+    let database = match &config.database {
         Location::Sqlite(path) => path.display().to_string(),
         Location::Postgres(_) => "this PostgreSQL database".to_owned(),
     };
     if let Location::Sqlite(path) = &config.database
         && !path.exists()
     {
-        return Err(nothing(place));
+        return Err(refused(database));
     }
-    let opened = open_as_it_is(config)?;
-    if opened.0.read_now(audit::log::orgs)?.is_empty() { Err(nothing(place)) } else { Ok(opened) }
+    let opened = unsettled(config)?;
+    if opened.0.read_now(audit::log::orgs)?.is_empty() { Err(refused(database)) } else { Ok(opened) }
 }
 
-/// Waits until every running server knows of a change of keys; at most for as long as one may
-/// answer from memory without hearing from the database.
-pub fn wait_until_noticed(db: &Db, config: &Config) -> Result<()> {
+/// Waits until every running server has applied a change of keys, at most for `KEYDESK_MAX_STALENESS`.
+pub fn wait_for_servers(db: &Db, config: &Config) -> Result<()> {
     let position = db.read_now(feed::head)?.position;
-    let began = Instant::now();
-    while began.elapsed() < config.max_staleness
+    let start = Instant::now();
+    while start.elapsed() < config.options.max_staleness
         && !db.read_now(|conn| feed::is_noticed(conn, position, Time::now()))?
     {
-        std::thread::sleep(NOTICE_PAUSE);
+        std::thread::sleep(CHECK_PAUSE);
     }
     Ok(())
 }
@@ -164,8 +167,10 @@ fn read_secret(file: &Path) -> Result<Option<Root>> {
     ))
 }
 
-/// Written whole under another name first, so that no reader ever finds half a secret, and
-/// linked, which fails where another process was faster.
+/// Generates the secret and writes its file, or returns the secret that another process wrote first.
+///
+/// The file is written under another name, so that no reader finds half a secret, and then linked,
+/// which fails if another process was faster.
 fn write_secret(file: &Path) -> Result<Root> {
     let root = Root::generate()?;
     let failed =
@@ -179,9 +184,8 @@ fn write_secret(file: &Path) -> Result<Root> {
     fs::remove_file(&draft).map_err(failed)?;
     match linked {
         Ok(()) => Ok(root),
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-            read_secret(file)?.ok_or_else(|| Error::internal("the secret went away while it was being read"))
-        }
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => read_secret(file)?
+            .ok_or_else(|| Error::internal("the secret file was removed while it was being read")),
         Err(error) => Err(failed(error)),
     }
 }

@@ -1,0 +1,108 @@
+//! One configuration option: how it is described and how its value is read.
+
+use crate::config::format::Format;
+use crate::config::source::{ConfigError, Places, Source};
+
+/// An option whose value has the type `T`.
+///
+/// Built by [`option`] or [`optional`], refined by [`Opt::secret`] or [`Opt::or_file`].
+pub(super) struct Opt<T> {
+    variable: &'static str,
+    places: Places,
+    default: String,
+    expected: String,
+    is_url: bool,
+    /// Parses the text of the value, or the default if there is none; `None` if the text is invalid.
+    parse: Box<dyn Fn(Option<&str>) -> Option<T>>,
+}
+
+/// An option with a default. The default is parsed like a value; the empty text is shown as "none".
+pub(super) fn option<T: 'static>(variable: &'static str, default: &'static str, format: Format<T>) -> Opt<T> {
+    Opt {
+        variable,
+        places: Places { flag: true, file: false },
+        default: if default.is_empty() { "none".to_owned() } else { format!("`{default}`") },
+        expected: format.expected,
+        is_url: format.is_url,
+        parse: Box::new(move |text| (format.parse)(text.unwrap_or(default))),
+    }
+}
+
+/// An option that may be left out. `unset` says what happens then.
+pub(super) fn optional<T: 'static>(variable: &'static str, unset: &str, format: Format<T>) -> Opt<Option<T>> {
+    Opt {
+        variable,
+        places: Places { flag: true, file: false },
+        default: unset.to_owned(),
+        expected: format.expected,
+        is_url: format.is_url,
+        parse: Box::new(move |text| match text {
+            None => Some(None),
+            Some(text) => (format.parse)(text).map(Some),
+        }),
+    }
+}
+
+impl<T> Opt<T> {
+    /// Makes it a secret: never a flag, and also read from the file that `VARIABLE_FILE` names.
+    pub(super) fn secret(self) -> Opt<T> {
+        Opt { places: Places { flag: false, file: true }, ..self }
+    }
+
+    /// Also reads the file that `VARIABLE_FILE` names.
+    pub(super) fn or_file(self) -> Opt<T> {
+        Opt { places: Places { file: true, ..self.places }, ..self }
+    }
+
+    /// Reads and parses the value.
+    pub(super) fn read(&self, source: &Source<'_>) -> Result<T, ConfigError> {
+        let text = source.get(self.variable, self.places)?;
+        (self.parse)(text.as_deref()).ok_or_else(|| {
+            // A secret or a URL could contain a credential, so the message does not quote it.
+            let problem = match text {
+                Some(text) if !self.places.file && !self.is_url => format!("is {text:?}"),
+                _ => "is not valid".to_owned(),
+            };
+            let expected = self.expected.replace('`', "");
+            ConfigError::new(self.variable, format!("{problem}. Use {expected}."))
+        })
+    }
+
+    pub(super) fn definition(&self, group: &'static str, help: &'static str) -> Definition {
+        Definition {
+            group,
+            help: help.trim(),
+            variable: self.variable,
+            default: self.default.clone(),
+            expected: self.expected.clone(),
+            places: self.places,
+        }
+    }
+}
+
+/// An option as help and documentation describe it. The texts contain Markdown code spans.
+pub struct Definition {
+    /// The heading under which the option is listed.
+    pub group: &'static str,
+    pub help: &'static str,
+    /// The environment variable.
+    pub variable: &'static str,
+    /// The default value, or what happens without a value.
+    pub default: String,
+    /// The accepted values, as the object of "Use"; empty for any text.
+    pub expected: String,
+    places: Places,
+}
+
+impl Definition {
+    /// The flag of `keydesk serve`, such as `--data-dir`; `None` for a secret.
+    pub fn flag(&self) -> Option<String> {
+        let name = self.variable.trim_start_matches("KEYDESK_").to_lowercase().replace('_', "-");
+        self.places.flag.then(|| format!("--{name}"))
+    }
+
+    /// The variable that names a file with the value, if the option has one.
+    pub fn file_variable(&self) -> Option<String> {
+        self.places.file.then(|| format!("{}_FILE", self.variable))
+    }
+}

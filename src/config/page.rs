@@ -1,0 +1,61 @@
+//! Generates `docs/configuration.md` from the definitions of the options.
+
+use std::fmt::Write;
+
+use crate::config::Options;
+
+const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md");
+
+const UPDATE: &str = "KEYDESK_UPDATE_DOCS=1 cargo test --lib configuration_page";
+
+const INTRODUCTION: &str = "\
+Keydesk reads its configuration once, when it starts, from environment variables. Every option that is \
+not a secret is also a flag of `keydesk serve`, which wins over the variable: `--data-dir` stands for \
+`KEYDESK_DATA_DIR`. Other commands read the variables only. Secrets are never flags, because every user \
+of a machine can read the flags of its processes. Instead of a secret or the database URL, you can name \
+a file that contains it: set `KEYDESK_SECRET_FILE` to its path and leave `KEYDESK_SECRET` unset; setting \
+both is an error. Keydesk refuses to start with an empty or invalid value, names the variable and exits \
+with status 2. It logs a warning about variables that begin with `KEYDESK_` and are unknown. A duration \
+is a number with the unit `s`, `m`, `h` or `d`. `keydesk serve --help` lists the options of your version.";
+
+const TLS: &str = "\
+## TLS to PostgreSQL
+
+`sslmode=require`, `verify-ca` and `verify-full` in the database URL need a build with TLS: \
+`cargo build --release --features postgres-tls`. It builds OpenSSL and needs perl and make.
+";
+
+fn page() -> String {
+    let mut page = format!(
+        "# Configuration\n\n<!-- Generated from src/config/options.rs. To update: {UPDATE} -->\n\n{INTRODUCTION}\n"
+    );
+    let mut group = "";
+    for option in Options::definitions() {
+        if option.group != group {
+            group = option.group;
+            let _ =
+                write!(page, "\n## {group}\n\n| Variable | Flag | Default | Meaning |\n|---|---|---|---|\n");
+        }
+        let flag = option.flag().map_or_else(|| "–".to_owned(), |flag| format!("`{flag}`"));
+        let file = option.file_variable().map(|file| format!(" or `{file}`")).unwrap_or_default();
+        let help = option.help.replace("`docs/operations.md`", "[operations.md](operations.md)");
+        let values =
+            if option.expected.is_empty() { String::new() } else { format!(" Use {}.", option.expected) };
+        let _ =
+            writeln!(page, "| `{}`{file} | {flag} | {} | {help}{values} |", option.variable, option.default);
+    }
+    page + "\n" + TLS
+}
+
+#[test]
+fn configuration_page_is_up_to_date() {
+    let page = page();
+    if std::env::var_os("KEYDESK_UPDATE_DOCS").is_some() {
+        std::fs::write(PATH, &page).unwrap();
+    }
+    let stored = std::fs::read_to_string(PATH).unwrap_or_default();
+    assert!(
+        stored == page,
+        "docs/configuration.md differs from src/config/options.rs. To update it: {UPDATE}"
+    );
+}
