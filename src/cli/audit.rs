@@ -1,6 +1,7 @@
 //! `keydesk audit`: exports, verifies and recovers the audit log without a server.
 
 mod database;
+mod report;
 
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Seek, SeekFrom, Write};
@@ -9,9 +10,11 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 
 use crate::audit::checkpoint::{Checkpoint, Note, Signer, Verifier};
-use crate::audit::verify::{self, Fault, Outside};
+use crate::audit::verify::{self, Outside};
 use crate::audit::{export, signing};
-use crate::cli::{Failure, open, print};
+use crate::cli::audit::report::{first_bad, proof_of_file};
+use crate::cli::open;
+use crate::cli::output::{Failure, print};
 use crate::db::Db;
 use crate::id::OrgId;
 use crate::orgs;
@@ -161,35 +164,4 @@ fn last_line(file: &mut File) -> std::io::Result<String> {
     let lines = tail.strip_suffix(b"\n").unwrap_or(&tail);
     let start = lines.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
     Ok(String::from_utf8_lossy(&tail[start..]).into_owned())
-}
-
-/// Describes what the verification of an exported log proves.
-fn proof_of_file(outside: &Outside, size: u64) -> String {
-    match (&outside.key, &outside.checkpoint) {
-        (Some(_), None) => "signed as a whole with the key from outside. A key alone does not show whether \
-                            this is an older copy. Compare it with a checkpoint that you kept outside: \
-                            --checkpoint."
-            .to_owned(),
-        (_, checkpoint) => proof_by_checkpoint(checkpoint.as_ref(), size),
-    }
-}
-
-/// Describes what a checkpoint from outside proves.
-fn proof_by_checkpoint(checkpoint: Option<&Checkpoint>, size: u64) -> String {
-    match checkpoint {
-        // Only the log itself covers the entries after the checkpoint.
-        Some(checkpoint) if checkpoint.size < size => format!(
-            "the checkpoint from outside confirms the first {} of them. The others are self-consistent only.",
-            checkpoint.size
-        ),
-        Some(_) => "the checkpoint from outside confirms them.".to_owned(),
-        None => "self-consistent only. Pass a --key or --checkpoint that you kept outside, to compare \
-                 the log with something that a person who changed the database could not change."
-            .to_owned(),
-    }
-}
-
-/// Describes the first bad entry.
-fn first_bad(fault: &Fault) -> String {
-    format!("first bad entry: {} ({})", fault.index, fault.why)
 }

@@ -6,7 +6,8 @@ use clap::{Args, Subcommand};
 
 use crate::api::object;
 use crate::cli::key::command::KeyCommand;
-use crate::cli::{Failure, open, print, print_once};
+use crate::cli::open;
+use crate::cli::output::{Failure, print, print_once};
 use crate::error::{Error, Result};
 use crate::id::KeyId;
 use crate::keys::draft::{Expiry, RawDraft, check_reason};

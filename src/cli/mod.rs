@@ -6,6 +6,7 @@ pub mod audit;
 pub mod key;
 pub mod log;
 pub mod open;
+pub mod output;
 pub mod secret;
 pub mod serve;
 pub mod setup;
@@ -15,7 +16,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::config::ConfigError;
+use crate::cli::output::Failure;
 
 #[derive(Parser)]
 #[command(name = "keydesk", version, about = "Issues, watches and retires the API keys of an AI platform", after_help = HELP)]
@@ -54,30 +55,6 @@ enum Command {
     },
 }
 
-/// Why a command failed.
-#[derive(Debug)]
-pub enum Failure {
-    /// The command was refused or found a problem. Exit status 1.
-    Refused(String),
-    /// Wrong usage or configuration. Exit status 2.
-    Usage(String),
-}
-
-impl From<crate::error::Error> for Failure {
-    fn from(error: crate::error::Error) -> Failure {
-        match std::error::Error::source(&error) {
-            Some(cause) => Failure::Refused(format!("{error} {cause}")),
-            None => Failure::Refused(error.to_string()),
-        }
-    }
-}
-
-impl From<ConfigError> for Failure {
-    fn from(error: ConfigError) -> Failure {
-        Failure::Usage(error.to_string())
-    }
-}
-
 /// Parses the command line and runs the command.
 pub fn run() -> ExitCode {
     // Other users can't read any file that Keydesk or its libraries create.
@@ -98,32 +75,4 @@ pub fn run() -> ExitCode {
     };
     eprintln!("keydesk: {message}");
     ExitCode::from(status)
-}
-
-/// Prints a result. A closed pipe, as with `| head`, is not an error.
-///
-/// Errors: `Refused`.
-pub fn print(text: &str) -> Result<(), Failure> {
-    match write_out(text) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(Failure::Refused(format!("the result can't be printed: {error}.")))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Prints a secret that can't be shown again. `remedy` tells people what to do if printing fails.
-///
-/// Errors: `Refused`.
-pub fn print_once(text: &str, remedy: &str) -> Result<(), Failure> {
-    write_out(text).map_err(|error| {
-        Failure::Refused(format!("the key can't be printed ({error}), so it is lost. {remedy}"))
-    })
-}
-
-fn write_out(text: &str) -> std::io::Result<()> {
-    use std::io::Write;
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "{text}")?;
-    out.flush()
 }

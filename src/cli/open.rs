@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::audit;
 use crate::audit::register::Register;
-use crate::cli::Failure;
+use crate::cli::output::Failure;
 use crate::config::{Config, ConfigError, Source};
 use crate::crypto::{Keyring, Root};
 use crate::db::{Db, Location, Tx};

@@ -2,7 +2,8 @@
 
 use clap::Subcommand;
 
-use crate::cli::{Failure, open, print};
+use crate::cli::open;
+use crate::cli::output::{Failure, print};
 use crate::keys::roots;
 use crate::time::Time;
 

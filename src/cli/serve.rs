@@ -6,7 +6,8 @@ use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::app::Application;
-use crate::cli::{Failure, log, open, print};
+use crate::cli::output::{Failure, print};
+use crate::cli::{log, open};
 use crate::config::{Config, Options, Source};
 use crate::db::Db;
 use crate::installation;

@@ -5,7 +5,8 @@ use std::io::Read;
 use clap::Args;
 use secrecy::SecretString;
 
-use crate::cli::{Failure, open, print};
+use crate::cli::open;
+use crate::cli::output::{Failure, print};
 use crate::email;
 use crate::error::Error;
 use crate::orgs::setup::{By, SetUp};

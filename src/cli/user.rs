@@ -5,8 +5,9 @@ use serde_json::json;
 
 use crate::audit::event::Event;
 use crate::authority::AccountHolder;
+use crate::cli::open;
+use crate::cli::output::{Failure, print};
 use crate::cli::setup::read_password;
-use crate::cli::{Failure, open, print};
 use crate::db::{Db, Tx};
 use crate::error::Error;
 use crate::id::UserId;

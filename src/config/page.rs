@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::config::Options;
+use crate::config::options::Options;
 
 const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md");
 

@@ -5,8 +5,9 @@ use crate::audit::recovery::{self, Outcome};
 use crate::audit::verify::{Fault, Outside, Progress, Stepwise};
 use crate::audit::{head, log, register, signing};
 use crate::authority::{Change, RequestSource};
-use crate::cli::audit::{first_bad, proof_by_checkpoint};
-use crate::cli::{Failure, open, print};
+use crate::cli::audit::report::{first_bad, proof_of_log};
+use crate::cli::open;
+use crate::cli::output::{Failure, print};
 use crate::db::Db;
 use crate::installation::Standing;
 use crate::orgs::principal::CommandLine;
@@ -139,23 +140,4 @@ fn compare(db: &Db, check: &Stepwise, size: u64, outside: &Outside) -> Result<Re
         return Ok(Err(Fault { index: 0, why: why.into() }));
     }
     Ok(Ok(size))
-}
-
-/// Describes what the verification of a log in the database proves. The whole database could be an older
-/// copy, so a key proves only that its owner once signed these entries.
-fn proof_of_log(outside: &Outside, by_key: Option<u64>, size: u64) -> String {
-    match (&outside.checkpoint, &outside.key, by_key) {
-        (None, Some(_), Some(signed)) => {
-            let rest = if signed < size { " The others are self-consistent only." } else { "" };
-            format!(
-                "and the first {signed} of them are in a stored checkpoint that the key from outside has \
-                 signed.{rest} A key alone does not show whether the log was put back to an older state. \
-                 Compare it with a checkpoint that you kept outside: --checkpoint."
-            )
-        }
-        (None, Some(_), None) => "self-consistent only. The database stores no checkpoint yet, so the key \
-                                  proves nothing. Pass a --checkpoint that you kept outside."
-            .to_owned(),
-        (checkpoint, _, _) => proof_by_checkpoint(checkpoint.as_ref(), size),
-    }
 }

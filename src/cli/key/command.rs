@@ -1,7 +1,8 @@
 //! What every `keydesk key` command works with.
 
 use crate::authority::{Acting, Change, RequestSource};
-use crate::cli::{Failure, open};
+use crate::cli::open;
+use crate::cli::output::Failure;
 use crate::config::Config;
 use crate::crypto::Keyring;
 use crate::db::{Conn, Db, Tx};
