@@ -21,11 +21,11 @@ fn main() -> std::io::Result<()> {
         style.extend(fs::read(part)?);
     }
     style.extend(fs::read("static/app.css")?);
-    write(&out, "app.css", &style)?;
+    let mut list = write(&out, "app.css", &style)?;
     for name in ["app.js", "htmx.min.js", "icons.svg", "logo.svg"] {
-        write(&out, name, &fs::read(Path::new("static").join(name))?)?;
+        list += &write(&out, name, &fs::read(Path::new("static").join(name))?)?;
     }
-    Ok(())
+    fs::write(out.join("list.rs"), format!("[{list}]"))
 }
 
 fn sorted(folder: &Path, extension: &str) -> std::io::Result<Vec<PathBuf>> {
@@ -36,18 +36,21 @@ fn sorted(folder: &Path, extension: &str) -> std::io::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// Writes `app.css` as `app-0123456789abcdef.css` and the same with `.gz`.
-fn write(out: &Path, name: &str, bytes: &[u8]) -> std::io::Result<()> {
+/// Writes `app.css` as `app-0123456789abcdef.css`, and the same with `.gz`. Returns its entry in
+/// the list of assets, in Rust.
+fn write(out: &Path, name: &str, bytes: &[u8]) -> std::io::Result<String> {
     let (stem, extension) = name.split_once('.').unwrap_or((name, ""));
     let mut hasher = DefaultHasher::new();
     bytes.hash(&mut hasher);
-    let file = out.join(format!("{stem}-{:016x}.{extension}", hasher.finish()));
-    fs::write(&file, bytes)?;
-    let mut gzip = flate2::write::GzEncoder::new(
-        fs::File::create(format!("{}.gz", file.display()))?,
-        flate2::Compression::best(),
-    );
+    let file = format!("{stem}-{:016x}.{extension}", hasher.finish());
+    fs::write(out.join(&file), bytes)?;
+    let packed = fs::File::create(out.join(format!("{file}.gz")))?;
+    let mut gzip = flate2::write::GzEncoder::new(packed, flate2::Compression::best());
     gzip.write_all(bytes)?;
     gzip.finish()?;
-    Ok(())
+    Ok(format!(
+        "Asset {{ name: {name:?}, path: {:?}, plain: include_bytes!({file:?}), gzip: include_bytes!({:?}) }},\n",
+        format!("/assets/{file}"),
+        format!("{file}.gz"),
+    ))
 }

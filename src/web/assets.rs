@@ -1,42 +1,34 @@
 //! The embedded files: style, scripts, icons. Their names hold a digest of their content, so
 //! browsers may keep them for ever.
 
-use std::collections::HashMap;
-use std::sync::LazyLock;
-
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse};
-use rust_embed::RustEmbed;
 
 use crate::web::problem::Problem;
 
-#[derive(RustEmbed)]
-#[folder = "$OUT_DIR/assets"]
-struct Files;
+struct Asset {
+    name: &'static str,
+    path: &'static str,
+    plain: &'static [u8],
+    gzip: &'static [u8],
+}
 
-/// Paths by the names without digest.
-static PATHS: LazyLock<HashMap<String, String>> = LazyLock::new(|| {
-    let files = Files::iter().filter(|file| !file.ends_with(".gz"));
-    files.filter_map(|file| Some((plain_name(&file)?, format!("/assets/{file}")))).collect()
-});
+/// Written by `build.rs`.
+static ASSETS: &[Asset] = &include!(concat!(env!("OUT_DIR"), "/assets/list.rs"));
 
 /// The path of an asset: `app.css` is at `/assets/app-….css`.
 pub fn path(name: &str) -> &'static str {
-    PATHS.get(name).map_or("", String::as_str)
+    ASSETS.iter().find(|asset| asset.name == name).map_or("", |asset| asset.path)
 }
 
 /// `GET /assets/{file}`: an embedded file, compressed where the browser takes it so.
 pub async fn serve(request: HttpRequest) -> Result<HttpResponse, Problem> {
-    let file = request.match_info().get("file").unwrap_or_default();
-    if file.ends_with(".gz") {
-        return Err(Problem::not_found());
-    }
-    send(&request, file)
+    send(&request, request.path())
 }
 
 /// `GET /favicon.ico`, for browsers that ask without being told: the logo.
 pub async fn favicon(request: HttpRequest) -> Result<HttpResponse, Problem> {
-    send(&request, path("logo.svg").trim_start_matches("/assets/"))
+    send(&request, path("logo.svg"))
 }
 
 /// `GET /robots.txt`: there is nothing here for search engines.
@@ -44,8 +36,8 @@ pub async fn robots() -> HttpResponse {
     HttpResponse::Ok().content_type("text/plain").body("User-agent: *\nDisallow: /\n")
 }
 
-fn send(request: &HttpRequest, file: &str) -> Result<HttpResponse, Problem> {
-    let plain = Files::get(file).ok_or_else(Problem::not_found)?;
+fn send(request: &HttpRequest, path: &str) -> Result<HttpResponse, Problem> {
+    let asset = ASSETS.iter().find(|asset| asset.path == path).ok_or_else(Problem::not_found)?;
     let accepted = request
         .headers()
         .get(header::ACCEPT_ENCODING)
@@ -54,20 +46,14 @@ fn send(request: &HttpRequest, file: &str) -> Result<HttpResponse, Problem> {
     let gzip = accepted.split(',').any(|coding| coding.trim().split(';').next() == Some("gzip"));
     let mut response = HttpResponse::Ok();
     response
-        .content_type(media_type(file))
+        .content_type(media_type(asset.name))
         .insert_header((header::CACHE_CONTROL, "public, max-age=31536000, immutable"))
         .insert_header((header::VARY, "Accept-Encoding"));
-    match Files::get(&format!("{file}.gz")).filter(|_| gzip) {
-        Some(packed) => {
-            Ok(response.insert_header((header::CONTENT_ENCODING, "gzip")).body(packed.data.into_owned()))
-        }
-        None => Ok(response.body(plain.data.into_owned())),
+    if gzip {
+        Ok(response.insert_header((header::CONTENT_ENCODING, "gzip")).body(asset.gzip))
+    } else {
+        Ok(response.body(asset.plain))
     }
-}
-
-fn plain_name(file: &str) -> Option<String> {
-    let (stem, rest) = file.rsplit_once('-')?;
-    Some(format!("{stem}.{}", rest.split_once('.')?.1))
 }
 
 fn media_type(file: &str) -> &'static str {

@@ -1,9 +1,8 @@
 //! OpenID Connect Core 1.0 as a relying party, by discovery.
 
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
-use chrono::{DateTime, Utc};
 use openidconnect::core::{
     CoreAuthDisplay, CoreAuthPrompt, CoreAuthenticationFlow, CoreClaimName, CoreClaimType, CoreClient,
     CoreClientAuthMethod, CoreGenderClaim, CoreGrantType, CoreIdToken, CoreIdTokenClaims, CoreJsonWebKey,
@@ -192,7 +191,7 @@ impl Oidc {
     }
 
     fn verifier(&self, metadata: &Metadata, now: Time) -> IdTokenVerifier<'static, CoreJsonWebKey> {
-        let clock = DateTime::<Utc>::from_timestamp(now.seconds(), 0).unwrap_or_default();
+        let clock = UNIX_EPOCH + Duration::from_secs(now.seconds().unsigned_abs());
         IdTokenVerifier::new_confidential_client(
             self.client_id(),
             ClientSecret::new(self.config.client_secret.expose_secret().to_owned()),
@@ -200,9 +199,9 @@ impl Oidc {
             metadata.jwks().clone(),
         )
         .set_allowed_algs(ALGORITHMS)
-        .set_time_fn(move || clock)
+        .set_time_fn(move || clock.into())
         .set_issue_time_verifier_fn(move |issued| {
-            let age = clock.signed_duration_since(issued).num_seconds();
+            let age = now.seconds() - issued.timestamp();
             if age < -AHEAD {
                 return Err("iat lies in the future".to_owned());
             }
