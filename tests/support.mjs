@@ -10,8 +10,8 @@ import { fileURLToPath } from "node:url";
 const root = fileURLToPath(new URL("..", import.meta.url));
 const binary = path.resolve(root, process.env.KEYDESK_BINARY ?? "target/debug/keydesk");
 
-/** Python with the packages of `clients/requirements.txt`; `tests/run` names it. */
-export const python = process.env.KEYDESK_TEST_PYTHON ?? "python3";
+/** Python with the packages of `clients/requirements.txt`, which `tests/run install` installs. */
+export const python = path.join(root, "target/python/bin/python");
 
 export const password = "correct horse battery staple";
 export const person = { organization: "Acme AI", name: "Mara Lindqvist", email: "mara@acme.example", password };

@@ -11,6 +11,7 @@ use std::time::Duration;
 use serde_json::json;
 use tempfile::TempDir;
 
+use crate::support::programs::program;
 use crate::support::{Answer, Api, Desk, Page, Server, eventually, raw};
 
 struct Proxy {
@@ -28,7 +29,7 @@ impl Drop for Proxy {
 
 /// How a proxy is started: its configuration as printed, and what to run.
 struct Recipe {
-    variable: &'static str,
+    program: &'static str,
     /// Writes the configuration and returns the arguments.
     write: fn(&Page, &Places) -> Vec<String>,
 }
@@ -60,7 +61,7 @@ fn replaced(text: &str, values: &[(&str, String)]) -> String {
 }
 
 const NGINX: Recipe = Recipe {
-    variable: "KEYDESK_TEST_NGINX",
+    program: "nginx",
     write: |guide, places| {
         let printed = guide.source("#nginx");
         let service = format!("http://127.0.0.1:{}", places.service);
@@ -77,7 +78,7 @@ const NGINX: Recipe = Recipe {
 };
 
 const CADDY: Recipe = Recipe {
-    variable: "KEYDESK_TEST_CADDY",
+    program: "caddy",
     write: |guide, places| {
         let printed = guide.source("#caddy");
         let text = replaced(
@@ -93,7 +94,7 @@ const CADDY: Recipe = Recipe {
 };
 
 const HAPROXY: Recipe = Recipe {
-    variable: "KEYDESK_TEST_HAPROXY",
+    program: "haproxy",
     write: |guide, places| {
         let script = places.save("keydesk.lua", &guide.source("#haproxy-lua"));
         let text = replaced(
@@ -109,7 +110,7 @@ const HAPROXY: Recipe = Recipe {
 };
 
 const ENVOY: Recipe = Recipe {
-    variable: "KEYDESK_TEST_ENVOY",
+    program: "envoy",
     write: |guide, places| {
         let text = replaced(
             &guide.source("#envoy"),
@@ -168,15 +169,13 @@ fn answer(reader: &mut BufReader<TcpStream>, mut stream: &TcpStream) -> bool {
     write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()).is_ok()
 }
 
-/// The proxy, if it is installed.
-fn start(recipe: &Recipe, server: &Server) -> Option<Proxy> {
-    let program = std::env::var(recipe.variable).ok()?;
+fn start(recipe: &Recipe, server: &Server) -> Proxy {
     let directory = TempDir::new().unwrap();
     let places =
         Places { directory: directory.path().display().to_string(), front: free_port(), service: service() };
     let arguments = (recipe.write)(&server.browser().get("/docs/proxies"), &places);
     let log = std::fs::File::create(directory.path().join("log")).unwrap();
-    let child = Command::new(program)
+    let child = Command::new(program(recipe.program))
         .args(arguments)
         .current_dir(directory.path())
         .env("HOME", directory.path())
@@ -190,7 +189,7 @@ fn start(recipe: &Recipe, server: &Server) -> Option<Proxy> {
     eventually(&format!("the proxy answers: {}", places.directory), || {
         Api::new(&base, "").try_send("GET", "/", &[], None).is_ok()
     });
-    Some(Proxy { child, base, _directory: directory })
+    Proxy { child, base, _directory: directory }
 }
 
 /// Whether a header of this name reached the service.
@@ -213,7 +212,7 @@ fn holds(recipe: &Recipe) {
     let desk = Desk::new().with("KEYDESK_TRUSTED_PROXIES", "127.0.0.1");
     let server = desk.start();
     let org = desk.set_up(&server, "Acme AI");
-    let Some(proxy) = start(recipe, &server) else { return };
+    let proxy = start(recipe, &server);
     let create = |name: &str, scope: &str, limit: u32, networks: &[&str]| {
         let key = org.admin.create(
             &json!({"name": name, "scopes": [scope], "requests_per_minute": limit, "allowed_ips": networks}),

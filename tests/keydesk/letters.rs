@@ -22,6 +22,8 @@ use mail_parser::MessageParser;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::support::programs::python;
+
 /// What people and programs may have been called to break a mail apart.
 const HOSTILE: [&str; 16] = [
     "prod\r\nBcc: eve@example.com",
@@ -290,13 +292,12 @@ fn shape(bytes: &[u8]) -> (Vec<String>, Vec<String>) {
     (names, types.collect())
 }
 
-fn by_python(directory: &Path) -> Option<Vec<Value>> {
-    let python = std::env::var("KEYDESK_TEST_PYTHON").ok()?;
+fn by_python(directory: &Path) -> Vec<Value> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/keydesk/support/parse_mails.py");
-    let output = Command::new(python).arg(script).arg(directory).output().unwrap();
+    let output = Command::new(python()).arg(script).arg(directory).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let lines = String::from_utf8(output.stdout).unwrap();
-    Some(lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect())
+    lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 #[test]
@@ -317,7 +318,7 @@ fn no_name_changes_the_shape_of_a_mail() {
             expected.push(&plain[kind]);
         }
     }
-    let Some(read) = by_python(directory.path()) else { return };
+    let read = by_python(directory.path());
     assert_eq!(read.len(), expected.len());
     for (mail, (names, parts)) in read.iter().zip(expected) {
         let strings = |name: &str| -> Vec<String> {

@@ -88,6 +88,13 @@ fn pump(mut from: TcpStream, mut to: TcpStream, number: usize, silent_below: Arc
     });
 }
 
+/// A desk on PostgreSQL, whose connection can be cut; an SQLite file is on the same machine.
+fn on_postgres() -> Desk {
+    let desk = Desk::new();
+    assert!(desk.database.is_postgres(), "run `tests/run postgres` or set KEYDESK_TEST_DATABASE");
+    desk
+}
+
 /// The desk, with a cable between it and its database.
 fn behind_cable(desk: Desk) -> (Cable, Desk) {
     let url = desk.database.url.clone();
@@ -99,12 +106,9 @@ fn behind_cable(desk: Desk) -> (Cable, Desk) {
 }
 
 #[test]
+#[ignore = "needs PostgreSQL"]
 fn a_lost_database_is_told_and_comes_back_by_itself() {
-    let desk = Desk::new();
-    // An SQLite file lies on the same machine; there is no way to it that could be cut.
-    if !desk.database.is_postgres() {
-        return;
-    }
+    let desk = on_postgres();
     let (cable, desk) = behind_cable(desk);
     let server = desk.start();
     let org = desk.set_up(&server, "Acme");
@@ -148,11 +152,9 @@ fn revoke_elsewhere(desk: &Desk) {
 }
 
 #[test]
+#[ignore = "needs PostgreSQL"]
 fn connections_that_fall_silent_keep_no_process_from_answering_and_hearing() {
-    let desk = Desk::new();
-    if !desk.database.is_postgres() {
-        return;
-    }
+    let desk = on_postgres();
     let (cable, desk) = behind_cable(desk.with("KEYDESK_DEFAULT_RPM", "1000000"));
     let server = desk.start();
     let org = desk.set_up(&server, "Acme");
@@ -172,11 +174,9 @@ fn connections_that_fall_silent_keep_no_process_from_answering_and_hearing() {
 }
 
 #[test]
+#[ignore = "needs PostgreSQL"]
 fn a_frozen_database_does_not_keep_a_process_from_stopping() {
-    let desk = Desk::new();
-    if !desk.database.is_postgres() {
-        return;
-    }
+    let desk = on_postgres();
     let (cable, desk) = behind_cable(desk);
     let server = desk.start();
     let org = desk.set_up(&server, "Acme");
@@ -188,11 +188,9 @@ fn a_frozen_database_does_not_keep_a_process_from_stopping() {
 }
 
 #[test]
+#[ignore = "needs PostgreSQL"]
 fn no_key_is_told_yes_from_memory_once_the_lease_is_over() {
-    let desk = Desk::new();
-    if !desk.database.is_postgres() {
-        return;
-    }
+    let desk = on_postgres();
     let (cable, desk) =
         behind_cable(desk.with("KEYDESK_MAX_STALENESS", "1s").with("KEYDESK_DEFAULT_RPM", "1000000"));
     let server = desk.start();
@@ -306,11 +304,9 @@ fn a_right_that_ends_by_time_while_a_change_waits_makes_nothing() {
 }
 
 #[test]
+#[ignore = "needs PostgreSQL"]
 fn a_start_waits_for_its_database() {
-    let desk = Desk::new();
-    if !desk.database.is_postgres() {
-        return;
-    }
+    let desk = on_postgres();
     let url = desk.database.url.clone();
     let (server, name) = url.rsplit_once('/').unwrap();
     let (user, address) = server.strip_prefix("postgres://").unwrap().split_once('@').unwrap();

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use serde_json::json;
 
+use crate::support::programs::program;
 use crate::support::{Api, Desk, Org, Server, eventually};
 
 /// A private server; `tests/run` names the program.
@@ -24,8 +25,7 @@ impl Valkey {
     }
 
     fn start_at(port: u16, password: Option<&'static str>) -> Valkey {
-        let program = std::env::var("KEYDESK_TEST_VALKEY").expect("tests/run names the program");
-        let mut command = Command::new(program);
+        let mut command = Command::new(program("redis-server"));
         command.args([
             "--bind",
             "127.0.0.1",

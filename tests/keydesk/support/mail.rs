@@ -11,6 +11,7 @@ use keydesk::mail::sender::Sender;
 use keydesk::mail::sheet::Links;
 use tempfile::TempDir;
 
+use super::programs::python;
 use super::{Desk, eventually};
 
 /// A mail server; stopped when dropped.
@@ -30,22 +31,20 @@ pub struct Mail {
 }
 
 impl MailServer {
-    /// Only `tests/run` installs what it needs, and names it in `KEYDESK_TEST_PYTHON`.
-    pub fn start() -> Option<MailServer> {
+    pub fn start() -> MailServer {
         MailServer::launch(None)
     }
 
     /// One that wants TLS and shows a certificate for this host.
-    pub fn with_certificate_for(host: &str) -> Option<MailServer> {
+    pub fn with_certificate_for(host: &str) -> MailServer {
         MailServer::launch(Some(host))
     }
 
-    fn launch(host: Option<&str>) -> Option<MailServer> {
-        let python = std::env::var("KEYDESK_TEST_PYTHON").ok()?;
+    fn launch(host: Option<&str>) -> MailServer {
         let directory = TempDir::new().unwrap();
         std::fs::write(directory.path().join("mode"), "accept").unwrap();
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/keydesk/support/mail_server.py");
-        let mut child = Command::new(python)
+        let mut child = Command::new(python())
             .arg(script)
             .arg(directory.path())
             .args(host)
@@ -56,7 +55,7 @@ impl MailServer {
             .unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        Some(MailServer { child, port: line.trim().parse().unwrap(), directory })
+        MailServer { child, port: line.trim().parse().unwrap(), directory }
     }
 
     /// The same desk, with this server for its mails.

@@ -5,6 +5,7 @@ mod database;
 pub mod github;
 pub mod mail;
 mod people;
+pub mod programs;
 pub mod raw;
 pub mod stage;
 pub mod stream;
