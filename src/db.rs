@@ -326,7 +326,17 @@ impl Db {
     }
 
     /// [`Db::write`] for callers that may block, such as the command line.
-    pub fn write_now<T>(&self, change: impl FnMut(&mut Tx<'_>) -> Result<T>) -> Result<T> {
+    pub fn write_now<T>(&self, mut change: impl FnMut(&mut Tx<'_>) -> Result<T>) -> Result<T> {
+        let mut value = None;
+        self.commit(&mut |tx| {
+            value = Some(change(tx)?);
+            Ok(())
+        })?;
+        value.ok_or_else(|| Error::internal("the change returned no value"))
+    }
+
+    /// Does not depend on the type of the change, so it is compiled only once.
+    fn commit(&self, change: &mut dyn FnMut(&mut Tx<'_>) -> Result<()>) -> Result<()> {
         lend(self.writers.pool(), |conn| {
             let (value, asked) = transact(conn, &self.logs, change)?;
             for (org, mark) in asked.logs {

@@ -1,5 +1,8 @@
 //! Work that goes on by itself.
 
+use std::pin::Pin;
+
+use tokio::sync::oneshot;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::error::{Error, Result};
@@ -11,5 +14,11 @@ use crate::error::{Error, Result};
 /// body of a response that its client does not read, isn't. So whatever waits for something
 /// scarce does it in here.
 pub async fn drive<T: Send + 'static>(work: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
-    AbortOnDropHandle::new(tokio::spawn(work)).await.unwrap_or_else(|panic| Err(Error::internal(panic)))
+    let (send, mut result) = oneshot::channel();
+    // Boxed, so that the code of a task is compiled once, not once for each future.
+    let work: Pin<Box<dyn Future<Output = ()> + Send>> = Box::pin(async move {
+        let _ = send.send(work.await);
+    });
+    AbortOnDropHandle::new(tokio::spawn(work)).await.map_err(Error::internal)?;
+    result.try_recv().map_err(Error::internal)?
 }

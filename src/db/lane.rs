@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::timeout;
 
 use crate::db::connect::{Manager, PATIENCE, pool};
@@ -45,21 +45,9 @@ impl Lane {
         self,
         work: impl FnOnce(&r2d2::Pool<Manager>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        if let Ok(place) = self.places.clone().try_acquire_owned() {
-            return self.run(place, work).await;
-        }
-        task::drive(async move {
-            let place = self.place().await?;
-            self.run(place, work).await
-        })
-        .await
-    }
-
-    async fn place(&self) -> Result<OwnedSemaphorePermit> {
-        let place = timeout(PATIENCE, self.places.clone().acquire_owned()).await;
-        place
-            .map_err(|_| Error::Unavailable("too many wait for the database".into()))?
-            .map_err(Error::internal)
+        let (job, mut result) = erase(work);
+        self.run(job).await?;
+        result.try_recv().map_err(Error::internal)?
     }
 
     /// The same for short work. What takes longer than `patience` is left to itself, and its place is free
@@ -69,29 +57,63 @@ impl Lane {
         patience: Duration,
         work: impl FnOnce(&r2d2::Pool<Manager>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
+        let (job, mut result) = erase(work);
+        self.run_within(patience, job).await?;
+        result.try_recv().map_err(Error::internal)?
+    }
+
+    async fn place(&self) -> Result<OwnedSemaphorePermit> {
+        let place = timeout(PATIENCE, self.places.clone().acquire_owned()).await;
+        place
+            .map_err(|_| Error::Unavailable("too many wait for the database".into()))?
+            .map_err(Error::internal)
+    }
+
+    async fn run(self, job: Job) -> Result<()> {
+        if let Ok(place) = self.places.clone().try_acquire_owned() {
+            return self.occupy(place, job).await;
+        }
+        task::drive(async move {
+            let place = self.place().await?;
+            self.occupy(place, job).await
+        })
+        .await
+    }
+
+    async fn run_within(self, patience: Duration, job: Job) -> Result<()> {
         task::drive(async move {
             let _place = self.place().await?;
-            let work = tokio::task::spawn_blocking(move || work(&self.pool));
+            let work = tokio::task::spawn_blocking(move || job(&self.pool));
             match timeout(patience, work).await {
-                Ok(done) => done.unwrap_or_else(|panic| Err(Error::internal(panic))),
+                Ok(done) => done.map_err(Error::internal),
                 Err(_) => Err(Error::Unavailable("the database does not answer".into())),
             }
         })
         .await
     }
 
-    async fn run<T: Send + 'static>(
-        self,
-        place: OwnedSemaphorePermit,
-        work: impl FnOnce(&r2d2::Pool<Manager>) -> Result<T> + Send + 'static,
-    ) -> Result<T> {
+    async fn occupy(self, place: OwnedSemaphorePermit, job: Job) -> Result<()> {
         let work = move || {
             // It ends with the work: who hangs up stops waiting, and the work goes on.
             let _place = place;
-            work(&self.pool)
+            job(&self.pool);
         };
-        tokio::task::spawn_blocking(work).await.unwrap_or_else(|panic| Err(Error::internal(panic)))
+        tokio::task::spawn_blocking(work).await.map_err(Error::internal)
     }
+}
+
+/// Work whose type is erased, so that the code that queues and runs it is compiled only once.
+type Job = Box<dyn FnOnce(&r2d2::Pool<Manager>) + Send>;
+
+fn erase<T: Send + 'static>(
+    work: impl FnOnce(&r2d2::Pool<Manager>) -> Result<T> + Send + 'static,
+) -> (Job, oneshot::Receiver<Result<T>>) {
+    let (send, result) = oneshot::channel();
+    let job = move |pool: &r2d2::Pool<Manager>| {
+        // No one receives it when the client has disconnected.
+        let _ = send.send(work(pool));
+    };
+    (Box::new(job), result)
 }
 
 /// Lends a connection of the pool to the work.
