@@ -68,7 +68,8 @@ fn require_all_secrets(db: &Db, keyring: &Keyring, standing: Standing) -> Result
             )))
         };
     }
-    match db.read_now(|conn| roots::under_others(conn, own, None, Time::now()))? {
+    // A secret without a tag is under this root: during an upgrade, earlier versions go on creating such secrets.
+    match db.read_now(|conn| roots::under_none_of(conn, [own, own], None, Time::now()))? {
         0 => Ok(()),
         left => Err(Failure::Usage(format!(
             "KEYDESK_SECRET_PREVIOUS is not set, but {left} {} of working API keys still {} the previous root \

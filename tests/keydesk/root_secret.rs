@@ -156,6 +156,25 @@ fn secrets_of_a_version_that_noted_no_root_secret_are_known_after_one_start() {
     assert_eq!(status(&desk).0, Some(0));
 }
 
+/// During a rolling upgrade, an earlier version creates keys while the new one starts.
+#[test]
+fn secret_created_by_an_earlier_version_during_the_start_does_not_stop_it() {
+    let desk = at(Desk::new(), 0);
+    let server = desk.start();
+    let org = desk.set_up(&server, "Acme AI");
+    drop(server);
+    desk.database.execute("UPDATE key_secrets SET root = NULL");
+    desk.database.execute(if desk.database.is_postgres() {
+        "CREATE FUNCTION forget() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.root = NULL; RETURN NEW; END $$;
+         CREATE TRIGGER forget BEFORE UPDATE ON key_secrets FOR EACH ROW EXECUTE FUNCTION forget()"
+    } else {
+        "CREATE TRIGGER forget AFTER UPDATE OF root ON key_secrets
+             BEGIN UPDATE key_secrets SET root = NULL WHERE id = NEW.id; END"
+    });
+    let server = desk.start();
+    assert_eq!(server.api(&org.admin.key).get("/v1/api-keys").status, 200);
+}
+
 #[test]
 fn a_process_without_the_new_secret_says_yes_to_nobody_once_others_use_it() {
     let desk = at(Desk::new(), 0);
