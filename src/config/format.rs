@@ -16,14 +16,16 @@ use crate::crypto::Root;
 use crate::text::forbidden_character;
 use crate::time::parse_span;
 
+/// Returns `None` if the text is invalid.
+type Parse<T> = Box<dyn Fn(&str) -> Option<T>>;
+
 /// How a text becomes a `T`.
 pub(super) struct Format<T> {
     /// The accepted values, as the object of "Use": "a number from 1 to 10". Empty for any text.
     pub(super) expected: String,
     /// Whether values are URLs. Errors do not quote them, since a URL may contain a credential.
     pub(super) is_url: bool,
-    /// Returns `None` if the text is invalid.
-    pub(super) parse: Box<dyn Fn(&str) -> Option<T>>,
+    pub(super) parse: Parse<T>,
 }
 
 fn format<T>(expected: impl Into<String>, parse: impl Fn(&str) -> Option<T> + 'static) -> Format<T> {

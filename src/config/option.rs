@@ -3,6 +3,9 @@
 use crate::config::format::Format;
 use crate::config::source::{ConfigError, Places, Source};
 
+/// Parses the text of the value, or the default if there is none. Returns `None` if the text is invalid.
+type ParseOrDefault<T> = Box<dyn Fn(Option<&str>) -> Option<T>>;
+
 /// An option whose value has the type `T`.
 ///
 /// Built by [`option`] or [`optional`], refined by [`Opt::secret`] or [`Opt::or_file`].
@@ -12,8 +15,7 @@ pub(super) struct Opt<T> {
     default: String,
     expected: String,
     is_url: bool,
-    /// Parses the text of the value, or the default if there is none; `None` if the text is invalid.
-    parse: Box<dyn Fn(Option<&str>) -> Option<T>>,
+    parse: ParseOrDefault<T>,
 }
 
 /// An option with a default. The default is parsed like a value; the empty text is shown as "none".

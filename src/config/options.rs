@@ -66,7 +66,7 @@ options! {
         /// Directory of the SQLite file and the generated secret. Processes may share it.
         data_dir: PathBuf = option("KEYDESK_DATA_DIR", "keydesk-data", directory());
 
-        /// SQLite file or PostgreSQL database. Keydesk refuses a flag that contains a password.
+        /// SQLite file or PostgreSQL database. The flag must not contain a password.
         database_url: Option<String> =
             optional("KEYDESK_DATABASE_URL", "`keydesk.sqlite3` in the data directory", database_url()).or_file();
 
@@ -106,11 +106,11 @@ options! {
         /// First part of new keys.
         key_prefix: String = option("KEYDESK_KEY_PREFIX", "kd", key_prefix());
 
-        /// When to remind people of an expiry, as time left. From the first step that is shorter than half of a
-        /// key's lifetime, the key counts as expiring.
+        /// Times before expiry at which Keydesk sends reminders. A key counts as expiring from the first of them
+        /// that is shorter than half of its lifetime.
         notices: Vec<i64> = option("KEYDESK_NOTICES", "30d,14d,7d,3d,1d", durations());
 
-        /// Requests per minute of new keys.
+        /// Limit of new keys, in requests per minute.
         default_rpm: u32 = option("KEYDESK_DEFAULT_RPM", "600", number(1..=1_000_000));
 
         /// Valkey or Redis through which all processes share rate limits.

@@ -34,15 +34,14 @@ fn page() -> String {
         if option.group != group {
             group = option.group;
             let _ =
-                write!(page, "\n## {group}\n\n| Variable | Flag | Default | Meaning |\n|---|---|---|---|\n");
+                write!(page, "\n## {group}\n\n| Option | Default | Values | Meaning |\n|---|---|---|---|\n");
         }
-        let flag = option.flag().map_or_else(|| "–".to_owned(), |flag| format!("`{flag}`"));
-        let file = option.file_variable().map(|file| format!(" or `{file}`")).unwrap_or_default();
+        let names = [Some(option.variable.to_owned()), option.file_variable(), option.flag()];
+        let names: Vec<_> = names.into_iter().flatten().map(|name| format!("`{name}`")).collect();
+        let values = if option.expected.is_empty() { "text" } else { &option.expected };
         let help = option.help.replace("`docs/operations.md`", "[operations.md](operations.md)");
-        let values =
-            if option.expected.is_empty() { String::new() } else { format!(" Use {}.", option.expected) };
-        let _ =
-            writeln!(page, "| `{}`{file} | {flag} | {} | {help}{values} |", option.variable, option.default);
+        let names = names.join("<br>");
+        let _ = writeln!(page, "| {names} | {} | {values} | {help} |", option.default);
     }
     page + "\n" + TLS
 }
