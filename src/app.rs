@@ -1,8 +1,8 @@
-//! The application: how it is put together, starts and stops. Every route stands in `app/routes.rs`.
+//! Builds, starts and stops the server. `routes.rs` lists every route.
 
 mod listen;
 mod mount;
-mod routes;
+pub mod routes;
 mod server;
 
 use std::net::SocketAddr;
@@ -16,8 +16,8 @@ use actix_web::{App, web as actix};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::watch;
 
+use crate::api::openapi::SharedDocument;
 use crate::app::mount::mount;
-use crate::app::routes::{Endpoint, routes};
 use crate::config::{Config, PublicUrl};
 use crate::crypto::{self, Keyring};
 use crate::db::Db;
@@ -29,6 +29,7 @@ use crate::mail::letter::Post;
 use crate::mail::sender::Sender;
 use crate::mail::sheet::Links;
 use crate::notices::schedule::Steps;
+use crate::path;
 use crate::people::oauth::{Kind, Providers};
 use crate::ticker;
 use crate::time::Time;
@@ -38,56 +39,40 @@ use crate::verify::limit::Limiter;
 use crate::verify::limit::shared::Shared as SharedLimits;
 use crate::verify::table::Table;
 use crate::web::connections::{Connections, Limits};
-use crate::web::permission::{self};
-use crate::web::{Site, envelope, idempotency, redact};
+use crate::web::{Site, envelope, idempotency};
 
-/// Why the server could not be built.
+/// Why the server could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
-    /// A route has no permission, or a permission no route.
-    #[error("the permission table does not fit the routes: {0}")]
-    Permissions(String),
-    /// A parameter in a path is neither declared secret nor public.
-    #[error("web::redact does not say whether the parameter {0} is a secret")]
-    Parameter(String),
-    /// The address can't be listened on.
     #[error("KEYDESK_LISTEN {address} can't be listened on: {cause}")]
-    Listen {
-        /// The address.
-        address: SocketAddr,
-        /// Why not.
-        cause: std::io::Error,
-    },
-    /// A client for others can't be made.
+    Listen { address: SocketAddr, cause: std::io::Error },
     #[error("a client for the upstream or a sign-in provider can't be made: {0}")]
     Client(#[from] reqwest::Error),
-    /// The domain refuses.
     #[error(transparent)]
     Domain(#[from] crate::error::Error),
 }
 
-/// How long before the end of a stop open streams are told that there is no more, at most.
-const LAST_WORDS: Duration = Duration::from_secs(2);
-/// How long a stop waits for the database and for mails on their way after the last answer.
+/// How long before the stop timeout open streams are ended, at most.
+const STREAM_END: Duration = Duration::from_secs(2);
+/// How long a stop waits after the last response for the database and for e-mails that are being sent.
 const LAST_WRITES: Duration = Duration::from_secs(8);
 
-/// A server that is bound and ready to run.
+/// A server that is listening and ready to run.
 pub struct Application {
     server: Server,
     connections: Arc<Connections>,
     site: Arc<Site>,
     address: SocketAddr,
     tick: Duration,
-    /// How long it serves on after it was asked to stop.
+    /// How long it still accepts requests after it was asked to stop.
     drain: Duration,
     stop_timeout: Duration,
     reader: feed::Reader,
 }
 
 impl Application {
-    /// Binds the address and puts everything together.
+    /// Listens on the address and builds everything the server needs.
     pub async fn build(config: Config, db: Db, keyring: Keyring) -> Result<Application, BuildError> {
-        check_permissions(&routes())?;
         let Config { options, github, oidc, .. } = config;
         let failed = |cause| BuildError::Listen { address: options.listen, cause };
         let listener = listen::bind(options.listen).map_err(failed)?;
@@ -119,7 +104,12 @@ impl Application {
             from: options.mail_from,
             links: Links { public_url: public_url.clone(), keyring: mint.keyring.clone() },
         };
-        let redirect = |kind: Kind| public_url.link(&format!("/sign-in/{}/callback", kind.name()));
+        let redirect = |kind: Kind| {
+            public_url.link(&match kind {
+                Kind::Oidc => path::sign_in_oidc_callback(),
+                Kind::GitHub => path::sign_in_github_callback(),
+            })
+        };
         let providers = Providers::new(oidc, github, redirect)?;
         let mut reader = feed::Reader::default();
         crypto::fill_random(&mut reader)?;
@@ -146,6 +136,7 @@ impl Application {
         });
         let workers = std::thread::available_parallelism().map_or(1, usize::from);
         let upstream = actix::Data::new(Upstream::new(options.upstream_url, options.upstream_key, workers)?);
+        let document: SharedDocument = actix::Data::new(routes::document());
         let shared = site.clone();
         let limits = Limits::of_descriptors(raise_descriptors());
         tracing::debug!(?limits, "connections are limited");
@@ -154,6 +145,7 @@ impl Application {
             App::new()
                 .app_data(actix::Data::new(shared.clone()))
                 .app_data(upstream.clone())
+                .app_data(document.clone())
                 .wrap(from_fn(envelope::wrap))
                 .configure(|service| mount(service, &shared))
         };
@@ -163,18 +155,18 @@ impl Application {
         Ok(Application { server, connections, site, address, tick, drain, stop_timeout, reader })
     }
 
-    /// The bound address.
+    /// The address that the server listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// What handlers share.
+    /// The state that handlers share.
     pub fn site(&self) -> &Site {
         &self.site
     }
 
-    /// Serves until `stop` resolves. Then it is not ready any more, but serves on until load balancers
-    /// have noticed; then it answers what has begun, and writes the last counts.
+    /// Serves until `stop` resolves. Then `/readyz` reports not ready while load balancers move
+    /// traffic away, open requests finish, and the last counts are written.
     pub async fn run_until(self, stop: impl Future<Output = ()>) -> std::io::Result<()> {
         let (stopping, stopped) = watch::channel(false);
         let follower = tokio::spawn(ticker::follow(self.site.clone(), self.reader, stopped.clone()));
@@ -197,16 +189,16 @@ impl Application {
         }
         tracing::info!("stopping: open requests are answered first");
         let closing = self.site.clone();
-        let patience = self.stop_timeout - LAST_WORDS.min(self.stop_timeout / 2);
-        let last_words = tokio::spawn(async move {
+        let patience = self.stop_timeout - STREAM_END.min(self.stop_timeout / 2);
+        let stream_end = tokio::spawn(async move {
             tokio::time::sleep(patience).await;
             closing.is_closing.store(true, Relaxed);
         });
         handle.stop(true).await;
-        last_words.abort();
+        stream_end.abort();
         running.await.map_err(std::io::Error::other)??;
         watch.abort();
-        // Last, so that the counts of the last requests are written too.
+        // After the last response, so that its counts are written too.
         stopping.send_replace(true);
         let ended = async {
             for task in [ticker, follower, warner, postman, tidier, logs, settler] {
@@ -226,7 +218,7 @@ impl Application {
     }
 }
 
-/// Lets the process open as many descriptors as the system grants, and returns how many that are.
+/// Raises the limit of open file descriptors to the hard limit and returns it.
 fn raise_descriptors() -> u64 {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
@@ -236,68 +228,4 @@ fn raise_descriptors() -> u64 {
         tracing::warn!(%error, "the limit of open files can't be raised");
     }
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
-}
-
-/// Compares routes and permission table: each must have exactly one line in the other.
-fn check_permissions(routes: &[Endpoint]) -> Result<(), BuildError> {
-    let routes: Vec<(&str, &'static str)> = routes.iter().map(|(method, path, _)| (*method, *path)).collect();
-    let lines: Vec<(&str, &str)> =
-        permission::TABLE.iter().map(|(method, path, _)| (*method, *path)).collect();
-    let missing = routes.iter().find(|route| lines.iter().filter(|line| line == route).count() != 1);
-    let unused = lines.iter().find(|line| routes.iter().filter(|route| route == line).count() != 1);
-    match missing.or(unused) {
-        Some((method, path)) => Err(BuildError::Permissions(format!("{method} {path}"))),
-        None => check_parameters(&routes),
-    }
-}
-
-/// Every parameter in a path must be classified, or it could end up in a log.
-fn check_parameters(routes: &[(&str, &'static str)]) -> Result<(), BuildError> {
-    match routes.iter().find_map(|(_, path)| redact::unclassified(path)) {
-        Some(parameter) => Err(BuildError::Parameter(parameter.to_owned())),
-        None => Ok(()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_route_has_one_permission_and_every_permission_a_route() {
-        assert!(check_permissions(&routes()).is_ok());
-    }
-
-    #[test]
-    fn a_route_without_permission_stops_the_start() {
-        let mut routes = routes();
-        routes.push(("GET", "/forgotten", || actix::get().to(crate::web::health::alive)));
-        assert!(
-            matches!(check_permissions(&routes), Err(BuildError::Permissions(route)) if route == "GET /forgotten")
-        );
-    }
-
-    #[test]
-    fn parameter_that_nobody_classified_stops_the_start() {
-        for path in
-            ["/forgotten/{ticket}", "/forgotten/{ticket}.ics", "/a/{b:.*}", "/x-{token}", "/{token}-{id}"]
-        {
-            let refused = check_parameters(&[("GET", "/healthz"), ("GET", path)]);
-            assert!(matches!(refused, Err(BuildError::Parameter(_))), "{path}");
-        }
-        assert!(check_parameters(&[("GET", "/new/{token}"), ("GET", "/new/{token}.ics")]).is_ok());
-    }
-
-    #[test]
-    fn whatever_changes_something_needs_more_than_reading() {
-        // A member's own address for their calendar: it reads no more than they do.
-        let own = ["/o/{org}/calendar", "/o/{org}/calendar/end"];
-        for (method, path, permission) in permission::TABLE {
-            let reads = matches!(
-                permission,
-                permission::Permission::Member(crate::role::Act::ReadKeys) | permission::Permission::Public
-            );
-            assert!(*method == "GET" || !reads || own.contains(path), "{method} {path}");
-        }
-    }
 }

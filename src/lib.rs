@@ -13,13 +13,13 @@
 //!   [`audit`] the log · [`usage`] counts · [`review`] what should not stay as it is ·
 //!   [`notices`] who is told that a key ends, and when · [`mail`] written, queued, sent.
 //! - Kernel: [`db`], [`schema`], [`installation`], [`config`], [`email`], [`error`], [`crypto`], [`id`],
-//!   [`remembered`], [`role`], [`scope`], [`task`], [`text`], [`time`].
+//!   [`path`], [`remembered`], [`role`], [`scope`], [`task`], [`text`], [`time`].
 //!
 //! # Invariants
 //!
 //! 1. A secret exists in clear in one answer only, and for ten minutes sealed for its replay.
 //!    Its type can't be printed, logged, serialised or compared in variable time.
-//! 2. Every route has a line in [`web::permission`]; the server refuses to start otherwise.
+//! 2. Every route states its permission in [`app::routes`]; without one it does not compile.
 //!    Ids of other organisations are 404.
 //! 3. Every query starts from an organisation, the look-up of a key by its digest excepted.
 //! 4. A request has one kind of credential, decided in [`web::gate`]. Links come from
@@ -54,6 +54,7 @@ pub mod keys;
 pub mod mail;
 pub mod notices;
 pub mod orgs;
+pub mod path;
 pub mod people;
 #[expect(clippy::disallowed_methods, reason = "handlers read the clock")]
 pub mod portal;

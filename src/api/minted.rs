@@ -8,8 +8,10 @@ use crate::api::object;
 use crate::crypto::Keyring;
 use crate::db::Tx;
 use crate::error::{Error, Result};
+use crate::id::KeyId;
 use crate::keys::Key;
 use crate::keys::secret::PlainSecret;
+use crate::path;
 use crate::time::Time;
 use crate::web::idempotency::{Claim, Earlier, Refused};
 
@@ -56,9 +58,9 @@ pub(super) fn answer(status: StatusCode, minted: Minted) -> Result<HttpResponse>
     let mut response = HttpResponse::build(status);
     response.insert_header((header::CACHE_CONTROL, "no-store"));
     if status == StatusCode::CREATED
-        && let Some(id) = object["id"].as_str()
+        && let Some(id) = object["id"].as_str().and_then(KeyId::parse)
     {
-        response.insert_header((header::LOCATION, format!("/v1/api-keys/{id}")));
+        response.insert_header((header::LOCATION, path::v1_api_key(&id).as_str()));
     }
     if replayed {
         response.insert_header(("Idempotency-Replayed", "true"));

@@ -9,6 +9,7 @@ use crate::api::keys::{answer, parse_id};
 use crate::api::minted;
 use crate::error::Error;
 use crate::keys::rotation::{self, parse_overlap};
+use crate::path;
 use crate::time::Time;
 use crate::web::Shared;
 use crate::web::body::{Json, OptionalJson};
@@ -40,7 +41,7 @@ pub async fn rotate(
     let overlap = parse_overlap(body.0.overlap.as_deref())?;
     let change = caller.change(&request, now);
     let claim = name.map(|name| {
-        let route = format!("POST /v1/api-keys/{id}/rotate");
+        let route = format!("POST {}", path::v1_api_key_rotate(&id));
         // What counts is what is asked for, however it is written.
         let asked = format!("overlap {overlap}");
         let (keyring, org, proof) = (&site.mint.keyring, caller.key.org, caller.secret.expose());

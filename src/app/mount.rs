@@ -1,96 +1,113 @@
-//! Each path behind its gate, in the order in which paths are tried.
+//! Registers each route with actix-web, behind its gate.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use actix_web::http::header;
 use actix_web::middleware::{Compress, from_fn};
 use actix_web::web::ServiceConfig;
-use actix_web::{Route, web as actix};
+use actix_web::{HttpRequest, HttpResponse, Resource, web as actix};
 
-use crate::app::routes::routes;
+use crate::app::routes::{ROUTES, Route};
+use crate::path::{self, Pattern};
 use crate::scope::Scope;
-use crate::web::permission::{self, Permission};
+use crate::web::endpoint::Method;
+use crate::web::permission::Permission;
 use crate::web::problem::{Code, Problem};
 use crate::web::{Site, csrf, gate, principal, session};
 
-/// A path with its methods.
-type Methods = (&'static str, Vec<Method>);
-/// The name of a method, or `ANY`, with its route.
-type Method = (&'static str, fn() -> Route);
+/// A path with the routes of its methods.
+struct Mounted {
+    path: Pattern,
+    routes: Vec<&'static Route>,
+}
 
-/// Mounts each path once, with all its methods, each behind its gate.
+/// Mounts each path once, with all its methods.
 pub(super) fn mount(service: &mut ServiceConfig, site: &Arc<Site>) {
-    let mut paths: BTreeMap<usize, Methods> = BTreeMap::new();
-    let mut places: BTreeMap<&str, usize> = BTreeMap::new();
-    for (order, (method, path, route)) in routes().into_iter().enumerate() {
-        let place = *places.entry(path).or_insert(order);
-        paths.entry(place).or_insert((path, Vec::new())).1.push((method, route));
-    }
-    let (portal, mut open): (Vec<_>, Vec<_>) = paths.into_values().partition(|(path, _)| is_portal(path));
-    // Paths are tried one after the other, and one with a pattern takes as long as many without.
-    open.sort_by_key(|(path, methods)| path.contains('{') || !is_busy(path, methods));
-    for (path, methods) in open {
-        let busy = is_busy(path, &methods);
-        let resource = resource(path, methods);
-        if busy {
-            service.service(resource);
+    let (portal, mut open): (Vec<_>, Vec<_>) = paths().into_iter().partition(|mounted| mounted.is_portal());
+    // The router tries one path after the other. A pattern takes as long as many literals.
+    open.sort_by_key(|mounted| mounted.path.as_str().contains('{') || !mounted.is_busy());
+    for mounted in open {
+        if mounted.is_busy() {
+            service.service(mounted.resource());
         } else {
-            service.service(resource.wrap(Compress::default()));
+            service.service(mounted.resource().wrap(Compress::default()));
         }
     }
-    // What is left under /v1 is not the portal's: no session, no guard of forms.
-    service.service(actix::scope("/v1").default_service(actix::to(no_route)));
+    // Unknown paths of the API need neither a session nor protection of forms.
+    service.service(actix::scope(path::API).default_service(actix::to(unknown_route)));
     let https = site.public_url.is_https();
     let pages = actix::scope("")
         .wrap(Compress::default())
         .wrap(session::middleware(&site.db, &site.mint.keyring, https))
         .wrap(from_fn(csrf::guard));
-    let pages =
-        portal.into_iter().fold(pages, |pages, (path, methods)| pages.service(resource(path, methods)));
-    service.service(pages.default_service(actix::to(no_page)));
+    let pages = portal.into_iter().fold(pages, |pages, mounted| pages.service(mounted.resource()));
+    service.service(pages.default_service(actix::to(unknown_page)));
 }
 
-fn resource(path: &'static str, methods: Vec<Method>) -> actix_web::Resource {
-    let names = methods.iter().map(|(method, _)| if *method == "GET" { "GET, HEAD" } else { method });
-    let allowed = names.collect::<Vec<_>>().join(", ");
-    let mut resource = actix::resource(path);
-    for (method, route) in methods {
-        let Some(permission) = permission::of(method, path) else {
-            continue;
-        };
-        let gated = move |request, next| gate::pass(permission, request, next);
-        resource = resource.route(route().wrap(from_fn(gated)));
+/// All paths, each at the place of its first route.
+fn paths() -> Vec<Mounted> {
+    let mut paths: Vec<Mounted> = Vec::new();
+    let mut places = BTreeMap::new();
+    for route in ROUTES {
+        let path = route.endpoint.path;
+        let place = *places.entry(path).or_insert_with(|| {
+            paths.push(Mounted { path, routes: Vec::new() });
+            paths.len() - 1
+        });
+        paths[place].routes.push(route);
     }
-    resource.default_service(actix::to(move || {
-        let allowed = allowed.clone();
-        async move {
-            let problem =
-                Problem::new(Code::MethodNotAllowed, format!("Use one of these methods here: {allowed}."));
-            Err::<actix_web::HttpResponse, _>(problem.with_header(actix_web::http::header::ALLOW, allowed))
-        }
-    }))
+    paths
 }
 
-async fn no_page() -> Result<actix_web::HttpResponse, Problem> {
+impl Mounted {
+    fn resource(&self) -> Resource {
+        let names = self.routes.iter().map(|route| match route.endpoint.method {
+            Method::GET => "GET, HEAD",
+            method => method.name(),
+        });
+        let allowed = names.collect::<Vec<_>>().join(", ");
+        let mut resource = actix::resource(self.path.as_str());
+        for route in &self.routes {
+            let permission = route.endpoint.permission;
+            let gate = move |request, next| gate::pass(permission, request, next);
+            resource = resource.route((route.handler)().wrap(from_fn(gate)));
+        }
+        resource.default_service(actix::to(move || {
+            let allowed = allowed.clone();
+            async move {
+                let problem = Problem::new(
+                    Code::MethodNotAllowed,
+                    format!("Use one of these methods here: {allowed}."),
+                );
+                Err::<HttpResponse, _>(problem.with_header(header::ALLOW, allowed))
+            }
+        }))
+    }
+
+    /// Whether compressing the responses costs more than it saves: they are frequent and small, or
+    /// streamed.
+    fn is_busy(&self) -> bool {
+        self.routes.iter().any(|route| {
+            matches!(
+                route.endpoint.permission,
+                Permission::ScopesInQuery | Permission::Key(Scope::KeysVerify | Scope::InferenceWrite)
+            )
+        })
+    }
+
+    fn is_portal(&self) -> bool {
+        let is_file = [Pattern::healthz, Pattern::readyz, Pattern::asset, Pattern::favicon, Pattern::robots]
+            .contains(&self.path);
+        !is_file && !self.path.is_api()
+    }
+}
+
+async fn unknown_page() -> Result<HttpResponse, Problem> {
     Err(Problem::not_found())
 }
 
-async fn no_route(request: actix_web::HttpRequest) -> Result<actix_web::HttpResponse, Problem> {
+async fn unknown_route(request: HttpRequest) -> Result<HttpResponse, Problem> {
     principal::refuse_key_in_url(&request)?;
     Err(Problem::not_found())
-}
-
-/// Whether a path is called so often, with answers so small or streamed, that compressing them
-/// costs more than it saves.
-fn is_busy(path: &str, methods: &[Method]) -> bool {
-    let mut permissions = methods.iter().filter_map(|(method, _)| permission::of(method, path));
-    permissions.any(|permission| {
-        matches!(permission, Permission::Asked | Permission::Key(Scope::KeysVerify | Scope::InferenceWrite))
-    })
-}
-
-fn is_portal(path: &str) -> bool {
-    !["/v1/", "/assets/", "/healthz", "/readyz", "/favicon.ico", "/robots.txt"]
-        .iter()
-        .any(|start| path.starts_with(start))
 }

@@ -1,197 +1,318 @@
-//! Every route on one screen. What each needs stands in [`crate::web::permission`].
+//! Every route: its method, its path, its handler, what it requires, and how the API's document
+//! describes it.
+//!
+//! A route without a permission, a path of [`crate::path`] without a route, and an API route without
+//! a description do not compile. The file is long because the table has one line per route.
 
-use actix_web::{Route, guard, web as actix};
+use std::sync::LazyLock;
 
+use actix_web::{Route as Handler, guard, web as actix};
+
+use crate::api::openapi::{self, Call, Document, Operation, operations};
 use crate::gateway::{inference, openai};
+use crate::path::Pattern;
 use crate::portal::members;
+use crate::role::Act::{
+    DecideRequests, Leave, ReadAudit, ReadKeys, ReadMail, ReadMembers, ReadReview, ReadSettings, ReadUsage,
+    WriteKeys, WriteMail, WriteMembers, WriteReview, WriteSettings,
+};
+use crate::scope::Scope::{Admin, AnalyticsRead, InferenceRead, InferenceWrite, KeysVerify};
+use crate::web::endpoint::{Endpoint, Method};
+use crate::web::permission::Permission::{
+    AdminOrSelf, AnyKey, Key, Member, MemberFresh, Page, Public, ScopesInQuery, SignedIn, SignedInFresh,
+};
 use crate::web::{assets, health};
 use crate::{api, portal};
 
-/// A method, or `ANY`, with its path and what makes its route.
-pub(super) type Endpoint = (&'static str, &'static str, fn() -> Route);
+/// A line of the table.
+pub struct Route {
+    pub endpoint: Endpoint,
+    /// What the document of the API says about it.
+    pub(super) operation: Option<fn() -> Operation>,
+    pub(super) handler: fn() -> Handler,
+}
 
 macro_rules! routes {
-    ($($method:ident $path:literal => $handler:path),* $(,)?) => {
-        vec![$((stringify!($method), $path, (|| answering(stringify!($method)).to($handler)) as fn() -> Route)),*]
+    ($($method:ident $path:ident => $handler:path, $permission:expr $(, $operation:path)?;)*) => {
+        pub const ROUTES: &[Route] = &[$(Route {
+            endpoint: Endpoint {
+                method: Method::$method,
+                path: Pattern::$path,
+                permission: $permission,
+            },
+            operation: operation!($($operation)?),
+            handler: || on(Method::$method).to($handler),
+        }),*];
+
+        /// Where the compiler reports a missing pattern, add a route for that path.
+        const fn every_path_has_a_route(path: Pattern) -> bool {
+            #[allow(unreachable_patterns, reason = "a path can have several methods")]
+            match path {
+                $(Pattern::$path => true),*
+            }
+        }
     };
 }
 
-/// A route for a method, or for any. What answers GET answers HEAD too (RFC 9110 section 9.3.2).
-fn answering(method: &str) -> Route {
-    match (method, actix_web::http::Method::from_bytes(method.as_bytes())) {
-        ("GET", _) => actix::route().guard(guard::Any(guard::Get()).or(guard::Head())),
-        ("ANY", _) | (_, Err(_)) => actix::route(),
-        (_, Ok(method)) => actix::method(method),
+macro_rules! operation {
+    () => {
+        None
+    };
+    ($operation:path) => {
+        Some($operation)
+    };
+}
+
+// Paths are tried in this order, so a literal comes before the parameter that would match it.
+routes! {
+    // Health and files.
+    GET    healthz                     => health::alive, Public;
+    GET    readyz                      => health::ready, Public;
+    GET    asset                       => assets::serve, Public;
+    GET    favicon                     => assets::favicon, Public;
+    GET    robots                      => assets::robots, Public;
+
+    // The API.
+    POST   v1_api_keys                 => api::keys::create, Key(Admin), operations::create_key;
+    GET    v1_api_keys                 => api::key_list::list, Key(Admin), operations::list_keys;
+    GET    v1_api_key_self             => api::keys::show_self, AnyKey, operations::show_own_key;
+    GET    v1_api_key                  => api::keys::show, Key(Admin), operations::show_key;
+    PATCH  v1_api_key                  => api::keys::patch, Key(Admin), operations::change_key;
+    POST   v1_api_key_revoke           => api::keys::revoke, AdminOrSelf, operations::revoke_key;
+    DELETE v1_api_key                  => api::keys::delete, AdminOrSelf, operations::delete_key;
+    POST   v1_api_key_rotate           => api::rotation::rotate, AdminOrSelf, operations::rotate_key;
+    POST   v1_api_key_rotation         => api::rotation::move_end, Key(Admin), operations::move_rotation;
+    DELETE v1_api_key_rotation         => api::rotation::end, Key(Admin), operations::end_rotation;
+    POST   v1_api_key_verify           => api::verify::verify, Key(KeysVerify), operations::verify_key;
+    POST   v1_introspect               => api::introspect::introspect, Key(KeysVerify), operations::introspect;
+    ANY    v1_authorize                => api::authorize::authorize, ScopesInQuery, operations::authorize;
+    ANY    v1_authorize_rest           => api::authorize::authorize, ScopesInQuery, operations::authorize_rest;
+    GET    v1_models                   => inference::models, Key(InferenceRead), operations::list_models;
+    GET    v1_inference                => inference::models, Key(InferenceRead), operations::list_models;
+    POST   v1_inference                => inference::infer, Key(InferenceWrite), operations::infer;
+    POST   v1_chat_completions         => openai::chat, Key(InferenceWrite), operations::chat;
+    POST   v1_completions              => openai::completions, Key(InferenceWrite), operations::complete;
+    POST   v1_embeddings               => openai::embeddings, Key(InferenceWrite), operations::embed;
+    POST   v1_responses                => openai::responses, Key(InferenceWrite), operations::respond;
+    GET    v1_usage                    => api::usage::usage, Key(AnalyticsRead), operations::usage;
+    GET    v1_audit_events             => api::audit::events, Key(Admin), operations::audit_events;
+    GET    v1_audit_checkpoint         => api::audit::checkpoint, Key(Admin), operations::audit_checkpoint;
+    GET    v1_audit_proof              => api::audit::proof, Key(Admin), operations::audit_proof;
+    GET    v1_openapi                  => openapi::serve, Public, operations::openapi;
+
+    // Entrance.
+    GET    home                        => portal::home, Page;
+    GET    setup                       => portal::entrance::setup::form, Page;
+    POST   setup                       => portal::entrance::setup::submit, Page;
+    GET    sign_in                     => portal::entrance::sign_in::form, Page;
+    POST   sign_in                     => portal::entrance::sign_in::submit, Page;
+    GET    sign_in_oidc                => portal::entrance::provider::start_oidc, Page;
+    GET    sign_in_oidc_callback       => portal::entrance::provider::arrival::finish_oidc, Page;
+    GET    sign_in_github              => portal::entrance::provider::start_github, Page;
+    GET    sign_in_github_callback     => portal::entrance::provider::arrival::finish_github, Page;
+    GET    sign_in_again_with          => portal::entrance::provider::prove, SignedIn;
+    GET    sign_in_again               => portal::entrance::again::form, SignedIn;
+    POST   sign_in_again               => portal::entrance::again::submit, SignedIn;
+    GET    reset_password              => portal::entrance::reset_password::form, Page;
+    POST   reset_password              => portal::entrance::reset_password::submit, Page;
+    GET    verify_email                => portal::entrance::verify_email::form, Page;
+    POST   verify_email                => portal::entrance::verify_email::submit, Page;
+    GET    cancel_email_change         => portal::entrance::cancel_email::form, Page;
+    POST   cancel_email_change         => portal::entrance::cancel_email::submit, Page;
+    POST   sign_out                    => portal::entrance::sign_in::sign_out, Page;
+    GET    invitation                  => portal::entrance::invitation::show, Page;
+    POST   invitation                  => portal::entrance::invitation::sign_up, Page;
+    POST   invitation_accept           => portal::entrance::invitation::accept, Page;
+
+    // The account.
+    GET    account_email               => portal::account::email::form, SignedInFresh;
+    POST   account_email               => portal::account::email::submit, SignedInFresh;
+    POST   account_email_verify        => portal::account::email::verify, SignedIn;
+    POST   account_email_cancel        => portal::account::email::cancel, SignedIn;
+    GET    account_password            => portal::account::password::form, SignedIn;
+    POST   account_password            => portal::account::password::submit, SignedIn;
+    POST   account_sessions_end_others => portal::account::sessions::end_others, SignedInFresh;
+    POST   account_session_end         => portal::account::sessions::end, SignedInFresh;
+    GET    account_method_disconnect   => portal::account::methods::confirm, SignedInFresh;
+    POST   account_method_disconnect   => portal::account::methods::disconnect, SignedInFresh;
+    GET    account_connect             => portal::entrance::provider::connect, SignedInFresh;
+    GET    account                     => portal::account::show, SignedIn;
+    POST   account                     => portal::account::save, SignedIn;
+    GET    account_notices             => portal::account::notices::form, SignedIn;
+    POST   account_notices             => portal::account::notices::save, SignedIn;
+
+    // The guides.
+    GET    docs                        => portal::docs::index, Page;
+    GET    docs_keys                   => portal::docs::keys, Page;
+    GET    docs_security               => portal::docs::security, Page;
+    GET    docs_developers             => portal::docs::developers, Page;
+    GET    docs_proxies                => portal::docs::proxies, Page;
+    GET    docs_audit                  => portal::docs::audit, Page;
+    GET    docs_api                    => portal::docs::api::show, Page;
+
+    // Links in e-mails and calendars.
+    GET    checkpoints                 => portal::entrance::checkpoints::form, Page;
+    POST   checkpoints                 => portal::entrance::checkpoints::submit, Page;
+    GET    calendar_feed               => portal::keys::calendar::feed, Public;
+    GET    key_calendar                => portal::keys::calendar::of_key, SignedIn;
+    GET    key_link                    => portal::keys::show::deep_link, SignedIn;
+    GET    key_rotate_link             => portal::keys::show::deep_rotate_link, SignedIn;
+    GET    unsubscribe                 => portal::account::notices::unsubscribe_form, Page;
+    POST   unsubscribe                 => portal::account::notices::unsubscribe, Page;
+
+    // Keys of an organisation.
+    GET    organization                => portal::organization, Member(ReadKeys);
+    GET    key_refusals                => portal::keys::refusals::of_key, Member(ReadKeys);
+    GET    refusals                    => portal::keys::refusals::of_org, Member(ReadKeys);
+    GET    keys                        => portal::keys::list::show, Member(ReadKeys);
+    POST   keys                        => portal::keys::create::submit, Member(WriteKeys);
+    GET    new_key                     => portal::keys::create::form, Member(WriteKeys);
+    GET    key                         => portal::keys::show::show, Member(ReadKeys);
+    GET    key_first_use               => portal::keys::reveal::first_use, Member(ReadKeys);
+    GET    key_usage                   => portal::usage::key::show, Member(ReadUsage);
+    GET    key_edit                    => portal::keys::edit::form, Member(WriteKeys);
+    POST   key_edit                    => portal::keys::edit::submit, Member(WriteKeys);
+    GET    key_disable                 => portal::keys::disable::confirm, Member(WriteKeys);
+    POST   key_disable                 => portal::keys::disable::submit, Member(WriteKeys);
+    GET    key_enable                  => portal::keys::disable::confirm, Member(WriteKeys);
+    POST   key_enable                  => portal::keys::disable::submit, Member(WriteKeys);
+    GET    key_rotate                  => portal::keys::rotation::rotate::form, Member(WriteKeys);
+    POST   key_rotate                  => portal::keys::rotation::rotate::submit, Member(WriteKeys);
+    GET    key_rotation                => portal::keys::rotation::progress::refresh, Member(ReadKeys);
+    GET    key_rotation_end            => portal::keys::rotation::overlap::confirm_end, Member(WriteKeys);
+    POST   key_rotation_end            => portal::keys::rotation::overlap::end, Member(WriteKeys);
+    GET    key_rotation_move           => portal::keys::rotation::overlap::move_form, Member(WriteKeys);
+    POST   key_rotation_move           => portal::keys::rotation::overlap::move_end, Member(WriteKeys);
+    GET    calendar                    => portal::keys::calendar::show, Member(ReadKeys);
+    POST   calendar                    => portal::keys::calendar::make, Member(ReadKeys);
+    POST   calendar_end                => portal::keys::calendar::end, Member(ReadKeys);
+    GET    key_owner                   => portal::keys::owner::form, Member(WriteKeys);
+    POST   key_owner                   => portal::keys::owner::submit, Member(WriteKeys);
+    GET    key_revoke                  => portal::keys::revoke::confirm, Member(WriteKeys);
+    POST   key_revoke                  => portal::keys::revoke::submit, Member(WriteKeys);
+    POST   key_seen                    => portal::keys::notices::seen, Member(WriteKeys);
+    GET    key_limit                   => portal::keys::limits::request::form, Member(WriteKeys);
+    POST   key_limit                   => portal::keys::limits::request::submit, Member(WriteKeys);
+    POST   key_limit_withdraw          => portal::keys::limits::request::withdraw, Member(WriteKeys);
+    GET    key_limit_decision          => portal::keys::limits::decision::form, Member(DecideRequests);
+    POST   key_limit_decision          => portal::keys::limits::decision::submit, Member(DecideRequests);
+
+    // Usage.
+    GET    usage                       => portal::usage::overview::show, Member(ReadUsage);
+    GET    usage_csv                   => portal::usage::export::show, Member(ReadUsage);
+
+    // Review.
+    GET    review                      => portal::review::page::show, Member(ReadReview);
+    GET    review_csv                  => portal::review::export::show, Member(ReadReview);
+    GET    review_print                => portal::review::print::show, Member(ReadReview);
+    POST   review_snooze               => portal::review::act::keep, Member(WriteReview);
+    POST   review_reopen               => portal::review::act::reopen, Member(WriteReview);
+    POST   review_remove_scope         => portal::review::act::remove_scope, Member(WriteReview);
+    POST   review_restore_scope        => portal::review::act::restore_scope, Member(WriteReview);
+
+    // Audit log.
+    GET    audit                       => portal::audit::show, Member(ReadAudit);
+    GET    audit_proof                 => portal::audit::proof::show, Member(ReadAudit);
+    GET    audit_export_csv            => portal::audit::export::as_csv, Member(ReadAudit);
+    GET    audit_export_jsonl          => portal::audit::export::as_json_lines, Member(ReadAudit);
+    GET    audit_log_jsonl             => portal::audit::export::whole, Member(ReadAudit);
+    GET    audit_entry                 => portal::audit::entry::show, Member(ReadAudit);
+
+    // Members.
+    GET    members                     => members::list::show, Member(ReadMembers);
+    POST   members                     => members::list::invite, Member(WriteMembers);
+    GET    roles                       => members::roles::show, Member(ReadMembers);
+    GET    member                      => members::show::show, Member(ReadMembers);
+    POST   member_role                 => members::show::set_role, MemberFresh(WriteMembers);
+    GET    member_disable              => members::disable::confirm, MemberFresh(WriteMembers);
+    POST   member_disable              => members::disable::submit, MemberFresh(WriteMembers);
+    GET    member_enable               => members::disable::confirm, MemberFresh(WriteMembers);
+    POST   member_enable               => members::disable::submit, MemberFresh(WriteMembers);
+    GET    member_remove               => members::remove::confirm, MemberFresh(WriteMembers);
+    POST   member_remove               => members::remove::submit, MemberFresh(WriteMembers);
+    POST   invitation_send             => members::list::send_again, Member(WriteMembers);
+    POST   invitation_withdraw         => members::list::withdraw, Member(WriteMembers);
+    GET    new_service_account         => members::service::form, Member(WriteMembers);
+    POST   service_accounts            => members::service::create, Member(WriteMembers);
+    GET    service_account_edit        => members::service::edit_form, Member(WriteMembers);
+    POST   service_account_edit        => members::service::edit, Member(WriteMembers);
+    GET    leave                       => members::remove::confirm_leaving, MemberFresh(Leave);
+    POST   leave                       => members::remove::leave, MemberFresh(Leave);
+
+    // Settings.
+    GET    mail                        => portal::mail_log::show, Member(ReadMail);
+    POST   mail_test                   => portal::mail_log::test, Member(WriteMail);
+    POST   mail_send                   => portal::mail_log::send_again, Member(WriteMail);
+    GET    settings                    => portal::settings::organization::show, Member(ReadSettings);
+    POST   settings                    => portal::settings::organization::save, Member(WriteSettings);
+    GET    settings_policy             => portal::settings::policy::show, Member(ReadSettings);
+    POST   settings_policy             => portal::settings::policy::submit, Member(WriteSettings);
+    GET    settings_requests           => portal::settings::requests::show, Member(DecideRequests);
+    GET    settings_checkpoints        => portal::settings::checkpoints::show, Member(ReadAudit);
+    POST   settings_checkpoints        => portal::settings::checkpoints::ask, MemberFresh(WriteSettings);
+    POST   settings_checkpoints_end    => portal::settings::checkpoints::end, MemberFresh(WriteSettings);
+}
+
+/// A handler for a method. GET also answers HEAD (RFC 9110 section 9.3.2).
+fn on(method: Method) -> Handler {
+    match method {
+        Method::GET => actix::route().guard(guard::Any(guard::Get()).or(guard::Head())),
+        Method::POST => actix::post(),
+        Method::PATCH => actix::patch(),
+        Method::DELETE => actix::delete(),
+        Method::ANY => actix::route(),
     }
 }
 
-/// What is mounted, in this order: what is named comes before what `{id}` would take.
-pub(super) fn routes() -> Vec<Endpoint> {
-    routes![
-        GET "/healthz" => health::alive,
-        GET "/readyz" => health::ready,
-        GET "/assets/{file}" => assets::serve,
-        GET "/favicon.ico" => assets::favicon,
-        GET "/robots.txt" => assets::robots,
-        // The API.
-        GET "/v1/api-keys" => api::key_list::list,
-        POST "/v1/api-keys" => api::keys::create,
-        GET "/v1/api-keys/self" => api::keys::show_self,
-        POST "/v1/api-keys/verify" => api::verify::verify,
-        GET "/v1/api-keys/{id}" => api::keys::show,
-        PATCH "/v1/api-keys/{id}" => api::keys::patch,
-        DELETE "/v1/api-keys/{id}" => api::keys::delete,
-        POST "/v1/api-keys/{id}/revoke" => api::keys::revoke,
-        POST "/v1/api-keys/{id}/rotate" => api::rotation::rotate,
-        POST "/v1/api-keys/{id}/rotation" => api::rotation::move_end,
-        DELETE "/v1/api-keys/{id}/rotation" => api::rotation::end,
-        POST "/v1/introspect" => api::introspect::introspect,
-        ANY "/v1/authorize" => api::authorize::authorize,
-        ANY "/v1/authorize/{rest:.*}" => api::authorize::authorize,
-        GET "/v1/models" => inference::models,
-        GET "/v1/inference" => inference::models,
-        POST "/v1/inference" => inference::infer,
-        POST "/v1/chat/completions" => openai::chat,
-        POST "/v1/completions" => openai::completions,
-        POST "/v1/embeddings" => openai::embeddings,
-        POST "/v1/responses" => openai::responses,
-        GET "/v1/usage" => api::usage::usage,
-        GET "/v1/audit-events" => api::audit::events,
-        GET "/v1/audit/checkpoint" => api::audit::checkpoint,
-        GET "/v1/audit/proof" => api::audit::proof,
-        GET "/v1/openapi.json" => api::openapi::serve,
-        // The portal.
-        GET "/" => portal::home,
-        GET "/setup" => portal::entrance::setup::form,
-        POST "/setup" => portal::entrance::setup::submit,
-        GET "/sign-in" => portal::entrance::sign_in::form,
-        POST "/sign-in" => portal::entrance::sign_in::submit,
-        GET "/sign-in/oidc" => portal::entrance::provider::start_oidc,
-        GET "/sign-in/oidc/callback" => portal::entrance::provider::arrival::finish_oidc,
-        GET "/sign-in/github" => portal::entrance::provider::start_github,
-        GET "/sign-in/github/callback" => portal::entrance::provider::arrival::finish_github,
-        GET "/sign-in/again/{provider}" => portal::entrance::provider::prove,
-        GET "/account/email" => portal::account::email::form,
-        POST "/account/email" => portal::account::email::submit,
-        POST "/account/email/verify" => portal::account::email::verify,
-        POST "/account/email/cancel" => portal::account::email::cancel,
-        GET "/account/password" => portal::account::password::form,
-        POST "/account/password" => portal::account::password::submit,
-        POST "/account/sessions/end-others" => portal::account::sessions::end_others,
-        POST "/account/sessions/{id}/end" => portal::account::sessions::end,
-        GET "/account/methods/{id}/disconnect" => portal::account::methods::confirm,
-        POST "/account/methods/{id}/disconnect" => portal::account::methods::disconnect,
-        GET "/account/connect/{provider}" => portal::entrance::provider::connect,
-        GET "/sign-in/again" => portal::entrance::again::form,
-        POST "/sign-in/again" => portal::entrance::again::submit,
-        GET "/reset-password" => portal::entrance::reset_password::form,
-        POST "/reset-password" => portal::entrance::reset_password::submit,
-        GET "/verify-email" => portal::entrance::verify_email::form,
-        POST "/verify-email" => portal::entrance::verify_email::submit,
-        GET "/cancel-email-change" => portal::entrance::cancel_email::form,
-        POST "/cancel-email-change" => portal::entrance::cancel_email::submit,
-        GET "/checkpoints" => portal::entrance::checkpoints::form,
-        POST "/checkpoints" => portal::entrance::checkpoints::submit,
-        POST "/sign-out" => portal::entrance::sign_in::sign_out,
-        GET "/docs" => portal::docs::index,
-        GET "/docs/keys" => portal::docs::keys,
-        GET "/docs/security" => portal::docs::security,
-        GET "/docs/developers" => portal::docs::developers,
-        GET "/docs/proxies" => portal::docs::proxies,
-        GET "/docs/audit" => portal::docs::audit,
-        GET "/docs/api" => portal::docs::api::show,
-        GET "/account" => portal::account::show,
-        POST "/account" => portal::account::save,
-        GET "/calendar/{token}.ics" => portal::keys::calendar::feed,
-        GET "/keys/{id}.ics" => portal::keys::calendar::of_key,
-        GET "/invitations/{token}" => portal::entrance::invitation::show,
-        POST "/invitations/{token}" => portal::entrance::invitation::sign_up,
-        POST "/invitations/{token}/accept" => portal::entrance::invitation::accept,
-        GET "/keys/{id}" => portal::keys::show::deep_link,
-        GET "/keys/{id}/rotate" => portal::keys::show::deep_rotate_link,
-        GET "/o/{org}" => portal::organization,
-        GET "/o/{org}/keys/{id}/refusals" => portal::keys::refusals::of_key,
-        GET "/o/{org}/refusals" => portal::keys::refusals::of_org,
-        GET "/o/{org}/audit" => portal::audit::show,
-        GET "/o/{org}/audit/proof" => portal::audit::proof::show,
-        GET "/o/{org}/audit/export.csv" => portal::audit::export::as_csv,
-        GET "/o/{org}/audit/export.jsonl" => portal::audit::export::as_json_lines,
-        GET "/o/{org}/audit/log.jsonl" => portal::audit::export::whole,
-        GET "/o/{org}/audit/{index}" => portal::audit::entry::show,
-        GET "/o/{org}/keys" => portal::keys::list::show,
-        POST "/o/{org}/keys" => portal::keys::create::submit,
-        GET "/o/{org}/keys/new" => portal::keys::create::form,
-        GET "/o/{org}/keys/{id}" => portal::keys::show::show,
-        GET "/o/{org}/keys/{id}/first-use" => portal::keys::reveal::first_use,
-        GET "/o/{org}/keys/{id}/usage" => portal::usage::key::show,
-        GET "/o/{org}/keys/{id}/edit" => portal::keys::edit::form,
-        POST "/o/{org}/keys/{id}/edit" => portal::keys::edit::submit,
-        GET "/o/{org}/keys/{id}/disable" => portal::keys::disable::confirm,
-        POST "/o/{org}/keys/{id}/disable" => portal::keys::disable::submit,
-        GET "/o/{org}/keys/{id}/enable" => portal::keys::disable::confirm,
-        POST "/o/{org}/keys/{id}/enable" => portal::keys::disable::submit,
-        GET "/o/{org}/keys/{id}/rotate" => portal::keys::rotation::rotate::form,
-        POST "/o/{org}/keys/{id}/rotate" => portal::keys::rotation::rotate::submit,
-        GET "/o/{org}/keys/{id}/rotation" => portal::keys::rotation::progress::refresh,
-        GET "/o/{org}/keys/{id}/rotation/end" => portal::keys::rotation::overlap::confirm_end,
-        POST "/o/{org}/keys/{id}/rotation/end" => portal::keys::rotation::overlap::end,
-        GET "/o/{org}/keys/{id}/rotation/move" => portal::keys::rotation::overlap::move_form,
-        POST "/o/{org}/keys/{id}/rotation/move" => portal::keys::rotation::overlap::move_end,
-        GET "/o/{org}/calendar" => portal::keys::calendar::show,
-        POST "/o/{org}/calendar" => portal::keys::calendar::make,
-        POST "/o/{org}/calendar/end" => portal::keys::calendar::end,
-        GET "/o/{org}/keys/{id}/owner" => portal::keys::owner::form,
-        POST "/o/{org}/keys/{id}/owner" => portal::keys::owner::submit,
-        GET "/o/{org}/keys/{id}/revoke" => portal::keys::revoke::confirm,
-        POST "/o/{org}/keys/{id}/revoke" => portal::keys::revoke::submit,
-        GET "/account/notices" => portal::account::notices::form,
-        POST "/account/notices" => portal::account::notices::save,
-        GET "/unsubscribe/{token}" => portal::account::notices::unsubscribe_form,
-        POST "/unsubscribe/{token}" => portal::account::notices::unsubscribe,
-        POST "/o/{org}/keys/{id}/seen" => portal::keys::notices::seen,
-        GET "/o/{org}/keys/{id}/limit" => portal::keys::limits::request::form,
-        POST "/o/{org}/keys/{id}/limit" => portal::keys::limits::request::submit,
-        POST "/o/{org}/keys/{id}/limit/withdraw" => portal::keys::limits::request::withdraw,
-        GET "/o/{org}/keys/{id}/limit/decision" => portal::keys::limits::decision::form,
-        POST "/o/{org}/keys/{id}/limit/decision" => portal::keys::limits::decision::submit,
-        GET "/o/{org}/mail" => portal::mail_log::show,
-        POST "/o/{org}/mail/test" => portal::mail_log::test,
-        POST "/o/{org}/mail/{id}/send" => portal::mail_log::send_again,
-        GET "/o/{org}/usage" => portal::usage::overview::show,
-        GET "/o/{org}/usage.csv" => portal::usage::export::show,
-        GET "/o/{org}/members" => members::list::show,
-        POST "/o/{org}/members" => members::list::invite,
-        GET "/o/{org}/members/roles" => members::roles::show,
-        GET "/o/{org}/members/{id}" => members::show::show,
-        POST "/o/{org}/members/{id}/role" => members::show::set_role,
-        GET "/o/{org}/members/{id}/disable" => members::disable::confirm,
-        POST "/o/{org}/members/{id}/disable" => members::disable::submit,
-        GET "/o/{org}/members/{id}/enable" => members::disable::confirm,
-        POST "/o/{org}/members/{id}/enable" => members::disable::submit,
-        GET "/o/{org}/members/{id}/remove" => members::remove::confirm,
-        POST "/o/{org}/members/{id}/remove" => members::remove::submit,
-        POST "/o/{org}/invitations/{id}/send" => members::list::send_again,
-        POST "/o/{org}/invitations/{id}/withdraw" => members::list::withdraw,
-        GET "/o/{org}/service-accounts/new" => members::service::form,
-        POST "/o/{org}/service-accounts" => members::service::create,
-        GET "/o/{org}/service-accounts/{id}/edit" => members::service::edit_form,
-        POST "/o/{org}/service-accounts/{id}/edit" => members::service::edit,
-        GET "/o/{org}/leave" => members::remove::confirm_leaving,
-        POST "/o/{org}/leave" => members::remove::leave,
-        GET "/o/{org}/settings" => portal::settings::organization::show,
-        POST "/o/{org}/settings" => portal::settings::organization::save,
-        GET "/o/{org}/settings/policy" => portal::settings::policy::show,
-        POST "/o/{org}/settings/policy" => portal::settings::policy::submit,
-        GET "/o/{org}/settings/requests" => portal::settings::requests::show,
-        GET "/o/{org}/settings/checkpoints" => portal::settings::checkpoints::show,
-        POST "/o/{org}/settings/checkpoints" => portal::settings::checkpoints::ask,
-        POST "/o/{org}/settings/checkpoints/end" => portal::settings::checkpoints::end,
-        GET "/o/{org}/review" => portal::review::page::show,
-        GET "/o/{org}/review.csv" => portal::review::export::show,
-        GET "/o/{org}/review/print" => portal::review::print::show,
-        POST "/o/{org}/review/keep" => portal::review::act::keep,
-        POST "/o/{org}/review/reopen" => portal::review::act::reopen,
-        POST "/o/{org}/review/remove-scope" => portal::review::act::remove_scope,
-        POST "/o/{org}/review/restore-scope" => portal::review::act::restore_scope,
-    ]
+/// The document of the API, built when it is first requested.
+pub(super) fn document() -> LazyLock<Document> {
+    LazyLock::new(|| {
+        let calls = ROUTES.iter().filter_map(|route| {
+            route.operation.map(|operation| Call { endpoint: route.endpoint, operation: operation() })
+        });
+        Document::new(calls.collect())
+    })
+}
+
+const _: () = {
+    let mut place = 0;
+    while place < ROUTES.len() {
+        let Route { endpoint, operation, .. } = &ROUTES[place];
+        assert!(every_path_has_a_route(endpoint.path));
+        assert!(endpoint.path.is_api() == operation.is_some(), "describe all API routes, and no others");
+        let mut other = 0;
+        while other < place {
+            assert!(!endpoint.is_like(&ROUTES[other].endpoint), "this method and path have two routes");
+            other += 1;
+        }
+        place += 1;
+    }
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn document_of_the_api_defines_the_schemas_it_names() {
+        let document = document();
+        let schemas = &document.json["components"]["schemas"];
+        let text = document.json.to_string();
+        for name in text.split("#/components/schemas/").skip(1).map(|rest| rest.split('"').next().unwrap()) {
+            assert!(schemas[name].is_object(), "{name}");
+        }
+        for body in ["CreateBody", "PatchBody", "RevokeBody", "RotateBody", "VerifyBody", "InferenceBody"] {
+            assert_eq!(schemas[body]["additionalProperties"], false, "{body}");
+        }
+    }
+
+    #[test]
+    fn changes_require_more_than_reading() {
+        for Endpoint { method, path, permission } in ROUTES.iter().map(|route| route.endpoint) {
+            let reads = matches!(permission, Member(ReadKeys) | Public);
+            // A member's own calendar address shows no more than they may read.
+            let is_own = matches!(path, Pattern::calendar | Pattern::calendar_end);
+            assert!(method == Method::GET || !reads || is_own, "{method} {path:?}");
+        }
+    }
 }

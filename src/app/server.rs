@@ -1,5 +1,5 @@
-//! The HTTP server: like actix-web's own, but each connection is counted, watched and can be cut
-//! off at any time, which actix-web has no way to do.
+//! The HTTP server. Unlike actix-web's own, it counts and watches each connection and can close any
+//! of them at any time.
 
 use std::fmt;
 use std::net::TcpListener;
@@ -18,21 +18,21 @@ use tokio::net::TcpStream;
 
 use crate::web::connections::{Connections, Stream};
 
-/// How long the first head of a connection may take.
+/// How long a client may take to send the head of its first request.
 const HEAD: Duration = Duration::from_secs(5);
-/// How long a client may take to close its side.
+/// How long a client may take to close its side of a connection.
 const CLOSE: Duration = Duration::from_secs(1);
 
 /// How long a server waits for its clients.
 #[derive(Clone, Copy)]
 pub(super) struct Patience {
-    /// For the next request of a connection.
+    /// For the next request on a connection.
     pub(super) keep_alive: Duration,
-    /// For open requests, when it stops.
+    /// For open requests to finish when it stops.
     pub(super) stop: Duration,
 }
 
-/// Serves an application on a listener, with so many threads.
+/// Serves an application with this many worker threads.
 pub(super) fn serve<F, I, S, B>(
     listener: TcpListener,
     workers: usize,
@@ -69,12 +69,12 @@ where
             .on_connect_ext(|stream: &Stream, data| {
                 data.insert(stream.connection().clone());
             })
-            // Its host would only be the fallback of links, which come from the settings here.
+            // actix-web would use the host for links; ours come from `KEYDESK_PUBLIC_URL`.
             .h1(map_config(application, |()| AppConfig::default()));
         apply_fn_factory(http, move |io: TcpStream, http| {
             let peer = io.peer_addr().ok();
             let connection = connections.admit(peer);
-            // An event of a stream must not wait for the acknowledgement of the one before.
+            // Without this, an event of a stream waits until the previous one is acknowledged.
             let _ = io.set_nodelay(true);
             let service = http.call((Stream::new(io, connection.clone()), peer));
             let served = connection.serve(service);

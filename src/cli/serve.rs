@@ -11,6 +11,7 @@ use crate::cli::{log, open};
 use crate::config::{Config, Options, Source};
 use crate::db::Db;
 use crate::installation;
+use crate::path;
 
 /// The flags of `serve`: one for each configuration option that is not a secret.
 #[derive(Default)]
@@ -92,7 +93,7 @@ impl Serve {
             // The server also runs if standard output is closed.
             let _ = print(&format!("listening on http://{address}"));
             if let Some(token) = setup_token {
-                let link = application.site().public_url.link(&format!("/setup?token={token}"));
+                let link = application.site().public_url.link(&path::setup().query("token", token));
                 let _ = print(&format!("Set up Keydesk here, once: {link}"));
             }
             application.run_until(stop_signal()).await.map_err(|error| Failure::Refused(error.to_string()))

@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use crate::path::Href;
+
 /// The public origin. Links and cookie rules depend on it alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PublicUrl(String);
@@ -21,9 +23,9 @@ impl PublicUrl {
         fits.then(|| PublicUrl(url.origin().ascii_serialization()))
     }
 
-    /// The absolute link to a path of the portal or API.
-    pub fn link(&self, path: &str) -> String {
-        format!("{}{path}", self.0)
+    /// The absolute form of a link.
+    pub fn link(&self, href: &Href) -> String {
+        format!("{}{href}", self.0)
     }
 
     /// The origin, as browsers send it in `Origin`.

@@ -11,6 +11,7 @@ use crate::email::deliverable;
 use crate::mail::outbox::Claimed;
 use crate::mail::sender::Sender;
 use crate::mail::sheet::{Links, Sheet, header_text};
+use crate::path;
 
 const NAME: usize = 100;
 /// What the link that ends early notices is made for.
@@ -88,7 +89,7 @@ impl Post {
             add("X-Keydesk-Key", key.to_string());
         }
         if let Some(person) = mail.person.filter(|_| mail.message.is_early()) {
-            let link = sheet.token_link("/unsubscribe/", UNSUBSCRIBE, &person.to_string());
+            let link = sheet.link(&path::unsubscribe(&sheet.token(UNSUBSCRIBE, person)));
             add("List-Unsubscribe", format!("<{link}>"));
             add("List-Unsubscribe-Post", "List-Unsubscribe=One-Click".to_owned());
         }

@@ -12,6 +12,7 @@ use crate::mail::{
     Test,
 };
 use crate::mail::{EmailVerification, PasswordReset, SecurityNotice};
+use crate::path;
 
 /// What a mail is about.
 pub trait Letter {

@@ -1,11 +1,13 @@
 //! What a mail is written on: who reads it, in which zone, and where its links lead.
 
 use std::cell::Cell;
+use std::fmt::Display;
 
 use jiff::tz::TimeZone;
 
 use crate::config::PublicUrl;
 use crate::crypto::Keyring;
+use crate::path::Href;
 use crate::text::one_line;
 use crate::time::Time;
 
@@ -39,15 +41,15 @@ pub struct Sheet {
 const SUBJECT: usize = 150;
 
 impl Sheet {
-    /// A link to a path of the portal.
-    pub fn link(&self, path: impl AsRef<str>) -> String {
-        self.links.public_url.link(path.as_ref())
+    /// The absolute form of a link.
+    pub fn link(&self, href: impl AsRef<Href>) -> String {
+        self.links.public_url.link(href.as_ref())
     }
 
-    /// A link that ends in the token of a row.
-    pub fn token_link(&self, path: &str, purpose: &str, id: &str) -> String {
+    /// The token of a link for this purpose.
+    pub fn token(&self, purpose: &str, id: impl Display) -> String {
         self.holds_token.set(true);
-        self.link(format!("{path}{}", self.links.keyring.link_token(purpose, id)))
+        self.links.keyring.link_token(purpose, &id.to_string())
     }
 
     /// The organisation's name, or ours.

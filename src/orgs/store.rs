@@ -5,7 +5,7 @@ use diesel::result::Error as DieselError;
 
 use crate::db::{Conn, Tx, each_readable, violates};
 use crate::error::Result;
-use crate::id::{OrgId, UserId, readable};
+use crate::id::{OrgId, OrgSlug, UserId, readable};
 use crate::mail::Why;
 use crate::orgs::slug::slug;
 use crate::people::store::{Person, keys_of};
@@ -19,8 +19,7 @@ use crate::time::Time;
 pub struct Org {
     /// Its identifier.
     pub id: OrgId,
-    /// Its name in URLs: a–z, 0–9 and `-`.
-    pub slug: String,
+    pub slug: OrgSlug,
     /// Its name for people.
     pub name: String,
     /// When it was set up.
@@ -31,7 +30,7 @@ pub struct Org {
 pub fn insert(tx: &mut Tx<'_>, name: &str, now: Time) -> Result<Org> {
     let base = slug(name);
     for number in 1.. {
-        let slug = if number == 1 { base.clone() } else { format!("{base}-{number}") };
+        let slug = OrgSlug::from(if number == 1 { base.clone() } else { format!("{base}-{number}") });
         let taken: i64 =
             organizations::table.filter(organizations::slug.eq(&slug)).count().get_result(tx.conn)?;
         if taken > 0 {

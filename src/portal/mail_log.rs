@@ -13,6 +13,7 @@ use crate::mail::Test;
 use crate::mail::outbox::{self, Draft, State};
 use crate::mail::sender::Sender;
 use crate::mail::shown::{self, Entry};
+use crate::path;
 use crate::portal::kit::words::{self, When};
 use crate::role::Act;
 use crate::time::Time;
@@ -41,7 +42,7 @@ struct MailPage {
 }
 
 struct Row {
-    id: String,
+    id: MailId,
     event: String,
     about: &'static str,
     key: Option<KeyId>,
@@ -59,7 +60,7 @@ struct Row {
 impl Row {
     fn new(entry: Entry, now: Time, zone: &TimeZone) -> Row {
         Row {
-            id: entry.id.to_string(),
+            id: entry.id,
             about: about(&entry.event),
             is_invitation: entry.event == shown::INVITATION,
             event: entry.event,
@@ -159,7 +160,7 @@ pub async fn test(request: HttpRequest, member: Member, site: Shared) -> Result<
         })
         .await?;
     session::flash(&request.get_session(), &format!("A test mail to {} is queued.", member.person.email));
-    Ok(redirect(&request, &format!("/o/{}/mail?state=sent", member.org.slug)))
+    Ok(redirect(&request, &path::mail(&member.org.slug).query("state", "sent")))
 }
 
 /// `POST /o/{org}/mail/{id}/send`: sends a mail again.
@@ -178,5 +179,5 @@ pub async fn send_again(
         })
         .await?;
     session::flash(&request.get_session(), "The mail is queued again.");
-    Ok(redirect(&request, &format!("/o/{}/mail?state=queued", member.org.slug)))
+    Ok(redirect(&request, &path::mail(&member.org.slug).query("state", "queued")))
 }

@@ -15,6 +15,8 @@ pub mod usage;
 
 use actix_web::{HttpMessage, HttpRequest, HttpResponse, web};
 
+use crate::id::OrgSlug;
+use crate::path;
 use crate::web::Shared;
 use crate::web::page::redirect;
 use crate::web::principal::SignedIn;
@@ -23,15 +25,15 @@ use crate::web::problem::Problem;
 /// `GET /`: leads on to where the visitor wants to be.
 pub async fn home(request: HttpRequest, site: Shared) -> Result<HttpResponse, Problem> {
     let signed_in = request.extensions().get::<SignedIn>().cloned();
-    let path = match signed_in.map(|signed_in| signed_in.orgs) {
-        Some(orgs) => orgs.first().map_or("/account".to_owned(), |(org, _)| format!("/o/{}/keys", org.slug)),
-        None if site.db.read(crate::installation::is_set_up).await? => "/sign-in".to_owned(),
-        None => "/setup".to_owned(),
+    let link = match signed_in.map(|signed_in| signed_in.orgs) {
+        Some(orgs) => orgs.first().map_or_else(path::account, |(org, _)| path::keys(&org.slug)),
+        None if site.db.read(crate::installation::is_set_up).await? => path::sign_in(),
+        None => path::setup(),
     };
-    Ok(redirect(&request, &path))
+    Ok(redirect(&request, &link))
 }
 
 /// `GET /o/{org}`: leads to its keys.
 pub async fn organization(request: HttpRequest, slug: web::Path<String>) -> HttpResponse {
-    redirect(&request, &format!("/o/{slug}/keys"))
+    redirect(&request, &path::keys(&OrgSlug::from(slug.into_inner())))
 }

@@ -8,6 +8,7 @@ use actix_web::http::header;
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpRequest};
 
+use crate::path::Pattern;
 use crate::web::Shared;
 use crate::web::problem::{Code, Problem};
 
@@ -17,7 +18,7 @@ pub async fn guard(
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     // A mail program that ends notices by one click has no page here; its token is all that counts.
-    let one_click = request.path().starts_with("/unsubscribe/");
+    let one_click = request.path().starts_with(Pattern::unsubscribe.prefix());
     if request.method().is_safe() || one_click || is_ours(request.request()) {
         return Ok(next.call(request).await?.map_into_boxed_body());
     }

@@ -16,6 +16,7 @@ use actix_web::web::Bytes;
 use actix_web::{Error, HttpMessage, HttpRequest};
 
 use crate::id::RequestId;
+use crate::path::{self, Pattern};
 use crate::time::Time;
 use crate::web::connections::{Answering, give_way};
 use crate::web::principal::KeyCaller;
@@ -118,8 +119,9 @@ fn render(request: &HttpRequest, problem: &Problem, id: &str) -> actix_web::Http
 }
 
 fn is_page(path: &str) -> bool {
-    let machine = ["/v1/", "/assets/", "/healthz", "/readyz"].iter().any(|prefix| path.starts_with(prefix));
-    !machine && path != "/v1"
+    let is_file = path.starts_with(Pattern::asset.prefix());
+    let is_health = [Pattern::healthz, Pattern::readyz].iter().any(|known| path.starts_with(known.as_str()));
+    !is_file && !is_health && !path::is_api(path) && path != path::API
 }
 
 fn add_headers(headers: &mut HeaderMap, path: &str, https: bool, id: &str) {
@@ -128,7 +130,7 @@ fn add_headers(headers: &mut HeaderMap, path: &str, https: bool, id: &str) {
             headers.insert(name, HeaderValue::from_static(value));
         }
     };
-    let policy = if path.starts_with("/v1/") { NO_PAGE } else { CONTENT_SECURITY_POLICY };
+    let policy = if path::is_api(path) { NO_PAGE } else { CONTENT_SECURITY_POLICY };
     set(header::CONTENT_SECURITY_POLICY, policy);
     set(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
     set(header::REFERRER_POLICY, "same-origin");
@@ -148,7 +150,9 @@ fn add_headers(headers: &mut HeaderMap, path: &str, https: bool, id: &str) {
 fn log(response: &ServiceResponse<BoxBody>, id: &str, started: Instant) {
     let request = response.request();
     let path = request.path();
-    let is_quiet = path.starts_with("/assets/") || path == "/healthz" || path == "/readyz";
+    let is_quiet = path.starts_with(Pattern::asset.prefix())
+        || path == Pattern::healthz.as_str()
+        || path == Pattern::readyz.as_str();
     if is_quiet || !tracing::enabled!(tracing::Level::INFO) {
         return;
     }

@@ -4,6 +4,7 @@ use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 
+use crate::path;
 use crate::web::page::{Layout, Room};
 use crate::web::problem::{Code, Problem};
 use crate::web::session::is_partial;

@@ -9,14 +9,14 @@ use crate::error::FieldError;
 use crate::web::body::buffered;
 use crate::web::problem::Problem;
 
-/// The query string of a view's parameters with some of them changed; what is empty is left out.
-pub fn query(own: &[(&str, &str)], changes: &[(&str, &str)]) -> String {
+/// The parameters of a view with some of them changed, without the empty ones.
+pub fn query(own: &[(&str, &str)], changes: &[(&str, &str)]) -> Vec<(String, String)> {
     let changed = own.iter().map(|(name, value)| {
         let change = changes.iter().find(|(changed, _)| changed == name);
         (*name, change.map_or(*value, |(_, value)| *value))
     });
-    let given: Vec<_> = changed.filter(|(_, value)| !value.is_empty()).collect();
-    serde_html_form::to_string(&given).unwrap_or_default()
+    let given = changed.filter(|(_, value)| !value.is_empty());
+    given.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
 /// How many fields a query or a form may have.

@@ -11,6 +11,7 @@ use actix_web::{HttpMessage, HttpRequest, HttpResponse};
 use askama::Template;
 
 use crate::error::Error;
+use crate::path::{self, Href, Pattern};
 use crate::people;
 use crate::people::oauth::Provider;
 use crate::people::sign_in::{self, Attempt, Outcome};
@@ -20,8 +21,7 @@ use crate::web::form::Fields;
 use crate::web::page::{Layout, Room, html};
 use crate::web::principal::SignedIn;
 use crate::web::problem::Problem;
-use crate::web::providers::{ProviderLink, way};
-use crate::web::session::safe_next;
+use crate::web::providers::ProviderLink;
 use crate::web::{Site, address, session};
 
 /// The field with the password of someone who confirms that it is them.
@@ -29,9 +29,6 @@ const FIELD: &str = "confirm_password";
 
 /// The field with the page to which giving up leads.
 const BACK: &str = "confirm_back";
-
-/// The page that asks, for whoever is led to it.
-const PAGE: &str = "/sign-in/again";
 
 /// Asks someone signed in to prove again who they are.
 #[derive(Template)]
@@ -42,7 +39,7 @@ struct AgainPage {
     /// Where the form goes.
     action: String,
     /// The page that they came from.
-    cancel: String,
+    cancel: Href,
     /// What was typed into the form that came too late.
     carried: Vec<(String, String)>,
     has_password: bool,
@@ -126,14 +123,15 @@ pub async fn page(
     let methods = site.db.read(move |conn| people::methods::of_person(conn, id)).await?;
     let query = Fields::of_query(request);
     // A form stays on this page until it is confirmed; whoever was only led here goes on from there.
-    let beside = request.path() != PAGE;
+    let beside = request.path() != Pattern::sign_in_again.as_str();
     let own = site.providers.all().filter(|provider| {
         let kind = provider.kind().name();
         methods.iter().any(|method| method.kind == kind && method.issuer == provider.issuer())
     });
-    let next = if beside { PAGE } else { query.get("next") };
+    let next = if beside { path::sign_in_again() } else { Href::next(query.get("next")) };
     let link = |provider: Provider<'_>| {
-        ProviderLink::new(provider, way(&format!("/sign-in/again/{}", provider.kind().name()), next))
+        let start = path::sign_in_again_with(provider.kind().name());
+        ProviderLink::new(provider, start.then(&next))
     };
     let view = AgainPage {
         layout: Layout::of(request, Room::None),
@@ -155,18 +153,17 @@ fn signed_in(request: &HttpRequest) -> Result<SignedIn, Problem> {
 }
 
 /// The page of this site that led to the request, or the person's own page.
-fn came_from(request: &HttpRequest, fields: &Fields) -> String {
+fn came_from(request: &HttpRequest, fields: &Fields) -> Href {
     let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
     let referer = header(header::REFERER).and_then(|text| text.parse::<Uri>().ok()).filter(|uri| {
         uri.authority().is_some_and(|site| header(header::HOST) == Some(site.as_str()))
-            && !uri.path().starts_with(PAGE)
+            && !uri.path().starts_with(Pattern::sign_in_again.as_str())
     });
-    let page = match (fields.get(BACK), &referer) {
-        ("", Some(uri)) => uri.path(),
-        ("", None) => "/account",
-        (known, _) => known,
-    };
-    safe_next(page).to_owned()
+    match (fields.get(BACK), &referer) {
+        ("", Some(uri)) => Href::next(uri.path()),
+        ("", None) => path::account(),
+        (known, _) => Href::next(known),
+    }
 }
 
 /// Passwords are never sent back, so they have to be typed again; what this page adds is its own.

@@ -14,6 +14,7 @@ use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage, HttpRequest};
 
 use crate::id::KeyId;
+use crate::path::Pattern;
 use crate::scope::{Scope, Scopes};
 use crate::time::{DAY, Time};
 use crate::usage::refusals::RefusedCall;
@@ -32,8 +33,13 @@ use crate::web::{Shared, Site, address, body, connections, redact};
 /// From how many days before a key's end its answers carry `X-Key-Expires-At`.
 const EXPIRY_HEADER_DAYS: i64 = 14;
 /// Routes that OpenAI clients call, which look for the limit's headers under their own names.
-const OPENAI_ROUTES: [&str; 5] =
-    ["/v1/models", "/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses"];
+const OPENAI_ROUTES: [&str; 5] = [
+    Pattern::v1_models.as_str(),
+    Pattern::v1_chat_completions.as_str(),
+    Pattern::v1_completions.as_str(),
+    Pattern::v1_embeddings.as_str(),
+    Pattern::v1_responses.as_str(),
+];
 
 /// Lets a request through to its handler, or answers why not.
 pub async fn pass(
@@ -46,7 +52,7 @@ pub async fn pass(
             Ok(()) => Ok(next.call(request).await?.map_into_boxed_body()),
             Err(problem) => Ok(request.error_response(problem)),
         },
-        Permission::Key(_) | Permission::AnyKey | Permission::AdminOrSelf | Permission::Asked => {
+        Permission::Key(_) | Permission::AnyKey | Permission::AdminOrSelf | Permission::ScopesInQuery => {
             match Need::of(permission, request.request()) {
                 Ok(need) => with_key(need, permission.max_body(), request, next).await,
                 Err(problem) => Ok(request.error_response(problem)),
@@ -83,7 +89,7 @@ impl Need {
             }
             // Behind the bare path some proxies append the address that was called, whose
             // query is the caller's and says nothing of what is needed.
-            Permission::Asked if request.match_info().get("rest").is_none() => Need::asked(request),
+            Permission::ScopesInQuery if request.match_info().get("rest").is_none() => Need::asked(request),
             Permission::AnyKey => Ok(Need { of_itself: true, ..need(Scopes::NONE) }),
             _ => Ok(need(Scopes::NONE)),
         }

@@ -8,6 +8,7 @@ pub mod csrf;
 pub mod csv;
 pub mod device;
 pub mod download;
+pub mod endpoint;
 pub mod envelope;
 pub mod error_page;
 pub mod form;

@@ -7,7 +7,9 @@ use actix_web::{HttpMessage, HttpRequest, HttpResponse};
 use askama::Template;
 
 use crate::error::Error;
+use crate::id::OrgSlug;
 use crate::orgs::store::Org;
+use crate::path::{self, Href};
 use crate::role::{Act, Role};
 use crate::web::principal::{Findings, Member, SignedIn};
 use crate::web::problem::Problem;
@@ -46,20 +48,18 @@ pub struct Reader {
 
 /// An organisation, as pages link to it.
 pub struct Place {
-    /// In URLs.
-    pub slug: String,
+    pub slug: OrgSlug,
     /// For people.
     pub name: String,
 }
 
 /// An organisation that the reader may switch to.
 pub struct Other {
-    /// In URLs.
-    pub slug: String,
+    pub slug: OrgSlug,
     /// For people.
     pub name: String,
     /// Where the switch leads: to the same room, where the reader may enter it there.
-    pub path: String,
+    pub href: Href,
 }
 
 impl Place {
@@ -98,24 +98,26 @@ pub enum Room {
 }
 
 impl Room {
-    /// Its name in the URLs of an organisation and what a role must allow, unless it lies in none.
-    fn of_org(self) -> Option<(&'static str, Act)> {
+    /// Its path in an organisation and what a role must allow. `None` if it lies in no organisation.
+    fn of_org(self) -> Option<(fn(&OrgSlug) -> Href, Act)> {
         match self {
-            Room::Keys => Some(("keys", Act::ReadKeys)),
-            Room::Usage => Some(("usage", Act::ReadUsage)),
-            Room::Review => Some(("review", Act::ReadReview)),
-            Room::Audit => Some(("audit", Act::ReadAudit)),
-            Room::Members => Some(("members", Act::ReadMembers)),
-            Room::Settings => Some(("settings", Act::ReadSettings)),
+            Room::Keys => Some((path::keys, Act::ReadKeys)),
+            Room::Usage => Some((path::usage, Act::ReadUsage)),
+            Room::Review => Some((path::review, Act::ReadReview)),
+            Room::Audit => Some((path::audit, Act::ReadAudit)),
+            Room::Members => Some((path::members, Act::ReadMembers)),
+            Room::Settings => Some((path::settings, Act::ReadSettings)),
             Room::None | Room::Docs | Room::Account => None,
         }
     }
 
     /// The path of the room in an organisation; of its keys, where the role may not enter or the
     /// room lies in no organisation.
-    fn path_in(self, slug: &str, role: Role) -> String {
-        let room = self.of_org().filter(|(_, act)| role.may(*act));
-        format!("/o/{slug}/{}", room.map_or("keys", |(name, _)| name))
+    fn href_in(self, org: &OrgSlug, role: Role) -> Href {
+        match self.of_org() {
+            Some((path, act)) if role.may(act) => path(org),
+            _ => path::keys(org),
+        }
     }
 }
 
@@ -154,7 +156,7 @@ impl Layout {
                 .map(|(org, role)| Other {
                     slug: org.slug.clone(),
                     name: org.name.clone(),
-                    path: room.path_in(&org.slug, *role),
+                    href: room.href_in(&org.slug, *role),
                 })
                 .collect(),
             room,
@@ -211,9 +213,9 @@ pub fn html(status: StatusCode, template: &impl Template) -> Result<HttpResponse
 }
 
 /// Leads to another page of this site, also when htmx asked.
-pub fn redirect(request: &HttpRequest, path: &str) -> HttpResponse {
+pub fn redirect(request: &HttpRequest, to: &Href) -> HttpResponse {
     if is_partial(request) {
-        return HttpResponse::Ok().insert_header(("HX-Redirect", path)).finish();
+        return HttpResponse::Ok().insert_header(("HX-Redirect", to.as_str())).finish();
     }
-    HttpResponse::SeeOther().insert_header((header::LOCATION, path)).finish()
+    HttpResponse::SeeOther().insert_header((header::LOCATION, to.as_str())).finish()
 }

@@ -1,13 +1,13 @@
 //! How pages offer sign-in providers.
 
+use crate::path::{self, Href};
 use crate::people::oauth::{Kind, Provider};
 use crate::web::Site;
-use crate::web::session::safe_next;
 
 /// A link to a provider.
 pub struct ProviderLink {
     /// Where it leads.
-    pub href: String,
+    pub href: Href,
     /// How people call the provider.
     pub name: String,
     /// Its icon.
@@ -16,27 +16,27 @@ pub struct ProviderLink {
 
 impl ProviderLink {
     /// A link to this provider.
-    pub fn new(provider: Provider<'_>, href: String) -> ProviderLink {
-        let icon = match provider.kind() {
-            Kind::Oidc => "lock",
-            Kind::GitHub => "github",
-        };
-        ProviderLink { href, name: provider.name().to_owned(), icon }
+    pub fn new(provider: Provider<'_>, href: Href) -> ProviderLink {
+        ProviderLink { href, name: provider.name().to_owned(), icon: icon(provider.kind()) }
+    }
+}
+
+/// The icon of providers of this kind.
+pub fn icon(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Oidc => "lock",
+        Kind::GitHub => "github",
     }
 }
 
 /// The providers by which someone can sign in, to go on to `next`.
-pub fn to_sign_in(site: &Site, next: &str) -> Vec<ProviderLink> {
+pub fn to_sign_in(site: &Site, next: &Href) -> Vec<ProviderLink> {
     let link = |provider: Provider<'_>| {
-        ProviderLink::new(provider, way(&format!("/sign-in/{}", provider.kind().name()), next))
+        let start = match provider.kind() {
+            Kind::Oidc => path::sign_in_oidc(),
+            Kind::GitHub => path::sign_in_github(),
+        };
+        ProviderLink::new(provider, start.then(next))
     };
     site.providers.all().map(link).collect()
-}
-
-/// The path with the page to go on to.
-pub fn way(path: &str, next: &str) -> String {
-    match safe_next(next) {
-        "/" => path.to_owned(),
-        next => format!("{path}?{}", serde_html_form::to_string([("next", next)]).unwrap_or_default()),
-    }
 }

@@ -1,10 +1,10 @@
-//! What a log line or a stored refusal may contain of an address, an error or a header.
+//! Removes secrets from what is logged or stored about a request.
 //!
 //! [`path`] is the only form in which a request's path is recorded: the route's pattern with its
-//! public parameters filled in. [`text`] cleans everything else that is logged, including what the
-//! libraries below write at TRACE. Both follow the route table: a parameter that is not classified
-//! in [`PARAMETERS`] stops the start.
+//! public parameters filled in. [`text()`] cleans everything else that is logged, including what
+//! libraries write at TRACE. Both know the patterns of all routes.
 
+mod shape;
 mod text;
 
 use std::borrow::Cow;
@@ -16,23 +16,24 @@ use actix_web::http::Method;
 use percent_encoding::percent_decode_str;
 
 use crate::keys::secret::contains_key;
-use crate::web::permission::TABLE;
+use crate::path::Pattern;
+use crate::web::redact::shape::{is_file, is_id, is_number, is_provider, is_slug};
 
 pub use self::text::{SECRET_FIELDS, SECRET_HEADERS, text};
 
-/// What the value of a parameter in a route's pattern is.
+/// Whether the value of a path parameter may be recorded.
 #[derive(Clone, Copy)]
 pub enum Value {
-    /// Opens something, or comes from elsewhere: it is never recorded.
+    /// Never: it is a credential, or its content is unknown.
     Secret,
-    /// Recorded where it has this shape.
+    /// Only if it has this form.
     Public(fn(&str) -> bool),
 }
 
-/// Every parameter that a route's pattern may have.
+/// Every parameter of a route's pattern. Others are treated as secrets.
 pub const PARAMETERS: &[(&str, Value)] = &[
     ("token", Value::Secret),
-    // The path of a request to another service, whose secrets are unknown here.
+    // The path of a request to another service.
     ("rest", Value::Secret),
     ("org", Value::Public(is_slug)),
     ("id", Value::Public(is_id)),
@@ -41,11 +42,11 @@ pub const PARAMETERS: &[(&str, Value)] = &[
     ("provider", Value::Public(is_provider)),
 ];
 
-/// Stands for the rest of a path that belongs to no route.
+/// Replaces the rest of a path that belongs to no route.
 const UNKNOWN: &str = "{unknown}";
-/// How many segments of a path without route are recorded.
+/// The most segments that are recorded of a path without a route.
 const MOST_SEGMENTS: usize = 8;
-/// How often a path is decoded: some clients and proxies encode twice.
+/// How often a path is decoded at most: some clients and proxies encode twice.
 const MOST_DECODINGS: usize = 4;
 
 /// One segment of a pattern.
@@ -54,30 +55,28 @@ enum Segment {
     Parameter { name: &'static str, suffix: &'static str, value: Value, takes_rest: bool },
 }
 
-/// A route's pattern in segments.
-type Pattern = Vec<Segment>;
+type Segments = Vec<Segment>;
 
-/// The patterns of the route table by their first segment, the more specific ones first.
-static PATTERNS: LazyLock<HashMap<&'static str, Vec<Pattern>>> = LazyLock::new(|| {
-    let mut patterns: Vec<&'static str> = TABLE.iter().map(|(_, pattern, _)| *pattern).collect();
+/// All patterns by their first segment, the more specific ones first.
+static PATTERNS: LazyLock<HashMap<&'static str, Vec<Segments>>> = LazyLock::new(|| {
+    let mut patterns: Vec<&'static str> = Pattern::ALL.iter().map(|pattern| pattern.as_str()).collect();
     // `{` sorts behind letters, digits and hyphens, and `{id}.ics` must come before `{id}`.
     patterns.sort_unstable_by_key(|pattern| format!("{pattern}~"));
-    patterns.dedup();
-    let mut by_first = HashMap::<_, Vec<Pattern>>::new();
+    let mut by_first = HashMap::<_, Vec<Segments>>::new();
     for pattern in patterns {
         by_first.entry(pattern.split('/').nth(1).unwrap_or_default()).or_default().push(segments_of(pattern));
     }
     by_first
 });
 
-/// What stands in front of the first secret of each pattern that has one.
+/// The segments before the first secret of each pattern that has one.
 static BEFORE_SECRETS: LazyLock<Vec<&'static [Segment]>> = LazyLock::new(|| {
     let is_secret = |part: &Segment| matches!(part, Segment::Parameter { value: Value::Secret, .. });
     let patterns = PATTERNS.values().flatten();
     patterns.filter_map(|pattern| Some(&pattern[..pattern.iter().position(is_secret)?])).collect()
 });
 
-/// The literal segments of all patterns: words that are no secret wherever they stand.
+/// The literal segments of all patterns. They may be recorded anywhere.
 static WORDS: LazyLock<HashSet<&'static str>> = LazyLock::new(|| {
     let literal = |segment: &Segment| match segment {
         Segment::Literal(text) => Some(*text),
@@ -86,7 +85,7 @@ static WORDS: LazyLock<HashSet<&'static str>> = LazyLock::new(|| {
     PATTERNS.values().flatten().flatten().filter_map(literal).collect()
 });
 
-fn segments_of(pattern: &'static str) -> Pattern {
+fn segments_of(pattern: &'static str) -> Segments {
     let segments = pattern.split('/').filter(|segment| !segment.is_empty());
     let parts = segments.map(|segment| {
         let Some((name, suffix)) = segment.strip_prefix('{').and_then(|rest| rest.split_once('}')) else {
@@ -103,17 +102,7 @@ fn value_of(parameter: &str) -> Option<Value> {
     PARAMETERS.iter().find(|(name, _)| *name == parameter).map(|(_, value)| *value)
 }
 
-/// The first parameter of a pattern that nobody has classified, or that shares its segment with
-/// something in front of it, which [`path`] would not recognise.
-pub fn unclassified(pattern: &'static str) -> Option<&'static str> {
-    pattern.split('/').filter(|segment| segment.contains(['{', '}'])).find(|segment| {
-        let name = segment.strip_prefix('{').and_then(|rest| rest.split_once('}'));
-        let name = name.filter(|(_, suffix)| !suffix.contains(['{', '}'])).map(|(name, _)| name);
-        name.is_none_or(|name| value_of(name.split(':').next().unwrap_or_default()).is_none())
-    })
-}
-
-/// A method as it may be recorded: clients can send any word.
+/// A method as it may be recorded. Clients can send any word.
 pub fn method(method: &Method) -> &str {
     let known = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"];
     let name = method.as_str();
@@ -125,8 +114,8 @@ pub fn route(request: &HttpRequest) -> String {
     format!("{} {}", method(request.method()), path(request.path()))
 }
 
-/// A path as it may be recorded: its route's pattern, with public parameters filled in. Of a path
-/// that belongs to no route, only the words that routes have too.
+/// A path as it may be recorded: its route's pattern, with public parameters filled in. A path
+/// without a route is recorded as far as its words also occur in routes.
 pub fn path(raw: &str) -> String {
     let segments = segments(raw);
     if contains_key(raw) || segments.iter().any(|segment| contains_key(segment)) {
@@ -153,8 +142,8 @@ fn recorded(segments: &[String]) -> String {
     text
 }
 
-/// The segments of a path as every router might read them: decoded, without empty segments, dots
-/// and matrix parameters.
+/// The segments of a path, read as leniently as any router might: decoded, without empty segments,
+/// dots and matrix parameters.
 fn segments(raw: &str) -> Vec<String> {
     let mut text = Cow::Borrowed(raw);
     for _ in 0..MOST_DECODINGS {
@@ -181,7 +170,7 @@ fn segments(raw: &str) -> Vec<String> {
     segments
 }
 
-/// The pattern with its public parameters, if the segments fit it.
+/// The pattern with its public parameters filled in, if the segments match it.
 fn fill_in(pattern: &[Segment], segments: &[String]) -> Option<String> {
     let takes_rest = matches!(pattern.last(), Some(Segment::Parameter { takes_rest: true, .. }));
     let fits = segments.len() == pattern.len() || (takes_rest && segments.len() > pattern.len());
@@ -218,7 +207,7 @@ fn fill_in(pattern: &[Segment], segments: &[String]) -> Option<String> {
     Some(text)
 }
 
-/// Whether segments begin like a pattern as far as its first secret, and go on.
+/// Whether the segments match a pattern up to its first secret, and continue.
 fn open_with_secret(segments: &[String]) -> bool {
     BEFORE_SECRETS.iter().any(|before| {
         before.len() < segments.len()
@@ -227,35 +216,6 @@ fn open_with_secret(segments: &[String]) -> bool {
                 Segment::Parameter { .. } => true,
             })
     })
-}
-
-fn is_slug(text: &str) -> bool {
-    let is_letter = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    (1..=48).contains(&text.len()) && text.bytes().all(is_letter)
-}
-
-/// Whether a text has the shape of one of our ids: a type and 26 characters.
-fn is_id(text: &str) -> bool {
-    text.rsplit_once('_').is_some_and(|(kind, id)| {
-        kind.bytes().all(|byte| byte.is_ascii_lowercase())
-            && (2..=16).contains(&kind.len())
-            && id.len() == 26
-            && id.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
-    })
-}
-
-fn is_number(text: &str) -> bool {
-    (1..=19).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit())
-}
-
-fn is_file(text: &str) -> bool {
-    let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-    let is_ours = [".css", ".js", ".svg", ".png", ".ico", ".woff2"].iter().any(|end| text.ends_with(end));
-    is_ours && text.len() <= 64 && text.bytes().all(is_letter)
-}
-
-fn is_provider(text: &str) -> bool {
-    matches!(text, "oidc" | "github")
 }
 
 #[cfg(test)]
@@ -288,6 +248,17 @@ mod tests {
             ("/v1/".repeat(50), "/v1/v1/v1/v1/v1/v1/v1/v1/{unknown}".to_owned()),
         ] {
             assert_eq!(path(&raw), known, "{raw}");
+        }
+    }
+
+    #[test]
+    fn every_parameter_is_classified_and_fills_the_start_of_its_segment() {
+        for pattern in Pattern::ALL {
+            for segment in pattern.as_str().split('/').filter(|segment| segment.contains(['{', '}'])) {
+                let (name, suffix) = segment.strip_prefix('{').and_then(|rest| rest.split_once('}')).unwrap();
+                assert!(!suffix.contains(['{', '}']), "{pattern:?}");
+                assert!(value_of(name.split(':').next().unwrap()).is_some(), "{pattern:?}");
+            }
         }
     }
 

@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use keydesk::role::{Act, Role};
-use keydesk::web::permission::{Permission, TABLE};
+use keydesk::web::permission::Permission;
 use serde_json::{Value, json};
 
 use crate::support::stage::{Call, ELSEWHERE, IN_PASSING, Request, Stage};
-use crate::support::{Api, Desk, desk};
+use crate::support::{Api, Desk, TABLE, desk};
 
 /// How a right ends. Each is written behind the server's back and put right again afterwards.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -54,7 +54,7 @@ impl Ending {
             }
             Permission::AnyKey => vec![Control, KeyRevoked, KeyExpired, KeyDisabled],
             // It answers without waiting for a body.
-            Permission::Asked => Vec::new(),
+            Permission::ScopesInQuery => Vec::new(),
             Permission::Member(act) => Ending::of_member(act).collect(),
             Permission::MemberFresh(act) => Ending::of_member(act).chain([Stale]).collect(),
             Permission::SignedIn => vec![Control, SignedOut, PersonDisabled],

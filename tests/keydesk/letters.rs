@@ -69,7 +69,7 @@ fn messages(name: &str) -> Vec<Message> {
         scopes: vec!["inference:read".to_owned(), "inference:write".to_owned()],
     };
     let checkpoint = |occasion, broken_at| AuditCheckpoint {
-        org: "acme-ai".to_owned(),
+        org: "acme-ai".to_owned().into(),
         occasion,
         size: 1_284,
         note: format!(
@@ -177,7 +177,7 @@ fn messages(name: &str) -> Vec<Message> {
         }
         .into(),
         ReviewReminder {
-            org: "acme".to_owned(),
+            org: "acme".to_owned().into(),
             findings: [(2, "still called after their end"), (1_204, "scopes that nobody needs")]
                 .map(|(found, what)| ReviewFinding { found, what: what.to_owned() })
                 .to_vec(),
@@ -215,7 +215,7 @@ fn messages(name: &str) -> Vec<Message> {
         LimitRequest {
             key: key.id,
             key_name: name.to_owned(),
-            org: "acme-ai".to_owned(),
+            org: "acme-ai".to_owned().into(),
             asker: format!("Bo {name}"),
             limit: 600,
             asked: 5_000,

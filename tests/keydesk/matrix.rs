@@ -3,10 +3,10 @@
 
 use keydesk::role::{Act, Reach, Role};
 use keydesk::scope::{Scope, Scopes};
-use keydesk::web::permission::{Permission, TABLE};
+use keydesk::web::permission::Permission;
 use serde_json::json;
 
-use crate::support::{Answer, Api, Browser, Desk, Org, PASSWORD, Server, desk};
+use crate::support::{Answer, Api, Browser, Desk, Org, PASSWORD, Server, TABLE, desk};
 
 const SCOPES: &str = "inference:read,inference:write,analytics:read,keys:verify,admin";
 
@@ -182,7 +182,7 @@ fn a_key_gets_as_far_as_its_owners_role_on_every_route_of_the_api() {
                 let may = match permission {
                     Permission::Key(scope) => role.grantable().has(*scope),
                     Permission::AdminOrSelf => role.grantable().has(Scope::Admin),
-                    Permission::Asked => role.grantable() != Scopes::NONE,
+                    Permission::ScopesInQuery => role.grantable() != Scopes::NONE,
                     _ => true,
                 };
                 if may {
@@ -256,7 +256,7 @@ fn who_is_invited_disabled_or_removed_gets_in_nowhere_with_whatever_they_have() 
         let before = log();
         let locked_out = status == "disabled everywhere";
         let (stranger, nobody) = (server.browser(), server.api(""));
-        for (method, pattern, permission) in TABLE {
+        for (method, pattern, permission) in TABLE.iter() {
             let path = path_for(pattern, &org, &target, &member);
             let case = |answer: &Answer, with: &str| {
                 assert!(answer.status < 500, "{status}: {method} {path} with {with}: {}", answer.body);
@@ -332,7 +332,7 @@ fn an_address_that_was_never_confirmed_makes_no_difference_on_any_route() {
     }
     keep_sessions(&desk);
     let mut cases = 0;
-    for (method, pattern, permission) in TABLE {
+    for (method, pattern, permission) in TABLE.iter() {
         let mut answers = Vec::new();
         for (email, browser) in &twins {
             cases += 1;

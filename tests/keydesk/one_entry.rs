@@ -3,10 +3,8 @@
 
 use std::time::{Duration, Instant};
 
-use keydesk::web::permission::TABLE;
-
-use crate::support::Desk;
 use crate::support::stage::{ELSEWHERE, IN_PASSING, Mark, Stage};
+use crate::support::{Desk, TABLE};
 
 #[test]
 fn every_route_that_changes_something_makes_one_entry_or_changes_nothing() {

@@ -1,10 +1,9 @@
 //! Secrets in addresses never reach a log or the database, at any level, however they are written.
 
-use keydesk::web::permission::TABLE;
 use keydesk::web::redact::{PARAMETERS, SECRET_FIELDS, Value};
 use serde_json::json;
 
-use crate::support::{Desk, directory_contains, raw};
+use crate::support::{Desk, TABLE, directory_contains, raw};
 
 /// A part of every planted secret, in lower case.
 const MARK: &str = "c0ffee5ec2e7";
@@ -77,7 +76,7 @@ fn planted_secrets_reach_neither_log_nor_database() {
         SECRET_FIELDS.iter().map(|name| format!("{name}={MARK}")).collect::<Vec<_>>().join("&");
     let (bearer, basic) = (format!("Bearer {MARK}"), format!("Basic {MARK}"));
     let form = ("Content-Type", "application/x-www-form-urlencoded");
-    for (method, pattern, _) in TABLE {
+    for (method, pattern, _) in TABLE.iter() {
         let method = if *method == "ANY" { "GET" } else { method };
         let path = filled(pattern, &org.slug, id);
         let holds_secret = path.contains(MARK);

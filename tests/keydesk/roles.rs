@@ -2,9 +2,9 @@
 //! Every other route is in `matrix`.
 
 use keydesk::role::{Act, Role};
-use keydesk::web::permission::{Permission, TABLE};
+use keydesk::web::permission::Permission;
 
-use crate::support::{Browser, desk};
+use crate::support::{Browser, TABLE, desk};
 
 /// The routes that are about one member, an invitation of a role or a service account of one.
 fn targeted() -> impl Iterator<Item = (&'static str, &'static str)> {
@@ -117,7 +117,7 @@ fn changing_members_needs_a_fresh_sign_in() {
     let mut browser = server.signed_in(&org);
     crate::fresh_sign_in::grow_stale(&desk);
     let mut cases = 0;
-    for (method, pattern, permission) in TABLE {
+    for (method, pattern, permission) in TABLE.iter() {
         if !matches!(permission, Permission::MemberFresh(Act::WriteMembers | Act::Leave)) {
             continue;
         }

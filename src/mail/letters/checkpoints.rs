@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::LinkId;
+use crate::id::{LinkId, OrgSlug};
 use crate::mail::message::Letter;
 use crate::text::number;
 use crate::time::Time;
@@ -41,8 +41,7 @@ pub enum Occasion {
 /// A checkpoint, to be kept by its reader.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct AuditCheckpoint {
-    /// The organisation's slug.
-    pub org: String,
+    pub org: OrgSlug,
     /// Why it comes.
     pub occasion: Occasion,
     /// How many entries the log has.

@@ -3,7 +3,6 @@
 use serde::{Deserialize, Serialize};
 
 use crate::mail::message::Letter;
-use crate::mail::sheet::Sheet;
 use crate::time::Time;
 
 /// An invitation. Its link's token is made when the mail is sent.
@@ -26,9 +25,5 @@ impl Letter for Invitation {}
 impl Invitation {
     pub(in crate::mail) fn title(&self) -> String {
         format!("Join {}", self.org)
-    }
-
-    pub(in crate::mail) fn link(&self, sheet: &Sheet) -> String {
-        sheet.token_link("/invitations/", "invitation", &self.id)
     }
 }

@@ -198,21 +198,6 @@ pub struct KeyRevoked {
 }
 
 impl KeyFacts {
-    /// Where its page is, whatever organisation it belongs to.
-    pub fn path(&self) -> String {
-        format!("/keys/{}", self.id)
-    }
-
-    /// Where it is rotated, after signing in.
-    pub fn rotate_path(&self) -> String {
-        format!("/keys/{}/rotate", self.id)
-    }
-
-    /// Its end as an entry of a calendar, after signing in.
-    pub fn calendar_path(&self) -> String {
-        format!("/keys/{}.ics", self.id)
-    }
-
     /// Its scopes on one line.
     pub fn scope_line(&self) -> String {
         self.scopes.join(", ")

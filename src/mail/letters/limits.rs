@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::KeyId;
+use crate::id::{KeyId, OrgSlug};
 use crate::mail::letters::keys::Why;
 use crate::mail::message::Letter;
 use crate::text::number;
@@ -14,8 +14,7 @@ pub struct LimitRequest {
     pub key: KeyId,
     /// Its name.
     pub key_name: String,
-    /// The organisation's slug.
-    pub org: String,
+    pub org: OrgSlug,
     /// Who asks, by name.
     pub asker: String,
     /// Requests a minute as it is.
@@ -33,11 +32,6 @@ impl Letter for LimitRequest {
 }
 
 impl LimitRequest {
-    /// Where it is answered.
-    pub fn path(&self) -> String {
-        format!("/o/{}/keys/{}/limit/decision", self.org, self.key)
-    }
-
     /// "2,000".
     pub fn asked(&self) -> String {
         number(self.asked.into())
@@ -102,11 +96,6 @@ impl LimitDecision {
         self.asker
             .as_ref()
             .map_or("You get this because you asked for a higher limit.", |asker| asker.why.sentence())
-    }
-
-    /// The key's page.
-    pub fn path(&self) -> String {
-        format!("/keys/{}", self.key)
     }
 
     /// "600".

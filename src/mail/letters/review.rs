@@ -2,14 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::id::OrgSlug;
 use crate::mail::message::Letter;
 use crate::text::number;
 
 /// What the review holds; to admins.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ReviewReminder {
-    /// The organisation's slug.
-    pub org: String,
+    pub org: OrgSlug,
     /// What was found, most urgent first.
     pub findings: Vec<Finding>,
 }
@@ -32,16 +32,6 @@ impl ReviewReminder {
             1 => "1 finding waits for a review".to_owned(),
             all => format!("{} findings wait for a review", number(all)),
         }
-    }
-
-    /// Where they are.
-    pub fn path(&self) -> String {
-        format!("/o/{}/review", self.org)
-    }
-
-    /// Where they are on paper.
-    pub fn print_path(&self) -> String {
-        format!("/o/{}/review/print", self.org)
     }
 }
 

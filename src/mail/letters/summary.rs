@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::mail::message::{Letter, Message};
 use crate::mail::sheet::Sheet;
+use crate::path::{self, Href};
 use crate::text::number;
 use crate::time::Time;
 
@@ -58,9 +59,9 @@ impl Summarized {
     }
 
     /// The key's page, unless the reader may not see the key any more.
-    pub fn path(&self) -> Option<String> {
+    pub fn page(&self) -> Option<Href> {
         let is_hidden = matches!(&self.message, Message::KeyWidened(letter) if !letter.is_readers());
-        self.message.key().filter(|_| !is_hidden).map(|key| format!("/keys/{key}"))
+        self.message.key().filter(|_| !is_hidden).map(|key| path::key_link(&key))
     }
 }
 

@@ -8,6 +8,7 @@ use askama::Template;
 use crate::audit::event::Event;
 use crate::error::{Error, FieldError};
 use crate::orgs::journal;
+use crate::path;
 use crate::people::address;
 use crate::people::store::Profile;
 use crate::time::Time;
@@ -58,7 +59,7 @@ pub async fn submit(
         Ok(()) => {
             let told = format!("An e-mail is on its way to {typed}. Use the link in it to finish.");
             session::flash(&request.get_session(), &told);
-            Ok(redirect(&request, "/account"))
+            Ok(redirect(&request, &path::account()))
         }
         Err(Error::Conflict(words)) => {
             page(&request, &signed_in, typed, vec![FieldError::new("email", words)])
@@ -78,7 +79,7 @@ pub async fn verify(
         format!("A mail is on its way to {}. Use the link in it to confirm the address.", person.email);
     change.commit(&site.db, move |tx, holder| address::ask(tx, &person, holder.now)).await?;
     session::flash(&request.get_session(), &told);
-    Ok(redirect(&request, "/account"))
+    Ok(redirect(&request, &path::account()))
 }
 
 /// `POST /account/email/cancel`: stops the pending change.
@@ -104,7 +105,7 @@ pub async fn cancel(
         false => "There is no change to cancel.",
     };
     session::flash(&request.get_session(), told);
-    Ok(redirect(&request, "/account"))
+    Ok(redirect(&request, &path::account()))
 }
 
 fn page(

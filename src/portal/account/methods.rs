@@ -10,6 +10,7 @@ use crate::error::Error;
 use crate::id::MethodId;
 use crate::mail::Change;
 use crate::orgs::journal;
+use crate::path;
 use crate::people::oauth::Kind;
 use crate::people::{methods, notice};
 use crate::time::Time;
@@ -22,7 +23,7 @@ use crate::web::{Shared, session};
 #[template(path = "portal/account/disconnect.html")]
 struct DisconnectPage {
     layout: Layout,
-    id: String,
+    id: MethodId,
     name: String,
     is_last: bool,
 }
@@ -39,7 +40,7 @@ pub async fn confirm(
     let method = own.iter().find(|method| method.id == id).ok_or_else(Problem::not_found)?;
     let page = DisconnectPage {
         layout: Layout::of(&request, Room::Account),
-        id: id.to_string(),
+        id,
         name: name(&site, &method.kind),
         is_last: own.len() == 1,
     };
@@ -69,11 +70,11 @@ pub async fn disconnect(
         Ok(removed) => {
             let told = format!("{} was removed.", name(&site, &removed.kind));
             session::flash(&request.get_session(), &told);
-            Ok(redirect(&request, "/account"))
+            Ok(redirect(&request, &path::account()))
         }
         Err(Error::Conflict(_)) => {
             let layout = Layout::of(&request, Room::Account);
-            let page = DisconnectPage { layout, id: id.to_string(), name: String::new(), is_last: true };
+            let page = DisconnectPage { layout, id, name: String::new(), is_last: true };
             html(StatusCode::UNPROCESSABLE_ENTITY, &page)
         }
         Err(error) => Err(error.into()),

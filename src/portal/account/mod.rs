@@ -19,7 +19,9 @@ use crate::audit::entry::Said;
 use crate::audit::event::{Change, Event};
 use crate::email as email_address;
 use crate::error::FieldError;
+use crate::id::{MethodId, SessionId};
 use crate::orgs::journal;
+use crate::path;
 use crate::people;
 use crate::people::links::Link;
 use crate::people::methods::Method;
@@ -35,7 +37,7 @@ use crate::web::form::{Complaints, Fields};
 use crate::web::page::{Layout, Room, html, redirect};
 use crate::web::principal::SignedIn;
 use crate::web::problem::Problem;
-use crate::web::providers::ProviderLink;
+use crate::web::providers::{self, ProviderLink};
 use crate::web::{Shared, session};
 
 /// How many of the latest events are shown.
@@ -65,7 +67,7 @@ struct AccountPage {
 
 /// A way to sign in.
 struct MethodRow {
-    id: String,
+    id: MethodId,
     icon: &'static str,
     name: String,
     label: String,
@@ -76,7 +78,7 @@ struct MethodRow {
 
 /// An open session.
 struct SessionRow {
-    id: String,
+    id: SessionId,
     icon: &'static str,
     device: String,
     address: String,
@@ -144,7 +146,7 @@ pub async fn save(
         })
         .await?;
     session::flash(&request.get_session(), "Your profile was saved.");
-    Ok(redirect(&request, "/account"))
+    Ok(redirect(&request, &path::account()))
 }
 
 async fn page(
@@ -205,7 +207,7 @@ async fn page(
                 opened: words::date_time(open.created_at, &tz),
                 seen: When::past(open.seen_at, now, &tz),
                 is_this: Some(open.id) == this,
-                id: open.id.to_string(),
+                id: open.id,
             })
             .collect(),
         events: events::latest(found.entries, person.id, EVENTS, now, &tz),
@@ -217,15 +219,14 @@ fn method_row(method: &Method, site: &Shared, now: Time, tz: &TimeZone) -> Metho
     let provider = Kind::parse(&method.kind).and_then(|kind| site.providers.get(kind));
     let provider = provider.filter(|provider| provider.issuer() == method.issuer);
     let is_password = method.kind == PASSWORD;
-    let link = provider.map(|provider| ProviderLink::new(provider, String::new()));
-    let (name, icon) = match link {
+    let (name, icon) = match provider {
         _ if is_password => ("Password".to_owned(), "key-round"),
-        Some(link) => (link.name, link.icon),
+        Some(provider) => (provider.name().to_owned(), providers::icon(provider.kind())),
         // Connected while the configuration named another provider.
         None => (method.issuer.clone(), "unplug"),
     };
     MethodRow {
-        id: method.id.to_string(),
+        id: method.id,
         icon,
         name,
         label: method.label.clone(),

@@ -14,6 +14,7 @@ use crate::id::UserId;
 use crate::mail::letter::UNSUBSCRIBE;
 use crate::notices::preference::{self, EARLY, Muted, Preference};
 use crate::orgs::journal;
+use crate::path;
 use crate::text::count;
 use crate::time::{DAY, Time};
 use crate::web::form::Fields;
@@ -79,7 +80,7 @@ pub async fn save(
     let saving = signed_in.change(&request, Time::now());
     saving.commit(&site.db, move |tx, holder| change(tx, holder, &preference)).await?;
     session::flash(&request.get_session(), "Your choice was saved.");
-    Ok(redirect(&request, "/account/notices"))
+    Ok(redirect(&request, &path::account_notices()))
 }
 
 /// `GET /unsubscribe/{token}`: the page of a mail's link. It changes nothing, since scanners of

@@ -11,6 +11,7 @@ use crate::audit::event::Event;
 use crate::error::{Error, FieldError};
 use crate::mail::Change;
 use crate::orgs::journal;
+use crate::path;
 use crate::people::password::NewPassword;
 use crate::people::recovery::{self, Ends};
 use crate::people::sign_in::{self, Attempt, Outcome};
@@ -113,13 +114,13 @@ pub async fn submit(
         &session,
         "Your password was changed. Your other sessions have ended, and pending links and calendar addresses no longer work.",
     );
-    Ok(redirect(&request, "/account"))
+    Ok(redirect(&request, &path::account()))
 }
 
 /// A first password opens the account for good, so whoever chooses it proves who they are.
 fn first_needs_proof(request: &HttpRequest, has_password: bool, now: Time) -> Option<HttpResponse> {
     let needed = !has_password && !fresh::is_fresh(request, now);
-    needed.then(|| redirect(request, "/sign-in/again?next=%2Faccount%2Fpassword"))
+    needed.then(|| redirect(request, &path::sign_in_again().then(&path::account_password())))
 }
 
 async fn has_password(signed_in: &SignedIn, site: &Shared) -> Result<bool, Problem> {

@@ -10,6 +10,7 @@ use crate::db::Tx;
 use crate::error::Result;
 use crate::id::SessionId;
 use crate::orgs::journal;
+use crate::path;
 use crate::people::recovery::{self, Ends};
 use crate::people::store::Person;
 use crate::people::throttle;
@@ -45,7 +46,7 @@ pub async fn end(
         .await?;
     session::renew(&request.get_session());
     session::flash(&request.get_session(), "The session was ended.");
-    Ok(redirect(&request, "/account"))
+    Ok(redirect(&request, &path::account()))
 }
 
 /// `POST /account/sessions/end-others`.
@@ -76,7 +77,7 @@ pub async fn end_others(
             words::count(ended, "other session was", "other sessions were")
         ),
     );
-    Ok(redirect(&request, "/account"))
+    Ok(redirect(&request, &path::account()))
 }
 
 /// What [`throttle::keep_client`] needs.

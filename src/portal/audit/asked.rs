@@ -127,7 +127,7 @@ impl Asked {
     }
 
     /// The same view with some parameters changed, from its newest entry on.
-    pub fn query(&self, changes: &[(&str, &str)]) -> String {
+    pub fn query(&self, changes: &[(&str, &str)]) -> Vec<(String, String)> {
         let (from, to) = if self.is_custom() { (&*self.from, &*self.to) } else { ("", "") };
         let own = [
             ("q", &*self.q),

@@ -12,6 +12,7 @@ use crate::audit::{store, tree};
 use crate::db::Conn;
 use crate::error::{Error, Result};
 use crate::id::UserId;
+use crate::path;
 use crate::people;
 use crate::portal::audit::told::{self, Names, Part, Told};
 use crate::portal::kit::words;

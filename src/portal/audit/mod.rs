@@ -19,6 +19,7 @@ use crate::audit::store::{self, Head, Kept};
 use crate::db::Conn;
 use crate::error::Error;
 use crate::id::OrgId;
+use crate::path::{self, Href};
 use crate::portal::audit::asked::{Asked, PAGE, RANGES};
 use crate::portal::audit::kinds::{Kind, kinds};
 use crate::portal::audit::told::{Names, Told};
@@ -245,29 +246,33 @@ impl ListPage {
              <hx-partial hx-target=\"#exports\" hx-swap=\"outerHTML\">{exports}</hx-partial>\
              <hx-partial hx-target=\"#live\" hx-swap=\"textContent\">{found} shown</hx-partial>"
         );
-        let query = self.asked.query(&[]);
-        let address = format!("/o/{}/audit{}{query}", self.org.slug, if query.is_empty() { "" } else { "?" });
         Ok(HttpResponse::Ok()
             .content_type("text/html; charset=utf-8")
             .insert_header((actix_web::http::header::VARY, "HX-Request-Type"))
-            .insert_header(("HX-Replace-Url", address))
+            .insert_header(("HX-Replace-Url", self.link(&[]).as_str()))
             .body(body))
     }
 
-    fn own_query(&self) -> String {
+    /// This page with some parameters changed.
+    fn link(&self, changes: &[(&str, &str)]) -> Href {
+        path::audit(&self.org.slug).queries(self.asked.query(changes))
+    }
+
+    /// The parameters of this page, for exports of the same entries.
+    fn fields(&self) -> Vec<(String, String)> {
         self.asked.query(&[])
     }
 
-    fn newer_query(&self, place: &i64) -> String {
-        self.asked.query(&[("after", &place.to_string())])
+    fn newer_link(&self, place: &i64) -> Href {
+        self.link(&[("after", &place.to_string())])
     }
 
-    fn older_query(&self, place: &i64) -> String {
-        self.asked.query(&[("before", &place.to_string())])
+    fn older_link(&self, place: &i64) -> Href {
+        self.link(&[("before", &place.to_string())])
     }
 
-    fn without(&self, parameter: &str) -> String {
-        self.asked.query(&[(parameter, "")])
+    fn link_without(&self, parameter: &str) -> Href {
+        self.link(&[(parameter, "")])
     }
 
     /// What an export holds.

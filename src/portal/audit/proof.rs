@@ -7,6 +7,7 @@ use askama::Template;
 use crate::audit::checkpoint::Signer;
 use crate::audit::{signing, store};
 use crate::error::Error;
+use crate::path;
 use crate::portal::audit::Proof;
 use crate::portal::kit::words;
 use crate::time::Time;

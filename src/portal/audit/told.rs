@@ -41,8 +41,8 @@ pub struct Told {
 pub struct Part {
     /// What it says.
     pub text: String,
-    /// Where it leads, below the organisation's own address.
-    pub path: Option<String>,
+    /// The key whose page it links to.
+    pub key: Option<KeyId>,
     /// Whether programs read it.
     pub is_code: bool,
 }
@@ -98,7 +98,7 @@ impl Names {
     /// Pieces as parts.
     pub fn parts(&self, pieces: Vec<Piece>, zone: &TimeZone) -> Vec<Part> {
         let part = |piece| {
-            let (text, path, is_code) = match piece {
+            let (text, key, is_code) = match piece {
                 Piece::Text(text) => (text, None, false),
                 Piece::Code(text) => (text, None, true),
                 Piece::Name(text) => (text, None, false),
@@ -106,13 +106,13 @@ impl Names {
                     (self.people.get(&id).cloned().unwrap_or_else(|| id.to_string()), None, false)
                 }
                 Piece::Key(id) => match self.keys.get(&id) {
-                    Some(name) => (name.clone(), Some(format!("keys/{id}")), false),
+                    Some(name) => (name.clone(), Some(id), false),
                     None => (id.to_string(), None, true),
                 },
                 Piece::Time(at) => (words::date_time(at, zone), None, false),
                 Piece::Number(number) => (words::number(number), None, false),
             };
-            Part { text, path, is_code }
+            Part { text, key, is_code }
         };
         pieces.into_iter().map(part).collect()
     }

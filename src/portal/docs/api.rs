@@ -5,7 +5,9 @@ use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 use serde_json::Value;
 
-use crate::api::openapi;
+use crate::api::openapi::{Document, SharedDocument};
+use crate::path;
+use crate::web::endpoint::Method;
 use crate::web::page::{Layout, Room, html};
 use crate::web::problem::Problem;
 
@@ -43,24 +45,23 @@ struct Schema {
 }
 
 /// `GET /docs/api`.
-pub async fn show(request: HttpRequest) -> Result<HttpResponse, Problem> {
-    let document = openapi::document();
+pub async fn show(request: HttpRequest, document: SharedDocument) -> Result<HttpResponse, Problem> {
     let layout = Layout::of(&request, Room::Docs);
     let schemas = ["ApiKey", "VerifyAnswer", "InferenceAnswer", "Usage", "UsageLine", "Problem"];
     let schemas = schemas.map(|name| {
-        let schema = &document["components"]["schemas"][name];
-        Schema { name: name.to_owned(), fields: members(document, schema, "") }
+        let schema = &document.json["components"]["schemas"][name];
+        Schema { name: name.to_owned(), fields: members(&document.json, schema, "") }
     });
-    html(StatusCode::OK, &ReferencePage { layout, calls: calls(document), schemas: schemas.into() })
+    html(StatusCode::OK, &ReferencePage { layout, calls: calls(&document), schemas: schemas.into() })
 }
 
-fn calls(document: &Value) -> Vec<Call> {
-    let order = openapi::calls::calls();
-    let calls = order.iter().map(|call| {
-        let path = call.path.replace(":.*", "");
-        // What any method may call is described once.
-        let method = if call.method == "ANY" { "GET" } else { call.method };
-        let operation = &document["paths"][&path][method.to_lowercase()];
+fn calls(document: &Document) -> Vec<Call> {
+    let calls = document.calls.iter().map(|call| {
+        let path = call.path();
+        // An operation of all methods is described once.
+        let method = call.endpoint.method;
+        let described = if method == Method::ANY { Method::GET } else { method };
+        let operation = &document.json["paths"][&path][described.name().to_lowercase()];
         let mut fields: Vec<Field> = list(&operation["parameters"])
             .iter()
             .map(|parameter| Field {
@@ -74,14 +75,14 @@ fn calls(document: &Value) -> Vec<Call> {
         for content in
             operation["requestBody"]["content"].as_object().into_iter().flat_map(|content| content.values())
         {
-            fields.extend(members(document, &content["schema"], "body"));
+            fields.extend(members(&document.json, &content["schema"], "body"));
         }
         let responses = operation["responses"].as_object().into_iter().flatten();
         Call {
             id: text(&operation["operationId"]),
-            method: call.method.to_owned(),
+            method: method.to_string(),
             path,
-            summary: call.summary.to_owned(),
+            summary: call.operation.summary.to_owned(),
             needs: text(&operation["description"]).replace('`', ""),
             fields,
             answers: responses

@@ -6,6 +6,7 @@ use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 
+use crate::path;
 use crate::scope::Scope;
 use crate::web::page::{Layout, Room, html};
 use crate::web::problem::{Code, Problem};

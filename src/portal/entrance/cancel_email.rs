@@ -8,6 +8,7 @@ use crate::audit::event::Event;
 use crate::authority::AccountHolder;
 use crate::email;
 use crate::orgs::journal;
+use crate::path;
 use crate::people::address;
 use crate::time::Time;
 use crate::web::Shared;

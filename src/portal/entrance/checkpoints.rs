@@ -7,6 +7,7 @@ use askama::Template;
 
 use crate::audit::checkpoint::Signer;
 use crate::orgs::checkpoint_mail::{self, Hand};
+use crate::path;
 use crate::time::Time;
 use crate::web::Shared;
 use crate::web::form::Fields;

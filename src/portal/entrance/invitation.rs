@@ -8,6 +8,7 @@ use secrecy::SecretString;
 
 use crate::error::{Error, FieldError};
 use crate::orgs::invitation::{self, Invitation};
+use crate::path;
 use crate::people::password::{self, NewPassword};
 use crate::people::store::{self, Profile};
 use crate::portal::kit::words;
@@ -31,8 +32,6 @@ struct InvitationPage {
 /// An invitation that counts, for whoever looks at it.
 struct Open {
     token: String,
-    /// The address of this page, as a query's value.
-    next: String,
     org: String,
     invited_by: String,
     email: String,
@@ -104,7 +103,7 @@ pub async fn sign_up(
     match made.await {
         Ok(person) => {
             session::sign_in(&request, &person, now);
-            Ok(redirect(&request, &format!("/invitations/{token}")))
+            Ok(redirect(&request, &path::invitation(&token)))
         }
         Err(Error::Conflict(_)) => {
             let known = "There is an account with this address. Sign in to accept the invitation.";
@@ -124,7 +123,7 @@ pub async fn accept(
 ) -> Result<HttpResponse, Problem> {
     let signed_in = request.extensions().get::<SignedIn>().cloned();
     let Some(signed_in) = signed_in else {
-        return Ok(redirect(&request, &format!("/invitations/{token}")));
+        return Ok(redirect(&request, &path::invitation(&token)));
     };
     let Some(invitation) = find(&site, &token).await? else {
         return page(&request, &token, None, &Fields::default(), Vec::new());
@@ -142,7 +141,7 @@ pub async fn accept(
     match accepted.await {
         Ok(org) => {
             session::flash(&request.get_session(), &format!("You belong to {} now.", org.name));
-            Ok(redirect(&request, &format!("/o/{}/keys", org.slug)))
+            Ok(redirect(&request, &path::keys(&org.slug)))
         }
         Err(Error::Forbidden) => {
             let other = "You are signed in with another address. The invitation stays open.";
@@ -181,7 +180,6 @@ fn page(
     let zone = signed_in.as_ref().map_or(jiff::tz::TimeZone::UTC, |person| person.time_zone());
     let open = invitation.map(|invitation| Open {
         token: token.to_owned(),
-        next: serde_html_form::to_string([("next", format!("/invitations/{token}"))]).unwrap_or_default(),
         reader: match signed_in {
             None => Reader::Stranger,
             Some(person) if person.has_address(&invitation.email) => Reader::Invited,
@@ -199,7 +197,7 @@ fn page(
         name: fields.get("name").to_owned(),
         providers: request
             .app_data::<Shared>()
-            .map(|site| providers::to_sign_in(site, &format!("/invitations/{token}")))
+            .map(|site| providers::to_sign_in(site, &path::invitation(token)))
             .unwrap_or_default(),
     });
     let layout = Layout { person: None, org: None, ..Layout::of(request, Room::None) };

@@ -11,6 +11,7 @@ use crate::audit::event::Event;
 use crate::authority::AccountHolder;
 use crate::error::{Error, FieldError};
 use crate::orgs::journal;
+use crate::path;
 use crate::people::password::NewPassword;
 use crate::people::{password, reset, throttle};
 use crate::time::Time;
@@ -132,5 +133,5 @@ async fn choose(request: HttpRequest, site: Shared, fields: Fields) -> Result<Ht
         &request.get_session(),
         "Your password was changed. Sign in with it, then check your sign-in methods on your account page.",
     );
-    Ok(redirect(&request, "/sign-in"))
+    Ok(redirect(&request, &path::sign_in()))
 }

@@ -10,6 +10,7 @@ use crate::error::{Error, FieldError};
 use crate::installation;
 use crate::orgs::setup::By;
 use crate::orgs::setup::SetUp;
+use crate::path;
 use crate::people::password::{self, NewPassword};
 use crate::time::Time;
 use crate::web::form::{Complaints, Fields};
@@ -34,7 +35,7 @@ pub async fn form(request: HttpRequest, site: Shared) -> Result<HttpResponse, Pr
     let open = is_open(&site, &fields).await?;
     if !open && site.db.read(installation::is_set_up).await? {
         // Set up already: the link has done its work.
-        return Ok(redirect(&request, "/"));
+        return Ok(redirect(&request, &path::home()));
     }
     let status = if open || !fields.has("token") { StatusCode::OK } else { StatusCode::FORBIDDEN };
     let layout = Layout { person: None, ..Layout::of(&request, Room::None) };
@@ -85,7 +86,7 @@ pub async fn submit(request: HttpRequest, site: Shared, fields: Fields) -> Resul
     let (org, owner) = made.await?;
     session::sign_in(&request, &owner, now);
     session::flash(&request.get_session(), &format!("{} is set up. Create your first key.", org.name));
-    Ok(redirect(&request, &format!("/o/{}/keys", org.slug)))
+    Ok(redirect(&request, &path::keys(&org.slug)))
 }
 
 async fn is_open(site: &Shared, fields: &Fields) -> Result<bool, Problem> {

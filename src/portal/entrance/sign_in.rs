@@ -10,6 +10,7 @@ use crate::authority::AccountHolder;
 use crate::db::Tx;
 use crate::error::Error;
 use crate::orgs::journal;
+use crate::path::{self, Href};
 use crate::people::sign_in::{self, Attempt, Outcome};
 use crate::people::store::Person;
 use crate::people::throttle;
@@ -20,7 +21,6 @@ use crate::web::principal::SignedIn;
 use crate::web::problem::Problem;
 use crate::web::providers::{self, ProviderLink};
 use crate::web::request::source;
-use crate::web::session::safe_next;
 use crate::web::{Shared, address, session};
 
 /// The same for a wrong password and an unknown person.
@@ -39,10 +39,10 @@ struct SignInPage {
 pub async fn form(request: HttpRequest, site: Shared) -> Result<HttpResponse, Problem> {
     let fields = Fields::of_query(&request);
     if request.extensions().get::<SignedIn>().is_some() {
-        return Ok(redirect(&request, safe_next(fields.get("next"))));
+        return Ok(redirect(&request, &Href::next(fields.get("next"))));
     }
     let layout = Layout::of(&request, Room::None).with_flash(&request);
-    let providers = providers::to_sign_in(&site, fields.get("next"));
+    let providers = providers::to_sign_in(&site, &Href::next(fields.get("next")));
     html(StatusCode::OK, &SignInPage { layout, fields, refused: None, providers })
 }
 
@@ -56,7 +56,7 @@ pub async fn submit(request: HttpRequest, site: Shared, fields: Fields) -> Resul
     let waits = match sign_in::with_password(&site.db, throttle, attempt, welcome, now).await? {
         Outcome::Welcome(person) => {
             session::sign_in(&request, &person, now);
-            return Ok(redirect(&request, safe_next(fields.get("next"))));
+            return Ok(redirect(&request, &Href::next(fields.get("next"))));
         }
         Outcome::Refused => None,
         Outcome::Wait(seconds) => Some(seconds),
@@ -66,7 +66,7 @@ pub async fn submit(request: HttpRequest, site: Shared, fields: Fields) -> Resul
         None => (StatusCode::UNPROCESSABLE_ENTITY, REFUSED.to_owned()),
     };
     let layout = Layout { person: None, ..Layout::of(&request, Room::None) };
-    let providers = providers::to_sign_in(&site, fields.get("next"));
+    let providers = providers::to_sign_in(&site, &Href::next(fields.get("next")));
     let mut response = html(status, &SignInPage { layout, fields, refused: Some(refused), providers })?;
     if let Some(seconds) = waits {
         response.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from(seconds));
@@ -88,7 +88,7 @@ pub async fn sign_out(request: HttpRequest, site: Shared) -> Result<HttpResponse
     }
     session::sign_out(&request.get_session());
     // What the browser keeps of pages must not outlive the session.
-    let mut response = redirect(&request, "/sign-in");
+    let mut response = redirect(&request, &path::sign_in());
     let clear = header::HeaderValue::from_static("\"cache\"");
     response.headers_mut().insert(header::HeaderName::from_static("clear-site-data"), clear);
     Ok(response)

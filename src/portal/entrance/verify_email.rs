@@ -9,6 +9,7 @@ use crate::audit::event::Event;
 use crate::authority::AccountHolder;
 use crate::error::Error;
 use crate::orgs::journal;
+use crate::path;
 use crate::people::address::{self, Proved};
 use crate::people::links::{self, Link, Purpose};
 use crate::time::Time;
@@ -57,7 +58,7 @@ pub async fn submit(request: HttpRequest, site: Shared, fields: Fields) -> Resul
     match proved {
         Ok(Some(_)) => {
             session::flash(&request.get_session(), "Your e-mail address is confirmed.");
-            Ok(redirect(&request, "/account"))
+            Ok(redirect(&request, &path::account()))
         }
         Ok(None) => page(&request, StatusCode::FORBIDDEN, None, None),
         Err(Error::Conflict(words)) => page(&request, StatusCode::CONFLICT, None, Some(words.to_owned())),

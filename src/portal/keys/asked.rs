@@ -75,7 +75,7 @@ impl Asked {
     }
 
     /// The same view with some parameters changed.
-    pub fn query(&self, changes: &[(&str, &str)]) -> String {
+    pub fn query(&self, changes: &[(&str, &str)]) -> Vec<(String, String)> {
         let page = if self.page > 1 { self.page.to_string() } else { String::new() };
         let reversed = if self.reversed { "reversed" } else { "" };
         let own = [

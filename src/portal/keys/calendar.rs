@@ -13,6 +13,7 @@ use crate::keys::Key;
 use crate::keys::list::{self, Order, Page};
 use crate::keys::manager::Manager;
 use crate::orgs::calendar;
+use crate::path;
 use crate::portal::keys;
 use crate::portal::kit::ical::{self, Event};
 use crate::portal::kit::words;
@@ -49,7 +50,7 @@ pub async fn show(request: HttpRequest, member: Member, site: Shared) -> Result<
 pub async fn make(request: HttpRequest, member: Member, site: Shared) -> Result<HttpResponse, Problem> {
     let change = member.change(&request, Time::now());
     let token = change.commit(&site.db, calendar::make).await?;
-    let address = site.public_url.link(&format!("/calendar/{}.ics", *token));
+    let address = site.public_url.link(&path::calendar_feed(&token));
     page(&request, &member, &site, Some(address)).await
 }
 
@@ -58,7 +59,7 @@ pub async fn end(request: HttpRequest, member: Member, site: Shared) -> Result<H
     let change = member.change(&request, Time::now());
     change.commit(&site.db, calendar::end).await?;
     session::flash(&request.get_session(), "Your calendar address no longer works.");
-    Ok(redirect(&request, &format!("/o/{}/calendar", member.org.slug)))
+    Ok(redirect(&request, &path::calendar(&member.org.slug)))
 }
 
 async fn page(
@@ -137,7 +138,7 @@ fn ending(
 
 /// The end of a key, and that of its old secret while a rotation is open.
 fn events(key: &Key, org: &str, public_url: &PublicUrl, now: Time) -> Vec<Event> {
-    let url = public_url.link(&format!("/keys/{}", key.id));
+    let url = public_url.link(&path::key_link(&key.id));
     let revoked = key.revoked.is_some();
     let end = key.expires_at.map(|at| Event {
         uid: format!("{}@keydesk", key.id),

@@ -10,6 +10,7 @@ use crate::keys::draft::{Expiry, RawDraft};
 use crate::keys::name::Name;
 use crate::keys::{Key, lifecycle, store};
 use crate::orgs::policy::{self, MAX_DAYS};
+use crate::path;
 use crate::portal::keys::fields::{self, Choices, KeyFields};
 use crate::portal::keys::reveal::{self, Again};
 use crate::portal::kit::words;

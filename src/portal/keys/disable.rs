@@ -7,6 +7,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use crate::error::Error;
 use crate::keys::lifecycle::{self, ADMINS_ONLY};
 use crate::keys::manager::Deed;
+use crate::path;
 use crate::portal::keys::Rights;
 use crate::portal::kit::disable::{DisablePage, Disabling, Effect};
 use crate::portal::kit::words;
@@ -47,7 +48,12 @@ pub async fn confirm(
     };
     let view = DisablePage {
         layout: Layout::of(&request, Room::Keys),
-        page: format!("/o/{}/keys/{id}", member.org.slug),
+        page: path::key(&member.org.slug, &id),
+        action: if disabling {
+            path::key_disable(&member.org.slug, &id)
+        } else {
+            path::key_enable(&member.org.slug, &id)
+        },
         name: key.name,
         noun: "key",
         disabling,
@@ -82,5 +88,5 @@ pub async fn submit(
         .await?;
     let done = if disabling { "is disabled. It can be enabled again." } else { "is enabled." };
     session::flash(&request.get_session(), &format!("{} {done}", key.name));
-    Ok(redirect(&request, &format!("/o/{}/keys/{}", member.org.slug, key.id)))
+    Ok(redirect(&request, &path::key(&member.org.slug, &key.id)))
 }

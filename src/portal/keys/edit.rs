@@ -6,10 +6,12 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use askama::Template;
 
 use crate::error::Error;
+use crate::id::KeyId;
 use crate::keys::draft::{Expiry, RawEdit};
 use crate::keys::manager::Deed;
 use crate::keys::{Key, lifecycle};
 use crate::orgs::policy::{self, MAX_DAYS};
+use crate::path;
 use crate::portal::keys::fields::{self, Choices, KeyFields};
 use crate::portal::kit::words;
 use crate::time::{DAY, Time};
@@ -24,7 +26,7 @@ use crate::web::{Shared, session};
 struct EditPage {
     layout: Layout,
     org: Place,
-    id: String,
+    id: KeyId,
     name: String,
     fields: KeyFields,
     complaints: Complaints,
@@ -90,7 +92,7 @@ pub async fn submit(
     match changed {
         Ok(key) => {
             session::flash(&request.get_session(), &format!("{} was changed.", key.name));
-            Ok(redirect(&request, &format!("/o/{}/keys/{}", member.org.slug, key.id)))
+            Ok(redirect(&request, &path::key(&member.org.slug, &key.id)))
         }
         Err(error) => {
             let complaints = fields::complaints(error)?;
@@ -122,7 +124,7 @@ async fn page(
     let view = EditPage {
         layout: Layout::of(request, Room::Keys),
         org: Place::of(&member.org),
-        id: key.id.to_string(),
+        id: key.id,
         name: key.name.clone(),
         complaints,
         choices,

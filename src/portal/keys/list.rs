@@ -10,6 +10,7 @@ use crate::error::Error;
 use crate::id::KeyId;
 use crate::keys::list::{self, Counts, Filter, Order, Page};
 use crate::keys::{Key, Status, limit_request, secret_store, store};
+use crate::path::{self, Href};
 use crate::portal::keys::asked::{Asked, PAGE};
 use crate::portal::kit::chart::Spark;
 use crate::portal::kit::words::{self, Badge, When};
@@ -68,7 +69,7 @@ struct Tab {
 }
 
 struct Row {
-    id: String,
+    id: KeyId,
     name: String,
     hint: String,
     badge: Badge,
@@ -177,21 +178,24 @@ impl ListPage {
             "{rows}<hx-partial hx-target=\"#tabs\" hx-swap=\"outerHTML\">{tabs}</hx-partial>\
              <hx-partial hx-target=\"#live\" hx-swap=\"textContent\">{found} found</hx-partial>"
         );
-        let query = self.asked.query(&[]);
-        let address = format!("/o/{}/keys{}{query}", self.org.slug, if query.is_empty() { "" } else { "?" });
         Ok(HttpResponse::Ok()
             .content_type("text/html; charset=utf-8")
             .insert_header((actix_web::http::header::VARY, "HX-Request-Type"))
-            .insert_header(("HX-Replace-Url", address))
+            .insert_header(("HX-Replace-Url", self.link(&[]).as_str()))
             .body(body))
     }
 
-    fn tab_query(&self, tab: &Tab) -> String {
-        self.asked.query(&[("status", tab.status), ("page", "")])
+    /// This page with some parameters changed.
+    fn link(&self, changes: &[(&str, &str)]) -> Href {
+        path::keys(&self.org.slug).queries(self.asked.query(changes))
     }
 
-    fn page_query(&self, step: &i64) -> String {
-        self.asked.query(&[("page", &(self.asked.page + step).to_string())])
+    fn tab_link(&self, tab: &Tab) -> Href {
+        self.link(&[("status", tab.status), ("page", "")])
+    }
+
+    fn page_link(&self, step: &i64) -> Href {
+        self.link(&[("page", &(self.asked.page + step).to_string())])
     }
 
     fn has_next(&self) -> bool {
@@ -202,9 +206,9 @@ impl ListPage {
         self.asked.sort == column || (self.asked.sort.is_empty() && column == "expires")
     }
 
-    fn sort_query(&self, column: &str) -> String {
+    fn sort_link(&self, column: &str) -> Href {
         let turned = self.sorts_by(column) && !self.asked.reversed;
-        self.asked.query(&[("sort", column), ("dir", if turned { "reversed" } else { "" }), ("page", "")])
+        self.link(&[("sort", column), ("dir", if turned { "reversed" } else { "" }), ("page", "")])
     }
 
     /// Which way the values run, top to bottom.
@@ -213,10 +217,10 @@ impl ListPage {
         if falls { "descending" } else { "ascending" }
     }
 
-    fn clear_query(&self) -> String {
+    fn cleared_link(&self) -> Href {
         let cleared =
             Asked { sort: self.asked.sort.clone(), reversed: self.asked.reversed, ..Asked::default() };
-        cleared.query(&[])
+        path::keys(&self.org.slug).queries(cleared.query(&[]))
     }
 
     fn count_line(&self) -> String {
@@ -275,7 +279,7 @@ impl Row {
         let days = daily.map(Vec::as_slice).unwrap_or(&[0; SPARK_DAYS]);
         let near = key.expires_at.is_some_and(|end| end > now && end.since(now) <= SOON * DAY);
         Row {
-            id: key.id.to_string(),
+            id: key.id,
             name: key.name.clone(),
             hint: key.fingerprint.hint.clone(),
             badge: Badge::of(status),

@@ -7,6 +7,7 @@ use jiff::tz::TimeZone;
 use crate::error::Error;
 use crate::keys::Key;
 use crate::notices::store::{self, Told};
+use crate::path;
 use crate::portal::kit::words::{self, When};
 use crate::text::count;
 use crate::time::{DAY, HOUR, MINUTE, Time};
@@ -114,5 +115,5 @@ pub async fn seen(
     let told =
         format!("Noted: you have seen that it ends on {}.", words::date(end, &member.person.time_zone()));
     session::flash(&request.get_session(), &told);
-    Ok(redirect(&request, &format!("/o/{}/keys/{}", member.org.slug, path.1)))
+    Ok(redirect(&request, &path::key(&member.org.slug, &key.id)))
 }

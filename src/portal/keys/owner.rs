@@ -6,10 +6,12 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use askama::Template;
 
 use crate::error::Error;
+use crate::id::KeyId;
 use crate::keys::draft::Edit;
 use crate::keys::manager::Deed;
 use crate::keys::{Key, lifecycle};
 use crate::orgs::store::{self, Membership};
+use crate::path;
 use crate::portal::keys::fields;
 use crate::time::Time;
 use crate::web::form::{Complaints, Fields};
@@ -25,7 +27,7 @@ type Path = web::Path<(String, String)>;
 struct OwnerPage {
     layout: Layout,
     org: Place,
-    id: String,
+    id: KeyId,
     name: String,
     /// Who can be chosen, by id. The reader chooses an owner only if they manage all keys.
     owners: Vec<(String, String)>,
@@ -73,7 +75,7 @@ pub async fn submit(
         Ok(changed) => {
             let done = format!("{} answers for {} now.", changed.owner.name, changed.name);
             session::flash(&request.get_session(), &done);
-            Ok(redirect(&request, &format!("/o/{}/keys/{id}", member.org.slug)))
+            Ok(redirect(&request, &path::key(&member.org.slug, &id)))
         }
         Err(error) => {
             let complaints = fields::complaints(error)?;
@@ -102,7 +104,7 @@ async fn page(
     let view = OwnerPage {
         layout: Layout::of(request, Room::Keys),
         org: Place::of(&member.org),
-        id: key.id.to_string(),
+        id: key.id,
         name: key.name.clone(),
         owners: if member.role.manages_all_keys() {
             members

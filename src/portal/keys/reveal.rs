@@ -4,8 +4,10 @@ use actix_web::http::{StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, web};
 use askama::Template;
 
+use crate::id::KeyId;
 use crate::keys::secret::{Fingerprint, PlainSecret};
 use crate::keys::{Key, secret_store};
+use crate::path;
 use crate::portal::kit::words;
 use crate::scope::Scope;
 use crate::time::{MINUTE, Time};
@@ -23,7 +25,7 @@ const PATIENCE: i64 = 10 * MINUTE;
 struct RevealPage<'a> {
     layout: Layout,
     org: Place,
-    id: String,
+    id: KeyId,
     name: &'a str,
     fingerprint: &'a Fingerprint,
     /// The secret in clear; empty where only a fragment is rendered.
@@ -59,7 +61,7 @@ pub fn show(
     let page = RevealPage {
         layout: Layout::of(request, Room::Keys),
         org: Place::of(&member.org),
-        id: key.id.to_string(),
+        id: key.id,
         name: &key.name,
         fingerprint: &key.fingerprint,
         secret: secret.expose(),
@@ -92,15 +94,15 @@ pub enum Again {
 struct AgainPage {
     layout: Layout,
     org: Place,
-    id: Option<String>,
+    id: Option<KeyId>,
     rotated: bool,
 }
 
 /// Says that the form was sent twice and made one secret.
 pub fn again(request: &HttpRequest, member: &Member, again: Again) -> Result<HttpResponse, Problem> {
     let (id, rotated) = match again {
-        Again::Key(id) => (Some(id), false),
-        Again::Rotated(id) => (Some(id), true),
+        Again::Key(id) => (KeyId::parse(&id), false),
+        Again::Rotated(id) => (KeyId::parse(&id), true),
         Again::Running => (None, false),
     };
     let org = Place::of(&member.org);
@@ -116,7 +118,7 @@ pub async fn first_use(
 ) -> Result<HttpResponse, Problem> {
     let key = super::find(&site, &member, &path.1).await?;
     if !is_partial(&request) {
-        return Ok(redirect(&request, &format!("/o/{}/keys/{}", member.org.slug, key.id)));
+        return Ok(redirect(&request, &path::key(&member.org.slug, &key.id)));
     }
     let (org, id, now) = (member.org.id, key.id, Time::now());
     let secrets = site.db.read(move |conn| secret_store::uses(conn, org, id)).await?;
@@ -130,7 +132,7 @@ pub async fn first_use(
     let page = RevealPage {
         layout: Layout::of(&request, Room::Keys),
         org: Place::of(&member.org),
-        id: key.id.to_string(),
+        id: key.id,
         name: &key.name,
         fingerprint: &key.fingerprint,
         secret: "",
@@ -144,13 +146,16 @@ pub async fn first_use(
 
 impl Example {
     fn of(key: &Key, site: &Shared) -> Example {
-        let link = |path| site.public_url.link(path);
+        let link = |path| site.public_url.link(&path);
         if key.scopes.has(Scope::InferenceWrite) {
-            Example { url: link("/v1/inference"), body: Some(r#"{"model": "gpt-4", "prompt": "Hello"}"#) }
+            Example {
+                url: link(path::v1_inference()),
+                body: Some(r#"{"model": "gpt-4", "prompt": "Hello"}"#),
+            }
         } else if key.scopes.has(Scope::InferenceRead) {
-            Example { url: link("/v1/models"), body: None }
+            Example { url: link(path::v1_models()), body: None }
         } else {
-            Example { url: link("/v1/api-keys/self"), body: None }
+            Example { url: link(path::v1_api_key_self()), body: None }
         }
     }
 }

@@ -10,6 +10,7 @@ use crate::id::KeyId;
 use crate::keys::draft::check_reason;
 use crate::keys::manager::Deed;
 use crate::keys::{Key, lifecycle};
+use crate::path;
 use crate::portal::keys::Rights;
 use crate::portal::keys::show::{CallerRow, scope_name};
 use crate::portal::kit::words::{self, When};
@@ -30,7 +31,7 @@ const CALLERS: usize = 5;
 struct RevokePage {
     layout: Layout,
     org: Place,
-    id: String,
+    id: KeyId,
     name: String,
     /// Whether it stands in the dialog, so that answers go there too.
     in_dialog: bool,
@@ -66,7 +67,7 @@ pub async fn confirm(
 ) -> Result<HttpResponse, Problem> {
     let key = find(&site, &member, &path.1, Time::now()).await?;
     if key.revoked.is_some() {
-        return Ok(redirect(&request, &format!("/o/{}/keys/{}", member.org.slug, key.id)));
+        return Ok(redirect(&request, &path::key(&member.org.slug, &key.id)));
     }
     page(&request, &member, &site, &key, &Fields::default(), Complaints::default(), StatusCode::OK).await
 }
@@ -98,7 +99,7 @@ pub async fn submit(
     let (change, id) = (member.change(&request, now), key.id);
     change.commit(&site.db, move |tx, acting| lifecycle::revoke(tx, acting, id, reason.clone())).await?;
     session::flash(&request.get_session(), &format!("{} was revoked.", key.name));
-    Ok(redirect(&request, &format!("/o/{}/keys", member.org.slug)))
+    Ok(redirect(&request, &path::keys(&member.org.slug)))
 }
 
 fn was_used_lately(key: &Key, now: Time) -> bool {
@@ -128,7 +129,7 @@ async fn page(
     let view = RevokePage {
         layout: Layout::of(request, Room::Keys),
         org: Place::of(&member.org),
-        id: key.id.to_string(),
+        id: key.id,
         name: key.name.clone(),
         in_dialog: is_partial(request),
         requests: by_scope.iter().map(|(_, requests)| requests).sum(),

@@ -8,6 +8,7 @@ use crate::error::Error;
 use crate::id::{KeyId, OrgId, UserId};
 use crate::keys::secret_store::{self, SecretUse};
 use crate::keys::{Key, Status, store};
+use crate::path;
 use crate::people;
 use crate::portal::keys::Rights;
 use crate::portal::keys::limits::panel::Bounds;
@@ -98,8 +99,8 @@ pub async fn deep_link(
     site: Shared,
     id: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
-    let path = path_of(&signed_in, &site, &id).await?;
-    Ok(redirect(&request, &path))
+    let (org, key) = super::find_anywhere(&site, &signed_in, &id).await?;
+    Ok(redirect(&request, &path::key(&org.slug, &key.id)))
 }
 
 /// `GET /keys/{id}/rotate`: the button of mails before a key ends.
@@ -109,14 +110,8 @@ pub async fn deep_rotate_link(
     site: Shared,
     id: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
-    let path = path_of(&signed_in, &site, &id).await?;
-    Ok(redirect(&request, &format!("{path}/rotate")))
-}
-
-/// The path of a key's page, in the organisation that it belongs to.
-async fn path_of(signed_in: &SignedIn, site: &Shared, id: &str) -> Result<String, Problem> {
-    let (org, key) = super::find_anywhere(site, signed_in, id).await?;
-    Ok(format!("/o/{}/keys/{}", org.slug, key.id))
+    let (org, key) = super::find_anywhere(&site, &signed_in, &id).await?;
+    Ok(redirect(&request, &path::key_rotate(&org.slug, &key.id)))
 }
 
 /// `GET /o/{org}/keys/{id}`.

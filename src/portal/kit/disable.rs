@@ -6,6 +6,7 @@ use actix_web::dev::Payload;
 use actix_web::{FromRequest, HttpRequest};
 use askama::Template;
 
+use crate::path::{self, Href};
 use crate::web::page::{Layout, Room};
 use crate::web::problem::Problem;
 
@@ -29,7 +30,9 @@ pub struct DisablePage {
     /// What surrounds it.
     pub layout: Layout,
     /// The page of what it is about.
-    pub page: String,
+    pub page: Href,
+    /// The address of the form.
+    pub action: Href,
     /// Its name.
     pub name: String,
     /// "key" or "member".
@@ -55,10 +58,5 @@ pub struct Effect {
 impl DisablePage {
     fn act(&self) -> &'static str {
         if self.disabling { "Disable" } else { "Enable" }
-    }
-
-    /// Where the form goes.
-    fn action(&self) -> String {
-        format!("{}/{}", self.page, self.act().to_lowercase())
     }
 }

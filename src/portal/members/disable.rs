@@ -7,6 +7,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use crate::error::Error;
 use crate::keys::{feed, succession};
 use crate::orgs::membership;
+use crate::path;
 use crate::portal::kit::disable::{DisablePage, Disabling, Effect};
 use crate::portal::kit::words;
 use crate::portal::members::find_managed;
@@ -41,7 +42,12 @@ pub async fn confirm(
     let (keys, requests) = read.await?;
     let view = DisablePage {
         layout: Layout::of(&request, Room::Members),
-        page: format!("/o/{}/members/{id}", member.org.slug),
+        page: path::member(&member.org.slug, &id),
+        action: if disabling {
+            path::member_disable(&member.org.slug, &id)
+        } else {
+            path::member_enable(&member.org.slug, &id)
+        },
         name: found.person.name,
         noun: "member",
         disabling,
@@ -95,5 +101,5 @@ pub async fn submit(
         .await?;
     let done = if disabling { "is disabled here. They can be enabled again." } else { "is enabled." };
     session::flash(&request.get_session(), &format!("{} {done}", found.person.name));
-    Ok(redirect(&request, &format!("/o/{}/members/{who}", member.org.slug)))
+    Ok(redirect(&request, &path::member(&member.org.slug, &who)))
 }

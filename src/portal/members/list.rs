@@ -12,6 +12,7 @@ use crate::id::{InvitationId, UserId};
 use crate::keys::succession;
 use crate::orgs::invitation::{self, Invitation};
 use crate::orgs::store::{self, Membership};
+use crate::path;
 use crate::people;
 use crate::portal::kit::words::When;
 use crate::portal::members::method;
@@ -42,7 +43,7 @@ struct ListPage {
 }
 
 struct Row {
-    id: String,
+    id: UserId,
     name: String,
     email: String,
     role: &'static str,
@@ -54,7 +55,7 @@ struct Row {
 }
 
 struct Invited {
-    id: String,
+    id: InvitationId,
     email: String,
     role: &'static str,
     by: String,
@@ -85,7 +86,7 @@ pub async fn invite(
     match change.commit(&site.db, move |tx, acting| invitation::invite(tx, acting, &email, role)).await {
         Ok(invited) => {
             session::flash(&request.get_session(), &format!("{} was invited.", invited.email));
-            Ok(redirect(&request, &format!("/o/{}/members", member.org.slug)))
+            Ok(redirect(&request, &path::members(&member.org.slug)))
         }
         Err(Error::Invalid(errors)) => refused(&request, &member, &site, &fields, errors).await,
         Err(other) => Err(other.into()),
@@ -107,7 +108,7 @@ pub async fn send_again(
                 &request.get_session(),
                 &format!("The invitation of {} was sent again.", sent.email),
             );
-            Ok(redirect(&request, &format!("/o/{}/members", member.org.slug)))
+            Ok(redirect(&request, &path::members(&member.org.slug)))
         }
         Err(Error::Conflict(message)) => {
             let errors = vec![FieldError::new("invitations", message)];
@@ -129,7 +130,7 @@ pub async fn withdraw(
     let withdrawn = change.commit(&site.db, move |tx, acting| invitation::withdraw(tx, acting, id)).await?;
     let done = format!("The invitation of {} was withdrawn.", withdrawn.email);
     session::flash(&request.get_session(), &done);
-    Ok(redirect(&request, &format!("/o/{}/members", member.org.slug)))
+    Ok(redirect(&request, &path::members(&member.org.slug)))
 }
 
 async fn refused(
@@ -173,7 +174,7 @@ async fn page(
             methods.iter().filter(|(of, _)| *of == id).map(|(_, kind)| method(kind)).collect();
         kinds.dedup();
         Row {
-            id: id.to_string(),
+            id,
             name: person.name.clone(),
             email: person.email.clone(),
             role: member.role.name(),
@@ -207,7 +208,7 @@ async fn page(
 impl Invited {
     fn new(invitation: &Invitation, reader: Role, now: Time, zone: &jiff::tz::TimeZone) -> Invited {
         Invited {
-            id: invitation.id.to_string(),
+            id: invitation.id,
             email: invitation.email.clone(),
             role: invitation.role.name(),
             by: invitation.invited_by.clone(),

@@ -12,6 +12,7 @@ use crate::id::{KeyId, UserId};
 use crate::keys::Key;
 use crate::keys::succession::{self, Estate, Fate, Settled, Will};
 use crate::orgs::store::{self, Membership};
+use crate::path::{self, Href};
 use crate::portal::kit::words::{self, When};
 use crate::portal::members::{find, find_managed};
 use crate::role::Role;
@@ -35,8 +36,8 @@ struct RemovePage {
     layout: Layout,
     org: Place,
     /// Where the form goes.
-    action: String,
-    id: String,
+    action: Href,
+    id: UserId,
     name: String,
     is_self: bool,
     is_service: bool,
@@ -56,7 +57,7 @@ struct RemovePage {
 }
 
 struct Row {
-    id: String,
+    id: KeyId,
     name: String,
     scopes: String,
     day: i64,
@@ -75,7 +76,7 @@ struct Choice {
 
 /// A service account for which nobody else answers.
 struct Account {
-    id: String,
+    id: UserId,
     name: String,
     chosen: String,
 }
@@ -137,8 +138,7 @@ async fn end(
         Ok(settled) => {
             let is_self = who == member.person.id;
             session::flash(&request.get_session(), &done(&leaving, &member.org.name, is_self, &settled));
-            let next =
-                if is_self { "/account".to_owned() } else { format!("/o/{}/members", member.org.slug) };
+            let next = if is_self { path::account() } else { path::members(&member.org.slug) };
             return Ok(redirect(request, &next));
         }
         Err(Error::Invalid(errors)) => errors,
@@ -220,7 +220,7 @@ async fn page(
             key.backup.as_ref().filter(|backup| others.iter().any(|other| other.person.id == backup.id));
         let chosen = fields.get(&key.id.to_string()).to_owned();
         Row {
-            id: key.id.to_string(),
+            id: key.id,
             name: key.name.clone(),
             scopes: key.scopes.names().join(", "),
             day: count(&day, key),
@@ -238,8 +238,8 @@ async fn page(
     let view = RemovePage {
         layout: Layout::of(request, Room::Members),
         org: Place::of(&member.org),
-        action: if is_self { format!("/o/{slug}/leave") } else { format!("/o/{slug}/members/{id}/remove") },
-        id: id.to_string(),
+        action: if is_self { path::leave(slug) } else { path::member_remove(slug, &id) },
+        id,
         is_self,
         is_service: leaving.is_service(),
         more: i64::try_from(keys.len().saturating_sub(SHOWN)).unwrap_or(i64::MAX),
@@ -251,7 +251,7 @@ async fn page(
         accounts: accounts
             .into_iter()
             .map(|account| Account {
-                id: account.id.to_string(),
+                id: account.id,
                 name: account.name,
                 chosen: fields.get(&account.id.to_string()).to_owned(),
             })

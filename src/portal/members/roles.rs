@@ -4,6 +4,7 @@ use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 
+use crate::path;
 use crate::role::{Reach, Role, TABLE};
 use crate::scope::Scope;
 use crate::web::page::{Layout, Place, Room, html};

@@ -8,6 +8,7 @@ use askama::Template;
 use crate::error::{Error, FieldError};
 use crate::orgs::service::{self, Draft};
 use crate::orgs::store::{self, Membership};
+use crate::path;
 use crate::portal::members::find_managed;
 use crate::time::Time;
 use crate::web::form::{Complaints, Fields};
@@ -53,7 +54,7 @@ pub async fn create(
     match made {
         Ok(account) => {
             session::flash(&request.get_session(), &format!("{} was created.", account.name));
-            Ok(redirect(&request, &format!("/o/{}/members/{}", member.org.slug, account.id)))
+            Ok(redirect(&request, &path::member(&member.org.slug, &account.id)))
         }
         Err(error) => page(&request, &member, &site, None, (name, chosen), Complaints(invalid(error)?)).await,
     }
@@ -95,7 +96,7 @@ pub async fn edit(
     match changed {
         Ok(()) => {
             session::flash(&request.get_session(), "The service account was changed.");
-            Ok(redirect(&request, &format!("/o/{}/members/{id}", member.org.slug)))
+            Ok(redirect(&request, &path::member(&member.org.slug, &id)))
         }
         Err(error) => {
             page(&request, &member, &site, Some(account), (name, chosen), Complaints(invalid(error)?)).await

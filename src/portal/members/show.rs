@@ -6,9 +6,11 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use askama::Template;
 
 use crate::error::{Error, FieldError};
+use crate::id::{KeyId, UserId};
 use crate::keys::{Key, feed, succession};
 use crate::orgs::membership;
 use crate::orgs::store::{self, Membership};
+use crate::path;
 use crate::people;
 use crate::portal::kit::words::{self, When};
 use crate::portal::members::{find, find_managed, method};
@@ -27,7 +29,7 @@ type Path = web::Path<(String, String)>;
 struct MemberPage {
     layout: Layout,
     org: Place,
-    id: String,
+    id: UserId,
     name: String,
     email: String,
     role: Role,
@@ -42,7 +44,7 @@ struct MemberPage {
     methods: String,
     answerers: String,
     /// Living keys as name, id and the scopes that each role would take from it.
-    keys: Vec<(String, String)>,
+    keys: Vec<(String, KeyId)>,
     in_detail: bool,
     manageable: bool,
     /// Roles that the reader may give, each with how many keys would do less.
@@ -89,7 +91,7 @@ pub async fn set_role(
             let done = format!("{} is {} now.", found.person.name, role.with_article());
             session::flash(&request.get_session(), &done);
             // Whoever gave up their own rights may not see the page of others.
-            return Ok(redirect(&request, &format!("/o/{}/members", member.org.slug)));
+            return Ok(redirect(&request, &path::members(&member.org.slug)));
         }
         Err(Error::Invalid(errors)) => errors,
         Err(Error::Conflict(message)) => vec![FieldError::new("role", message)],
@@ -121,7 +123,7 @@ async fn page(
     let view = MemberPage {
         layout: Layout::of(request, Room::Members).with_flash(request),
         org: Place::of(&member.org),
-        id: id.to_string(),
+        id,
         is_service: found.is_service(),
         is_self: id == member.person.id,
         disabled: found.disabled_at.is_some(),
@@ -136,11 +138,7 @@ async fn page(
             .filter(possible)
             .map(|role| (role, narrowed(&keys, found.role, role)))
             .collect(),
-        keys: if in_detail {
-            keys.into_iter().map(|key| (key.name, key.id.to_string())).collect()
-        } else {
-            Vec::new()
-        },
+        keys: if in_detail { keys.into_iter().map(|key| (key.name, key.id)).collect() } else { Vec::new() },
         in_detail,
         manageable,
         name: found.person.name,

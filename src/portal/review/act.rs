@@ -4,6 +4,7 @@ use actix_session::SessionExt;
 use actix_web::{HttpRequest, HttpResponse};
 
 use crate::id::KeyId;
+use crate::path;
 use crate::review::advice;
 use crate::review::keep::{self, About};
 use crate::review::rules::Card;
@@ -38,7 +39,7 @@ fn about(fields: &Fields) -> Result<About, Problem> {
 /// Leads back to the card that the act was about.
 fn back(request: &HttpRequest, member: &Member, card: Card, done: &str) -> HttpResponse {
     session::flash(&request.get_session(), done);
-    redirect(request, &format!("/o/{}/review?card={}", member.org.slug, card.name()))
+    redirect(request, &path::review(&member.org.slug).query("card", card.name()))
 }
 
 /// `POST /o/{org}/review/keep`.

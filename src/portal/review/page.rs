@@ -5,6 +5,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 
 use crate::error::Error;
+use crate::path::{self, Href};
 use crate::portal::kit::words;
 use crate::portal::review::row::{Decided, Reader, Row, Since};
 use crate::portal::review::{Told, told};
@@ -146,24 +147,20 @@ impl ReviewPage {
         (look.live_keys - look.open_keys).max(0)
     }
 
-    /// What leads to the end of a finding, as a link: words and path behind the key.
-    fn way(&self, card: &Card) -> Option<(&'static str, &'static str)> {
+    /// The link that resolves a finding, with its label.
+    fn remedy(&self, card: &Card, row: &Row) -> Option<(&'static str, Href)> {
+        let (org, key) = (&self.org.slug, &row.id);
         match card {
-            Card::CalledAfterEnd => Some(("Replace", "new")),
-            Card::OwnerLeft => Some(("Change owner", "/owner")),
-            Card::EndsSoon => Some(("Rotate", "/rotate")),
-            Card::ManyErrors => Some(("Look", "/usage?range=7d")),
-            Card::NewAddress => Some(("Look", "/usage?range=7d&by=address")),
-            Card::NeverUsed | Card::Idle90 | Card::Idle30 => Some(("Revoke", "/revoke")),
-            Card::NoExpiry => Some(("Set an end", "/edit")),
+            Card::CalledAfterEnd => Some(("Replace", path::new_key(org).query("from", key))),
+            Card::OwnerLeft => Some(("Change owner", path::key_owner(org, key))),
+            Card::EndsSoon => Some(("Rotate", path::key_rotate(org, key))),
+            Card::ManyErrors => Some(("Look", path::key_usage(org, key).query("range", "7d"))),
+            Card::NewAddress => {
+                Some(("Look", path::key_usage(org, key).query("range", "7d").query("by", "address")))
+            }
+            Card::NeverUsed | Card::Idle90 | Card::Idle30 => Some(("Revoke", path::key_revoke(org, key))),
+            Card::NoExpiry => Some(("Set an end", path::key_edit(org, key))),
             Card::ScopeUnused => None,
-        }
-    }
-
-    fn way_path(&self, row: &Row, path: &str) -> String {
-        match path {
-            "new" => format!("/o/{}/keys/new?from={}", self.org.slug, row.id),
-            path => format!("/o/{}/keys/{}{path}", self.org.slug, row.id),
         }
     }
 }

@@ -5,6 +5,7 @@ use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 
+use crate::path;
 use crate::portal::kit::words;
 use crate::portal::review::row::{Decided, Reader, Row, Since};
 use crate::portal::review::{Told, told};

@@ -18,7 +18,7 @@ use crate::time::Time;
 /// A finding.
 pub struct Row {
     /// The key's id.
-    pub id: String,
+    pub id: KeyId,
     /// Its name.
     pub name: String,
     /// How to recognise it.
@@ -48,7 +48,7 @@ pub enum Since {
 /// Something decided, with who and when.
 pub struct Decided {
     /// The key's id.
-    pub id: String,
+    pub id: KeyId,
     /// Its name.
     pub name: String,
     /// The card's name in forms; empty for a removed scope.
@@ -128,7 +128,7 @@ impl Reader<'_> {
             _ => Since::At(past(since)),
         };
         Row {
-            id: key.id.to_string(),
+            id: key.id,
             name: key.name.clone(),
             hint: key.fingerprint.hint.clone(),
             owner: key.owner.name.clone(),
@@ -171,7 +171,7 @@ impl Reader<'_> {
         let (keys, people) =
             (names::with_owners(conn, self.org, &ids)?, people::store::names(conn, &people)?);
         let decided = rows.into_iter().map(|(key, card, what, scope, by, at, until)| Decided {
-            id: key.to_string(),
+            id: key,
             name: keys.get(&key).map(|named| named.name.clone()).unwrap_or_default(),
             card,
             what,

@@ -48,7 +48,7 @@ pub struct Kind {
 /// A key and what happens to it.
 pub struct Line {
     /// Which.
-    pub id: String,
+    pub id: KeyId,
     /// Its name.
     pub name: String,
     /// What happens.
@@ -73,7 +73,7 @@ impl Kind {
             if kind.lines.len() < NAMED {
                 let requests = words::count(requests(effect), "request", "requests");
                 let busy = format!("{requests} in the last {USE_DAYS} days");
-                kind.lines.push(Line { id: effect.id.to_string(), name: effect.name.clone(), what, busy });
+                kind.lines.push(Line { id: effect.id, name: effect.name.clone(), what, busy });
             }
         }
         kind

@@ -8,6 +8,7 @@ use askama::Template;
 use crate::audit::checkpoint::Signer;
 use crate::error::{Error, FieldError};
 use crate::orgs::checkpoint_mail::{self, Hand, Outside};
+use crate::path;
 use crate::portal::kit::words::{self, When};
 use crate::portal::settings::Tabs;
 use crate::role::Act;
@@ -55,7 +56,7 @@ pub async fn ask(
         Ok(()) => {
             let told = format!("{typed} was asked. Checkpoints go there once its reader has confirmed it.");
             session::flash(&request.get_session(), &told);
-            Ok(redirect(&request, &path(&member)))
+            Ok(redirect(&request, &path::settings_checkpoints(&member.org.slug)))
         }
         Err(Error::Invalid(errors)) => page(&request, &member, &site, typed, errors).await,
         Err(Error::Conflict(words)) => {
@@ -75,11 +76,7 @@ pub async fn end(request: HttpRequest, member: Member, site: Shared) -> Result<H
     if end.await? {
         session::flash(&request.get_session(), "Checkpoints are not mailed any more.");
     }
-    Ok(redirect(&request, &path(&member)))
-}
-
-fn path(member: &Member) -> String {
-    format!("/o/{}/settings/checkpoints", member.org.slug)
+    Ok(redirect(&request, &path::settings_checkpoints(&member.org.slug)))
 }
 
 async fn page(

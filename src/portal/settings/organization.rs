@@ -9,6 +9,7 @@ use crate::db::Conn;
 use crate::id::OrgId;
 use crate::keys::roots;
 use crate::orgs::rename;
+use crate::path;
 use crate::portal::kit::words;
 use crate::portal::settings::Tabs;
 use crate::role::Act;
@@ -91,7 +92,7 @@ pub async fn save(
     let change = member.change(&request, Time::now());
     change.commit(&site.db, move |tx, acting| rename::rename(tx, acting, &name)).await?;
     session::flash(&request.get_session(), "The organisation was saved.");
-    Ok(redirect(&request, &format!("/o/{}/settings", member.org.slug)))
+    Ok(redirect(&request, &path::settings(&member.org.slug)))
 }
 
 async fn page(

@@ -8,6 +8,7 @@ use askama::Template;
 use crate::error::{Error, Result};
 use crate::keys::policy_effect;
 use crate::orgs::policy::{self, Never, Policy, Rules};
+use crate::path;
 use crate::portal::kit::words;
 use crate::portal::settings::Tabs;
 use crate::portal::settings::changes::{Changes, USE_DAYS};
@@ -98,7 +99,7 @@ pub async fn submit(
     let status = match done {
         Ok(None) => {
             session::flash(&request.get_session(), "The key policy was saved.");
-            return Ok(redirect(&request, &format!("/o/{}/settings/policy", member.org.slug)));
+            return Ok(redirect(&request, &path::settings_policy(&member.org.slug)));
         }
         Ok(changes) => {
             view.changes = changes;

@@ -5,6 +5,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 
 use crate::keys::limit_request::{LimitRequest, State, rows};
+use crate::path;
 use crate::portal::kit::words::{self, When};
 use crate::portal::settings::Tabs;
 use crate::time::Time;

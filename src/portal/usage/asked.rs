@@ -108,7 +108,7 @@ impl Asked {
     }
 
     /// The same view with some parameters changed.
-    pub fn query(&self, changes: &[(&str, &str)]) -> String {
+    pub fn query(&self, changes: &[(&str, &str)]) -> Vec<(String, String)> {
         let page = if self.page > 1 { self.page.to_string() } else { String::new() };
         let reversed = if self.reversed { "reversed" } else { "" };
         let own = [
@@ -128,7 +128,7 @@ impl Asked {
     }
 
     /// The same view over another range.
-    pub fn range_query(&self, range: &str) -> String {
+    pub fn range_query(&self, range: &str) -> Vec<(String, String)> {
         self.query(&[("range", range), ("from", ""), ("to", ""), ("page", "")])
     }
 

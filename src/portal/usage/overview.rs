@@ -11,6 +11,7 @@ use crate::id::{OrgId, UserId};
 use crate::keys::list::Filter;
 use crate::keys::{Key, Status};
 use crate::orgs;
+use crate::path::{self, Href};
 use crate::people;
 use crate::portal::kit::chart::Chart;
 use crate::portal::kit::words;
@@ -182,11 +183,11 @@ fn owner_name(conn: &mut Conn, org: OrgId, owner: UserId, filter: &question::Fil
 }
 
 impl UsagePage {
-    /// Where the page lies.
-    fn path(&self) -> String {
+    /// This page without a query.
+    fn link(&self) -> Href {
         match &self.key {
-            Some(key) => format!("/o/{}/keys/{}/usage", self.org.slug, key.id),
-            None => format!("/o/{}/usage", self.org.slug),
+            Some(key) => path::key_usage(&self.org.slug, &key.id),
+            None => path::usage(&self.org.slug),
         }
     }
 
@@ -200,31 +201,36 @@ impl UsagePage {
             .collect()
     }
 
-    fn export_query(&self) -> String {
+    fn export_link(&self) -> Href {
         let key = self.key.as_ref().map(|key| key.id.to_string()).unwrap_or_default();
-        self.asked.query(&[("key", &key), ("by", ""), ("sort", ""), ("dir", ""), ("page", "")])
+        let query = self.asked.query(&[("key", &key), ("by", ""), ("sort", ""), ("dir", ""), ("page", "")]);
+        path::usage_csv(&self.org.slug).queries(query)
     }
 
-    /// The same page.
-    fn query(&self) -> String {
-        self.asked.query(&[])
+    /// This page.
+    fn own_link(&self) -> Href {
+        self.link().queries(self.asked.query(&[]))
     }
 
-    fn by_query(&self, by: &By) -> String {
-        self.asked.query(&[("by", by.name()), ("sort", ""), ("dir", ""), ("page", "")])
+    fn range_link(&self, range: &str) -> Href {
+        self.link().queries(self.asked.range_query(range))
     }
 
-    fn without_query(&self, parameter: &str) -> String {
-        self.asked.query(&[(parameter, ""), ("page", "")])
+    fn by_link(&self, by: &By) -> Href {
+        self.link().queries(self.asked.query(&[("by", by.name()), ("sort", ""), ("dir", ""), ("page", "")]))
+    }
+
+    fn without_link(&self, parameter: &str) -> Href {
+        self.link().queries(self.asked.query(&[(parameter, ""), ("page", "")]))
     }
 
     /// The same period of all calls.
-    fn unfiltered_query(&self) -> String {
-        self.asked.query(&[("owner", ""), ("scope", ""), ("model", ""), ("page", "")])
+    fn unfiltered_link(&self) -> Href {
+        self.link().queries(self.asked.query(&[("owner", ""), ("scope", ""), ("model", ""), ("page", "")]))
     }
 
-    fn page_query(&self, step: &i64) -> String {
-        self.asked.query(&[("page", &(self.asked.page + step).to_string())])
+    fn page_link(&self, step: &i64) -> Href {
+        self.link().queries(self.asked.query(&[("page", &(self.asked.page + step).to_string())]))
     }
 
     fn has_next(&self) -> bool {
@@ -239,9 +245,13 @@ impl UsagePage {
         self.asked.sort == column || (self.asked.sort.is_empty() && column == "requests")
     }
 
-    fn sort_query(&self, column: &str) -> String {
+    fn sort_link(&self, column: &str) -> Href {
         let turned = self.sorts_by(column) && !self.asked.reversed;
-        self.asked.query(&[("sort", column), ("dir", if turned { "reversed" } else { "" }), ("page", "")])
+        self.link().queries(self.asked.query(&[
+            ("sort", column),
+            ("dir", if turned { "reversed" } else { "" }),
+            ("page", ""),
+        ]))
     }
 
     /// The columns that the table can be sorted by, with the class that hides them on phones.

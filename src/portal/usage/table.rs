@@ -6,8 +6,9 @@ use jiff::tz::TimeZone;
 
 use crate::db::Conn;
 use crate::error::Result;
-use crate::id::{KeyId, OrgId, UserId};
+use crate::id::{KeyId, OrgId, OrgSlug, UserId};
 use crate::keys::{secret_store, store};
+use crate::path::{self, Href};
 use crate::people;
 use crate::portal::kit::chart::Spark;
 use crate::portal::kit::words::{self, When};
@@ -74,7 +75,7 @@ pub struct Row {
     /// What it is about.
     pub name: String,
     /// Where its name leads, if anywhere.
-    pub link: Option<String>,
+    pub link: Option<Href>,
     /// A second line under the name.
     pub second: String,
     /// Whether the name is one of a machine.
@@ -131,7 +132,7 @@ impl Row {
 /// What a table is read for.
 pub struct Reading<'a> {
     /// The organisation's name in URLs.
-    pub slug: &'a str,
+    pub slug: &'a OrgSlug,
     /// The organisation.
     pub org: OrgId,
     /// What is asked.
@@ -169,12 +170,9 @@ impl Reading<'_> {
         Ok(Table { by, rows, number, is_being_made })
     }
 
-    fn link(&self, name: &str, value: &str) -> Option<String> {
-        Some(format!(
-            "/o/{}/usage?{}",
-            self.slug,
-            self.asked.query(&[(name, value), ("by", ""), ("page", "")])
-        ))
+    fn link(&self, name: &str, value: &str) -> Option<Href> {
+        let query = self.asked.query(&[(name, value), ("by", ""), ("page", "")]);
+        Some(path::usage(self.slug).queries(query))
     }
 
     fn keys(&self, conn: &mut Conn) -> Result<(Vec<Row>, i64)> {
@@ -187,7 +185,7 @@ impl Reading<'_> {
         let daily = recent::daily(conn, self.org, &ids, week, SPARK_DAYS)?;
         let totals: HashMap<KeyId, Totals> = used.into_iter().collect();
         let row = |key: &crate::keys::Key| Row {
-            link: Some(format!("/o/{}/keys/{}/usage?{}", self.slug, key.id, self.range_query())),
+            link: Some(path::key_usage(self.slug, &key.id).queries(self.range_query())),
             owner: key.owner.name.clone(),
             last_used: key.last_used_at.map(|at| When::past(at, self.now, self.zone)),
             spark: daily.get(&key.id).map(|days| Spark::new(days)),
@@ -197,7 +195,7 @@ impl Reading<'_> {
     }
 
     /// The range alone, for the page of a key.
-    fn range_query(&self) -> String {
+    fn range_query(&self) -> Vec<(String, String)> {
         let Asked { range, from, to, .. } = self.asked.clone();
         Asked { range, from, to, ..Asked::default() }.query(&[])
     }

@@ -96,7 +96,7 @@ async fn admit_person(
             Ok(person.map(|person| (person, orgs)))
         })
         .await?;
-    let principal = session::principal(&request.get_session(), permission.is_fresh());
+    let principal = session::principal(&request.get_session(), permission.requires_fresh_sign_in());
     let Some(((person, orgs), principal)) = found.zip(principal) else {
         request.get_session().purge();
         return Ok(stranger());
@@ -107,8 +107,11 @@ async fn admit_person(
     request.extensions_mut().insert(signed_in.clone());
     let (Permission::Member(act) | Permission::MemberFresh(act)) = permission else { return Ok(None) };
     let slug = request.match_info().get("org").unwrap_or_default();
-    let (org, role) =
-        signed_in.orgs.into_iter().find(|(org, _)| org.slug == slug).ok_or_else(Problem::not_found)?;
+    let (org, role) = signed_in
+        .orgs
+        .into_iter()
+        .find(|(org, _)| org.slug.as_str() == slug)
+        .ok_or_else(Problem::not_found)?;
     if role.may(Act::ReadReview) {
         let id = org.id;
         let findings = site.db.read(move |conn| review::store::open(conn, id)).await?;
@@ -128,7 +131,7 @@ async fn confirm(
 ) -> Result<Result<Bytes, HttpResponse>, Problem> {
     let now = Time::now();
     if request.method().is_safe() {
-        let is_due = permission.is_fresh() && !fresh::is_fresh(request.request(), now);
+        let is_due = permission.requires_fresh_sign_in() && !fresh::is_fresh(request.request(), now);
         return Ok(if is_due { Err(session::to_sign_in_again(request.request())) } else { Ok(Bytes::new()) });
     }
     let form = body::buffered(request.take_payload()).await?;
@@ -139,12 +142,12 @@ async fn confirm(
     }
     let site = request.app_data::<Shared>().cloned().ok_or_else(Problem::not_found)?;
     let fields = Fields::of_body(&form)?;
-    if !permission.is_fresh() && !fresh::is_confirmed(&fields) {
+    if !permission.requires_fresh_sign_in() && !fresh::is_confirmed(&fields) {
         return Ok(Ok(form));
     }
     let page = fresh::confirm(request.request(), &site, &fields, now).await?;
     if page.is_none() {
-        let proved = session::principal(&request.get_session(), permission.is_fresh());
+        let proved = session::principal(&request.get_session(), permission.requires_fresh_sign_in());
         replace_principal(request, proved);
     }
     Ok(page.map_or(Ok(form), Err))

@@ -1,13 +1,14 @@
-//! Texts that may be logged: what the libraries below write, errors, and values from clients.
+//! Cleans texts before they are logged: messages of libraries, errors, and values from clients.
 
 use std::borrow::Cow;
 
 use percent_encoding::percent_decode_str;
 
 use crate::keys::secret::contains_key;
-use crate::web::redact::{is_id, open_with_secret, recorded, segments};
+use crate::web::redact::shape::is_id;
+use crate::web::redact::{open_with_secret, recorded, segments};
 
-/// Fields of queries and forms whose value is never logged. Our own lines contain no query at all.
+/// Fields of queries and forms whose value is never logged. Keydesk's own log lines have no queries.
 pub const SECRET_FIELDS: &[&str] = &[
     "token",
     "code",
@@ -40,14 +41,14 @@ pub const SECRET_FIELDS: &[&str] = &[
 pub const SECRET_HEADERS: &[&str] =
     &["authorization", "proxy-authorization", "cookie", "set-cookie", "x-api-key", "api-key"];
 
-/// Stands for a value that is not recorded.
+/// Replaces a secret value.
 const REDACTED: &str = "[redacted]";
-/// Stands for the token of a link outside its path.
+/// Replaces the token of a link outside its path.
 const TOKEN: &str = "[a token]";
 
-/// A text that may be logged: without keys, tokens in paths, queries, and credentials.
+/// The text without keys, tokens in paths, queries and credentials.
 pub fn text(raw: &str) -> Cow<'_, str> {
-    // Most values are a word or a number and have nothing to hide.
+    // Most values are a word or a number.
     let may_hold = raw.len() >= 40 || raw.bytes().any(|byte| b"/\\%?=: ".contains(&byte));
     if !may_hold {
         return Cow::Borrowed(raw);
@@ -80,7 +81,7 @@ fn is_end_of_word(letter: char) -> bool {
     letter.is_whitespace() || letter.is_control() || "\"'<>|`,".contains(letter)
 }
 
-/// Whether a word holds the token of a link that Keydesk sends: an id, a dot and its code in hex.
+/// Whether a word contains the token of a link that Keydesk sends: an id, a dot and hex digits.
 fn contains_link_token(word: &str) -> bool {
     word.match_indices('.').any(|(place, _)| {
         let id = word[..place].rfind(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
@@ -90,7 +91,7 @@ fn contains_link_token(word: &str) -> bool {
     })
 }
 
-/// A word without key, query and token in its path.
+/// The word without a key, a query or a token in its path.
 fn clean_word(word: &str) -> Cow<'_, str> {
     if word.len() >= 40 && contains_key(word) {
         return "[a key]".to_owned().into();
@@ -105,7 +106,7 @@ fn clean_word(word: &str) -> Cow<'_, str> {
     }
     if let Some(place) = (0..parts.len()).find(|place| open_with_secret(&parts[*place..])) {
         let known = recorded(&parts[place..]);
-        // The cleaned form of a path is clean.
+        // A cleaned path stays as it is.
         return if known == word { Cow::Borrowed(word) } else { Cow::Owned(known) };
     }
     if contains_link_token(word) || parts.iter().any(|part| contains_link_token(part)) {
@@ -126,7 +127,8 @@ fn clean_word(word: &str) -> Cow<'_, str> {
     }
 }
 
-/// The text without what follows the name of a secret header or a scheme of authentication.
+/// The text up to the value of a secret header or the credentials of an authentication scheme.
+/// `None` if it has neither.
 fn without_credentials(raw: &str) -> Option<String> {
     let lower = raw.to_ascii_lowercase();
     let header = SECRET_HEADERS.iter().find_map(|name| {
@@ -147,7 +149,8 @@ fn without_credentials(raw: &str) -> Option<String> {
     (!already).then(|| format!("{} {REDACTED}", raw[..start].trim_end()))
 }
 
-/// The text without the values of secret fields, as queries and forms write them.
+/// The text without the values of secret fields in the notation of queries and forms. `None` if it
+/// has none.
 fn without_fields(raw: &str) -> Option<String> {
     if !raw.contains('=') {
         return None;

@@ -14,13 +14,22 @@ pub mod tampering;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 pub use client::{Answer, Api, Browser, Page};
 pub use database::Database;
+use keydesk::app::routes::ROUTES;
+use keydesk::web::permission::Permission;
 use tempfile::TempDir;
 
 pub const PASSWORD: &str = "correct horse battery staple";
+
+/// Method, pattern and permission of every route.
+pub static TABLE: LazyLock<Vec<(&'static str, &'static str, Permission)>> = LazyLock::new(|| {
+    let endpoints = ROUTES.iter().map(|route| route.endpoint);
+    endpoints.map(|route| (route.method.name(), route.path.as_str(), route.permission)).collect()
+});
 
 /// A place to run Keydesk in: data directory, database and environment.
 pub struct Desk {

@@ -11,6 +11,7 @@ use crate::db::Tx;
 use crate::error::Error;
 use crate::mail::Change;
 use crate::orgs::{invitation, journal};
+use crate::path::{self, Href, Pattern};
 use crate::people::oauth::flow::{self, Flow, Purpose};
 use crate::people::oauth::{Answer, Identity, Kind, Provider, Refusal, printable};
 use crate::people::store::{self, Person, Profile, fold_email};
@@ -23,7 +24,6 @@ use crate::web::page::redirect;
 use crate::web::principal::SignedIn;
 use crate::web::problem::Problem;
 use crate::web::request::source;
-use crate::web::session::safe_next;
 use crate::web::{Shared, session};
 
 /// How far a provider's clock may be from ours when it tells when someone proved who they are.
@@ -52,11 +52,11 @@ async fn finish(kind: Kind, request: HttpRequest, site: Shared) -> Result<HttpRe
         _ => None,
     };
     let Some(flow) = taken else {
-        return refuse(provider, Purpose::SignIn, "/", Refused::Lost, &request);
+        return refuse(provider, Purpose::SignIn, &path::home(), Refused::Lost, &request);
     };
-    let (purpose, next) = (flow.purpose, flow.next.clone());
+    let (purpose, next) = (flow.purpose, Href::next(&flow.next));
     match arrive(provider, flow, &answer, &request, &site, now).await {
-        Ok(path) => Ok(redirect(&request, &path)),
+        Ok(next) => Ok(redirect(&request, &next)),
         Err(Refused::Problem(problem)) => Err(problem),
         Err(refused) => refuse(provider, purpose, &next, refused, &request),
     }
@@ -70,7 +70,7 @@ async fn arrive(
     request: &HttpRequest,
     site: &Shared,
     now: Time,
-) -> Result<String, Refused> {
+) -> Result<Href, Refused> {
     let here = signed_in(request);
     provider.check_issuer(answer.has("iss").then(|| answer.get("iss"))).await?;
     if answer.has("error") {
@@ -96,7 +96,7 @@ async fn arrive(
             let found = site.db.read(move |conn| methods::by_identity(conn, &identity)).await?;
             found.filter(|(_, found)| found.id == person).ok_or(Refused::NotProved)?;
             session::prove(&request.get_session(), now);
-            Ok(flow.next)
+            Ok(Href::next(&flow.next))
         }
     }
 }
@@ -107,7 +107,7 @@ async fn sign_in(
     request: &HttpRequest,
     site: &Shared,
     now: Time,
-) -> Result<String, Refused> {
+) -> Result<Href, Refused> {
     // Whoever has been signed in there for hours has proved nothing lately.
     let proved = match identity.proved_at {
         Some(proved) if proved <= now.plus(APART) => proved.min(now),
@@ -139,7 +139,7 @@ async fn sign_in(
         return Err(Refused::Disabled);
     }
     session::sign_in(request, &person, proved);
-    Ok(safe_next(next).to_owned())
+    Ok(Href::next(next))
 }
 
 /// Makes an account for someone on their way to an open invitation: with the invited address,
@@ -151,7 +151,9 @@ fn by_invitation(
     next: &str,
     now: Time,
 ) -> Result<Result<Person, Refused>, Error> {
-    let Some(token) = next.strip_prefix("/invitations/") else { return Ok(Err(Refused::Unknown)) };
+    let Some(token) = next.strip_prefix(Pattern::invitation.prefix()) else {
+        return Ok(Err(Refused::Unknown));
+    };
     let Some(invitation) = invitation::open(tx.conn, keyring, token, now)? else {
         return Ok(Err(Refused::Unknown));
     };
@@ -179,7 +181,7 @@ async fn connect_to(
     request: &HttpRequest,
     site: &Shared,
     now: Time,
-) -> Result<String, Refused> {
+) -> Result<Href, Refused> {
     let (change, called) = (signed_in.change(request, now), name.to_owned());
     let person = signed_in.person;
     let connected = change
@@ -200,7 +202,7 @@ async fn connect_to(
         Ok(false) => Err(Refused::Lost),
         Ok(true) => {
             session::flash(&request.get_session(), &format!("{name} is connected. You can sign in with it."));
-            Ok("/account".to_owned())
+            Ok(path::account())
         }
         Err(Error::Conflict(_)) => Err(Refused::Taken),
         Err(error) => Err(error.into()),

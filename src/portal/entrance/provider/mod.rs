@@ -8,6 +8,7 @@ use actix_web::http::header;
 use actix_web::{HttpMessage, HttpRequest, HttpResponse, web};
 
 use crate::db::Tx;
+use crate::path::{self, Href};
 use crate::people::oauth::flow::{self, Purpose};
 use crate::people::oauth::{Kind, Provider};
 use crate::time::Time;
@@ -15,7 +16,6 @@ use crate::web::form::Fields;
 use crate::web::page::redirect;
 use crate::web::principal::SignedIn;
 use crate::web::problem::Problem;
-use crate::web::session::safe_next;
 use crate::web::{Shared, session};
 use refused::refuse;
 
@@ -41,18 +41,18 @@ pub async fn connect(
     let (query, session) = (Fields::of_query(&request), session::id(&request.get_session()));
     let of_session = site.mint.keyring.open_link_token(CONNECT, query.get("token"));
     if of_session.is_none() || of_session != session.map(|id| id.to_string()).as_deref() {
-        return Ok(redirect(&request, "/account"));
+        return Ok(redirect(&request, &path::account()));
     }
-    begin(provider, Purpose::Connect(signed_in.person.id), "/account", &request, &site).await
+    begin(provider, Purpose::Connect(signed_in.person.id), &path::account(), &request, &site).await
 }
 
 /// What the links that connect are made for.
 const CONNECT: &str = "connect";
 
 /// The link by which this session connects a provider.
-pub fn connect_link(request: &HttpRequest, site: &Shared, kind: Kind) -> String {
+pub fn connect_link(request: &HttpRequest, site: &Shared, kind: Kind) -> Href {
     let session = session::id(&request.get_session()).map(|id| id.to_string()).unwrap_or_default();
-    format!("/account/connect/{}?token={}", kind.name(), site.mint.keyring.link_token(CONNECT, &session))
+    path::account_connect(kind.name()).query("token", site.mint.keyring.link_token(CONNECT, &session))
 }
 
 /// `GET /sign-in/again/{provider}`: begins to prove again who one is.
@@ -64,7 +64,8 @@ pub async fn prove(
 ) -> Result<HttpResponse, Problem> {
     let provider = named(&site, &path)?;
     let query = Fields::of_query(&request);
-    begin(provider, Purpose::Again(signed_in.person.id), safe_next(query.get("next")), &request, &site).await
+    let next = Href::next(query.get("next"));
+    begin(provider, Purpose::Again(signed_in.person.id), &next, &request, &site).await
 }
 
 fn named<'a>(site: &'a Shared, name: &str) -> Result<Provider<'a>, Problem> {
@@ -74,18 +75,18 @@ fn named<'a>(site: &'a Shared, name: &str) -> Result<Provider<'a>, Problem> {
 async fn start(kind: Kind, request: HttpRequest, site: Shared) -> Result<HttpResponse, Problem> {
     let provider = site.providers.get(kind).ok_or_else(Problem::not_found)?;
     let query = Fields::of_query(&request);
-    let next = safe_next(query.get("next"));
+    let next = Href::next(query.get("next"));
     if signed_in(&request).is_some() {
-        return Ok(redirect(&request, next));
+        return Ok(redirect(&request, &next));
     }
-    begin(provider, Purpose::SignIn, next, &request, &site).await
+    begin(provider, Purpose::SignIn, &next, &request, &site).await
 }
 
 /// Leads to the provider.
 async fn begin(
     provider: Provider<'_>,
     purpose: Purpose,
-    next: &str,
+    next: &Href,
     request: &HttpRequest,
     site: &Shared,
 ) -> Result<HttpResponse, Problem> {
@@ -95,7 +96,7 @@ async fn begin(
         None => flow::new_browser()?,
     };
     session::set_browser(&session, &browser);
-    let (kind, wanted, keyring) = (provider.kind(), next.to_owned(), site.mint.keyring.clone());
+    let (kind, wanted, keyring) = (provider.kind(), next.to_string(), site.mint.keyring.clone());
     let begun = move |tx: &mut Tx<'_>| flow::begin(tx, &keyring, kind, &browser, purpose, &wanted, now);
     let challenge = site.db.write(begun).await?;
     match provider.authorize_url(&challenge).await {

@@ -6,11 +6,11 @@ use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 
 use crate::error::Error;
+use crate::path::{self, Href};
 use crate::people::oauth::flow::Purpose;
 use crate::people::oauth::{Provider, Refusal};
 use crate::web::page::{Layout, Room, html};
 use crate::web::problem::Problem;
-use crate::web::providers::way;
 use crate::web::request::request_id;
 
 /// What a way to a provider came to when it came to nothing.
@@ -21,7 +21,7 @@ struct RefusedPage {
     title: String,
     words: String,
     /// Where to try again, and how that is called.
-    again: (String, &'static str),
+    again: (Href, &'static str),
     request: String,
 }
 
@@ -63,7 +63,7 @@ impl From<Error> for Refused {
 pub(super) fn refuse(
     provider: Provider<'_>,
     purpose: Purpose,
-    next: &str,
+    next: &Href,
     refused: Refused,
     request: &HttpRequest,
 ) -> Result<HttpResponse, Problem> {
@@ -76,13 +76,14 @@ pub(super) fn refuse(
         tracing::warn!(provider = provider_name, reason, request = id, "a sign-in was refused");
     }
     let (title, again) = match purpose {
-        Purpose::SignIn => ("You are not signed in".to_owned(), (way("/sign-in", next), "Back to sign-in")),
-        Purpose::Connect(_) => (
-            format!("{} was not connected", provider.name()),
-            ("/account".to_owned(), "Back to your account"),
-        ),
+        Purpose::SignIn => {
+            ("You are not signed in".to_owned(), (path::sign_in().then(next), "Back to sign-in"))
+        }
+        Purpose::Connect(_) => {
+            (format!("{} was not connected", provider.name()), (path::account(), "Back to your account"))
+        }
         Purpose::Again(_) => {
-            ("It is not confirmed that it is you".to_owned(), (way("/sign-in/again", next), "Try again"))
+            ("It is not confirmed that it is you".to_owned(), (path::sign_in_again().then(next), "Try again"))
         }
     };
     let layout = Layout::of(request, Room::None);

@@ -9,6 +9,7 @@ use crate::error::Error;
 use crate::id::LimitRequestId;
 use crate::keys::limit_request::{self, Answer, LimitRequest, rows};
 use crate::orgs::policy;
+use crate::path;
 use crate::portal::keys::find;
 use crate::portal::kit::words::{self, When};
 use crate::time::{DAY, Time};
@@ -56,7 +57,7 @@ pub async fn form(
         }
         None => {
             session::flash(&request.get_session(), "Nothing waits for an answer here.");
-            Ok(redirect(&request, &format!("/o/{}/keys/{id}", member.org.slug)))
+            Ok(redirect(&request, &path::key(&member.org.slug, &id)))
         }
     }
 }
@@ -96,7 +97,7 @@ pub async fn submit(
                 format!("{} may make {limit} requests a minute.", key.name)
             };
             session::flash(&request.get_session(), &done);
-            Ok(redirect(&request, &format!("/o/{}/keys/{id}", member.org.slug)))
+            Ok(redirect(&request, &path::key(&member.org.slug, &id)))
         }
         Err(Error::Invalid(errors)) => {
             let open = site.db.read(move |conn| rows::open(conn, org, id)).await?;

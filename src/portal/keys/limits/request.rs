@@ -6,10 +6,12 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use askama::Template;
 
 use crate::error::Error;
+use crate::id::KeyId;
 use crate::keys::Key;
 use crate::keys::limit_request::{self, Ask, rows};
 use crate::keys::manager::Deed;
 use crate::orgs::policy;
+use crate::path;
 use crate::portal::keys::{find, find_for};
 use crate::portal::kit::words;
 use crate::time::Time;
@@ -26,7 +28,7 @@ type Path = web::Path<(String, String)>;
 struct AskPage {
     layout: Layout,
     org: Place,
-    id: String,
+    id: KeyId,
     name: String,
     now: String,
     largest: String,
@@ -50,7 +52,7 @@ pub async fn form(
     let (org, id) = (member.org.id, key.id);
     if site.db.read(move |conn| rows::open(conn, org, id)).await?.is_some() {
         // The key's page shows it, and lets it be taken back.
-        return Ok(redirect(&request, &key_path(&member, &key)));
+        return Ok(redirect(&request, &path::key(&member.org.slug, &key.id)));
     }
     page(&request, &member, &site, &key, ["", ""], Complaints::default(), StatusCode::OK).await
 }
@@ -75,7 +77,7 @@ pub async fn submit(
     match asked {
         Ok(()) => {
             session::flash(&request.get_session(), "Your admins were asked. The answer comes by mail.");
-            Ok(redirect(&request, &key_path(&member, &key)))
+            Ok(redirect(&request, &path::key(&member.org.slug, &key.id)))
         }
         Err(Error::Invalid(errors)) => {
             let status = StatusCode::UNPROCESSABLE_ENTITY;
@@ -96,11 +98,7 @@ pub async fn withdraw(
     let (change, id) = (member.change(&request, Time::now()), key.id);
     change.commit(&site.db, move |tx, acting| limit_request::withdraw(tx, acting, id)).await?;
     session::flash(&request.get_session(), "Your request was taken back.");
-    Ok(redirect(&request, &key_path(&member, &key)))
-}
-
-fn key_path(member: &Member, key: &Key) -> String {
-    format!("/o/{}/keys/{}", member.org.slug, key.id)
+    Ok(redirect(&request, &path::key(&member.org.slug, &key.id)))
 }
 
 async fn page(
@@ -117,7 +115,7 @@ async fn page(
     let view = AskPage {
         layout: Layout::of(request, Room::Keys),
         org: Place::of(&member.org),
-        id: key.id.to_string(),
+        id: key.id,
         name: key.name.clone(),
         now: words::number(key.requests_per_minute.into()),
         largest: words::number(policy.rules.largest_rpm.into()),

@@ -9,6 +9,7 @@ use askama::Template;
 use crate::id::{KeyId, RequestId};
 use crate::keys::Key;
 use crate::orgs;
+use crate::path;
 use crate::portal::keys::refusals::checks::Check;
 use crate::portal::kit::words::{self, When};
 use crate::time::{DAY, Time};
@@ -150,7 +151,7 @@ struct OrgPage {
 }
 
 struct OrgRow {
-    id: String,
+    id: KeyId,
     name: String,
     code: String,
     requests: String,
@@ -176,11 +177,11 @@ pub async fn of_org(request: HttpRequest, member: Member, site: Shared) -> Resul
     });
     let (key, rows, names) = found.await?;
     if let Some(key) = key.filter(|key| manager.sees(key)) {
-        let path = format!("/o/{}/keys/{}/refusals?request={asked}", member.org.slug, key.id);
-        return Ok(redirect(&request, &path));
+        let link = path::key_refusals(&member.org.slug, &key.id).query("request", asked);
+        return Ok(redirect(&request, &link));
     }
     let row = |(id, code, requests, last): store::OfKey| OrgRow {
-        id: id.to_string(),
+        id,
         name: names.get(&id).cloned().unwrap_or_else(|| id.to_string()),
         code: title(&code),
         requests: words::number(requests),

@@ -6,8 +6,10 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use askama::Template;
 
 use crate::error::{Error, FieldError};
+use crate::id::KeyId;
 use crate::keys::manager::Deed;
 use crate::keys::{Key, Superseded, rotation};
+use crate::path;
 use crate::portal::keys::find_for;
 use crate::portal::keys::show::CallerRow;
 use crate::portal::kit::words;
@@ -38,7 +40,7 @@ const LONGER: [(&str, &str, i64); 4] = [
 struct EndPage {
     layout: Layout,
     org: Place,
-    id: String,
+    id: KeyId,
     name: String,
     hint: String,
     ends: String,
@@ -55,7 +57,7 @@ struct EndPage {
 struct MovePage {
     layout: Layout,
     org: Place,
-    id: String,
+    id: KeyId,
     name: String,
     ends: String,
     latest: String,
@@ -77,10 +79,6 @@ async fn open(
     Ok((key, old))
 }
 
-fn key_page(member: &Member, key: &Key) -> String {
-    format!("/o/{}/keys/{}", member.org.slug, key.id)
-}
-
 fn number(of: usize) -> i64 {
     i64::try_from(of).unwrap_or(i64::MAX)
 }
@@ -93,7 +91,7 @@ pub async fn confirm_end(
     path: Path,
 ) -> Result<HttpResponse, Problem> {
     let (key, old) = open(Deed::Rotate, &site, &member, &path.1).await?;
-    let Some(old) = old else { return Ok(redirect(&request, &key_page(&member, &key))) };
+    let Some(old) = old else { return Ok(redirect(&request, &path::key(&member.org.slug, &key.id))) };
     let (now, zone) = (Time::now(), member.person.time_zone());
     // A use of just now counts as one.
     usage::flush(&site.meter, &site.db, now).await?;
@@ -103,7 +101,7 @@ pub async fn confirm_end(
     let view = EndPage {
         layout: Layout::of(&request, Room::Keys),
         org: Place::of(&member.org),
-        id: key.id.to_string(),
+        id: key.id,
         name: key.name.clone(),
         hint: old.fingerprint.hint.clone(),
         ends: words::date_time(old.ends_at, &zone),
@@ -127,7 +125,7 @@ pub async fn end(
     let (change, id) = (member.change(&request, Time::now()), key.id);
     change.commit(&site.db, move |tx, acting| rotation::end(tx, acting, id)).await?;
     session::flash(&request.get_session(), &format!("The old secret of {} has ended.", key.name));
-    Ok(redirect(&request, &key_page(&member, &key)))
+    Ok(redirect(&request, &path::key(&member.org.slug, &key.id)))
 }
 
 /// `GET /o/{org}/keys/{id}/rotation/move`.
@@ -140,7 +138,7 @@ pub async fn move_form(
     let (key, old) = open(Deed::Edit, &site, &member, &path.1).await?;
     match old {
         Some(old) => move_page(&request, &member, &key, &old, "24h", Complaints::default(), StatusCode::OK),
-        None => Ok(redirect(&request, &key_page(&member, &key))),
+        None => Ok(redirect(&request, &path::key(&member.org.slug, &key.id))),
     }
 }
 
@@ -153,7 +151,7 @@ pub async fn move_end(
     fields: Fields,
 ) -> Result<HttpResponse, Problem> {
     let (key, old) = open(Deed::Edit, &site, &member, &path.1).await?;
-    let Some(old) = old else { return Ok(redirect(&request, &key_page(&member, &key))) };
+    let Some(old) = old else { return Ok(redirect(&request, &path::key(&member.org.slug, &key.id))) };
     let chosen = fields.get("longer");
     let Some((_, _, longer)) = LONGER.iter().find(|(value, _, _)| *value == chosen) else {
         let complaints =
@@ -173,7 +171,7 @@ pub async fn move_end(
             session::flash(&request.get_session(), &said);
         }
     }
-    Ok(redirect(&request, &key_page(&member, &key)))
+    Ok(redirect(&request, &path::key(&member.org.slug, &key.id)))
 }
 
 fn move_page(
@@ -193,7 +191,7 @@ fn move_page(
     let view = MovePage {
         layout: Layout::of(request, Room::Keys),
         org: Place::of(&member.org),
-        id: key.id.to_string(),
+        id: key.id,
         name: key.name.clone(),
         ends: words::date_time(old.ends_at, &zone),
         latest: words::date_time(latest, &zone),

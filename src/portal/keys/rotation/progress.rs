@@ -7,7 +7,9 @@ use askama::Template;
 
 use crate::db::Conn;
 use crate::error::Result;
+use crate::id::{KeyId, OrgSlug};
 use crate::keys::{Key, Superseded};
+use crate::path;
 use crate::portal::keys::show::{CallerRow, actor};
 use crate::portal::keys::{self as key_pages, Rights};
 use crate::portal::kit::chart;
@@ -29,7 +31,8 @@ const CALLERS: usize = 20;
 #[template(path = "portal/keys/rotation/progress.html")]
 pub struct Cockpit {
     /// The key's page.
-    page: String,
+    org: OrgSlug,
+    id: KeyId,
     /// "22 h 48 min"; nothing once the old secret has ended.
     left: Option<String>,
     started: String,
@@ -93,9 +96,8 @@ pub async fn refresh(
     path: web::Path<(String, String)>,
 ) -> Result<HttpResponse, Problem> {
     let key = key_pages::find(&site, &member, &path.1).await?;
-    let page = format!("/o/{}/keys/{}", member.org.slug, key.id);
     let Some(old) = key.previous.clone().filter(|_| is_partial(&request)) else {
-        return Ok(redirect(&request, &page));
+        return Ok(redirect(&request, &path::key(&member.org.slug, &key.id)));
     };
     let now = Time::now();
     // What was called until now counts.
@@ -142,7 +144,8 @@ impl Cockpit {
             list.iter().take(CALLERS).map(|caller| CallerRow::new(caller, now, &zone)).collect::<Vec<_>>()
         };
         Cockpit {
-            page: format!("/o/{}/keys/{}", member.org.slug, key.id),
+            org: member.org.slug.clone(),
+            id: key.id,
             left: key.rotation(now).map(|old| words_left(old.ends_at.since(now))),
             started: words::date_time(started, &zone),
             by: found.by,

@@ -6,10 +6,12 @@ use askama::Template;
 
 use crate::crypto::random_base62;
 use crate::error::{Error, FieldError};
+use crate::id::KeyId;
 use crate::keys::manager::Deed;
 use crate::keys::rotation::{self, MAX_OVERLAP, parse_overlap};
 use crate::keys::{Key, Status};
 use crate::orgs::policy;
+use crate::path;
 use crate::portal::keys::find_for;
 use crate::portal::keys::reveal::{self, Again};
 use crate::portal::kit::words::{self, When};
@@ -38,7 +40,7 @@ const PRESELECTED: &str = "24h";
 struct RotatePage {
     layout: Layout,
     org: Place,
-    id: String,
+    id: KeyId,
     name: String,
     hint: String,
     disabled: bool,
@@ -83,7 +85,7 @@ pub async fn form(
         return Err(Error::KeyEnded.into());
     }
     if key.rotation(now).is_some() {
-        return Ok(redirect(&request, &format!("/o/{}/keys/{}", member.org.slug, key.id)));
+        return Ok(redirect(&request, &path::key(&member.org.slug, &key.id)));
     }
     page(&request, &member, &site, &key, &Fields::default(), Complaints::default(), StatusCode::OK).await
 }
@@ -198,7 +200,7 @@ async fn page(
     let view = RotatePage {
         layout: Layout::of(request, Room::Keys),
         org: Place::of(&member.org),
-        id: key.id.to_string(),
+        id: key.id,
         name: key.name.clone(),
         hint: key.fingerprint.hint.clone(),
         disabled: key.status(now) == Status::Disabled,

@@ -1,19 +1,20 @@
-//! What a call answers, and how it refuses.
+//! The responses of an operation: its success and its errors.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use crate::api::openapi::calls::{Answer, Call};
-use crate::api::openapi::{header, reference};
+use crate::api::openapi::operations::Answer;
+use crate::api::openapi::{Call, header, reference};
 use crate::web::permission::Permission;
 use crate::web::problem::Code;
 
-/// All answers of a call, by status.
-pub(super) fn responses(call: &Call, permission: Permission, head: bool) -> Value {
+/// All responses, by status; those to HEAD have no content.
+pub(super) fn responses(call: &Call, is_head: bool) -> Value {
+    let permission = call.endpoint.permission;
     let mut responses = Map::new();
-    responses.insert(call.status.to_string(), success(call, permission, head));
-    let mut codes = call.own_codes();
+    responses.insert(call.operation.status.to_string(), success(call, is_head));
+    let mut codes = call.operation.codes(call.names_key());
     codes.extend([Code::InvalidRequest, Code::Internal]);
     if permission != Permission::Public {
         codes.extend([Code::MissingCredential, Code::InvalidToken, Code::KeyExpired, Code::KeyRevoked]);
@@ -25,7 +26,7 @@ pub(super) fn responses(call: &Call, permission: Permission, head: bool) -> Valu
             Code::Unavailable,
         ]);
     }
-    if matches!(permission, Permission::Key(_) | Permission::AdminOrSelf | Permission::Asked) {
+    if matches!(permission, Permission::Key(_) | Permission::AdminOrSelf | Permission::ScopesInQuery) {
         codes.push(Code::InsufficientScope);
     }
     let mut by_status: BTreeMap<u16, Vec<&str>> = BTreeMap::new();
@@ -41,7 +42,7 @@ pub(super) fn responses(call: &Call, permission: Permission, head: bool) -> Valu
             headers["WWW-Authenticate"] = header("What is missing (RFC 6750).");
         }
         let mut response = json!({"description": format!("`{}`", codes.join("`, `")), "headers": headers});
-        if !head {
+        if !is_head {
             response["content"] = json!({"application/problem+json": {"schema": reference("Problem")}});
         }
         responses.insert(status.to_string(), response);
@@ -49,11 +50,12 @@ pub(super) fn responses(call: &Call, permission: Permission, head: bool) -> Valu
     Value::Object(responses)
 }
 
-fn success(call: &Call, permission: Permission, head: bool) -> Value {
+fn success(call: &Call, is_head: bool) -> Value {
+    let permission = call.endpoint.permission;
     let mut headers = headers(permission, true);
-    let (description, content) = match &call.answer {
+    let (description, content) = match &call.operation.answer {
         Answer::Empty => {
-            if permission == Permission::Asked {
+            if permission == Permission::ScopesInQuery {
                 for (name, meaning) in [
                     ("X-Keydesk-Key-Id", "Whose key it is."),
                     ("X-Keydesk-Key-Name", "The key's name, percent-encoded."),
@@ -69,7 +71,7 @@ fn success(call: &Call, permission: Permission, head: bool) -> Value {
             ("The answer.", Some(json!({"application/json": {"schema": reference(schema)}})))
         }
         Answer::Minted => {
-            if call.status == 201 {
+            if call.operation.status == 201 {
                 headers["Location"] = header("Where the key is shown from now on.");
             }
             headers["Idempotency-Replayed"] = json!({"description": "`true` for the answer of an earlier request.", "schema": {"type": "string"}});
@@ -89,14 +91,14 @@ fn success(call: &Call, permission: Permission, head: bool) -> Value {
         }
     };
     let mut response = json!({"description": description, "headers": headers});
-    if let Some(content) = content.filter(|_| !head) {
+    if let Some(content) = content.filter(|_| !is_head) {
         response["content"] = content;
     }
     response
 }
 
-/// Headers that come with every answer, and with every one to a key that was proven.
-fn headers(permission: Permission, proven: bool) -> Value {
+/// Headers of every response. Those about the limit are certain only where the key was accepted.
+fn headers(permission: Permission, is_success: bool) -> Value {
     let mut headers = json!({"X-Request-Id": {"description": "Names this request.", "required": true, "schema": {"type": "string"}}});
     if permission != Permission::Public {
         for (name, meaning) in [
@@ -107,7 +109,7 @@ fn headers(permission: Permission, proven: bool) -> Value {
             ("X-RateLimit-Reset", "Seconds until all are there again."),
         ] {
             headers[name] = header(meaning);
-            headers[name]["required"] = proven.into();
+            headers[name]["required"] = is_success.into();
         }
         headers["X-Key-Expires-At"] =
             header("The end of the key or of this secret of it, in the last 14 days.");
