@@ -13,6 +13,7 @@ mod guard;
 mod lane;
 mod line;
 mod postgres;
+mod snapshot;
 mod statistics;
 mod turns;
 
@@ -36,6 +37,7 @@ pub use self::guard::{LogGuard, Mark};
 use self::lane::{Lane, lend};
 use self::line::Lines;
 pub use self::line::{Asker, Line};
+pub use self::snapshot::snapshot;
 use self::turns::Turns;
 
 const SQLITE_READERS: u32 = 4;

@@ -1,8 +1,6 @@
-//! What became of mails: queued, sent, failed in the server's words.
+//! The e-mail log: queued, sent and failed e-mails, with the mail server's reply.
 
-use actix_session::SessionExt;
-use actix_web::http::StatusCode;
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpResponse, web};
 use askama::Template;
 use jiff::tz::TimeZone;
 
@@ -14,16 +12,14 @@ use crate::mail::outbox::{self, Draft, State};
 use crate::mail::sender::Sender;
 use crate::mail::shown::{self, Entry};
 use crate::path;
+use crate::portal::kit::visit::Visit;
 use crate::portal::kit::words::{self, When};
 use crate::role::Act;
 use crate::time::Time;
-use crate::web::form::Fields;
-use crate::web::page::{Layout, Place, Room, html, redirect};
-use crate::web::principal::Member;
+use crate::web::page::{Layout, Place, Room};
 use crate::web::problem::Problem;
-use crate::web::{Shared, session};
 
-/// How many mails the page shows of a state.
+/// The number of e-mails shown.
 const SHOWN: i64 = 200;
 
 #[derive(Template)]
@@ -77,7 +73,7 @@ impl Row {
     }
 }
 
-/// What a mail is about, by its event.
+/// The subject of an e-mail, by its event.
 fn about(event: &str) -> &'static str {
     match event {
         "key_created" => "New key",
@@ -113,71 +109,65 @@ impl MailPage {
 }
 
 /// `GET /o/{org}/mail`.
-pub async fn show(request: HttpRequest, member: Member, site: Shared) -> Result<HttpResponse, Problem> {
-    let (org, now, zone) = (member.org.id, Time::now(), member.person.time_zone());
-    let state = State::parse(Fields::of_query(&request).get("state"));
-    let found = site.db.read(move |conn| {
+pub async fn show(visit: Visit) -> Result<HttpResponse, Problem> {
+    let (org, now, zone) = (visit.org.id, visit.now, visit.zone.clone());
+    let state = State::parse(visit.query().get("state"));
+    let found = visit.read(move |conn| {
         let mut counts = Vec::new();
         for state in State::ALL {
             counts.push((state, shown::count(conn, org, state)?));
         }
-        // What needs someone comes first.
+        // Failed e-mails need attention, so they are shown first.
         let failed = counts.iter().any(|(state, count)| *state == State::Failed && *count > 0);
         let state = state.unwrap_or(if failed { State::Failed } else { State::Sent });
         Ok((state, counts, shown::list(conn, org, state, SHOWN)?))
     });
     let (state, counts, entries) = found.await?;
-    let layout = Layout::of(&request, Room::Settings).with_flash(&request);
+    let layout = visit.layout(Room::Settings);
     let view = MailPage {
         writable: layout.may(Act::WriteMail),
         layout,
-        org: Place::of(&member.org),
+        org: visit.place(),
         state,
         counts,
         rows: entries.into_iter().map(|entry| Row::new(entry, now, &zone)).collect(),
-        has_server: site.post.sender.has_server(),
-        directory: match &site.post.sender {
+        has_server: visit.site.post.sender.has_server(),
+        directory: match &visit.site.post.sender {
             Sender::Directory(directory) => directory.display().to_string(),
             Sender::Smtp { .. } => String::new(),
         },
-        from: site.post.from.to_string(),
-        zone: member.person.zone_name(),
+        from: visit.site.post.from.to_string(),
+        zone: visit.zone_name(),
     };
-    html(StatusCode::OK, &view)
+    visit.page(&view)
 }
 
-/// `POST /o/{org}/mail/test`: sends the reader a mail.
-pub async fn test(request: HttpRequest, member: Member, site: Shared) -> Result<HttpResponse, Problem> {
-    let now = Time::now();
-    let change = member.change(&request, now);
-    let to = member.person.recipient(Some(member.org.id));
+/// `POST /o/{org}/mail/test`: sends a test e-mail to the visitor.
+pub async fn test(visit: Visit) -> Result<HttpResponse, Problem> {
+    let now = visit.now;
+    let to = visit.person.recipient(Some(visit.org.id));
     let letter = Test { asked_by: to.name.clone() };
     let draft = Draft::new(to, letter, now);
-    change
-        .commit(&site.db, move |tx, acting| {
+    visit
+        .change(move |tx, acting| {
             outbox::queue_all(tx, std::slice::from_ref(&draft), acting.now)?;
             log::append(tx, acting, &draft.id.to_string(), &Event::MailTested)
         })
         .await?;
-    session::flash(&request.get_session(), &format!("A test mail to {} is queued.", member.person.email));
-    Ok(redirect(&request, &path::mail(&member.org.slug).query("state", "sent")))
+    Ok(visit.redirect_with(
+        path::mail(&visit.org.slug).query("state", "sent"),
+        format!("A test mail to {} is queued.", visit.person.email),
+    ))
 }
 
-/// `POST /o/{org}/mail/{id}/send`: sends a mail again.
-pub async fn send_again(
-    request: HttpRequest,
-    member: Member,
-    site: Shared,
-    path: web::Path<(String, String)>,
-) -> Result<HttpResponse, Problem> {
+/// `POST /o/{org}/mail/{id}/send`: sends an e-mail again.
+pub async fn send_again(visit: Visit, path: web::Path<(String, String)>) -> Result<HttpResponse, Problem> {
     let id = MailId::parse(&path.1).ok_or_else(Problem::not_found)?;
-    let change = member.change(&request, Time::now());
-    change
-        .commit(&site.db, move |tx, acting| {
+    visit
+        .change(move |tx, acting| {
             shown::send_again(tx, acting.org, id, acting.now)?;
             log::append(tx, acting, &id.to_string(), &Event::MailSentAgain)
         })
         .await?;
-    session::flash(&request.get_session(), "The mail is queued again.");
-    Ok(redirect(&request, &path::mail(&member.org.slug).query("state", "queued")))
+    Ok(visit.redirect_with(path::mail(&visit.org.slug).query("state", "queued"), "The mail is queued again."))
 }

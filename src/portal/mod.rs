@@ -1,5 +1,5 @@
-//! Pages for people. A page is its view struct, its form and its handler in one file; words
-//! that are derived from data are methods of the view struct.
+//! The portal. A page's view struct, form and handler are in one file; texts derived from data are
+//! methods of the view struct.
 
 pub mod account;
 pub mod audit;
@@ -13,27 +13,24 @@ pub mod review;
 pub mod settings;
 pub mod usage;
 
-use actix_web::{HttpMessage, HttpRequest, HttpResponse, web};
+use actix_web::{HttpResponse, web};
 
 use crate::id::OrgSlug;
 use crate::path;
-use crate::web::Shared;
-use crate::web::page::redirect;
-use crate::web::principal::SignedIn;
+use crate::portal::kit::visit::GuestVisit;
 use crate::web::problem::Problem;
 
-/// `GET /`: leads on to where the visitor wants to be.
-pub async fn home(request: HttpRequest, site: Shared) -> Result<HttpResponse, Problem> {
-    let signed_in = request.extensions().get::<SignedIn>().cloned();
-    let link = match signed_in.map(|signed_in| signed_in.orgs) {
+/// `GET /`: redirects to keys, sign-in or set-up.
+pub async fn home(visit: GuestVisit) -> Result<HttpResponse, Problem> {
+    let link = match visit.signed_in.as_ref().map(|signed_in| &signed_in.orgs) {
         Some(orgs) => orgs.first().map_or_else(path::account, |(org, _)| path::keys(&org.slug)),
-        None if site.db.read(crate::installation::is_set_up).await? => path::sign_in(),
+        None if visit.read(crate::installation::is_set_up).await? => path::sign_in(),
         None => path::setup(),
     };
-    Ok(redirect(&request, &link))
+    Ok(visit.redirect(link))
 }
 
-/// `GET /o/{org}`: leads to its keys.
-pub async fn organization(request: HttpRequest, slug: web::Path<String>) -> HttpResponse {
-    redirect(&request, &path::keys(&OrgSlug::from(slug.into_inner())))
+/// `GET /o/{org}`: redirects to the keys.
+pub async fn organization(visit: GuestVisit, slug: web::Path<String>) -> HttpResponse {
+    visit.redirect(path::keys(&OrgSlug::from(slug.into_inner())))
 }

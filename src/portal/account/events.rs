@@ -1,4 +1,4 @@
-//! What happened to an account, in a few words each.
+//! The recent activity of an account.
 
 use jiff::tz::TimeZone;
 
@@ -9,32 +9,28 @@ use crate::id::UserId;
 use crate::portal::kit::words::{self, When};
 use crate::time::Time;
 
-/// One thing that happened.
-pub(super) struct Happened {
-    /// What.
+pub(super) struct ActivityRow {
     pub(super) what: String,
-    /// When.
     pub(super) when: When,
-    /// From which address, where that is known.
     pub(super) address: Option<String>,
 }
 
-/// The latest of these entries about a person. The same thing enters the log of each of their
-/// organisations and is told once.
+/// The latest of these entries about a person. An event that is in the logs of several organisations is
+/// listed once.
 pub(super) fn latest(
     mut entries: Vec<Said>,
     person: UserId,
     most: usize,
     now: Time,
     tz: &TimeZone,
-) -> Vec<Happened> {
+) -> Vec<ActivityRow> {
     entries.sort_by(|left, right| right.at.cmp(&left.at).then_with(|| left.action.cmp(&right.action)));
     entries.dedup_by(|left, right| left.at == right.at && left.action == right.action);
     let told = entries.into_iter().filter_map(|said| {
         let by_others = said.actor() != Some(Actor::Person(person));
         let what = words(&said.event()?)?;
         let what = if by_others { format!("{what}, by someone else") } else { what };
-        Some(Happened { what, when: When::past(said.at, now, tz), address: said.address })
+        Some(ActivityRow { what, when: When::past(said.at, now, tz), address: said.address })
     });
     told.take(most).collect()
 }

@@ -1,8 +1,7 @@
-//! Giving up a way to sign in.
+//! Removing a sign-in method.
 
-use actix_session::SessionExt;
 use actix_web::http::StatusCode;
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpResponse, web};
 use askama::Template;
 
 use crate::audit::event::Event;
@@ -13,11 +12,10 @@ use crate::orgs::journal;
 use crate::path;
 use crate::people::oauth::Kind;
 use crate::people::{methods, notice};
-use crate::time::Time;
-use crate::web::page::{Layout, Room, html, redirect};
-use crate::web::principal::SignedIn;
+use crate::portal::kit::visit::AccountVisit;
+use crate::web::Shared;
+use crate::web::page::{Layout, Room};
 use crate::web::problem::Problem;
-use crate::web::{Shared, session};
 
 #[derive(Template)]
 #[template(path = "portal/account/disconnect.html")]
@@ -29,36 +27,26 @@ struct DisconnectPage {
 }
 
 /// `GET /account/methods/{id}/disconnect`.
-pub async fn confirm(
-    request: HttpRequest,
-    signed_in: SignedIn,
-    site: Shared,
-    path: web::Path<String>,
-) -> Result<HttpResponse, Problem> {
-    let (id, person) = (MethodId::parse(&path).ok_or_else(Problem::not_found)?, signed_in.person.id);
-    let own = site.db.read(move |conn| methods::of_person(conn, person)).await?;
+pub async fn confirm(visit: AccountVisit, path: web::Path<String>) -> Result<HttpResponse, Problem> {
+    let (id, person) = (MethodId::parse(&path).ok_or_else(Problem::not_found)?, visit.person.id);
+    let own = visit.read(move |conn| methods::of_person(conn, person)).await?;
     let method = own.iter().find(|method| method.id == id).ok_or_else(Problem::not_found)?;
     let page = DisconnectPage {
-        layout: Layout::of(&request, Room::Account),
+        layout: visit.layout(Room::Account),
         id,
-        name: name(&site, &method.kind),
+        name: name(&visit.site, &method.kind),
         is_last: own.len() == 1,
     };
-    html(StatusCode::OK, &page)
+    visit.page(&page)
 }
 
 /// `POST /account/methods/{id}/disconnect`.
-pub async fn disconnect(
-    request: HttpRequest,
-    signed_in: SignedIn,
-    site: Shared,
-    path: web::Path<String>,
-) -> Result<HttpResponse, Problem> {
+pub async fn disconnect(visit: AccountVisit, path: web::Path<String>) -> Result<HttpResponse, Problem> {
     let id = MethodId::parse(&path).ok_or_else(Problem::not_found)?;
-    let (change, person) = (signed_in.change(&request, Time::now()), signed_in.person);
-    let names = site.clone();
-    let removed = change
-        .commit(&site.db, move |tx, holder| {
+    let person = visit.person.clone();
+    let names = visit.site.clone();
+    let removed = visit
+        .change(move |tx, holder| {
             let removed = methods::remove(tx, person.id, id)?;
             let change = Change::MethodRemoved(name(&names, &removed.kind));
             notice::tell(tx, &person, change, &holder.source, holder.now)?;
@@ -68,14 +56,13 @@ pub async fn disconnect(
         .await;
     match removed {
         Ok(removed) => {
-            let told = format!("{} was removed.", name(&site, &removed.kind));
-            session::flash(&request.get_session(), &told);
-            Ok(redirect(&request, &path::account()))
+            let told = format!("{} was removed.", name(&visit.site, &removed.kind));
+            Ok(visit.redirect_with(path::account(), told))
         }
         Err(Error::Conflict(_)) => {
-            let layout = Layout::of(&request, Room::Account);
+            let layout = visit.layout(Room::Account);
             let page = DisconnectPage { layout, id, name: String::new(), is_last: true };
-            html(StatusCode::UNPROCESSABLE_ENTITY, &page)
+            visit.page_with_status(StatusCode::UNPROCESSABLE_ENTITY, &page)
         }
         Err(error) => Err(error.into()),
     }

@@ -1,4 +1,4 @@
-//! The account page: profile, ways to sign in, sessions, and what happened to the account.
+//! The account page: profile, sign-in methods, sessions and recent activity.
 
 pub mod email;
 mod events;
@@ -7,9 +7,7 @@ pub mod notices;
 pub mod password;
 pub mod sessions;
 
-use actix_session::SessionExt;
-use actix_web::http::StatusCode;
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::HttpResponse;
 use askama::Template;
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
@@ -28,19 +26,19 @@ use crate::people::methods::Method;
 use crate::people::oauth::Kind;
 use crate::people::sessions::Open;
 use crate::people::store::{PASSWORD, Profile};
-use crate::portal::account::events::Happened;
+use crate::portal::account::events::ActivityRow;
 use crate::portal::entrance::provider;
+use crate::portal::kit::visit::AccountVisit;
 use crate::portal::kit::words::{self, When};
 use crate::time::Time;
 use crate::web::device;
 use crate::web::form::{Complaints, Fields};
-use crate::web::page::{Layout, Room, html, redirect};
-use crate::web::principal::SignedIn;
+use crate::web::page::{Layout, Room};
 use crate::web::problem::Problem;
 use crate::web::providers::{self, ProviderLink};
 use crate::web::{Shared, session};
 
-/// How many of the latest events are shown.
+/// The number of events shown.
 const EVENTS: usize = 10;
 
 #[derive(Template)]
@@ -49,9 +47,9 @@ struct AccountPage {
     layout: Layout,
     name: String,
     email: String,
-    /// Since when the address is known to be the person's.
+    /// The date on which the address was confirmed.
     verified: Option<String>,
-    /// The address that waits for its confirmation, and until when.
+    /// The address that awaits confirmation, and the deadline.
     pending: Option<(String, String)>,
     zone: String,
     zones: Vec<String>,
@@ -61,11 +59,10 @@ struct AccountPage {
     /// The providers that are not connected yet.
     connectable: Vec<ProviderLink>,
     sessions: Vec<SessionRow>,
-    events: Vec<Happened>,
+    events: Vec<ActivityRow>,
     complaints: Complaints,
 }
 
-/// A way to sign in.
 struct MethodRow {
     id: MethodId,
     icon: &'static str,
@@ -76,7 +73,6 @@ struct MethodRow {
     is_password: bool,
 }
 
-/// An open session.
 struct SessionRow {
     id: SessionId,
     icon: &'static str,
@@ -87,7 +83,6 @@ struct SessionRow {
     is_this: bool,
 }
 
-/// What the page shows besides the person.
 struct Found {
     methods: Vec<Method>,
     sessions: Vec<Open>,
@@ -96,20 +91,13 @@ struct Found {
 }
 
 /// `GET /account`.
-pub async fn show(request: HttpRequest, signed_in: SignedIn, site: Shared) -> Result<HttpResponse, Problem> {
-    let layout = Layout::of(&request, Room::Account).with_flash(&request);
-    let page = page(layout, &request, &signed_in, &site, None, Complaints::default()).await?;
-    html(StatusCode::OK, &page)
+pub async fn show(visit: AccountVisit) -> Result<HttpResponse, Problem> {
+    page(&visit, None, Complaints::default()).await
 }
 
 /// `POST /account`: saves name and zone.
-pub async fn save(
-    request: HttpRequest,
-    signed_in: SignedIn,
-    site: Shared,
-    fields: Fields,
-) -> Result<HttpResponse, Problem> {
-    let person = signed_in.person.clone();
+pub async fn save(visit: AccountVisit, fields: Fields) -> Result<HttpResponse, Problem> {
+    let person = visit.person.clone();
     let sent = |field: &str, known: &str| match fields.has(field) {
         true => fields.get(field).trim().to_owned(),
         false => known.to_owned(),
@@ -122,17 +110,14 @@ pub async fn save(
         wrong.push(FieldError::new("zone", "Choose a time zone from the list."));
     }
     if !wrong.is_empty() {
-        let layout = Layout::of(&request, Room::Account);
-        let page = page(layout, &request, &signed_in, &site, Some((name, zone)), Complaints(wrong)).await?;
-        return html(StatusCode::UNPROCESSABLE_ENTITY, &page);
+        return page(&visit, Some((name, zone)), Complaints(wrong)).await;
     }
-    signed_in
-        .change(&request, Time::now())
-        .commit(&site.db, move |tx, holder| {
+    visit
+        .change(move |tx, holder| {
             let mut changes = Vec::new();
             if person.name != name {
                 people::store::set_name(tx, person.id, &name)?;
-                // Names stay out of the log: a person is known by id.
+                // The log contains ids of people, not names.
                 changes.push(Change { field: "name".into(), before: Value::Null, after: Value::Null });
             }
             if person.zone.as_deref() != Some(&zone) {
@@ -145,23 +130,19 @@ pub async fn save(
             journal::note(tx, holder, &Event::PersonUpdated { changes })
         })
         .await?;
-    session::flash(&request.get_session(), "Your profile was saved.");
-    Ok(redirect(&request, &path::account()))
+    Ok(visit.redirect_with(path::account(), "Your profile was saved."))
 }
 
+/// `typed`: the name and the zone of a form with errors.
 async fn page(
-    layout: Layout,
-    request: &HttpRequest,
-    signed_in: &SignedIn,
-    site: &Shared,
+    visit: &AccountVisit,
     typed: Option<(String, String)>,
     complaints: Complaints,
-) -> Result<AccountPage, Problem> {
-    let (person, now, tz) = (&signed_in.person, Time::now(), signed_in.person.time_zone());
-    let (id, orgs) = (person.id, signed_in.orgs.iter().map(|(org, _)| org.id).collect::<Vec<_>>());
+) -> Result<HttpResponse, Problem> {
+    let (person, now, tz) = (&visit.person, visit.now, visit.zone.clone());
+    let (id, orgs) = (person.id, visit.orgs.iter().map(|(org, _)| org.id).collect::<Vec<_>>());
     let reader = person.clone();
-    let found = site
-        .db
+    let found = visit
         .read(move |conn| {
             let mut entries = Vec::new();
             for org in &orgs {
@@ -174,13 +155,13 @@ async fn page(
         })
         .await?;
     let (name, zone) = typed.unwrap_or_else(|| (person.name.clone(), person.zone_name()));
-    let this = session::id(&request.get_session());
+    let this = session::id(&visit.session());
     let connected = |kind: Kind, issuer: &str| {
         found.methods.iter().any(|own| own.kind == kind.name() && own.issuer == issuer)
     };
-    let open = site.providers.all().filter(|provider| !connected(provider.kind(), provider.issuer()));
-    Ok(AccountPage {
-        layout,
+    let open = visit.site.providers.all().filter(|provider| !connected(provider.kind(), provider.issuer()));
+    let view = AccountPage {
+        layout: visit.layout(Room::Account),
         name,
         email: person.email.clone(),
         verified: person.email_verified_at.map(|at| words::date(at, &tz)),
@@ -189,14 +170,12 @@ async fn page(
             .map(|link| (email_address::shown(&link.email), words::date_time(link.ends_at, &tz))),
         zone,
         zones: zones(),
-        roles: signed_in.orgs.iter().map(|(org, role)| (org.name.clone(), role.name())).collect(),
+        roles: visit.orgs.iter().map(|(org, role)| (org.name.clone(), role.name())).collect(),
         has_password: found.methods.iter().any(|method| method.kind == PASSWORD),
         connectable: open
-            .map(|provider| {
-                ProviderLink::new(provider, provider::connect_link(request, site, provider.kind()))
-            })
+            .map(|provider| ProviderLink::new(provider, provider::connect_link(visit, provider.kind())))
             .collect(),
-        methods: found.methods.iter().map(|method| method_row(method, site, now, &tz)).collect(),
+        methods: found.methods.iter().map(|method| method_row(method, &visit.site, now, &tz)).collect(),
         sessions: found
             .sessions
             .into_iter()
@@ -212,7 +191,8 @@ async fn page(
             .collect(),
         events: events::latest(found.entries, person.id, EVENTS, now, &tz),
         complaints,
-    })
+    };
+    visit.form(&view.complaints, &view)
 }
 
 fn method_row(method: &Method, site: &Shared, now: Time, tz: &TimeZone) -> MethodRow {
@@ -222,7 +202,7 @@ fn method_row(method: &Method, site: &Shared, now: Time, tz: &TimeZone) -> Metho
     let (name, icon) = match provider {
         _ if is_password => ("Password".to_owned(), "key-round"),
         Some(provider) => (provider.name().to_owned(), providers::icon(provider.kind())),
-        // Connected while the configuration named another provider.
+        // The configuration named another provider when it was connected.
         None => (method.issuer.clone(), "unplug"),
     };
     MethodRow {

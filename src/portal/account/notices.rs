@@ -1,8 +1,6 @@
-//! Which notices about ending keys someone gets: chosen on a page, or ended by one click in a mail.
+//! A person's choice of expiry notices: on a page, or by the unsubscribe link of an e-mail.
 
-use actix_session::SessionExt;
-use actix_web::http::StatusCode;
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpResponse, web};
 use askama::Template;
 use serde_json::json;
 
@@ -15,14 +13,13 @@ use crate::mail::letter::UNSUBSCRIBE;
 use crate::notices::preference::{self, EARLY, Muted, Preference};
 use crate::orgs::journal;
 use crate::path;
+use crate::portal::kit::visit::{AccountVisit, GuestVisit};
 use crate::text::count;
-use crate::time::{DAY, Time};
+use crate::time::DAY;
+use crate::web::Shared;
 use crate::web::form::Fields;
-use crate::web::page::{Layout, Room, html, redirect};
-use crate::web::principal::SignedIn;
+use crate::web::page::{Layout, Room};
 use crate::web::problem::Problem;
-use crate::web::request::source;
-use crate::web::{Shared, session};
 
 #[derive(Template)]
 #[template(path = "portal/account/notices.html")]
@@ -33,7 +30,7 @@ struct NoticesPage {
     email: String,
 }
 
-/// An early step that can be left out.
+/// A notice step that a person can turn off.
 struct Early {
     seconds: i64,
     words: String,
@@ -49,69 +46,55 @@ struct UnsubscribePage {
 }
 
 /// `GET /account/notices`.
-pub async fn form(request: HttpRequest, signed_in: SignedIn, site: Shared) -> Result<HttpResponse, Problem> {
-    let person = signed_in.person.id;
-    let chosen = site.db.read(move |conn| preference::of(conn, person)).await?;
-    let early = early_steps(&site).map(|seconds| Early {
+pub async fn form(visit: AccountVisit) -> Result<HttpResponse, Problem> {
+    let person = visit.person.id;
+    let chosen = visit.read(move |conn| preference::of(conn, person)).await?;
+    let early = early_steps(&visit.site).map(|seconds| Early {
         seconds,
         words: format!("{} before the end", words(seconds)),
         wanted: chosen.wants(seconds),
     });
     let view = NoticesPage {
-        layout: Layout::of(&request, Room::Account).with_flash(&request),
+        layout: visit.layout(Room::Account),
         early: early.collect(),
         single: chosen.single,
-        email: signed_in.person.email,
+        email: visit.person.email.clone(),
     };
-    html(StatusCode::OK, &view)
+    visit.page(&view)
 }
 
 /// `POST /account/notices`.
-pub async fn save(
-    request: HttpRequest,
-    signed_in: SignedIn,
-    site: Shared,
-    fields: Fields,
-) -> Result<HttpResponse, Problem> {
+pub async fn save(visit: AccountVisit, fields: Fields) -> Result<HttpResponse, Problem> {
     let wanted = fields.all("early");
-    let muted: Vec<i64> = early_steps(&site).filter(|step| !wanted.contains(&step.to_string())).collect();
+    let muted: Vec<i64> =
+        early_steps(&visit.site).filter(|step| !wanted.contains(&step.to_string())).collect();
     let muted = if wanted.is_empty() { Muted::All } else { Muted::Steps(muted) };
     let preference = Preference { muted, single: fields.get("mails") == "single" };
-    let saving = signed_in.change(&request, Time::now());
-    saving.commit(&site.db, move |tx, holder| change(tx, holder, &preference)).await?;
-    session::flash(&request.get_session(), "Your choice was saved.");
-    Ok(redirect(&request, &path::account_notices()))
+    visit.change(move |tx, holder| change(tx, holder, &preference)).await?;
+    Ok(visit.redirect_with(path::account_notices(), "Your choice was saved."))
 }
 
-/// `GET /unsubscribe/{token}`: the page of a mail's link. It changes nothing, since scanners of
-/// links open it too.
-pub async fn unsubscribe_form(
-    request: HttpRequest,
-    site: Shared,
-    token: web::Path<String>,
-) -> Result<HttpResponse, Problem> {
-    reader(&site, &token)?;
-    let layout = Layout::of(&request, Room::None);
-    html(StatusCode::OK, &UnsubscribePage { layout, token: token.into_inner(), done: false })
+/// `GET /unsubscribe/{token}`. Mail scanners follow links, so this changes nothing.
+pub async fn unsubscribe_form(visit: GuestVisit, token: web::Path<String>) -> Result<HttpResponse, Problem> {
+    reader(&visit.site, &token)?;
+    let layout = visit.layout(Room::None);
+    visit.page(&UnsubscribePage { layout, token: token.into_inner(), done: false })
 }
 
-/// `POST /unsubscribe/{token}`: one click, by a mail program (RFC 8058) or on the page. The token
-/// is all that is needed.
-pub async fn unsubscribe(
-    request: HttpRequest,
-    site: Shared,
-    token: web::Path<String>,
-) -> Result<HttpResponse, Problem> {
-    let (person, source, now) = (reader(&site, &token)?, source(&request), Time::now());
-    site.db
+/// `POST /unsubscribe/{token}`: one click in a mail program (RFC 8058) or on the page, without a sign-in.
+pub async fn unsubscribe(visit: GuestVisit, token: web::Path<String>) -> Result<HttpResponse, Problem> {
+    let (person, source, now) = (reader(&visit.site, &token)?, visit.source(), visit.now);
+    visit
+        .site
+        .db
         .write(move |tx| {
             let before = preference::of(tx.conn, person)?;
             let holder = AccountHolder::just_proved(person, source.clone(), now);
             change(tx, &holder, &Preference { muted: Muted::All, ..before })
         })
         .await?;
-    let layout = Layout::of(&request, Room::None);
-    html(StatusCode::OK, &UnsubscribePage { layout, token: token.into_inner(), done: true })
+    let layout = visit.layout(Room::None);
+    visit.page(&UnsubscribePage { layout, token: token.into_inner(), done: true })
 }
 
 fn reader(site: &Shared, token: &str) -> Result<UserId, Problem> {
@@ -130,7 +113,7 @@ fn change(tx: &mut Tx<'_>, holder: &AccountHolder, after: &Preference) -> Result
     journal::note(tx, holder, &Event::PersonUpdated { changes })
 }
 
-/// The steps that nobody needs to get, longest first.
+/// The steps that people can turn off, longest first.
 fn early_steps(site: &Shared) -> impl Iterator<Item = i64> {
     site.mint.notices.spans().iter().copied().filter(|step| *step >= EARLY)
 }

@@ -1,9 +1,8 @@
 //! Changing one's password, or choosing a first one.
 
-use actix_session::SessionExt;
+use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderValue};
-use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 use secrecy::SecretString;
 
@@ -16,12 +15,11 @@ use crate::people::password::NewPassword;
 use crate::people::recovery::{self, Ends};
 use crate::people::sign_in::{self, Attempt, Outcome};
 use crate::people::{methods, notice, password, store, throttle};
-use crate::time::Time;
+use crate::portal::kit::visit::AccountVisit;
 use crate::web::form::{Complaints, Fields};
-use crate::web::page::{Layout, Room, html, redirect};
-use crate::web::principal::SignedIn;
+use crate::web::page::{Layout, Room};
 use crate::web::problem::Problem;
-use crate::web::{Shared, address, fresh, session};
+use crate::web::{address, fresh, session};
 
 #[derive(Template)]
 #[template(path = "portal/account/password.html")]
@@ -33,24 +31,19 @@ struct PasswordPage {
 }
 
 /// `GET /account/password`.
-pub async fn form(request: HttpRequest, signed_in: SignedIn, site: Shared) -> Result<HttpResponse, Problem> {
-    let has_password = has_password(&signed_in, &site).await?;
-    if let Some(elsewhere) = first_needs_proof(&request, has_password, Time::now()) {
+pub async fn form(visit: AccountVisit) -> Result<HttpResponse, Problem> {
+    let has_password = has_password(&visit).await?;
+    if let Some(elsewhere) = first_needs_proof(&visit, has_password) {
         return Ok(elsewhere);
     }
-    page(&request, &signed_in, has_password, Complaints::default(), StatusCode::OK)
+    page(&visit, has_password, Complaints::default(), StatusCode::OK)
 }
 
-/// `POST /account/password`. Whoever has a password proves it, whoever has none signed in lately.
-pub async fn submit(
-    request: HttpRequest,
-    signed_in: SignedIn,
-    site: Shared,
-    fields: Fields,
-) -> Result<HttpResponse, Problem> {
-    let (now, person) = (Time::now(), signed_in.person.clone());
-    let has_password = has_password(&signed_in, &site).await?;
-    if let Some(elsewhere) = first_needs_proof(&request, has_password, now) {
+/// `POST /account/password`: requires the current password, or a fresh sign-in if there is none.
+pub async fn submit(visit: AccountVisit, fields: Fields) -> Result<HttpResponse, Problem> {
+    let (now, person) = (visit.now, visit.person.clone());
+    let has_password = has_password(&visit).await?;
+    if let Some(elsewhere) = first_needs_proof(&visit, has_password) {
         return Ok(elsewhere);
     }
     let new: SecretString = fields.get("new_password").into();
@@ -60,17 +53,17 @@ pub async fn submit(
         let attempt = Attempt {
             email: person.email.clone(),
             password: fields.get("password").into(),
-            client: address::client(&request).bucket(&person.email),
+            client: address::client(&visit.request).bucket(&person.email),
             zone: None,
-            session: session::id(&request.get_session()),
+            session: session::id(&visit.session()),
         };
-        let throttle = &site.mint.keyring.throttle;
-        match sign_in::with_password(&site.db, throttle, attempt, |_, _| Ok(()), now).await? {
+        let throttle = &visit.site.mint.keyring.throttle;
+        match sign_in::with_password(&visit.site.db, throttle, attempt, |_, _| Ok(()), now).await? {
             Outcome::Welcome(proved) if proved.id == person.id => {}
             Outcome::Wait(seconds) => {
                 let told = FieldError::new("password", throttle::words_of_wait(seconds));
                 let status = StatusCode::TOO_MANY_REQUESTS;
-                let mut response = page(&request, &signed_in, true, Complaints(vec![told]), status)?;
+                let mut response = page(&visit, true, Complaints(vec![told]), status)?;
                 response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
                 return Ok(response);
             }
@@ -79,27 +72,26 @@ pub async fn submit(
         }
     }
     if !wrong.is_empty() {
-        return page(&request, &signed_in, has_password, Complaints(wrong), StatusCode::UNPROCESSABLE_ENTITY);
+        return page(&visit, has_password, Complaints(wrong), StatusCode::UNPROCESSABLE_ENTITY);
     }
-    // Last, since it takes a while: whoever does not know the password of now can't ask for it.
+    // Last, because it takes long: only with the current password can anyone cause the work.
     let new = match NewPassword::check("new_password", new, &context).await {
         Ok(new) => new,
         Err(Error::Invalid(wrong)) => {
             let status = StatusCode::UNPROCESSABLE_ENTITY;
-            return page(&request, &signed_in, has_password, Complaints(wrong), status);
+            return page(&visit, has_password, Complaints(wrong), status);
         }
         Err(other) => return Err(other.into()),
     };
     let hashed = password::hash(new).await?;
-    let session = request.get_session();
+    let session = visit.session();
     let but = session::id(&session).ok_or_else(Problem::not_found)?;
     let (keys, client) =
-        (site.mint.keyring.throttle.clone(), address::client(&request).bucket(&person.email));
-    signed_in
-        .change(&request, now)
-        .commit(&site.db, move |tx, holder| {
+        (visit.site.mint.keyring.throttle.clone(), address::client(&visit.request).bucket(&person.email));
+    visit
+        .change(move |tx, holder| {
             if !has_password {
-                // It opens the account for good.
+                // A password gives lasting access to the account.
                 holder.require_fresh()?;
             }
             recovery::secure(tx, &person, Ends::AllBut(but), now)?;
@@ -110,31 +102,31 @@ pub async fn submit(
         })
         .await?;
     session::prove(&session, now);
-    session::flash(
-        &session,
-        "Your password was changed. Your other sessions have ended, and pending links and calendar addresses no longer work.",
+    visit.flash("Your password was changed. Your other sessions have ended, and pending links and calendar addresses no longer work.",
     );
-    Ok(redirect(&request, &path::account()))
+    Ok(visit.redirect(path::account()))
 }
 
-/// A first password opens the account for good, so whoever chooses it proves who they are.
-fn first_needs_proof(request: &HttpRequest, has_password: bool, now: Time) -> Option<HttpResponse> {
-    let needed = !has_password && !fresh::is_fresh(request, now);
-    needed.then(|| redirect(request, &path::sign_in_again().then(&path::account_password())))
+/// A first password gives lasting access to the account, so choosing it requires a fresh sign-in.
+fn first_needs_proof(visit: &AccountVisit, has_password: bool) -> Option<HttpResponse> {
+    let needed = !has_password && !fresh::is_fresh(&visit.request, visit.now);
+    needed.then(|| visit.redirect(path::sign_in_again().then(&path::account_password())))
 }
 
-async fn has_password(signed_in: &SignedIn, site: &Shared) -> Result<bool, Problem> {
-    let id = signed_in.person.id;
-    Ok(site.db.read(move |conn| store::password(conn, id)).await?.is_some())
+async fn has_password(visit: &AccountVisit) -> Result<bool, Problem> {
+    let id = visit.person.id;
+    Ok(visit.read(move |conn| store::password(conn, id)).await?.is_some())
 }
 
 fn page(
-    request: &HttpRequest,
-    signed_in: &SignedIn,
+    visit: &AccountVisit,
     has_password: bool,
     complaints: Complaints,
     status: StatusCode,
 ) -> Result<HttpResponse, Problem> {
-    let layout = Layout::of(request, Room::Account);
-    html(status, &PasswordPage { layout, email: signed_in.person.email.clone(), has_password, complaints })
+    let layout = visit.layout(Room::Account);
+    visit.page_with_status(
+        status,
+        &PasswordPage { layout, email: visit.person.email.clone(), has_password, complaints },
+    )
 }

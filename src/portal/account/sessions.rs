@@ -1,7 +1,6 @@
-//! Ending sessions of one's own.
+//! Ending one's own sessions.
 
-use actix_session::SessionExt;
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpResponse, web};
 
 use crate::audit::event::Event;
 use crate::authority::AccountHolder;
@@ -14,28 +13,22 @@ use crate::path;
 use crate::people::recovery::{self, Ends};
 use crate::people::store::Person;
 use crate::people::throttle;
+use crate::portal::entrance::sign_in;
+use crate::portal::kit::visit::AccountVisit;
 use crate::portal::kit::words;
-use crate::time::Time;
-use crate::web::page::redirect;
-use crate::web::principal::SignedIn;
 use crate::web::problem::Problem;
-use crate::web::{Shared, address, session};
+use crate::web::{address, session};
 
 /// `POST /account/sessions/{id}/end`.
-pub async fn end(
-    request: HttpRequest,
-    signed_in: SignedIn,
-    site: Shared,
-    path: web::Path<String>,
-) -> Result<HttpResponse, Problem> {
+pub async fn end(visit: AccountVisit, path: web::Path<String>) -> Result<HttpResponse, Problem> {
     let id = SessionId::parse(&path).ok_or_else(Problem::not_found)?;
-    if session::id(&request.get_session()) == Some(id) {
-        return crate::portal::entrance::sign_in::sign_out(request, site).await;
+    if session::id(&visit.session()) == Some(id) {
+        return sign_in::end_session(&visit).await;
     }
-    let (change, person) = (signed_in.change(&request, Time::now()), signed_in.person);
-    let (keys, client) = client(&request, &site, &person);
-    change
-        .commit(&site.db, move |tx, holder| {
+    let person = visit.person.clone();
+    let (keys, client) = client(&visit, &person);
+    visit
+        .change(move |tx, holder| {
             let ended = recovery::secure(tx, &person, Ends::One(id), holder.now)?;
             if ended == 0 {
                 return Ok(());
@@ -44,45 +37,37 @@ pub async fn end(
             note(tx, holder, ended)
         })
         .await?;
-    session::renew(&request.get_session());
-    session::flash(&request.get_session(), "The session was ended.");
-    Ok(redirect(&request, &path::account()))
+    session::renew(&visit.session());
+    Ok(visit.redirect_with(path::account(), "The session was ended."))
 }
 
 /// `POST /account/sessions/end-others`.
-pub async fn end_others(
-    request: HttpRequest,
-    signed_in: SignedIn,
-    site: Shared,
-) -> Result<HttpResponse, Problem> {
-    let session = request.get_session();
+pub async fn end_others(visit: AccountVisit) -> Result<HttpResponse, Problem> {
+    let session = visit.session();
     let but = session::id(&session).ok_or_else(Problem::not_found)?;
-    let (change, person) = (signed_in.change(&request, Time::now()), signed_in.person);
-    let (keys, client) = client(&request, &site, &person);
-    let ended = change
-        .commit(&site.db, move |tx, holder| {
+    let person = visit.person.clone();
+    let (keys, client) = client(&visit, &person);
+    let ended = visit
+        .change(move |tx, holder| {
             let ended = recovery::secure(tx, &person, Ends::AllBut(but), holder.now)?;
             throttle::keep_client(tx, &keys, &person, &client, holder.now)?;
             note(tx, holder, ended)?;
             Ok(ended)
         })
         .await?;
-    // Someone may have a copy of this session's own cookie.
+    // Someone may have a copy of this session's cookie.
     session::renew(&session);
     let ended = i64::try_from(ended).unwrap_or(i64::MAX);
-    session::flash(
-        &session,
-        &format!(
-            "{} ended. Pending links and calendar addresses no longer work.",
-            words::count(ended, "other session was", "other sessions were")
-        ),
-    );
-    Ok(redirect(&request, &path::account()))
+    visit.flash(format!(
+        "{} ended. Pending links and calendar addresses no longer work.",
+        words::count(ended, "other session was", "other sessions were")
+    ));
+    Ok(visit.redirect(path::account()))
 }
 
-/// What [`throttle::keep_client`] needs.
-fn client(request: &HttpRequest, site: &Shared, person: &Person) -> (MacKey, String) {
-    (site.mint.keyring.throttle.clone(), address::client(request).bucket(&person.email))
+/// The arguments of [`throttle::keep_client`].
+fn client(visit: &AccountVisit, person: &Person) -> (MacKey, String) {
+    (visit.site.mint.keyring.throttle.clone(), address::client(&visit.request).bucket(&person.email))
 }
 
 fn note(tx: &mut Tx<'_>, holder: &AccountHolder, ended: usize) -> Result<()> {

@@ -1,7 +1,6 @@
-//! One entry with all that it says, before and after beside each other.
+//! One entry in full, with old and new values side by side.
 
-use actix_web::http::StatusCode;
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpResponse, web};
 use askama::Template;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -14,12 +13,11 @@ use crate::error::{Error, Result};
 use crate::id::UserId;
 use crate::path;
 use crate::people;
-use crate::portal::audit::told::{self, Names, Part, Told};
+use crate::portal::audit::entry_text::{self, EntryText, Names, Part};
+use crate::portal::kit::visit::Visit;
 use crate::portal::kit::words;
 use crate::time::Time;
-use crate::web::Shared;
-use crate::web::page::{Layout, Place, Room, html};
-use crate::web::principal::Member;
+use crate::web::page::{Layout, Place, Room};
 use crate::web::problem::Problem;
 
 #[derive(Template)]
@@ -27,7 +25,7 @@ use crate::web::problem::Problem;
 struct EntryPage {
     layout: Layout,
     org: Place,
-    row: Told,
+    row: EntryText,
     said: Said,
     when: String,
     target: String,
@@ -35,7 +33,7 @@ struct EntryPage {
     details: Vec<(String, Vec<Part>)>,
     text: String,
     leaf: String,
-    /// Whether it was found to be another than was written.
+    /// Whether the verification found that it was changed after it was written.
     broken: bool,
     before: Option<i64>,
     after: Option<i64>,
@@ -49,18 +47,13 @@ struct Change {
 }
 
 /// `GET /o/{org}/audit/{index}`.
-pub async fn show(
-    request: HttpRequest,
-    member: Member,
-    site: Shared,
-    path: web::Path<(String, String)>,
-) -> Result<HttpResponse, Problem> {
+pub async fn show(visit: Visit, path: web::Path<(String, String)>) -> Result<HttpResponse, Problem> {
     let index: u64 = path.1.parse().map_err(|_| Problem::not_found())?;
-    let (org, zone) = (member.org.id, member.person.time_zone());
-    let found = site.db.read(move |conn| {
+    let (org, zone) = (visit.org.id, visit.zone.clone());
+    let found = visit.read(move |conn| {
         let entry = store::entry(conn, org, index)?.ok_or(Error::NotFound)?;
         let names = Names::of(conn, org, std::slice::from_ref(&entry))?;
-        let target = told::name(conn, org, &entry.said.target)?;
+        let target = entry_text::name(conn, org, &entry.said.target)?;
         let details = details(conn, &entry)?;
         Ok((entry, names, target, details, store::head(conn, org)?))
     });
@@ -68,12 +61,12 @@ pub async fn show(
     let value = |value: &serde_json::Value| names.parts(sentence::value(value), &zone);
     let at: Time = entry.said.at;
     let view = EntryPage {
-        layout: Layout::of(&request, Room::Audit),
-        org: Place::of(&member.org),
+        layout: visit.layout(Room::Audit),
+        org: visit.place(),
         row: names.tell(&entry, &zone),
         when: words::date_time(at, &zone),
         target,
-        changes: told::changes(&entry)
+        changes: entry_text::changes(&entry)
             .iter()
             .map(|(name, before, after)| Change {
                 field: field(name),
@@ -86,21 +79,21 @@ pub async fn show(
         broken: head.broken.as_ref().is_some_and(|(bad, _)| *bad == index),
         before: (entry.index > 0).then_some(entry.index - 1),
         after: (entry.index + 1 < head.entries.cast_signed()).then_some(entry.index + 1),
-        zone: member.person.zone_name(),
+        zone: visit.zone_name(),
         text: entry.text,
         said: entry.said,
     };
-    html(StatusCode::OK, &view)
+    visit.page(&view)
 }
 
-/// The name of a setting or detail, as rows of a table begin with it.
+/// The name of a setting or detail, capitalised.
 fn field(name: &str) -> String {
     let words = sentence::field(name).trim_start_matches("the ").replace('_', " ");
     let mut letters = words.chars();
     letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
-/// The details of an entry, with the names of people whom its sentence does not tell of.
+/// The details of an entry, with the names of people.
 fn details(conn: &mut Conn, entry: &Entry) -> Result<Vec<(String, Vec<Piece>)>> {
     let details = entry.said.details.as_object().into_iter().flatten();
     let mut details: Vec<(String, Vec<Piece>)> =

@@ -1,9 +1,9 @@
-//! The audit trail as a file, sent as it is read: what the page's filters leave as CSV or JSON
-//! lines, or the whole log with its checkpoint, which anyone can check.
+//! Exports of the audit log: the filtered list as CSV or JSON Lines, or the whole log with its
+//! checkpoint, for offline verification.
 
 use std::sync::Arc;
 
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::HttpResponse;
 use jiff::tz::TimeZone;
 
 use crate::api::audit::AuditEvent;
@@ -14,16 +14,15 @@ use crate::audit::{export, signing};
 use crate::db::Conn;
 use crate::error::{Error, Result};
 use crate::id::OrgId;
-use crate::portal::audit::Question;
-use crate::portal::audit::told::Names;
-use crate::time::Time;
-use crate::web::principal::Member;
+use crate::portal::audit::EntryQuery;
+use crate::portal::audit::entry_text::Names;
+use crate::portal::kit::visit::Visit;
 use crate::web::problem::Problem;
-use crate::web::{Shared, csv, download};
+use crate::web::{csv, download};
 
-/// How many keys, and how many people, are looked for by a name.
+/// How many keys, and how many people, an export finds by name.
 const NAMES: usize = 500;
-/// How many entries are read at once.
+/// Entries per query.
 const CHUNK: i64 = 1_000;
 const HEAD: [&str; 10] = [
     "index",
@@ -40,7 +39,7 @@ const HEAD: [&str; 10] = [
 
 const JSON_LINES: &str = "application/jsonl; charset=utf-8";
 
-/// The form of a file.
+/// A file format.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Form {
     Csv,
@@ -48,44 +47,34 @@ enum Form {
 }
 
 /// `GET /o/{org}/audit/export.csv`.
-pub async fn as_csv(request: HttpRequest, member: Member, site: Shared) -> Result<HttpResponse, Problem> {
-    filtered(&request, &member, &site, Form::Csv).await
+pub async fn as_csv(visit: Visit) -> Result<HttpResponse, Problem> {
+    filtered(&visit, Form::Csv).await
 }
 
 /// `GET /o/{org}/audit/export.jsonl`.
-pub async fn as_json_lines(
-    request: HttpRequest,
-    member: Member,
-    site: Shared,
-) -> Result<HttpResponse, Problem> {
-    filtered(&request, &member, &site, Form::JsonLines).await
+pub async fn as_json_lines(visit: Visit) -> Result<HttpResponse, Problem> {
+    filtered(&visit, Form::JsonLines).await
 }
 
-async fn filtered(
-    request: &HttpRequest,
-    member: &Member,
-    site: &Shared,
-    form: Form,
-) -> Result<HttpResponse, Problem> {
-    let now = Time::now();
-    let (org, zone) = (member.org.id, member.person.time_zone());
-    let mut question = Question::read(request, now, &zone)?;
-    if !question.complaints.is_empty() {
-        return Err(Error::Invalid(question.complaints.0).into());
+async fn filtered(visit: &Visit, form: Form) -> Result<HttpResponse, Problem> {
+    let now = visit.now;
+    let org = visit.org.id;
+    let mut query = EntryQuery::read(visit)?;
+    if !query.complaints.is_empty() {
+        return Err(Error::Invalid(query.complaints.0).into());
     }
-    let (filter, any) = site
-        .db
+    let (filter, any) = visit
         .read(move |conn| {
             let actions = list::actions(conn, org)?;
-            let any = question.resolve(conn, org, &actions, NAMES)?;
-            Ok((question.filter, any))
+            let any = query.resolve(conn, org, &actions, NAMES)?;
+            Ok((query.filter, any))
         })
         .await?;
     let (kind, ending) = match form {
         Form::Csv => (csv::TYPE, "csv"),
         Form::JsonLines => (JSON_LINES, "jsonl"),
     };
-    let (site, filter) = (site.get_ref().clone(), Arc::new(filter));
+    let (site, filter) = (visit.site.get_ref().clone(), Arc::new(filter));
     let parts = download::parts(Part::Newest, move |part| {
         let (site, filter) = (site.clone(), filter.clone());
         let read = move |conn: &mut Conn| {
@@ -96,7 +85,7 @@ async fn filtered(
         };
         async move { site.db.read(read).await }
     });
-    Ok(download::head(kind, ("audit", &member.org.slug, ending), now).streaming(parts))
+    Ok(download::head(kind, ("audit", &visit.org.slug, ending), now).streaming(parts))
 }
 
 fn text(conn: &mut Conn, org: OrgId, entries: Vec<Entry>, form: Form, first: bool) -> Result<String> {
@@ -134,12 +123,12 @@ fn text(conn: &mut Conn, org: OrgId, entries: Vec<Entry>, form: Form, first: boo
 }
 
 /// `GET /o/{org}/audit/log.jsonl`: the whole log, as `keydesk audit export` writes it.
-pub async fn whole(member: Member, site: Shared) -> Result<HttpResponse, Problem> {
-    let (org, now) = (member.org.id, Time::now());
-    let (host, signers) = (site.public_url.host().to_owned(), Signer::all(&site.mint.keyring)?);
-    let note = site.db.write(move |tx| signing::sign(tx, org, &host, &signers, now)).await?;
+pub async fn whole(visit: Visit) -> Result<HttpResponse, Problem> {
+    let (org, now) = (visit.org.id, visit.now);
+    let (host, signers) = (visit.site.public_url.host().to_owned(), Signer::all(&visit.site.mint.keyring)?);
+    let note = visit.site.db.write(move |tx| signing::sign(tx, org, &host, &signers, now)).await?;
     let size = Note::parse(&note).and_then(|note| note.checkpoint()).map_or(0, |told| told.size);
-    let (site, note) = (site.get_ref().clone(), Arc::new(note));
+    let (site, note) = (visit.site.get_ref().clone(), Arc::new(note));
     let parts = download::parts(0, move |from: u64| {
         let (site, note) = (site.clone(), note.clone());
         async move {
@@ -150,5 +139,5 @@ pub async fn whole(member: Member, site: Shared) -> Result<HttpResponse, Problem
             Ok((block, Some(from + export::BLOCK)))
         }
     });
-    Ok(download::head(JSON_LINES, ("log", &member.org.slug, "jsonl"), now).streaming(parts))
+    Ok(download::head(JSON_LINES, ("log", &visit.org.slug, "jsonl"), now).streaming(parts))
 }

@@ -1,16 +1,15 @@
-//! Kinds of entries that a list can be narrowed to.
+//! Kinds of entries, for the filter of the list.
 
-/// A group of actions to choose from.
+/// A group of actions.
 pub(super) struct Kind {
-    /// What stands before the point of its actions.
+    /// The part of its actions before the dot.
     pub(super) value: String,
-    /// What people call it.
     pub(super) label: String,
-    /// Its actions, with what follows the point in words.
+    /// Its actions, with labels.
     pub(super) actions: Vec<(String, String)>,
 }
 
-/// The actions that occur, in groups.
+/// The given actions, in groups.
 pub(super) fn kinds(actions: &[String]) -> Vec<Kind> {
     let mut kinds: Vec<Kind> = Vec::new();
     for action in actions {

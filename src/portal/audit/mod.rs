@@ -1,15 +1,15 @@
-//! The audit trail: who did what, by day, with the proof that nothing was changed on top.
+//! The list of the audit log, by day, with the result of its verification.
 
-pub mod asked;
 pub mod entry;
+pub mod entry_text;
 pub mod export;
 mod kinds;
+pub mod params;
 pub mod proof;
 pub mod search;
-pub mod told;
 
+use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
-use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 use jiff::tz::TimeZone;
 
@@ -20,33 +20,31 @@ use crate::db::Conn;
 use crate::error::Error;
 use crate::id::OrgId;
 use crate::path::{self, Href};
-use crate::portal::audit::asked::{Asked, PAGE, RANGES};
+use crate::portal::audit::entry_text::{EntryText, Names};
 use crate::portal::audit::kinds::{Kind, kinds};
-use crate::portal::audit::told::{Names, Told};
+use crate::portal::audit::params::{ListParams, PAGE, RANGES};
+use crate::portal::kit::fragments::Fragments;
+use crate::portal::kit::visit::Visit;
 use crate::portal::kit::words;
 use crate::time::Time;
-use crate::web::Shared;
-use crate::web::form::{Complaints, Fields};
-use crate::web::page::{Layout, Place, Room, html};
-use crate::web::principal::Member;
+use crate::web::form::Complaints;
+use crate::web::page::{Layout, Place, Room};
 use crate::web::problem::Problem;
-use crate::web::session::is_partial;
 
 #[derive(Template)]
 #[template(path = "portal/audit/list.html", blocks = ["rows", "dates", "exports"])]
 struct ListPage {
     layout: Layout,
     org: Place,
-    asked: Asked,
+    params: ListParams,
     complaints: Complaints,
     proof: Proof,
     kinds: Vec<Kind>,
-    /// What the list is narrowed to by a link: parameter, words.
+    /// The filters that links set: parameter, label.
     narrowed: Vec<(&'static str, String)>,
     days: Vec<Day>,
-    /// Whether more keys or people are called so than were looked for.
+    /// Whether the search matched more keys or people than were found.
     more: bool,
-    /// How many entries are shown, and how many there are in all.
     shown: usize,
     total: u64,
     newer: Option<i64>,
@@ -54,55 +52,51 @@ struct ListPage {
     zone: String,
 }
 
-/// What is known of the log's wholeness.
+/// The result of the last verification of the log.
 pub enum Proof {
-    /// It was not looked at yet.
     Unchecked,
-    /// As many entries as these are what was written.
+    /// These entries were not changed.
     Unbroken {
-        /// How many.
         checked: String,
-        /// How many are newer than the last check.
+        /// Entries since the last verification.
         newer: Option<String>,
-        /// When the last checkpoint was signed.
+        /// The time of the last checkpoint.
         signed: Option<String>,
     },
-    /// This entry is not what was written.
+    /// This entry was changed.
     Broken {
-        /// Its place as people count.
+        /// Its number on pages, from 1.
         number: String,
-        /// What is wrong.
         why: String,
-        /// When admins were notified of that.
+        /// The time when admins were notified.
         found: Option<String>,
     },
 }
 
 struct Day {
     title: String,
-    rows: Vec<Told>,
+    rows: Vec<EntryText>,
 }
 
-/// What a list of entries is asked for, looked up.
-pub struct Question {
-    /// What the URL says.
-    pub asked: Asked,
-    /// The same for the database.
+/// A query for entries.
+pub struct EntryQuery {
+    /// The parameters in the address.
+    pub params: ListParams,
+    /// The filter for the database.
     pub filter: Filter,
-    /// What is wrong with it.
+    /// Errors in the parameters.
     pub complaints: Complaints,
-    /// Whether more keys or people are called so than were looked for.
+    /// Whether the search matched more keys or people than were found.
     pub more: bool,
 }
 
-impl Question {
-    /// Reads the query of a request.
-    pub fn read(request: &HttpRequest, now: Time, zone: &TimeZone) -> Result<Question, Problem> {
-        let (asked, filter, complaints) = Asked::parse(&Fields::of_query(request), now, zone)?;
-        Ok(Question { asked, filter, complaints, more: false })
+impl EntryQuery {
+    pub fn read(visit: &Visit) -> Result<EntryQuery, Problem> {
+        let (params, filter, complaints) = ListParams::parse(&visit.query(), visit.now, &visit.zone)?;
+        Ok(EntryQuery { params, filter, complaints, more: false })
     }
 
-    /// Looks up what is searched for: `most` keys and as many people. `false`: nothing can match.
+    /// Resolves the search: at most `most` keys and as many people. `false`: nothing can match.
     pub fn resolve(
         &mut self,
         conn: &mut Conn,
@@ -110,13 +104,13 @@ impl Question {
         actions: &[String],
         most: usize,
     ) -> Result<bool, Error> {
-        if !self.asked.q.is_empty() {
-            let (search, more) = search::resolve(conn, org, &self.asked.q, most)?;
+        if !self.params.q.is_empty() {
+            let (search, more) = search::resolve(conn, org, &self.params.q, most)?;
             (self.filter.search, self.more) = (Some(search), more);
         }
-        if !self.asked.kind.is_empty() {
-            let group = format!("{}.", self.asked.kind);
-            let of_kind = |action: &&String| **action == self.asked.kind || action.starts_with(&group);
+        if !self.params.kind.is_empty() {
+            let group = format!("{}.", self.params.kind);
+            let of_kind = |action: &&String| **action == self.params.kind || action.starts_with(&group);
             self.filter.actions = actions.iter().filter(of_kind).cloned().collect();
             return Ok(!self.filter.actions.is_empty());
         }
@@ -125,30 +119,30 @@ impl Question {
 }
 
 /// `GET /o/{org}/audit`.
-pub async fn show(request: HttpRequest, member: Member, site: Shared) -> Result<HttpResponse, Problem> {
-    let now = Time::now();
-    let (org, zone) = (member.org.id, member.person.time_zone());
-    let mut question = Question::read(&request, now, &zone)?;
-    let found = site.db.read(move |conn| {
+pub async fn show(visit: Visit) -> Result<HttpResponse, Problem> {
+    let now = visit.now;
+    let (org, zone) = (visit.org.id, visit.zone.clone());
+    let mut query = EntryQuery::read(&visit)?;
+    let found = visit.read(move |conn| {
         let actions = list::actions(conn, org)?;
-        let part = question.asked.part.unwrap_or(Part::Newest);
-        let entries = if question.resolve(conn, org, &actions, search::MOST)? {
-            list::list(conn, org, &question.filter, part, PAGE + 1)?
+        let part = query.params.part.unwrap_or(Part::Newest);
+        let entries = if query.resolve(conn, org, &actions, search::MOST)? {
+            list::list(conn, org, &query.filter, part, PAGE + 1)?
         } else {
             Vec::new()
         };
         let names = Names::of(conn, org, &entries)?;
-        let narrowed = narrowed(conn, org, &question.asked)?;
+        let narrowed = narrowed(conn, org, &query.params)?;
         let (head, kept) = (store::head(conn, org)?, store::last_checkpoint(conn, org)?);
-        Ok::<_, Error>((question, entries, names, narrowed, actions, head, kept))
+        Ok::<_, Error>((query, entries, names, narrowed, actions, head, kept))
     });
-    let (question, mut entries, names, narrowed, actions, head, kept) = found.await?;
-    let Question { asked, complaints, more: more_names, .. } = question;
+    let (query, mut entries, names, narrowed, actions, head, kept) = found.await?;
+    let EntryQuery { params, complaints, more: more_names, .. } = query;
     let most = usize::try_from(PAGE).unwrap_or_default();
     let more = entries.len() > most;
-    let (newer, older) = match asked.part {
+    let (newer, older) = match params.part {
         Some(Part::After(_)) => {
-            // The one too many is the newest.
+            // The surplus entry is the newest.
             entries.drain(..entries.len().saturating_sub(most));
             (more, true)
         }
@@ -162,8 +156,8 @@ pub async fn show(request: HttpRequest, member: Member, site: Shared) -> Result<
         }
     };
     let view = ListPage {
-        layout: Layout::of(&request, Room::Audit).with_flash(&request),
-        org: Place::of(&member.org),
+        layout: visit.layout(Room::Audit),
+        org: visit.place(),
         proof: Proof::of(&head, kept.as_ref(), now, &zone),
         kinds: kinds(&actions),
         narrowed,
@@ -172,22 +166,23 @@ pub async fn show(request: HttpRequest, member: Member, site: Shared) -> Result<
         shown: entries.len(),
         days: days(&entries, &names, now, &zone),
         total: head.entries,
-        zone: member.person.zone_name(),
+        zone: visit.zone_name(),
         more: more_names,
-        asked,
+        params,
         complaints,
     };
     let wrong = !view.complaints.is_empty();
-    match is_partial(&request) {
+    match visit.is_partial() {
         true => view.fragments(),
-        false => html(if wrong { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK }, &view),
+        false => visit
+            .page_with_status(if wrong { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK }, &view),
     }
 }
 
 fn days(entries: &[Entry], names: &Names, now: Time, zone: &TimeZone) -> Vec<Day> {
     let mut days: Vec<Day> = Vec::new();
     for entry in entries {
-        let (title, row) = (told::day(entry.said.at, now, zone), names.tell(entry, zone));
+        let (title, row) = (entry_text::day(entry.said.at, now, zone), names.tell(entry, zone));
         match days.last_mut().filter(|day| day.title == title) {
             Some(day) => day.rows.push(row),
             None => days.push(Day { title, rows: vec![row] }),
@@ -196,20 +191,19 @@ fn days(entries: &[Entry], names: &Names, now: Time, zone: &TimeZone) -> Vec<Day
     days
 }
 
-/// What links have narrowed the list to, in words.
-fn narrowed(conn: &mut Conn, org: OrgId, asked: &Asked) -> Result<Vec<(&'static str, String)>, Error> {
+/// The filters that links set, with labels.
+fn narrowed(conn: &mut Conn, org: OrgId, params: &ListParams) -> Result<Vec<(&'static str, String)>, Error> {
     let mut narrowed = Vec::new();
-    if !asked.actor.is_empty() {
-        narrowed.push(("actor", format!("By {}", told::name(conn, org, &asked.actor)?)));
+    if !params.actor.is_empty() {
+        narrowed.push(("actor", format!("By {}", entry_text::name(conn, org, &params.actor)?)));
     }
-    if !asked.target.is_empty() {
-        narrowed.push(("target", format!("About {}", told::name(conn, org, &asked.target)?)));
+    if !params.target.is_empty() {
+        narrowed.push(("target", format!("About {}", entry_text::name(conn, org, &params.target)?)));
     }
     Ok(narrowed)
 }
 
 impl Proof {
-    /// Of a log, for a reader in that zone.
     pub fn of(head: &Head, kept: Option<&Kept>, now: Time, zone: &TimeZone) -> Proof {
         let at = |at: Time| {
             let today = at.start_of_day(zone) == now.start_of_day(zone);
@@ -234,33 +228,23 @@ impl Proof {
 }
 
 impl ListPage {
-    /// The parts that change with a search: the rows in their place, fields for dates, the links to
-    /// exports, and the spoken count.
+    /// The parts that change with a search: rows, fields for dates, links to exports, and the count.
     fn fragments(&self) -> Result<HttpResponse, Problem> {
-        let rows = self.as_rows().render().map_err(Error::internal)?;
-        let dates = self.as_dates().render().map_err(Error::internal)?;
-        let exports = self.as_exports().render().map_err(Error::internal)?;
-        let found = words::count(i64::try_from(self.shown).unwrap_or(0), "entry", "entries");
-        let body = format!(
-            "{rows}<hx-partial hx-target=\"#dates\" hx-swap=\"outerHTML\">{dates}</hx-partial>\
-             <hx-partial hx-target=\"#exports\" hx-swap=\"outerHTML\">{exports}</hx-partial>\
-             <hx-partial hx-target=\"#live\" hx-swap=\"textContent\">{found} shown</hx-partial>"
-        );
-        Ok(HttpResponse::Ok()
-            .content_type("text/html; charset=utf-8")
-            .insert_header((actix_web::http::header::VARY, "HX-Request-Type"))
-            .insert_header(("HX-Replace-Url", self.link(&[]).as_str()))
-            .body(body))
+        let shown = words::count(i64::try_from(self.shown).unwrap_or(0), "entry", "entries");
+        let fragments = Fragments::new(&self.as_rows())?
+            .replacing("dates", &self.as_dates())?
+            .replacing("exports", &self.as_exports())?;
+        Ok(fragments.with_text("live", &format!("{shown} shown")).at(&self.link(&[])).respond())
     }
 
     /// This page with some parameters changed.
     fn link(&self, changes: &[(&str, &str)]) -> Href {
-        path::audit(&self.org.slug).queries(self.asked.query(changes))
+        path::audit(&self.org.slug).queries(self.params.query(changes))
     }
 
     /// The parameters of this page, for exports of the same entries.
     fn fields(&self) -> Vec<(String, String)> {
-        self.asked.query(&[])
+        self.params.query(&[])
     }
 
     fn newer_link(&self, place: &i64) -> Href {
@@ -275,19 +259,19 @@ impl ListPage {
         self.link(&[(parameter, "")])
     }
 
-    /// What an export holds.
+    /// The label of the exports.
     fn these(&self) -> &'static str {
-        if self.asked.is_filtered() { "Entries that match" } else { "All entries" }
+        if self.params.is_filtered() { "Entries that match" } else { "All entries" }
     }
 
     fn count_line(&self) -> String {
         let total = words::count(self.total.cast_signed(), "entry", "entries");
         let shown = words::number(i64::try_from(self.shown).unwrap_or(0));
         let whole = self.newer.is_none() && self.older.is_none();
-        match (self.asked.is_filtered(), whole) {
+        match (self.params.is_filtered(), whole) {
             (false, true) => total,
             (false, false) | (true, true) => format!("{shown} of {total}"),
-            // How many match is not counted.
+            // Matching entries are not counted.
             (true, false) => format!("{shown} that match here, {total} in all"),
         }
     }

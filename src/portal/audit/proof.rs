@@ -1,7 +1,6 @@
-//! How to verify the log oneself: the signed checkpoint of now, the keys that sign, the commands.
+//! How to verify the log: the current checkpoint, the signing keys, the commands.
 
-use actix_web::http::StatusCode;
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::HttpResponse;
 use askama::Template;
 
 use crate::audit::checkpoint::Signer;
@@ -9,11 +8,10 @@ use crate::audit::{signing, store};
 use crate::error::Error;
 use crate::path;
 use crate::portal::audit::Proof;
+use crate::portal::kit::visit::Visit;
 use crate::portal::kit::words;
 use crate::time::Time;
-use crate::web::Shared;
-use crate::web::page::{Layout, Place, Room, html};
-use crate::web::principal::Member;
+use crate::web::page::{Layout, Place, Room};
 use crate::web::problem::Problem;
 
 #[derive(Template)]
@@ -22,19 +20,19 @@ struct ProofPage {
     layout: Layout,
     org: Place,
     proof: Proof,
-    /// The signed checkpoint; none for a broken log.
+    /// The signed checkpoint; `None` for a broken log.
     note: Option<String>,
-    /// The keys that sign, newest first, and since when.
+    /// The signing keys, newest first, and the start of their use.
     verifiers: Vec<(String, String)>,
     zone: String,
 }
 
 /// `GET /o/{org}/audit/proof`.
-pub async fn show(request: HttpRequest, member: Member, site: Shared) -> Result<HttpResponse, Problem> {
-    let now = Time::now();
-    let (org, zone) = (member.org.id, member.person.time_zone());
-    let (host, signers) = (site.public_url.host().to_owned(), Signer::all(&site.mint.keyring)?);
-    let found = site.db.write(move |tx| {
+pub async fn show(visit: Visit) -> Result<HttpResponse, Problem> {
+    let now = visit.now;
+    let (org, zone) = (visit.org.id, visit.zone.clone());
+    let (host, signers) = (visit.site.public_url.host().to_owned(), Signer::all(&visit.site.mint.keyring)?);
+    let found = visit.site.db.write(move |tx| {
         let note = match signing::sign(tx, org, &host, &signers, now) {
             Ok(note) => Some(note),
             Err(Error::LogBroken { .. }) => None,
@@ -45,12 +43,12 @@ pub async fn show(request: HttpRequest, member: Member, site: Shared) -> Result<
     });
     let (note, head, kept, verifiers) = found.await?;
     let view = ProofPage {
-        layout: Layout::of(&request, Room::Audit).with_flash(&request),
-        org: Place::of(&member.org),
+        layout: visit.layout(Room::Audit),
+        org: visit.place(),
         proof: Proof::of(&head, kept.as_ref(), now, &zone),
         note,
         verifiers: verifiers.into_iter().map(|(key, since)| (key, words::date_time(since, &zone))).collect(),
-        zone: member.person.zone_name(),
+        zone: visit.zone_name(),
     };
-    html(StatusCode::OK, &view)
+    visit.page(&view)
 }

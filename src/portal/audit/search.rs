@@ -1,4 +1,4 @@
-//! What a search text means in the audit trail: keys and people by name, addresses, identifiers.
+//! The search of the audit log: keys and people by name, addresses, identifiers.
 
 use crate::audit::list::{self, Search};
 use crate::db::Conn;
@@ -7,12 +7,12 @@ use crate::id::{EventId, OrgId, RequestId};
 use crate::text::fold;
 use crate::{keys, orgs, people};
 
-/// How many keys, and how many people, a page looks for by a name.
+/// How many keys, and how many people, a page finds by name.
 pub const MOST: usize = 8;
-/// From how many letters on a text may mean Keydesk itself or its command line.
+/// How many letters a text needs to match Keydesk itself or the command line.
 const LEAST_LETTERS: usize = 3;
 
-/// Resolves a search text: to `most` keys and as many people, and whether more are called so.
+/// Finds at most `most` keys and as many people. `true`: more of them have this name.
 pub fn resolve(conn: &mut Conn, org: OrgId, text: &str, most: usize) -> Result<(Search, bool)> {
     let text = text.trim();
     if let Some(id) = EventId::parse(text) {

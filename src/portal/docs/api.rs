@@ -1,14 +1,14 @@
 //! `GET /docs/api`: the API's document as a page, without scripts or foreign assets.
 
-use actix_web::http::StatusCode;
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::HttpResponse;
 use askama::Template;
 use serde_json::Value;
 
 use crate::api::openapi::{Document, SharedDocument};
 use crate::path;
+use crate::portal::kit::visit::GuestVisit;
 use crate::web::endpoint::Method;
-use crate::web::page::{Layout, Room, html};
+use crate::web::page::{Layout, Room};
 use crate::web::problem::Problem;
 
 #[derive(Template)]
@@ -38,21 +38,21 @@ struct Field {
     meaning: String,
 }
 
-/// What answers are made of.
+/// A schema of responses.
 struct Schema {
     name: String,
     fields: Vec<Field>,
 }
 
 /// `GET /docs/api`.
-pub async fn show(request: HttpRequest, document: SharedDocument) -> Result<HttpResponse, Problem> {
-    let layout = Layout::of(&request, Room::Docs);
+pub async fn show(visit: GuestVisit, document: SharedDocument) -> Result<HttpResponse, Problem> {
+    let layout = visit.layout(Room::Docs);
     let schemas = ["ApiKey", "VerifyAnswer", "InferenceAnswer", "Usage", "UsageLine", "Problem"];
     let schemas = schemas.map(|name| {
         let schema = &document.json["components"]["schemas"][name];
         Schema { name: name.to_owned(), fields: members(&document.json, schema, "") }
     });
-    html(StatusCode::OK, &ReferencePage { layout, calls: calls(&document), schemas: schemas.into() })
+    visit.page(&ReferencePage { layout, calls: calls(&document), schemas: schemas.into() })
 }
 
 fn calls(document: &Document) -> Vec<Call> {
@@ -93,7 +93,7 @@ fn calls(document: &Document) -> Vec<Call> {
     calls.collect()
 }
 
-/// The members of an object, also of one that is made of several.
+/// The members of an object, including those of `allOf`.
 fn members(document: &Value, schema: &Value, place: &str) -> Vec<Field> {
     let schema = match schema["$ref"].as_str().and_then(|path| path.rsplit('/').next()) {
         Some(name) => &document["components"]["schemas"][name],
@@ -111,7 +111,7 @@ fn members(document: &Value, schema: &Value, place: &str) -> Vec<Field> {
     own.chain(parts).collect()
 }
 
-/// A type in words: `string or null`, `list of string`, `ApiKey`.
+/// A type as text: `string or null`, `list of string`, `ApiKey`.
 fn kind(schema: &Value) -> String {
     if let Some(values) = schema["enum"].as_array() {
         return values.iter().map(text).collect::<Vec<_>>().join(" | ");

@@ -2,13 +2,13 @@
 
 pub mod api;
 
-use actix_web::http::StatusCode;
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::HttpResponse;
 use askama::Template;
 
 use crate::path;
+use crate::portal::kit::visit::GuestVisit;
 use crate::scope::Scope;
-use crate::web::page::{Layout, Room, html};
+use crate::web::page::{Layout, Room};
 use crate::web::problem::{Code, Problem};
 use crate::web::{Shared, body};
 
@@ -22,9 +22,8 @@ macro_rules! guides {
         }
 
         $(#[$doc])*
-        pub async fn $handler(request: HttpRequest, site: Shared) -> Result<HttpResponse, Problem> {
-            let layout = Layout::of(&request, Room::Docs);
-            html(StatusCode::OK, &$page { layout, here: Here::of(&site) })
+        pub async fn $handler(visit: GuestVisit) -> Result<HttpResponse, Problem> {
+            visit.page(&$page { layout: visit.layout(Room::Docs), here: Here::of(&visit.site) })
         }
     )*};
 }
@@ -44,13 +43,12 @@ guides! {
     audit, AuditPage, "portal/docs/audit.html";
 }
 
-/// What guides say about this server.
+/// Facts about this server, for the guides.
 struct Here {
-    /// Its own address, without a slash at its end.
+    /// Without a trailing slash.
     origin: String,
     host: String,
     is_https: bool,
-    /// The prefix of its keys.
     prefix: String,
     default_rpm: u32,
 }
@@ -74,7 +72,7 @@ impl Here {
         Code::ALL
     }
 
-    /// The host for proxies, which may resolve `localhost` to an address nobody listens on.
+    /// The host for proxies, which may resolve `localhost` to an address without a listener.
     fn proxy_host(&self) -> &str {
         let name = self.host.rsplit_once(':').map_or(self.host.as_str(), |(name, _)| name);
         if name == "localhost" { "127.0.0.1" } else { name }
@@ -85,17 +83,16 @@ impl Here {
         self.host.rsplit_once(':').map_or(default, |(_, port)| port)
     }
 
-    /// The origin for proxies.
     fn proxy_origin(&self) -> String {
         self.origin.replacen("://localhost", "://127.0.0.1", 1)
     }
 
-    /// Megabytes that an inference call may send.
+    /// The largest body of an inference request, in MiB.
     fn inference_body(&self) -> usize {
         body::MAX_INFERENCE_BODY >> 20
     }
 
-    /// A sentence in pieces, every second of which is code.
+    /// Splits a sentence into pieces; `true` marks code.
     fn pieces<'a>(&self, sentence: &'a str) -> impl Iterator<Item = (bool, &'a str)> {
         sentence.split('`').enumerate().map(|(place, piece)| (place % 2 == 1, piece))
     }

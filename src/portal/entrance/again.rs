@@ -1,17 +1,17 @@
-//! Proving again who one is, before what needs a fresh sign-in.
+//! Confirming one's identity before an action that requires a fresh sign-in.
 
+use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
-use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 
 use crate::path::{Href, Pattern};
-use crate::time::Time;
+use crate::portal::kit::visit::GuestVisit;
 use crate::web::form::Fields;
-use crate::web::page::{Layout, Room, html, redirect};
+use crate::web::fresh;
+use crate::web::page::{Layout, Room};
 use crate::web::problem::Problem;
-use crate::web::{Shared, fresh};
 
-/// Leads on to where a form may not: no form leads to another site, not even by way of ours.
+/// A page with a link to the next page: browsers don't let a form be redirected to another site.
 #[derive(Template)]
 #[template(path = "portal/entrance/go_on.html")]
 struct GoOnPage {
@@ -20,35 +20,35 @@ struct GoOnPage {
 }
 
 impl GoOnPage {
-    fn of(request: &HttpRequest, next: Option<Href>) -> GoOnPage {
-        GoOnPage { layout: Layout::of(request, Room::None), next }
+    fn of(visit: &GuestVisit, next: Option<Href>) -> GoOnPage {
+        GoOnPage { layout: visit.layout(Room::None), next }
     }
 }
 
-fn go_on(request: &HttpRequest, next: Href) -> Result<HttpResponse, Problem> {
+fn go_on(visit: &GuestVisit, next: Href) -> Result<HttpResponse, Problem> {
     if next.as_str().starts_with(Pattern::account_connect.prefix()) {
-        return html(StatusCode::OK, &GoOnPage::of(request, Some(next)));
+        return visit.page(&GoOnPage::of(visit, Some(next)));
     }
-    Ok(redirect(request, &next))
+    Ok(visit.redirect(next))
 }
 
 /// `GET /sign-in/again`.
-pub async fn form(request: HttpRequest, site: Shared) -> Result<HttpResponse, Problem> {
-    let fields = Fields::of_query(&request);
-    if fresh::is_fresh(&request, Time::now()) {
+pub async fn form(visit: GuestVisit) -> Result<HttpResponse, Problem> {
+    let fields = visit.query();
+    if fresh::is_fresh(&visit.request, visit.now) {
         return match fields.get("next") {
-            // Someone confirmed it beside a page that still holds what they typed.
-            "" => html(StatusCode::OK, &GoOnPage::of(&request, None)),
-            next => Ok(redirect(&request, &Href::next(next))),
+            // The page with the form is still open in another tab.
+            "" => visit.page(&GoOnPage::of(&visit, None)),
+            next => Ok(visit.redirect(Href::next(next))),
         };
     }
-    fresh::page(&request, &site, &Fields::default(), StatusCode::OK, None).await
+    fresh::page(&visit.request, &visit.site, &Fields::default(), StatusCode::OK, None).await
 }
 
 /// `POST /sign-in/again`.
-pub async fn submit(request: HttpRequest, site: Shared, fields: Fields) -> Result<HttpResponse, Problem> {
-    match fresh::confirm(&request, &site, &fields, Time::now()).await? {
+pub async fn submit(visit: GuestVisit, fields: Fields) -> Result<HttpResponse, Problem> {
+    match fresh::confirm(&visit.request, &visit.site, &fields, visit.now).await? {
         Some(page) => Ok(page),
-        None => go_on(&request, Href::next(Fields::of_query(&request).get("next"))),
+        None => go_on(&visit, Href::next(visit.query().get("next"))),
     }
 }

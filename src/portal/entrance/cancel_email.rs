@@ -1,7 +1,7 @@
-//! Cancelling a change of one's e-mail address by the link in its notice, without being signed in.
+//! Cancelling a change of e-mail address by the link in its notice, without a sign-in.
 
+use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
-use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 
 use crate::audit::event::Event;
@@ -10,12 +10,10 @@ use crate::email;
 use crate::orgs::journal;
 use crate::path;
 use crate::people::address;
-use crate::time::Time;
-use crate::web::Shared;
+use crate::portal::kit::visit::GuestVisit;
 use crate::web::form::Fields;
-use crate::web::page::{Layout, Room, html};
+use crate::web::page::Layout;
 use crate::web::problem::Problem;
-use crate::web::request::source;
 
 #[derive(Template)]
 #[template(path = "portal/entrance/cancel_email.html")]
@@ -24,41 +22,35 @@ struct CancelPage {
     state: State,
 }
 
-/// What became of the link.
+/// The state of the link.
 enum State {
-    /// It cancels a pending change.
-    Open {
-        /// What proves that.
-        token: String,
-        /// The address that the account would get.
-        new: String,
-        /// The address that it has.
-        old: String,
-    },
-    /// It was used just now; the account keeps this address.
+    /// It can cancel a pending change.
+    Open { token: String, new: String, old: String },
+    /// It was just used; the account keeps this address.
     Cancelled(String),
     /// There is nothing to cancel.
     Spent,
 }
 
-/// `GET /cancel-email-change`. Programs that look into mails follow links, so this changes nothing.
-pub async fn form(request: HttpRequest, site: Shared) -> Result<HttpResponse, Problem> {
-    let token = Fields::of_query(&request).get("token").to_owned();
-    let (keyring, asked, now) = (site.mint.keyring.clone(), token.clone(), Time::now());
-    let open = site.db.read(move |conn| address::of_cancel_token(conn, &keyring, &asked, now)).await?;
+/// `GET /cancel-email-change`. Mail scanners follow links, so this changes nothing.
+pub async fn form(visit: GuestVisit) -> Result<HttpResponse, Problem> {
+    let token = visit.query().get("token").to_owned();
+    let (keyring, asked, now) = (visit.site.mint.keyring.clone(), token.clone(), visit.now);
+    let open = visit.read(move |conn| address::of_cancel_token(conn, &keyring, &asked, now)).await?;
     let state = open.map_or(State::Spent, |(person, new)| State::Open {
         token,
         new: email::shown(&new),
         old: email::shown(&person.email),
     });
-    page(&request, state)
+    page(&visit, state)
 }
 
 /// `POST /cancel-email-change`.
-pub async fn submit(request: HttpRequest, site: Shared, fields: Fields) -> Result<HttpResponse, Problem> {
-    let (token, now) = (fields.get("token").to_owned(), Time::now());
-    let (keyring, source) = (site.mint.keyring.clone(), source(&request));
-    let cancelled = site
+pub async fn submit(visit: GuestVisit, fields: Fields) -> Result<HttpResponse, Problem> {
+    let (token, now) = (fields.get("token").to_owned(), visit.now);
+    let (keyring, source) = (visit.site.mint.keyring.clone(), visit.source());
+    let cancelled = visit
+        .site
         .db
         .write(move |tx| {
             let cancelled = address::cancel_by_token(tx, &keyring, &token, &source, now)?;
@@ -69,13 +61,13 @@ pub async fn submit(request: HttpRequest, site: Shared, fields: Fields) -> Resul
             Ok(cancelled)
         })
         .await?;
-    page(&request, cancelled.map_or(State::Spent, |person| State::Cancelled(person.email)))
+    page(&visit, cancelled.map_or(State::Spent, |person| State::Cancelled(person.email)))
 }
 
-fn page(request: &HttpRequest, state: State) -> Result<HttpResponse, Problem> {
-    let layout = Layout { person: None, org: None, ..Layout::of(request, Room::None) };
+fn page(visit: &GuestVisit, state: State) -> Result<HttpResponse, Problem> {
+    let layout = visit.bare_layout();
     let view = CancelPage { layout, state };
-    html(if view.is_spent() { StatusCode::FORBIDDEN } else { StatusCode::OK }, &view)
+    visit.page_with_status(if view.is_spent() { StatusCode::FORBIDDEN } else { StatusCode::OK }, &view)
 }
 
 impl CancelPage {

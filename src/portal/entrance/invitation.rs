@@ -1,8 +1,7 @@
-//! The page behind the link of an invitation: every way to sign in, then "Accept".
+//! The page of an invitation: all sign-in methods, then "Accept".
 
-use actix_session::SessionExt;
 use actix_web::http::StatusCode;
-use actix_web::{HttpMessage, HttpRequest, HttpResponse, web};
+use actix_web::{HttpResponse, web};
 use askama::Template;
 use secrecy::SecretString;
 
@@ -11,25 +10,24 @@ use crate::orgs::invitation::{self, Invitation};
 use crate::path;
 use crate::people::password::{self, NewPassword};
 use crate::people::store::{self, Profile};
+use crate::portal::kit::visit::GuestVisit;
 use crate::portal::kit::words;
-use crate::time::Time;
 use crate::web::form::{Complaints, Fields};
-use crate::web::page::{Layout, Room, html, redirect};
-use crate::web::principal::SignedIn;
+use crate::web::page::Layout;
 use crate::web::problem::Problem;
 use crate::web::providers::{self, ProviderLink};
-use crate::web::{Shared, session};
+use crate::web::session;
 
 #[derive(Template)]
 #[template(path = "portal/entrance/invitation.html")]
 struct InvitationPage {
     layout: Layout,
-    /// `None` for every link that does not count, so that all of them are answered alike.
+    /// `None` for every invalid link, whatever the reason.
     open: Option<Open>,
     complaints: Complaints,
 }
 
-/// An invitation that counts, for whoever looks at it.
+/// A valid invitation.
 struct Open {
     token: String,
     org: String,
@@ -39,40 +37,35 @@ struct Open {
     ends: String,
     reader: Reader,
     name: String,
-    /// The providers by which they can sign in or become known.
+    /// The providers for signing in or up.
     providers: Vec<ProviderLink>,
 }
 
-/// Who looks at it.
+/// The visitor of the page.
 enum Reader {
-    /// Nobody signed in.
+    /// Not signed in.
     Stranger,
-    /// The person to whom it was sent.
+    /// The invited person.
     Invited,
-    /// Someone else, with this address.
+    /// Another person, with this address.
     Other(String),
 }
 
 /// `GET /invitations/{token}`.
-pub async fn show(
-    request: HttpRequest,
-    site: Shared,
-    token: web::Path<String>,
-) -> Result<HttpResponse, Problem> {
-    let invitation = find(&site, &token).await?;
-    page(&request, &token, invitation, &Fields::default(), Vec::new())
+pub async fn show(visit: GuestVisit, token: web::Path<String>) -> Result<HttpResponse, Problem> {
+    let invitation = find(&visit, &token).await?;
+    page(&visit, &token, invitation, &Fields::default(), Vec::new())
 }
 
-/// `POST /invitations/{token}`: makes an account for the address, and signs in. Accepting is
-/// another step, the same for every way to sign in.
+/// `POST /invitations/{token}`: creates an account for the address, and signs in. Accepting is a
+/// separate step, the same for every sign-in method.
 pub async fn sign_up(
-    request: HttpRequest,
-    site: Shared,
+    visit: GuestVisit,
     token: web::Path<String>,
     fields: Fields,
 ) -> Result<HttpResponse, Problem> {
-    let Some(invitation) = find(&site, &token).await? else {
-        return page(&request, &token, None, &fields, Vec::new());
+    let Some(invitation) = find(&visit, &token).await? else {
+        return page(&visit, &token, None, &fields, Vec::new());
     };
     let password: SecretString = fields.get("password").into();
     let profile = Profile::parse(fields.get("name"), &invitation.email);
@@ -80,92 +73,88 @@ pub async fn sign_up(
     let context = [invitation.org.name.as_str(), fields.get("name"), &invitation.email];
     errors.extend(password::check_length("password", &password).err());
     let (Ok(profile), true) = (profile, errors.is_empty()) else {
-        return page(&request, &token, Some(invitation), &fields, errors);
+        return page(&visit, &token, Some(invitation), &fields, errors);
     };
     let password = match NewPassword::check("password", password, &context).await {
         Ok(password) => password,
-        Err(Error::Invalid(errors)) => return page(&request, &token, Some(invitation), &fields, errors),
+        Err(Error::Invalid(errors)) => {
+            return page(&visit, &token, Some(invitation), &fields, errors);
+        }
         Err(other) => return Err(other.into()),
     };
     let hashed = password::hash(password).await?;
     let zone = zone(&fields);
-    let (now, keyring, link) = (Time::now(), site.mint.keyring.clone(), token.to_string());
-    let made = site.db.write(move |tx| {
-        // Looked at again where it counts: it may have been withdrawn meanwhile.
+    let (now, keyring, link) = (visit.now, visit.site.mint.keyring.clone(), token.to_string());
+    let made = visit.site.db.write(move |tx| {
+        // It may have been withdrawn in the meantime.
         if invitation::open(tx.conn, &keyring, &link, now)?.is_none() {
             return Err(Error::NotFound);
         }
         let person = store::insert(tx, &profile, zone.as_deref(), &hashed, now)?;
-        // The link came by mail to this address and to no other.
+        // The link was e-mailed to this address only.
         store::set_verified(tx, person.id, now)?;
         Ok(person)
     });
     match made.await {
         Ok(person) => {
-            session::sign_in(&request, &person, now);
-            Ok(redirect(&request, &path::invitation(&token)))
+            session::sign_in(&visit.request, &person, now);
+            Ok(visit.redirect(path::invitation(&token)))
         }
         Err(Error::Conflict(_)) => {
             let known = "There is an account with this address. Sign in to accept the invitation.";
-            page(&request, &token, Some(invitation), &fields, vec![FieldError::new("sign-in", known)])
+            page(&visit, &token, Some(invitation), &fields, vec![FieldError::new("sign-in", known)])
         }
-        Err(Error::NotFound) => page(&request, &token, None, &fields, Vec::new()),
+        Err(Error::NotFound) => page(&visit, &token, None, &fields, Vec::new()),
         Err(other) => Err(other.into()),
     }
 }
 
 /// `POST /invitations/{token}/accept`.
 pub async fn accept(
-    request: HttpRequest,
-    site: Shared,
+    visit: GuestVisit,
     token: web::Path<String>,
     fields: Fields,
 ) -> Result<HttpResponse, Problem> {
-    let signed_in = request.extensions().get::<SignedIn>().cloned();
-    let Some(signed_in) = signed_in else {
-        return Ok(redirect(&request, &path::invitation(&token)));
+    let Some(account) = visit.account() else {
+        return Ok(visit.redirect(path::invitation(&token)));
     };
-    let Some(invitation) = find(&site, &token).await? else {
-        return page(&request, &token, None, &Fields::default(), Vec::new());
+    let Some(invitation) = find(&visit, &token).await? else {
+        return page(&visit, &token, None, &Fields::default(), Vec::new());
     };
     let (id, zone) = (invitation.id, zone(&fields));
-    let change = signed_in.change(&request, Time::now());
-    let accepted = change.commit(&site.db, move |tx, holder| {
-        let person = &signed_in.person;
-        // A provider tells no zone, so that who came by one has none yet.
+    let person = account.person.clone();
+    let accepted = account.change(move |tx, holder| {
+        // An account made through a provider has no zone yet.
         if let (None, Some(zone)) = (&person.zone, &zone) {
             store::set_zone(tx, person.id, zone)?;
         }
         invitation::accept(tx, holder, id)
     });
     match accepted.await {
-        Ok(org) => {
-            session::flash(&request.get_session(), &format!("You belong to {} now.", org.name));
-            Ok(redirect(&request, &path::keys(&org.slug)))
-        }
+        Ok(org) => Ok(visit.redirect_with(path::keys(&org.slug), format!("You belong to {} now.", org.name))),
         Err(Error::Forbidden) => {
             let other = "You are signed in with another address. The invitation stays open.";
             let errors = vec![FieldError::new("main", other)];
-            page(&request, &token, Some(invitation), &Fields::default(), errors)
+            page(&visit, &token, Some(invitation), &Fields::default(), errors)
         }
-        Err(Error::NotFound) => page(&request, &token, None, &Fields::default(), Vec::new()),
+        Err(Error::NotFound) => page(&visit, &token, None, &Fields::default(), Vec::new()),
         Err(other) => Err(other.into()),
     }
 }
 
-/// The zone that the browser tells.
+/// The zone that the browser sends.
 fn zone(fields: &Fields) -> Option<String> {
     let name = fields.get("zone");
     jiff::tz::TimeZone::get(name).ok().map(|_| name.to_owned())
 }
 
-async fn find(site: &Shared, token: &str) -> Result<Option<Invitation>, Problem> {
-    let (keyring, token, now) = (site.mint.keyring.clone(), token.to_owned(), Time::now());
-    Ok(site.db.read(move |conn| invitation::open(conn, &keyring, &token, now)).await?)
+async fn find(visit: &GuestVisit, token: &str) -> Result<Option<Invitation>, Problem> {
+    let (keyring, token, now) = (visit.site.mint.keyring.clone(), token.to_owned(), visit.now);
+    visit.read(move |conn| invitation::open(conn, &keyring, &token, now)).await
 }
 
 fn page(
-    request: &HttpRequest,
+    visit: &GuestVisit,
     token: &str,
     invitation: Option<Invitation>,
     fields: &Fields,
@@ -176,11 +165,11 @@ fn page(
         (Some(_), true) => StatusCode::OK,
         (Some(_), false) => StatusCode::UNPROCESSABLE_ENTITY,
     };
-    let signed_in = request.extensions().get::<SignedIn>().map(|signed_in| signed_in.person.clone());
-    let zone = signed_in.as_ref().map_or(jiff::tz::TimeZone::UTC, |person| person.time_zone());
+    let person = visit.signed_in.as_ref().map(|signed_in| signed_in.person.clone());
+    let zone = &visit.zone;
     let open = invitation.map(|invitation| Open {
         token: token.to_owned(),
-        reader: match signed_in {
+        reader: match person {
             None => Reader::Stranger,
             Some(person) if person.has_address(&invitation.email) => Reader::Invited,
             Some(person) => Reader::Other(person.email),
@@ -188,19 +177,11 @@ fn page(
         org: invitation.org.name,
         invited_by: invitation.invited_by,
         role: invitation.role.with_article(),
-        ends: format!(
-            "{} {}",
-            words::date_time(invitation.ends_at, &zone),
-            zone.iana_name().unwrap_or("UTC")
-        ),
+        ends: format!("{} {}", words::date_time(invitation.ends_at, zone), zone.iana_name().unwrap_or("UTC")),
         email: invitation.email,
         name: fields.get("name").to_owned(),
-        providers: request
-            .app_data::<Shared>()
-            .map(|site| providers::to_sign_in(site, &path::invitation(token)))
-            .unwrap_or_default(),
+        providers: providers::to_sign_in(&visit.site, &path::invitation(token)),
     });
-    let layout = Layout { person: None, org: None, ..Layout::of(request, Room::None) };
-    let layout = if open.is_some() { layout.with_flash(request) } else { layout };
-    html(status, &InvitationPage { layout, open, complaints: Complaints(errors) })
+    let layout = visit.bare_layout();
+    visit.page_with_status(status, &InvitationPage { layout, open, complaints: Complaints(errors) })
 }

@@ -1,9 +1,8 @@
-//! Choosing a new password by a link in a mail: asking for the link, and using it.
+//! Resetting a forgotten password: requesting the link, and using it.
 
-use actix_session::SessionExt;
+use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderValue};
-use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 use secrecy::SecretString;
 
@@ -14,12 +13,11 @@ use crate::orgs::journal;
 use crate::path;
 use crate::people::password::NewPassword;
 use crate::people::{password, reset, throttle};
-use crate::time::Time;
+use crate::portal::kit::visit::GuestVisit;
+use crate::web::address;
 use crate::web::form::{Complaints, Fields};
-use crate::web::page::{Layout, Room, html, redirect};
+use crate::web::page::Layout;
 use crate::web::problem::Problem;
-use crate::web::request::source;
-use crate::web::{Shared, address, session};
 
 #[derive(Template)]
 #[template(path = "portal/entrance/reset_password.html")]
@@ -29,21 +27,20 @@ struct ResetPage {
     complaints: Complaints,
 }
 
-/// How far someone has come.
 enum Step {
-    /// They ask for a link; the address as typed.
+    /// Requesting a link; the address as typed.
     Ask(String),
-    /// They asked.
+    /// The link was requested.
     Asked,
-    /// They followed a link that counts; its token.
+    /// A valid link was opened; its token.
     Choose(String),
-    /// They followed one that does not.
+    /// An invalid link was opened.
     Spent,
 }
 
 impl ResetPage {
-    fn of(request: &HttpRequest, step: Step, complaints: Vec<FieldError>) -> ResetPage {
-        let layout = Layout { person: None, ..Layout::of(request, Room::None) };
+    fn of(visit: &GuestVisit, step: Step, complaints: Vec<FieldError>) -> ResetPage {
+        let layout = visit.bare_layout();
         ResetPage { layout, step, complaints: Complaints(complaints) }
     }
 
@@ -58,64 +55,71 @@ impl ResetPage {
 }
 
 /// `GET /reset-password`.
-pub async fn form(request: HttpRequest, site: Shared) -> Result<HttpResponse, Problem> {
-    let query = Fields::of_query(&request);
+pub async fn form(visit: GuestVisit) -> Result<HttpResponse, Problem> {
+    let query = visit.query();
     if !query.has("token") {
         let email = query.get("email").chars().take(300).collect();
-        return html(StatusCode::OK, &ResetPage::of(&request, Step::Ask(email), Vec::new()));
+        return visit.page(&ResetPage::of(&visit, Step::Ask(email), Vec::new()));
     }
     let token = query.get("token").to_owned();
-    let (keyring, asked, now) = (site.mint.keyring.clone(), token.clone(), Time::now());
-    let person = site.db.read(move |conn| reset::of_token(conn, &keyring, &asked, now)).await?;
+    let (keyring, asked, now) = (visit.site.mint.keyring.clone(), token.clone(), visit.now);
+    let person = visit.read(move |conn| reset::of_token(conn, &keyring, &asked, now)).await?;
     match person {
-        Some(_) => html(StatusCode::OK, &ResetPage::of(&request, Step::Choose(token), Vec::new())),
-        None => html(StatusCode::FORBIDDEN, &ResetPage::of(&request, Step::Spent, Vec::new())),
+        Some(_) => visit.page(&ResetPage::of(&visit, Step::Choose(token), Vec::new())),
+        None => {
+            visit.page_with_status(StatusCode::FORBIDDEN, &ResetPage::of(&visit, Step::Spent, Vec::new()))
+        }
     }
 }
 
-/// `POST /reset-password`: asks for a link, or uses one.
-pub async fn submit(request: HttpRequest, site: Shared, fields: Fields) -> Result<HttpResponse, Problem> {
-    if fields.has("token") { choose(request, site, fields).await } else { ask(request, site, fields).await }
+/// `POST /reset-password`: requests a link, or uses one.
+pub async fn submit(visit: GuestVisit, fields: Fields) -> Result<HttpResponse, Problem> {
+    if fields.has("token") { choose(visit, fields).await } else { ask(visit, fields).await }
 }
 
-async fn ask(request: HttpRequest, site: Shared, fields: Fields) -> Result<HttpResponse, Problem> {
+async fn ask(visit: GuestVisit, fields: Fields) -> Result<HttpResponse, Problem> {
     let email: String = fields.get("email").trim().chars().take(300).collect();
     if email.is_empty() {
         let wrong = vec![FieldError::new("email", "Enter your e-mail address.")];
-        return html(StatusCode::UNPROCESSABLE_ENTITY, &ResetPage::of(&request, Step::Ask(email), wrong));
+        return visit.page_with_status(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            &ResetPage::of(&visit, Step::Ask(email), wrong),
+        );
     }
-    let client = address::client(&request).bucket(&email);
-    let wait = reset::ask(&site.db, &site.mint.keyring, &email, &client, Time::now()).await?;
+    let client = address::client(&visit.request).bucket(&email);
+    let wait = reset::ask(&visit.site.db, &visit.site.mint.keyring, &email, &client, visit.now).await?;
     if wait == 0 {
-        return html(StatusCode::OK, &ResetPage::of(&request, Step::Asked, Vec::new()));
+        return visit.page(&ResetPage::of(&visit, Step::Asked, Vec::new()));
     }
     let wrong = vec![FieldError::new("email", throttle::words_of_wait(wait))];
-    let page = ResetPage::of(&request, Step::Ask(email), wrong);
-    let mut response = html(StatusCode::TOO_MANY_REQUESTS, &page)?;
+    let page = ResetPage::of(&visit, Step::Ask(email), wrong);
+    let mut response = visit.page_with_status(StatusCode::TOO_MANY_REQUESTS, &page)?;
     response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(wait));
     Ok(response)
 }
 
-async fn choose(request: HttpRequest, site: Shared, fields: Fields) -> Result<HttpResponse, Problem> {
-    let (token, now) = (fields.get("token").to_owned(), Time::now());
-    let (keyring, asked) = (site.mint.keyring.clone(), token.clone());
-    let person = site.db.read(move |conn| reset::of_token(conn, &keyring, &asked, now)).await?;
+async fn choose(visit: GuestVisit, fields: Fields) -> Result<HttpResponse, Problem> {
+    let (token, now) = (fields.get("token").to_owned(), visit.now);
+    let (keyring, asked) = (visit.site.mint.keyring.clone(), token.clone());
+    let person = visit.read(move |conn| reset::of_token(conn, &keyring, &asked, now)).await?;
     let Some(person) = person else {
-        return html(StatusCode::FORBIDDEN, &ResetPage::of(&request, Step::Spent, Vec::new()));
+        return visit
+            .page_with_status(StatusCode::FORBIDDEN, &ResetPage::of(&visit, Step::Spent, Vec::new()));
     };
     let new: SecretString = fields.get("new_password").into();
     let new = match NewPassword::check("new_password", new, &[&person.email, &person.name]).await {
         Ok(new) => new,
         Err(Error::Invalid(wrong)) => {
-            let page = ResetPage::of(&request, Step::Choose(token), wrong);
-            return html(StatusCode::UNPROCESSABLE_ENTITY, &page);
+            let page = ResetPage::of(&visit, Step::Choose(token), wrong);
+            return visit.page_with_status(StatusCode::UNPROCESSABLE_ENTITY, &page);
         }
         Err(other) => return Err(other.into()),
     };
     let hashed = password::hash(new).await?;
-    let (keyring, source) = (site.mint.keyring.clone(), source(&request));
-    let client = address::client(&request).bucket(&person.email);
-    let chosen = site
+    let (keyring, source) = (visit.site.mint.keyring.clone(), visit.source());
+    let client = address::client(&visit.request).bucket(&person.email);
+    let chosen = visit
+        .site
         .db
         .write(move |tx| {
             let chosen = reset::choose(tx, &keyring, &token, &hashed, &client, &source, now)?;
@@ -127,11 +131,11 @@ async fn choose(request: HttpRequest, site: Shared, fields: Fields) -> Result<Ht
         })
         .await?;
     if chosen.is_none() {
-        return html(StatusCode::FORBIDDEN, &ResetPage::of(&request, Step::Spent, Vec::new()));
+        return visit
+            .page_with_status(StatusCode::FORBIDDEN, &ResetPage::of(&visit, Step::Spent, Vec::new()));
     }
-    session::flash(
-        &request.get_session(),
+    visit.flash(
         "Your password was changed. Sign in with it, then check your sign-in methods on your account page.",
     );
-    Ok(redirect(&request, &path::sign_in()))
+    Ok(visit.redirect(path::sign_in()))
 }

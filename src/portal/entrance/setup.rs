@@ -1,8 +1,7 @@
-//! The set-up page: organisation and first owner, by the one-time link.
+//! The set-up page: the first organisation and its owner, through the one-time link.
 
-use actix_session::SessionExt;
+use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
-use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 use secrecy::SecretString;
 
@@ -12,51 +11,53 @@ use crate::orgs::setup::By;
 use crate::orgs::setup::SetUp;
 use crate::path;
 use crate::people::password::{self, NewPassword};
-use crate::time::Time;
+use crate::portal::kit::visit::GuestVisit;
 use crate::web::form::{Complaints, Fields};
-use crate::web::page::{Layout, Room, html, redirect};
+use crate::web::page::Layout;
 use crate::web::problem::Problem;
-use crate::web::request::source;
-use crate::web::{Shared, session};
+use crate::web::session;
 
 #[derive(Template)]
 #[template(path = "portal/entrance/setup.html")]
 struct SetupPage {
     layout: Layout,
-    /// Whether the link counts; without it there is only a word on where to find it.
+    /// Whether the link is valid. Without it, the page says where to find it.
     open: bool,
     fields: Fields,
     complaints: Complaints,
 }
 
 /// `GET /setup`.
-pub async fn form(request: HttpRequest, site: Shared) -> Result<HttpResponse, Problem> {
-    let fields = Fields::of_query(&request);
-    let open = is_open(&site, &fields).await?;
-    if !open && site.db.read(installation::is_set_up).await? {
-        // Set up already: the link has done its work.
-        return Ok(redirect(&request, &path::home()));
+pub async fn form(visit: GuestVisit) -> Result<HttpResponse, Problem> {
+    let fields = visit.query();
+    let open = is_open(&visit, &fields).await?;
+    if !open && visit.read(installation::is_set_up).await? {
+        // The link was used.
+        return Ok(visit.redirect(path::home()));
     }
     let status = if open || !fields.has("token") { StatusCode::OK } else { StatusCode::FORBIDDEN };
-    let layout = Layout { person: None, ..Layout::of(&request, Room::None) };
-    html(status, &SetupPage { layout, open, fields, complaints: Complaints::default() })
+    let layout = visit.bare_layout();
+    visit.page_with_status(status, &SetupPage { layout, open, fields, complaints: Complaints::default() })
 }
 
 /// `POST /setup`.
-pub async fn submit(request: HttpRequest, site: Shared, fields: Fields) -> Result<HttpResponse, Problem> {
-    if !is_open(&site, &fields).await? {
-        let layout = Layout { person: None, ..Layout::of(&request, Room::None) };
+pub async fn submit(visit: GuestVisit, fields: Fields) -> Result<HttpResponse, Problem> {
+    if !is_open(&visit, &fields).await? {
+        let layout = visit.bare_layout();
         let detail = "This link does not count, or not any more.";
         let complaints = Complaints(vec![FieldError::new("main", detail)]);
         let page = SetupPage { layout, open: false, fields, complaints };
-        return html(StatusCode::UNPROCESSABLE_ENTITY, &page);
+        return visit.page_with_status(StatusCode::UNPROCESSABLE_ENTITY, &page);
     }
     let password: SecretString = fields.get("password").into();
     let [organization, name, email] = ["organization", "name", "email"].map(|field| fields.get(field));
     let refused = |errors, fields: &Fields| {
         let (fields, complaints) = (fields.clone(), Complaints(errors));
-        let layout = Layout { person: None, ..Layout::of(&request, Room::None) };
-        html(StatusCode::UNPROCESSABLE_ENTITY, &SetupPage { layout, open: true, fields, complaints })
+        let layout = visit.bare_layout();
+        visit.page_with_status(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            &SetupPage { layout, open: true, fields, complaints },
+        )
     };
     let parsed = SetUp::parse(organization, name, email);
     let too_short = password::check_length("password", &password).err();
@@ -73,23 +74,22 @@ pub async fn submit(request: HttpRequest, site: Shared, fields: Fields) -> Resul
     };
     set_up.zone = jiff::tz::TimeZone::get(fields.get("zone")).ok().map(|_| fields.get("zone").to_owned());
     let hashed = password::hash(password).await?;
-    let now = Time::now();
+    let now = visit.now;
     let (keyring, token, source) =
-        (site.mint.keyring.clone(), fields.get("token").to_owned(), source(&request));
-    let made = site.db.write(move |tx| {
-        // The link is looked at again where it is used up: of two submits one wins.
+        (visit.site.mint.keyring.clone(), fields.get("token").to_owned(), visit.source());
+    let made = visit.site.db.write(move |tx| {
+        // Of two simultaneous submissions, one wins.
         if !installation::accepts(tx.conn, &keyring, &token)? {
             return Err(Error::Forbidden);
         }
         set_up.first(tx, &hashed, By::Link(source.clone()), now)
     });
     let (org, owner) = made.await?;
-    session::sign_in(&request, &owner, now);
-    session::flash(&request.get_session(), &format!("{} is set up. Create your first key.", org.name));
-    Ok(redirect(&request, &path::keys(&org.slug)))
+    session::sign_in(&visit.request, &owner, now);
+    Ok(visit.redirect_with(path::keys(&org.slug), format!("{} is set up. Create your first key.", org.name)))
 }
 
-async fn is_open(site: &Shared, fields: &Fields) -> Result<bool, Problem> {
-    let (keyring, token) = (site.mint.keyring.clone(), fields.get("token").to_owned());
-    Ok(site.db.read(move |conn| installation::accepts(conn, &keyring, &token)).await?)
+async fn is_open(visit: &GuestVisit, fields: &Fields) -> Result<bool, Problem> {
+    let (keyring, token) = (visit.site.mint.keyring.clone(), fields.get("token").to_owned());
+    visit.read(move |conn| installation::accepts(conn, &keyring, &token)).await
 }

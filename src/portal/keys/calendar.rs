@@ -1,9 +1,7 @@
-//! When keys end, for calendars: a feed at an address of its own for each member, and one file
-//! for one key.
+//! Expiry dates as calendars: a feed with a secret address for each member, and a file for each key.
 
-use actix_session::SessionExt;
-use actix_web::http::{StatusCode, header};
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::http::header;
+use actix_web::{HttpResponse, web};
 use askama::Template;
 
 use crate::config::PublicUrl;
@@ -16,16 +14,15 @@ use crate::orgs::calendar;
 use crate::path;
 use crate::portal::keys;
 use crate::portal::kit::ical::{self, Event};
+use crate::portal::kit::visit::{AccountVisit, GuestVisit, Visit};
 use crate::portal::kit::words;
 use crate::time::{DAY, Time};
-use crate::web::page::{Layout, Place, Room, html, redirect};
-use crate::web::principal::{Member, SignedIn};
+use crate::web::page::{Layout, Place, Room};
 use crate::web::problem::Problem;
-use crate::web::{Shared, session};
 
-/// How many keys a feed tells of at most, soonest end first.
+/// The most keys in a feed, soonest expiry first.
 const MOST: i64 = 1_000;
-/// How long an end that has come stays in a feed, in days.
+/// How long a past expiry stays in a feed, in days.
 const KEPT: i64 = 30;
 
 #[derive(Template)]
@@ -33,52 +30,44 @@ const KEPT: i64 = 30;
 struct CalendarPage {
     layout: Layout,
     org: Place,
-    /// Since when there is an address.
+    /// The date on which the address was created.
     made: Option<String>,
-    /// The address, on the one page that shows it.
+    /// The address, only on the page that creates it.
     address: Option<String>,
     own_keys_only: bool,
     zone: String,
 }
 
-/// `GET /o/{org}/calendar`: whether the reader has an address.
-pub async fn show(request: HttpRequest, member: Member, site: Shared) -> Result<HttpResponse, Problem> {
-    page(&request, &member, &site, None).await
+/// `GET /o/{org}/calendar`: whether the visitor has an address.
+pub async fn show(visit: Visit) -> Result<HttpResponse, Problem> {
+    page(&visit, None).await
 }
 
-/// `POST /o/{org}/calendar`: makes an address and shows it, this once.
-pub async fn make(request: HttpRequest, member: Member, site: Shared) -> Result<HttpResponse, Problem> {
-    let change = member.change(&request, Time::now());
-    let token = change.commit(&site.db, calendar::make).await?;
-    let address = site.public_url.link(&path::calendar_feed(&token));
-    page(&request, &member, &site, Some(address)).await
+/// `POST /o/{org}/calendar`: creates an address and shows it, once.
+pub async fn make(visit: Visit) -> Result<HttpResponse, Problem> {
+    let token = visit.change(calendar::make).await?;
+    let address = visit.site.public_url.link(&path::calendar_feed(&token));
+    page(&visit, Some(address)).await
 }
 
-/// `POST /o/{org}/calendar/end`: makes the address unknown.
-pub async fn end(request: HttpRequest, member: Member, site: Shared) -> Result<HttpResponse, Problem> {
-    let change = member.change(&request, Time::now());
-    change.commit(&site.db, calendar::end).await?;
-    session::flash(&request.get_session(), "Your calendar address no longer works.");
-    Ok(redirect(&request, &path::calendar(&member.org.slug)))
+/// `POST /o/{org}/calendar/end`: revokes the address.
+pub async fn end(visit: Visit) -> Result<HttpResponse, Problem> {
+    visit.change(calendar::end).await?;
+    Ok(visit.redirect_with(path::calendar(&visit.org.slug), "Your calendar address no longer works."))
 }
 
-async fn page(
-    request: &HttpRequest,
-    member: &Member,
-    site: &Shared,
-    address: Option<String>,
-) -> Result<HttpResponse, Problem> {
-    let (org, person, zone) = (member.org.id, member.person.id, member.person.time_zone());
-    let made = site.db.read(move |conn| calendar::made_at(conn, org, person)).await?;
+async fn page(visit: &Visit, address: Option<String>) -> Result<HttpResponse, Problem> {
+    let (org, person, zone) = (visit.org.id, visit.person.id, visit.zone.clone());
+    let made = visit.read(move |conn| calendar::made_at(conn, org, person)).await?;
     let view = CalendarPage {
-        layout: Layout::of(request, Room::Keys).with_flash(request),
-        org: Place::of(&member.org),
+        layout: visit.layout(Room::Keys),
+        org: visit.place(),
         made: made.map(|at| words::date_time(at, &zone)),
         address,
-        own_keys_only: !member.role.sees_all_keys(),
-        zone: member.person.zone_name(),
+        own_keys_only: !visit.role.sees_all_keys(),
+        zone: visit.zone_name(),
     };
-    let mut response = html(StatusCode::OK, &view)?;
+    let mut response = visit.page(&view)?;
     if view.address.is_some() {
         let no_referrer = header::HeaderValue::from_static("no-referrer");
         response.headers_mut().insert(header::REFERRER_POLICY, no_referrer);
@@ -86,11 +75,11 @@ async fn page(
     Ok(response)
 }
 
-/// `GET /calendar/{token}.ics`: all ends that the member may see. The token is the credential,
-/// since calendars can't sign in.
-pub async fn feed(site: Shared, token: web::Path<String>) -> Result<HttpResponse, Problem> {
-    let now = Time::now();
-    let found = site.db.read(move |conn| {
+/// `GET /calendar/{token}.ics`: the expiry dates of all keys that the member may see. The token is the
+/// credential, because calendar programs can't sign in.
+pub async fn feed(visit: GuestVisit, token: web::Path<String>) -> Result<HttpResponse, Problem> {
+    let now = visit.now;
+    let found = visit.read(move |conn| {
         let (org, person, role) = calendar::of_token(conn, &token)?.ok_or(Error::NotFound)?;
         let manager = Manager { person: person.id, role };
         let keys = ending(conn, org.id, &manager, now)?;
@@ -98,19 +87,15 @@ pub async fn feed(site: Shared, token: web::Path<String>) -> Result<HttpResponse
     });
     let (org, keys) = found.await?;
     let events: Vec<Event> =
-        keys.iter().flat_map(|key| events(key, &org.name, &site.public_url, now)).collect();
+        keys.iter().flat_map(|key| events(key, &org.name, &visit.site.public_url, now)).collect();
     Ok(ics(&ical::calendar(&format!("API keys of {}", org.name), &events, now)))
 }
 
-/// `GET /keys/{id}.ics`: the end of one key, for whoever is signed in and may see it.
-pub async fn of_key(
-    signed_in: SignedIn,
-    site: Shared,
-    id: web::Path<String>,
-) -> Result<HttpResponse, Problem> {
-    let (org, key) = keys::find_anywhere(&site, &signed_in, &id).await?;
-    let now = Time::now();
-    let events = events(&key, &org.name, &site.public_url, now);
+/// `GET /keys/{id}.ics`: the expiry of one key.
+pub async fn of_key(visit: AccountVisit, id: web::Path<String>) -> Result<HttpResponse, Problem> {
+    let (org, key) = keys::find_anywhere(&visit, &id).await?;
+    let now = visit.now;
+    let events = events(&key, &org.name, &visit.site.public_url, now);
     if events.is_empty() {
         return Err(Problem::not_found());
     }
@@ -120,7 +105,7 @@ pub async fn of_key(
     Ok(response)
 }
 
-/// The keys whose ends a member's calendar tells: those that end, soonest first.
+/// The keys in a member's calendar, soonest expiry first.
 fn ending(
     conn: &mut crate::db::Conn,
     org: OrgId,
@@ -136,7 +121,7 @@ fn ending(
     Ok(keys.into_iter().filter(is_told).collect())
 }
 
-/// The end of a key, and that of its old secret while a rotation is open.
+/// The expiry of a key, and the end of an open rotation.
 fn events(key: &Key, org: &str, public_url: &PublicUrl, now: Time) -> Vec<Event> {
     let url = public_url.link(&path::key_link(&key.id));
     let revoked = key.revoked.is_some();

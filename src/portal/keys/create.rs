@@ -1,7 +1,6 @@
 //! The page for creating a key.
 
-use actix_web::http::StatusCode;
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::HttpResponse;
 use askama::Template;
 
 use crate::crypto::random_base62;
@@ -9,22 +8,20 @@ use crate::error::{Error, FieldError};
 use crate::keys::draft::{Expiry, RawDraft};
 use crate::keys::name::Name;
 use crate::keys::{Key, lifecycle, store};
-use crate::orgs::policy::{self, MAX_DAYS};
+use crate::orgs::policy::{self, MAX_DAYS, Policy};
 use crate::path;
+use crate::portal::keys::RequestedKey;
 use crate::portal::keys::fields::{self, Choices, KeyFields};
 use crate::portal::keys::reveal::{self, Again};
+use crate::portal::kit::visit::Visit;
 use crate::portal::kit::words;
 use crate::scope::Scope;
 use crate::time::{DAY, Time};
-use crate::web::Shared;
 use crate::web::form::{Complaints, Fields};
 use crate::web::idempotency::{Claim, Refused};
-use crate::web::page::{Layout, Place, Room, html};
+use crate::web::page::{Layout, Place, Room};
 use crate::web::principal::Member;
 use crate::web::problem::Problem;
-
-/// A refused form comes back with this.
-const REFUSED: StatusCode = StatusCode::UNPROCESSABLE_ENTITY;
 
 #[derive(Template)]
 #[template(path = "portal/keys/create.html")]
@@ -35,53 +32,53 @@ struct CreatePage {
     complaints: Complaints,
     choices: Choices,
     zone: String,
-    /// Tells a form sent twice from two forms.
+    /// Identifies the form, so that submitting it twice has one effect.
     nonce: String,
 }
 
 /// `GET /o/{org}/keys/new`: empty, or filled from the query or from another key.
-pub async fn form(request: HttpRequest, member: Member, site: Shared) -> Result<HttpResponse, Problem> {
-    let now = Time::now();
-    let query = Fields::of_query(&request);
+pub async fn form(visit: Visit) -> Result<HttpResponse, Problem> {
+    let query = visit.query();
     let source = match query.get("from") {
         "" => None,
-        id => Some(super::find(&site, &member, id).await?),
+        id => Some(RequestedKey::of(&visit, id)?),
     };
-    let choices = choices(&site, &member, now).await?;
-    let fields = prefilled(&query, source.as_ref(), &choices, now, &member);
-    page(&request, &member, choices, fields, Complaints::default(), StatusCode::OK)
+    let org = visit.org.id;
+    let found = visit.read(move |conn| {
+        let source = source.map(|source| source.find(conn)).transpose()?;
+        Ok((source, policy::store::find(conn, org)?))
+    });
+    let (source, policy) = found.await?;
+    let choices = choices(&visit, &policy);
+    let fields = prefilled(&query, source.as_ref(), &choices, visit.now, &visit);
+    page(&visit, choices, fields, Complaints::default())
 }
 
 /// `POST /o/{org}/keys`: makes the key and answers with the page that shows it.
 ///
 /// An exception to the rule that a POST leads on to a GET: the secret is nowhere else, and
 /// no URL may show it again.
-pub async fn submit(
-    request: HttpRequest,
-    member: Member,
-    site: Shared,
-    submitted: Fields,
-) -> Result<HttpResponse, Problem> {
-    let now = Time::now();
+pub async fn submit(visit: Visit, submitted: Fields) -> Result<HttpResponse, Problem> {
+    let now = visit.now;
     let fields = KeyFields::submitted(&submitted);
-    let draft = match draft(&fields, &member).check(now) {
+    let draft = match draft(&fields, &visit).check(now) {
         Ok(draft) => draft,
         Err(mut errors) => {
-            // Whoever has to correct a form wants to know of a taken name now, not next time.
-            errors.splice(0..0, taken_name(&site, &member, &fields.name, now).await?);
-            let choices = choices(&site, &member, now).await?;
+            let (choices, taken) = choices_and_taken_name(&visit, &fields.name).await?;
+            // Report a taken name together with the other errors.
+            errors.splice(0..0, taken);
             let complaints = fields::complaints(Error::Invalid(errors))?;
-            return page(&request, &member, choices, fields, complaints, REFUSED);
+            return page(&visit, choices, fields, complaints);
         }
     };
-    let (change, mint) = (member.change(&request, now), site.mint.clone());
-    let claim = claim(&site, &member, &submitted, &fields);
-    let _place = match claim.as_ref().map(|claim| site.running.enter(claim)).transpose() {
+    let mint = visit.site.mint.clone();
+    let claim = claim(&visit, &submitted, &fields);
+    let _place = match claim.as_ref().map(|claim| visit.site.running.enter(claim)).transpose() {
         Ok(place) => place,
         // Sent twice at once: the first answer shows the key.
-        Err(_) => return reveal::again(&request, &member, Again::Running),
+        Err(_) => return reveal::again(&visit, Again::Running),
     };
-    let made = change.commit(&site.db, move |tx, acting| {
+    let made = visit.change(move |tx, acting| {
         if let Some(claim) = &claim {
             match claim.take(tx, &mint.keyring, now) {
                 Ok(None) => {}
@@ -92,45 +89,45 @@ pub async fn submit(
         }
         let (key, secret) = lifecycle::create(tx, acting, &mint, &draft)?;
         if let Some(claim) = &claim {
-            // Only the id is kept: this page never shows a secret twice.
+            // Only the id is stored: this page never shows a secret twice.
             claim.keep(tx, &mint.keyring, &key.id.to_string(), "")?;
         }
         Ok(Ok((key, secret)))
     });
     match made.await {
-        Ok(Ok((key, secret))) => reveal::show(&request, &member, &site, &key, &secret),
-        Ok(Err(again)) => reveal::again(&request, &member, again),
+        Ok(Ok((key, secret))) => reveal::show(&visit, &key, &secret),
+        Ok(Err(again)) => reveal::again(&visit, again),
         Err(error) => {
             let complaints = fields::complaints(error)?;
-            let choices = choices(&site, &member, now).await?;
-            page(&request, &member, choices, fields, complaints, REFUSED)
+            let (choices, _) = choices_and_taken_name(&visit, "").await?;
+            page(&visit, choices, fields, complaints)
         }
     }
 }
 
 /// What the organisation's policy lets the member choose.
-async fn choices(site: &Shared, member: &Member, now: Time) -> Result<Choices, Problem> {
-    let org = member.org.id;
-    let policy = site.db.read(move |conn| policy::store::find(conn, org)).await?;
-    let (latest, zone) = (policy.latest_end(now), member.person.time_zone());
-    Ok(Choices::new(&policy, member.role, latest, now, &zone, site.mint.default_rpm))
+fn choices(visit: &Visit, policy: &Policy) -> Choices {
+    let latest = policy.latest_end(visit.now);
+    Choices::new(policy, visit.role, latest, visit.now, &visit.zone, visit.site.mint.default_rpm)
 }
 
-/// The complaint about a name that a living key has.
-async fn taken_name(
-    site: &Shared,
-    member: &Member,
-    name: &str,
-    now: Time,
-) -> Result<Option<FieldError>, Problem> {
-    let Ok(name) = Name::parse(name) else { return Ok(None) };
-    let (org, text) = (member.org.id, name.as_str().to_owned());
-    let taken = site.db.read(move |conn| store::by_living_name(conn, org, &text, now)).await?;
-    Ok(taken.map(|_| FieldError::new("name", Error::NameTaken(name.as_str().to_owned()).to_string())))
+/// The choices of a form with errors, and the error about a name that another key has.
+async fn choices_and_taken_name(visit: &Visit, name: &str) -> Result<(Choices, Option<FieldError>), Problem> {
+    let (org, now, name) = (visit.org.id, visit.now, Name::parse(name).ok());
+    let found = visit.read(move |conn| {
+        let taken = match name {
+            Some(name) => store::by_living_name(conn, org, name.as_str(), now)?.map(|_| name),
+            None => None,
+        };
+        Ok((policy::store::find(conn, org)?, taken))
+    });
+    let (policy, taken) = found.await?;
+    let error = |name: Name| FieldError::new("name", Error::NameTaken(name.as_str().to_owned()).to_string());
+    Ok((choices(visit, &policy), taken.map(error)))
 }
 
-/// The form with these very values, by this person: the same again is the same wish.
-fn claim(site: &Shared, member: &Member, submitted: &Fields, fields: &KeyFields) -> Option<Claim> {
+/// Identifies this form with these values from this person.
+fn claim(visit: &Visit, submitted: &Fields, fields: &KeyFields) -> Option<Claim> {
     let nonce = submitted.get("form");
     if nonce.is_empty() || nonce.len() > 64 {
         return None;
@@ -141,8 +138,8 @@ fn claim(site: &Shared, member: &Member, submitted: &Fields, fields: &KeyFields)
         "{name:?}{description:?}{scopes:?}{expires:?}{expires_on:?}{requests_per_minute:?}{allowed_ips:?}"
     );
     let digest = hex::encode(crate::crypto::sha256(text.as_bytes()));
-    let (proof, name) = (member.person.id.to_string(), format!("{nonce}:{digest}"));
-    Some(Claim::new(&site.mint.keyring, member.org.id, &proof, "POST /o/keys", &name, text.as_bytes()))
+    let (proof, name) = (visit.person.id.to_string(), format!("{nonce}:{digest}"));
+    Some(Claim::new(&visit.site.mint.keyring, visit.org.id, &proof, "POST /o/keys", &name, text.as_bytes()))
 }
 
 fn draft(fields: &KeyFields, member: &Member) -> RawDraft {
@@ -221,23 +218,21 @@ fn set_expiry(fields: &mut KeyFields, wish: &str, choices: &Choices, now: Time, 
 }
 
 fn page(
-    request: &HttpRequest,
-    member: &Member,
+    visit: &Visit,
     choices: Choices,
     fields: KeyFields,
     complaints: Complaints,
-    status: StatusCode,
 ) -> Result<HttpResponse, Problem> {
     let view = CreatePage {
-        layout: Layout::of(request, Room::Keys),
-        org: Place::of(&member.org),
+        layout: visit.layout(Room::Keys),
+        org: visit.place(),
         complaints,
         choices,
-        zone: member.person.zone_name(),
+        zone: visit.zone_name(),
         nonce: random_base62(22)?.to_string(),
         fields,
     };
-    html(status, &view)
+    visit.form(&view.complaints, &view)
 }
 
 impl CreatePage {

@@ -1,45 +1,38 @@
-//! The pages for setting a key aside and taking it up again.
+//! Disabling and enabling a key.
 
-use actix_session::SessionExt;
-use actix_web::http::StatusCode;
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::HttpResponse;
 
 use crate::error::Error;
 use crate::keys::lifecycle::{self, ADMINS_ONLY};
 use crate::keys::manager::Deed;
 use crate::path;
-use crate::portal::keys::Rights;
+use crate::portal::keys::RequestedKey;
 use crate::portal::kit::disable::{DisablePage, Disabling, Effect};
+use crate::portal::kit::visit::Visit;
 use crate::portal::kit::words;
-use crate::time::Time;
 use crate::usage;
-use crate::web::page::{Layout, Room, html, redirect};
-use crate::web::principal::Member;
+use crate::web::page::Room;
 use crate::web::problem::Problem;
-use crate::web::{Shared, session};
-
-type Path = web::Path<(String, String)>;
 
 /// `GET /o/{org}/keys/{id}/disable` and `…/enable`.
 pub async fn confirm(
-    request: HttpRequest,
-    member: Member,
-    site: Shared,
-    path: Path,
+    visit: Visit,
+    requested: RequestedKey,
     Disabling(disabling): Disabling,
 ) -> Result<HttpResponse, Problem> {
-    let now = Time::now();
-    let key = super::find_for(Deed::Edit, &site, &member, &path.1).await?;
-    if key.status(now).is_ended() {
-        return Err(Error::KeyEnded.into());
-    }
-    if !disabling && !Rights::of(&site, &member, &key).await?.enable {
-        return Err(Error::Denied(ADMINS_ONLY).into());
-    }
-    let (org, id) = (member.org.id, key.id);
-    let by_scope = site.db.read(move |conn| usage::recent::last_day_by_scope(conn, org, id, now)).await?;
+    let now = visit.now;
+    let found = visit.read(move |conn| {
+        let key = requested.find_active_for(conn, Deed::Edit, now)?;
+        if !disabling && !requested.rights(conn, &key)?.enable {
+            return Err(Error::Denied(ADMINS_ONLY));
+        }
+        let by_scope = usage::recent::last_day_by_scope(conn, key.org, key.id, now)?;
+        Ok((key, by_scope))
+    });
+    let (key, by_scope) = found.await?;
+    let (org, id) = (&visit.org.slug, key.id);
     let requests = by_scope.iter().map(|(_, requests)| requests).sum();
-    let lead = if disabling && member.role.manages_all_keys() {
+    let lead = if disabling && visit.role.manages_all_keys() {
         "This can be undone, by an admin only."
     } else if disabling {
         "This can be undone."
@@ -47,20 +40,16 @@ pub async fn confirm(
         "Whoever holds the key can use it again at once."
     };
     let view = DisablePage {
-        layout: Layout::of(&request, Room::Keys),
-        page: path::key(&member.org.slug, &id),
-        action: if disabling {
-            path::key_disable(&member.org.slug, &id)
-        } else {
-            path::key_enable(&member.org.slug, &id)
-        },
+        layout: visit.layout(Room::Keys),
+        page: path::key(org, &id),
+        action: if disabling { path::key_disable(org, &id) } else { path::key_enable(org, &id) },
         name: key.name,
         noun: "key",
         disabling,
         lead: lead.to_owned(),
         effect: effect(requests),
     };
-    html(StatusCode::OK, &view)
+    visit.page(&view)
 }
 
 fn effect(requests: i64) -> Effect {
@@ -75,18 +64,14 @@ fn effect(requests: i64) -> Effect {
 
 /// `POST /o/{org}/keys/{id}/disable` and `…/enable`.
 pub async fn submit(
-    request: HttpRequest,
-    member: Member,
-    site: Shared,
-    path: Path,
+    visit: Visit,
+    requested: RequestedKey,
     Disabling(disabling): Disabling,
 ) -> Result<HttpResponse, Problem> {
-    let key = super::find_for(Deed::Edit, &site, &member, &path.1).await?;
-    let (change, mint) = (member.change(&request, Time::now()), site.mint.clone());
-    let key = change
-        .commit(&site.db, move |tx, acting| lifecycle::set_disabled(tx, acting, &mint, key.id, disabling))
-        .await?;
+    let key = visit.read(move |conn| requested.find_for(conn, Deed::Edit)).await?;
+    let mint = visit.site.mint.clone();
+    let key =
+        visit.change(move |tx, acting| lifecycle::set_disabled(tx, acting, &mint, key.id, disabling)).await?;
     let done = if disabling { "is disabled. It can be enabled again." } else { "is enabled." };
-    session::flash(&request.get_session(), &format!("{} {done}", key.name));
-    Ok(redirect(&request, &path::key(&member.org.slug, &key.id)))
+    Ok(visit.redirect_with(path::key(&visit.org.slug, &key.id), format!("{} {done}", key.name)))
 }

@@ -1,8 +1,6 @@
-//! The page for changing a key. Its name is shown and can't be changed.
+//! The page for editing a key. The name can't be changed.
 
-use actix_session::SessionExt;
-use actix_web::http::StatusCode;
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::HttpResponse;
 use askama::Template;
 
 use crate::error::Error;
@@ -12,14 +10,14 @@ use crate::keys::manager::Deed;
 use crate::keys::{Key, lifecycle};
 use crate::orgs::policy::{self, MAX_DAYS};
 use crate::path;
+use crate::portal::keys::RequestedKey;
 use crate::portal::keys::fields::{self, Choices, KeyFields};
+use crate::portal::kit::visit::Visit;
 use crate::portal::kit::words;
-use crate::time::{DAY, Time};
+use crate::time::DAY;
 use crate::web::form::{Complaints, Fields};
-use crate::web::page::{Layout, Place, Room, html, redirect};
-use crate::web::principal::Member;
+use crate::web::page::{Layout, Place, Room};
 use crate::web::problem::Problem;
-use crate::web::{Shared, session};
 
 #[derive(Template)]
 #[template(path = "portal/keys/edit.html")]
@@ -31,23 +29,18 @@ struct EditPage {
     fields: KeyFields,
     complaints: Complaints,
     choices: Choices,
-    /// When it ends as it is.
+    /// The current expiry.
     ends: String,
     zone: String,
 }
 
 /// `GET /o/{org}/keys/{id}/edit`.
-pub async fn form(
-    request: HttpRequest,
-    member: Member,
-    site: Shared,
-    path: web::Path<(String, String)>,
-) -> Result<HttpResponse, Problem> {
-    let key = super::find_for(Deed::Edit, &site, &member, &path.1).await?;
-    if key.status(Time::now()).is_ended() {
-        return Err(Error::KeyEnded.into());
-    }
-    let fields = KeyFields {
+pub async fn form(visit: Visit, requested: RequestedKey) -> Result<HttpResponse, Problem> {
+    page(&visit, requested, None, Complaints::default()).await
+}
+
+fn fields_of(key: &Key) -> KeyFields {
+    KeyFields {
         name: key.name.clone(),
         description: key.description.clone(),
         scopes: key.scopes.names().into_iter().map(str::to_owned).collect(),
@@ -55,25 +48,22 @@ pub async fn form(
         expires_on: String::new(),
         requests_per_minute: key.requests_per_minute.to_string(),
         allowed_ips: fields::network_lines(&key.allowed_ips),
-    };
-    page(&request, &member, &site, &key, fields, Complaints::default(), StatusCode::OK).await
+    }
 }
 
 /// `POST /o/{org}/keys/{id}/edit`.
 pub async fn submit(
-    request: HttpRequest,
-    member: Member,
-    site: Shared,
-    path: web::Path<(String, String)>,
+    visit: Visit,
+    requested: RequestedKey,
     submitted: Fields,
 ) -> Result<HttpResponse, Problem> {
-    let now = Time::now();
-    let key = super::find_for(Deed::Edit, &site, &member, &path.1).await?;
+    let now = visit.now;
+    let key = visit.read(move |conn| requested.find_for(conn, Deed::Edit)).await?;
     if submitted.has("name") {
         return Err(Error::NameImmutable.into());
     }
     let fields = KeyFields::submitted(&submitted);
-    let expiry = fields.expiry(&member.person.time_zone());
+    let expiry = fields.expiry(&visit.zone);
     let raw = RawEdit {
         description: Some(fields.description.clone()),
         scopes: Some(fields.scopes.clone()),
@@ -82,55 +72,51 @@ pub async fn submit(
         allowed_ips: Some(fields.networks()),
         ..RawEdit::default()
     };
-    let (change, mint, id) = (member.change(&request, now), site.mint.clone(), key.id);
+    let (mint, id) = (visit.site.mint.clone(), key.id);
     let changed = match raw.check(now) {
-        Ok(edit) => {
-            change.commit(&site.db, move |tx, acting| lifecycle::edit(tx, acting, &mint, id, &edit)).await
-        }
+        Ok(edit) => visit.change(move |tx, acting| lifecycle::edit(tx, acting, &mint, id, &edit)).await,
         Err(errors) => Err(Error::Invalid(errors)),
     };
     match changed {
         Ok(key) => {
-            session::flash(&request.get_session(), &format!("{} was changed.", key.name));
-            Ok(redirect(&request, &path::key(&member.org.slug, &key.id)))
+            Ok(visit.redirect_with(path::key(&visit.org.slug, &key.id), format!("{} was changed.", key.name)))
         }
         Err(error) => {
             let complaints = fields::complaints(error)?;
-            page(&request, &member, &site, &key, fields, complaints, StatusCode::UNPROCESSABLE_ENTITY).await
+            page(&visit, requested, Some(fields), complaints).await
         }
     }
 }
 
 async fn page(
-    request: &HttpRequest,
-    member: &Member,
-    site: &Shared,
-    key: &Key,
-    fields: KeyFields,
+    visit: &Visit,
+    requested: RequestedKey,
+    typed: Option<KeyFields>,
     complaints: Complaints,
-    status: StatusCode,
 ) -> Result<HttpResponse, Problem> {
-    let (now, zone) = (Time::now(), member.person.time_zone());
-    let org = key.org;
-    let policy = site.db.read(move |conn| policy::store::find(conn, org)).await?;
+    let (now, zone) = (visit.now, &visit.zone);
+    let found = visit.read(move |conn| {
+        let key = requested.find_active_for(conn, Deed::Edit, now)?;
+        let policy = policy::store::find(conn, key.org)?;
+        Ok((key, policy))
+    });
+    let (key, policy) = found.await?;
+    let fields = typed.unwrap_or_else(|| fields_of(&key));
     let latest = policy.latest_end(key.secret_made_at);
-    // An end before the one it has can always be chosen.
+    // An earlier expiry is always allowed.
     let latest = latest.max(key.expires_at.unwrap_or(now.plus(MAX_DAYS * DAY)));
-    let choices = Choices::new(&policy, member.role, latest, now, &zone, site.mint.default_rpm).with_held(
-        &policy,
-        member.role,
-        key.scopes,
-    );
+    let choices = Choices::new(&policy, visit.role, latest, now, zone, visit.site.mint.default_rpm)
+        .with_held(&policy, visit.role, key.scopes);
     let view = EditPage {
-        layout: Layout::of(request, Room::Keys),
-        org: Place::of(&member.org),
+        layout: visit.layout(Room::Keys),
+        org: visit.place(),
         id: key.id,
         name: key.name.clone(),
         complaints,
         choices,
-        ends: key.expires_at.map_or_else(|| "never".to_owned(), |end| words::date(end, &zone)),
-        zone: member.person.zone_name(),
+        ends: key.expires_at.map_or_else(|| "never".to_owned(), |end| words::date(end, zone)),
+        zone: visit.zone_name(),
         fields,
     };
-    html(status, &view)
+    visit.form(&view.complaints, &view)
 }

@@ -16,7 +16,7 @@ use crate::web::problem::Problem;
 /// Days after which a key may be asked to end with one click.
 const PRESETS: [i64; 4] = [7, 30, 90, 180];
 
-/// What stands in the fields, as it was typed.
+/// The values of the fields, as typed.
 #[derive(Clone, Default)]
 pub struct KeyFields {
     /// `name`.
@@ -39,7 +39,6 @@ pub struct KeyFields {
 pub struct ExpiryChoice {
     /// The value of the radio button.
     pub value: String,
-    /// What it says.
     pub label: String,
     /// The date that comes of it.
     pub date: String,
@@ -48,7 +47,7 @@ pub struct ExpiryChoice {
 }
 
 impl KeyFields {
-    /// What was submitted.
+    /// The fields of a submitted form.
     pub fn submitted(fields: &Fields) -> KeyFields {
         KeyFields {
             name: fields.get("name").to_owned(),

@@ -1,9 +1,8 @@
-//! The list of keys: tabs, search, filters, order and pages, all in the URL.
+//! The list of keys: tabs, search, filters, order and pages, all in the address.
 
 use std::collections::HashMap;
 
-use actix_web::http::StatusCode;
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::HttpResponse;
 use askama::Template;
 
 use crate::error::Error;
@@ -11,24 +10,22 @@ use crate::id::KeyId;
 use crate::keys::list::{self, Counts, Filter, Order, Page};
 use crate::keys::{Key, Status, limit_request, secret_store, store};
 use crate::path::{self, Href};
-use crate::portal::keys::asked::{Asked, PAGE};
+use crate::portal::keys::params::{ListParams, PAGE};
 use crate::portal::kit::chart::Spark;
+use crate::portal::kit::fragments::Fragments;
+use crate::portal::kit::visit::Visit;
 use crate::portal::kit::words::{self, Badge, When};
 use crate::role::Act;
 use crate::scope::Scope;
 use crate::time::{DAY, Time};
 use crate::usage;
-use crate::web::Shared;
-use crate::web::form::Fields;
-use crate::web::page::{Layout, Place, Room, html};
-use crate::web::principal::Member;
+use crate::web::page::{Layout, Place, Room};
 use crate::web::problem::Problem;
-use crate::web::session::is_partial;
 
 const SPARK_DAYS: usize = 7;
-/// From how many days before its end a key's time is shown as a warning.
+/// How many days before its expiry a key shows a warning.
 const SOON: i64 = 7;
-/// How many keys the notice above the list counts at most.
+/// The most keys that the notices above the list count.
 const BANNER: i64 = 100;
 
 #[derive(Template)]
@@ -36,24 +33,24 @@ const BANNER: i64 = 100;
 struct ListPage {
     layout: Layout,
     org: Place,
-    asked: Asked,
+    params: ListParams,
     tabs: Vec<Tab>,
     owners: Vec<(String, String)>,
     rows: Vec<Row>,
-    /// Keys that pass the filter.
+    /// The number of keys that pass the filter.
     matching: i64,
-    /// Keys that end within a week, soonest first.
+    /// Keys that expire within a week, soonest first.
     ending: Vec<Row>,
-    /// Keys of which an old secret still works.
+    /// Keys with an open rotation.
     rotating: Vec<Row>,
-    /// Requests for higher limits that wait, for whoever may answer them.
+    /// Open requests for higher limits, if the visitor may decide them.
     waiting: i64,
     may_create: bool,
     zone: String,
     counted_to: String,
 }
 
-/// The page of an organisation, or a member, without any key.
+/// The page without any key.
 #[derive(Template)]
 #[template(path = "portal/keys/empty.html")]
 struct EmptyPage {
@@ -84,24 +81,24 @@ struct Row {
     ends: Option<When>,
     ends_soon: bool,
     manageable: bool,
-    /// Whether the reader is its backup.
+    /// Whether the visitor is its backup.
     backed: bool,
-    /// Whether the reader may enable it if it is disabled.
+    /// Whether the visitor may enable it if it is disabled.
     enableable: bool,
 }
 
 /// `GET /o/{org}/keys`.
-pub async fn show(request: HttpRequest, member: Member, site: Shared) -> Result<HttpResponse, Problem> {
-    let now = Time::now();
-    let (asked, mut filter, order) = Asked::parse(&Fields::of_query(&request))?;
-    let (org, manager, zone) = (member.org.id, member.manager(), member.person.time_zone());
+pub async fn show(visit: Visit) -> Result<HttpResponse, Problem> {
+    let now = visit.now;
+    let (params, mut filter, order) = ListParams::parse(&visit.query())?;
+    let (org, manager, zone) = (visit.org.id, visit.manager(), visit.zone.clone());
     let decides = manager.role.may(Act::DecideRequests);
     let own = if manager.role.sees_all_keys() { None } else { Some(manager.person) };
     filter.mine = own;
-    let page = Page { offset: (asked.page - 1) * PAGE, limit: PAGE, reversed: asked.reversed };
+    let page = Page { offset: (params.page - 1) * PAGE, limit: PAGE, reversed: params.reversed };
     let week = now.plus(-(SPARK_DAYS as i64 - 1) * DAY).start_of_day(&zone);
-    let here = site.get_ref().clone();
-    let found = site.db.read(move |conn| {
+    let here = visit.site.get_ref().clone();
+    let found = visit.read(move |conn| {
         let filter = list::looked_up(conn, org, filter)?;
         let keys = list::list(conn, org, &filter, order, page, now)?;
         let counts = here.numbers.counts(conn, org, own, now)?;
@@ -125,11 +122,11 @@ pub async fn show(request: HttpRequest, member: Member, site: Shared) -> Result<
         Ok::<_, Error>((keys, matching, counts, ending, rotating, daily, owners, waiting))
     });
     let (keys, matching, counts, ending, rotating, daily, owners, waiting) = found.await?;
-    let place = Place::of(&member.org);
-    let layout = Layout::of(&request, Room::Keys).with_flash(&request);
+    let place = visit.place();
+    let layout = visit.layout(Room::Keys);
     let may_create = manager.role.may(Act::WriteKeys);
     if counts.total == 0 {
-        return html(StatusCode::OK, &EmptyPage { layout, org: place, may_create });
+        return visit.page(&EmptyPage { layout, org: place, may_create });
     }
     let row =
         |key: &Key, daily: &HashMap<KeyId, Vec<i64>>| Row::new(key, daily.get(&key.id), &manager, now, &zone);
@@ -149,12 +146,12 @@ pub async fn show(request: HttpRequest, member: Member, site: Shared) -> Result<
         rotating: rotating.iter().filter(is_rotating).map(|key| row(key, &daily)).collect(),
         waiting,
         may_create,
-        zone: member.person.zone_name(),
+        zone: visit.zone_name(),
         counted_to: words::clock(now, &zone),
         layout,
-        asked,
+        params,
     };
-    if is_partial(&request) { view.fragments() } else { html(StatusCode::OK, &view) }
+    if visit.is_partial() { view.fragments() } else { visit.page(&view) }
 }
 
 fn tabs(counts: &Counts) -> Vec<Tab> {
@@ -168,26 +165,16 @@ fn tabs(counts: &Counts) -> Vec<Tab> {
 }
 
 impl ListPage {
-    /// The parts that change with a search: the rows in their place, the tabs and the spoken
-    /// count beside them.
+    /// The parts that change with a search: rows, tabs and the count.
     fn fragments(&self) -> Result<HttpResponse, Problem> {
-        let rows = self.as_rows().render().map_err(Error::internal)?;
-        let tabs = self.as_tabs().render().map_err(Error::internal)?;
-        let found = words::count(self.matching, "key", "keys");
-        let body = format!(
-            "{rows}<hx-partial hx-target=\"#tabs\" hx-swap=\"outerHTML\">{tabs}</hx-partial>\
-             <hx-partial hx-target=\"#live\" hx-swap=\"textContent\">{found} found</hx-partial>"
-        );
-        Ok(HttpResponse::Ok()
-            .content_type("text/html; charset=utf-8")
-            .insert_header((actix_web::http::header::VARY, "HX-Request-Type"))
-            .insert_header(("HX-Replace-Url", self.link(&[]).as_str()))
-            .body(body))
+        let found = format!("{} found", words::count(self.matching, "key", "keys"));
+        let fragments = Fragments::new(&self.as_rows())?.replacing("tabs", &self.as_tabs())?;
+        Ok(fragments.with_text("live", &found).at(&self.link(&[])).respond())
     }
 
     /// This page with some parameters changed.
     fn link(&self, changes: &[(&str, &str)]) -> Href {
-        path::keys(&self.org.slug).queries(self.asked.query(changes))
+        path::keys(&self.org.slug).queries(self.params.query(changes))
     }
 
     fn tab_link(&self, tab: &Tab) -> Href {
@@ -195,36 +182,39 @@ impl ListPage {
     }
 
     fn page_link(&self, step: &i64) -> Href {
-        self.link(&[("page", &(self.asked.page + step).to_string())])
+        self.link(&[("page", &(self.params.page + step).to_string())])
     }
 
     fn has_next(&self) -> bool {
-        self.asked.page * PAGE < self.matching
+        self.params.page * PAGE < self.matching
     }
 
     fn sorts_by(&self, column: &str) -> bool {
-        self.asked.sort == column || (self.asked.sort.is_empty() && column == "expires")
+        self.params.sort == column || (self.params.sort.is_empty() && column == "expires")
     }
 
     fn sort_link(&self, column: &str) -> Href {
-        let turned = self.sorts_by(column) && !self.asked.reversed;
+        let turned = self.sorts_by(column) && !self.params.reversed;
         self.link(&[("sort", column), ("dir", if turned { "reversed" } else { "" }), ("page", "")])
     }
 
-    /// Which way the values run, top to bottom.
+    /// The value of `aria-sort`.
     fn direction(&self, column: &str) -> &'static str {
-        let falls = (column == "used") != self.asked.reversed;
+        let falls = (column == "used") != self.params.reversed;
         if falls { "descending" } else { "ascending" }
     }
 
     fn cleared_link(&self) -> Href {
-        let cleared =
-            Asked { sort: self.asked.sort.clone(), reversed: self.asked.reversed, ..Asked::default() };
+        let cleared = ListParams {
+            sort: self.params.sort.clone(),
+            reversed: self.params.reversed,
+            ..ListParams::default()
+        };
         path::keys(&self.org.slug).queries(cleared.query(&[]))
     }
 
     fn count_line(&self) -> String {
-        let first = (self.asked.page - 1) * PAGE + 1;
+        let first = (self.params.page - 1) * PAGE + 1;
         let last = (first - 1 + i64::try_from(self.rows.len()).unwrap_or(0)).max(first);
         if self.matching <= PAGE {
             words::count(self.matching, "key", "keys")

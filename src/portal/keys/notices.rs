@@ -1,45 +1,38 @@
-//! What people were told about a key's end, on its page, and that someone has seen it.
+//! The part of a key's page about its expiry notices, and acknowledging them.
 
-use actix_session::SessionExt;
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::HttpResponse;
 use jiff::tz::TimeZone;
 
+use crate::db::Conn;
 use crate::error::Error;
 use crate::keys::Key;
 use crate::notices::store::{self, Told};
 use crate::path;
+use crate::portal::keys::RequestedKey;
+use crate::portal::kit::visit::Visit;
 use crate::portal::kit::words::{self, When};
 use crate::text::count;
 use crate::time::{DAY, HOUR, MINUTE, Time};
-use crate::web::page::redirect;
-use crate::web::principal::Member;
 use crate::web::problem::Problem;
-use crate::web::{Shared, session};
 
-/// How many lines the page shows.
+/// The number of notices shown.
 const SHOWN: i64 = 50;
 
-/// The part of a key's page about notices.
 pub struct Notices {
-    /// Who was told what, and what became of the mail.
     pub lines: Vec<Line>,
-    /// Who has seen it, and when.
+    /// Who acknowledged the notice, and the time.
     pub seen: Option<(String, When)>,
-    /// Whether there is a mail server to send them by.
+    /// Whether a mail server is configured.
     pub has_server: bool,
 }
 
-/// Someone was told.
+/// One notice to one person.
 pub struct Line {
-    /// Which step.
     pub step: String,
-    /// Who.
     pub reader: String,
-    /// What became of the mail.
     pub state: &'static str,
-    /// When that was.
     pub at: Option<When>,
-    /// What the server said.
+    /// The mail server's reply.
     pub words: Option<String>,
 }
 
@@ -49,7 +42,7 @@ impl Line {
             Some("sent") => ("sent", told.sent_at),
             Some("failed") => ("failed", told.queued_at),
             Some(_) => ("queued", told.queued_at),
-            // The queue forgets mails that were sent a month ago.
+            // The queue forgets e-mails a month after sending them.
             None if told.has_mail => ("sent", None),
             None => ("queued", None),
         };
@@ -74,46 +67,43 @@ fn step(seconds: i64) -> String {
     }
 }
 
-impl Notices {
-    /// Of a key, for a reader in that zone.
-    pub fn of(
-        conn: &mut crate::db::Conn,
-        key: &Key,
-        has_server: bool,
-        now: Time,
-        zone: &TimeZone,
-    ) -> Result<Notices, Error> {
-        let lines = store::of_key(conn, key.org, key.id, SHOWN)?;
+/// What the database knows about a key's notices.
+pub(super) struct Found {
+    told: Vec<Told>,
+    seen: Option<(String, Time)>,
+}
+
+impl Found {
+    pub(super) fn load(conn: &mut Conn, key: &Key) -> Result<Found, Error> {
+        let told = store::of_key(conn, key.org, key.id, SHOWN)?;
         let seen = match key.expires_at {
             Some(end) => store::seen(conn, key.org, key.id, key.secret, end)?,
             None => None,
         };
-        Ok(Notices {
-            lines: lines.into_iter().map(|told| Line::new(told, now, zone)).collect(),
-            seen: seen.map(|(name, at)| (name, When::past(at, now, zone))),
-            has_server,
-        })
+        Ok(Found { told, seen })
     }
 }
 
-/// `POST /o/{org}/keys/{id}/seen`: someone has seen that the key ends.
-pub async fn seen(
-    request: HttpRequest,
-    member: Member,
-    site: Shared,
-    path: web::Path<(String, String)>,
-) -> Result<HttpResponse, Problem> {
-    let key = super::find(&site, &member, &path.1).await?;
-    let now = Time::now();
-    let change = member.change(&request, now);
-    let Some(end) = key.expires_at.filter(|end| *end > now && key.revoked.is_none()) else {
+impl Notices {
+    pub(super) fn new(visit: &Visit, found: Found) -> Notices {
+        let (now, zone) = (visit.now, &visit.zone);
+        Notices {
+            lines: found.told.into_iter().map(|told| Line::new(told, now, zone)).collect(),
+            seen: found.seen.map(|(name, at)| (name, When::past(at, now, zone))),
+            has_server: visit.site.post.sender.has_server(),
+        }
+    }
+}
+
+/// `POST /o/{org}/keys/{id}/seen`: someone has seen that the key expires.
+pub async fn seen(visit: Visit, requested: RequestedKey) -> Result<HttpResponse, Problem> {
+    let key = visit.read(move |conn| requested.find(conn)).await?;
+    let Some(end) = key.expires_at.filter(|end| *end > visit.now && key.revoked.is_none()) else {
         return Err(Error::KeyEnded.into());
     };
-    change
-        .commit(&site.db, move |tx, acting| store::acknowledge(tx, acting, key.id, key.secret, end))
-        .await?;
-    let told =
-        format!("Noted: you have seen that it ends on {}.", words::date(end, &member.person.time_zone()));
-    session::flash(&request.get_session(), &told);
-    Ok(redirect(&request, &path::key(&member.org.slug, &key.id)))
+    visit.change(move |tx, acting| store::acknowledge(tx, acting, key.id, key.secret, end)).await?;
+    Ok(visit.redirect_with(
+        path::key(&visit.org.slug, &key.id),
+        format!("Noted: you have seen that it ends on {}.", words::date(end, &visit.zone)),
+    ))
 }

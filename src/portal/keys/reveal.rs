@@ -1,23 +1,23 @@
-//! The page that shows a new key, this once.
+//! The page that shows a new secret, once.
 
-use actix_web::http::{StatusCode, header};
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::HttpResponse;
+use actix_web::http::header;
 use askama::Template;
 
 use crate::id::KeyId;
 use crate::keys::secret::{Fingerprint, PlainSecret};
 use crate::keys::{Key, secret_store};
 use crate::path;
+use crate::portal::keys::RequestedKey;
+use crate::portal::kit::visit::Visit;
 use crate::portal::kit::words;
 use crate::scope::Scope;
-use crate::time::{MINUTE, Time};
+use crate::time::MINUTE;
 use crate::web::Shared;
-use crate::web::page::{Layout, Place, Room, html, redirect};
-use crate::web::principal::Member;
+use crate::web::page::{Layout, Place, Room};
 use crate::web::problem::Problem;
-use crate::web::session::is_partial;
 
-/// How long the page asks for the first request, in seconds.
+/// How long the page polls for the first request, in seconds.
 const PATIENCE: i64 = 10 * MINUTE;
 
 #[derive(Template)]
@@ -28,14 +28,14 @@ struct RevealPage<'a> {
     id: KeyId,
     name: &'a str,
     fingerprint: &'a Fingerprint,
-    /// The secret in clear; empty where only a fragment is rendered.
+    /// Empty in a fragment.
     secret: &'a str,
-    /// The environment variable that the examples use.
+    /// The environment variable in the examples.
     variable: String,
-    /// A call that the key may make.
+    /// A request that the key may make.
     example: Example,
     first_use: FirstUse,
-    /// The old secret of a rotated key, and until when it works.
+    /// The hint of a rotated key's old secret, and the end of its overlap.
     old: Option<(&'a str, String)>,
 }
 
@@ -50,42 +50,36 @@ enum FirstUse {
     Used { at: String, from: String },
 }
 
-/// Shows the key. The answer is kept nowhere and has no URL of its own.
-pub fn show(
-    request: &HttpRequest,
-    member: &Member,
-    site: &Shared,
-    key: &Key,
-    secret: &PlainSecret,
-) -> Result<HttpResponse, Problem> {
+/// Shows the secret. The response is not stored and has no address of its own.
+pub fn show(visit: &Visit, key: &Key, secret: &PlainSecret) -> Result<HttpResponse, Problem> {
     let page = RevealPage {
-        layout: Layout::of(request, Room::Keys),
-        org: Place::of(&member.org),
+        layout: visit.layout(Room::Keys),
+        org: visit.place(),
         id: key.id,
         name: &key.name,
         fingerprint: &key.fingerprint,
         secret: secret.expose(),
-        variable: variable(&member.org.slug),
-        example: Example::of(key, site),
+        variable: variable(&visit.org.slug),
+        example: Example::of(key, &visit.site),
         first_use: FirstUse::Waiting,
-        old: key.rotation(key.secret_made_at).map(|old| {
-            (old.fingerprint.hint.as_str(), words::date_time(old.ends_at, &member.person.time_zone()))
-        }),
+        old: key
+            .rotation(key.secret_made_at)
+            .map(|old| (old.fingerprint.hint.as_str(), words::date_time(old.ends_at, &visit.zone))),
     };
-    let mut response = html(StatusCode::OK, &page)?;
+    let mut response = visit.page(&page)?;
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
     headers.insert(header::REFERRER_POLICY, header::HeaderValue::from_static("no-referrer"));
     Ok(response)
 }
 
-/// Why a form makes no second key.
+/// Why a form that was submitted twice creates no second secret.
 pub enum Again {
-    /// It has made this key, by its id.
+    /// It has created the key with this id.
     Key(String),
-    /// It has rotated this key, by its id.
+    /// It has rotated the key with this id.
     Rotated(String),
-    /// It is making one right now.
+    /// The first submission is still in progress.
     Running,
 }
 
@@ -98,50 +92,49 @@ struct AgainPage {
     rotated: bool,
 }
 
-/// Says that the form was sent twice and made one secret.
-pub fn again(request: &HttpRequest, member: &Member, again: Again) -> Result<HttpResponse, Problem> {
+/// The page for a form that was submitted twice.
+pub fn again(visit: &Visit, again: Again) -> Result<HttpResponse, Problem> {
     let (id, rotated) = match again {
         Again::Key(id) => (KeyId::parse(&id), false),
         Again::Rotated(id) => (KeyId::parse(&id), true),
         Again::Running => (None, false),
     };
-    let org = Place::of(&member.org);
-    html(StatusCode::OK, &AgainPage { layout: Layout::of(request, Room::Keys), org, id, rotated })
+    let org = visit.place();
+    visit.page(&AgainPage { layout: visit.layout(Room::Keys), org, id, rotated })
 }
 
 /// `GET /o/{org}/keys/{id}/first-use`: the line that waits for the first request.
-pub async fn first_use(
-    request: HttpRequest,
-    member: Member,
-    site: Shared,
-    path: web::Path<(String, String)>,
-) -> Result<HttpResponse, Problem> {
-    let key = super::find(&site, &member, &path.1).await?;
-    if !is_partial(&request) {
-        return Ok(redirect(&request, &path::key(&member.org.slug, &key.id)));
+pub async fn first_use(visit: Visit, requested: RequestedKey) -> Result<HttpResponse, Problem> {
+    let now = visit.now;
+    let found = visit.read(move |conn| {
+        let key = requested.find(conn)?;
+        let secrets = secret_store::uses(conn, key.org, key.id)?;
+        Ok((key, secrets))
+    });
+    let (key, secrets) = found.await?;
+    if !visit.is_partial() {
+        return Ok(visit.redirect(path::key(&visit.org.slug, &key.id)));
     }
-    let (org, id, now) = (member.org.id, key.id, Time::now());
-    let secrets = site.db.read(move |conn| secret_store::uses(conn, org, id)).await?;
     let of_now = secrets.iter().find(|secret| secret.id == key.secret);
     let used = of_now.and_then(|secret| Some((secret.first_used_at?, secret.last_address.clone()?)));
     let first_use = match used {
-        Some((at, from)) => FirstUse::Used { at: words::clock(at, &member.person.time_zone()), from },
+        Some((at, from)) => FirstUse::Used { at: words::clock(at, &visit.zone), from },
         None if now.since(key.secret_made_at) > PATIENCE => FirstUse::GivenUp,
         None => FirstUse::Waiting,
     };
     let page = RevealPage {
-        layout: Layout::of(&request, Room::Keys),
-        org: Place::of(&member.org),
+        layout: visit.layout(Room::Keys),
+        org: visit.place(),
         id: key.id,
         name: &key.name,
         fingerprint: &key.fingerprint,
         secret: "",
         variable: String::new(),
-        example: Example::of(&key, &site),
+        example: Example::of(&key, &visit.site),
         first_use,
         old: None,
     };
-    html(StatusCode::OK, &page.as_first_use())
+    visit.page(&page.as_first_use())
 }
 
 impl Example {

@@ -1,8 +1,6 @@
-//! The page and the dialog for revoking a key, with what it would stop.
+//! The page and the dialog for revoking a key, with its current clients.
 
-use actix_session::SessionExt;
-use actix_web::http::StatusCode;
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::HttpResponse;
 use askama::Template;
 
 use crate::error::FieldError;
@@ -11,18 +9,16 @@ use crate::keys::draft::check_reason;
 use crate::keys::manager::Deed;
 use crate::keys::{Key, lifecycle};
 use crate::path;
-use crate::portal::keys::Rights;
+use crate::portal::keys::RequestedKey;
 use crate::portal::keys::show::{CallerRow, scope_name};
+use crate::portal::kit::visit::Visit;
 use crate::portal::kit::words::{self, When};
 use crate::time::{DAY, Time};
 use crate::usage;
 use crate::usage::sums::Keys;
 use crate::web::form::{Complaints, Fields};
-use crate::web::page::{Layout, Place, Room, html, redirect};
-use crate::web::principal::Member;
+use crate::web::page::{Layout, Place, Room};
 use crate::web::problem::Problem;
-use crate::web::session::is_partial;
-use crate::web::{Shared, session};
 
 const CALLERS: usize = 5;
 
@@ -33,73 +29,53 @@ struct RevokePage {
     org: Place,
     id: KeyId,
     name: String,
-    /// Whether it stands in the dialog, so that answers go there too.
+    /// Whether it is shown in the dialog, which also receives the responses.
     in_dialog: bool,
     requests: i64,
     by_scope: String,
     last_used: Option<When>,
     callers: Vec<CallerRow>,
-    /// Whether the name must be typed: the key was used in the last 24 hours.
+    /// Whether the key was used in the last 24 hours, so that its name must be typed.
     in_use: bool,
-    /// Whether the reader can rotate it instead.
+    /// Whether the visitor can rotate it instead.
     can_rotate: bool,
-    /// Whether the reader can disable it instead.
+    /// Whether the visitor can disable it instead.
     can_disable: bool,
     reason: String,
     typed: String,
     complaints: Complaints,
 }
 
-/// The key, with a use of just now as its last.
-async fn find(site: &Shared, member: &Member, id: &str, now: Time) -> Result<Key, Problem> {
-    if let Some(id) = KeyId::parse(id) {
-        usage::flush_last_uses(&site.meter, &site.db, Keys::only(id), now).await?;
-    }
-    super::find_for(Deed::Revoke, site, member, id).await
-}
-
 /// `GET /o/{org}/keys/{id}/revoke`.
-pub async fn confirm(
-    request: HttpRequest,
-    member: Member,
-    site: Shared,
-    path: web::Path<(String, String)>,
-) -> Result<HttpResponse, Problem> {
-    let key = find(&site, &member, &path.1, Time::now()).await?;
-    if key.revoked.is_some() {
-        return Ok(redirect(&request, &path::key(&member.org.slug, &key.id)));
-    }
-    page(&request, &member, &site, &key, &Fields::default(), Complaints::default(), StatusCode::OK).await
+pub async fn confirm(visit: Visit, requested: RequestedKey) -> Result<HttpResponse, Problem> {
+    page(&visit, requested, &Fields::default(), Complaints::default()).await
 }
 
 /// `POST /o/{org}/keys/{id}/revoke`.
-pub async fn submit(
-    request: HttpRequest,
-    member: Member,
-    site: Shared,
-    path: web::Path<(String, String)>,
-    fields: Fields,
-) -> Result<HttpResponse, Problem> {
-    let now = Time::now();
-    let key = find(&site, &member, &path.1, now).await?;
+pub async fn submit(visit: Visit, requested: RequestedKey, fields: Fields) -> Result<HttpResponse, Problem> {
+    flush_last_use(&visit, requested).await?;
+    let key = visit.read(move |conn| requested.find_for(conn, Deed::Revoke)).await?;
     let mut errors = Vec::new();
     let reason = check_reason(fields.get("reason")).map_err(|error| errors.push(error)).unwrap_or_default();
     let typed = crate::text::fold(fields.get("confirm").trim());
-    if was_used_lately(&key, now) && typed != crate::text::fold(&key.name) {
+    if was_used_lately(&key, visit.now) && typed != crate::text::fold(&key.name) {
         errors.push(FieldError::new(
             "confirm",
             format!("Type {} to confirm that its callers may be cut off.", key.name),
         ));
     }
     if !errors.is_empty() {
-        let complaints = Complaints(errors);
-        return page(&request, &member, &site, &key, &fields, complaints, StatusCode::UNPROCESSABLE_ENTITY)
-            .await;
+        return page(&visit, requested, &fields, Complaints(errors)).await;
     }
-    let (change, id) = (member.change(&request, now), key.id);
-    change.commit(&site.db, move |tx, acting| lifecycle::revoke(tx, acting, id, reason.clone())).await?;
-    session::flash(&request.get_session(), &format!("{} was revoked.", key.name));
-    Ok(redirect(&request, &path::keys(&member.org.slug)))
+    let id = key.id;
+    visit.change(move |tx, acting| lifecycle::revoke(tx, acting, id, reason.clone())).await?;
+    Ok(visit.redirect_with(path::keys(&visit.org.slug), format!("{} was revoked.", key.name)))
+}
+
+/// Writes the last use of the key, so that a use of the last second counts.
+async fn flush_last_use(visit: &Visit, requested: RequestedKey) -> Result<(), Problem> {
+    let keys = Keys::only(requested.id);
+    Ok(usage::flush_last_uses(&visit.site.meter, &visit.site.db, keys, visit.now).await?)
 }
 
 fn was_used_lately(key: &Key, now: Time) -> bool {
@@ -107,41 +83,46 @@ fn was_used_lately(key: &Key, now: Time) -> bool {
 }
 
 async fn page(
-    request: &HttpRequest,
-    member: &Member,
-    site: &Shared,
-    key: &Key,
+    visit: &Visit,
+    requested: RequestedKey,
     fields: &Fields,
     complaints: Complaints,
-    status: StatusCode,
 ) -> Result<HttpResponse, Problem> {
-    let (now, zone) = (Time::now(), member.person.time_zone());
-    let (org, id) = (member.org.id, key.id);
-    let found = site.db.read(move |conn| {
-        let by_scope = usage::recent::last_day_by_scope(conn, org, id, now)?;
-        Ok((by_scope, usage::recent::callers_of_last_day(conn, org, id, now, CALLERS)?))
+    flush_last_use(visit, requested).await?;
+    let (now, zone) = (visit.now, visit.zone.clone());
+    let found = visit.read(move |conn| {
+        let key = requested.find_for(conn, Deed::Revoke)?;
+        let by_scope = usage::recent::last_day_by_scope(conn, key.org, key.id, now)?;
+        let callers = usage::recent::callers_of_last_day(conn, key.org, key.id, now, CALLERS)?;
+        Ok((requested.rights(conn, &key)?, key, by_scope, callers))
     });
-    let (by_scope, callers) = found.await?;
-    let rights = Rights::of(site, member, key).await?;
+    let (rights, key, by_scope, callers) = found.await?;
+    if key.revoked.is_some() {
+        return Ok(visit.redirect(path::key(&visit.org.slug, &key.id)));
+    }
     let scopes = by_scope
         .iter()
         .map(|(scope, requests)| format!("{} {}", words::number(*requests), scope_name(scope)));
     let view = RevokePage {
-        layout: Layout::of(request, Room::Keys),
-        org: Place::of(&member.org),
+        layout: visit.layout(Room::Keys),
+        org: visit.place(),
         id: key.id,
         name: key.name.clone(),
-        in_dialog: is_partial(request),
+        in_dialog: visit.is_partial(),
         requests: by_scope.iter().map(|(_, requests)| requests).sum(),
         by_scope: scopes.collect::<Vec<_>>().join(", "),
         last_used: key.last_used_at.map(|at| When::past(at, now, &zone)),
         callers: callers.iter().map(|caller| CallerRow::new(caller, now, &zone)).collect(),
-        in_use: was_used_lately(key, now),
+        in_use: was_used_lately(&key, now),
         can_rotate: rights.rotate && key.disabled.is_none() && key.rotation(now).is_none(),
         can_disable: rights.edit && key.disabled.is_none(),
         reason: fields.get("reason").to_owned(),
         typed: fields.get("confirm").to_owned(),
         complaints,
     };
-    if view.in_dialog { html(status, &view.as_act()) } else { html(status, &view) }
+    if view.in_dialog {
+        visit.form(&view.complaints, &view.as_act())
+    } else {
+        visit.form(&view.complaints, &view)
+    }
 }

@@ -1,27 +1,26 @@
-//! A key's page: everything but its secret.
+//! The page of a key: everything but its secret.
 
-use actix_web::http::StatusCode;
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpResponse, web};
 use askama::Template;
 
+use crate::db::Conn;
 use crate::error::Error;
 use crate::id::{KeyId, OrgId, UserId};
 use crate::keys::secret_store::{self, SecretUse};
 use crate::keys::{Key, Status, store};
 use crate::path;
 use crate::people;
-use crate::portal::keys::Rights;
-use crate::portal::keys::limits::panel::Bounds;
-use crate::portal::keys::notices::Notices;
-use crate::portal::keys::rotation::progress::{self, Cockpit};
+use crate::portal::keys::limits::panel::{self, LimitsPanel};
+use crate::portal::keys::notices::{self, Notices};
+use crate::portal::keys::rotation::progress::{self, RotationPanel};
+use crate::portal::keys::{RequestedKey, Rights};
+use crate::portal::kit::visit::{AccountVisit, Visit};
 use crate::portal::kit::words::{self, Badge, When};
 use crate::role::Act;
-use crate::time::Time;
+use crate::time::{HOUR, Time};
+use crate::usage;
 use crate::usage::recent::CallerUse;
-use crate::usage::{self};
-use crate::web::Shared;
-use crate::web::page::{Layout, Place, Room, html, redirect};
-use crate::web::principal::{Member, SignedIn};
+use crate::web::page::{Layout, Place, Room};
 use crate::web::problem::Problem;
 
 const CALLERS: usize = 20;
@@ -43,10 +42,10 @@ struct KeyPage {
     requests: i64,
     callers: Vec<CallerRow>,
     secrets: Vec<SecretRow>,
-    cockpit: Option<Cockpit>,
-    /// What the reader may do to it.
+    rotation_panel: Option<RotationPanel>,
+    /// What the visitor may do.
     rights: Rights,
-    bounds: Bounds,
+    limits: LimitsPanel,
     zone: String,
     counted_to: String,
     notices: Notices,
@@ -59,15 +58,11 @@ struct Ended {
     calls_after: i64,
 }
 
-/// A row of the table of callers, shared with the page for revoking.
+/// A row in a table of clients.
 pub struct CallerRow {
-    /// The address.
     pub address: String,
-    /// The program.
     pub program: String,
-    /// Its requests.
     pub requests: String,
-    /// The latest.
     pub last: When,
 }
 
@@ -81,7 +76,6 @@ struct SecretRow {
 }
 
 impl CallerRow {
-    /// Of a caller, for a reader in that zone.
     pub fn new(caller: &CallerUse, now: Time, zone: &jiff::tz::TimeZone) -> CallerRow {
         CallerRow {
             address: caller.address.clone(),
@@ -92,83 +86,86 @@ impl CallerRow {
     }
 }
 
-/// `GET /keys/{id}`: the link of mails, without the organisation.
-pub async fn deep_link(
-    request: HttpRequest,
-    signed_in: SignedIn,
-    site: Shared,
-    id: web::Path<String>,
-) -> Result<HttpResponse, Problem> {
-    let (org, key) = super::find_anywhere(&site, &signed_in, &id).await?;
-    Ok(redirect(&request, &path::key(&org.slug, &key.id)))
+/// `GET /keys/{id}`: the link in e-mails, without the organisation.
+pub async fn deep_link(visit: AccountVisit, id: web::Path<String>) -> Result<HttpResponse, Problem> {
+    let (org, key) = super::find_anywhere(&visit, &id).await?;
+    Ok(visit.redirect(path::key(&org.slug, &key.id)))
 }
 
-/// `GET /keys/{id}/rotate`: the button of mails before a key ends.
-pub async fn deep_rotate_link(
-    request: HttpRequest,
-    signed_in: SignedIn,
-    site: Shared,
-    id: web::Path<String>,
-) -> Result<HttpResponse, Problem> {
-    let (org, key) = super::find_anywhere(&site, &signed_in, &id).await?;
-    Ok(redirect(&request, &path::key_rotate(&org.slug, &key.id)))
+/// `GET /keys/{id}/rotate`: the button in expiry notices.
+pub async fn deep_rotate_link(visit: AccountVisit, id: web::Path<String>) -> Result<HttpResponse, Problem> {
+    let (org, key) = super::find_anywhere(&visit, &id).await?;
+    Ok(visit.redirect(path::key_rotate(&org.slug, &key.id)))
+}
+
+/// What the database knows about a key for its page.
+struct Found {
+    key: Key,
+    rights: Rights,
+    rotation: Option<progress::Found>,
+    by_scope: Vec<(String, i64)>,
+    callers: Vec<CallerUse>,
+    secrets: Vec<SecretUse>,
+    created_by: String,
+    /// Empty unless the key is revoked.
+    revoked_by: String,
+    requests_after_end: i64,
+    limits: panel::Found,
+    notices: notices::Found,
+}
+
+impl Found {
+    fn load(conn: &mut Conn, requested: RequestedKey, now: Time) -> Result<Found, Error> {
+        let key = requested.find(conn)?;
+        let (org, id, revoked) = (key.org, key.id, key.revoked.as_ref());
+        let ended_at = revoked.map(|revoked| revoked.at).or(key.expires_at.filter(|end| *end <= now));
+        Ok(Found {
+            rights: requested.rights(conn, &key)?,
+            rotation: key.rotation(now).map(|old| progress::find(conn, &key, old, now)).transpose()?,
+            by_scope: usage::recent::last_day_by_scope(conn, org, id, now)?,
+            callers: usage::recent::callers_of_last_day(conn, org, id, now, CALLERS)?,
+            secrets: secret_store::uses(conn, org, id)?,
+            created_by: actor(conn, org, &key.created_by)?,
+            revoked_by: match revoked {
+                Some(revoked) => actor(conn, org, &revoked.by)?,
+                None => String::new(),
+            },
+            // Requests in the hour in which the key ended may have been before its end.
+            requests_after_end: match ended_at {
+                Some(at) => usage::recent::requests_since(conn, org, id, at.plus(HOUR))?,
+                None => 0,
+            },
+            limits: panel::Found::load(conn, &key)?,
+            notices: notices::Found::load(conn, &key)?,
+            key,
+        })
+    }
 }
 
 /// `GET /o/{org}/keys/{id}`.
-pub async fn show(
-    request: HttpRequest,
-    member: Member,
-    site: Shared,
-    path: web::Path<(String, String)>,
-) -> Result<HttpResponse, Problem> {
-    let now = Time::now();
-    let key = super::find(&site, &member, &path.1).await?;
-    let (org, id, zone) = (member.org.id, key.id, member.person.time_zone());
-    let ended_at =
-        key.revoked.as_ref().map(|revoked| revoked.at).or(key.expires_at.filter(|end| *end <= now));
-    let names = [Some(key.created_by.clone()), key.revoked.as_ref().map(|revoked| revoked.by.clone())];
-    let rotating = key.rotation(now).map(|old| (key.clone(), old.clone()));
-    if rotating.is_some() {
-        // What was called until now counts.
-        usage::flush(&site.meter, &site.db, now).await?;
+pub async fn show(visit: Visit, requested: RequestedKey) -> Result<HttpResponse, Problem> {
+    let (now, zone) = (visit.now, visit.zone.clone());
+    let load = move |conn: &mut Conn| Found::load(conn, requested, now);
+    let mut found = visit.read(load).await?;
+    if found.rotation.is_some() {
+        // The progress of a rotation includes the requests of the last second.
+        usage::flush(&visit.site.meter, &visit.site.db, now).await?;
+        found = visit.read(load).await?;
     }
-    let found = site.db.read(move |conn| {
-        let rotation = match &rotating {
-            Some((key, old)) => Some(progress::find(conn, key, old, now)?),
-            None => None,
-        };
-        let by_scope = usage::recent::last_day_by_scope(conn, org, id, now)?;
-        let callers = usage::recent::callers_of_last_day(conn, org, id, now, CALLERS)?;
-        let secrets = secret_store::uses(conn, org, id)?;
-        // Calls of the hour in which the key ended may have been before its end.
-        let calls_after = match ended_at {
-            Some(at) => usage::recent::requests_since(conn, org, id, at.plus(crate::time::HOUR))?,
-            None => 0,
-        };
-        let mut actors = Vec::new();
-        for name in names.into_iter().flatten() {
-            actors.push(actor(conn, org, &name)?);
-        }
-        Ok((by_scope, callers, secrets, calls_after, actors, rotation))
-    });
-    let (by_scope, callers, secrets, calls_after, mut actors, rotation) = found.await?;
-    let (about, reader_zone) = (key.clone(), zone.clone());
-    let has_server = site.post.sender.has_server();
-    let notices = site.db.read(move |conn| Notices::of(conn, &about, has_server, now, &reader_zone)).await?;
+    let Found { key, rights, rotation, by_scope, callers, secrets, .. } = found;
     let revoked = key.revoked.as_ref().map(|revoked| Ended {
         at: words::date_time(revoked.at, &zone),
-        by: actors.pop().unwrap_or_default(),
+        by: found.revoked_by,
         reason: revoked.reason.clone(),
-        calls_after,
+        calls_after: found.requests_after_end,
     });
-    let rights = Rights::of(&site, &member, &key).await?;
     let view = KeyPage {
-        layout: Layout::of(&request, Room::Keys).with_flash(&request),
-        org: Place::of(&member.org),
+        layout: visit.layout(Room::Keys),
+        org: visit.place(),
         badge: Badge::of(key.status(now)),
         status: key.status(now),
         created: words::date_time(key.created_at, &zone),
-        created_by: actors.pop().unwrap_or_default(),
+        created_by: found.created_by,
         expires: expires(&key, now, &zone),
         last_used: key.last_used_at.map(|at| When::past(at, now, &zone)),
         revoked,
@@ -179,19 +176,19 @@ pub async fn show(
             .collect(),
         callers: callers.iter().map(|caller| CallerRow::new(caller, now, &zone)).collect(),
         secrets: secrets.iter().map(|secret| SecretRow::new(secret, now, &zone)).collect(),
-        cockpit: rotation.map(|found| Cockpit::new(&member, &key, rights, found, now)),
+        rotation_panel: rotation.map(|found| RotationPanel::new(&visit, &key, rights, found)),
         rights,
-        bounds: Bounds::load(&site, &member, &key, now).await?,
-        zone: member.person.zone_name(),
+        limits: LimitsPanel::new(&visit, &key, found.limits),
+        zone: visit.zone_name(),
         counted_to: words::clock(now, &zone),
-        notices,
+        notices: Notices::new(&visit, found.notices),
         key,
     };
-    html(StatusCode::OK, &view)
+    visit.page(&view)
 }
 
-/// Whoever did something, for people: a name where there is one.
-pub(super) fn actor(conn: &mut crate::db::Conn, org: OrgId, text: &str) -> Result<String, Error> {
+/// The name of an actor, or the id if there is none.
+pub(super) fn actor(conn: &mut Conn, org: OrgId, text: &str) -> Result<String, Error> {
     if let Some(id) = UserId::parse(text) {
         return Ok(people::store::find(conn, id)?.map_or_else(|| text.to_owned(), |person| person.name));
     }
@@ -212,7 +209,7 @@ fn expires(key: &Key, now: Time, zone: &jiff::tz::TimeZone) -> String {
     }
 }
 
-/// A scope's name in a table of requests.
+/// The label of a scope in a table of requests.
 pub fn scope_name(scope: &str) -> String {
     if scope.is_empty() { "no scope needed".to_owned() } else { scope.to_owned() }
 }

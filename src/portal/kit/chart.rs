@@ -1,7 +1,6 @@
-//! Pictures of counts as SVG: no script, colours by class alone, the numbers always beside them.
+//! Charts as SVG: no script, colours by CSS class, always with the numbers beside them.
 //!
-//! Axis texts are HTML outside the SVG, which stretches with its place: they keep their size
-//! at any width.
+//! The SVG stretches to the width of the page. Labels are HTML outside of it, so that they keep their size.
 
 use std::fmt::Write as _;
 
@@ -10,21 +9,21 @@ use askama::Template;
 use crate::portal::kit::words;
 use crate::usage::totals::Totals;
 
-/// The height of the plot, in its own units and in pixels on a desk.
+/// The height of the plot, in its own units and in pixels on a wide screen.
 const HEIGHT: f64 = 208.0;
-/// What lies between two parts of a bar.
+/// The gap between two parts of a bar.
 const GAP: f64 = 0.8;
-/// Lower parts are left out: drawn at a least height they would paint every bar as failing.
+/// Lower parts are omitted; with a minimum height, every bar would seem to contain failures.
 const LEAST: f64 = 0.6;
-/// How many rules the plot has, the base line included.
+/// The number of horizontal lines, including the base line.
 const RULES: usize = 5;
-/// How many bars have their time below, at most.
+/// The largest number of labels below the bars.
 const DATES: usize = 5;
-/// The place of one bar, and how much of it the bar fills.
+/// The space for one bar, and the width of the bar in it.
 const SLOT: f64 = 10.0;
 const BAR: f64 = 7.0;
 
-/// The outcomes in the order in which they are piled up, with class and words.
+/// The outcomes from bottom to top, with CSS class and label.
 pub const OUTCOMES: [(&str, &str); 4] = [
     ("ok", "Succeeded"),
     ("client", "Client error"),
@@ -32,19 +31,19 @@ pub const OUTCOMES: [(&str, &str); 4] = [
     ("server", "Server error"),
 ];
 
-/// Requests over time, each bar piled up by outcome, with its legend, caption and table.
+/// Requests over time as bars stacked by outcome, with legend, caption and table.
 #[derive(Template)]
 #[template(path = "portal/kit/chart.html")]
 pub struct Chart {
-    /// What a bar is, such as "day".
+    /// The unit of a bar, such as "day".
     pub bucket: &'static str,
-    /// What is shown in one sentence: range, zone, total, most, failures.
+    /// A summary in one sentence: range, zone, total, maximum, failures.
     pub caption: String,
-    /// Each outcome with its share, as the legend has it.
+    /// Each outcome with its share, for the legend.
     legend: Vec<(&'static str, &'static str, String)>,
-    /// The words at the rules, from above.
+    /// The labels of the horizontal lines, from the top.
     rules: Vec<String>,
-    /// The words below, from the first bar to the last.
+    /// The labels below the bars, from the first to the last.
     dates: Vec<String>,
     rows: Vec<Row>,
     bars: Vec<Bar>,
@@ -54,11 +53,10 @@ pub struct Chart {
 
 /// One bucket of a chart.
 pub struct Bucket {
-    /// Its name in short, below the bars: "25 Oct".
+    /// Its short name, below the bars: "25 Oct".
     pub short: String,
-    /// Its whole name: "25 Oct 2026".
+    /// Its full name: "25 Oct 2026".
     pub long: String,
-    /// What was counted.
     pub totals: Totals,
 }
 
@@ -70,14 +68,14 @@ struct Row {
 
 struct Bar {
     title: String,
-    /// Class and outline of each part that can be seen.
+    /// CSS class and path of each visible part.
     parts: Vec<(&'static str, String)>,
 }
 
 impl askama::filters::HtmlSafe for Chart {}
 
 impl Chart {
-    /// Of buckets in their order.
+    /// The chart of consecutive buckets.
     pub fn new(bucket: &'static str, caption: String, buckets: &[Bucket]) -> Chart {
         let mut sum = Totals::default();
         for bucket in buckets {
@@ -123,11 +121,11 @@ impl Bar {
         for (&(class, word), part) in OUTCOMES.iter().zip(parts(&bucket.totals)) {
             let height = part as f64 / top * HEIGHT;
             if part > 0 && class != "ok" {
-                // Writing to a text can't fail.
+                // Writing to a String can't fail.
                 let _ = write!(title, ", {} {}", word.to_lowercase(), words::number(part));
             }
             if height >= LEAST {
-                // The gap is cut off the part above, so that the whole keeps its height.
+                // The gap reduces the upper part, so that the bar keeps its height.
                 let gap = if outlines.is_empty() { 0.0 } else { GAP.min(height / 2.0) };
                 let drawn = height - gap;
                 outlines.push((class, format!("M{left:.1} {:.1}h{BAR}v-{drawn:.1}h-{BAR}z", floor - gap)));
@@ -142,7 +140,7 @@ fn parts(totals: &Totals) -> [i64; 4] {
     [totals.ok, totals.client_errors, totals.limited, totals.server_errors]
 }
 
-/// The value at the highest rule: the next number whose quarters are round.
+/// The value of the top line: the next number whose quarters are round.
 fn top(most: i64) -> f64 {
     let small = [4_i32, 8, 20, 40, 80];
     if let Some(top) = small.iter().find(|top| i64::from(**top) >= most) {
@@ -157,20 +155,20 @@ fn top(most: i64) -> f64 {
     }
 }
 
-/// Evenly spread names of buckets, the first and the last among them.
+/// Evenly spaced names of buckets, including the first and the last.
 fn dates(buckets: &[Bucket]) -> Vec<String> {
     let (shown, last) = (buckets.len().min(DATES), buckets.len().saturating_sub(1));
     (0..shown).map(|place| buckets[place * last / shown.saturating_sub(1).max(1)].short.clone()).collect()
 }
 
-/// A row of bars as one outline: for each value a bar `bar` wide at a pitch of `pitch`, `height`
-/// high for `most`. What is nothing is a stub, what is little is still seen.
+/// Bars as one SVG path: each `bar` wide at a pitch of `pitch`, and `height` high for `most`. Zero is a
+/// stub, and small values stay visible.
 pub fn bars(values: &[i64], most: i64, pitch: usize, bar: usize, height: i64) -> String {
     let most = most.max(1);
     let mut outline = String::new();
     for (place, &value) in values.iter().enumerate() {
         let high = if value <= 0 { 1 } else { (value.min(most) * height / most).max(2) };
-        // Writing to a text can't fail.
+        // Writing to a String can't fail.
         let _ = write!(outline, "M{} {height}v-{high}h{bar}v{high}z", place * pitch + (pitch - bar) / 2);
     }
     outline
@@ -233,7 +231,7 @@ mod tests {
         for date in ["1 Nov", "8 Nov", "15 Nov", "22 Nov", "30 Nov"] {
             assert!(text.contains(&format!("<span>{date}</span>")), "{date}");
         }
-        // One error of 301 is too little to be seen: the legend has its share.
+        // One error in 301 requests is too small to draw; the legend shows its share.
         assert!(!text.contains("<path class=\"server\""));
         assert!(text.contains("Server error"));
     }

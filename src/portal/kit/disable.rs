@@ -1,4 +1,4 @@
-//! Setting something aside and taking it up again: what the pages about keys and members share.
+//! The page that confirms disabling or enabling a key or a member.
 
 use std::future::{Ready, ready};
 
@@ -10,7 +10,7 @@ use crate::path::{self, Href};
 use crate::web::page::{Layout, Room};
 use crate::web::problem::Problem;
 
-/// Whether it is set aside or taken up again; the end of the path says it.
+/// Whether the path ends in `/disable` rather than `/enable`.
 #[derive(Clone, Copy, Debug)]
 pub struct Disabling(pub bool);
 
@@ -23,35 +23,30 @@ impl FromRequest for Disabling {
     }
 }
 
-/// The page that asks before it happens.
 #[derive(Template)]
 #[template(path = "portal/kit/disable.html")]
 pub struct DisablePage {
-    /// What surrounds it.
     pub layout: Layout,
-    /// The page of what it is about.
+    /// The page of the key or member.
     pub page: Href,
     /// The address of the form.
     pub action: Href,
-    /// Its name.
     pub name: String,
     /// "key" or "member".
     pub noun: &'static str,
-    /// Whether it is set aside.
     pub disabling: bool,
-    /// What it means, in a line.
+    /// The meaning, in one line.
     pub lead: String,
-    /// What it does to whoever calls, where it is set aside.
+    /// The effect of disabling on clients.
     pub effect: Effect,
 }
 
-/// What setting something aside does to whoever calls.
+/// The effect of disabling on clients.
 pub struct Effect {
-    /// Whether there were calls lately.
+    /// Whether there were requests in the last 24 hours.
     pub busy: bool,
-    /// The heart of it.
+    /// The emphasised part.
     pub heart: String,
-    /// What else there is to say.
     pub rest: String,
 }
 

@@ -1,26 +1,21 @@
-//! Calendars as RFC 5545 writes them: UTF-8, lines of at most 75 octets, ended by CRLF.
+//! Calendars in the format of RFC 5545: UTF-8, lines of at most 75 octets, ended by CRLF.
 
 use crate::time::Time;
 
-/// An event at one instant.
+/// An event without duration.
 pub struct Event {
-    /// Names it for good.
+    /// Its permanent identifier.
     pub uid: String,
-    /// Grows when the event changes.
+    /// Increases with each change of the event.
     pub sequence: i64,
-    /// When.
     pub at: Time,
-    /// What, in a few words.
     pub summary: String,
-    /// What there is to know.
     pub description: String,
-    /// Where more stands.
     pub url: String,
-    /// Whether it will not take place.
     pub cancelled: bool,
 }
 
-/// A calendar of these events, as it is at `now`.
+/// A calendar of these events, generated at `now`.
 pub fn calendar(name: &str, events: &[Event], now: Time) -> String {
     let mut lines = Lines(String::new());
     lines.plain("BEGIN:VCALENDAR");
@@ -39,15 +34,15 @@ pub fn calendar(name: &str, events: &[Event], now: Time) -> String {
         lines.plain(&format!("SEQUENCE:{}", event.sequence));
         lines.text("SUMMARY", &event.summary);
         lines.text("DESCRIPTION", &event.description);
-        // A URI is no text: nothing in it is escaped.
+        // URIs are not escaped.
         lines.plain(&format!("URL:{}", event.url));
         lines.plain(if event.cancelled { "STATUS:CANCELLED" } else { "STATUS:CONFIRMED" });
-        // Nobody is busy because a key ends.
+        // An expiry does not make anyone busy.
         lines.plain("TRANSP:TRANSPARENT");
         lines.plain("END:VEVENT");
     }
     if events.is_empty() {
-        // A calendar has one component at least (section 3.6).
+        // A calendar needs at least one component (section 3.6).
         for line in [
             "BEGIN:VTIMEZONE",
             "TZID:UTC",
@@ -72,14 +67,14 @@ fn utc(at: Time) -> String {
 struct Lines(String);
 
 impl Lines {
-    /// A property whose value is a text (section 3.3.11).
+    /// A property with a text value (section 3.3.11).
     fn text(&mut self, property: &str, value: &str) {
         let mut line = format!("{property}:");
         for letter in value.chars() {
             match letter {
                 '\\' | ';' | ',' => line.extend(['\\', letter]),
                 '\n' => line.push_str("\\n"),
-                // Other control characters can't stand in a text.
+                // Text values can't contain other control characters.
                 letter if letter.is_control() => line.push(' '),
                 letter => line.push(letter),
             }

@@ -1,4 +1,4 @@
-//! Times, numbers and statuses in words, as the pages say them.
+//! Formats times, numbers and statuses for pages.
 
 use jiff::tz::TimeZone;
 
@@ -6,18 +6,16 @@ use crate::keys::{Key, Status};
 pub use crate::text::{count, number};
 use crate::time::{DAY, HOUR, MINUTE, Time};
 
-/// An instant in words, with the exact time.
+/// A point in time, relative and exact.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct When {
-    /// RFC 3339, for `datetime`.
+    /// In RFC 3339 format, for `datetime`.
     pub iso: String,
-    /// Relative, or the date when it is long ago.
+    /// Relative, or the date if it is long ago.
     pub words: String,
-    /// The date.
     pub date: String,
-    /// Date, time and zone.
     pub exact: String,
-    /// Whether the words age and a script may refresh them.
+    /// Whether a script refreshes the relative time.
     pub fresh: bool,
 }
 
@@ -47,7 +45,7 @@ impl When {
             _ if seconds < HOUR => format!("in {} min", seconds / MINUTE),
             _ if days == 0 => format!("in {} h", seconds / HOUR),
             _ if days == 1 => "tomorrow".to_owned(),
-            // Nobody counts in thousands of days, and phones have no room for them.
+            // Thousands of days are hard to read and too long for phones.
             _ if days >= 730 => format!("in {} years", days / 365),
             _ => format!("in {days} days"),
         };
@@ -84,7 +82,7 @@ fn exact(at: Time, zone: &TimeZone) -> String {
     at.in_zone(zone).strftime("%-d %b %Y, %H:%M:%S %Z").to_string()
 }
 
-/// A large number in three digits: "412 M", "61.2 M", "12 k"; a small one in full.
+/// A number with at most three digits: "412 M", "61.2 M", "12 k"; small numbers in full.
 pub fn short(of: i64) -> String {
     let (value, unit) = match of {
         _ if of < 10_000 => return number(of),
@@ -92,13 +90,13 @@ pub fn short(of: i64) -> String {
         _ if of < 1_000_000_000 => (of as f64 / 1e6, "M"),
         _ => (of as f64 / 1e9, "G"),
     };
-    // Rounded down, so that what is nearly the next unit does not pass for it.
+    // Rounded down, so that 999,999 is not shown as 1,000 k.
     let digits = if unit == "k" || value >= 100.0 { 0 } else { 1 };
     let scale = f64::from(10_i32.pow(digits));
     format!("{:.*}\u{a0}{unit}", digits as usize, (value * scale).floor() / scale)
 }
 
-/// A value at a rule of a chart: "37.5k", "50k".
+/// A label of a chart's axis: "37.5k", "50k".
 pub fn axis(value: f64) -> String {
     let (value, unit) = match value {
         _ if value >= 1e9 => (value / 1e9, "G"),
@@ -109,7 +107,7 @@ pub fn axis(value: f64) -> String {
     format!("{value}{unit}")
 }
 
-/// A part of a whole: "2.6 %"; what is there is never "0.0 %", what is missing never "100 %".
+/// A share: "2.6 %". Only nothing is "0.0 %", and only everything is "100 %".
 pub fn share(part: i64, whole: i64) -> String {
     if part == 0 || whole == 0 {
         return "0\u{a0}%".to_owned();
@@ -124,22 +122,20 @@ pub fn share(part: i64, whole: i64) -> String {
     format!("{:.1}\u{a0}%", tenths.min(999.0) / 10.0)
 }
 
-/// A status as a badge shows it: icon and word, never colour alone.
+/// The badge of a status: icon and word, never colour alone.
 #[derive(Clone, Copy, Debug)]
 pub struct Badge {
-    /// The class of the badge.
+    /// The CSS class.
     pub class: &'static str,
-    /// Its icon, or nothing for the dot that the style draws.
+    /// The icon; empty for the dot that the style sheet draws.
     pub icon: &'static str,
-    /// Its word.
     pub label: &'static str,
 }
 
 impl Badge {
-    /// Of a key whose old secret still works.
+    /// The badge of a key with an open rotation.
     pub const ROTATING: Badge = Badge { class: "rotating", icon: "refresh-cw", label: "Rotating" };
 
-    /// Of a status.
     pub fn of(status: Status) -> Badge {
         let (icon, label) = match status {
             Status::Active => ("", "Active"),
@@ -152,7 +148,7 @@ impl Badge {
     }
 }
 
-/// When a key ends or ended, for people.
+/// The time of a key's expiry or revocation.
 pub fn ending(key: &Key, now: Time, zone: &TimeZone) -> Option<When> {
     match (&key.revoked, key.expires_at) {
         (Some(revocation), _) => {

@@ -1,60 +1,53 @@
-//! The pages for setting a membership aside and taking it up again.
+//! Disabling and enabling a member.
 
-use actix_session::SessionExt;
-use actix_web::http::StatusCode;
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::HttpResponse;
 
-use crate::error::Error;
 use crate::keys::{feed, succession};
 use crate::orgs::membership;
 use crate::path;
 use crate::portal::kit::disable::{DisablePage, Disabling, Effect};
+use crate::portal::kit::visit::Visit;
 use crate::portal::kit::words;
-use crate::portal::members::find_managed;
-use crate::time::{DAY, Time};
+use crate::portal::members::RequestedMember;
+use crate::time::DAY;
 use crate::usage;
 use crate::usage::sums::Keys;
-use crate::web::page::{Layout, Room, html, redirect};
-use crate::web::principal::Member;
+use crate::web::page::Room;
 use crate::web::problem::Problem;
-use crate::web::{Shared, session};
-
-type Path = web::Path<(String, String)>;
 
 /// `GET /o/{org}/members/{id}/disable` and `…/enable`.
 pub async fn confirm(
-    request: HttpRequest,
-    member: Member,
-    site: Shared,
-    path: Path,
+    visit: Visit,
+    requested: RequestedMember,
     Disabling(disabling): Disabling,
 ) -> Result<HttpResponse, Problem> {
-    let now = Time::now();
-    let found = find_managed(&site, &member, &path.1).await?;
-    usage::flush_last_uses(&site.meter, &site.db, Keys::of(member.org.id), now).await?;
-    let (org, id) = (member.org.id, found.person.id);
-    let read = site.db.read(move |conn| {
-        let keys = succession::estate(conn, org, id, now)?.keys;
+    let now = visit.now;
+    // A use of the last second counts.
+    usage::flush_last_uses(&visit.site.meter, &visit.site.db, Keys::of(visit.org.id), now).await?;
+    let read = visit.read(move |conn| {
+        let found = requested.find_managed(conn)?;
+        let keys = succession::estate(conn, requested.org, requested.id, now)?.keys;
         let ids: Vec<_> = keys.iter().map(|key| key.id).collect();
-        let requests = usage::recent::requests_by_key(conn, org, &ids, now.plus(-DAY))?;
-        Ok::<_, Error>((i64::try_from(ids.len()).unwrap_or(i64::MAX), requests.values().sum()))
+        let requests = usage::recent::requests_by_key(conn, requested.org, &ids, now.plus(-DAY))?;
+        Ok((found, i64::try_from(ids.len()).unwrap_or(i64::MAX), requests.values().sum()))
     });
-    let (keys, requests) = read.await?;
+    let (found, keys, requests) = read.await?;
+    let id = found.person.id;
     let view = DisablePage {
-        layout: Layout::of(&request, Room::Members),
-        page: path::member(&member.org.slug, &id),
+        layout: visit.layout(Room::Members),
+        page: path::member(&visit.org.slug, &id),
         action: if disabling {
-            path::member_disable(&member.org.slug, &id)
+            path::member_disable(&visit.org.slug, &id)
         } else {
-            path::member_enable(&member.org.slug, &id)
+            path::member_enable(&visit.org.slug, &id)
         },
         name: found.person.name,
         noun: "member",
         disabling,
-        lead: lead(disabling, &member.org.name, keys),
+        lead: lead(disabling, &visit.org.name, keys),
         effect: effect(keys, requests),
     };
-    html(StatusCode::OK, &view)
+    visit.page(&view)
 }
 
 fn lead(disabling: bool, org: &str, keys: i64) -> String {
@@ -85,21 +78,18 @@ fn effect(keys: i64, requests: i64) -> Effect {
 
 /// `POST /o/{org}/members/{id}/disable` and `…/enable`.
 pub async fn submit(
-    request: HttpRequest,
-    member: Member,
-    site: Shared,
-    path: Path,
+    visit: Visit,
+    requested: RequestedMember,
     Disabling(disabling): Disabling,
 ) -> Result<HttpResponse, Problem> {
-    let found = find_managed(&site, &member, &path.1).await?;
-    let (change, who) = (member.change(&request, Time::now()), found.person.id);
-    change
-        .commit(&site.db, move |tx, acting| {
+    let found = visit.read(move |conn| requested.find_managed(conn)).await?;
+    let who = found.person.id;
+    visit
+        .change(move |tx, acting| {
             let affected = membership::set_disabled(tx, acting, who, disabling)?;
             feed::publish_keys_of(tx, &affected, acting.now)
         })
         .await?;
     let done = if disabling { "is disabled here. They can be enabled again." } else { "is enabled." };
-    session::flash(&request.get_session(), &format!("{} {done}", found.person.name));
-    Ok(redirect(&request, &path::member(&member.org.slug, &who)))
+    Ok(visit.redirect_with(path::member(&visit.org.slug, &who), format!("{} {done}", found.person.name)))
 }

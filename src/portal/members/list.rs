@@ -1,10 +1,8 @@
-//! The members page: who belongs to the organisation, who is invited, and inviting.
+//! The list of members and invitations, and inviting.
 
 use std::collections::HashMap;
 
-use actix_session::SessionExt;
-use actix_web::http::StatusCode;
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpResponse, web};
 use askama::Template;
 
 use crate::error::{Error, FieldError};
@@ -14,15 +12,14 @@ use crate::orgs::invitation::{self, Invitation};
 use crate::orgs::store::{self, Membership};
 use crate::path;
 use crate::people;
+use crate::portal::kit::visit::Visit;
 use crate::portal::kit::words::When;
 use crate::portal::members::method;
 use crate::role::Role;
 use crate::time::Time;
 use crate::web::form::{Complaints, Fields};
-use crate::web::page::{Layout, Place, Room, html, redirect};
-use crate::web::principal::Member;
+use crate::web::page::{Layout, Place, Room};
 use crate::web::problem::Problem;
-use crate::web::{Shared, session};
 
 #[derive(Template)]
 #[template(path = "portal/members/list.html")]
@@ -32,9 +29,9 @@ struct ListPage {
     people: Vec<Row>,
     accounts: Vec<Row>,
     invitations: Vec<Invited>,
-    /// Whether the reader sees how members sign in and what they own.
+    /// Whether the visitor sees sign-in methods and keys.
     in_detail: bool,
-    /// The roles that the reader may give; none for whoever may not invite.
+    /// The roles that the visitor may grant; empty for members who may not invite.
     roles: Vec<Role>,
     email: String,
     role: String,
@@ -60,100 +57,63 @@ struct Invited {
     role: &'static str,
     by: String,
     sent: When,
-    /// `None` when it has ended.
+    /// `None` if it has expired.
     ends: Option<When>,
     manageable: bool,
 }
 
 /// `GET /o/{org}/members`.
-pub async fn show(request: HttpRequest, member: Member, site: Shared) -> Result<HttpResponse, Problem> {
-    page(&request, &member, &site, &Fields::default(), Complaints::default(), StatusCode::OK).await
+pub async fn show(visit: Visit) -> Result<HttpResponse, Problem> {
+    page(&visit, &Fields::default(), Complaints::default()).await
 }
 
-/// `POST /o/{org}/members`: invites.
-pub async fn invite(
-    request: HttpRequest,
-    member: Member,
-    site: Shared,
-    fields: Fields,
-) -> Result<HttpResponse, Problem> {
-    let now = Time::now();
-    let Some(role) = Role::parse(fields.get("role")).filter(|role| member.role.manages(*role)) else {
+/// `POST /o/{org}/members`: invites someone.
+pub async fn invite(visit: Visit, fields: Fields) -> Result<HttpResponse, Problem> {
+    let Some(role) = Role::parse(fields.get("role")).filter(|role| visit.role.manages(*role)) else {
         let wrong = FieldError::new("role", "Choose a role from the list.");
-        return refused(&request, &member, &site, &fields, vec![wrong]).await;
+        return refused(&visit, &fields, vec![wrong]).await;
     };
-    let (change, email) = (member.change(&request, now), fields.get("email").to_owned());
-    match change.commit(&site.db, move |tx, acting| invitation::invite(tx, acting, &email, role)).await {
+    let email = fields.get("email").to_owned();
+    match visit.change(move |tx, acting| invitation::invite(tx, acting, &email, role)).await {
         Ok(invited) => {
-            session::flash(&request.get_session(), &format!("{} was invited.", invited.email));
-            Ok(redirect(&request, &path::members(&member.org.slug)))
+            Ok(visit.redirect_with(path::members(&visit.org.slug), format!("{} was invited.", invited.email)))
         }
-        Err(Error::Invalid(errors)) => refused(&request, &member, &site, &fields, errors).await,
+        Err(Error::Invalid(errors)) => refused(&visit, &fields, errors).await,
         Err(other) => Err(other.into()),
     }
 }
 
 /// `POST /o/{org}/invitations/{id}/send`: sends an invitation again.
-pub async fn send_again(
-    request: HttpRequest,
-    member: Member,
-    site: Shared,
-    path: web::Path<(String, String)>,
-) -> Result<HttpResponse, Problem> {
+pub async fn send_again(visit: Visit, path: web::Path<(String, String)>) -> Result<HttpResponse, Problem> {
     let id = InvitationId::parse(&path.1).ok_or_else(Problem::not_found)?;
-    let change = member.change(&request, Time::now());
-    match change.commit(&site.db, move |tx, acting| invitation::send_again(tx, acting, id)).await {
-        Ok(sent) => {
-            session::flash(
-                &request.get_session(),
-                &format!("The invitation of {} was sent again.", sent.email),
-            );
-            Ok(redirect(&request, &path::members(&member.org.slug)))
-        }
+    match visit.change(move |tx, acting| invitation::send_again(tx, acting, id)).await {
         Err(Error::Conflict(message)) => {
             let errors = vec![FieldError::new("invitations", message)];
-            refused(&request, &member, &site, &Fields::default(), errors).await
+            refused(&visit, &Fields::default(), errors).await
         }
-        Err(other) => Err(other.into()),
+        sent => {
+            let done = format!("The invitation of {} was sent again.", sent?.email);
+            Ok(visit.redirect_with(path::members(&visit.org.slug), done))
+        }
     }
 }
 
 /// `POST /o/{org}/invitations/{id}/withdraw`.
-pub async fn withdraw(
-    request: HttpRequest,
-    member: Member,
-    site: Shared,
-    path: web::Path<(String, String)>,
-) -> Result<HttpResponse, Problem> {
+pub async fn withdraw(visit: Visit, path: web::Path<(String, String)>) -> Result<HttpResponse, Problem> {
     let id = InvitationId::parse(&path.1).ok_or_else(Problem::not_found)?;
-    let change = member.change(&request, Time::now());
-    let withdrawn = change.commit(&site.db, move |tx, acting| invitation::withdraw(tx, acting, id)).await?;
+    let withdrawn = visit.change(move |tx, acting| invitation::withdraw(tx, acting, id)).await?;
     let done = format!("The invitation of {} was withdrawn.", withdrawn.email);
-    session::flash(&request.get_session(), &done);
-    Ok(redirect(&request, &path::members(&member.org.slug)))
+    Ok(visit.redirect_with(path::members(&visit.org.slug), done))
 }
 
-async fn refused(
-    request: &HttpRequest,
-    member: &Member,
-    site: &Shared,
-    fields: &Fields,
-    errors: Vec<FieldError>,
-) -> Result<HttpResponse, Problem> {
-    page(request, member, site, fields, Complaints(errors), StatusCode::UNPROCESSABLE_ENTITY).await
+async fn refused(visit: &Visit, fields: &Fields, errors: Vec<FieldError>) -> Result<HttpResponse, Problem> {
+    page(visit, fields, Complaints(errors)).await
 }
 
-async fn page(
-    request: &HttpRequest,
-    member: &Member,
-    site: &Shared,
-    fields: &Fields,
-    complaints: Complaints,
-    status: StatusCode,
-) -> Result<HttpResponse, Problem> {
-    let (org, now, zone) = (member.org.id, Time::now(), member.person.time_zone());
-    let in_detail = member.role.sees_all_keys();
-    let found = site.db.read(move |conn| {
+async fn page(visit: &Visit, fields: &Fields, complaints: Complaints) -> Result<HttpResponse, Problem> {
+    let (org, now, zone) = (visit.org.id, visit.now, visit.zone.clone());
+    let in_detail = visit.role.sees_all_keys();
+    let found = visit.read(move |conn| {
         let members = store::members_of(conn, org)?;
         let keys = succession::living_by_owner(conn, org, now)?;
         let invited = if in_detail { invitation::pending(conn, org)? } else { Vec::new() };
@@ -187,22 +147,22 @@ async fn page(
     };
     let (accounts, people): (Vec<_>, Vec<_>) = members.into_iter().partition(Membership::is_service);
     let view = ListPage {
-        layout: Layout::of(request, Room::Members).with_flash(request),
-        org: Place::of(&member.org),
+        layout: visit.layout(Room::Members),
+        org: visit.place(),
         people: people.into_iter().map(&mut row).collect(),
         accounts: accounts.into_iter().map(&mut row).collect(),
         invitations: invited
             .into_iter()
-            .map(|invitation| Invited::new(&invitation, member.role, now, &zone))
+            .map(|invitation| Invited::new(&invitation, visit.role, now, &zone))
             .collect(),
         in_detail,
-        roles: member.role.appoints().collect(),
+        roles: visit.role.appoints().collect(),
         email: fields.get("email").to_owned(),
         role: if fields.has("role") { fields.get("role") } else { Role::Member.name() }.to_owned(),
         complaints,
-        zone: member.person.zone_name(),
+        zone: visit.zone_name(),
     };
-    html(status, &view)
+    visit.form(&view.complaints, &view)
 }
 
 impl Invited {

@@ -1,4 +1,4 @@
-//! The pages about who belongs to an organisation.
+//! The members of an organisation.
 
 pub mod disable;
 pub mod list;
@@ -7,28 +7,61 @@ pub mod roles;
 pub mod service;
 pub mod show;
 
-use crate::error::Error;
-use crate::id::UserId;
+use std::future::{Ready, ready};
+
+use actix_web::dev::Payload;
+use actix_web::{FromRequest, HttpMessage, HttpRequest};
+
+use crate::db::Conn;
+use crate::error::{Error, Result};
+use crate::id::{OrgId, UserId};
 use crate::orgs::store::{self, Membership};
-use crate::web::Shared;
+use crate::role::Role;
 use crate::web::principal::Member;
 use crate::web::problem::Problem;
 
-/// The member of a page's path.
-async fn find(site: &Shared, reader: &Member, id: &str) -> Result<Membership, Problem> {
-    let id = UserId::parse(id).ok_or_else(Problem::not_found)?;
-    let org = reader.org.id;
-    let find = move |conn: &mut _| store::find_member(conn, org, &id.to_string())?.ok_or(Error::NotFound);
-    Ok(site.db.read(find).await?)
+/// The member in the path of a page, as the visiting member may read them.
+#[derive(Clone, Copy)]
+pub struct RequestedMember {
+    org: OrgId,
+    id: UserId,
+    reader: Role,
 }
 
-/// The same for a page on which the reader changes them.
-async fn find_managed(site: &Shared, reader: &Member, id: &str) -> Result<Membership, Problem> {
-    let found = find(site, reader, id).await?;
-    if reader.role.manages(found.role) { Ok(found) } else { Err(Error::Forbidden.into()) }
+impl FromRequest for RequestedMember {
+    type Error = Problem;
+    type Future = Ready<std::result::Result<RequestedMember, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let id = UserId::parse(request.match_info().get("id").unwrap_or_default());
+        let extensions = request.extensions();
+        let requested = id.zip(extensions.get::<Member>()).map(|(id, reader)| RequestedMember {
+            org: reader.org.id,
+            id,
+            reader: reader.role,
+        });
+        ready(requested.ok_or_else(Problem::not_found))
+    }
 }
 
-/// A way to sign in, in words.
+impl RequestedMember {
+    /// The visiting member.
+    fn oneself(reader: &Member) -> RequestedMember {
+        RequestedMember { org: reader.org.id, id: reader.person.id, reader: reader.role }
+    }
+
+    fn find(self, conn: &mut Conn) -> Result<Membership> {
+        store::find_member(conn, self.org, &self.id.to_string())?.ok_or(Error::NotFound)
+    }
+
+    /// The same for a page that changes them. Errors: `Forbidden`.
+    fn find_managed(self, conn: &mut Conn) -> Result<Membership> {
+        let found = self.find(conn)?;
+        if self.reader.manages(found.role) { Ok(found) } else { Err(Error::Forbidden) }
+    }
+}
+
+/// The label of a sign-in method.
 fn method(kind: &str) -> &'static str {
     match kind {
         "password" => "Password",

@@ -1,33 +1,31 @@
-//! The page for removing a member, or for leaving: it asks what becomes of each of their keys.
+//! Removing a member, or leaving: the page asks what happens to each of their keys.
 
 use std::collections::HashMap;
 
-use actix_session::SessionExt;
-use actix_web::http::StatusCode;
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::HttpResponse;
 use askama::Template;
 
+use crate::db::Conn;
 use crate::error::{Error, FieldError};
 use crate::id::{KeyId, UserId};
 use crate::keys::Key;
 use crate::keys::succession::{self, Estate, Fate, Settled, Will};
 use crate::orgs::store::{self, Membership};
 use crate::path::{self, Href};
+use crate::portal::kit::visit::Visit;
 use crate::portal::kit::words::{self, When};
-use crate::portal::members::{find, find_managed};
+use crate::portal::members::RequestedMember;
 use crate::role::Role;
-use crate::time::{DAY, Time};
+use crate::time::DAY;
 use crate::usage;
 use crate::usage::sums::Keys;
 use crate::web::form::{Complaints, Fields};
-use crate::web::page::{Layout, Place, Room, html, redirect};
-use crate::web::principal::Member;
+use crate::web::page::{Layout, Place, Room};
 use crate::web::problem::Problem;
-use crate::web::{Shared, session};
 
-/// How many keys are asked about one by one, busiest first; one answer does for all others.
+/// The number of keys with a choice of their own, busiest first. One choice applies to all others.
 const SHOWN: usize = 100;
-/// How many complaints are told at once.
+/// The most errors shown.
 const TOLD: usize = 10;
 
 #[derive(Template)]
@@ -35,16 +33,15 @@ const TOLD: usize = 10;
 struct RemovePage {
     layout: Layout,
     org: Place,
-    /// Where the form goes.
     action: Href,
     id: UserId,
     name: String,
     is_self: bool,
     is_service: bool,
     keys: Vec<Row>,
-    /// Keys beyond those that are shown.
+    /// The number of keys that are not shown.
     more: i64,
-    /// What is chosen for all keys without a choice of their own.
+    /// The choice for all keys without one of their own.
     rest: String,
     heirs: Vec<Choice>,
     backed_up: Vec<String>,
@@ -63,94 +60,77 @@ struct Row {
     day: i64,
     week: i64,
     last_used: Option<When>,
-    /// The backup's name, where there is one who may get it.
+    /// The name of a backup who may get the key.
     backup: Option<String>,
     chosen: String,
 }
 
-/// Someone who can be chosen.
 struct Choice {
     value: String,
     label: String,
 }
 
-/// A service account for which nobody else answers.
+/// A service account without another responsible person.
 struct Account {
     id: UserId,
     name: String,
     chosen: String,
 }
 
+/// Finds the leaving member.
+type Find = fn(RequestedMember, &mut Conn) -> Result<Membership, Error>;
+
 /// `GET /o/{org}/members/{id}/remove`.
-pub async fn confirm(
-    request: HttpRequest,
-    member: Member,
-    site: Shared,
-    path: web::Path<(String, String)>,
-) -> Result<HttpResponse, Problem> {
-    let leaving = find_managed(&site, &member, &path.1).await?;
-    page(&request, &member, &site, leaving, &Fields::default(), Complaints::default(), StatusCode::OK).await
+pub async fn confirm(visit: Visit, requested: RequestedMember) -> Result<HttpResponse, Problem> {
+    let find = RequestedMember::find_managed;
+    page(&visit, requested, find, &Fields::default(), Complaints::default()).await
 }
 
 /// `POST /o/{org}/members/{id}/remove`.
 pub async fn submit(
-    request: HttpRequest,
-    member: Member,
-    site: Shared,
-    path: web::Path<(String, String)>,
+    visit: Visit,
+    requested: RequestedMember,
     fields: Fields,
 ) -> Result<HttpResponse, Problem> {
-    let leaving = find_managed(&site, &member, &path.1).await?;
-    end(&request, &member, &site, leaving, &fields).await
+    end(&visit, requested, RequestedMember::find_managed, &fields).await
 }
 
 /// `GET /o/{org}/leave`.
-pub async fn confirm_leaving(
-    request: HttpRequest,
-    member: Member,
-    site: Shared,
-) -> Result<HttpResponse, Problem> {
-    let leaving = find(&site, &member, &member.person.id.to_string()).await?;
-    page(&request, &member, &site, leaving, &Fields::default(), Complaints::default(), StatusCode::OK).await
+pub async fn confirm_leaving(visit: Visit) -> Result<HttpResponse, Problem> {
+    let (oneself, find) = (RequestedMember::oneself(&visit), RequestedMember::find);
+    page(&visit, oneself, find, &Fields::default(), Complaints::default()).await
 }
 
 /// `POST /o/{org}/leave`.
-pub async fn leave(
-    request: HttpRequest,
-    member: Member,
-    site: Shared,
-    fields: Fields,
-) -> Result<HttpResponse, Problem> {
-    let leaving = find(&site, &member, &member.person.id.to_string()).await?;
-    end(&request, &member, &site, leaving, &fields).await
+pub async fn leave(visit: Visit, fields: Fields) -> Result<HttpResponse, Problem> {
+    end(&visit, RequestedMember::oneself(&visit), RequestedMember::find, &fields).await
 }
 
 async fn end(
-    request: &HttpRequest,
-    member: &Member,
-    site: &Shared,
-    leaving: Membership,
+    visit: &Visit,
+    requested: RequestedMember,
+    find: Find,
     fields: &Fields,
 ) -> Result<HttpResponse, Problem> {
-    let (change, who, will) = (member.change(request, Time::now()), leaving.person.id, will(fields));
-    let settled = change.commit(&site.db, move |tx, acting| succession::leave(tx, acting, who, &will)).await;
+    let leaving = visit.read(move |conn| find(requested, conn)).await?;
+    let (who, will) = (leaving.person.id, will(fields));
+    let settled = visit.change(move |tx, acting| succession::leave(tx, acting, who, &will)).await;
     let mut errors = match settled {
         Ok(settled) => {
-            let is_self = who == member.person.id;
-            session::flash(&request.get_session(), &done(&leaving, &member.org.name, is_self, &settled));
-            let next = if is_self { path::account() } else { path::members(&member.org.slug) };
-            return Ok(redirect(request, &next));
+            let is_self = who == visit.person.id;
+            visit.flash(done(&leaving, &visit.org.name, is_self, &settled));
+            let next = if is_self { path::account() } else { path::members(&visit.org.slug) };
+            return Ok(visit.redirect(next));
         }
         Err(Error::Invalid(errors)) => errors,
         Err(Error::Conflict(message)) => vec![FieldError::new("main", message)],
         Err(other) => return Err(other.into()),
     };
     errors.truncate(TOLD);
-    let status = StatusCode::UNPROCESSABLE_ENTITY;
-    page(request, member, site, leaving, fields, Complaints(errors), status).await
+    page(visit, requested, find, fields, Complaints(errors)).await
 }
 
-/// What was chosen: `key_…`, `user_…` of a service account, and `rest`.
+/// The choices of the form: fields `key_…`, `user_…` for service accounts, and `rest`.
 fn will(fields: &Fields) -> Will {
     let mut will = Will { rest: fate(fields.get("rest")), ..Will::default() };
     for (name, value) in fields.pairs() {
@@ -189,32 +169,31 @@ fn done(leaving: &Membership, org: &str, is_self: bool, settled: &Settled) -> St
 }
 
 async fn page(
-    request: &HttpRequest,
-    member: &Member,
-    site: &Shared,
-    leaving: Membership,
+    visit: &Visit,
+    requested: RequestedMember,
+    find: Find,
     fields: &Fields,
     complaints: Complaints,
-    status: StatusCode,
 ) -> Result<HttpResponse, Problem> {
-    let (org, id, now, zone) = (member.org.id, leaving.person.id, Time::now(), member.person.time_zone());
-    // A use of just now counts as one.
-    usage::flush_last_uses(&site.meter, &site.db, Keys::of(org), now).await?;
-    let read = site.db.read(move |conn| {
+    let (org, id, now, zone) = (requested.org, requested.id, visit.now, visit.zone.clone());
+    // A use of the last second counts.
+    usage::flush_last_uses(&visit.site.meter, &visit.site.db, Keys::of(org), now).await?;
+    let read = visit.read(move |conn| {
+        let leaving = find(requested, conn)?;
         let estate = succession::estate(conn, org, id, now)?;
         let ids: Vec<KeyId> = estate.keys.iter().map(|key| key.id).collect();
         let day = usage::recent::requests_by_key(conn, org, &ids, now.plus(-DAY))?;
         let week = usage::recent::requests_by_key(conn, org, &ids, now.plus(-7 * DAY))?;
-        Ok((estate, day, week, store::members_of(conn, org)?))
+        Ok((leaving, estate, day, week, store::members_of(conn, org)?))
     });
-    let (estate, day, week, members) = read.await?;
+    let (leaving, estate, day, week, members) = read.await?;
     let Estate { mut keys, backed_up, accounts } = estate;
     let count = |counts: &HashMap<KeyId, i64>, key: &Key| counts.get(&key.id).copied().unwrap_or(0);
     keys.sort_by_key(|key| std::cmp::Reverse(count(&week, key)));
     let others: Vec<&Membership> =
         members.iter().filter(|other| other.is_active() && other.person.id != id).collect();
-    let is_self = id == member.person.id;
-    let may_get = |heir: &&&Membership| member.role.manages_all_keys() || heir.role.manages_all_keys();
+    let is_self = id == visit.person.id;
+    let may_get = |heir: &&&Membership| visit.role.manages_all_keys() || heir.role.manages_all_keys();
     let row = |key: &Key| {
         let backup =
             key.backup.as_ref().filter(|backup| others.iter().any(|other| other.person.id == backup.id));
@@ -234,10 +213,10 @@ async fn page(
         }
     };
     let choice = |heir: &&Membership| Choice { value: heir.person.id.to_string(), label: label(heir) };
-    let slug = &member.org.slug;
+    let slug = &visit.org.slug;
     let view = RemovePage {
-        layout: Layout::of(request, Room::Members),
-        org: Place::of(&member.org),
+        layout: visit.layout(Room::Members),
+        org: visit.place(),
         action: if is_self { path::leave(slug) } else { path::member_remove(slug, &id) },
         id,
         is_self,
@@ -259,13 +238,13 @@ async fn page(
         answerers: others.iter().filter(|other| !other.is_service()).map(choice).collect(),
         name: leaving.person.name,
         complaints,
-        zone: member.person.zone_name(),
+        zone: visit.zone_name(),
         counted_to: words::clock(now, &zone),
     };
-    html(status, &view)
+    visit.form(&view.complaints, &view)
 }
 
-/// Name and role, so that two of one name can be told apart.
+/// A label that distinguishes members with the same name.
 fn label(member: &Membership) -> String {
     let kind = match (member.is_service(), member.role) {
         (true, _) => "service account",

@@ -1,14 +1,13 @@
-//! The page that says who can do what, out of the very tables that decide it.
+//! The page about the rights of roles, generated from the tables that decide them.
 
-use actix_web::http::StatusCode;
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::HttpResponse;
 use askama::Template;
 
 use crate::path;
+use crate::portal::kit::visit::Visit;
 use crate::role::{Reach, Role, TABLE};
 use crate::scope::Scope;
-use crate::web::page::{Layout, Place, Room, html};
-use crate::web::principal::Member;
+use crate::web::page::{Layout, Place, Room};
 use crate::web::problem::Problem;
 
 #[derive(Template)]
@@ -19,16 +18,16 @@ struct RolesPage {
     own: Role,
     acts: Vec<(&'static str, [Reach; 4])>,
     scopes: Vec<(Scope, [bool; 4])>,
-    /// Each role with the roles that it gives and takes.
+    /// Each role with the roles that it may grant.
     orders: Vec<(Role, String)>,
 }
 
 /// `GET /o/{org}/members/roles`.
-pub async fn show(request: HttpRequest, member: Member) -> Result<HttpResponse, Problem> {
+pub async fn show(visit: Visit) -> Result<HttpResponse, Problem> {
     let view = RolesPage {
-        layout: Layout::of(&request, Room::Members),
-        org: Place::of(&member.org),
-        own: member.role,
+        layout: visit.layout(Room::Members),
+        org: visit.place(),
+        own: visit.role,
         acts: TABLE.iter().map(|(_, words, reaches)| (*words, *reaches)).collect(),
         scopes: Scope::ALL
             .into_iter()
@@ -36,7 +35,7 @@ pub async fn show(request: HttpRequest, member: Member) -> Result<HttpResponse, 
             .collect(),
         orders: Role::ALL.into_iter().map(|role| (role, managed(role))).collect(),
     };
-    html(StatusCode::OK, &view)
+    visit.page(&view)
 }
 
 fn managed(role: Role) -> String {

@@ -1,28 +1,22 @@
-//! The page of one member, and giving them another role.
+//! The page of a member, and changing their role.
 
-use actix_session::SessionExt;
-use actix_web::http::StatusCode;
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::HttpResponse;
 use askama::Template;
 
 use crate::error::{Error, FieldError};
 use crate::id::{KeyId, UserId};
 use crate::keys::{Key, feed, succession};
 use crate::orgs::membership;
-use crate::orgs::store::{self, Membership};
+use crate::orgs::store;
 use crate::path;
 use crate::people;
+use crate::portal::kit::visit::Visit;
 use crate::portal::kit::words::{self, When};
-use crate::portal::members::{find, find_managed, method};
+use crate::portal::members::{RequestedMember, method};
 use crate::role::Role;
-use crate::time::Time;
 use crate::web::form::{Complaints, Fields};
-use crate::web::page::{Layout, Place, Room, html, redirect};
-use crate::web::principal::Member;
+use crate::web::page::{Layout, Place, Room};
 use crate::web::problem::Problem;
-use crate::web::{Shared, session};
-
-type Path = web::Path<(String, String)>;
 
 #[derive(Template)]
 #[template(path = "portal/members/show.html")]
@@ -34,51 +28,43 @@ struct MemberPage {
     email: String,
     role: Role,
     is_service: bool,
-    /// Whether this is the reader.
+    /// Whether this is the visitor.
     is_self: bool,
     disabled: bool,
-    /// Whether their person is locked out of the whole server.
+    /// Whether the account is disabled on the whole server.
     locked_out: bool,
     joined: String,
     seen: Option<When>,
     methods: String,
     answerers: String,
-    /// Living keys as name, id and the scopes that each role would take from it.
+    /// Names and ids of their keys.
     keys: Vec<(String, KeyId)>,
     in_detail: bool,
     manageable: bool,
-    /// Roles that the reader may give, each with how many keys would do less.
+    /// The roles that the visitor may grant, each with the number of keys that would lose scopes.
     roles: Vec<(Role, i64)>,
     complaints: Complaints,
     zone: String,
 }
 
 /// `GET /o/{org}/members/{id}`.
-pub async fn show(
-    request: HttpRequest,
-    member: Member,
-    site: Shared,
-    path: Path,
-) -> Result<HttpResponse, Problem> {
-    let found = find(&site, &member, &path.1).await?;
-    page(&request, &member, &site, found, Complaints::default(), StatusCode::OK).await
+pub async fn show(visit: Visit, requested: RequestedMember) -> Result<HttpResponse, Problem> {
+    page(&visit, requested, Complaints::default()).await
 }
 
 /// `POST /o/{org}/members/{id}/role`.
 pub async fn set_role(
-    request: HttpRequest,
-    member: Member,
-    site: Shared,
-    path: Path,
+    visit: Visit,
+    requested: RequestedMember,
     fields: Fields,
 ) -> Result<HttpResponse, Problem> {
-    let found = find_managed(&site, &member, &path.1).await?;
-    let role = Role::parse(fields.get("role")).filter(|role| member.role.manages(*role));
+    let found = visit.read(move |conn| requested.find_managed(conn)).await?;
+    let role = Role::parse(fields.get("role")).filter(|role| visit.role.manages(*role));
     let changed = match role {
         None => Err(Error::invalid("role", "Choose a role from the list.")),
         Some(role) => {
-            let (change, who) = (member.change(&request, Time::now()), found.person.id);
-            let changed = change.commit(&site.db, move |tx, acting| {
+            let who = found.person.id;
+            let changed = visit.change(move |tx, acting| {
                 let affected = membership::set_role(tx, acting, who, role)?;
                 feed::publish_keys_of(tx, &affected, acting.now)?;
                 Ok(role)
@@ -89,50 +75,50 @@ pub async fn set_role(
     let errors = match changed {
         Ok(role) => {
             let done = format!("{} is {} now.", found.person.name, role.with_article());
-            session::flash(&request.get_session(), &done);
-            // Whoever gave up their own rights may not see the page of others.
-            return Ok(redirect(&request, &path::members(&member.org.slug)));
+            visit.flash(done);
+            // A visitor who gave up their own role may not see the page of a member.
+            return Ok(visit.redirect(path::members(&visit.org.slug)));
         }
         Err(Error::Invalid(errors)) => errors,
         Err(Error::Conflict(message)) => vec![FieldError::new("role", message)],
         Err(other) => return Err(other.into()),
     };
-    page(&request, &member, &site, found, Complaints(errors), StatusCode::UNPROCESSABLE_ENTITY).await
+    page(&visit, requested, Complaints(errors)).await
 }
 
 async fn page(
-    request: &HttpRequest,
-    member: &Member,
-    site: &Shared,
-    found: Membership,
+    visit: &Visit,
+    requested: RequestedMember,
     complaints: Complaints,
-    status: StatusCode,
 ) -> Result<HttpResponse, Problem> {
-    let (org, id, now, zone) = (member.org.id, found.person.id, Time::now(), member.person.time_zone());
-    let read = site.db.read(move |conn| {
+    let (now, zone) = (visit.now, visit.zone.clone());
+    let read = visit.read(move |conn| {
+        let found = requested.find(conn)?;
+        let (org, id) = (requested.org, requested.id);
         let keys = succession::estate(conn, org, id, now)?.keys;
-        Ok((keys, people::store::methods(conn, &[id])?, store::answerers(conn, org, id)?))
+        Ok((found, keys, people::store::methods(conn, &[id])?, store::answerers(conn, org, id)?))
     });
-    let (keys, methods, answerers) = read.await?;
-    let in_detail = member.role.sees_all_keys() || id == member.person.id;
-    let manageable = member.role.manages(found.role);
+    let (found, keys, methods, answerers) = read.await?;
+    let id = found.person.id;
+    let in_detail = visit.role.sees_all_keys() || id == visit.person.id;
+    let manageable = visit.role.manages(found.role);
     let possible = |role: &Role| !found.is_service() || Role::OF_SERVICE_ACCOUNTS.contains(role);
     let mut methods: Vec<&str> = methods.iter().map(|(_, kind)| method(kind)).collect();
     methods.dedup();
     let answerers: Vec<String> = answerers.into_iter().map(|member| member.person.name).collect();
     let view = MemberPage {
-        layout: Layout::of(request, Room::Members).with_flash(request),
-        org: Place::of(&member.org),
+        layout: visit.layout(Room::Members),
+        org: visit.place(),
         id,
         is_service: found.is_service(),
-        is_self: id == member.person.id,
+        is_self: id == visit.person.id,
         disabled: found.disabled_at.is_some(),
         locked_out: found.person.disabled_at.is_some(),
         joined: words::date(found.joined_at, &zone),
         seen: found.person.seen_at.map(|at| When::past(at, now, &zone)),
         methods: methods.join(", "),
         answerers: answerers.join(", "),
-        roles: member
+        roles: visit
             .role
             .appoints()
             .filter(possible)
@@ -145,12 +131,12 @@ async fn page(
         email: found.person.email,
         role: found.role,
         complaints,
-        zone: member.person.zone_name(),
+        zone: visit.zone_name(),
     };
-    html(status, &view)
+    visit.form(&view.complaints, &view)
 }
 
-/// How many of these keys could do less if their owner's role were the other.
+/// The number of keys that would lose scopes by a change of their owner's role.
 fn narrowed(keys: &[Key], before: Role, after: Role) -> i64 {
     let loses = |key: &&Key| {
         let now = key.scopes.intersection(before.grantable());
@@ -160,7 +146,7 @@ fn narrowed(keys: &[Key], before: Role, after: Role) -> i64 {
 }
 
 impl MemberPage {
-    /// An option of the role, with what it would take away.
+    /// The label of a role.
     fn option(&self, role: &Role, narrowed: &i64) -> String {
         match narrowed {
             0 => role.name().to_owned(),

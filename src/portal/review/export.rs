@@ -1,18 +1,18 @@
 //! All findings as CSV, open and kept, sent as they are read.
 
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::HttpResponse;
 
 use crate::db::Conn;
 use crate::error::Result;
 use crate::id::{KeyId, OrgId, UserId};
 use crate::keys::names;
 use crate::people;
+use crate::portal::kit::visit::Visit;
 use crate::review::rules::Card;
 use crate::review::store;
 use crate::time::Time;
-use crate::web::principal::Member;
 use crate::web::problem::Problem;
-use crate::web::{Shared, csv, download};
+use crate::web::{csv, download};
 
 /// How many findings are read at once.
 const STEP: i64 = 1_000;
@@ -44,16 +44,16 @@ enum Place {
 }
 
 /// `GET /o/{org}/review.csv`.
-pub async fn show(_: HttpRequest, member: Member, site: Shared) -> Result<HttpResponse, Problem> {
-    let look = super::page::look_again(&site, member.org.id).await?;
+pub async fn show(visit: Visit) -> Result<HttpResponse, Problem> {
+    let look = super::page::look_again(&visit.site, visit.org.id).await?;
     let looked_at = look.map(|look| look.looked_at.rfc3339()).unwrap_or_default();
-    let (site, org) = (site.get_ref().clone(), member.org.id);
+    let (site, org, now) = (visit.site.get_ref().clone(), visit.org.id, visit.now);
     let parts = download::parts(Place::Head, move |place| {
         let (site, looked_at) = (site.clone(), looked_at.clone());
-        async move { site.db.read(move |conn| part(conn, org, place, &looked_at, Time::now())).await }
+        async move { site.db.read(move |conn| part(conn, org, place, &looked_at, now)).await }
     });
-    let file = ("review", &*member.org.slug, "csv");
-    Ok(download::head(csv::TYPE, file, Time::now()).streaming(parts))
+    let file = ("review", &*visit.org.slug, "csv");
+    Ok(download::head(csv::TYPE, file, now).streaming(parts))
 }
 
 fn part(

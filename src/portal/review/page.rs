@@ -1,11 +1,12 @@
 //! Cards that are filters, the findings of one of them, and what was decided lately.
 
-use actix_web::http::StatusCode;
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::HttpResponse;
 use askama::Template;
 
 use crate::error::Error;
 use crate::path::{self, Href};
+use crate::portal::kit::list_query::ListQuery;
+use crate::portal::kit::visit::Visit;
 use crate::portal::kit::words;
 use crate::portal::review::row::{Decided, Reader, Row, Since};
 use crate::portal::review::{Told, told};
@@ -14,11 +15,9 @@ use crate::review::rules::Card;
 use crate::review::store::{self, Look};
 use crate::role::Act;
 use crate::time::Time;
-use crate::web::form::Fields;
-use crate::web::page::{Layout, Place, Room, html};
-use crate::web::principal::Member;
+use crate::web::Site;
+use crate::web::page::{Layout, Place, Room};
 use crate::web::problem::Problem;
-use crate::web::{Shared, Site};
 
 /// How many findings a page shows.
 const PAGE: i64 = 25;
@@ -65,22 +64,14 @@ pub(super) async fn look_again(site: &Site, org: crate::id::OrgId) -> Result<Opt
 }
 
 /// `GET /o/{org}/review`.
-pub async fn show(request: HttpRequest, member: Member, site: Shared) -> Result<HttpResponse, Problem> {
-    let (now, org, zone) = (Time::now(), member.org.id, member.person.time_zone());
-    let fields = Fields::of_query(&request);
-    let asked = match fields.get("card") {
-        "" => None,
-        name => Some(Card::parse(name).ok_or_else(Problem::not_found)?),
-    };
-    let page = match fields.get("page") {
-        "" => 1,
-        text => {
-            text.parse().ok().filter(|page| (1..=1_000_000).contains(page)).ok_or_else(Problem::not_found)?
-        }
-    };
-    let look = look_again(&site, org).await?;
+pub async fn show(visit: Visit) -> Result<HttpResponse, Problem> {
+    let (now, org, zone) = (visit.now, visit.org.id, visit.zone.clone());
+    let query = visit.query();
+    let query = ListQuery(&query);
+    let (asked, page) = (query.choice("card", Card::parse)?, query.page()?);
+    let look = look_again(&visit.site, org).await?;
     let in_zone = zone.clone();
-    let found = site.db.read(move |conn| {
+    let found = visit.read(move |conn| {
         let counts = store::cards(conn, org)?;
         let of = |card: Card| counts.get(card.name()).copied().unwrap_or(0);
         let chosen = asked.or_else(|| Card::ALL.into_iter().find(|card| of(*card) > 0));
@@ -99,8 +90,8 @@ pub async fn show(request: HttpRequest, member: Member, site: Shared) -> Result<
     let nothing: Vec<&str> =
         Card::ALL.into_iter().filter(|card| of(*card) == 0).map(|card| told(card).nothing).collect();
     let view = ReviewPage {
-        layout: Layout::of(&request, Room::Review).with_flash(&request),
-        org: Place::of(&member.org),
+        layout: visit.layout(Room::Review),
+        org: visit.place(),
         cards,
         nothing: (!nothing.is_empty()).then(|| format!("Nothing to settle: {}.", nothing.join(", "))),
         found: chosen.map_or(0, of),
@@ -111,11 +102,11 @@ pub async fn show(request: HttpRequest, member: Member, site: Shared) -> Result<
         removed,
         // Of no keys, none says how far the review has come.
         look: look.filter(|look| look.live_keys > 0),
-        may_write: member.role.may(Act::WriteReview),
-        zone: member.person.zone_name(),
+        may_write: visit.role.may(Act::WriteReview),
+        zone: visit.zone_name(),
         looked_at: look.map_or_else(|| "not yet".to_owned(), |look| words::clock(look.looked_at, &zone)),
     };
-    html(StatusCode::OK, &view)
+    visit.page(&view)
 }
 
 impl ReviewPage {

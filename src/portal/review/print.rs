@@ -1,20 +1,17 @@
 //! The whole review on paper: each check with its rule and its findings, and what was decided,
 //! by whom and when.
 
-use actix_web::http::StatusCode;
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::HttpResponse;
 use askama::Template;
 
 use crate::path;
+use crate::portal::kit::visit::Visit;
 use crate::portal::kit::words;
 use crate::portal::review::row::{Decided, Reader, Row, Since};
 use crate::portal::review::{Told, told};
 use crate::review::rules::Card;
 use crate::review::store::{self, Look};
-use crate::time::Time;
-use crate::web::Shared;
-use crate::web::page::{Layout, Place, Room, html};
-use crate::web::principal::Member;
+use crate::web::page::{Layout, Place, Room};
 use crate::web::problem::Problem;
 
 /// How many findings of a check, and decisions, are printed.
@@ -42,11 +39,11 @@ struct Section {
 }
 
 /// `GET /o/{org}/review/print`.
-pub async fn show(request: HttpRequest, member: Member, site: Shared) -> Result<HttpResponse, Problem> {
-    let (now, org, zone) = (Time::now(), member.org.id, member.person.time_zone());
-    let look = super::page::look_again(&site, org).await?;
+pub async fn show(visit: Visit) -> Result<HttpResponse, Problem> {
+    let (now, org, zone) = (visit.now, visit.org.id, visit.zone.clone());
+    let look = super::page::look_again(&visit.site, org).await?;
     let in_zone = zone.clone();
-    let found = site.db.read(move |conn| {
+    let found = visit.read(move |conn| {
         let reader = Reader { org, now, zone: &in_zone };
         let counts = store::cards(conn, org)?;
         let mut sections = Vec::new();
@@ -59,16 +56,16 @@ pub async fn show(request: HttpRequest, member: Member, site: Shared) -> Result<
     });
     let (sections, kept, removed) = found.await?;
     let view = PrintPage {
-        layout: Layout::of(&request, Room::Review),
-        org: Place::of(&member.org),
+        layout: visit.layout(Room::Review),
+        org: visit.place(),
         sections,
         kept,
         removed,
         look,
         looked_at: look.map_or_else(|| "not yet".to_owned(), |look| words::date_time(look.looked_at, &zone)),
         printed_at: words::date_time(now, &zone),
-        printed_by: format!("{} ({})", member.person.name, member.person.email),
-        zone: member.person.zone_name(),
+        printed_by: format!("{} ({})", visit.person.name, visit.person.email),
+        zone: visit.zone_name(),
     };
-    html(StatusCode::OK, &view)
+    visit.page(&view)
 }

@@ -1,4 +1,4 @@
-//! What a change of the policy would do to living keys, in words.
+//! The effect of a policy change on existing keys.
 
 use std::collections::HashMap;
 
@@ -10,55 +10,52 @@ use crate::portal::kit::words;
 use crate::scope::Scopes;
 use crate::time::Time;
 
-/// How many keys of a kind are named.
+/// The number of keys listed per kind of change.
 const NAMED: usize = 20;
-/// Over how many days use is counted.
+/// The period for counting requests, in days.
 pub const USE_DAYS: i64 = 7;
 
-/// What would change, each kind with its keys.
+/// The kinds of changes, with their keys.
 #[derive(Default)]
 pub struct Changes {
-    /// Keys that would lose a right that they use.
+    /// Keys that would lose a scope in use.
     pub in_use: Kind,
-    /// Keys that would end earlier.
+    /// Keys that would expire earlier.
     pub earlier: Kind,
-    /// The one date on which all of these would end, where it is one.
+    /// The date on which all of these would expire, if it is the same.
     pub earlier_on: Option<String>,
     /// Keys that would get a lower limit.
     pub limited: Kind,
-    /// Keys that would lose a right that they have not used.
+    /// Keys that would lose an unused scope.
     pub unused: Kind,
-    /// Keys that would end later than an earlier change had it.
+    /// Keys that would expire later than under a pending change.
     pub later: Kind,
-    /// Keys that could do more at once.
+    /// Keys that would gain scopes at once.
     pub gains: Kind,
-    /// How many stay as they are.
+    /// Keys that would not change.
     pub staying: i64,
 }
 
-/// Keys that the same happens to.
+/// Keys with the same kind of change.
 #[derive(Default)]
 pub struct Kind {
-    /// How many.
     pub count: i64,
-    /// The first of them.
+    /// The first of them, for the list.
     pub lines: Vec<Line>,
 }
 
-/// A key and what happens to it.
+/// A key and its change.
 pub struct Line {
-    /// Which.
     pub id: KeyId,
-    /// Its name.
     pub name: String,
-    /// What happens.
+    /// The change.
     pub what: String,
-    /// How busy it is.
+    /// Its recent requests.
     pub busy: String,
 }
 
 impl Kind {
-    /// Those that are not named.
+    /// The number of keys that are not listed.
     pub fn more(&self) -> i64 {
         self.count - i64::try_from(self.lines.len()).unwrap_or(0)
     }
@@ -81,7 +78,7 @@ impl Kind {
 }
 
 impl Changes {
-    /// Of a preview, with what each key was used for in the last [`USE_DAYS`] days.
+    /// The changes in a preview, with the requests of each key in the last [`USE_DAYS`] days.
     pub fn new(preview: &Preview, uses: &HashMap<KeyId, Vec<(String, i64)>>, zone: &TimeZone) -> Changes {
         let of_scopes = |effect: &Effect, scopes: Scopes| -> i64 {
             let counts = uses.get(&effect.id).into_iter().flatten();
@@ -131,12 +128,12 @@ impl Changes {
         }
     }
 
-    /// Whether anything is taken from a key.
+    /// Whether any key would lose something.
     pub fn takes(&self) -> bool {
         self.in_use.count + self.earlier.count + self.limited.count + self.unused.count > 0
     }
 
-    /// Whether nothing happens to any key.
+    /// Whether no key would change.
     pub fn is_none(&self) -> bool {
         !self.takes() && self.later.count + self.gains.count == 0
     }

@@ -1,23 +1,20 @@
-//! Where an organisation has its checkpoints mailed: an address that nobody here can change.
+//! The external e-mail address that receives an organisation's checkpoints.
 
-use actix_session::SessionExt;
-use actix_web::http::StatusCode;
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::HttpResponse;
 use askama::Template;
 
 use crate::audit::checkpoint::Signer;
 use crate::error::{Error, FieldError};
 use crate::orgs::checkpoint_mail::{self, Hand, Outside};
 use crate::path;
+use crate::portal::kit::visit::Visit;
 use crate::portal::kit::words::{self, When};
 use crate::portal::settings::Tabs;
 use crate::role::Act;
 use crate::time::Time;
 use crate::web::form::{Complaints, Fields};
-use crate::web::page::{Layout, Place, Room, html, redirect};
-use crate::web::principal::Member;
+use crate::web::page::{Layout, Place, Room};
 use crate::web::problem::Problem;
-use crate::web::{Shared, session};
 
 #[derive(Template)]
 #[template(path = "portal/settings/checkpoints.html")]
@@ -25,76 +22,62 @@ struct CheckpointsPage {
     layout: Layout,
     org: Place,
     tabs: Tabs,
-    /// The confirmed address and since when.
+    /// The confirmed address, and the date of its confirmation.
     address: Option<(String, When)>,
-    /// The address that was asked, and until when it may agree.
+    /// The address that has not confirmed yet, and its deadline.
     asked: Option<(String, String)>,
-    /// When the last mail left, and about how many entries.
+    /// The time of the last e-mail, and the number of entries in its checkpoint.
     sent: Option<(When, String)>,
-    /// What stands in the field.
+    /// The value of the field.
     email: String,
     complaints: Complaints,
     zone: String,
 }
 
 /// `GET /o/{org}/settings/checkpoints`.
-pub async fn show(request: HttpRequest, member: Member, site: Shared) -> Result<HttpResponse, Problem> {
-    page(&request, &member, &site, String::new(), Vec::new()).await
+pub async fn show(visit: Visit) -> Result<HttpResponse, Problem> {
+    page(&visit, String::new(), Vec::new()).await
 }
 
-/// `POST /o/{org}/settings/checkpoints`: asks the reader of an address.
-pub async fn ask(
-    request: HttpRequest,
-    member: Member,
-    site: Shared,
-    fields: Fields,
-) -> Result<HttpResponse, Problem> {
-    let change = member.change(&request, Time::now());
+/// `POST /o/{org}/settings/checkpoints`: sends a confirmation to an address.
+pub async fn ask(visit: Visit, fields: Fields) -> Result<HttpResponse, Problem> {
     let typed = fields.get("email").trim().to_owned();
     let email = typed.clone();
-    match change.commit(&site.db, move |tx, acting| checkpoint_mail::ask(tx, acting, &email)).await {
+    match visit.change(move |tx, acting| checkpoint_mail::ask(tx, acting, &email)).await {
         Ok(()) => {
             let told = format!("{typed} was asked. Checkpoints go there once its reader has confirmed it.");
-            session::flash(&request.get_session(), &told);
-            Ok(redirect(&request, &path::settings_checkpoints(&member.org.slug)))
+            Ok(visit.redirect_with(path::settings_checkpoints(&visit.org.slug), told))
         }
-        Err(Error::Invalid(errors)) => page(&request, &member, &site, typed, errors).await,
-        Err(Error::Conflict(words)) => {
-            page(&request, &member, &site, typed, vec![FieldError::new("email", words)]).await
-        }
+        Err(Error::Invalid(errors)) => page(&visit, typed, errors).await,
+        Err(Error::Conflict(words)) => page(&visit, typed, vec![FieldError::new("email", words)]).await,
         Err(other) => Err(other.into()),
     }
 }
 
 /// `POST /o/{org}/settings/checkpoints/end`.
-pub async fn end(request: HttpRequest, member: Member, site: Shared) -> Result<HttpResponse, Problem> {
-    let change = member.change(&request, Time::now());
-    let (host, signers) = (site.public_url.host().to_owned(), Signer::all(&site.mint.keyring)?);
-    let end = change.commit(&site.db, move |tx, acting| {
-        checkpoint_mail::end(tx, acting, Hand { host: &host, signers: &signers })
-    });
+pub async fn end(visit: Visit) -> Result<HttpResponse, Problem> {
+    let (host, signers) = (visit.site.public_url.host().to_owned(), Signer::all(&visit.site.mint.keyring)?);
+    let end = visit
+        .change(move |tx, acting| checkpoint_mail::end(tx, acting, Hand { host: &host, signers: &signers }));
     if end.await? {
-        session::flash(&request.get_session(), "Checkpoints are not mailed any more.");
+        visit.flash("Checkpoints are not mailed any more.");
     }
-    Ok(redirect(&request, &path::settings_checkpoints(&member.org.slug)))
+    Ok(visit.redirect(path::settings_checkpoints(&visit.org.slug)))
 }
 
-async fn page(
-    request: &HttpRequest,
-    member: &Member,
-    site: &Shared,
-    email: String,
-    wrong: Vec<FieldError>,
-) -> Result<HttpResponse, Problem> {
-    let (org, now, zone) = (member.org.id, Time::now(), member.person.time_zone());
-    let outside: Outside = site.db.read(move |conn| checkpoint_mail::find(conn, org)).await?;
+async fn page(visit: &Visit, email: String, wrong: Vec<FieldError>) -> Result<HttpResponse, Problem> {
+    let (org, role, now, zone) = (visit.org.id, visit.role, visit.now, visit.zone.clone());
+    let found = visit.read(move |conn| {
+        let outside: Outside = checkpoint_mail::find(conn, org)?;
+        Ok((outside, Tabs::count_requests(conn, org, role, now)?))
+    });
+    let (outside, requests) = found.await?;
     let past = |at: Time| When::past(at, now, &zone);
-    let status = if wrong.is_empty() { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
     let open = outside.asked_until.filter(|until| *until > now);
     let view = CheckpointsPage {
-        layout: Layout::of(request, Room::Settings).with_flash(request),
-        org: Place::of(&member.org),
-        tabs: Tabs::load(site, member, "checkpoints").await?,
+        layout: visit.layout(Room::Settings),
+        org: visit.place(),
+        tabs: Tabs::new(visit, "checkpoints", requests),
         sent: outside
             .sent_at
             .filter(|_| outside.address.is_some())
@@ -103,7 +86,7 @@ async fn page(
         asked: outside.asked_address.zip(open.map(|until| words::date(until, &zone))),
         email,
         complaints: Complaints(wrong),
-        zone: member.person.zone_name(),
+        zone: visit.zone_name(),
     };
-    html(status, &view)
+    visit.form(&view.complaints, &view)
 }

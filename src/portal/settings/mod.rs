@@ -1,4 +1,4 @@
-//! The pages about an organisation: its settings, what its keys may be, what members ask for.
+//! The settings of an organisation: name, key policy, limit requests, checkpoints.
 
 pub mod changes;
 pub mod checkpoints;
@@ -7,32 +7,31 @@ pub mod policy;
 pub mod requests;
 pub mod rules;
 
+use crate::db::Conn;
+use crate::error::Result;
+use crate::id::OrgId;
 use crate::keys::limit_request::rows;
-use crate::role::Act;
+use crate::portal::kit::visit::Visit;
+use crate::role::{Act, Role};
 use crate::time::Time;
-use crate::web::Shared;
-use crate::web::principal::Member;
-use crate::web::problem::Problem;
 
 /// The tabs above the settings.
 pub struct Tabs {
-    /// The one that is shown.
+    /// The current tab.
     here: &'static str,
-    /// How many requests wait, for whoever may answer them.
+    /// The number of open limit requests, if the visitor may decide them.
     requests: Option<i64>,
-    /// Whether the reader may see what concerns the audit log.
+    /// Whether the visitor may see the audit log.
     audit: bool,
 }
 
 impl Tabs {
-    /// For a member.
-    async fn load(site: &Shared, member: &Member, here: &'static str) -> Result<Tabs, Problem> {
-        let (org, now) = (member.org.id, Time::now());
-        let requests = if member.role.may(Act::DecideRequests) {
-            Some(site.db.read(move |conn| rows::count_open(conn, org, now)).await?)
-        } else {
-            None
-        };
-        Ok(Tabs { here, requests, audit: member.role.may(Act::ReadAudit) })
+    /// Counts open limit requests, for members who may decide them.
+    fn count_requests(conn: &mut Conn, org: OrgId, role: Role, now: Time) -> Result<Option<i64>> {
+        if role.may(Act::DecideRequests) { rows::count_open(conn, org, now).map(Some) } else { Ok(None) }
+    }
+
+    fn new(visit: &Visit, here: &'static str, requests: Option<i64>) -> Tabs {
+        Tabs { here, requests, audit: visit.role.may(Act::ReadAudit) }
     }
 }

@@ -1,25 +1,19 @@
-//! The settings of an organisation: its name. Its address in links stays.
+//! The settings of an organisation: its name. The slug in links never changes.
 
-use actix_session::SessionExt;
-use actix_web::http::StatusCode;
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::HttpResponse;
 use askama::Template;
 
-use crate::db::Conn;
-use crate::id::OrgId;
 use crate::keys::roots;
 use crate::orgs::rename;
 use crate::path;
+use crate::portal::kit::visit::Visit;
 use crate::portal::kit::words;
 use crate::portal::settings::Tabs;
 use crate::role::Act;
-use crate::time::Time;
 use crate::verify::limit::State;
 use crate::web::form::{Complaints, Fields};
-use crate::web::page::{Layout, Place, Room, html, redirect};
-use crate::web::principal::Member;
+use crate::web::page::{Layout, Place, Room};
 use crate::web::problem::Problem;
-use crate::web::{Shared, session};
 
 #[derive(Template)]
 #[template(path = "portal/settings/organization.html")]
@@ -30,19 +24,19 @@ struct OrganizationPage {
     id: String,
     created: String,
     zone: String,
-    /// How limits are kept, where that is not exactly.
+    /// A notice about limits that are not enforced exactly.
     limits: Option<Limits>,
-    /// How far the replacement of the root secret has come, while it is being replaced.
+    /// The progress of replacing the root secret, while a previous one is configured.
     replacement: Option<String>,
-    /// What stands in the field.
+    /// The value of the field.
     name: String,
     complaints: Complaints,
 }
 
-/// How limits are kept, where that is not exactly.
+/// A notice about limits that are not enforced exactly.
 struct Limits {
     words: String,
-    /// A line of nginx's configuration that helps.
+    /// A remedy: a line for nginx's configuration.
     line: Option<&'static str>,
 }
 
@@ -69,68 +63,56 @@ impl Limits {
 }
 
 /// `GET /o/{org}/settings`.
-pub async fn show(request: HttpRequest, member: Member, site: Shared) -> Result<HttpResponse, Problem> {
-    let name = member.org.name.clone();
-    page(&request, &member, &site, name, Complaints::default(), StatusCode::OK).await
+pub async fn show(visit: Visit) -> Result<HttpResponse, Problem> {
+    let name = visit.org.name.clone();
+    page(&visit, name, Complaints::default()).await
 }
 
 /// `POST /o/{org}/settings`: saves the name.
-pub async fn save(
-    request: HttpRequest,
-    member: Member,
-    site: Shared,
-    fields: Fields,
-) -> Result<HttpResponse, Problem> {
+pub async fn save(visit: Visit, fields: Fields) -> Result<HttpResponse, Problem> {
     let name = match rename::check_name("name", fields.get("name")) {
         Ok(name) => name,
         Err(error) => {
-            let (typed, complaints) = (fields.get("name").to_owned(), Complaints(vec![error]));
-            let status = StatusCode::UNPROCESSABLE_ENTITY;
-            return page(&request, &member, &site, typed, complaints, status).await;
+            return page(&visit, fields.get("name").to_owned(), Complaints(vec![error])).await;
         }
     };
-    let change = member.change(&request, Time::now());
-    change.commit(&site.db, move |tx, acting| rename::rename(tx, acting, &name)).await?;
-    session::flash(&request.get_session(), "The organisation was saved.");
-    Ok(redirect(&request, &path::settings(&member.org.slug)))
+    visit.change(move |tx, acting| rename::rename(tx, acting, &name)).await?;
+    Ok(visit.redirect_with(path::settings(&visit.org.slug), "The organisation was saved."))
 }
 
-async fn page(
-    request: &HttpRequest,
-    member: &Member,
-    site: &Shared,
-    name: String,
-    complaints: Complaints,
-    status: StatusCode,
-) -> Result<HttpResponse, Problem> {
+async fn page(visit: &Visit, name: String, complaints: Complaints) -> Result<HttpResponse, Problem> {
+    let (org, role, now) = (visit.org.id, visit.role, visit.now);
+    let keyring = &visit.site.mint.keyring;
+    let root = keyring.previous_root_tag().map(|_| keyring.root_tag());
+    let found = visit.read(move |conn| {
+        let replacement = match root {
+            Some(root) => Some((
+                roots::under_others(conn, root, Some(org), now)?,
+                roots::working(conn, Some(org), now)?,
+            )),
+            None => None,
+        };
+        Ok((replacement, Tabs::count_requests(conn, org, role, now)?))
+    });
+    let (replaced, requests) = found.await?;
     let view = OrganizationPage {
-        layout: Layout::of(request, Room::Settings).with_flash(request),
-        org: Place::of(&member.org),
-        tabs: Tabs::load(site, member, "organization").await?,
-        id: member.org.id.to_string(),
-        created: words::date(member.org.created_at, &member.person.time_zone()),
-        zone: member.person.zone_name(),
-        limits: Limits::of(site.limiter.state()),
-        replacement: replacement(site, member.org.id).await?,
+        layout: visit.layout(Room::Settings),
+        org: visit.place(),
+        tabs: Tabs::new(visit, "organization", requests),
+        id: visit.org.id.to_string(),
+        created: words::date(visit.org.created_at, &visit.zone),
+        zone: visit.zone_name(),
+        limits: Limits::of(visit.site.limiter.state()),
+        replacement: replaced.map(|(left, all)| replacement(left, all)),
         name,
         complaints,
     };
-    html(status, &view)
+    visit.form(&view.complaints, &view)
 }
 
-/// How many secrets of the organisation still need the root secret before this one, if there is one.
-async fn replacement(site: &Shared, org: OrgId) -> Result<Option<String>, Problem> {
-    let keyring = &site.mint.keyring;
-    if keyring.previous_root_tag().is_none() {
-        return Ok(None);
-    }
-    let own = keyring.root_tag();
-    let count = move |conn: &mut Conn| {
-        let now = Time::now();
-        Ok((roots::under_others(conn, own, Some(org), now)?, roots::working(conn, Some(org), now)?))
-    };
-    let (left, all) = site.db.read(count).await?;
-    Ok(Some(match left {
+/// The progress of replacing the root secret: `left` of `all` secrets still need the previous one.
+fn replacement(left: i64, all: i64) -> String {
+    match left {
         0 => "Replaced: no key’s secret uses the one before".to_owned(),
         _ => format!(
             "Being replaced: {} of {} of keys still {} the one before. A secret moves when its key is used.",
@@ -138,5 +120,5 @@ async fn replacement(site: &Shared, org: OrgId) -> Result<Option<String>, Proble
             words::count(all, "secret", "secrets"),
             if left == 1 { "uses" } else { "use" }
         ),
-    }))
+    }
 }

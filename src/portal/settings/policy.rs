@@ -1,28 +1,25 @@
-//! The page of the key policy: its rules, and what a change would do before it is saved.
+//! The page of the key policy, with a preview of changes.
 
-use actix_session::SessionExt;
-use actix_web::http::StatusCode;
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::HttpResponse;
 use askama::Template;
 
 use crate::error::{Error, Result};
 use crate::keys::policy_effect;
 use crate::orgs::policy::{self, Never, Policy, Rules};
 use crate::path;
+use crate::portal::kit::fragments::Fragments;
+use crate::portal::kit::visit::Visit;
 use crate::portal::kit::words;
 use crate::portal::settings::Tabs;
 use crate::portal::settings::changes::{Changes, USE_DAYS};
 use crate::portal::settings::rules::{PolicyFields, marks};
 use crate::role::Act;
 use crate::scope::Scope;
-use crate::time::{DAY, Time};
+use crate::time::DAY;
 use crate::usage;
 use crate::web::form::{Complaints, Fields};
-use crate::web::page::{Layout, Place, Room, html, redirect};
-use crate::web::principal::Member;
+use crate::web::page::{Layout, Place, Room};
 use crate::web::problem::Problem;
-use crate::web::session::is_partial;
-use crate::web::{Shared, session};
 
 #[derive(Template)]
 #[template(path = "portal/settings/policy.html", blocks = ["preview"])]
@@ -34,17 +31,17 @@ struct PolicyPage {
     fields: PolicyFields,
     marks: Vec<(&'static str, String)>,
     complaints: Complaints,
-    /// What would change, once something was asked.
+    /// The preview, if it was requested.
     changes: Option<Changes>,
-    /// The first and the last day that can be chosen.
+    /// The first and the last date to choose from.
     range: (String, String),
-    /// Until when keys that exist keep the rules of before.
+    /// The date on which a pending policy applies to existing keys.
     waiting: Option<String>,
     configured_rpm: u32,
     zone: String,
 }
 
-/// The same for whoever may only look.
+/// The page for members who may not change the policy.
 #[derive(Template)]
 #[template(path = "portal/settings/policy_read.html")]
 struct ReadPage {
@@ -58,128 +55,105 @@ struct ReadPage {
 }
 
 /// `GET /o/{org}/settings/policy`.
-pub async fn show(request: HttpRequest, member: Member, site: Shared) -> Result<HttpResponse, Problem> {
-    let (org, now) = (member.org.id, Time::now());
-    let policy = site.db.read(move |conn| policy::store::find(conn, org)).await?;
-    let fields = PolicyFields::of(&policy, now, &member.person.time_zone());
-    let tabs = Tabs::load(&site, &member, "policy").await?;
-    let view = PolicyPage::new(&request, &member, &site, tabs, policy, fields, now);
-    if member.role.may(Act::WriteSettings) {
-        return html(StatusCode::OK, &view);
+pub async fn show(visit: Visit) -> Result<HttpResponse, Problem> {
+    let (org, role, now) = (visit.org.id, visit.role, visit.now);
+    let found = visit.read(move |conn| {
+        let policy = policy::store::find(conn, org)?;
+        Ok((policy, Tabs::count_requests(conn, org, role, now)?))
+    });
+    let (policy, requests) = found.await?;
+    let fields = PolicyFields::of(&policy, now, &visit.zone);
+    let view = PolicyPage::new(&visit, requests, policy, fields);
+    if visit.role.may(Act::WriteSettings) {
+        return visit.page(&view);
     }
     let PolicyPage { layout, org, tabs, policy, waiting, configured_rpm, zone, .. } = view;
-    html(StatusCode::OK, &ReadPage { layout, org, tabs, policy, waiting, configured_rpm, zone })
+    visit.page(&ReadPage { layout, org, tabs, policy, waiting, configured_rpm, zone })
 }
 
-/// `POST /o/{org}/settings/policy`: saves the rules, or shows what they would change.
-pub async fn submit(
-    request: HttpRequest,
-    member: Member,
-    site: Shared,
-    submitted: Fields,
-) -> Result<HttpResponse, Problem> {
-    let (org, now, zone) = (member.org.id, Time::now(), member.person.time_zone());
+/// `POST /o/{org}/settings/policy`: saves the rules, or previews them.
+pub async fn submit(visit: Visit, submitted: Fields) -> Result<HttpResponse, Problem> {
     let fields = PolicyFields::submitted(&submitted);
-    let previewing = submitted.get("act") == "preview";
-    let asked = fields.parse(&zone).map_err(Error::Invalid);
-    let done = match asked {
-        Ok((rules, date)) if previewing => preview(&site, &member, rules, date, now).await.map(Some),
+    let parsed = fields.parse(&visit.zone).map_err(Error::Invalid);
+    let parsed = match parsed {
+        Ok((rules, date)) if submitted.get("act") == "preview" => {
+            let valid = policy::check_date(date, visit.now).map_err(|error| Error::Invalid(vec![error]));
+            valid.map(|()| (rules, date))
+        }
         Ok((rules, date)) => {
-            let (change, notices) = (member.change(&request, now), site.mint.notices.clone());
-            let saved = change.commit(&site.db, move |tx, acting| {
-                policy_effect::save(tx, acting, &notices, rules.clone(), date)
-            });
-            saved.await.map(|_| None)
+            let (notices, new) = (visit.site.mint.notices.clone(), rules.clone());
+            let save =
+                visit.change(move |tx, acting| policy_effect::save(tx, acting, &notices, new.clone(), date));
+            match save.await {
+                Ok(_) => {
+                    return Ok(visit
+                        .redirect_with(path::settings_policy(&visit.org.slug), "The key policy was saved."));
+                }
+                Err(error) => Err(error),
+            }
         }
         Err(error) => Err(error),
     };
-    let policy = site.db.read(move |conn| policy::store::find(conn, org)).await?;
-    let tabs = Tabs::load(&site, &member, "policy").await?;
-    let mut view = PolicyPage::new(&request, &member, &site, tabs, policy, fields, now);
-    let status = match done {
-        Ok(None) => {
-            session::flash(&request.get_session(), "The key policy was saved.");
-            return Ok(redirect(&request, &path::settings_policy(&member.org.slug)));
-        }
-        Ok(changes) => {
-            view.changes = changes;
-            StatusCode::OK
-        }
-        Err(Error::Invalid(errors)) => {
-            view.complaints = Complaints(errors);
-            StatusCode::UNPROCESSABLE_ENTITY
-        }
+    let (new, errors) = match parsed {
+        Ok(new) => (Some(new), Complaints::default()),
+        Err(Error::Invalid(errors)) => (None, Complaints(errors)),
         Err(error) => return Err(error.into()),
     };
-    if is_partial(&request) { view.fragments() } else { html(status, &view) }
-}
-
-async fn preview(site: &Shared, member: &Member, rules: Rules, date: Time, now: Time) -> Result<Changes> {
-    policy::check_date(date, now).map_err(|error| Error::Invalid(vec![error]))?;
-    let org = member.org.id;
-    let found = site.db.read(move |conn| {
-        let preview = policy_effect::preview(conn, org, rules, date, now)?;
-        let uses = usage::recent::by_key_and_scope(conn, org, now.plus(-USE_DAYS * DAY))?;
-        Ok((preview, uses))
+    let (org, role, now) = (visit.org.id, visit.role, visit.now);
+    let found = visit.read(move |conn| {
+        let changes = match new {
+            Some((rules, date)) => {
+                let preview = policy_effect::preview(conn, org, rules, date, now)?;
+                Some((preview, usage::recent::by_key_and_scope(conn, org, now.plus(-USE_DAYS * DAY))?))
+            }
+            None => None,
+        };
+        Ok((changes, policy::store::find(conn, org)?, Tabs::count_requests(conn, org, role, now)?))
     });
-    let (preview, uses) = found.await?;
-    Ok(Changes::new(&preview, &uses, &member.person.time_zone()))
+    let (changes, policy, requests) = found.await?;
+    let mut view = PolicyPage::new(&visit, requests, policy, fields);
+    view.changes = changes.map(|(preview, uses)| Changes::new(&preview, &uses, &visit.zone));
+    view.complaints = errors;
+    if visit.is_partial() { view.fragments() } else { visit.form(&view.complaints, &view) }
 }
 
 impl PolicyPage {
-    fn new(
-        request: &HttpRequest,
-        member: &Member,
-        site: &Shared,
-        tabs: Tabs,
-        policy: Policy,
-        fields: PolicyFields,
-        now: Time,
-    ) -> PolicyPage {
-        let zone = member.person.time_zone();
-        let day = |days: i64| now.plus(days * DAY).in_zone(&zone).date().to_string();
+    fn new(visit: &Visit, requests: Option<i64>, policy: Policy, fields: PolicyFields) -> PolicyPage {
+        let (now, zone) = (visit.now, &visit.zone);
+        let day = |days: i64| now.plus(days * DAY).in_zone(zone).date().to_string();
         let waiting = policy.earlier.as_ref().map(|earlier| earlier.until).filter(|until| now < *until);
         PolicyPage {
-            layout: Layout::of(request, Room::Settings).with_flash(request),
-            org: Place::of(&member.org),
-            tabs,
+            layout: visit.layout(Room::Settings),
+            org: visit.place(),
+            tabs: Tabs::new(visit, "policy", requests),
             marks: marks(&policy.rules, &fields),
             complaints: Complaints::default(),
             changes: None,
             range: (day(1), day(365)),
-            waiting: waiting.map(|until| words::date(until, &zone)),
-            configured_rpm: site.mint.default_rpm,
-            zone: member.person.zone_name(),
+            waiting: waiting.map(|until| words::date(until, zone)),
+            configured_rpm: visit.site.mint.default_rpm,
+            zone: visit.zone_name(),
             policy,
             fields,
         }
     }
 
-    /// The preview in its place, and the marks beside the fields.
+    /// The preview, and the marks beside the fields.
     fn fragments(&self) -> Result<HttpResponse, Problem> {
-        let mut body = self.as_preview().render().map_err(Error::internal)?;
-        let scopes = Scope::ALL.map(Scope::name);
-        for field in
-            ["longest", "never", "default_expiry", "default_rpm", "largest_rpm"].iter().chain(&scopes)
-        {
-            let id = self.mark_id(field);
-            let mark = self.mark(field);
-            body.push_str(&format!(
-                "<hx-partial hx-target=\"#{id}\" hx-swap=\"innerHTML\">{mark}</hx-partial>"
-            ));
-        }
-        Ok(HttpResponse::Ok()
-            .content_type("text/html; charset=utf-8")
-            .insert_header((actix_web::http::header::VARY, "HX-Request-Type"))
-            .body(body))
+        let fields = ["longest", "never", "default_expiry", "default_rpm", "largest_rpm"];
+        let fields = fields.into_iter().chain(Scope::ALL.map(Scope::name));
+        let preview = Fragments::new(&self.as_preview())?;
+        let marked = fields
+            .fold(preview, |fragments, field| fragments.with_text(&self.mark_id(field), self.mark(field)));
+        Ok(marked.respond())
     }
 
-    /// What a field was, where it was changed; numbers and fixed words alone.
+    /// The old value of a changed field, or an empty text. It needs no escaping.
     fn mark(&self, field: &str) -> &str {
         self.marks.iter().find(|(changed, _)| *changed == field).map_or("", |(_, was)| was)
     }
 
-    /// The identifier of the mark beside a field or a scope.
+    /// The element id of the mark beside a field or a scope.
     fn mark_id(&self, field: &str) -> String {
         format!("was-{}", field.replace(':', "-"))
     }

@@ -1,20 +1,17 @@
-//! What members ask for: higher limits that wait for an answer, and the latest answers.
+//! Requests for higher limits: open ones, and the latest decisions.
 
-use actix_web::http::StatusCode;
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::HttpResponse;
 use askama::Template;
 
 use crate::keys::limit_request::{LimitRequest, State, rows};
 use crate::path;
+use crate::portal::kit::visit::Visit;
 use crate::portal::kit::words::{self, When};
 use crate::portal::settings::Tabs;
-use crate::time::Time;
-use crate::web::Shared;
-use crate::web::page::{Layout, Place, Room, html};
-use crate::web::principal::Member;
+use crate::web::page::{Layout, Place, Room};
 use crate::web::problem::Problem;
 
-/// How many answers are shown.
+/// The number of decisions shown.
 const ANSWERS: i64 = 20;
 
 #[derive(Template)]
@@ -36,25 +33,28 @@ struct Line {
 }
 
 /// `GET /o/{org}/settings/requests`.
-pub async fn show(request: HttpRequest, member: Member, site: Shared) -> Result<HttpResponse, Problem> {
-    let (org, now, zone) = (member.org.id, Time::now(), member.person.time_zone());
-    let found =
-        site.db.read(move |conn| Ok((rows::all_open(conn, org, now)?, rows::answered(conn, org, ANSWERS)?)));
-    let (open, answered) = found.await?;
+pub async fn show(visit: Visit) -> Result<HttpResponse, Problem> {
+    let (org, role, now, zone) = (visit.org.id, visit.role, visit.now, visit.zone.clone());
+    let found = visit.read(move |conn| {
+        let open = rows::all_open(conn, org, now)?;
+        let answered = rows::answered(conn, org, ANSWERS)?;
+        Ok((open, answered, Tabs::count_requests(conn, org, role, now)?))
+    });
+    let (open, answered, requests) = found.await?;
     let line = |request: LimitRequest| Line {
         asked: When::past(request.asked_at, now, &zone),
         decided: request.decided.as_ref().map(|(at, _)| When::past(*at, now, &zone)),
         request,
     };
     let view = RequestsPage {
-        layout: Layout::of(&request, Room::Settings).with_flash(&request),
-        org: Place::of(&member.org),
-        tabs: Tabs::load(&site, &member, "requests").await?,
+        layout: visit.layout(Room::Settings),
+        org: visit.place(),
+        tabs: Tabs::new(&visit, "requests", requests),
         open: open.into_iter().map(line).collect(),
         answered: answered.into_iter().map(line).collect(),
-        zone: member.person.zone_name(),
+        zone: visit.zone_name(),
     };
-    html(StatusCode::OK, &view)
+    visit.page(&view)
 }
 
 impl Line {

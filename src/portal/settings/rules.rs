@@ -1,4 +1,4 @@
-//! The fields of a policy: as typed, as rules, and as marks of what changed.
+//! The fields of a policy: parsing, and marking changes.
 
 use jiff::tz::TimeZone;
 
@@ -9,40 +9,35 @@ use crate::scope::{Scope, Scopes};
 use crate::time::{DAY, Time};
 use crate::web::form::Fields;
 
-/// Lives that can be chosen.
+/// The lifetimes to choose from, in days.
 const LIVES: [i64; 8] = [7, 14, 30, 60, 90, 180, 365, 730];
-/// After how many days keys that exist follow a change, unless another day is chosen.
+/// The default number of days until a change applies to existing keys.
 const WAIT: i64 = 30;
 
-/// What stands in the fields, as it was typed.
+/// The values of the fields, as typed.
 #[derive(Clone, Default)]
 pub struct PolicyFields {
-    /// `longest`: days, or nothing for no limit of their own.
+    /// Days; empty for no limit.
     pub longest: String,
-    /// `never`.
     pub never: String,
-    /// `default_expiry`: days or `never`.
+    /// Days, or `never`.
     pub default_expiry: String,
-    /// `member_scopes`, by name.
+    /// Names of scopes.
     pub member_scopes: Vec<String>,
-    /// `default_rpm`; nothing is what the server is configured for.
+    /// Empty for the server's default.
     pub default_rpm: String,
-    /// `largest_rpm`.
     pub largest_rpm: String,
-    /// `date`.
     pub date: String,
 }
 
-/// A life that can be chosen.
+/// A lifetime to choose.
 pub struct Life {
-    /// The value of the option.
     pub value: String,
-    /// What it says.
     pub label: String,
 }
 
 impl PolicyFields {
-    /// The policy as it is.
+    /// The fields of the current policy.
     pub fn of(policy: &Policy, now: Time, zone: &TimeZone) -> PolicyFields {
         let rules = &policy.rules;
         let waiting = policy.earlier.as_ref().map(|earlier| earlier.until).filter(|until| now < *until);
@@ -58,7 +53,7 @@ impl PolicyFields {
         }
     }
 
-    /// What was submitted.
+    /// The fields of a submitted form.
     pub fn submitted(fields: &Fields) -> PolicyFields {
         PolicyFields {
             longest: fields.get("longest").to_owned(),
@@ -71,7 +66,7 @@ impl PolicyFields {
         }
     }
 
-    /// The rules and the date that they mean, or all complaints.
+    /// The rules, and the date on which they apply to existing keys. Errors: all invalid fields.
     pub fn parse(&self, zone: &TimeZone) -> Result<(Rules, Time), Vec<FieldError>> {
         let mut errors = Vec::new();
         let mut number = |field: &'static str, text: &str| {
@@ -110,7 +105,7 @@ impl PolicyFields {
             default_rpm: default_rpm.map(small),
             largest_rpm: small(largest_rpm),
         };
-        // What can't be read is not complained about twice.
+        // Skip rule errors for fields that failed to parse.
         for error in rules.check().err().into_iter().flatten() {
             if errors.iter().all(|known| known.field != error.field) {
                 errors.push(error);
@@ -124,20 +119,20 @@ impl PolicyFields {
         self.member_scopes.iter().any(|name| name == scope.name())
     }
 
-    /// The longest lives to choose from.
+    /// The choices for the longest lifetime.
     pub fn longest_lives(&self) -> Vec<Life> {
         let none = Life { value: String::new(), label: format!("No limit but {MAX_DAYS} days (10 years)") };
         std::iter::once(none).chain(lives(&self.longest)).collect()
     }
 
-    /// The preselected lives to choose from.
+    /// The choices for the default lifetime.
     pub fn default_lives(&self) -> Vec<Life> {
         let never = Life { value: "never".to_owned(), label: "Never".to_owned() };
         lives(&self.default_expiry).chain(std::iter::once(never)).collect()
     }
 }
 
-/// The usual lives, and the one that is chosen now.
+/// The usual lifetimes, and the current one.
 fn lives(chosen: &str) -> impl Iterator<Item = Life> {
     let mut days: Vec<i64> = LIVES.into_iter().chain(chosen.parse()).collect();
     days.sort_unstable();
@@ -145,7 +140,7 @@ fn lives(chosen: &str) -> impl Iterator<Item = Life> {
     days.into_iter().map(|days| Life { value: days.to_string(), label: words::count(days, "day", "days") })
 }
 
-/// Beside each changed field what it was, by the field's name; a scope's by the scope's.
+/// The old value of each changed field or scope, by its name.
 pub fn marks(rules: &Rules, fields: &PolicyFields) -> Vec<(&'static str, String)> {
     let days = |days: Option<i64>, none: &str| {
         days.map_or_else(|| none.to_owned(), |days| words::count(days, "day", "days"))

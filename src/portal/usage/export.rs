@@ -3,22 +3,20 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::HttpResponse;
 
 use crate::db::Conn;
 use crate::error::{Error, Result};
 use crate::id::{KeyId, OrgId};
 use crate::keys::names::{self, Named};
-use crate::portal::keys::find;
-use crate::portal::usage::asked::Asked;
+use crate::portal::keys::RequestedKey;
+use crate::portal::kit::visit::Visit;
+use crate::portal::usage::params::UsageParams;
 use crate::portal::usage::within_reach;
-use crate::time::Time;
 use crate::usage::export::{Cursor, part};
 use crate::usage::question::Question;
-use crate::web::form::Fields;
-use crate::web::principal::Member;
 use crate::web::problem::Problem;
-use crate::web::{Shared, csv, download};
+use crate::web::{csv, download};
 
 const HEAD: [&str; 14] = [
     "start_utc",
@@ -38,23 +36,24 @@ const HEAD: [&str; 14] = [
 ];
 
 /// `GET /o/{org}/usage.csv`.
-pub async fn show(request: HttpRequest, member: Member, site: Shared) -> Result<HttpResponse, Problem> {
-    let (asked, mut question, complaints) = Asked::parse(&Fields::of_query(&request), Time::now())?;
+pub async fn show(visit: Visit) -> Result<HttpResponse, Problem> {
+    let (params, mut question, complaints) = UsageParams::parse(&visit.query(), visit.now)?;
     if !complaints.is_empty() {
         return Err(Error::Invalid(complaints.0).into());
     }
     if question.filter.key.is_some() {
-        find(&site, &member, &asked.key).await?;
+        let requested = RequestedKey::of(&visit, &params.key)?;
+        visit.read(move |conn| requested.find(conn)).await?;
     }
-    within_reach(&member, &mut question)?;
-    let (site, org, question) = (site.get_ref().clone(), member.org.id, Arc::new(question));
-    // Some thousand lines at a time.
+    within_reach(&visit, &mut question)?;
+    let (site, org, question) = (visit.site.get_ref().clone(), visit.org.id, Arc::new(question));
+    // A few thousand lines per query.
     let parts = download::parts(None, move |after| {
         let (site, question) = (site.clone(), question.clone());
         async move { site.db.read(move |conn| text(conn, org, &question, after)).await }
     });
-    let file = ("usage", &*member.org.slug, "csv");
-    Ok(download::head(csv::TYPE, file, Time::now()).streaming(parts))
+    let file = ("usage", &*visit.org.slug, "csv");
+    Ok(download::head(csv::TYPE, file, visit.now).streaming(parts))
 }
 
 fn text(

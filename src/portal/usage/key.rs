@@ -1,18 +1,12 @@
-//! What one key was used for.
+//! The usage page of one key.
 
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::HttpResponse;
 
-use crate::web::Shared;
-use crate::web::principal::Member;
+use crate::portal::keys::RequestedKey;
+use crate::portal::kit::visit::Visit;
 use crate::web::problem::Problem;
 
 /// `GET /o/{org}/keys/{id}/usage`.
-pub async fn show(
-    request: HttpRequest,
-    member: Member,
-    site: Shared,
-    path: web::Path<(String, String)>,
-) -> Result<HttpResponse, Problem> {
-    let key = crate::portal::keys::find(&site, &member, &path.1).await?;
-    super::overview::page(&request, &member, &site, Some(key)).await
+pub async fn show(visit: Visit, requested: RequestedKey) -> Result<HttpResponse, Problem> {
+    super::overview::page(&visit, Some(requested)).await
 }

@@ -1,9 +1,9 @@
-//! The pages about what keys are used for, of an organisation and of one key.
+//! The usage of an organisation and of one key.
 
-pub mod asked;
 pub mod export;
 pub mod key;
 pub mod overview;
+pub mod params;
 pub mod table;
 pub mod tiles;
 
@@ -13,21 +13,21 @@ use crate::usage::question::Question;
 use crate::web::principal::Member;
 use crate::web::problem::Problem;
 
-/// Narrows a question to the keys that the member may see.
+/// Limits a query to the keys that the member may see.
 fn within_reach(member: &Member, question: &mut Question) -> Result<(), Problem> {
     Ok(question.filter.narrow(member.role.reach(Act::ReadUsage), member.person.id)?)
 }
 
-/// What a question is put to.
+/// The keys whose usage a page shows.
 #[derive(Clone, Copy)]
-struct Within {
+struct Coverage {
     org: OrgId,
-    /// Whether only the member's own keys are seen.
+    /// Whether these are only the member's own keys.
     own: bool,
 }
 
-impl Within {
-    fn of(member: &Member) -> Within {
-        Within { org: member.org.id, own: member.role.reach(Act::ReadUsage) == Reach::Own }
+impl Coverage {
+    fn of(member: &Member) -> Coverage {
+        Coverage { org: member.org.id, own: member.role.reach(Act::ReadUsage) == Reach::Own }
     }
 }

@@ -1,8 +1,7 @@
-//! What an organisation's keys were used for: figures, chart, table; range, filters and order
-//! all in the URL.
+//! The usage of an organisation's keys: figures, chart and table. Range, filters and order are in the
+//! address.
 
-use actix_web::http::StatusCode;
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::HttpResponse;
 use askama::Template;
 
 use crate::db::Conn;
@@ -13,19 +12,20 @@ use crate::keys::{Key, Status};
 use crate::orgs;
 use crate::path::{self, Href};
 use crate::people;
+use crate::portal::keys::RequestedKey;
 use crate::portal::kit::chart::Chart;
+use crate::portal::kit::list_query::invalid_parameter;
+use crate::portal::kit::visit::Visit;
 use crate::portal::kit::words;
-use crate::portal::usage::asked::{Asked, PAGE, RANGES, wrong};
+use crate::portal::usage::params::{PAGE, RANGES, UsageParams};
 use crate::portal::usage::table::{By, Reading, Table};
 use crate::portal::usage::tiles::{Figures, Tile, span};
-use crate::portal::usage::{Within, within_reach};
+use crate::portal::usage::{Coverage, within_reach};
 use crate::time::{DAY, Time};
 use crate::usage::question::{self, Group, Question, Range};
 use crate::usage::{self, report};
-use crate::web::Shared;
-use crate::web::form::{Complaints, Fields};
-use crate::web::page::{Layout, Place, Room, html};
-use crate::web::principal::Member;
+use crate::web::form::Complaints;
+use crate::web::page::{Layout, Place, Room};
 use crate::web::problem::Problem;
 
 #[derive(Template)]
@@ -33,76 +33,72 @@ use crate::web::problem::Problem;
 struct UsagePage {
     layout: Layout,
     org: Place,
-    asked: Asked,
+    params: UsageParams,
     complaints: Complaints,
-    /// The key that the page is about, if it is about one.
+    /// The key, on the page of one key.
     key: Option<Key>,
-    /// What the page covers, in words.
+    /// The keys and the period that the page covers.
     title: String,
     tiles: Vec<Tile>,
     chart: Chart,
-    /// What the table can be told apart by.
+    /// The dimensions of the table.
     segments: [By; 4],
     table: Table,
-    /// Whose keys alone are shown.
+    /// The name of the owner, if the page is limited to one.
     owner: Option<String>,
-    /// Whether nothing was ever called, whatever the period.
+    /// Whether there has never been a request, in any period.
     quiet: bool,
     may_create: bool,
     zone: String,
     counted_to: String,
-    /// When the table was added up, if that was not just now.
+    /// The time of the table's totals, if they are not current.
     ranked_at: Option<String>,
 }
 
 /// `GET /o/{org}/usage`.
-pub async fn show(request: HttpRequest, member: Member, site: Shared) -> Result<HttpResponse, Problem> {
-    page(&request, &member, &site, None).await
+pub async fn show(visit: Visit) -> Result<HttpResponse, Problem> {
+    page(&visit, None).await
 }
 
 /// The page of the organisation, or of one of its keys that the member may see.
-pub(super) async fn page(
-    request: &HttpRequest,
-    member: &Member,
-    site: &Shared,
-    key: Option<Key>,
-) -> Result<HttpResponse, Problem> {
-    // Before the queries, so that what is told to be counted is.
-    let counted_until = site.meter.counted_until();
-    let now = Time::now();
-    let (asked, mut question, complaints) = Asked::parse(&Fields::of_query(request), now)?;
-    question.filter.key = key.as_ref().map(|key| key.id);
-    within_reach(member, &mut question)?;
-    let segments = if key.is_some() { By::OF_KEY } else { By::OF_ORG };
-    let chosen = segments.into_iter().find(|by| by.name() == asked.by);
+pub(super) async fn page(visit: &Visit, requested: Option<RequestedKey>) -> Result<HttpResponse, Problem> {
+    // Before the queries: they include at least everything counted until then.
+    let counted_until = visit.site.meter.counted_until();
+    let now = visit.now;
+    let (params, mut question, complaints) = UsageParams::parse(&visit.query(), now)?;
+    question.filter.key = requested.map(|requested| requested.id);
+    within_reach(visit, &mut question)?;
+    let segments = if requested.is_some() { By::OF_KEY } else { By::OF_ORG };
+    let chosen = segments.into_iter().find(|by| by.name() == params.by);
     let by = match chosen {
         Some(by) => by,
-        None if asked.by.is_empty() => segments[0],
-        None => return Err(wrong("by")),
+        None if params.by.is_empty() => segments[0],
+        None => return Err(invalid_parameter("by")),
     };
-    let part = asked.part()?;
-    let within = Within::of(member);
-    let (zone, slug) = (member.person.time_zone(), member.org.slug.clone());
-    let (mut question_here, asked_here) = (question.clone(), asked.clone());
-    let (key_is_used, here) = (key.as_ref().map(|key| key.last_used_at.is_some()), site.get_ref().clone());
-    // Pages of one key tell nothing apart by key.
-    let ranking = match key {
+    let part = params.part()?;
+    let coverage = Coverage::of(visit);
+    let (zone, slug) = (visit.zone.clone(), visit.org.slug.clone());
+    let (mut question_here, params_here) = (question.clone(), params.clone());
+    let here = visit.site.get_ref().clone();
+    // The page of one key has no ranking of keys.
+    let ranking = match requested {
         Some(_) => None,
         None => {
             let by_days = Question { range: question.range.in_days(now), ..question.clone() };
-            site.rankings.of(&site.db, within.org, &by_days, now).await?
+            visit.site.rankings.of(&visit.site.db, coverage.org, &by_days, now).await?
         }
     };
     let ranked_at = ranking.as_ref().map(|ranking| ranking.at).filter(|at| now.since(*at) > 0);
-    let found = site.db.read_long(within.org, move |conn| {
+    let found = visit.read_long(move |conn| {
+        let key = requested.map(|requested| requested.find(conn)).transpose()?;
         let counted_until = usage::counted_until(conn, &here.meter, counted_until, now)?;
-        question_here.filter = report::looked_up(conn, within.org, question_here.filter)?;
-        let figures = Figures::read(conn, within.org, &question_here, now)?;
+        question_here.filter = report::looked_up(conn, coverage.org, question_here.filter)?;
+        let figures = Figures::read(conn, coverage.org, &question_here, now)?;
         let reading = Reading {
             slug: &slug,
-            org: within.org,
+            org: coverage.org,
             question: &Question { range: question_here.range.in_days(now), ..question_here.clone() },
-            asked: &asked_here,
+            params: &params_here,
             part,
             now,
             zone: &zone,
@@ -110,26 +106,28 @@ pub(super) async fn page(
         };
         let table = reading.table(conn, by)?;
         let used = ranking.as_ref().map(|ranking| i64::try_from(ranking.keys.len()).unwrap_or(i64::MAX));
-        let quiet = match key_is_used {
-            _ if figures.total.requests > 0 || asked_here.is_filtered() => false,
+        let quiet = match key.as_ref().map(|key| key.last_used_at.is_some()) {
+            _ if figures.total.requests > 0 || params_here.is_filtered() => false,
             Some(is_used) => !is_used,
-            None => !was_called(conn, within.org, &question_here, now)?,
+            None => !was_called(conn, coverage.org, &question_here, now)?,
         };
         let owner = question_here.filter.owner;
         let active = match used {
             Some(_) => {
                 let active = Filter { status: Some(Status::Active), owner, ..Filter::default() };
-                here.numbers.matching(conn, within.org, &active, now)?
+                here.numbers.matching(conn, coverage.org, &active, now)?
             }
             None => 0,
         };
         let owner = match owner {
-            Some(owner) if !within.own => Some(owner_name(conn, within.org, owner, &question_here.filter)?),
+            Some(owner) if !coverage.own => {
+                Some(owner_name(conn, coverage.org, owner, &question_here.filter)?)
+            }
             _ => None,
         };
-        Ok::<_, Error>((figures, table, used, active, owner, quiet, counted_until))
+        Ok((key, figures, table, used, active, owner, quiet, counted_until))
     });
-    let (figures, table, used, active, owner, quiet, counted_until) = found.await?;
+    let (key, figures, table, used, active, owner, quiet, counted_until) = found.await?;
     let mut tiles = figures.tiles();
     if let Some(used) = used {
         tiles.push(Tile {
@@ -139,16 +137,15 @@ pub(super) async fn page(
             note: words::count(active, "key is active", "keys are active"),
         });
     }
-    let of = match (&key, within.own, &owner) {
+    let of = match (&key, coverage.own, &owner) {
         (Some(_), _, _) => "This key".to_owned(),
         (None, true, _) => "Your keys".to_owned(),
         (None, false, Some(owner)) => format!("Keys of {owner}"),
-        (None, false, None) => format!("All keys of {}", member.org.name),
+        (None, false, None) => format!("All keys of {}", visit.org.name),
     };
-    let status = if complaints.is_empty() { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
     let view = UsagePage {
-        layout: Layout::of(request, Room::Usage).with_flash(request),
-        org: Place::of(&member.org),
+        layout: visit.layout(Room::Usage),
+        org: visit.place(),
         title: format!("{of}, {} (UTC).", span(&question)),
         tiles,
         chart: figures.chart(&question),
@@ -156,25 +153,25 @@ pub(super) async fn page(
         table,
         owner,
         quiet,
-        may_create: member.role.may(crate::role::Act::WriteKeys),
-        zone: member.person.zone_name(),
-        counted_to: words::clock(counted_until, &member.person.time_zone()),
-        ranked_at: ranked_at.map(|at| words::clock(at, &member.person.time_zone())),
+        may_create: visit.role.may(crate::role::Act::WriteKeys),
+        zone: visit.zone_name(),
+        counted_to: words::clock(counted_until, &visit.zone),
+        ranked_at: ranked_at.map(|at| words::clock(at, &visit.zone)),
         key,
-        asked,
+        params,
         complaints,
     };
-    html(status, &view)
+    visit.form(&view.complaints, &view)
 }
 
-/// Whether anything that passes the filter was ever called.
+/// Whether there was ever a request that passes the filter.
 fn was_called(conn: &mut Conn, org: OrgId, question: &Question, now: Time) -> Result<bool> {
     let range = Range { from: Time::from_seconds(0), to: now, width: DAY };
     let ever = Question { range, group: Group::All, ..question.clone() };
     Ok(!report::report(conn, org, &ever)?.is_empty())
 }
 
-/// The name of a member, or of who left keys here. Errors: `NotFound` for anyone else.
+/// The name of a member or of a former owner of keys. Errors: `NotFound` for others.
 fn owner_name(conn: &mut Conn, org: OrgId, owner: UserId, filter: &question::Filter) -> Result<String> {
     let owns_keys = filter.owned.as_ref().is_none_or(|owned| !owned.is_empty());
     let is_known = owns_keys || orgs::store::find_member(conn, org, &owner.to_string())?.is_some();
@@ -183,7 +180,7 @@ fn owner_name(conn: &mut Conn, org: OrgId, owner: UserId, filter: &question::Fil
 }
 
 impl UsagePage {
-    /// This page without a query.
+    /// This page without parameters.
     fn link(&self) -> Href {
         match &self.key {
             Some(key) => path::key_usage(&self.org.slug, &key.id),
@@ -191,9 +188,9 @@ impl UsagePage {
         }
     }
 
-    /// What the form for dates keeps.
+    /// The parameters that the form for dates keeps.
     fn kept(&self) -> Vec<(&'static str, &str)> {
-        let Asked { by, owner, scope, model, .. } = &self.asked;
+        let UsageParams { by, owner, scope, model, .. } = &self.params;
         let all = [("by", by), ("owner", owner), ("scope", scope), ("model", model)];
         all.into_iter()
             .map(|(name, value)| (name, value.as_str()))
@@ -203,58 +200,58 @@ impl UsagePage {
 
     fn export_link(&self) -> Href {
         let key = self.key.as_ref().map(|key| key.id.to_string()).unwrap_or_default();
-        let query = self.asked.query(&[("key", &key), ("by", ""), ("sort", ""), ("dir", ""), ("page", "")]);
+        let query = self.params.query(&[("key", &key), ("by", ""), ("sort", ""), ("dir", ""), ("page", "")]);
         path::usage_csv(&self.org.slug).queries(query)
     }
 
     /// This page.
     fn own_link(&self) -> Href {
-        self.link().queries(self.asked.query(&[]))
+        self.link().queries(self.params.query(&[]))
     }
 
     fn range_link(&self, range: &str) -> Href {
-        self.link().queries(self.asked.range_query(range))
+        self.link().queries(self.params.range_query(range))
     }
 
     fn by_link(&self, by: &By) -> Href {
-        self.link().queries(self.asked.query(&[("by", by.name()), ("sort", ""), ("dir", ""), ("page", "")]))
+        self.link().queries(self.params.query(&[("by", by.name()), ("sort", ""), ("dir", ""), ("page", "")]))
     }
 
     fn without_link(&self, parameter: &str) -> Href {
-        self.link().queries(self.asked.query(&[(parameter, ""), ("page", "")]))
+        self.link().queries(self.params.query(&[(parameter, ""), ("page", "")]))
     }
 
-    /// The same period of all calls.
+    /// The same period without filters.
     fn unfiltered_link(&self) -> Href {
-        self.link().queries(self.asked.query(&[("owner", ""), ("scope", ""), ("model", ""), ("page", "")]))
+        self.link().queries(self.params.query(&[("owner", ""), ("scope", ""), ("model", ""), ("page", "")]))
     }
 
     fn page_link(&self, step: &i64) -> Href {
-        self.link().queries(self.asked.query(&[("page", &(self.asked.page + step).to_string())]))
+        self.link().queries(self.params.query(&[("page", &(self.params.page + step).to_string())]))
     }
 
     fn has_next(&self) -> bool {
-        self.asked.page * PAGE < self.table.number
+        self.params.page * PAGE < self.table.number
     }
 
     fn has_pages(&self) -> bool {
-        self.asked.page > 1 || self.has_next()
+        self.params.page > 1 || self.has_next()
     }
 
     fn sorts_by(&self, column: &str) -> bool {
-        self.asked.sort == column || (self.asked.sort.is_empty() && column == "requests")
+        self.params.sort == column || (self.params.sort.is_empty() && column == "requests")
     }
 
     fn sort_link(&self, column: &str) -> Href {
-        let turned = self.sorts_by(column) && !self.asked.reversed;
-        self.link().queries(self.asked.query(&[
+        let turned = self.sorts_by(column) && !self.params.reversed;
+        self.link().queries(self.params.query(&[
             ("sort", column),
             ("dir", if turned { "reversed" } else { "" }),
             ("page", ""),
         ]))
     }
 
-    /// The columns that the table can be sorted by, with the class that hides them on phones.
+    /// The sortable columns: value, label, CSS class that hides them on phones.
     fn columns(&self) -> [(&'static str, &'static str, &'static str); 4] {
         [
             ("requests", "Requests", ""),
@@ -264,7 +261,7 @@ impl UsagePage {
         ]
     }
 
-    /// Whether the table shows what only some rows have.
+    /// Whether the table has this optional column.
     fn shows(&self, what: &str) -> bool {
         let by = self.table.by;
         match what {
@@ -288,7 +285,7 @@ impl UsagePage {
         if self.table.number <= PAGE {
             return all;
         }
-        let first = (self.asked.page - 1) * PAGE + 1;
+        let first = (self.params.page - 1) * PAGE + 1;
         let last = first - 1 + i64::try_from(self.table.rows.len()).unwrap_or(0);
         format!("{}–{} of {all}", words::number(first), words::number(last.max(first)))
     }

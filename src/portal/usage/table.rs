@@ -1,4 +1,4 @@
-//! The table below the chart: what was used, told apart by key, model, scope, person, address or secret.
+//! The table below the chart: usage by key, model, scope, person, address or secret.
 
 use std::collections::HashMap;
 
@@ -12,7 +12,7 @@ use crate::path::{self, Href};
 use crate::people;
 use crate::portal::kit::chart::Spark;
 use crate::portal::kit::words::{self, When};
-use crate::portal::usage::asked::{Asked, PAGE};
+use crate::portal::usage::params::{PAGE, UsageParams};
 use crate::time::{DAY, Time};
 use crate::usage::part::Part;
 use crate::usage::question::Question;
@@ -22,30 +22,24 @@ use crate::usage::{recent, top};
 
 const SPARK_DAYS: usize = 7;
 
-/// What rows are told apart by, with the parameter and the words of the segment.
+/// The dimension of the rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum By {
-    /// Keys.
     Key,
-    /// Models.
     Model,
-    /// Scopes.
     Scope,
-    /// People.
     Person,
-    /// Address groups.
     Address,
-    /// Secrets.
     Secret,
 }
 
 impl By {
-    /// What an organisation's usage is told apart by.
+    /// The dimensions of an organisation's usage.
     pub const OF_ORG: [By; 4] = [By::Key, By::Model, By::Scope, By::Person];
-    /// What a key's usage is told apart by.
+    /// The dimensions of a key's usage.
     pub const OF_KEY: [By; 4] = [By::Scope, By::Model, By::Address, By::Secret];
 
-    /// The name in the URL.
+    /// The value of the parameter `by`.
     pub fn name(self) -> &'static str {
         match self {
             By::Key => "key",
@@ -57,7 +51,7 @@ impl By {
         }
     }
 
-    /// The name on the page.
+    /// The label.
     pub fn word(self) -> &'static str {
         match self {
             By::Key => "Key",
@@ -70,35 +64,27 @@ impl By {
     }
 }
 
-/// A row.
 pub struct Row {
-    /// What it is about.
     pub name: String,
-    /// Where its name leads, if anywhere.
+    /// The link of its name.
     pub link: Option<Href>,
     /// A second line under the name.
     pub second: String,
-    /// Whether the name is one of a machine.
+    /// Whether the name is set in a monospaced font.
     pub mono: bool,
-    /// Who owns it.
     pub owner: String,
-    /// What was counted.
     pub totals: Totals,
-    /// When it was last used.
     pub last_used: Option<When>,
-    /// The last seven days.
+    /// The requests of the last seven days.
     pub spark: Option<Spark>,
 }
 
-/// The table, with how many rows there are in all.
 pub struct Table {
-    /// What it is told apart by.
     pub by: By,
-    /// The rows of this page.
     pub rows: Vec<Row>,
-    /// The rows of all pages.
+    /// The number of rows on all pages.
     pub number: i64,
-    /// Whether the rows are still being added up.
+    /// Whether the totals are still being computed.
     pub is_being_made: bool,
 }
 
@@ -108,49 +94,40 @@ impl Row {
         Row { name, link: None, second, mono: false, owner, totals, last_used: None, spark: None }
     }
 
-    /// Requests.
     pub fn requests(&self) -> String {
         words::number(self.totals.requests)
     }
 
-    /// Tokens in both directions.
+    /// Input and output tokens.
     pub fn tokens(&self) -> String {
         words::short(self.totals.tokens())
     }
 
-    /// The share that did not succeed.
+    /// The share of failed requests.
     pub fn failed(&self) -> String {
         words::share(self.totals.failed(), self.totals.requests)
     }
 
-    /// Requests that were one too many.
+    /// Rate-limited requests.
     pub fn limited(&self) -> String {
         words::number(self.totals.limited)
     }
 }
 
-/// What a table is read for.
+/// The arguments of a table's queries.
 pub struct Reading<'a> {
-    /// The organisation's name in URLs.
     pub slug: &'a OrgSlug,
-    /// The organisation.
     pub org: OrgId,
-    /// What is asked.
     pub question: &'a Question,
-    /// By what URL.
-    pub asked: &'a Asked,
-    /// Which part.
+    pub params: &'a UsageParams,
     pub part: Part,
-    /// When.
     pub now: Time,
-    /// In which zone times are told.
     pub zone: &'a TimeZone,
-    /// Usage by key, once it is added up; `None` on pages about one key.
+    /// Usage by key; `None` while it is being computed and on the page of one key.
     pub ranking: Option<&'a Ranking>,
 }
 
 impl Reading<'_> {
-    /// Reads the table.
     pub fn table(&self, conn: &mut Conn, by: By) -> Result<Table> {
         let (rows, number) = match by {
             By::Key => self.keys(conn)?,
@@ -171,7 +148,7 @@ impl Reading<'_> {
     }
 
     fn link(&self, name: &str, value: &str) -> Option<Href> {
-        let query = self.asked.query(&[(name, value), ("by", ""), ("page", "")]);
+        let query = self.params.query(&[(name, value), ("by", ""), ("page", "")]);
         Some(path::usage(self.slug).queries(query))
     }
 
@@ -194,10 +171,10 @@ impl Reading<'_> {
         Ok((keys.iter().map(row).collect(), number))
     }
 
-    /// The range alone, for the page of a key.
+    /// The range, for the link to a key's page.
     fn range_query(&self) -> Vec<(String, String)> {
-        let Asked { range, from, to, .. } = self.asked.clone();
-        Asked { range, from, to, ..Asked::default() }.query(&[])
+        let UsageParams { range, from, to, .. } = self.params.clone();
+        UsageParams { range, from, to, ..UsageParams::default() }.query(&[])
     }
 
     fn people(&self, conn: &mut Conn) -> Result<(Vec<Row>, i64)> {

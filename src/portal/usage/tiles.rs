@@ -1,5 +1,4 @@
-//! The answer before the table: a few figures, each compared with the period before, and the
-//! chart with its words.
+//! The figures above the table, each compared with the period before, and the chart.
 
 use std::time::Duration;
 
@@ -17,28 +16,26 @@ use crate::usage::totals::Totals;
 pub struct Tile {
     /// What it is.
     pub label: &'static str,
-    /// The figure.
     pub figure: String,
-    /// What stands behind it, muted.
+    /// Muted text behind it.
     pub rest: String,
-    /// What it is compared with.
+    /// The comparison below it.
     pub note: String,
 }
 
-/// What figures and chart are made of.
+/// The data of figures and chart.
 pub struct Figures {
-    /// The starts of the buckets with what was counted.
+    /// The totals of each bucket, with its start.
     pub buckets: Vec<(Time, Totals)>,
-    /// All of it.
+    /// The totals of the period.
     pub total: Totals,
-    /// All of the same time before.
+    /// The totals of the period before.
     pub before: Totals,
-    /// How long answers took.
+    /// Response times.
     pub latencies: Histogram,
 }
 
 impl Figures {
-    /// Reads them.
     pub fn read(
         conn: &mut crate::db::Conn,
         org: crate::id::OrgId,
@@ -63,7 +60,7 @@ impl Figures {
         Ok(Figures { buckets, total, before, latencies: report::latencies(conn, org, &together)? })
     }
 
-    /// The figures that every usage page begins with.
+    /// The figures at the top of every usage page.
     pub fn tiles(&self) -> Vec<Tile> {
         let (total, before) = (&self.total, &self.before);
         let tile = |label, figure, rest, note| Tile { label, figure, rest, note };
@@ -111,8 +108,7 @@ impl Figures {
         let daily = question.range.width == DAY;
         let utc = TimeZone::UTC;
         let name = |at: Time, pattern: &str| at.in_zone(&utc).strftime(pattern).to_string();
-        // Short names stand alone below the bars: hours of several days need their day, days of
-        // about a year need the year.
+        // Short names must be unique: hours of several days need the day, days of about a year the year.
         let (short, long) = match (daily, self.buckets.len()) {
             (true, 0..=300) => ("%-d %b", "%-d %b %Y"),
             (true, _) => ("%b %Y", "%-d %b %Y"),
@@ -145,7 +141,7 @@ impl Figures {
     }
 }
 
-/// The days, or hours, that a question covers: "25 Oct – 23 Nov 2026".
+/// The days or hours of a query: "25 Oct – 23 Nov 2026".
 pub fn span(question: &Question) -> String {
     let utc = TimeZone::UTC;
     let last = question.range.to.plus(-1).in_zone(&utc);
@@ -166,12 +162,12 @@ pub fn span(question: &Question) -> String {
     }
 }
 
-/// A number that has room: in full until ten million.
+/// A number where there is room: in full up to ten million.
 fn in_full(number: i64) -> String {
     if number < 10_000_000 { words::number(number) } else { words::short(number) }
 }
 
-/// A number that stands beside another: without a fraction from ten on.
+/// A number beside another: without a fraction from ten on.
 fn tokens(number: i64) -> String {
     let text = words::short(number);
     match text.split_once('.') {

@@ -1,8 +1,6 @@
-//! The way back from a provider: who came back, and whether they are let in, connected, or
-//! proved to be who they are.
+//! The return from a provider: the visitor is signed in, connected, or confirmed.
 
-use actix_session::SessionExt;
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::HttpResponse;
 
 use crate::audit::event::Event;
 use crate::authority::{self, AccountHolder};
@@ -17,61 +15,55 @@ use crate::people::oauth::{Answer, Identity, Kind, Provider, Refusal, printable}
 use crate::people::store::{self, Person, Profile, fold_email};
 use crate::people::{methods, notice, recovery};
 use crate::portal::entrance::provider::refused::{Refused, refuse};
-use crate::portal::entrance::provider::signed_in;
+use crate::portal::kit::visit::{AccountVisit, GuestVisit};
 use crate::time::{MINUTE, Time};
 use crate::web::form::Fields;
-use crate::web::page::redirect;
-use crate::web::principal::SignedIn;
 use crate::web::problem::Problem;
-use crate::web::request::source;
-use crate::web::{Shared, session};
+use crate::web::session;
 
-/// How far a provider's clock may be from ours when it tells when someone proved who they are.
+/// How far a provider's clock may differ from ours, in seconds.
 const APART: i64 = MINUTE;
 
 /// `GET /sign-in/oidc/callback`.
-pub async fn finish_oidc(request: HttpRequest, site: Shared) -> Result<HttpResponse, Problem> {
-    finish(Kind::Oidc, request, site).await
+pub async fn finish_oidc(visit: GuestVisit) -> Result<HttpResponse, Problem> {
+    finish(Kind::Oidc, visit).await
 }
 
 /// `GET /sign-in/github/callback`.
-pub async fn finish_github(request: HttpRequest, site: Shared) -> Result<HttpResponse, Problem> {
-    finish(Kind::GitHub, request, site).await
+pub async fn finish_github(visit: GuestVisit) -> Result<HttpResponse, Problem> {
+    finish(Kind::GitHub, visit).await
 }
 
-/// Takes in whoever comes back. Nothing of the answer is believed before the cookie, the state
-/// and the issuer have been.
-async fn finish(kind: Kind, request: HttpRequest, site: Shared) -> Result<HttpResponse, Problem> {
-    let provider = site.providers.get(kind).ok_or_else(Problem::not_found)?;
-    let (answer, now) = (Fields::of_query(&request), Time::now());
-    let taken = match (session::browser(&request.get_session()), only(&answer, "state")) {
+/// Handles the return from a provider. The answer is used only after cookie, state and issuer are checked.
+async fn finish(kind: Kind, visit: GuestVisit) -> Result<HttpResponse, Problem> {
+    let provider = visit.site.providers.get(kind).ok_or_else(Problem::not_found)?;
+    let (answer, now) = (visit.query(), visit.now);
+    let taken = match (session::browser(&visit.session()), only(&answer, "state")) {
         (Some(browser), Some(state)) => {
-            let keyring = site.mint.keyring.clone();
-            site.db.write(move |tx| flow::take(tx, &keyring, kind, &browser, &state, now)).await?
+            let keyring = visit.site.mint.keyring.clone();
+            visit.site.db.write(move |tx| flow::take(tx, &keyring, kind, &browser, &state, now)).await?
         }
         _ => None,
     };
     let Some(flow) = taken else {
-        return refuse(provider, Purpose::SignIn, &path::home(), Refused::Lost, &request);
+        return refuse(provider, Purpose::SignIn, &path::home(), Refused::Lost, &visit);
     };
     let (purpose, next) = (flow.purpose, Href::next(&flow.next));
-    match arrive(provider, flow, &answer, &request, &site, now).await {
-        Ok(next) => Ok(redirect(&request, &next)),
+    match arrive(provider, flow, &answer, &visit, now).await {
+        Ok(path) => Ok(visit.redirect(path)),
         Err(Refused::Problem(problem)) => Err(problem),
-        Err(refused) => refuse(provider, purpose, &next, refused, &request),
+        Err(refused) => refuse(provider, purpose, &next, refused, &visit),
     }
 }
 
-/// Finds out who came back, does what they went for, and says where they go on.
+/// Identifies the visitor, completes the purpose of the sign-in and returns the next page.
 async fn arrive(
     provider: Provider<'_>,
     flow: Flow,
     answer: &Fields,
-    request: &HttpRequest,
-    site: &Shared,
+    visit: &GuestVisit,
     now: Time,
 ) -> Result<Href, Refused> {
-    let here = signed_in(request);
     provider.check_issuer(answer.has("iss").then(|| answer.get("iss"))).await?;
     if answer.has("error") {
         return Err(Refusal::Denied(printable(answer.get("error"))).into());
@@ -80,47 +72,45 @@ async fn arrive(
     let answer = Answer { code, nonce: flow.nonce, verifier: flow.verifier };
     let identity = provider.identify(answer, now).await?;
     match flow.purpose {
-        Purpose::SignIn => sign_in(identity, &flow.next, request, site, now).await,
+        Purpose::SignIn => sign_in(identity, &flow.next, visit, now).await,
         Purpose::Connect(person) => {
-            let here = here.filter(|here| here.person.id == person).ok_or(Refused::Lost)?;
-            connect_to(here, identity, provider.name(), request, site, now).await
+            let account = visit.account().filter(|account| account.person.id == person);
+            connect_to(&account.ok_or(Refused::Lost)?, identity, provider.name()).await
         }
         Purpose::Again(person) => {
-            here.filter(|here| here.person.id == person).ok_or(Refused::Lost)?;
+            visit.account().filter(|account| account.person.id == person).ok_or(Refused::Lost)?;
             let lately = flow.created_at.plus(-APART)..=now.plus(APART);
             let lately = identity.proved_at.is_some_and(|proved| lately.contains(&proved));
-            // GitHub tells no time; being signed in there is all it can say.
+            // GitHub reports no time of sign-in.
             if !lately && identity.kind == Kind::Oidc {
                 return Err(Refused::NotProved);
             }
-            let found = site.db.read(move |conn| methods::by_identity(conn, &identity)).await?;
+            let found = visit
+                .read(move |conn| methods::by_identity(conn, &identity))
+                .await
+                .map_err(Refused::Problem)?;
             found.filter(|(_, found)| found.id == person).ok_or(Refused::NotProved)?;
-            session::prove(&request.get_session(), now);
+            session::prove(&visit.session(), now);
             Ok(Href::next(&flow.next))
         }
     }
 }
 
-async fn sign_in(
-    identity: Identity,
-    next: &str,
-    request: &HttpRequest,
-    site: &Shared,
-    now: Time,
-) -> Result<Href, Refused> {
-    // Whoever has been signed in there for hours has proved nothing lately.
+async fn sign_in(identity: Identity, next: &str, visit: &GuestVisit, now: Time) -> Result<Href, Refused> {
+    // A sign-in there hours ago does not count as fresh.
     let proved = match identity.proved_at {
         Some(proved) if proved <= now.plus(APART) => proved.min(now),
-        // A provider whose clock is that wrong, or that counts in other units, says nothing.
+        // The provider's clock is wrong, or it uses another unit.
         Some(_) => now.plus(-authority::FRESH),
-        // A provider that says nothing may have let them in without asking for anything.
+        // The provider may not have asked for a credential.
         None if identity.kind == Kind::Oidc => now.plus(-authority::FRESH),
-        // GitHub never says it, and can't be asked to ask.
+        // GitHub never reports it and can't be made to ask.
         None => now,
     };
-    let source = source(request);
-    let (keyring, wanted) = (site.mint.keyring.clone(), next.to_owned());
-    let person = site
+    let source = visit.source();
+    let (keyring, wanted) = (visit.site.mint.keyring.clone(), next.to_owned());
+    let person = visit
+        .site
         .db
         .write(move |tx| {
             let Some((method, person)) = methods::by_identity(tx.conn, &identity)? else {
@@ -138,12 +128,12 @@ async fn sign_in(
     if person.disabled_at.is_some() {
         return Err(Refused::Disabled);
     }
-    session::sign_in(request, &person, proved);
+    session::sign_in(&visit.request, &person, proved);
     Ok(Href::next(next))
 }
 
-/// Makes an account for someone on their way to an open invitation: with the invited address,
-/// which the provider must have verified. Whoever is known by it signs in as they do.
+/// Creates an account for an open invitation, with the invited address, which the provider must have
+/// verified. An address that has an account is refused: its owner signs in to it.
 fn by_invitation(
     tx: &mut Tx<'_>,
     identity: &Identity,
@@ -174,19 +164,11 @@ fn by_invitation(
     Ok(Ok(person))
 }
 
-async fn connect_to(
-    signed_in: SignedIn,
-    identity: Identity,
-    name: &str,
-    request: &HttpRequest,
-    site: &Shared,
-    now: Time,
-) -> Result<Href, Refused> {
-    let (change, called) = (signed_in.change(request, now), name.to_owned());
-    let person = signed_in.person;
-    let connected = change
-        .commit(&site.db, move |tx, holder| {
-            // It was when they left for the provider, which may be long ago.
+async fn connect_to(visit: &AccountVisit, identity: Identity, name: &str) -> Result<Href, Refused> {
+    let (called, person, now) = (name.to_owned(), visit.person.clone(), visit.now);
+    let connected = visit
+        .change(move |tx, holder| {
+            // The sign-in was fresh at the start, which may be long ago.
             holder.require_fresh()?;
             if !recovery::is_current(tx, &person)? {
                 return Ok(false);
@@ -201,7 +183,7 @@ async fn connect_to(
     match connected {
         Ok(false) => Err(Refused::Lost),
         Ok(true) => {
-            session::flash(&request.get_session(), &format!("{name} is connected. You can sign in with it."));
+            visit.flash(format!("{name} is connected. You can sign in with it."));
             Ok(path::account())
         }
         Err(Error::Conflict(_)) => Err(Refused::Taken),
@@ -209,7 +191,7 @@ async fn connect_to(
     }
 }
 
-/// The one value of that name; several are none.
+/// The only value with that name.
 fn only(fields: &Fields, name: &str) -> Option<String> {
     let mut values = fields.all(name);
     let value = values.pop().filter(|value| !value.is_empty() && value.len() <= 4096);

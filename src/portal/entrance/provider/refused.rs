@@ -1,49 +1,49 @@
-//! What is said to whoever comes back from a provider and is not let in.
+//! The page about a sign-in through a provider that was refused.
 
+use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::http::header;
-use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 
 use crate::error::Error;
 use crate::path::{self, Href};
 use crate::people::oauth::flow::Purpose;
 use crate::people::oauth::{Provider, Refusal};
-use crate::web::page::{Layout, Room, html};
+use crate::portal::kit::visit::Visit;
+use crate::web::page::{Layout, Room};
 use crate::web::problem::Problem;
 use crate::web::request::request_id;
 
-/// What a way to a provider came to when it came to nothing.
 #[derive(Template)]
 #[template(path = "portal/entrance/provider.html")]
 struct RefusedPage {
     layout: Layout,
     title: String,
     words: String,
-    /// Where to try again, and how that is called.
+    /// The link to try again, with its label.
     again: (Href, &'static str),
     request: String,
 }
 
-/// Why someone who came back is not let in.
+/// Why a sign-in through a provider is refused.
 pub(super) enum Refused {
-    /// The provider's answer does not do.
+    /// The provider refused it or answered wrongly.
     Provider(Refusal),
-    /// There is no such way in this browser, or not any more.
+    /// This browser did not start it, or too long ago.
     Lost,
-    /// Nobody here signs in by this identity.
+    /// No account is connected to this identity.
     Unknown,
-    /// The invitation is for another address than the provider has verified.
+    /// The provider verified another address than the invited one.
     OtherAddress,
-    /// Someone is known by the invited address already.
+    /// The invited address has an account.
     KnownAddress,
-    /// They may not sign in.
+    /// The account is disabled.
     Disabled,
-    /// It is someone else's.
+    /// The identity belongs to another account.
     Taken,
-    /// It is not the person who is signed in, or they were not asked to prove it.
+    /// The provider did not confirm the identity of the person who is signed in.
     NotProved,
-    /// Something of ours.
+    /// Keydesk itself failed.
     Problem(Problem),
 }
 
@@ -59,18 +59,18 @@ impl From<Error> for Refused {
     }
 }
 
-/// Says why someone is not let in, to them and to the log.
-pub(super) fn refuse(
+/// Logs and answers a refused sign-in.
+pub(super) fn refuse<V>(
     provider: Provider<'_>,
     purpose: Purpose,
     next: &Href,
     refused: Refused,
-    request: &HttpRequest,
+    visit: &Visit<V>,
 ) -> Result<HttpResponse, Problem> {
     let (reason, status, words) = refused.parts(provider.name());
-    let (provider_name, id) = (provider.kind().name(), request_id(request));
+    let (provider_name, id) = (provider.kind().name(), request_id(&visit.request));
     if matches!(refused, Refused::Lost) {
-        // Anybody can come without having begun.
+        // Anyone can open this address without having started a sign-in.
         tracing::debug!(provider = provider_name, reason, request = id, "a sign-in was refused");
     } else {
         tracing::warn!(provider = provider_name, reason, request = id, "a sign-in was refused");
@@ -86,9 +86,9 @@ pub(super) fn refuse(
             ("It is not confirmed that it is you".to_owned(), (path::sign_in_again().then(next), "Try again"))
         }
     };
-    let layout = Layout::of(request, Room::None);
-    let page = RefusedPage { layout, title, words, again, request: request_id(request) };
-    let mut response = html(status, &page)?;
+    let layout = visit.layout(Room::None);
+    let page = RefusedPage { layout, title, words, again, request: request_id(&visit.request) };
+    let mut response = visit.page_with_status(status, &page)?;
     if status == StatusCode::SERVICE_UNAVAILABLE {
         response.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from_static("5"));
     }
@@ -96,7 +96,7 @@ pub(super) fn refuse(
 }
 
 impl Refused {
-    /// The reason for the log, the status, and what is said.
+    /// The reason for the log, the status, and the message.
     fn parts(&self, provider: &str) -> (String, StatusCode, String) {
         let forbidden = StatusCode::FORBIDDEN;
         match self {

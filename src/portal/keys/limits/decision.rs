@@ -1,8 +1,6 @@
 //! Answering a request for a higher limit.
 
-use actix_session::SessionExt;
-use actix_web::http::StatusCode;
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::HttpResponse;
 use askama::Template;
 
 use crate::error::Error;
@@ -10,20 +8,17 @@ use crate::id::LimitRequestId;
 use crate::keys::limit_request::{self, Answer, LimitRequest, rows};
 use crate::orgs::policy;
 use crate::path;
-use crate::portal::keys::find;
+use crate::portal::keys::RequestedKey;
+use crate::portal::kit::visit::Visit;
 use crate::portal::kit::words::{self, When};
-use crate::time::{DAY, Time};
+use crate::time::DAY;
 use crate::usage;
 use crate::web::form::{Complaints, Fields};
-use crate::web::page::{Layout, Place, Room, html, redirect};
-use crate::web::principal::Member;
+use crate::web::page::{Layout, Place, Room};
 use crate::web::problem::Problem;
-use crate::web::{Shared, session};
 
-/// Over how many days use is counted.
+/// The period for counting requests, in days.
 const USE_DAYS: i64 = 7;
-
-type Path = web::Path<(String, String)>;
 
 #[derive(Template)]
 #[template(path = "portal/keys/limits/decision.html")]
@@ -34,7 +29,7 @@ struct DecisionPage {
     when: When,
     requests: i64,
     largest: u32,
-    /// What stands in the fields.
+    /// The values of the fields.
     limit: String,
     answer: String,
     complaints: Complaints,
@@ -42,35 +37,13 @@ struct DecisionPage {
 }
 
 /// `GET /o/{org}/keys/{id}/limit/decision`.
-pub async fn form(
-    request: HttpRequest,
-    member: Member,
-    site: Shared,
-    path: Path,
-) -> Result<HttpResponse, Problem> {
-    let key = find(&site, &member, &path.1).await?;
-    let (org, id) = (member.org.id, key.id);
-    match site.db.read(move |conn| rows::open(conn, org, id)).await? {
-        Some(open) => {
-            let limit = open.asked_limit.to_string();
-            page(&request, &member, &site, open, [&limit, ""], Complaints::default(), StatusCode::OK).await
-        }
-        None => {
-            session::flash(&request.get_session(), "Nothing waits for an answer here.");
-            Ok(redirect(&request, &path::key(&member.org.slug, &id)))
-        }
-    }
+pub async fn form(visit: Visit, requested: RequestedKey) -> Result<HttpResponse, Problem> {
+    page(&visit, requested, None, Complaints::default()).await
 }
 
 /// `POST /o/{org}/keys/{id}/limit/decision`.
-pub async fn submit(
-    request: HttpRequest,
-    member: Member,
-    site: Shared,
-    path: Path,
-    fields: Fields,
-) -> Result<HttpResponse, Problem> {
-    let key = find(&site, &member, &path.1).await?;
+pub async fn submit(visit: Visit, requested: RequestedKey, fields: Fields) -> Result<HttpResponse, Problem> {
+    let key = visit.read(move |conn| requested.find(conn)).await?;
     let asked = LimitRequestId::parse(fields.get("request"));
     let asked = asked.ok_or_else(|| Problem::bad_request("The form names no request."))?;
     let (limit, said) = (fields.get("limit"), fields.get("words"));
@@ -79,11 +52,11 @@ pub async fn submit(
         "refuse" => Answer::refusal(said),
         _ => return Err(Problem::bad_request("Choose Approve or Refuse.")),
     };
-    let (org, id, change) = (member.org.id, key.id, member.change(&request, Time::now()));
+    let id = key.id;
     let decided = match answer {
         Ok(answer) => {
-            let decided = change
-                .commit(&site.db, move |tx, acting| limit_request::decide(tx, acting, id, asked, &answer));
+            let decided =
+                visit.change(move |tx, acting| limit_request::decide(tx, acting, id, asked, &answer));
             decided.await
         }
         Err(errors) => Err(Error::Invalid(errors)),
@@ -96,46 +69,47 @@ pub async fn submit(
             } else {
                 format!("{} may make {limit} requests a minute.", key.name)
             };
-            session::flash(&request.get_session(), &done);
-            Ok(redirect(&request, &path::key(&member.org.slug, &id)))
+            Ok(visit.redirect_with(path::key(&visit.org.slug, &id), done))
         }
-        Err(Error::Invalid(errors)) => {
-            let open = site.db.read(move |conn| rows::open(conn, org, id)).await?;
-            let open = open.ok_or(Error::Conflict("This request has been answered already."))?;
-            let status = StatusCode::UNPROCESSABLE_ENTITY;
-            page(&request, &member, &site, open, [limit, said], Complaints(errors), status).await
-        }
+        Err(Error::Invalid(errors)) => page(&visit, requested, Some([limit, said]), Complaints(errors)).await,
         Err(error) => Err(error.into()),
     }
 }
 
+/// `typed`: the limit and the message of a form with errors.
 async fn page(
-    request: &HttpRequest,
-    member: &Member,
-    site: &Shared,
-    asked: LimitRequest,
-    [limit, answer]: [&str; 2],
+    visit: &Visit,
+    requested: RequestedKey,
+    typed: Option<[&str; 2]>,
     complaints: Complaints,
-    status: StatusCode,
 ) -> Result<HttpResponse, Problem> {
-    let (now, zone) = (Time::now(), member.person.time_zone());
-    let (org, id) = (member.org.id, asked.key);
-    let found = site.db.read(move |conn| {
-        let requests = usage::recent::requests_since(conn, org, id, now.plus(-USE_DAYS * DAY))?;
-        Ok((policy::store::find(conn, org)?, requests))
+    let (now, zone) = (visit.now, &visit.zone);
+    let found = visit.read(move |conn| {
+        let key = requested.find(conn)?;
+        let open = rows::open(conn, key.org, key.id)?;
+        let requests = usage::recent::requests_since(conn, key.org, key.id, now.plus(-USE_DAYS * DAY))?;
+        Ok((key.id, open, policy::store::find(conn, key.org)?, requests))
     });
-    let (policy, requests) = found.await?;
+    let (id, open, policy, requests) = found.await?;
+    let Some(asked) = open else {
+        if !complaints.is_empty() {
+            return Err(Error::Conflict("This request has been answered already.").into());
+        }
+        return Ok(visit.redirect_with(path::key(&visit.org.slug, &id), "Nothing waits for an answer here."));
+    };
+    let current = asked.asked_limit.to_string();
+    let [limit, answer] = typed.unwrap_or([&current, ""]);
     let view = DecisionPage {
-        layout: Layout::of(request, Room::Keys),
-        org: Place::of(&member.org),
-        when: When::past(asked.asked_at, now, &zone),
+        layout: visit.layout(Room::Keys),
+        org: visit.place(),
+        when: When::past(asked.asked_at, now, zone),
         asked,
         requests,
         largest: policy.rules.largest_rpm,
         limit: limit.to_owned(),
         answer: answer.to_owned(),
         complaints,
-        zone: member.person.zone_name(),
+        zone: visit.zone_name(),
     };
-    html(status, &view)
+    visit.form(&view.complaints, &view)
 }

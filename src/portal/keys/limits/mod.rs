@@ -1,4 +1,4 @@
-//! What limits a key: the organisation's policy and requests for a higher limit.
+//! The limits of a key: the organisation's policy, and requests for a higher limit.
 
 pub mod decision;
 pub mod panel;

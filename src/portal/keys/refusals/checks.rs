@@ -1,5 +1,5 @@
-//! The checks of the gate, in the order in which they are explained: what each said of a refused
-//! request, and whether the same request would pass it now.
+//! The checks that a request with a key passes: the result for a refused request, and whether the same
+//! request would pass now.
 
 use crate::keys::{Key, Status};
 use crate::portal::kit::words;
@@ -8,19 +8,17 @@ use crate::scope::Scope;
 use crate::time::Time;
 use crate::usage::refusals::store::Kept;
 
-/// One check of the gate.
 pub(super) struct Check {
-    /// What is checked, in words.
     pub(super) name: &'static str,
-    /// What it said.
+    /// Its result for the refused request.
     then: Then,
-    /// Whether the same request would pass it now; unknown where nothing was asked for.
+    /// Whether the same request would pass now, if known.
     now: Option<bool>,
-    /// What to do about it, or nothing.
+    /// The remedy, or an empty text.
     pub(super) remedy: String,
 }
 
-/// What a check said of a request.
+/// The result of a check.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Then {
     Passed,
@@ -28,7 +26,7 @@ enum Then {
     NotReached,
 }
 
-/// The checks in the order in which they are explained.
+/// The checks, in the order of the page.
 pub(super) fn of(kept: &Kept, key: &Key, role: Option<Role>, limit_allows: bool, now: Time) -> Vec<Check> {
     let status = key.status(now);
     let scope = kept.scope.as_deref().and_then(Scope::parse);
@@ -38,7 +36,7 @@ pub(super) fn of(kept: &Kept, key: &Key, role: Option<Role>, limit_allows: bool,
         || address.is_some_and(|address| key.allowed_ips.iter().any(|network| network.contains(&address)));
     let needed = kept.scope.as_deref().unwrap_or("no scope");
     let role_name = role.map_or("no active member", Role::name);
-    // A call from before the latest rotation had a secret that was replaced since.
+    // A request before the last rotation used a secret that has been replaced.
     let replaced = kept.at < key.secret_made_at && key.previous.as_ref().is_none_or(|old| old.ends_at <= now);
     let steps = [
         ("The key is known", true, Some(true), String::new()),
@@ -110,7 +108,7 @@ pub(super) fn of(kept: &Kept, key: &Key, role: Option<Role>, limit_allows: bool,
         })
         .collect();
     if !refused {
-        // A refusal that comes later than the gate.
+        // It was refused after these checks.
         let remedy = super::remedy(&kept.code);
         checks.push(Check { name: "The rest of the call", then: Then::Refused, now: None, remedy });
     }
@@ -118,7 +116,7 @@ pub(super) fn of(kept: &Kept, key: &Key, role: Option<Role>, limit_allows: bool,
 }
 
 impl Check {
-    /// Its icon, the class of its badge, and the word. What passed has the dot that the style draws.
+    /// Icon, CSS class and label of the result. Without an icon, the style sheet draws a dot.
     pub(super) fn then_words(&self) -> (&'static str, &'static str, &'static str) {
         match self.then {
             Then::Passed => ("", "active", "Passed"),
@@ -127,7 +125,7 @@ impl Check {
         }
     }
 
-    /// What it would say now.
+    /// The label of the result now.
     pub(super) fn now_words(&self) -> &'static str {
         match self.now {
             Some(true) => "passes",

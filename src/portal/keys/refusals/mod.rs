@@ -1,23 +1,21 @@
-//! Why calls were refused: each check of the gate with its result then and now, and what to do.
+//! Why requests were refused: each check with its result then and now, and the remedy.
 
 mod checks;
 
-use actix_web::http::StatusCode;
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::HttpResponse;
 use askama::Template;
 
 use crate::id::{KeyId, RequestId};
 use crate::keys::Key;
 use crate::orgs;
 use crate::path;
+use crate::portal::keys::RequestedKey;
 use crate::portal::keys::refusals::checks::Check;
+use crate::portal::kit::visit::Visit;
 use crate::portal::kit::words::{self, When};
-use crate::time::{DAY, Time};
+use crate::time::DAY;
 use crate::usage::refusals::store::{self, REQUEST_DAYS};
-use crate::web::Shared;
-use crate::web::form::Fields;
-use crate::web::page::{Layout, Place, Room, html, redirect};
-use crate::web::principal::Member;
+use crate::web::page::{Layout, Place, Room};
 use crate::web::problem::{Code, Problem};
 
 const DAYS: i64 = 7;
@@ -29,8 +27,8 @@ struct KeyPage {
     layout: Layout,
     org: Place,
     key: Key,
-    /// What was asked for, as typed.
-    asked: String,
+    /// The request id to look for, as typed.
+    searched: String,
     shown: Option<Shown>,
     sums: Vec<(String, String, String, When)>,
     recent: Vec<Row>,
@@ -50,9 +48,9 @@ struct Shown {
 struct Row {
     request: String,
     when: When,
-    /// The time of day, to the second: programs call often.
+    /// The time of day, to the second.
     clock: String,
-    /// Whether it is the one whose checks are shown.
+    /// Whether its checks are shown.
     is_shown: bool,
     code: String,
     route: String,
@@ -60,32 +58,28 @@ struct Row {
 }
 
 /// `GET /o/{org}/keys/{id}/refusals`.
-pub async fn of_key(
-    request: HttpRequest,
-    member: Member,
-    site: Shared,
-    path: web::Path<(String, String)>,
-) -> Result<HttpResponse, Problem> {
-    let now = Time::now();
-    let key = super::find(&site, &member, &path.1).await?;
-    let asked = asked(&request)?;
-    let (org, id, owner, zone) = (member.org.id, key.id, key.owner.id, member.person.time_zone());
-    let found = site.db.read(move |conn| {
-        let sums = store::by_code(conn, org, id, now.plus(-DAYS * DAY))?;
-        let role = orgs::store::find_member(conn, org, &owner.to_string())?;
+pub async fn of_key(visit: Visit, requested: RequestedKey) -> Result<HttpResponse, Problem> {
+    let now = visit.now;
+    let searched = searched(&visit)?;
+    let zone = visit.zone.clone();
+    let found = visit.read(move |conn| {
+        let key = requested.find(conn)?;
+        let sums = store::by_code(conn, key.org, key.id, now.plus(-DAYS * DAY))?;
+        let role = orgs::store::find_member(conn, key.org, &key.owner.id.to_string())?;
         let role = role.filter(|membership| membership.is_active()).map(|membership| membership.role);
-        Ok((sums, store::recent(conn, org, id)?, role))
+        let recent = store::recent(conn, key.org, key.id)?;
+        Ok((key, sums, recent, role))
     });
-    let (sums, recent, role) = found.await?;
-    let chosen = match asked.as_str() {
+    let (key, sums, recent, role) = found.await?;
+    let chosen = match searched.as_str() {
         "" => recent.first(),
-        asked => recent.iter().find(|kept| kept.request == asked),
+        id => recent.iter().find(|kept| kept.request == id),
     };
-    let bucket = site.limiter.look(key.id, key.requests_per_minute, std::time::Instant::now()).await;
+    let bucket = visit.site.limiter.look(key.id, key.requests_per_minute, std::time::Instant::now()).await;
     let allowed = bucket.remaining > 0;
     let view = KeyPage {
-        layout: Layout::of(&request, Room::Keys),
-        org: Place::of(&member.org),
+        layout: visit.layout(Room::Keys),
+        org: visit.place(),
         shown: chosen.map(|kept| Shown {
             request: kept.request.clone(),
             when: words::date_time(kept.at, &zone),
@@ -112,19 +106,19 @@ pub async fn of_key(
                 address: kept.address.clone(),
             })
             .collect(),
-        zone: member.person.zone_name(),
-        asked,
+        zone: visit.zone_name(),
+        searched,
         key,
     };
-    html(StatusCode::OK, &view)
+    visit.page(&view)
 }
 
-fn asked(request: &HttpRequest) -> Result<String, Problem> {
-    let asked = Fields::of_query(request).get("request").trim().to_owned();
-    if asked.chars().count() > 100 || asked.chars().any(char::is_control) {
+fn searched(visit: &Visit) -> Result<String, Problem> {
+    let searched = visit.query().get("request").trim().to_owned();
+    if searched.chars().count() > 100 || searched.chars().any(char::is_control) {
         return Err(Problem::bad_request("request: write the id of a request: req_…"));
     }
-    Ok(asked)
+    Ok(searched)
 }
 
 fn code(name: &str) -> Option<Code> {
@@ -135,7 +129,7 @@ fn title(name: &str) -> String {
     code(name).map_or_else(|| name.to_owned(), |code| code.title().to_owned())
 }
 
-/// What to do, without the marks of code that only the API's document reads.
+/// The remedy, without back quotes.
 fn remedy(name: &str) -> String {
     code(name).map_or("", Code::remedy).replace('`', "")
 }
@@ -145,7 +139,7 @@ fn remedy(name: &str) -> String {
 struct OrgPage {
     layout: Layout,
     org: Place,
-    asked: String,
+    searched: String,
     rows: Vec<OrgRow>,
     zone: String,
 }
@@ -158,14 +152,14 @@ struct OrgRow {
     last: When,
 }
 
-/// `GET /o/{org}/refusals`: which keys were refused, and the way from a request's id to its reasons.
-pub async fn of_org(request: HttpRequest, member: Member, site: Shared) -> Result<HttpResponse, Problem> {
-    let now = Time::now();
-    let asked = asked(&request)?;
-    let (org, zone, manager) = (member.org.id, member.person.time_zone(), member.manager());
+/// `GET /o/{org}/refusals`: keys with refused requests, and the search for a request id.
+pub async fn of_org(visit: Visit) -> Result<HttpResponse, Problem> {
+    let now = visit.now;
+    let searched = searched(&visit)?;
+    let (org, zone, manager) = (visit.org.id, visit.zone.clone(), visit.manager());
     let owner = if manager.role.sees_all_keys() { None } else { Some(manager.person) };
-    let wanted = asked.clone();
-    let found = site.db.read(move |conn| {
+    let wanted = searched.clone();
+    let found = visit.read(move |conn| {
         let kept = if wanted.is_empty() { None } else { store::find(conn, org, &wanted)? };
         let key = match &kept {
             Some(kept) => crate::keys::store::find(conn, org, kept.key)?,
@@ -177,8 +171,8 @@ pub async fn of_org(request: HttpRequest, member: Member, site: Shared) -> Resul
     });
     let (key, rows, names) = found.await?;
     if let Some(key) = key.filter(|key| manager.sees(key)) {
-        let link = path::key_refusals(&member.org.slug, &key.id).query("request", asked);
-        return Ok(redirect(&request, &link));
+        let link = path::key_refusals(&visit.org.slug, &key.id).query("request", searched);
+        return Ok(visit.redirect(link));
     }
     let row = |(id, code, requests, last): store::OfKey| OrgRow {
         id,
@@ -188,18 +182,18 @@ pub async fn of_org(request: HttpRequest, member: Member, site: Shared) -> Resul
         last: When::past(last, now, &zone),
     };
     let view = OrgPage {
-        layout: Layout::of(&request, Room::Keys),
-        org: Place::of(&member.org),
+        layout: visit.layout(Room::Keys),
+        org: visit.place(),
         rows: rows.into_iter().map(row).collect(),
-        zone: member.person.zone_name(),
-        asked,
+        zone: visit.zone_name(),
+        searched,
     };
-    html(StatusCode::OK, &view)
+    visit.page(&view)
 }
 
-/// What is to be said of a request of which nothing is kept.
-fn unknown(asked: &str) -> String {
-    if RequestId::parse(asked).is_none() {
+/// The message for an unknown request id.
+fn unknown(id: &str) -> String {
+    if RequestId::parse(id).is_none() {
         return "This is no request id. It stands in the answer’s header X-Request-Id: req_….".to_owned();
     }
     format!(

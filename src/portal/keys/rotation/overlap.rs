@@ -1,33 +1,27 @@
-//! The pages for ending the old secret of a rotated key now, and for giving it more time.
+//! Ending an overlap early, and extending it.
 
-use actix_session::SessionExt;
-use actix_web::http::StatusCode;
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::HttpResponse;
 use askama::Template;
 
-use crate::error::{Error, FieldError};
+use crate::error::FieldError;
 use crate::id::KeyId;
 use crate::keys::manager::Deed;
 use crate::keys::{Key, Superseded, rotation};
 use crate::path;
-use crate::portal::keys::find_for;
+use crate::portal::keys::RequestedKey;
 use crate::portal::keys::show::CallerRow;
+use crate::portal::kit::visit::Visit;
 use crate::portal::kit::words;
-use crate::time::{DAY, HOUR, Time};
+use crate::time::{DAY, HOUR};
 use crate::usage;
 use crate::usage::handover;
 use crate::web::form::{Complaints, Fields};
-use crate::web::page::{Layout, Place, Room, html, redirect};
-use crate::web::principal::Member;
+use crate::web::page::{Layout, Place, Room};
 use crate::web::problem::Problem;
-use crate::web::session::is_partial;
-use crate::web::{Shared, session};
 
-type Path = web::Path<(String, String)>;
-
-/// How many callers are listed.
+/// The number of clients listed.
 const CALLERS: usize = 5;
-/// By how much the overlap may be made longer with one click.
+/// The preset extensions: value, label, seconds.
 const LONGER: [(&str, &str, i64); 4] = [
     ("1h", "1 hour more", HOUR),
     ("24h", "24 hours more", DAY),
@@ -67,15 +61,14 @@ struct MovePage {
     complaints: Complaints,
 }
 
-/// The key with its open rotation; nothing where none is open.
+/// The key with its open rotation, if one is open.
 async fn open(
+    visit: &Visit,
+    requested: RequestedKey,
     deed: Deed,
-    site: &Shared,
-    member: &Member,
-    id: &str,
 ) -> Result<(Key, Option<Superseded>), Problem> {
-    let key = find_for(deed, site, member, id).await?;
-    let old = key.rotation(Time::now()).cloned();
+    let key = visit.read(move |conn| requested.find_for(conn, deed)).await?;
+    let old = key.rotation(visit.now).cloned();
     Ok((key, old))
 }
 
@@ -84,121 +77,101 @@ fn number(of: usize) -> i64 {
 }
 
 /// `GET /o/{org}/keys/{id}/rotation/end`.
-pub async fn confirm_end(
-    request: HttpRequest,
-    member: Member,
-    site: Shared,
-    path: Path,
-) -> Result<HttpResponse, Problem> {
-    let (key, old) = open(Deed::Rotate, &site, &member, &path.1).await?;
-    let Some(old) = old else { return Ok(redirect(&request, &path::key(&member.org.slug, &key.id))) };
-    let (now, zone) = (Time::now(), member.person.time_zone());
-    // A use of just now counts as one.
-    usage::flush(&site.meter, &site.db, now).await?;
-    let (org, id, secrets, started) = (key.org, key.id, (old.secret, key.secret), old.at);
-    let found = site.db.read(move |conn| handover::handover(conn, org, id, secrets, started, now)).await?;
+pub async fn confirm_end(visit: Visit, requested: RequestedKey) -> Result<HttpResponse, Problem> {
+    let (now, zone) = (visit.now, visit.zone.clone());
+    // A request of the last second counts.
+    usage::flush(&visit.site.meter, &visit.site.db, now).await?;
+    let found = visit.read(move |conn| {
+        let key = requested.find_for(conn, Deed::Rotate)?;
+        let Some(old) = key.rotation(now).cloned() else { return Ok((key, None)) };
+        let progress = handover::handover(conn, key.org, key.id, (old.secret, key.secret), old.at, now)?;
+        Ok((key, Some((old, progress))))
+    });
+    let (key, Some((old, found))) = found.await? else {
+        return Ok(visit.redirect(path::key(&visit.org.slug, &requested.id)));
+    };
     let rows = found.still.iter().take(CALLERS).map(|caller| CallerRow::new(caller, now, &zone));
     let view = EndPage {
-        layout: Layout::of(&request, Room::Keys),
-        org: Place::of(&member.org),
+        layout: visit.layout(Room::Keys),
+        org: visit.place(),
         id: key.id,
         name: key.name.clone(),
         hint: old.fingerprint.hint.clone(),
         ends: words::date_time(old.ends_at, &zone),
-        in_dialog: is_partial(&request),
+        in_dialog: visit.is_partial(),
         callers: rows.collect(),
         still: number(found.still.len()),
         unseen: number(found.unseen.len()),
         rotated_itself: old.by == key.id.to_string(),
     };
-    if view.in_dialog { html(StatusCode::OK, &view.as_act()) } else { html(StatusCode::OK, &view) }
+    if view.in_dialog { visit.page(&view.as_act()) } else { visit.page(&view) }
 }
 
 /// `POST /o/{org}/keys/{id}/rotation/end`.
-pub async fn end(
-    request: HttpRequest,
-    member: Member,
-    site: Shared,
-    path: Path,
-) -> Result<HttpResponse, Problem> {
-    let (key, _) = open(Deed::Rotate, &site, &member, &path.1).await?;
-    let (change, id) = (member.change(&request, Time::now()), key.id);
-    change.commit(&site.db, move |tx, acting| rotation::end(tx, acting, id)).await?;
-    session::flash(&request.get_session(), &format!("The old secret of {} has ended.", key.name));
-    Ok(redirect(&request, &path::key(&member.org.slug, &key.id)))
+pub async fn end(visit: Visit, requested: RequestedKey) -> Result<HttpResponse, Problem> {
+    let (key, _) = open(&visit, requested, Deed::Rotate).await?;
+    let id = key.id;
+    visit.change(move |tx, acting| rotation::end(tx, acting, id)).await?;
+    Ok(visit.redirect_with(
+        path::key(&visit.org.slug, &key.id),
+        format!("The old secret of {} has ended.", key.name),
+    ))
 }
 
 /// `GET /o/{org}/keys/{id}/rotation/move`.
-pub async fn move_form(
-    request: HttpRequest,
-    member: Member,
-    site: Shared,
-    path: Path,
-) -> Result<HttpResponse, Problem> {
-    let (key, old) = open(Deed::Edit, &site, &member, &path.1).await?;
+pub async fn move_form(visit: Visit, requested: RequestedKey) -> Result<HttpResponse, Problem> {
+    let (key, old) = open(&visit, requested, Deed::Edit).await?;
     match old {
-        Some(old) => move_page(&request, &member, &key, &old, "24h", Complaints::default(), StatusCode::OK),
-        None => Ok(redirect(&request, &path::key(&member.org.slug, &key.id))),
+        Some(old) => move_page(&visit, &key, &old, "24h", Complaints::default()),
+        None => Ok(visit.redirect(path::key(&visit.org.slug, &key.id))),
     }
 }
 
 /// `POST /o/{org}/keys/{id}/rotation/move`.
 pub async fn move_end(
-    request: HttpRequest,
-    member: Member,
-    site: Shared,
-    path: Path,
+    visit: Visit,
+    requested: RequestedKey,
     fields: Fields,
 ) -> Result<HttpResponse, Problem> {
-    let (key, old) = open(Deed::Edit, &site, &member, &path.1).await?;
-    let Some(old) = old else { return Ok(redirect(&request, &path::key(&member.org.slug, &key.id))) };
+    let (key, old) = open(&visit, requested, Deed::Edit).await?;
+    let Some(old) = old else { return Ok(visit.redirect(path::key(&visit.org.slug, &key.id))) };
     let chosen = fields.get("longer");
     let Some((_, _, longer)) = LONGER.iter().find(|(value, _, _)| *value == chosen) else {
         let complaints =
             Complaints(vec![FieldError::new("longer", "Choose how much longer the old secret works.")]);
-        let refused = StatusCode::UNPROCESSABLE_ENTITY;
-        return move_page(&request, &member, &key, &old, chosen, complaints, refused);
+        return move_page(&visit, &key, &old, chosen, complaints);
     };
     let to = old.ends_at.plus(*longer).min(old.latest_end());
-    let (change, id) = (member.change(&request, Time::now()), key.id);
-    match change.commit(&site.db, move |tx, acting| rotation::move_end(tx, acting, id, to)).await {
-        // It ended while the page was open.
-        Err(Error::Conflict(_)) => {}
-        moved => {
-            moved?;
-            let end = words::date_time(to, &member.person.time_zone());
-            let said = format!("The old secret of {} works until {end}.", key.name);
-            session::flash(&request.get_session(), &said);
-        }
-    }
-    Ok(redirect(&request, &path::key(&member.org.slug, &key.id)))
+    let id = key.id;
+    visit.change(move |tx, acting| rotation::move_end(tx, acting, id, to)).await?;
+    let end = words::date_time(to, &visit.zone);
+    let done = format!("The old secret of {} works until {end}.", key.name);
+    Ok(visit.redirect_with(path::key(&visit.org.slug, &id), done))
 }
 
 fn move_page(
-    request: &HttpRequest,
-    member: &Member,
+    visit: &Visit,
     key: &Key,
     old: &Superseded,
     chosen: &str,
     complaints: Complaints,
-    status: StatusCode,
 ) -> Result<HttpResponse, Problem> {
-    let zone = member.person.time_zone();
+    let zone = visit.zone.clone();
     let latest = old.latest_end();
     let choice = |&(value, label, longer): &(&'static str, &'static str, i64)| {
         (value, label, words::date_time(old.ends_at.plus(longer).min(latest), &zone))
     };
     let view = MovePage {
-        layout: Layout::of(request, Room::Keys),
-        org: Place::of(&member.org),
+        layout: visit.layout(Room::Keys),
+        org: visit.place(),
         id: key.id,
         name: key.name.clone(),
         ends: words::date_time(old.ends_at, &zone),
         latest: words::date_time(latest, &zone),
         choices: if old.ends_at < latest { LONGER.iter().map(choice).collect() } else { Vec::new() },
         chosen: chosen.to_owned(),
-        zone: member.person.zone_name(),
+        zone: visit.zone_name(),
         complaints,
     };
-    html(status, &view)
+    visit.form(&view.complaints, &view)
 }

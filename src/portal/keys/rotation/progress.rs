@@ -1,8 +1,7 @@
-//! An open rotation on the key's page: both secrets side by side on one scale, who still uses the
-//! old one, and what may be done about it.
+//! The part of a key's page about an open rotation: the requests with both secrets on the same scale,
+//! the clients that still use the old one, and the actions.
 
-use actix_web::http::StatusCode;
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::HttpResponse;
 use askama::Template;
 
 use crate::db::Conn;
@@ -11,33 +10,29 @@ use crate::id::{KeyId, OrgSlug};
 use crate::keys::{Key, Superseded};
 use crate::path;
 use crate::portal::keys::show::{CallerRow, actor};
-use crate::portal::keys::{self as key_pages, Rights};
+use crate::portal::keys::{RequestedKey, Rights};
 use crate::portal::kit::chart;
+use crate::portal::kit::visit::Visit;
 use crate::portal::kit::words;
 use crate::time::{DAY, HOUR, MINUTE, Time};
 use crate::usage;
 use crate::usage::handover::{self, Flow, Handover, MINUTES};
-use crate::web::Shared;
-use crate::web::page::{html, redirect};
-use crate::web::principal::Member;
 use crate::web::problem::Problem;
-use crate::web::session::is_partial;
 
-/// How many callers of each kind are listed.
+/// The number of clients listed of each kind.
 const CALLERS: usize = 20;
 
-/// The open rotation of a key, or what is left of one that has just ended.
+/// The progress of an open rotation, or of one that has just ended.
 #[derive(Template)]
 #[template(path = "portal/keys/rotation/progress.html")]
-pub struct Cockpit {
-    /// The key's page.
+pub struct RotationPanel {
     org: OrgSlug,
     id: KeyId,
-    /// "22 h 48 min"; nothing once the old secret has ended.
+    /// "22 h 48 min"; `None` once the old secret has ended.
     left: Option<String>,
     started: String,
     by: String,
-    /// Hundredths of the requests that use the new secret; nothing where there are none.
+    /// The percentage of requests with the new secret; `None` without requests.
     share: Option<i64>,
     new: Side,
     old: Side,
@@ -45,7 +40,7 @@ pub struct Cockpit {
     unseen: Vec<CallerRow>,
     callers_still: usize,
     callers_unseen: usize,
-    /// From when the requests of callers are counted: "14:00".
+    /// The start of counting clients: "14:00".
     counted_from: String,
     rights: Rights,
     counted_to: String,
@@ -55,18 +50,18 @@ pub struct Cockpit {
 struct Side {
     hint: String,
     rate: String,
-    /// What the bars show, in words.
+    /// A summary of the bars.
     title: String,
-    /// The bars of the last hour.
+    /// The requests of the last hour, as an SVG path.
     bars: String,
     from: String,
     to: String,
     note: String,
 }
 
-impl askama::filters::HtmlSafe for Cockpit {}
+impl askama::filters::HtmlSafe for RotationPanel {}
 
-/// What the database knows of a rotation.
+/// What the database knows about a rotation.
 pub struct Found {
     new: Flow,
     old: Flow,
@@ -75,7 +70,6 @@ pub struct Found {
     by: String,
 }
 
-/// Reads what the cockpit of a key shows.
 pub fn find(conn: &mut Conn, key: &Key, old: &Superseded, now: Time) -> Result<Found> {
     let (org, id) = (key.org, key.id);
     let [new, of_old] = handover::flows(conn, org, id, [key.secret, old.secret], now)?;
@@ -88,41 +82,37 @@ pub fn find(conn: &mut Conn, key: &Key, old: &Superseded, now: Time) -> Result<F
     })
 }
 
-/// `GET /o/{org}/keys/{id}/rotation`: the part of the key's page, asked for again and again.
-pub async fn refresh(
-    request: HttpRequest,
-    member: Member,
-    site: Shared,
-    path: web::Path<(String, String)>,
-) -> Result<HttpResponse, Problem> {
-    let key = key_pages::find(&site, &member, &path.1).await?;
-    let Some(old) = key.previous.clone().filter(|_| is_partial(&request)) else {
-        return Ok(redirect(&request, &path::key(&member.org.slug, &key.id)));
-    };
-    let now = Time::now();
-    // What was called until now counts.
-    usage::flush(&site.meter, &site.db, now).await?;
-    let found = site.db.read(move |conn| find(conn, &key, &old, now).map(|found| (key, found)));
-    let (key, found) = found.await?;
-    let rights = Rights::of(&site, &member, &key).await?;
-    html(StatusCode::OK, &Cockpit::new(&member, &key, rights, found, now))
+/// `GET /o/{org}/keys/{id}/rotation`: the part of the key's page, requested every few seconds.
+pub async fn refresh(visit: Visit, requested: RequestedKey) -> Result<HttpResponse, Problem> {
+    let now = visit.now;
+    // The progress includes the requests of the last second.
+    usage::flush(&visit.site.meter, &visit.site.db, now).await?;
+    let found = visit.read(move |conn| {
+        let key = requested.find(conn)?;
+        let progress = key.previous.as_ref().map(|old| find(conn, &key, old, now)).transpose()?;
+        Ok((requested.rights(conn, &key)?, key, progress))
+    });
+    match found.await? {
+        (rights, key, Some(progress)) if visit.is_partial() => {
+            visit.page(&RotationPanel::new(&visit, &key, rights, progress))
+        }
+        (_, key, _) => Ok(visit.redirect(path::key(&visit.org.slug, &key.id))),
+    }
 }
 
-impl Cockpit {
-    /// Of a key that was rotated, for this reader.
+impl RotationPanel {
     pub(in crate::portal::keys) fn new(
-        member: &Member,
+        visit: &Visit,
         key: &Key,
         rights: Rights,
         found: Found,
-        now: Time,
-    ) -> Cockpit {
-        let zone = member.person.time_zone();
-        // Only keys with a secret before the one of now have a cockpit.
+    ) -> RotationPanel {
+        let (now, zone) = (visit.now, &visit.zone);
+        // A key that was never rotated has no such panel.
         let old = key.previous.as_ref();
         let peak = |flow: &Flow| flow.minutes.iter().copied().max().unwrap_or(0);
         let most = peak(&found.new).max(peak(&found.old));
-        let clock = |at: Time| words::clock(at, &zone);
+        let clock = |at: Time| words::clock(at, zone);
         let (from, to) = (clock(now.plus(-(MINUTES as i64 - 1) * MINUTE)), clock(now));
         let side = |flow: &Flow, hint: &str, note| Side {
             hint: hint.to_owned(),
@@ -135,19 +125,19 @@ impl Cockpit {
         };
         let started = old.map_or(now, |old| old.at);
         let rates = found.new.rate + found.old.rate;
-        let since = if now.since(started) < DAY { clock(started) } else { words::date_time(started, &zone) };
+        let since = if now.since(started) < DAY { clock(started) } else { words::date_time(started, zone) };
         let addresses = count(found.handover.addresses_on_new, "address", "addresses");
         let requests = words::count(found.requests_with_new, "request", "requests");
         let still = &found.handover.still;
         let left = addresses_of(still);
         let rows = |list: &[usage::recent::CallerUse]| {
-            list.iter().take(CALLERS).map(|caller| CallerRow::new(caller, now, &zone)).collect::<Vec<_>>()
+            list.iter().take(CALLERS).map(|caller| CallerRow::new(caller, now, zone)).collect::<Vec<_>>()
         };
-        Cockpit {
-            org: member.org.slug.clone(),
+        RotationPanel {
+            org: visit.org.slug.clone(),
             id: key.id,
             left: key.rotation(now).map(|old| words_left(old.ends_at.since(now))),
-            started: words::date_time(started, &zone),
+            started: words::date_time(started, zone),
             by: found.by,
             share: (rates > 0).then(|| (found.new.rate * 100 + rates / 2) / rates),
             new: side(&found.new, &key.fingerprint.hint, format!("{requests} since {since} · {addresses}")),
@@ -157,7 +147,7 @@ impl Cockpit {
                 format!(
                     "{} {} · {}",
                     if key.rotation(now).is_some() { "Ends" } else { "Ended" },
-                    old.map(|old| words::date_time(old.ends_at, &zone)).unwrap_or_default(),
+                    old.map(|old| words::date_time(old.ends_at, zone)).unwrap_or_default(),
                     count(left, "address left", "addresses left")
                 ),
             ),
@@ -171,7 +161,7 @@ impl Cockpit {
         }
     }
 
-    /// What becomes of whom if the old secret is ended now.
+    /// The effect of ending the old secret now.
     fn verdict(&self) -> String {
         match (self.callers_still, self.callers_unseen) {
             (0, 0) => "Safe to end now: nobody uses the old secret any more.".to_owned(),
@@ -197,7 +187,7 @@ fn count(number: usize, one: &str, many: &str) -> String {
     words::count(i64::try_from(number).unwrap_or(i64::MAX), one, many)
 }
 
-/// "22 h 48 min", in the two largest units that count.
+/// "22 h 48 min": the two largest units.
 fn words_left(seconds: i64) -> String {
     let part = |span: i64, unit: &str| if span > 0 { format!(" {span} {unit}") } else { String::new() };
     match seconds {

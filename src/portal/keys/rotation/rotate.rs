@@ -1,30 +1,28 @@
 //! The page for rotating a key.
 
-use actix_web::http::StatusCode;
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::HttpResponse;
 use askama::Template;
 
 use crate::crypto::random_base62;
-use crate::error::{Error, FieldError};
+use crate::error::FieldError;
 use crate::id::KeyId;
 use crate::keys::manager::Deed;
 use crate::keys::rotation::{self, MAX_OVERLAP, parse_overlap};
 use crate::keys::{Key, Status};
 use crate::orgs::policy;
 use crate::path;
-use crate::portal::keys::find_for;
+use crate::portal::keys::RequestedKey;
 use crate::portal::keys::reveal::{self, Again};
+use crate::portal::kit::visit::Visit;
 use crate::portal::kit::words::{self, When};
 use crate::time::{DAY, HOUR, Time};
 use crate::usage;
-use crate::web::Shared;
 use crate::web::form::{Complaints, Fields};
 use crate::web::idempotency::{Claim, Refused};
-use crate::web::page::{Layout, Place, Room, html, redirect};
-use crate::web::principal::Member;
+use crate::web::page::{Layout, Place, Room};
 use crate::web::problem::Problem;
 
-/// How long the old secret may be asked to work with one click.
+/// The preset overlaps: value, label, seconds.
 const PRESETS: [(&str, &str, i64); 5] = [
     ("0s", "Not at all", 0),
     ("1h", "1 hour", HOUR),
@@ -32,7 +30,7 @@ const PRESETS: [(&str, &str, i64); 5] = [
     ("3d", "3 days", 3 * DAY),
     ("7d", "7 days", 7 * DAY),
 ];
-/// The one chosen at first.
+/// The preselected overlap.
 const PRESELECTED: &str = "24h";
 
 #[derive(Template)]
@@ -44,11 +42,11 @@ struct RotatePage {
     name: String,
     hint: String,
     disabled: bool,
-    /// When the key ends once it is rotated; never where there is nothing.
+    /// The key's expiry after the rotation; `None`: never.
     ends: Option<String>,
-    /// Whether it ends as it is.
+    /// Whether the key has an expiry now.
     had_end: bool,
-    /// When the old secret would end by itself.
+    /// The old secret's own expiry.
     own_end: Option<String>,
     requests: i64,
     last_used: Option<When>,
@@ -57,65 +55,48 @@ struct RotatePage {
     until: String,
     range: (String, String),
     zone: String,
-    /// Tells a form sent twice from two forms.
+    /// Identifies the form, so that submitting it twice has one effect.
     nonce: String,
     complaints: Complaints,
 }
 
-/// An overlap that can be chosen.
+/// A choice of overlap.
 pub struct OverlapChoice {
     /// The value of the radio button.
     pub value: &'static str,
-    /// What it says.
     pub label: &'static str,
     /// When the old secret ends.
     pub until: String,
 }
 
 /// `GET /o/{org}/keys/{id}/rotate`.
-pub async fn form(
-    request: HttpRequest,
-    member: Member,
-    site: Shared,
-    path: web::Path<(String, String)>,
-) -> Result<HttpResponse, Problem> {
-    let key = find_for(Deed::Rotate, &site, &member, &path.1).await?;
-    let now = Time::now();
-    if key.status(now).is_ended() {
-        return Err(Error::KeyEnded.into());
-    }
-    if key.rotation(now).is_some() {
-        return Ok(redirect(&request, &path::key(&member.org.slug, &key.id)));
-    }
-    page(&request, &member, &site, &key, &Fields::default(), Complaints::default(), StatusCode::OK).await
+pub async fn form(visit: Visit, requested: RequestedKey) -> Result<HttpResponse, Problem> {
+    page(&visit, requested, &Fields::default(), Complaints::default()).await
 }
 
-/// `POST /o/{org}/keys/{id}/rotate`: answers with the page that shows the new secret, as the
-/// creation of a key does.
+/// `POST /o/{org}/keys/{id}/rotate`: responds with the page that shows the new secret, as creating a key
+/// does.
 pub async fn submit(
-    request: HttpRequest,
-    member: Member,
-    site: Shared,
-    path: web::Path<(String, String)>,
+    visit: Visit,
+    requested: RequestedKey,
     submitted: Fields,
 ) -> Result<HttpResponse, Problem> {
-    let now = Time::now();
-    let key = find_for(Deed::Rotate, &site, &member, &path.1).await?;
-    let overlap = match overlap(&submitted, &member, now) {
+    let now = visit.now;
+    let key = visit.read(move |conn| requested.find_for(conn, Deed::Rotate)).await?;
+    let overlap = match overlap(&submitted, &visit) {
         Ok(overlap) => overlap,
         Err(error) => {
-            let refused = StatusCode::UNPROCESSABLE_ENTITY;
-            return page(&request, &member, &site, &key, &submitted, Complaints(vec![error]), refused).await;
+            return page(&visit, requested, &submitted, Complaints(vec![error])).await;
         }
     };
-    let (change, mint) = (member.change(&request, now), site.mint.clone());
-    let claim = claim(&site, &member, &submitted, &key);
-    let _place = match claim.as_ref().map(|claim| site.running.enter(claim)).transpose() {
+    let mint = visit.site.mint.clone();
+    let claim = claim(&visit, &submitted, &key);
+    let _place = match claim.as_ref().map(|claim| visit.site.running.enter(claim)).transpose() {
         Ok(place) => place,
-        // Sent twice at once: the first answer shows the secret.
-        Err(_) => return reveal::again(&request, &member, Again::Running),
+        // Submitted twice at once: the first response shows the secret.
+        Err(_) => return reveal::again(&visit, Again::Running),
     };
-    let made = change.commit(&site.db, move |tx, acting| {
+    let made = visit.change(move |tx, acting| {
         if let Some(claim) = &claim {
             match claim.take(tx, &mint.keyring, now) {
                 Ok(None) => {}
@@ -126,26 +107,26 @@ pub async fn submit(
         }
         let (key, secret) = rotation::rotate(tx, acting, &mint, key.id, overlap)?;
         if let Some(claim) = &claim {
-            // Only the id is kept: this page never shows a secret twice.
+            // Only the id is stored: this page never shows a secret twice.
             claim.keep(tx, &mint.keyring, &key.id.to_string(), "")?;
         }
         Ok(Ok((key, secret)))
     });
     match made.await? {
-        Ok((key, secret)) => reveal::show(&request, &member, &site, &key, &secret),
-        Err(again) => reveal::again(&request, &member, again),
+        Ok((key, secret)) => reveal::show(&visit, &key, &secret),
+        Err(again) => reveal::again(&visit, again),
     }
 }
 
 /// The chosen overlap in seconds.
-fn overlap(fields: &Fields, member: &Member, now: Time) -> Result<i64, FieldError> {
+fn overlap(fields: &Fields, visit: &Visit) -> Result<i64, FieldError> {
     let wrong = |message: &str| FieldError::new("overlap", message);
     match fields.get("overlap") {
         "custom" => {
             let date = fields.get("overlap_until").parse().ok();
-            let end = date.and_then(|date| Time::end_of_day(date, &member.person.time_zone()));
+            let end = date.and_then(|date| Time::end_of_day(date, &visit.zone));
             let end = end.ok_or_else(|| wrong("Choose a day for the old secret's end."))?;
-            Some(end.since(now.whole_second()))
+            Some(end.since(visit.now.whole_second()))
                 .filter(|overlap| (0..=MAX_OVERLAP).contains(overlap))
                 .ok_or_else(|| wrong("Choose a day within the next 30 days."))
         }
@@ -154,20 +135,20 @@ fn overlap(fields: &Fields, member: &Member, now: Time) -> Result<i64, FieldErro
     }
 }
 
-/// The form with these very values, by this person: the same again is the same wish.
-fn claim(site: &Shared, member: &Member, submitted: &Fields, key: &Key) -> Option<Claim> {
+/// Identifies this form with these values from this person.
+fn claim(visit: &Visit, submitted: &Fields, key: &Key) -> Option<Claim> {
     let nonce = submitted.get("form");
     if nonce.is_empty() || nonce.len() > 64 {
         return None;
     }
     let asked = format!("{:?}{:?}", submitted.get("overlap"), submitted.get("overlap_until"));
     let route = format!("POST /o/keys/{}/rotate", key.id);
-    let proof = member.person.id.to_string();
+    let proof = visit.person.id.to_string();
     let name = format!("{nonce}:{}", hex::encode(crate::crypto::sha256(asked.as_bytes())));
-    Some(Claim::new(&site.mint.keyring, member.org.id, &proof, &route, &name, asked.as_bytes()))
+    Some(Claim::new(&visit.site.mint.keyring, visit.org.id, &proof, &route, &name, asked.as_bytes()))
 }
 
-/// The presets with when the old secret would end, which is never after `latest`.
+/// The presets, with the end of the old secret, at most `latest`.
 pub fn presets(now: Time, latest: Option<Time>, zone: &jiff::tz::TimeZone) -> Vec<OverlapChoice> {
     PRESETS
         .iter()
@@ -181,30 +162,31 @@ pub fn presets(now: Time, latest: Option<Time>, zone: &jiff::tz::TimeZone) -> Ve
 }
 
 async fn page(
-    request: &HttpRequest,
-    member: &Member,
-    site: &Shared,
-    key: &Key,
+    visit: &Visit,
+    requested: RequestedKey,
     fields: &Fields,
     complaints: Complaints,
-    status: StatusCode,
 ) -> Result<HttpResponse, Problem> {
-    let (now, zone) = (Time::now(), member.person.time_zone());
-    let (org, id) = (member.org.id, key.id);
-    let found = site.db.read(move |conn| {
-        let policy = policy::store::find(conn, org)?;
-        Ok((usage::recent::last_day_by_scope(conn, org, id, now)?, policy))
+    let (now, zone) = (visit.now, visit.zone.clone());
+    let found = visit.read(move |conn| {
+        let key = requested.find_active_for(conn, Deed::Rotate, now)?;
+        let by_scope = usage::recent::last_day_by_scope(conn, key.org, key.id, now)?;
+        let policy = policy::store::find(conn, key.org)?;
+        Ok((key, by_scope, policy))
     });
-    let (by_scope, policy) = found.await?;
+    let (key, by_scope, policy) = found.await?;
+    if key.rotation(now).is_some() {
+        return Ok(visit.redirect(path::key(&visit.org.slug, &key.id)));
+    }
     let day = |at: Time| at.in_zone(&zone).date().to_string();
     let view = RotatePage {
-        layout: Layout::of(request, Room::Keys),
-        org: Place::of(&member.org),
+        layout: visit.layout(Room::Keys),
+        org: visit.place(),
         id: key.id,
         name: key.name.clone(),
         hint: key.fingerprint.hint.clone(),
         disabled: key.status(now) == Status::Disabled,
-        ends: rotation::next_end(&policy, member.role, key, now).map(|end| words::date_time(end, &zone)),
+        ends: rotation::next_end(&policy, visit.role, &key, now).map(|end| words::date_time(end, &zone)),
         had_end: key.expires_at.is_some(),
         own_end: key
             .expires_at
@@ -216,9 +198,9 @@ async fn page(
         chosen: if fields.has("overlap") { fields.get("overlap") } else { PRESELECTED }.to_owned(),
         until: fields.get("overlap_until").to_owned(),
         range: (day(now), day(now.plus(MAX_OVERLAP - DAY))),
-        zone: member.person.zone_name(),
+        zone: visit.zone_name(),
         nonce: random_base62(22)?.to_string(),
         complaints,
     };
-    html(status, &view)
+    visit.form(&view.complaints, &view)
 }

@@ -1,4 +1,4 @@
-//! Entries as people read them: sentences with names in place of identifiers.
+//! Entries as sentences, with names in place of identifiers.
 
 use std::collections::HashMap;
 
@@ -16,38 +16,34 @@ use crate::text::fold;
 use crate::time::Time;
 use crate::{keys, people};
 
-/// What actors are called that are no people, folded.
+/// The folded names of actors who are not people.
 const OTHERS: [&str; 3] = ["keydesk", "the command line", "nobody knows who"];
 
 /// An entry in a list.
-pub struct Told {
-    /// Its place, from 0.
+pub struct EntryText {
+    /// Its index in the log, from 0.
     pub index: i64,
-    /// Its place as people count, from 1.
+    /// Its number on pages, from 1.
     pub number: String,
-    /// RFC 3339.
+    /// In RFC 3339 format.
     pub iso: String,
     /// "15:04".
     pub clock: String,
-    /// Who did it.
     pub who: String,
-    /// What was done.
     pub parts: Vec<Part>,
-    /// From where.
     pub from: String,
 }
 
 /// A part of a sentence.
 pub struct Part {
-    /// What it says.
     pub text: String,
     /// The key whose page it links to.
     pub key: Option<KeyId>,
-    /// Whether programs read it.
+    /// Whether it is set in a monospaced font.
     pub is_code: bool,
 }
 
-/// The names of what entries tell of.
+/// The names of the people, keys and other things in a list of entries.
 #[derive(Default)]
 pub struct Names {
     keys: HashMap<KeyId, String>,
@@ -55,7 +51,7 @@ pub struct Names {
 }
 
 impl Names {
-    /// The names that these entries need.
+    /// The names in these entries.
     pub fn of(conn: &mut Conn, org: OrgId, entries: &[Entry]) -> Result<Names> {
         let (mut keys, mut people) = (Vec::new(), Vec::new());
         let mut need = |piece: &Piece| match piece {
@@ -80,7 +76,7 @@ impl Names {
         })
     }
 
-    /// Whoever did something.
+    /// The name of an actor.
     pub fn actor(&self, text: &str) -> String {
         match Actor::parse(text) {
             Some(Actor::Person(id)) => self.people.get(&id).cloned().unwrap_or_else(|| text.to_owned()),
@@ -95,7 +91,6 @@ impl Names {
         }
     }
 
-    /// Pieces as parts.
     pub fn parts(&self, pieces: Vec<Piece>, zone: &TimeZone) -> Vec<Part> {
         let part = |piece| {
             let (text, key, is_code) = match piece {
@@ -117,10 +112,10 @@ impl Names {
         pieces.into_iter().map(part).collect()
     }
 
-    /// An entry for a reader in that zone.
-    pub fn tell(&self, entry: &Entry, zone: &TimeZone) -> Told {
+    /// The sentence of an entry, with its time in this zone.
+    pub fn tell(&self, entry: &Entry, zone: &TimeZone) -> EntryText {
         let said = &entry.said;
-        Told {
+        EntryText {
             index: entry.index,
             number: words::number(entry.index + 1),
             iso: said.at.rfc3339(),
@@ -132,8 +127,7 @@ impl Names {
     }
 }
 
-/// People by what they are called: with their address where two have one name, or one has the name of
-/// what is no person.
+/// Names of people, with the address if two have the same name or it is the name of another actor.
 fn told_apart(people: HashMap<UserId, (String, String)>) -> HashMap<UserId, String> {
     let mut called: HashMap<String, usize> = HashMap::new();
     for (name, _) in people.values() {
@@ -148,15 +142,15 @@ fn told_apart(people: HashMap<UserId, (String, String)>) -> HashMap<UserId, Stri
     people.into_iter().map(told).collect()
 }
 
-impl Told {
-    /// The sentence as text.
+impl EntryText {
+    /// The sentence as plain text.
     pub fn sentence(&self) -> String {
         let words: String = self.parts.iter().map(|part| part.text.as_str()).collect();
         format!("{} {words}", self.who)
     }
 }
 
-/// What an entry says, without its subject.
+/// The sentence of an entry without its subject.
 pub fn pieces(entry: &Entry) -> Vec<Piece> {
     let said = &entry.said;
     match said.event() {
@@ -168,7 +162,7 @@ pub fn pieces(entry: &Entry) -> Vec<Piece> {
     }
 }
 
-/// The changed settings that an entry tells of: name, before, after.
+/// The settings that an entry reports as changed: name, old value, new value.
 pub fn changes(entry: &Entry) -> Vec<(String, serde_json::Value, serde_json::Value)> {
     let changes = entry.said.details["changes"].as_array();
     let change = |change: &serde_json::Value| {
@@ -189,7 +183,7 @@ pub fn day(at: Time, now: Time, zone: &TimeZone) -> String {
     format!("{name}, {}", words::date(at, zone))
 }
 
-/// The name of an actor or a target that occurs in the log; others are called by their id.
+/// The name of an actor or a target in the log; the id, if it has no name.
 pub fn name(conn: &mut Conn, org: OrgId, id: &str) -> Result<String> {
     let keys: Vec<KeyId> = KeyId::parse(id).into_iter().collect();
     let mut people: Vec<UserId> = UserId::parse(id).into_iter().collect();

@@ -1,87 +1,78 @@
-//! What the URL of the audit trail asks for, and the URLs of the same view with something changed.
+//! The parameters of the audit log's list.
 
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
 use crate::audit::list::{Filter, Part};
 use crate::error::FieldError;
+use crate::portal::kit::list_query::{ListQuery, invalid_parameter};
 use crate::time::{DAY, Time};
 use crate::web::form::{Complaints, Fields, query};
-use crate::web::problem::{Code, Problem};
+use crate::web::problem::Problem;
 
-/// How many entries a page shows.
+/// Entries per page.
 pub const PAGE: i64 = 50;
 
-/// The ranges that can be chosen: value, words, days.
+/// The preset ranges: value, label, days.
 pub const RANGES: [(&str, &str, i64); 4] = [
     ("24h", "Last 24 hours", 1),
     ("7d", "Last 7 days", 7),
     ("30d", "Last 30 days", 30),
     ("90d", "Last 90 days", 90),
 ];
-/// The range whose ends are dates of their own.
+/// The range between two chosen dates.
 pub const CUSTOM: &str = "custom";
 
-/// What the URL asks for.
 #[derive(Clone, Debug, Default)]
-pub struct Asked {
-    /// `q`.
+pub struct ListParams {
     pub q: String,
-    /// `kind`: an action, or what comes before its point.
+    /// An action, or the part of one before its dot.
     pub kind: String,
-    /// `actor`.
     pub actor: String,
-    /// `target`.
     pub target: String,
-    /// `range`.
     pub range: String,
-    /// `from`, a date.
     pub from: String,
-    /// `to`, a date.
     pub to: String,
-    /// `before` or `after`, an entry's place.
+    /// The entries before or after an index.
     pub part: Option<Part>,
 }
 
-impl Asked {
-    /// Reads a query string; what does not exist is refused by its name. What is wrong with chosen
-    /// dates is told with all times in their place. The filter lacks what is looked up in the
-    /// database: the search and the actions of a kind.
+impl ListParams {
+    /// With invalid dates, the range is all times. The filter lacks what is looked up in the database: the search
+    /// and the actions of a kind. Errors: 400 for any other invalid parameter.
     pub fn parse(
         fields: &Fields,
         now: Time,
         zone: &TimeZone,
-    ) -> Result<(Asked, Filter, Complaints), Problem> {
-        let text = |name: &str| {
-            let text = fields.get(name).trim();
-            let odd = text.chars().count() > 200 || text.chars().any(char::is_control);
-            if odd { Err(wrong(name)) } else { Ok(text.to_owned()) }
-        };
-        let place = |name: &str| match fields.get(name) {
-            "" => Ok(None),
-            text => text.parse().ok().filter(|place| *place >= 0).map(Some).ok_or_else(|| wrong(name)),
-        };
+    ) -> Result<(ListParams, Filter, Complaints), Problem> {
+        let query = ListQuery(fields);
+        let place = |name| query.choice(name, |text| text.parse().ok().filter(|place| *place >= 0));
         let part = match (place("before")?, place("after")?) {
             (Some(place), _) => Some(Part::Before(place)),
             (None, Some(place)) => Some(Part::After(place)),
             (None, None) => None,
         };
-        let asked = Asked {
-            q: text("q")?,
-            kind: text("kind")?,
-            actor: text("actor")?,
-            target: text("target")?,
-            range: text("range")?,
-            from: text("from")?,
-            to: text("to")?,
+        let params = ListParams {
+            q: query.text("q")?,
+            kind: query.text("kind")?,
+            actor: query.text("actor")?,
+            target: query.text("target")?,
+            range: query.text("range")?,
+            from: query.text("from")?,
+            to: query.text("to")?,
             part,
         };
         let mut errors = Vec::new();
-        let (from, to) = asked.range(now, zone, &mut errors)?;
+        let (from, to) = params.range(now, zone, &mut errors)?;
         let some = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
-        let filter =
-            Filter { actor: some(&asked.actor), target: some(&asked.target), from, to, ..Filter::default() };
-        Ok((asked, filter, Complaints(errors)))
+        let filter = Filter {
+            actor: some(&params.actor),
+            target: some(&params.target),
+            from,
+            to,
+            ..Filter::default()
+        };
+        Ok((params, filter, Complaints(errors)))
     }
 
     fn range(
@@ -97,7 +88,7 @@ impl Asked {
             return Ok((None, None));
         }
         if self.range != CUSTOM {
-            return Err(wrong("range"));
+            return Err(invalid_parameter("range"));
         }
         let mut end_of = |field, text: &str| {
             let date: Option<Date> = text.parse().ok().filter(|_| text.len() == 10);
@@ -108,7 +99,7 @@ impl Asked {
             end
         };
         let from = end_of("from", &self.from).map(|end| end.start_of_day(zone));
-        // The day itself is in.
+        // The range includes the chosen day.
         let to = end_of("to", &self.to).map(|end| end.plus(1));
         if from.zip(to).is_some_and(|(from, to)| from >= to) {
             errors.push(FieldError::new("to", "Choose an end that is not before the beginning."));
@@ -116,17 +107,17 @@ impl Asked {
         Ok(if errors.is_empty() { (from, to) } else { (None, None) })
     }
 
-    /// Whether it narrows the list.
+    /// Whether any filter is set.
     pub fn is_filtered(&self) -> bool {
         [&self.q, &self.kind, &self.actor, &self.target, &self.range].iter().any(|text| !text.is_empty())
     }
 
-    /// Whether the ends of the range are dates of their own.
+    /// Whether the range is between two chosen dates.
     pub fn is_custom(&self) -> bool {
         self.range == CUSTOM
     }
 
-    /// The same view with some parameters changed, from its newest entry on.
+    /// The parameters with some changed, from the newest entry on.
     pub fn query(&self, changes: &[(&str, &str)]) -> Vec<(String, String)> {
         let (from, to) = if self.is_custom() { (&*self.from, &*self.to) } else { ("", "") };
         let own = [
@@ -142,11 +133,4 @@ impl Asked {
         ];
         query(&own, changes)
     }
-}
-
-fn wrong(name: &str) -> Problem {
-    let detail = format!(
-        "The address asks for something that does not exist: {name}. Go back to the audit trail and choose again."
-    );
-    Problem::new(Code::InvalidRequest, detail)
 }
