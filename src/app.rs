@@ -31,6 +31,7 @@ use crate::mail::sheet::Links;
 use crate::notices::schedule::Steps;
 use crate::path;
 use crate::people::oauth::{Kind, Providers};
+use crate::review::scan::Scans;
 use crate::ticker;
 use crate::time::Time;
 use crate::usage::journal::Writer;
@@ -128,6 +129,7 @@ impl Application {
             limiter: Limiter::new(Instant::now(), shared_limits),
             meter: Meter::new(Writer::new(reader), Time::now()),
             rankings: Arc::default(),
+            scans: Scans::default(),
             numbers: Numbers::default(),
             running: idempotency::Running::default(),
             bodies: Arc::default(),
@@ -169,14 +171,7 @@ impl Application {
     /// traffic away, open requests finish, and the last counts are written.
     pub async fn run_until(self, stop: impl Future<Output = ()>) -> std::io::Result<()> {
         let (stopping, stopped) = watch::channel(false);
-        let follower = tokio::spawn(ticker::follow(self.site.clone(), self.reader, stopped.clone()));
-        let warner = tokio::spawn(ticker::warn(self.site.clone(), self.tick, stopped.clone()));
-        let postman =
-            tokio::spawn(ticker::deliver(self.site.clone(), self.reader, self.tick, stopped.clone()));
-        let tidier = tokio::spawn(ticker::tidy(self.site.clone(), self.tick, stopped.clone()));
-        let logs = tokio::spawn(ticker::look_after_logs(self.site.clone(), self.tick, stopped.clone()));
-        let settler = tokio::spawn(ticker::settle(self.site.clone(), stopped.clone()));
-        let ticker = tokio::spawn(ticker::run(self.site.clone(), self.tick, stopped));
+        let loops = ticker::start(&self.site, self.reader, self.tick, &stopped);
         let watched = Arc::downgrade(&self.connections);
         let watch = tokio::spawn(Connections::look_after(watched));
         let handle = self.server.handle();
@@ -201,7 +196,7 @@ impl Application {
         // After the last response, so that its counts are written too.
         stopping.send_replace(true);
         let ended = async {
-            for task in [ticker, follower, warner, postman, tidier, logs, settler] {
+            for task in loops {
                 task.await.map_err(std::io::Error::other)?;
             }
             Ok(())

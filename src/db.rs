@@ -1,9 +1,9 @@
 //! One database, SQLite or PostgreSQL, behind `read` and `write`.
 //!
-//! A write is one transaction: `BEGIN IMMEDIATE` with one writer on SQLite, read committed
-//! on PostgreSQL, run again when the database reports a deadlock. Statements run on the
-//! blocking threads of the runtime. A lost database gives [`Error::Unavailable`], or
-//! [`Error::Unconfirmed`] if it was lost during a commit, and comes back by itself: broken connections are thrown away and new ones made.
+//! A write is one transaction: `BEGIN IMMEDIATE` with one writer on SQLite, read committed on PostgreSQL, run again
+//! after a deadlock. Statements run on the blocking threads of the runtime. A lost database gives
+//! [`Error::Unavailable`], or [`Error::Unconfirmed`] if it was lost during a commit. Broken connections are replaced,
+//! so Keydesk recovers by itself.
 
 mod addresses;
 mod compatibility;
@@ -16,43 +16,40 @@ mod postgres;
 mod snapshot;
 mod statistics;
 mod turns;
+mod tx;
 
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use diesel::connection::{AnsiTransactionManager, TransactionManager};
-use diesel::prelude::*;
 use tokio::sync::Notify;
 
 use crate::error::{Error, Result};
-use crate::id::{OrgId, UserId};
-use crate::schema::members;
+use crate::id::OrgId;
 use crate::task;
 
 use self::connect::{connect, migrate};
 pub use self::fault::{each_readable, violates};
-use self::fault::{is_cut_off, is_deadlock, is_lost};
 pub use self::guard::{LogGuard, Mark};
 use self::lane::{Lane, lend};
 use self::line::Lines;
 pub use self::line::{Asker, Line};
 pub use self::snapshot::snapshot;
 use self::turns::Turns;
+pub use self::tx::Tx;
+use self::tx::transact;
 
 const SQLITE_READERS: u32 = 4;
-/// Connections to PostgreSQL for pages and changes, unless another number is asked for.
+/// Connections to PostgreSQL for pages and changes by default.
 const POSTGRES_CONNECTIONS: u32 = 16;
-/// Look-ups of keys that go on at once. They have connections of their own, so that they never wait for
-/// people's pages.
+/// Concurrent look-ups of keys. They have connections of their own, so that they never wait for pages.
 const LOOK_UPS: u32 = 3;
-/// How long one may take. A connection that hangs is left to itself, and others take its place.
+/// How long a look-up may take. After that its connection is abandoned, and another takes its place.
 const LOOK_UP_PATIENCE: Duration = Duration::from_secs(3);
-/// The same of readings of the feed: nothing must keep a process from hearing of revocations.
+/// How long reading the feed may take: a process must hear of revocations.
 const FEED_PATIENCE: Duration = Duration::from_secs(1);
-/// Connections beside those in use that may hang before others have to wait for their end.
+/// Abandoned connections that may hang before further work has to wait for them.
 const SPARE: u32 = 8;
-const ATTEMPTS: u32 = 5;
 
 mod conn {
     use diesel::{PgConnection, SqliteConnection};
@@ -80,88 +77,15 @@ macro_rules! each {
 }
 pub(crate) use each;
 
-/// An open transaction. Only [`Db::write`] makes one.
-pub struct Tx<'a> {
-    /// The connection on which the transaction is open.
-    pub conn: &'a mut Conn,
-    /// The key and the marks of audit logs.
-    pub logs: &'a LogGuard,
-    asked: Asked,
-}
-
-impl Tx<'_> {
-    /// Asks for [`Db::after_change`] to run once the transaction is committed.
-    pub fn changes_keys(&mut self) {
-        self.asked.changes_keys = true;
-    }
-
-    /// Waits until no other process changes this organisation, and keeps that so until the transaction
-    /// ends. Unlike row locks, PostgreSQL grants these in the order of the requests, so waiting is bounded by
-    /// the length of the queue, and changes that run one after the other can't deadlock. On SQLite, the
-    /// transaction itself is exclusive.
-    pub fn take_turn(&mut self, org: OrgId) -> Result<()> {
-        if let Conn::Postgres(conn) = self.conn {
-            let number =
-                org.bytes().iter().fold(0, |number: i64, byte| number.rotate_left(8) ^ i64::from(*byte));
-            diesel::sql_query("SELECT pg_advisory_xact_lock($1)")
-                .bind::<diesel::sql_types::BigInt, _>(number)
-                .execute(conn)?;
-        }
-        Ok(())
-    }
-
-    /// [`Tx::take_turn`] in each organisation of a person, because changes of their account are recorded in all
-    /// of its logs. Call it before locking any row, so that everyone acquires the locks in the same order.
-    pub fn take_turns_of(&mut self, person: UserId) -> Result<()> {
-        if matches!(self.conn, Conn::Postgres(_)) {
-            let orgs = members::table.filter(members::person_id.eq(person)).order(members::org_id);
-            for org in orgs.select(members::org_id).load(self.conn)? {
-                self.take_turn(org)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Does the work of a change and undoes it: whoever measures can't tell it from the change.
-    pub fn undo(&mut self, work: impl FnOnce(&mut Tx<'_>) -> Result<()>) -> Result<()> {
-        use diesel::result::Error::RollbackTransaction;
-        let mut done = Ok(());
-        let logs = self.logs;
-        let undone = self.conn.transaction::<(), diesel::result::Error, _>(|conn| {
-            done = work(&mut Tx { conn, logs, asked: Asked::default() });
-            Err(RollbackTransaction)
-        });
-        match undone {
-            Ok(()) | Err(RollbackTransaction) => done,
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    /// Notes how far a log has grown, once the transaction is committed.
-    pub fn note_log(&mut self, org: OrgId, mark: Mark) {
-        self.asked.logs.push((org, mark));
-    }
-
-    /// Notes which register of logs is in force, once the transaction is committed.
-    pub fn note_epoch(&mut self, epoch: i64) {
-        self.asked.epoch = self.asked.epoch.max(epoch);
-    }
-
-    /// Asks for [`Db::mail_queued`] to return once the transaction is committed.
-    pub fn queues_mail(&mut self) {
-        self.asked.queues_mail = true;
-    }
-}
-
-/// What is to be done after the commit of a change of keys, before the change is answered.
+/// Runs after the commit of a change of keys, before the change is answered.
 pub type AfterChange = Box<dyn Fn(&mut Conn) + Send + Sync>;
 
-/// Where the database is.
+/// The location of the database.
 #[derive(Clone, Debug)]
 pub enum Location {
     /// An SQLite file.
     Sqlite(PathBuf),
-    /// A `postgres://` URL. It may hold a password and is not to be logged.
+    /// A `postgres://` URL. It may contain a password and must not be logged.
     Postgres(String),
 }
 
@@ -181,13 +105,12 @@ pub struct Db {
 }
 
 impl Db {
-    /// Connects, and brings the tables up to date under a lock, so that several processes
-    /// may start together.
+    /// Connects, and migrates the tables under a lock, so that several processes may start together.
     pub fn open(location: &Location) -> Result<Db> {
         Db::open_with(location, POSTGRES_CONNECTIONS)
     }
 
-    /// [`Db::open`] with so many connections for pages and changes, on PostgreSQL.
+    /// [`Db::open`] with this many connections to PostgreSQL for pages and changes.
     pub fn open_with(location: &Location, connections: u32) -> Result<Db> {
         migrate(&mut connect(location).map_err(Error::internal)?)?;
         let (writers, readers) = match location {
@@ -211,12 +134,12 @@ impl Db {
         })
     }
 
-    /// Waits until the database answers, at most so long. Says so each second.
+    /// Waits until the database answers, for at most `patience`, and logs that each second.
     pub fn await_answer(location: &Location, patience: Duration) {
         let began = Instant::now();
         while let Err((cause, may_come)) = connect::reach(location) {
             if !may_come || began.elapsed() >= patience {
-                // Opening it says why it fails.
+                // Opening it fails with the reason.
                 return;
             }
             tracing::warn!(%cause, "waiting for the database");
@@ -224,7 +147,7 @@ impl Db {
         }
     }
 
-    /// How many connections there are for reading.
+    /// The number of connections for reading.
     pub fn readers(&self) -> usize {
         self.readers.size()
     }
@@ -234,13 +157,12 @@ impl Db {
         &self.logs
     }
 
-    /// Sets, once, what is done after each commit that changes keys.
+    /// Sets what runs after each commit that changes keys. Only the first call has an effect.
     pub fn after_change(&self, act: AfterChange) {
-        // A second call is one too many and changes nothing.
         let _ = self.after_change.set(act);
     }
 
-    /// Returns when a mail was queued by this process since the last return.
+    /// Returns when this process has queued an e-mail since the last return.
     pub async fn mail_queued(&self) {
         self.mail_queued.notified().await;
     }
@@ -268,8 +190,8 @@ impl Db {
         self.for_keys.clone().within(LOOK_UP_PATIENCE, move |pool| lend(pool, query)).await
     }
 
-    /// [`Db::read`] on connections of its own, for hearing of changes to keys. It takes a second at most; a
-    /// connection that hangs is left to itself.
+    /// [`Db::read`] on connections of its own, for the feed of changed keys. It takes a second at most; after that
+    /// its connection is abandoned.
     pub async fn read_feed<T, F>(&self, query: F) -> Result<T>
     where
         T: Send + 'static,
@@ -278,7 +200,7 @@ impl Db {
         self.for_feed.clone().within(FEED_PATIENCE, move |pool| lend(pool, query)).await
     }
 
-    /// [`Db::read`] for what may take long, when it is the organisation's turn.
+    /// [`Db::read`] for long reads, when it is the organisation's turn.
     pub async fn read_long<T, F>(&self, org: OrgId, query: F) -> Result<T>
     where
         T: Send + 'static,
@@ -288,7 +210,7 @@ impl Db {
         task::drive(async move {
             let turn = db.turns.take(org).await?;
             let query = move |conn: &mut Conn| {
-                // It ends with the read: who hangs up stops waiting, and the read goes on.
+                // Held until the read ends, even if the client disconnects.
                 let _turn = turn;
                 query(conn)
             };
@@ -297,8 +219,8 @@ impl Db {
         .await
     }
 
-    /// Runs `change` in one transaction and commits it. `change` may run several times and
-    /// must have no other effect than through its transaction.
+    /// Runs `change` in one transaction and commits it. `change` may run several times, so it must have no effect
+    /// but through its transaction.
     pub async fn write<T, F>(&self, change: F) -> Result<T>
     where
         T: Send + 'static,
@@ -318,7 +240,7 @@ impl Db {
         task::drive(async move {
             let turn = db.lines.take(line, asker).await?;
             let change = move |tx: &mut Tx<'_>| {
-                // It ends with the change: who hangs up stops waiting, and the change goes on.
+                // Held until the change ends, even if the client disconnects.
                 let _turn = &turn;
                 change(tx)
             };
@@ -340,20 +262,20 @@ impl Db {
     /// Does not depend on the type of the change, so it is compiled only once.
     fn commit(&self, change: &mut dyn FnMut(&mut Tx<'_>) -> Result<()>) -> Result<()> {
         lend(self.writers.pool(), |conn| {
-            let (value, asked) = transact(conn, &self.logs, change)?;
-            for (org, mark) in asked.logs {
+            let (value, after) = transact(conn, &self.logs, change)?;
+            for (org, mark) in after.logs {
                 self.logs.note(org, mark);
             }
-            self.logs.saw_epoch(asked.epoch);
-            if asked.changes_keys
+            self.logs.saw_epoch(after.epoch);
+            if after.changes_keys
                 && let Some(act) = self.after_change.get()
             {
                 act(conn);
             }
-            if asked.changes_keys {
+            if after.changes_keys {
                 self.keys_changed.notify_one();
             }
-            if asked.queues_mail {
+            if after.queues_mail {
                 self.mail_queued.notify_one();
             }
             Ok(value)
@@ -363,62 +285,5 @@ impl Db {
     /// [`Db::read`] for callers that may block, such as the command line.
     pub fn read_now<T>(&self, query: impl FnOnce(&mut Conn) -> Result<T>) -> Result<T> {
         lend(self.readers.pool(), query)
-    }
-}
-
-/// What a change asked for once it is committed.
-#[derive(Default)]
-struct Asked {
-    changes_keys: bool,
-    queues_mail: bool,
-    logs: Vec<(OrgId, Mark)>,
-    epoch: i64,
-}
-
-/// The result of the change, and what it asked for.
-fn transact<T>(
-    conn: &mut Conn,
-    logs: &LogGuard,
-    mut change: impl FnMut(&mut Tx<'_>) -> Result<T>,
-) -> Result<(T, Asked)> {
-    let mut attempt = 1;
-    loop {
-        begin(conn)?;
-        let mut tx = Tx { conn, logs, asked: Asked::default() };
-        let result = change(&mut tx);
-        let asked = tx.asked;
-        let result = result.and_then(|value| {
-            each!(conn, |c| AnsiTransactionManager::commit_transaction(c)).map_err(commit_failed)?;
-            Ok((value, asked))
-        });
-        let Err(error) = result else { return result };
-        if matches!(error, Error::Unconfirmed(_)) {
-            return Err(error);
-        }
-        // After a failed commit there may be nothing left to roll back.
-        let rolled_back = each!(conn, |c| AnsiTransactionManager::rollback_transaction(c));
-        if let Err(cause) = rolled_back
-            && is_lost(&cause)
-        {
-            return Err(Error::Unavailable(cause.into()));
-        }
-        if attempt == ATTEMPTS || !is_deadlock(&error) {
-            return Err(error);
-        }
-        attempt += 1;
-    }
-}
-
-/// A database that is lost while it commits may have committed.
-fn commit_failed(error: diesel::result::Error) -> Error {
-    if is_cut_off(&error) { Error::Unconfirmed(error.into()) } else { error.into() }
-}
-
-fn begin(conn: &mut Conn) -> QueryResult<()> {
-    match conn {
-        // A deferred transaction that reads first and writes later fails when another has
-        // written in between; an immediate one waits for its turn instead.
-        Conn::Sqlite(c) => AnsiTransactionManager::begin_transaction_sql(c, "BEGIN IMMEDIATE"),
-        Conn::Postgres(c) => AnsiTransactionManager::begin_transaction(c),
     }
 }

@@ -148,7 +148,7 @@ macro_rules! type_id {
 
 type_id!(
     /// A request for a higher limit.
-    LimitRequestId, "req"
+    LimitRequestId, "lim"
 );
 type_id!(
     /// An organisation.

@@ -2,36 +2,38 @@
 //!
 //! # Where things are
 //!
-//! Faces stand above the domain, the domain above the kernel; arrows only run down.
+//! Interfaces stand above the domain, and the domain above the foundation. Dependencies only run down, and there are
+//! no cycles; `structure.rs` checks both.
 //!
-//! - [`app`]: `Application`, and every route on one screen. [`ticker`]: the only loop over due work.
-//! - Faces: [`portal`] pages for people, [`api`] JSON for programs, [`gateway`] inference,
-//!   [`cli`] commands. A file has the name of what it shows.
-//! - [`web`]: what the faces share: who calls, permissions, sessions, problems, pages, assets.
-//! - Domain: [`verify`] may this key do this? · [`keys`] the life of a key · [`orgs`]
-//!   organisations, members, invitations, policy · [`people`] and how they sign in ·
-//!   [`audit`] the log · [`usage`] counts · [`review`] what should not stay as it is ·
-//!   [`notices`] who is told that a key ends, and when · [`mail`] written, queued, sent.
-//! - Kernel: [`db`], [`schema`], [`installation`], [`config`], [`email`], [`error`], [`crypto`], [`id`],
-//!   [`path`], [`remembered`], [`role`], [`scope`], [`task`], [`text`], [`time`].
+//! - [`app`]: builds and runs the application, and lists every route. [`ticker`]: starts all loops over due work.
+//! - Interfaces: [`portal`] pages for people, [`api`] JSON for programs, [`gateway`] inference, [`cli`] commands. A
+//!   file is named after what it shows.
+//! - [`web`]: what the interfaces share: principals, permissions, sessions, problems, pages, assets.
+//! - Domain: [`verify`] checks keys · [`keys`] their life · [`orgs`] organisations, members, invitations, policy ·
+//!   [`people`] and how they sign in · [`audit`] the log · [`usage`] counts · [`review`] keys that need attention ·
+//!   [`notices`] about keys that expire · [`mail`] rendered, queued, sent.
+//! - Foundation: [`db`], [`schema`], [`installation`], [`config`], [`authority`], [`email`], [`error`],
+//!   [`crypto`], [`id`], [`key_text`], [`path`], [`remembered`], [`refusal`], [`role`], [`scope`], [`task`], [`text`],
+//!   [`time`].
 //!
 //! # Invariants
 //!
-//! 1. A secret exists in clear in one answer only, and for ten minutes sealed for its replay.
-//!    Its type can't be printed, logged, serialised or compared in variable time.
-//! 2. Every route states its permission in [`app::routes`]; without one it does not compile.
-//!    Ids of other organisations are 404.
-//! 3. Every query starts from an organisation, the look-up of a key by its digest excepted.
-//! 4. A request has one kind of credential, decided in [`web::gate`]. Links come from
-//!    `KEYDESK_PUBLIC_URL` alone.
+//! 1. A secret exists in plaintext in one response only, and for ten minutes sealed for its replay. Its type can't be
+//!    printed, logged, serialised or compared in variable time.
+//! 2. Every route states its permission in [`app::routes`]; without one it does not compile. Another organisation's ids
+//!    return 404.
+//! 3. Every query on behalf of someone starts from an organisation, except the look-up of a key by its digest. Due work
+//!    reads all organisations.
+//! 4. A request has one kind of credential, decided in [`web::gate`]. Links come only from `KEYDESK_PUBLIC_URL`.
 //! 5. The time enters at a handler, the ticker or the command line, and is an argument below.
-//! 6. No `unsafe`, no `unwrap` outside tests, no SQL by string but aggregates and orders without input.
+//! 6. No `unsafe`, no `unwrap` outside tests. SQL strings only in named places that take no input.
 //! 7. An acknowledged change survives `kill -9`; at most the last second of counts is lost.
 //! 8. Every change requires a right that the acting principal holds at the commit ([`authority`]).
 //! 9. All external input has a size limit, a deadline and a place in a bounded queue ([`web::body`],
 //!    [`web::connections`]).
-//! 10. Without the root secret, no one can alter the audit log and have Keydesk sign the result
-//!     ([`audit::head`], [`audit::register`]).
+//! 10. An idle server writes nothing, and a GET changes nothing.
+//! 11. Without the root secret, no one can alter the audit log and have Keydesk sign the result ([`audit::head`],
+//!     [`audit::register`]).
 
 #[expect(clippy::disallowed_methods, reason = "handlers read the clock")]
 pub mod api;
@@ -50,6 +52,7 @@ pub mod error;
 pub mod gateway;
 pub mod id;
 pub mod installation;
+pub mod key_text;
 pub mod keys;
 pub mod mail;
 pub mod notices;
@@ -64,6 +67,8 @@ pub mod review;
 pub mod role;
 pub mod schema;
 pub mod scope;
+#[cfg(test)]
+mod structure;
 pub mod task;
 pub mod text;
 #[expect(clippy::disallowed_methods, reason = "a tick reads the clock")]

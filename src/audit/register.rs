@@ -45,38 +45,32 @@ const OTHER: &str = "the log does not continue what the register knows of it";
 const END_GONE: &str =
     "the last entry is missing, or entries were added beside the log without the root secret";
 
-/// What the register says.
+/// The contents of the register.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Register {
-    /// How often it was written.
     pub epoch: i64,
-    /// Each log.
     pub logs: BTreeMap<OrgId, Anchor>,
 }
 
-/// What the register says of a log.
+/// The entry of a log in the register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Anchor {
-    /// How many entries it had.
     pub size: u64,
-    /// The root of their tree.
     pub root: Hash,
-    /// Whether it was broken, which only a recovery ends.
+    /// Whether it was broken; only a recovery ends that.
     pub is_broken: bool,
 }
 
 /// What a look at all logs has found.
 #[derive(Debug, Default)]
 pub struct Survey {
-    /// The logs that are as they should be, and those that are known to be broken.
+    /// Logs that are sound or known to be broken.
     known: Vec<Row>,
     /// The latest register of which a log or this process knows.
     latest: i64,
-    /// Whether the register is there and no older than that.
+    /// Whether the register exists and is not older.
     is_current: bool,
-    /// Whether the register is behind.
     pub is_behind: bool,
-    /// Which logs are broken and not marked so, and why.
     pub faults: Vec<(OrgId, &'static str)>,
 }
 

@@ -1,4 +1,4 @@
-//! Signing the log as it is, keeping what was signed, and the keys that others check it with.
+//! Signs the log, keeps what was signed, and lists the verifier keys with which others check signatures.
 
 use diesel::prelude::*;
 use diesel::result::Error as DieselError;
@@ -11,16 +11,36 @@ use crate::id::{OrgId, readable};
 use crate::schema::{audit_checkpoints, audit_signers, organizations};
 use crate::time::Time;
 
-/// A signed checkpoint of the log as it is now. The first one gives the log its name, made of the
-/// host under which Keydesk is reached and the organisation's slug; it keeps it from then on.
+/// A signed checkpoint of the log as it is now, for whoever asks: nothing is stored.
 ///
 /// Error: `LogBroken` for a log that is not what this installation has written.
-pub fn sign(tx: &mut Tx<'_>, org: OrgId, host: &str, signers: &[Signer], now: Time) -> Result<String> {
-    let head = head::sound(tx, org)?;
-    let (origin, head) = match head.origin.clone() {
-        Some(origin) => (origin, head),
-        None => name_log(tx, org, host)?,
+pub fn current(
+    conn: &mut Conn,
+    logs: &LogGuard,
+    org: OrgId,
+    host: &str,
+    signers: &[Signer],
+) -> Result<String> {
+    let head = head::sound(conn, logs, org)?;
+    let origin = match head.origin.clone() {
+        Some(origin) => origin,
+        None => first_name(conn, org, host)?,
     };
+    Ok(checkpoint(&head, origin, signers))
+}
+
+/// [`current`], and stores the name of the log and the verifier keys of the signers. The log takes its name
+/// from the host under which Keydesk is reached and the organisation's slug when it is first signed, and
+/// keeps it from then on.
+pub fn sign(tx: &mut Tx<'_>, org: OrgId, host: &str, signers: &[Signer], now: Time) -> Result<String> {
+    let mut head = head::sound(tx.conn, tx.logs, org)?;
+    if head.origin.is_none() {
+        let name = first_name(tx.conn, org, host)?;
+        head = head::lock_sound(tx, org)?;
+        head.origin.get_or_insert(name);
+        head.save(tx)?;
+    }
+    let origin = head.origin.clone().unwrap_or_default();
     let known = authentic_verifiers(tx.conn, tx.logs, org)?;
     for verifier in signers.iter().map(|signer| signer.verifier(&origin).to_string()) {
         if known.iter().any(|(known, _)| *known == verifier) {
@@ -37,16 +57,16 @@ pub fn sign(tx: &mut Tx<'_>, org: OrgId, host: &str, signers: &[Signer], now: Ti
         })?;
         seal_signer(tx, org, &verifier)?;
     }
-    let size = head.hashed.cast_unsigned();
-    Ok(Checkpoint { origin, size, root: head.root() }.sign(signers))
+    Ok(checkpoint(&head, origin, signers))
 }
 
-fn name_log(tx: &mut Tx<'_>, org: OrgId, host: &str) -> Result<(String, Row)> {
-    let slug: String = organizations::table.find(org).select(organizations::slug).first(tx.conn)?;
-    let mut head = head::lock_sound(tx, org)?;
-    let origin = head.origin.get_or_insert_with(|| name(host, &slug)).clone();
-    head.save(tx)?;
-    Ok((origin, head))
+fn checkpoint(head: &Row, origin: String, signers: &[Signer]) -> String {
+    Checkpoint { origin, size: head.hashed.cast_unsigned(), root: head.root() }.sign(signers)
+}
+
+fn first_name(conn: &mut Conn, org: OrgId, host: &str) -> Result<String> {
+    let slug: String = organizations::table.find(org).select(organizations::slug).first(conn)?;
+    Ok(name(host, &slug))
 }
 
 /// The name of an organisation's log.
@@ -75,6 +95,26 @@ pub fn keep_checkpoint(tx: &mut Tx<'_>, org: OrgId, note: &str, size: u64, now: 
     })?;
     head.keep(size, note);
     head.save(tx)
+}
+
+/// The verifier keys under which an organisation's checkpoints are signed now, or were, newest first, with
+/// the time of their first use. That of one whose first signature is not stored yet is `now`.
+pub fn verifiers(
+    conn: &mut Conn,
+    logs: &LogGuard,
+    org: OrgId,
+    host: &str,
+    signers: &[Signer],
+    now: Time,
+) -> Result<Vec<(String, Time)>> {
+    let origin = match head::find(conn, org)?.and_then(|head| head.origin) {
+        Some(origin) => origin,
+        None => first_name(conn, org, host)?,
+    };
+    let known = authentic_verifiers(conn, logs, org)?;
+    let own = signers.iter().map(|signer| (signer.verifier(&origin).to_string(), now));
+    let new = own.filter(|(own, _)| known.iter().all(|(known, _)| known != own));
+    Ok(new.chain(known.iter().cloned()).collect())
 }
 
 /// The verifier keys under which an organisation's checkpoints were signed, newest first. Those that

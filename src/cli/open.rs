@@ -146,12 +146,14 @@ pub fn existing(config: &Config) -> Result<(Db, Keyring, Standing), Failure> {
 pub fn wait_for_servers(db: &Db, config: &Config) -> Result<()> {
     let position = db.read_now(feed::head)?.position;
     let start = Instant::now();
-    while start.elapsed() < config.options.max_staleness
-        && !db.read_now(|conn| feed::is_noticed(conn, position, Time::now()))?
-    {
+    while start.elapsed() < config.options.max_staleness {
+        if db.read_now(|conn| feed::is_noticed(conn, position))? {
+            return Ok(());
+        }
         std::thread::sleep(CHECK_PAUSE);
     }
-    Ok(())
+    // They were killed, or have lost their lease and announce themselves once they are back.
+    db.write_now(|tx| feed::remove_silent(tx, position, Time::now()))
 }
 
 fn read_secret(file: &Path) -> Result<Option<Root>> {

@@ -1,12 +1,11 @@
-//! Brings stored forms of e-mail addresses up to date with [`email::fold`].
+//! Updates the stored, folded forms of e-mail addresses to [`email::fold`].
 //!
-//! Runs whenever the database is opened, under the lock of the migrations: SQL knows no IDNA, and the
-//! tables behind it may change with a new version. An ASCII address always folds to its lower case, so
-//! only the others are looked at.
+//! It runs whenever the database is opened, under the lock of the migrations, because SQL can't apply IDNA, whose tables
+//! may change with a new version. An ASCII address always folds to its lower case, so only other addresses are read.
 //!
-//! Where two would become the same, the one that has the form keeps it, else the older one gets it.
-//! The other is known by its exact spelling ([`email::exact`]): both still sign in with the address as
-//! they wrote it, and neither answers to the other's. Each start tries again and reports what is left.
+//! If two addresses would get the same form, the one that already has it keeps it; otherwise the older one gets it. The
+//! other is stored by its exact spelling ([`email::exact`]): both people still sign in with the address as they wrote it,
+//! and neither with the other's. Each start tries again and logs what is left.
 
 use diesel::dsl::sql;
 use diesel::prelude::*;
@@ -34,7 +33,7 @@ fn refold_people(conn: &mut Conn) -> Result<()> {
         .select((people::id, people::email, people::email_folded))
         .load(conn)?;
     let stale: Vec<_> = all.into_iter().filter(|(_, email, folded)| email::fold(email) != *folded).collect();
-    // Out of the way first: one may have what another is about to get.
+    // First make room: one address may have the form that another is about to get.
     for (id, _, _) in &stale {
         set_person(conn, *id, &format!("{}{id}", email::EXACT))?;
     }

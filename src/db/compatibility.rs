@@ -1,8 +1,7 @@
-//! Programs and tables of different versions.
+//! Compatibility of programs and tables of different versions.
 //!
-//! A new version first adds what it needs (expand), so that the version before works on beside it, and
-//! removes what is no longer needed in a later release (contract). The tables say which version is the
-//! oldest that still fits them.
+//! A release adds tables and columns (expand), so that the previous version still works beside it. A later release
+//! removes what no version still uses (contract). The database stores the oldest version that still works with it.
 
 use std::collections::BTreeSet;
 
@@ -15,16 +14,17 @@ use crate::db::Conn;
 use crate::error::{Error, Result};
 use crate::schema::schema_compatibility as row;
 
-/// The oldest version of the tables, by its number, whose programs work with those of this version.
-const OLDEST: &str = "20261129000150";
+/// The oldest version of the tables whose programs work with the tables of this version. Those since usage_journal do
+/// not use the tables of windows.
+const OLDEST: &str = "20261130000160";
 
-/// The versions of the tables in a database that a program does not know, and the latest that it does.
+/// The versions of the tables in a database that a program does not know, and the latest that it knows.
 pub(super) struct Versions {
     unknown: Vec<String>,
     latest: String,
 }
 
-/// Compares the tables with what this program knows.
+/// Compares the tables with those that this program knows.
 pub(super) fn versions<DB: Backend>(
     conn: &mut impl MigrationHarness<DB>,
     known: EmbeddedMigrations,
@@ -40,7 +40,7 @@ where
     Ok(Versions { unknown: unknown.collect(), latest: known.last().cloned().unwrap_or_default() })
 }
 
-/// Error: `Conflict` for tables of a later version that this program does not fit.
+/// Error: `Conflict` if this program does not work with the tables, which are of a later version.
 pub(super) fn check(conn: &mut Conn, versions: &Versions) -> Result<()> {
     if versions.unknown.is_empty() {
         return Ok(());
@@ -48,8 +48,8 @@ pub(super) fn check(conn: &mut Conn, versions: &Versions) -> Result<()> {
     let oldest: String = row::table.select(row::oldest).first(conn)?;
     if versions.latest < oldest {
         return Err(Error::Conflict(
-            "The database was upgraded by a later version of Keydesk, and this version does not fit it any \
-             more. Start that version, or restore a backup from before the upgrade.",
+            "The database was upgraded by a later version of Keydesk, and this version no longer works with it. \
+             Start the later version, or restore a backup from before the upgrade.",
         ));
     }
     tracing::warn!(
@@ -59,7 +59,7 @@ pub(super) fn check(conn: &mut Conn, versions: &Versions) -> Result<()> {
     Ok(())
 }
 
-/// Says which version is the oldest that fits, unless a later one has said so.
+/// Stores the oldest version that works with the tables, unless a later one is stored.
 pub(super) fn declare(conn: &mut Conn) -> Result<()> {
     diesel::update(row::table.filter(row::oldest.lt(OLDEST))).set(row::oldest.eq(OLDEST)).execute(conn)?;
     Ok(())

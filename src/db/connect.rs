@@ -1,4 +1,4 @@
-//! Making connections, keeping them in pools, and bringing the tables up to date.
+//! Makes connections, keeps them in pools, and migrates the tables.
 
 use std::fs;
 use std::io;
@@ -11,7 +11,7 @@ use diesel::connection::{AnsiTransactionManager, SimpleConnection, TransactionMa
 use diesel::dsl::sql;
 use diesel::prelude::*;
 use diesel::result::Error as DieselError;
-use diesel::sql_types::Bool;
+use diesel::sql_types::{BigInt, Bool, Nullable};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
 use crate::db::{Conn, Location, addresses, compatibility, postgres, statistics};
@@ -19,32 +19,31 @@ use crate::error::{Error, Result};
 
 const SQLITE_MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
 const POSTGRES_MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/postgres");
-/// An index of a kind that SQLite does not have, so it is no part of the migrations.
+/// An index of a kind that SQLite lacks, so it is not part of the migrations.
 const TRIGRAMS: &str = include_str!("trigrams.sql");
 
-/// How long a call waits for a free connection before it answers that there is none.
+/// How long a request waits for a free connection before it fails.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
-/// A connection used within this time is taken to be alive without asking it.
+/// A connection used within this time counts as alive without a check.
 const FRESH: Duration = Duration::from_secs(1);
 
 pub(super) fn migrate(conn: &mut Conn) -> Result<()> {
-    let failed = |error| Error::internal(format!("the tables can't be brought up to date: {error}"));
+    let failed = |error| Error::internal(format!("the tables can't be migrated: {error}"));
     let versions = match conn {
         Conn::Sqlite(c) => {
             AnsiTransactionManager::begin_transaction_sql(c, "BEGIN IMMEDIATE")?;
             compatibility::versions(c, SQLITE_MIGRATIONS)?
         }
         Conn::Postgres(c) => {
-            // Tables of years take their time, and so does whoever waits for another process to
-            // bring them up to date.
+            // Migrating large tables takes long, and so does waiting for another process to do it.
             c.batch_execute(
                 "SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0",
             )?;
-            // Any number that no other program uses; the lock ends with the connection.
+            // A number that no other program uses. The lock ends with the connection.
             let is_first: bool =
                 diesel::select(sql::<Bool>("pg_try_advisory_lock(7307220)")).get_result(c)?;
             if !is_first {
-                tracing::info!("another process is bringing the tables up to date; waiting for it");
+                tracing::info!("another process is migrating the tables; waiting for it");
                 c.batch_execute("SELECT pg_advisory_lock(7307220)")?;
             }
             compatibility::versions(c, POSTGRES_MIGRATIONS)?
@@ -95,7 +94,16 @@ pub(super) fn connect(location: &Location) -> ConnectionResult<Conn> {
     }
 }
 
-/// Whether the database answers. Errors: why not, and whether waiting may help.
+/// The shortest timeout of a session. Only PostgreSQL has any.
+fn timeout(conn: &mut Conn) -> QueryResult<Option<Duration>> {
+    let Conn::Postgres(conn) = conn else { return Ok(None) };
+    let shortest: Option<i64> =
+        diesel::select(sql::<Nullable<BigInt>>(postgres::SHORTEST_TIMEOUT)).get_result(conn)?;
+    Ok(shortest.and_then(|milliseconds| u64::try_from(milliseconds).ok()).map(Duration::from_millis))
+}
+
+/// Checks whether the database answers. Errors: why not, and whether waiting may help. The reasons of a server
+/// whose messages are not English are not recognised, so it is waited for.
 pub(super) fn reach(location: &Location) -> Result<(), (String, bool)> {
     let Location::Postgres(_) = location else { return Ok(()) };
     connect(location).map(drop).map_err(|error| {
@@ -109,9 +117,9 @@ pub(super) fn reach(location: &Location) -> Result<(), (String, bool)> {
 
 fn open_sqlite(path: &Path) -> ConnectionResult<SqliteConnection> {
     let path = path.to_str().ok_or_else(|| ConnectionError::BadConnection("the path is not UTF-8".into()))?;
-    // What lies in it is nobody else's; its log files take its mode. A file that is there already is
-    // never opened here: closing it would end the locks that this process holds on it (POSIX), and
-    // whoever looked at the database next would delete the log into which this process writes.
+    // Only the owner may read it; its log files take its mode. An existing file is never opened here: closing it
+    // would end the locks that this process holds on it (POSIX), and the next process to open the database would
+    // delete the log into which this process writes.
     match fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
             return Err(ConnectionError::BadConnection(error.to_string()));
@@ -129,8 +137,7 @@ fn open_sqlite(path: &Path) -> ConnectionResult<SqliteConnection> {
     Ok(conn)
 }
 
-/// SQLite does not wait for its time-out where two processes switch a new file at once, so
-/// whoever comes second tries again.
+/// SQLite does not wait where two processes switch a new file at once, so the second one tries again.
 fn switch_to_wal(conn: &mut SqliteConnection) -> QueryResult<()> {
     let began = Instant::now();
     loop {
@@ -150,11 +157,13 @@ pub(super) struct Manager {
     location: Arc<Location>,
 }
 
-/// A pooled connection with what is known of its health.
+/// A pooled connection and its health.
 pub(super) struct Link {
     pub(super) conn: Conn,
     pub(super) broken: bool,
     pub(super) used: Instant,
+    /// The shortest timeout of its session.
+    pub(super) timeout: Option<Duration>,
 }
 
 impl r2d2::ManageConnection for Manager {
@@ -162,8 +171,9 @@ impl r2d2::ManageConnection for Manager {
     type Error = Lost;
 
     fn connect(&self) -> Result<Link, Lost> {
-        let conn = connect(&self.location).map_err(|error| Lost(error.to_string()))?;
-        Ok(Link { conn, broken: false, used: Instant::now() })
+        let mut conn = connect(&self.location).map_err(|error| Lost(error.to_string()))?;
+        let timeout = timeout(&mut conn).map_err(|error| Lost(error.to_string()))?;
+        Ok(Link { conn, broken: false, used: Instant::now(), timeout })
     }
 
     fn is_valid(&self, link: &mut Link) -> Result<(), Lost> {

@@ -1,6 +1,6 @@
-//! What a process knows of audit logs that the database can't tell it: the key that authenticates
-//! them, and how far each log had grown when this process last saw it. So a log that is put back to
-//! an older state while the server runs is noticed, although that state was authentic once.
+//! What a process knows about audit logs that is not in the database: the key that authenticates them, and the size of each
+//! log when this process last saw it. So it detects a log that is restored to an older state while the server runs, although
+//! that state is authentic.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -10,19 +10,19 @@ use crate::crypto::{Digest, LogSeal};
 use crate::error::{Error, Result};
 use crate::id::OrgId;
 
-/// How far a log had grown.
+/// The state of a log when this process last saw it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mark {
-    /// How many entries it had.
+    /// The number of entries.
     pub size: i64,
-    /// A digest of the state that it was in then.
+    /// A digest of its state.
     pub state: Digest,
-    /// Whether it was known to be broken. Such a state takes the place of any other.
+    /// Whether it was known to be broken. Such a state replaces any other.
     pub is_broken: bool,
 }
 
-/// The keys of a process: while the root secret is being replaced, processes have two, and all use
-/// the one of the secret that the database belongs to.
+/// The keys of a process. While the root secret is being replaced there are two, and all processes use the one that the
+/// database belongs to.
 struct Seals {
     own: LogSeal,
     previous: Option<LogSeal>,
@@ -38,10 +38,9 @@ pub struct LogGuard {
 }
 
 impl LogGuard {
-    /// Gives the process its key, once: that of its root secret, or, if the database has another one, that
-    /// of the secret given as the previous.
+    /// Sets the key, once: that of the root secret, or that of the previous one if the database belongs to it.
     pub fn unlock(&self, own: LogSeal, previous: Option<LogSeal>, by_own: bool) {
-        // The first keys stay.
+        // The first call wins.
         let _ = self.seals.set(Seals { own, previous, by_own: AtomicBool::new(by_own) });
     }
 
@@ -64,7 +63,7 @@ impl LogGuard {
         }
     }
 
-    /// Takes the other key, if this process has one that `owns` says is the database's.
+    /// Switches to the other key, if this process has one and `owns` accepts it.
     pub fn change_seal(&self, owns: impl FnOnce(&LogSeal) -> Result<bool>) -> Result<bool> {
         let Some(seals) = self.seals.get() else { return Ok(false) };
         let by_own = seals.by_own.load(Ordering::Acquire);
@@ -78,12 +77,12 @@ impl LogGuard {
         }
     }
 
-    /// How far a log had grown when this process last committed or checked it.
+    /// The state of a log when this process last committed or checked it.
     pub fn mark(&self, org: OrgId) -> Option<Mark> {
         self.marks().get(&org).copied()
     }
 
-    /// Forgets how far a log had grown, which an operator recovers.
+    /// Forgets the state of a log that an operator recovers.
     pub fn forget(&self, org: OrgId) {
         self.marks().remove(&org);
     }
@@ -93,17 +92,17 @@ impl LogGuard {
         self.marks().clone()
     }
 
-    /// The latest register of logs that this process has seen.
+    /// The epoch of the latest register of logs that this process has seen.
     pub fn epoch(&self) -> i64 {
         self.epoch.load(Ordering::Acquire)
     }
 
-    /// Notes that this register was read or committed.
+    /// Notes the epoch of a register that was read or committed.
     pub fn saw_epoch(&self, epoch: i64) {
         self.epoch.fetch_max(epoch, Ordering::AcqRel);
     }
 
-    /// Notes a committed state; an older one changes nothing.
+    /// Notes a committed state. An older one is ignored.
     pub fn note(&self, org: OrgId, mark: Mark) {
         let mut marks = self.marks();
         if mark.is_broken || marks.get(&org).is_none_or(|known| known.size <= mark.size) {

@@ -1,4 +1,4 @@
-//! Connections and the queue for them.
+//! Pools of connections, each with a queue.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -7,12 +7,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::timeout;
 
 use crate::db::connect::{Manager, PATIENCE, pool};
-use crate::db::{Conn, Location};
+use crate::db::{Conn, Location, fault};
 use crate::error::{Error, Result};
 use crate::task;
 
-/// Connections with a queue before them. Waiting there takes no thread: threads are shared, and a
-/// long queue would otherwise keep other work from being done.
+/// A pool of connections with a queue. Waiting in the queue occupies no thread: threads are shared, and a long
+/// queue would otherwise stop other work.
 #[derive(Clone)]
 pub(super) struct Lane {
     pool: r2d2::Pool<Manager>,
@@ -24,7 +24,7 @@ impl Lane {
         Lane::with_spare(location, connections, 0)
     }
 
-    /// So many connections, and more in place of those that hang.
+    /// A lane of `connections`, with `spare` ones in place of those that hang.
     pub(super) fn with_spare(location: &Location, connections: u32, spare: u32) -> Result<Lane> {
         let places = Arc::new(Semaphore::new(connections as usize));
         Ok(Lane { pool: pool(location, connections + spare)?, places })
@@ -40,7 +40,7 @@ impl Lane {
         &self.pool
     }
 
-    /// Does the work on a thread that may block, when a connection is free.
+    /// Does the work on a thread that may block, once a connection is free.
     pub(super) async fn off_thread<T: Send + 'static>(
         self,
         work: impl FnOnce(&r2d2::Pool<Manager>) -> Result<T> + Send + 'static,
@@ -50,8 +50,8 @@ impl Lane {
         result.try_recv().map_err(Error::internal)?
     }
 
-    /// The same for short work. What takes longer than `patience` is left to itself, and its place is free
-    /// for others.
+    /// [`Lane::off_thread`] for short work. Work that takes longer than `patience` is abandoned, and its place
+    /// is free for others.
     pub(super) async fn within<T: Send + 'static>(
         self,
         patience: Duration,
@@ -65,7 +65,7 @@ impl Lane {
     async fn place(&self) -> Result<OwnedSemaphorePermit> {
         let place = timeout(PATIENCE, self.places.clone().acquire_owned()).await;
         place
-            .map_err(|_| Error::Unavailable("too many wait for the database".into()))?
+            .map_err(|_| Error::Unavailable("too many requests wait for the database".into()))?
             .map_err(Error::internal)
     }
 
@@ -94,7 +94,7 @@ impl Lane {
 
     async fn occupy(self, place: OwnedSemaphorePermit, job: Job) -> Result<()> {
         let work = move || {
-            // It ends with the work: who hangs up stops waiting, and the work goes on.
+            // Held until the work ends, even if the client disconnects.
             let _place = place;
             job(&self.pool);
         };
@@ -119,9 +119,12 @@ fn erase<T: Send + 'static>(
 /// Lends a connection of the pool to the work.
 pub(super) fn lend<T>(pool: &r2d2::Pool<Manager>, work: impl FnOnce(&mut Conn) -> Result<T>) -> Result<T> {
     let mut link = pool.get().map_err(|error| Error::Unavailable(error.into()))?;
-    // So it is if the work panics, maybe in the middle of a transaction.
+    // It is if the work panics, perhaps in the middle of a transaction.
     link.broken = true;
+    let began = Instant::now();
     let result = work(&mut link.conn);
+    let timeout = link.timeout;
+    let result = result.map_err(|error| fault::explain(error, &mut link.conn, began.elapsed(), timeout));
     link.broken = matches!(result, Err(Error::Unavailable(_) | Error::Unconfirmed(_)));
     link.used = Instant::now();
     result
@@ -137,7 +140,7 @@ mod tests {
 
     /// As in a `select!` that does something else meanwhile, or a response whose client does not read.
     #[tokio::test(flavor = "multi_thread")]
-    async fn one_who_waits_for_a_connection_and_is_not_polled_holds_up_nobody() {
+    async fn waiting_task_that_is_not_polled_delays_no_other() {
         let place = tempfile::tempdir().expect("a directory");
         let db = Db::open(&Location::Sqlite(place.path().join("keydesk.sqlite3"))).expect("a database");
         let (end, ends) = mpsc::channel::<()>();

@@ -16,10 +16,10 @@ use tokio::time::timeout;
 use crate::error::{Error, Result};
 use crate::id::{OrgId, SecretId, UserId};
 
-/// How long one waits for a turn.
+/// How long a change waits for its turn.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What is changed by one at a time.
+/// What only one change at a time may change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Line {
     /// An organisation.
@@ -28,7 +28,7 @@ pub enum Line {
     Person(UserId),
 }
 
-/// Who waits.
+/// Who wants to change something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Asker {
     /// A person, or an operator with the command line.
@@ -37,11 +37,11 @@ pub enum Asker {
     Program(SecretId),
 }
 
-/// The lines in which someone has the turn.
+/// The lines in which someone has a turn.
 #[derive(Default)]
 pub(super) struct Lines(Mutex<HashMap<Line, Waiting>>);
 
-/// Those who wait for a turn.
+/// The askers that wait for a turn.
 #[derive(Default)]
 struct Waiting {
     people: Ring,
@@ -49,18 +49,18 @@ struct Waiting {
     program_is_next: bool,
 }
 
-/// Those who ask, each with all that they ask for.
+/// The askers of one kind, each with all of its requests.
 #[derive(Default)]
 struct Ring(VecDeque<(Asker, VecDeque<oneshot::Sender<Turn>>)>);
 
-/// A turn, which ends with its value.
+/// A turn, which ends when it is dropped.
 pub(super) struct Turn {
     line: Line,
     lines: Option<Arc<Lines>>,
 }
 
 impl Lines {
-    /// Waits for a turn, which is kept until it is dropped. Errors: `Unavailable` if that takes too long.
+    /// Waits for a turn. Error: `Unavailable` if that takes too long.
     pub(super) async fn take(self: &Arc<Lines>, line: Line, asker: Asker) -> Result<Turn> {
         let turn = {
             let mut lines = self.lock();
@@ -81,7 +81,7 @@ impl Lines {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Who is next, if anybody waits; otherwise the line ends.
+    /// The next asker; if there is none, the line ends.
     fn next(&self, line: Line) -> Option<oneshot::Sender<Turn>> {
         let mut lines = self.lock();
         let next = lines.get_mut(&line).and_then(Waiting::next);
@@ -161,7 +161,7 @@ mod tests {
             assert!(turn.as_mut().now_or_never().is_none(), "it waits");
             waiting.push((place, turn));
         }
-        // A request that was given up is skipped.
+        // Skip abandoned requests.
         drop(waiting.remove(1));
         let (mut order, mut turn) = (Vec::new(), first);
         while !waiting.is_empty() {

@@ -1,13 +1,12 @@
-//! What a connection to PostgreSQL is told where its operator says nothing, so that a connection,
-//! a server or another process that dies without a word costs seconds.
+//! Defaults for connections to PostgreSQL, so that a connection, a server or another process that dies silently
+//! costs only seconds. The operator's own settings take precedence.
 
 use std::borrow::Cow;
 
 /// Parameters of libpq (PostgreSQL documentation, 34.1.2).
 ///
-/// A server that is gone is noticed after five seconds at most: while bytes are not acknowledged, by
-/// `tcp_user_timeout`; while an answer is waited for, by the keepalives, of which the first is sent after
-/// three seconds.
+/// They detect a dead server within five seconds: by `tcp_user_timeout` while bytes are not acknowledged, and by
+/// keepalives, the first after three seconds, while an answer is outstanding.
 const PARAMETERS: &[(&str, &str)] = &[
     ("connect_timeout", "3"),
     ("keepalives", "1"),
@@ -18,17 +17,20 @@ const PARAMETERS: &[(&str, &str)] = &[
     ("application_name", "keydesk"),
 ];
 
-/// Where there are several hosts, the one that takes changes is meant.
+/// With several hosts, connect to the one that accepts writes.
 const OF_SEVERAL_HOSTS: (&str, &str) = ("target_session_attrs", "read-write");
 
-/// Limits of a session, where neither the URL nor the database's role has others. A process that stops
-/// in the middle of a transaction keeps others waiting for three seconds; who waits for a lock waits
-/// for several such processes.
+/// Timeouts of a session, unless the URL, the role or the database sets others. A process that stops in the middle
+/// of a transaction delays others by three seconds; the lock timeout allows for several such processes.
 pub(super) const SESSION: &str = "SELECT set_config(name, ours, false)
     FROM (VALUES ('statement_timeout', '30s'), ('lock_timeout', '10s'),
         ('idle_in_transaction_session_timeout', '3s')) AS limits (name, ours)
     JOIN pg_settings USING (name)
     WHERE source NOT IN ('client', 'user', 'database', 'database user')";
+
+/// The shortest timeout of a session that ends a statement, in milliseconds.
+pub(super) const SHORTEST_TIMEOUT: &str = "(SELECT MIN(setting::bigint) FROM pg_settings
+    WHERE name IN ('statement_timeout', 'lock_timeout') AND setting::bigint > 0)";
 
 /// The URL with the parameters that it lacks.
 pub(super) fn with_defaults(url: &str) -> Cow<'_, str> {
@@ -55,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_operator_says_is_left() {
+    fn parameters_of_the_operator_stay() {
         let url = "postgres://keydesk@db/keydesk?connect_timeout=9&keepalives_idle=60";
         let all = with_defaults(url);
         assert!(all.starts_with(url));
@@ -65,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn of_several_hosts_the_one_that_takes_changes_is_meant() {
+    fn several_hosts_mean_the_one_that_accepts_writes() {
         let all = with_defaults("postgres://keydesk:a,b@db1:5432,db2:5432/keydesk");
         assert!(all.contains("/keydesk?connect_timeout=3&") && all.ends_with("=read-write"), "{all}");
         assert!(!with_defaults("postgres://keydesk:a,b@db/keydesk").contains("target_session_attrs"));

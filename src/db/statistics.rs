@@ -1,16 +1,16 @@
-//! What SQLite's planner is told of large tables.
+//! Fixed statistics of large tables for SQLite's planner.
 //!
-//! Without statistics it takes any index that begins with the organisation for a good one, and reads
-//! all of its keys in order to find ten. Nobody would gather them where nothing is administered, and
-//! what was gathered early is wrong later. So they are fixed, as SQLite's documentation advises where
-//! plans must not change ("Fixed Results Of ANALYZE", <https://sqlite.org/lang_analyze.html>): they are
-//! those of an organisation with 100,000 keys and a million audit entries. PostgreSQL gathers its own.
+//! Without statistics, SQLite uses any index that begins with the organisation, and reads all of its keys to find ten. No one
+//! would run ANALYZE on a server without an administrator, and its early results would be wrong later. So the statistics are
+//! fixed, as SQLite's documentation advises where plans must not change ("Fixed Results Of ANALYZE",
+//! <https://sqlite.org/lang_analyze.html>): they are those of an organisation with 100,000 keys and a million audit entries.
+//! PostgreSQL collects its own.
 
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 
-/// One index a line, as `ANALYZE` finds it after `cargo bench --bench pages -- fill`: table, index,
-/// how many rows there are, and how many of them agree in the first column, the first two, and so on.
+/// One index a line, as `ANALYZE` prints it after `cargo bench --bench pages -- fill`: table, index, the number of rows, and
+/// the number of rows that agree in the first column, the first two, and so on.
 const FIXED: &str = include_str!("statistics.txt");
 
 diesel::table! {
@@ -22,9 +22,9 @@ diesel::table! {
     }
 }
 
-/// Writes the statistics if others are there. Connections that are opened later plan by them.
+/// Replaces other statistics. Connections opened later use the new ones.
 pub(super) fn fix(conn: &mut SqliteConnection) -> QueryResult<()> {
-    // This makes the table and gathers nothing.
+    // Creates the table and collects nothing.
     conn.batch_execute("ANALYZE sqlite_schema")?;
     let there: Vec<(String, Option<String>, String)> =
         sqlite_stat1::table.order((sqlite_stat1::tbl, sqlite_stat1::idx)).load(conn)?;
@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn every_index_of_a_large_table_has_statistics_and_no_other() {
+    fn each_index_of_a_large_table_has_statistics() {
         let place = tempfile::tempdir().expect("a directory");
         let location = Location::Sqlite(place.path().join("keydesk.sqlite3"));
         let mut conn = connect::connect(&location).expect("a database");
@@ -82,10 +82,10 @@ mod tests {
         for table in tables {
             let query = format!("SELECT name FROM pragma_index_list('{table}') ORDER BY name");
             let there: Vec<Index> = diesel::sql_query(query).load(conn).expect("indexes");
-            let mut told: Vec<&str> =
+            let mut expected: Vec<&str> =
                 lines().filter(|(of, _, _)| *of == table).map(|(_, index, _)| index).collect();
-            told.sort_unstable();
-            assert_eq!(there.iter().map(|index| &*index.name).collect::<Vec<_>>(), told, "{table}");
+            expected.sort_unstable();
+            assert_eq!(there.iter().map(|index| &*index.name).collect::<Vec<_>>(), expected, "{table}");
         }
     }
 
@@ -97,8 +97,8 @@ mod tests {
             let mut conn = connect::connect(&location).expect("a database");
             connect::migrate(&mut conn).expect("tables");
             let Conn::Sqlite(conn) = &mut conn else { panic!("SQLite was asked for") };
-            let told: i64 = sqlite_stat1::table.count().get_result(conn).expect("a number");
-            assert_eq!(usize::try_from(told), Ok(lines().count()));
+            let lines_stored: i64 = sqlite_stat1::table.count().get_result(conn).expect("a number");
+            assert_eq!(usize::try_from(lines_stored), Ok(lines().count()));
             conn.batch_execute("ANALYZE; UPDATE sqlite_stat1 SET stat = '1 1'").expect("other statistics");
         }
     }

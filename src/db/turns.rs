@@ -1,5 +1,5 @@
-//! Turns of reads that may take long, so that they never hold all connections: a check of a key, and
-//! what every process has to hear from the database, must not wait behind somebody's reports.
+//! Fair queue for long reads, so that they cannot exhaust the connection pool: checks of keys and the feed must not wait for
+//! someone's reports.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,20 +11,20 @@ use tokio::time::timeout;
 use crate::error::{Error, Result};
 use crate::id::OrgId;
 
-/// How many long reads there are at once.
+/// Concurrent long reads.
 const AT_ONCE: usize = 2;
-/// How long one waits for its turn.
+/// How long a read waits for its turn.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Who reads at length.
+/// The turns of long reads.
 pub(super) struct Turns {
     all: Arc<Semaphore>,
-    /// One organisation has one turn, so that its readers wait for each other alone.
+    /// Each organisation has one turn, so that its readers wait only for each other.
     orgs: Mutex<HashMap<OrgId, Arc<Turn<()>>>>,
     patience: Duration,
 }
 
-/// A turn, which ends with its value.
+/// A turn, which ends when it is dropped.
 pub(super) struct Taken {
     _org: OwnedMutexGuard<()>,
     _all: OwnedSemaphorePermit,
@@ -37,7 +37,7 @@ impl Default for Turns {
 }
 
 impl Turns {
-    /// Waits for a turn of the organisation. Errors: `Unavailable` if that takes too long.
+    /// Waits for a turn of the organisation. Error: `Unavailable` if that takes too long.
     pub(super) async fn take(&self, org: OrgId) -> Result<Taken> {
         let own = self.of(org);
         let turn = async move {
@@ -52,7 +52,7 @@ impl Turns {
 
     fn of(&self, org: OrgId) -> Arc<Turn<()>> {
         let mut orgs = self.orgs.lock().unwrap_or_else(PoisonError::into_inner);
-        // Whoever waits or reads holds another reference.
+        // Each reader, waiting or reading, holds another reference.
         orgs.retain(|_, turn| Arc::strong_count(turn) > 1);
         orgs.entry(org).or_default().clone()
     }
@@ -65,7 +65,7 @@ mod tests {
     use crate::time::Time;
 
     #[tokio::test]
-    async fn one_organisation_waits_for_itself_and_leaves_a_turn_to_others() {
+    async fn organisation_waits_for_itself_and_leaves_a_turn_to_others() {
         let turns = Turns { patience: Duration::from_millis(1), ..Turns::default() };
         let now = Time::from_seconds(0);
         let (one, other, third) = (OrgId::new(now), OrgId::new(now), OrgId::new(now));
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_turn_lasts_as_long_as_the_read_though_nobody_waits_for_it_any_more() {
+    async fn turn_lasts_as_long_as_the_read_even_if_nobody_waits_for_it() {
         let place = tempfile::tempdir().expect("a directory");
         let db = Db::open(&Location::Sqlite(place.path().join("keydesk.sqlite3"))).expect("a database");
         let org = OrgId::new(Time::from_seconds(0));

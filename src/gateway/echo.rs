@@ -8,9 +8,9 @@ use futures_util::stream;
 use serde_json::{Value, json};
 
 use crate::crypto::sha256;
+use crate::gateway::reply::{Body, Reply, Route};
 use crate::gateway::sse::event;
 use crate::gateway::tokens::{CHARACTERS_PER_TOKEN, estimate};
-use crate::gateway::upstream::{Body, Reply, Route};
 use crate::id::InferenceId;
 use crate::time::Time;
 use crate::web::problem::{Code, Problem};

@@ -12,9 +12,10 @@ use utoipa::ToSchema;
 
 use crate::error::{Error, FieldError};
 use crate::gateway::openai::unbuffered;
+use crate::gateway::reply::{Body, Events, Interruption, Reply, Route, unreadable};
 use crate::gateway::sse::{self, Parser, event};
 use crate::gateway::tokens::{self, Tally};
-use crate::gateway::upstream::{Body, Events, Interruption, Reply, Route, Upstream, unreadable};
+use crate::gateway::upstream::Upstream;
 use crate::gateway::watch;
 use crate::time::Time;
 use crate::usage::call::Tokens;

@@ -6,6 +6,7 @@
 pub mod echo;
 pub mod inference;
 pub mod openai;
+pub mod reply;
 pub mod sse;
 pub mod tokens;
 pub mod upstream;

@@ -7,9 +7,10 @@ use actix_web::web::{Bytes, Data};
 use futures_util::{Stream, StreamExt};
 use serde::Deserialize;
 
+use crate::gateway::reply::{Body, Events, Interruption, Route};
 use crate::gateway::sse::event;
 use crate::gateway::tokens::{self, Tally};
-use crate::gateway::upstream::{Body, Events, Interruption, Route, Upstream};
+use crate::gateway::upstream::Upstream;
 use crate::gateway::watch;
 use crate::time::Time;
 use crate::web::body::Json;

@@ -1,21 +1,21 @@
-//! Where inference goes: any OpenAI-compatible server, or a built-in echo for trying out.
+//! Calls the upstream: any OpenAI-compatible server, or the built-in echo for trying out.
 //!
-//! The upstream comes from the configuration alone, is never redirected, and sees its own
-//! credential, never the caller's. Of its headers only the type of the answer goes on.
+//! The upstream comes from the configuration alone, is never redirected, and sees its own credential, never the
+//! client's. Of its headers only the content type and Retry-After are passed on.
 
-use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use actix_web::http::header;
 use actix_web::web::Bytes;
-use futures_util::{Stream, StreamExt};
+use futures_util::StreamExt;
 use reqwest::Url;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
 use crate::gateway::echo;
+use crate::gateway::reply::{Body, Reply, Route, unreadable};
 use crate::time::Time;
 use crate::web::problem::{Code, Problem};
 
@@ -39,80 +39,6 @@ pub enum Upstream {
         /// The credential.
         key: Option<SecretString>,
     },
-}
-
-/// A route of the OpenAI-compatible API.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Route {
-    /// `POST /chat/completions`.
-    Chat,
-    /// `POST /completions`.
-    Completions,
-    /// `POST /embeddings`.
-    Embeddings,
-    /// `POST /responses`.
-    Responses,
-}
-
-impl Route {
-    const ALL: [Route; 4] = [Route::Chat, Route::Completions, Route::Embeddings, Route::Responses];
-
-    /// Its path behind the base URL.
-    pub fn path(self) -> &'static str {
-        match self {
-            Route::Chat => "/chat/completions",
-            Route::Completions => "/completions",
-            Route::Embeddings => "/embeddings",
-            Route::Responses => "/responses",
-        }
-    }
-}
-
-/// What the upstream answers: success, or a refusal that the caller can mend.
-pub struct Reply {
-    /// The status: 200 to 299, or 400 to 499 but for 401 and 403.
-    pub status: u16,
-    /// The media type.
-    pub content_type: String,
-    /// When to try again, for a refusal.
-    pub retry_after: Option<String>,
-    /// The bytes.
-    pub body: Body,
-}
-
-/// The bytes of an answer.
-pub enum Body {
-    /// All of them.
-    Whole(Bytes),
-    /// Events as they come. Dropping it ends the call upstream.
-    Events(Events),
-}
-
-/// Bytes of server-sent events, as they come.
-pub type Events = Pin<Box<dyn Stream<Item = Result<Bytes, Interruption>>>>;
-
-/// Why a stream of events ended before its end.
-#[derive(Debug, thiserror::Error)]
-pub enum Interruption {
-    /// The upstream broke off.
-    #[error("the upstream broke off: {0}")]
-    Upstream(#[from] reqwest::Error),
-    /// The key stopped working.
-    #[error("{0}")]
-    KeyRefused(Problem),
-    /// The process is about to stop.
-    #[error("{0}")]
-    Stopping(Problem),
-}
-
-impl Interruption {
-    /// What a client is told that still waits for the answer.
-    pub fn into_problem(self) -> Problem {
-        match self {
-            Interruption::Upstream(_) => unreadable(),
-            Interruption::KeyRefused(problem) | Interruption::Stopping(problem) => problem,
-        }
-    }
 }
 
 impl Upstream {
@@ -216,7 +142,7 @@ async fn read(answer: reqwest::Response) -> Result<Reply, Problem> {
         }
         _ => {
             tracing::warn!(status, "the upstream failed a call");
-            return Err(Problem::new(Code::UpstreamError, "The upstream did not answer the call well."));
+            return Err(Problem::new(Code::UpstreamError, "The upstream returned an error."));
         }
     }
     if content_type.starts_with("text/event-stream") {
@@ -233,25 +159,4 @@ async fn read(answer: reqwest::Response) -> Result<Reply, Problem> {
         bytes.extend_from_slice(&part);
     }
     Ok(Reply { status, content_type, retry_after, body: Body::Whole(bytes.into()) })
-}
-
-impl Reply {
-    /// A whole answer in JSON.
-    pub fn of_json(value: &Value) -> Reply {
-        let body = Body::Whole(value.to_string().into());
-        Reply { status: 200, content_type: "application/json".to_owned(), retry_after: None, body }
-    }
-
-    /// The JSON of a whole answer.
-    pub fn json(&self) -> Result<Value, Problem> {
-        match &self.body {
-            Body::Whole(bytes) => serde_json::from_slice(bytes).map_err(|_| unreadable()),
-            Body::Events(_) => Err(unreadable()),
-        }
-    }
-}
-
-/// An answer that makes no sense.
-pub fn unreadable() -> Problem {
-    Problem::new(Code::UpstreamError, "The upstream's answer can't be read.")
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures_util::{StreamExt, stream};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
-use crate::gateway::upstream::{Events, Interruption};
+use crate::gateway::reply::{Events, Interruption};
 use crate::time::Time;
 use crate::web::problem::{Code, Problem};
 use crate::web::ticket::Ticket;

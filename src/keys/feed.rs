@@ -1,6 +1,6 @@
-//! The feed of changes: every change of a key takes the next position, so that every process
-//! learns of it in the order of commits; and who reads it, so that a command can wait until
-//! the servers have taken notice.
+//! The feed of changes: every change of a key takes the next position, so that every process learns of
+//! changes in the order of commits. Processes note how far they have read, so that a command can wait
+//! until every server has taken in its change.
 
 use diesel::prelude::*;
 
@@ -14,7 +14,7 @@ use crate::time::{DAY, Time};
 
 /// How many rows are inserted at once; each column is a parameter of the statement.
 const BATCH: usize = 1_000;
-/// After how many seconds a server that says nothing is taken to be gone.
+/// Seconds of silence after which a server, one of several, has ended.
 const READER_GONE: i64 = 30;
 
 /// How far the feed has come: its latest change, and a random value that was written with it. A
@@ -141,8 +141,23 @@ pub fn since(conn: &mut Conn, seen: &Head, head: &Head) -> Result<Since> {
 /// A process that reads the feed, named by random bytes.
 pub type Reader = [u8; 16];
 
+/// Whether a server's note is there and no other server has one.
+pub fn is_only_reader(conn: &mut Conn, reader: &Reader) -> Result<bool> {
+    let readers: Vec<Vec<u8>> = feed_readers::table.select(feed_readers::id).limit(2).load(conn)?;
+    Ok(readers == [reader.as_slice()])
+}
+
 /// Notes that a server has taken in the feed up to a position. Returns how many servers there are.
-pub fn note_reader(tx: &mut Tx<'_>, reader: &Reader, position: i64, now: Time) -> Result<u32> {
+///
+/// A server that is alone is silent while nothing changes, so another one that starts may only remove the
+/// notes of silent servers once these have had time to notice it.
+pub fn note_reader(
+    tx: &mut Tx<'_>,
+    reader: &Reader,
+    position: i64,
+    may_remove: bool,
+    now: Time,
+) -> Result<u32> {
     each!(tx.conn, |c| {
         diesel::insert_into(feed_readers::table)
             .values((
@@ -155,10 +170,18 @@ pub fn note_reader(tx: &mut Tx<'_>, reader: &Reader, position: i64, now: Time) -
             .set((feed_readers::position.eq(position), feed_readers::seen_at.eq(now)))
             .execute(c)
     })?;
-    diesel::delete(feed_readers::table.filter(feed_readers::seen_at.lt(now.plus(-READER_GONE))))
-        .execute(tx.conn)?;
+    if may_remove {
+        remove_silent(tx, i64::MAX, now)?;
+    }
     let readers: i64 = feed_readers::table.count().get_result(tx.conn)?;
     Ok(u32::try_from(readers).unwrap_or(u32::MAX))
+}
+
+/// Removes the notes of servers that are behind a position and have been silent for long.
+pub fn remove_silent(tx: &mut Tx<'_>, position: i64, now: Time) -> Result<()> {
+    let silent = feed_readers::position.lt(position).and(feed_readers::seen_at.lt(now.plus(-READER_GONE)));
+    diesel::delete(feed_readers::table.filter(silent)).execute(tx.conn)?;
+    Ok(())
 }
 
 /// Notes that a server stops.
@@ -168,15 +191,13 @@ pub fn remove_reader(tx: &mut Tx<'_>, reader: &Reader) -> Result<()> {
 }
 
 /// Whether every running server has taken in the feed up to a position.
-pub fn is_noticed(conn: &mut Conn, position: i64, now: Time) -> Result<bool> {
-    let behind: i64 = feed_readers::table
-        .filter(feed_readers::position.lt(position).and(feed_readers::seen_at.ge(now.plus(-READER_GONE))))
-        .count()
-        .get_result(conn)?;
+pub fn is_noticed(conn: &mut Conn, position: i64) -> Result<bool> {
+    let behind: i64 =
+        feed_readers::table.filter(feed_readers::position.lt(position)).count().get_result(conn)?;
     Ok(behind == 0)
 }
 
-/// Forgets changes of more than a day ago. Whoever was away for longer starts anew.
+/// Deletes changes older than a day. A process that was away for longer forgets all keys it holds.
 pub fn forget_old(tx: &mut Tx<'_>, now: Time) -> Result<()> {
     diesel::delete(key_changes::table.filter(key_changes::at.lt(now.plus(-DAY)))).execute(tx.conn)?;
     Ok(())

@@ -1,16 +1,12 @@
-//! The secret of a key: `<prefix>_<40 base62 characters><6 characters of checksum>`.
-//!
-//! The checksum is GitHub's: the CRC-32 (IEEE 802.3) of the random characters as ASCII, in
-//! base62 over `0-9A-Za-z`, padded with `0`. It is no security; it lets a scanner or a
-//! server refuse noise without a database.
+//! The secret of a key, and its fingerprint.
 
 use zeroize::Zeroizing;
 
 use crate::crypto::{Digest, MacKey, random_base62, sha256};
 use crate::error::Result;
+pub use crate::key_text::contains_key;
+use crate::key_text::{RANDOM, checksum, is_key};
 
-const RANDOM: usize = 40;
-const CHECKSUM: usize = 6;
 /// How many hexadecimal digits of the SHA-256 are kept and shown.
 pub const SHA256_DIGITS: usize = 12;
 
@@ -39,13 +35,7 @@ impl PlainSecret {
     /// Parses a presented key: shape and checksum. Any prefix is taken, since the configured
     /// one may have been another when the key was made.
     pub fn parse(text: &str) -> Option<PlainSecret> {
-        let (prefix, body) = text.split_once('_')?;
-        let letters = prefix.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
-        if !letters || !(2..=8).contains(&prefix.len()) || !is_body(body) {
-            return None;
-        }
-        let (random, check) = body.split_at(RANDOM);
-        (checksum(random) == check).then(|| PlainSecret(Zeroizing::new(text.to_owned())))
+        is_key(text).then(|| PlainSecret(Zeroizing::new(text.to_owned())))
     }
 
     /// The text, for the one answer that shows it.
@@ -82,36 +72,9 @@ impl Fingerprint {
     }
 }
 
-/// Whether a text holds something shaped like a key, with a right checksum. Such a text must
-/// not stand in a URL.
-pub fn contains_key(text: &str) -> bool {
-    text.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_')
-        .any(|word| PlainSecret::parse(word).is_some())
-}
-
-fn is_body(body: &str) -> bool {
-    body.len() == RANDOM + CHECKSUM && body.bytes().all(|byte| byte.is_ascii_alphanumeric())
-}
-
-fn checksum(random: &str) -> String {
-    const LETTERS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-    let mut rest = crc32fast::hash(random.as_bytes()) as usize;
-    let mut text = [b'0'; CHECKSUM];
-    for place in text.iter_mut().rev() {
-        *place = LETTERS[rest % 62];
-        rest /= 62;
-    }
-    text.iter().map(|&byte| char::from(byte)).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_checksum_is_that_of_githubs_published_vector() {
-        assert_eq!(checksum("zQWBuTSOoRi4A9spHcVY5ncnsDkxkJ"), "0mLq17");
-    }
 
     #[test]
     fn every_changed_character_is_noticed() {

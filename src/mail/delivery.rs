@@ -7,8 +7,9 @@ use futures_util::stream;
 
 use crate::db::Db;
 use crate::error::Result;
+use crate::mail::claim::{self, Claimed};
 use crate::mail::letter::Post;
-use crate::mail::outbox::{self, Claimed, Worker};
+use crate::mail::outbox::Worker;
 use crate::mail::sender::Outcome;
 use crate::time::Time;
 
@@ -30,7 +31,7 @@ pub enum Progress {
 
 /// Claims a batch of what is due, sends it and marks what became of each.
 pub async fn send_batch(db: &Db, post: &Post, worker: Worker, now: Time) -> Result<Progress> {
-    let claimed = db.write(move |tx| outbox::claim(tx, &worker, BATCH, now)).await?;
+    let claimed = db.write(move |tx| claim::claim(tx, &worker, BATCH, now)).await?;
     if claimed.is_empty() {
         return Ok(Progress::Done);
     }
@@ -46,7 +47,7 @@ pub async fn send_batch(db: &Db, post: &Post, worker: Worker, now: Time) -> Resu
     });
     let marked: Vec<Result<()>> = sending.buffer_unordered(AT_ONCE).collect().await;
     if away.into_inner() {
-        db.write(move |tx| outbox::release(tx, &worker)).await?;
+        db.write(move |tx| claim::release(tx, &worker)).await?;
         return Ok(Progress::Away);
     }
     marked.into_iter().collect::<Result<()>>().map(|()| Progress::More)
@@ -70,9 +71,9 @@ async fn send(db: &Db, post: &Post, worker: Worker, mail: Claimed, now: Time) ->
     }
     let away = matches!(outcome, Outcome::Away(_));
     db.write(move |tx| match &outcome {
-        Outcome::Sent => outbox::mark_sent(tx, mail.id, now),
-        Outcome::Refused(words) => outbox::mark_failed(tx, &worker, mail.id, words),
-        Outcome::Later(delay) | Outcome::Away(delay) => outbox::mark_delayed(tx, &worker, &mail, delay, now),
+        Outcome::Sent => claim::mark_sent(tx, mail.id, now),
+        Outcome::Refused(words) => claim::mark_failed(tx, &worker, mail.id, words),
+        Outcome::Later(delay) | Outcome::Away(delay) => claim::mark_delayed(tx, &worker, &mail, delay, now),
     })
     .await?;
     Ok(away)

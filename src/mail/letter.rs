@@ -8,22 +8,14 @@ use lettre::message::header::{ContentTransferEncoding, ContentType, HeaderName, 
 use lettre::message::{Attachment, Body, Mailbox, MultiPart};
 
 use crate::email::deliverable;
-use crate::mail::outbox::Claimed;
-use crate::mail::sender::Sender;
+use crate::mail::claim::Claimed;
+use crate::mail::sender::{Sender, Written};
 use crate::mail::sheet::{Links, Sheet, header_text};
 use crate::path;
 
 const NAME: usize = 100;
 /// What the link that ends early notices is made for.
 pub const UNSUBSCRIBE: &str = "unsubscribe";
-
-/// A mail, ready to leave.
-pub struct Written {
-    /// The mail.
-    pub message: lettre::Message,
-    /// Whether it holds a token, so that nothing that a server quotes of it may be kept.
-    pub holds_token: bool,
-}
 
 /// Everything that mails need to leave.
 pub struct Post {

@@ -5,6 +5,7 @@
 //! can know whether it took it (RFC 5321 section 4.1.1.4): it gets the same mail again, under the
 //! same `Message-ID`.
 
+pub mod claim;
 pub mod combine;
 pub mod delivery;
 pub mod letter;

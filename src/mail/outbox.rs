@@ -1,27 +1,18 @@
-//! The queue of mails. A row is claimed for a while, sent, marked; who claimed it and fell silent
-//! loses it to another.
+//! The queue of e-mails: their rows, and adding to them. [`super::claim`] takes them out again.
 
 use diesel::prelude::*;
-use diesel::result::Error as DieselError;
 
 use crate::db::{Conn, Tx, each};
 use crate::error::{Error, Result};
-use crate::id::{KeyId, MailId, OrgId, UserId, readable};
+use crate::id::{KeyId, MailId, OrgId, UserId};
+use crate::mail::Recipient;
 use crate::mail::message::Message;
-use crate::mail::sender::Delay;
-use crate::mail::{Recipient, combine};
-use crate::schema::{organizations, outbox, people};
-use crate::time::{DAY, MINUTE, Time};
+use crate::schema::outbox;
+use crate::time::{DAY, Time};
 
 /// Who sends: one process, while it runs.
 pub type Worker = [u8; 16];
 
-/// How long a claim holds unless it is renewed.
-pub const LEASE: i64 = 30;
-const FIRST_PAUSE: i64 = 30;
-const LONGEST_PAUSE: i64 = 15 * MINUTE;
-/// How long a mail is tried.
-const PATIENCE: i64 = 4 * DAY;
 /// How many mails one statement queues.
 const AT_ONCE: usize = 100;
 /// How long sent and failed mails can be looked at.
@@ -30,8 +21,8 @@ const KEPT: i64 = 30 * DAY;
 pub(super) const QUEUED: &str = "queued";
 /// It is part of a summary and shares its fate.
 pub(super) const COMBINED: &str = "combined";
-const SENT: &str = "sent";
-const FAILED: &str = "failed";
+pub(super) const SENT: &str = "sent";
+pub(super) const FAILED: &str = "failed";
 
 /// Where a mail is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,29 +61,6 @@ impl State {
     pub fn parse(name: &str) -> Option<State> {
         State::ALL.into_iter().find(|state| state.name() == name)
     }
-}
-
-/// A mail that this process may send.
-#[derive(Debug)]
-pub struct Claimed {
-    /// Which.
-    pub id: MailId,
-    /// What it is about.
-    pub message: Message,
-    /// The name of its reader.
-    pub name: String,
-    /// Where it goes.
-    pub address: String,
-    /// Who it is, unless they are yet to become known.
-    pub person: Option<UserId>,
-    /// The reader's zone, if they have one.
-    pub zone: Option<String>,
-    /// The name of the organisation that it is about.
-    pub org: Option<String>,
-    /// When it was queued.
-    pub created_at: Time,
-    /// How often it was tried before.
-    pub attempts: i64,
 }
 
 /// A mail that is to be queued.
@@ -162,119 +130,6 @@ pub fn queue_all(tx: &mut Tx<'_>, drafts: &[Draft], now: Time) -> Result<()> {
     Ok(())
 }
 
-/// Claims about `most` mails that are due and that no other process holds, after combining or delaying those
-/// that would flood a mailbox. What this process holds already it has lost on the way: it sends one batch at a time.
-/// Mails that can't be read have failed.
-pub fn claim(tx: &mut Tx<'_>, worker: &Worker, most: i64, now: Time) -> Result<Vec<Claimed>> {
-    loop {
-        let due = due(tx, worker, most, now)?;
-        if due.is_empty() {
-            return Ok(Vec::new());
-        }
-        let leaving = combine::thin(tx, worker, due, now)?;
-        if !leaving.is_empty() {
-            return hold(tx, worker, leaving, now);
-        }
-    }
-}
-
-/// The first mails that are due and that no other process holds. Those that someone is waiting for, such as a
-/// password reset link, come before notices about keys, of which there may be very many.
-fn due(tx: &mut Tx<'_>, worker: &Worker, most: i64, now: Time) -> Result<Vec<MailId>> {
-    let mut due = due_of(tx, false, worker, most, now)?;
-    let left = most - i64::try_from(due.len()).unwrap_or(most);
-    if left > 0 {
-        due.extend(due_of(tx, true, worker, left, now)?);
-    }
-    Ok(due)
-}
-
-/// The first of those that are about keys, or of the others.
-fn due_of(tx: &mut Tx<'_>, about_keys: bool, worker: &Worker, most: i64, now: Time) -> Result<Vec<MailId>> {
-    // Nothing is delayed for longer than that, except by a clock that was ahead.
-    let latest = now.plus(LONGEST_PAUSE + MINUTE);
-    let due = outbox::table
-        .filter(outbox::state.eq(QUEUED).and(outbox::due_at.le(now).or(outbox::due_at.gt(latest))))
-        .filter(outbox::key_id.is_not_null().or(outbox::event.eq("digest")).eq(about_keys))
-        .filter(
-            outbox::lease_until
-                .is_null()
-                .or(outbox::lease_until.le(now))
-                .or(outbox::claimed_by.eq(worker.as_slice())),
-        )
-        .order((outbox::due_at, outbox::id))
-        .limit(most)
-        .select(outbox::id);
-    let ids: Vec<Vec<u8>> = match tx.conn {
-        Conn::Postgres(conn) => due.for_update().skip_locked().load(conn)?,
-        // Its transaction has locked everything already.
-        Conn::Sqlite(conn) => due.load(conn)?,
-    };
-    let (ids, foreign): (Vec<_>, Vec<_>) = ids.into_iter().partition(|id| id.len() == 16);
-    if !foreign.is_empty() {
-        // Keydesk did not queue them, and they must not hold up all others.
-        let rows = outbox::table.filter(outbox::id.eq_any(foreign));
-        diesel::update(rows).set(outbox::state.eq(FAILED)).execute(tx.conn)?;
-    }
-    Ok(readable(ids))
-}
-
-/// Claims these mails.
-fn hold(tx: &mut Tx<'_>, worker: &Worker, ids: Vec<MailId>, now: Time) -> Result<Vec<Claimed>> {
-    diesel::update(outbox::table.filter(outbox::id.eq_any(&ids)))
-        .set((outbox::claimed_by.eq(worker.as_slice()), outbox::lease_until.eq(now.plus(LEASE))))
-        .execute(tx.conn)?;
-    let rows = match load(tx.conn, &ids) {
-        // Which of them can't be read is found one by one.
-        Err(DieselError::DeserializationError(_)) => {
-            let mut rows = Vec::new();
-            for id in ids {
-                match load(tx.conn, &[id]) {
-                    Err(DieselError::DeserializationError(_)) => {
-                        mark_failed(tx, worker, id, "The mail, or whom it is for, can't be read.")?;
-                    }
-                    row => rows.extend(row?),
-                }
-            }
-            rows
-        }
-        rows => rows?,
-    };
-    let mut claimed = Vec::new();
-    for (id, message, name, address, person, created_at, attempts, org, zone) in rows {
-        match serde_json::from_str(&message) {
-            Ok(message) => {
-                claimed.push(Claimed { id, message, name, address, person, zone, org, created_at, attempts });
-            }
-            // One that a later version has queued must not hold up all others.
-            Err(error) => mark_failed(tx, worker, id, &format!("This version can't read the mail: {error}"))?,
-        }
-    }
-    Ok(claimed)
-}
-
-type Stored = (MailId, String, String, String, Option<UserId>, Time, i64, Option<String>, Option<String>);
-
-fn load(conn: &mut Conn, ids: &[MailId]) -> QueryResult<Vec<Stored>> {
-    outbox::table
-        .left_join(organizations::table.on(outbox::org_id.eq(organizations::id.nullable())))
-        .left_join(people::table.on(outbox::person_id.eq(people::id.nullable())))
-        .filter(outbox::id.eq_any(ids))
-        .order((outbox::due_at, outbox::id))
-        .select((
-            outbox::id,
-            outbox::message,
-            outbox::name,
-            outbox::address,
-            outbox::person_id,
-            outbox::created_at,
-            outbox::attempts,
-            organizations::name.nullable(),
-            people::zone.nullable(),
-        ))
-        .load(conn)
-}
-
 /// When the next mail may be due: one that waits for another attempt, or whose claim ends.
 pub fn next_at(conn: &mut Conn) -> Result<Option<Time>> {
     let queued = outbox::table.filter(outbox::state.eq(QUEUED));
@@ -293,111 +148,10 @@ pub fn next_at(conn: &mut Conn) -> Result<Option<Time>> {
     Ok([waiting, claimed.flatten()].into_iter().flatten().min())
 }
 
-/// Keeps what this process has claimed.
-pub fn renew(tx: &mut Tx<'_>, worker: &Worker, now: Time) -> Result<()> {
-    diesel::update(outbox::table)
-        .filter(outbox::state.eq(QUEUED).and(outbox::claimed_by.eq(worker.as_slice())))
-        .set(outbox::lease_until.eq(now.plus(LEASE)))
-        .execute(tx.conn)?;
-    Ok(())
-}
-
-/// Gives back what this process has claimed and not sent.
-pub fn release(tx: &mut Tx<'_>, worker: &Worker) -> Result<()> {
-    diesel::update(outbox::table)
-        .filter(outbox::state.eq(QUEUED).and(outbox::claimed_by.eq(worker.as_slice())))
-        .set((outbox::claimed_by.eq(None::<Vec<u8>>), outbox::lease_until.eq(None::<Time>)))
-        .execute(tx.conn)?;
-    Ok(())
-}
-
-/// The server has taken it, whoever holds it now.
-pub fn mark_sent(tx: &mut Tx<'_>, id: MailId, now: Time) -> Result<()> {
-    diesel::update(outbox::table.find(id))
-        .set((
-            outbox::state.eq(SENT),
-            outbox::sent_at.eq(now),
-            outbox::attempts.eq(outbox::attempts + 1),
-            outbox::last_error.eq(None::<String>),
-            outbox::claimed_by.eq(None::<Vec<u8>>),
-            outbox::lease_until.eq(None::<Time>),
-        ))
-        .execute(tx.conn)?;
-    diesel::update(outbox::table)
-        .filter(outbox::combined_in.eq(id).and(outbox::state.eq(COMBINED)))
-        .set((outbox::state.eq(SENT), outbox::sent_at.eq(now)))
-        .execute(tx.conn)?;
-    Ok(())
-}
-
-/// The server will never take it, in these words.
-pub fn mark_failed(tx: &mut Tx<'_>, worker: &Worker, id: MailId, words: &str) -> Result<()> {
-    let failed = diesel::update(outbox::table.find(id))
-        .filter(outbox::state.eq(QUEUED).and(outbox::claimed_by.eq(worker.as_slice())))
-        .set((
-            outbox::state.eq(FAILED),
-            outbox::attempts.eq(outbox::attempts + 1),
-            outbox::last_error.eq(words),
-            outbox::claimed_by.eq(None::<Vec<u8>>),
-            outbox::lease_until.eq(None::<Time>),
-        ))
-        .execute(tx.conn)?;
-    if failed > 0 {
-        diesel::update(outbox::table)
-            .filter(outbox::combined_in.eq(id).and(outbox::state.eq(COMBINED)))
-            .set((outbox::state.eq(FAILED), outbox::last_error.eq(words)))
-            .execute(tx.conn)?;
-    }
-    Ok(())
-}
-
-/// It did not leave this time: it is tried again after a pause that grows, and given up after four days.
-pub fn mark_delayed(
-    tx: &mut Tx<'_>,
-    worker: &Worker,
-    mail: &Claimed,
-    delay: &Delay,
-    now: Time,
-) -> Result<()> {
-    if now.since(mail.created_at) >= PATIENCE {
-        return mark_failed(tx, worker, mail.id, &format!("Given up after 4 days: {}", delay.words));
-    }
-    diesel::update(outbox::table.find(mail.id))
-        .filter(outbox::state.eq(QUEUED).and(outbox::claimed_by.eq(worker.as_slice())))
-        .set((
-            outbox::attempts.eq(outbox::attempts + 1),
-            outbox::due_at.eq(now.plus(pause(mail.attempts))),
-            outbox::last_error.eq(&delay.words),
-            outbox::claimed_by.eq(None::<Vec<u8>>),
-            outbox::lease_until.eq(None::<Time>),
-        ))
-        .execute(tx.conn)?;
-    if delay.unanswered {
-        diesel::update(outbox::table.find(mail.id)).set(outbox::unanswered.eq(true)).execute(tx.conn)?;
-    }
-    Ok(())
-}
-
-fn pause(attempts: i64) -> i64 {
-    let doubled = u32::try_from(attempts).ok().and_then(|attempts| FIRST_PAUSE.checked_shl(attempts.min(20)));
-    doubled.unwrap_or(LONGEST_PAUSE).min(LONGEST_PAUSE)
-}
-
 /// Forgets mails that were sent or failed long ago.
 pub fn forget_old(tx: &mut Tx<'_>, now: Time) -> Result<()> {
     diesel::delete(outbox::table)
         .filter(outbox::state.ne(QUEUED).and(outbox::created_at.lt(now.plus(-KEPT))))
         .execute(tx.conn)?;
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pauses_grow_to_a_quarter_of_an_hour() {
-        let pauses: Vec<i64> = [0, 1, 2, 4, 5, 63, 64, i64::MAX].into_iter().map(pause).collect();
-        assert_eq!(pauses, [30, 60, 120, 480, 900, 900, 900, 900]);
-    }
 }

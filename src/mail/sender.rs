@@ -9,7 +9,6 @@ use lettre::transport::smtp::PoolConfig;
 use lettre::{AsyncSmtpTransport, AsyncTransport, Tokio1Executor};
 
 use crate::config::MailServer;
-use crate::mail::letter::Written;
 use crate::text::one_line;
 
 /// How long a server may think about one command.
@@ -17,6 +16,14 @@ const COMMAND: Duration = Duration::from_secs(30);
 /// How long a whole mail may take. A slow server gets it again later rather than hold up all others.
 const WHOLE: Duration = Duration::from_secs(60);
 const WORDS: usize = 300;
+
+/// A mail, ready to leave.
+pub struct Written {
+    /// The mail.
+    pub message: lettre::Message,
+    /// Whether it holds a token, so that nothing that a server quotes of it may be kept.
+    pub holds_token: bool,
+}
 
 /// How mails leave.
 pub enum Sender {

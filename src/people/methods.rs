@@ -6,8 +6,7 @@ use crate::db::{Conn, Tx, violates};
 use crate::error::{Error, Result};
 use crate::id::{MethodId, UserId};
 use crate::people::oauth::Identity;
-use crate::people::password::Hashed;
-use crate::people::store::{PASSWORD, Person};
+use crate::people::store::Person;
 use crate::schema::{people, sign_in_methods as methods};
 use crate::time::Time;
 
@@ -66,13 +65,6 @@ pub fn note_use(tx: &mut Tx<'_>, method: MethodId, label: &str, now: Time) -> Re
     Ok(())
 }
 
-/// Notes that a person signed in with their password.
-pub fn note_password(tx: &mut Tx<'_>, person: UserId, now: Time) -> Result<()> {
-    let own = methods::person_id.eq(person).and(methods::kind.eq(PASSWORD));
-    diesel::update(methods::table.filter(own)).set(methods::used_at.eq(now)).execute(tx.conn)?;
-    Ok(())
-}
-
 /// Makes an identity a way in which a person signs in. `Conflict` when it is someone's already.
 pub fn connect(tx: &mut Tx<'_>, person: UserId, identity: &Identity, now: Time) -> Result<()> {
     diesel::insert_into(methods::table)
@@ -95,29 +87,6 @@ pub fn connect(tx: &mut Tx<'_>, person: UserId, identity: &Identity, now: Time) 
                 error.into()
             }
         })?;
-    Ok(())
-}
-
-/// Gives a person a password, or another one.
-pub fn set_password(tx: &mut Tx<'_>, person: UserId, password: &Hashed, now: Time) -> Result<()> {
-    let own = methods::person_id.eq(person).and(methods::kind.eq(PASSWORD));
-    let changed = diesel::update(methods::table.filter(own))
-        .set((methods::credential.eq(password.expose()), methods::updated_at.eq(now)))
-        .execute(tx.conn)?;
-    if changed > 0 {
-        return Ok(());
-    }
-    diesel::insert_into(methods::table)
-        .values((
-            methods::id.eq(MethodId::new(now)),
-            methods::person_id.eq(person),
-            methods::kind.eq(PASSWORD),
-            methods::subject.eq(person.to_string()),
-            methods::credential.eq(password.expose()),
-            methods::created_at.eq(now),
-            methods::updated_at.eq(now),
-        ))
-        .execute(tx.conn)?;
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 //! Ways to sign in are rows of their own, so that more kinds can join the password.
 
 pub mod address;
+pub mod credential;
 pub mod links;
 pub mod methods;
 pub mod notice;

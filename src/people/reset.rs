@@ -8,8 +8,8 @@ use crate::crypto::Keyring;
 use crate::db::{Conn, Db, Tx};
 use crate::error::Result;
 use crate::mail::{Change, PasswordReset, outbox};
+use crate::people::credential;
 use crate::people::links::{self, Purpose};
-use crate::people::methods;
 use crate::people::notice;
 use crate::people::password::Hashed;
 use crate::people::recovery::{self, Ends};
@@ -97,7 +97,7 @@ pub fn replace(
 ) -> Result<()> {
     recovery::secure(tx, person, Ends::All, now)?;
     throttle::forgive_account(tx, &keyring.throttle, person)?;
-    methods::set_password(tx, person.id, password, now)
+    credential::set(tx, person.id, password, now)
 }
 
 fn send(tx: &mut Tx<'_>, person: &Person, now: Time) -> Result<()> {

@@ -12,7 +12,7 @@ use crate::id::SessionId;
 use crate::people::password::{self, Waits};
 use crate::people::store::{self, Person};
 use crate::people::throttle::{self, Act};
-use crate::people::{methods, recovery};
+use crate::people::{credential, recovery};
 use crate::time::Time;
 
 /// Someone who tries to sign in.
@@ -60,7 +60,7 @@ where
                 throttle::buckets(conn, &digests, Act::SignIn, &email, person.as_ref(), &client, session)?;
             let wait = throttle::wait(conn, &buckets, now)?;
             let hashed = match &person {
-                Some(person) if wait == 0 => store::password(conn, person.id)?,
+                Some(person) if wait == 0 => credential::find(conn, person.id)?,
                 _ => None,
             };
             Ok((person, hashed, buckets, wait))
@@ -89,7 +89,7 @@ where
     db.write(move |tx| {
         // The account may have been secured while the password was compared.
         if !recovery::is_current(tx, &person)? {
-            let now = store::password(tx.conn, person.id)?;
+            let now = credential::find(tx.conn, person.id)?;
             if now.zip(hashed.as_ref()).is_some_and(|(now, was)| now.is(was)) {
                 // It was the right one, so it is no guess.
                 throttle::take_back(tx, &buckets)?;
@@ -99,7 +99,7 @@ where
         }
         throttle::forgive_success(tx, &buckets)?;
         throttle::remember_client(tx, &digests, &person, &client, now)?;
-        methods::note_password(tx, person.id, now)?;
+        credential::note_use(tx, person.id, now)?;
         let mut person = person.clone();
         if let (None, Some(zone)) = (&person.zone, &attempt.zone) {
             store::set_zone(tx, person.id, zone)?;

@@ -9,33 +9,25 @@ use crate::email;
 use crate::error::{Error, FieldError, Result};
 use crate::id::{OrgId, UserId};
 use crate::mail::Recipient;
-use crate::people::methods;
+use crate::people::credential;
 use crate::people::password::Hashed;
 use crate::schema::{people, sign_in_methods};
 use crate::text::{fold, forbidden_character};
 use crate::time::Time;
 
-/// The kind of the way to sign in that is a password.
-pub const PASSWORD: &str = "password";
-
 /// A person. Created in the order of its columns.
 #[derive(Clone, Debug, PartialEq, Eq, Queryable)]
 pub struct Person {
-    /// Their identifier.
     pub id: UserId,
-    /// The address, as they wrote it.
+    /// The address as they wrote it.
     pub email: String,
     /// The address for comparing.
     pub email_folded: String,
-    /// Their name.
     pub name: String,
-    /// Their time zone by its IANA name, once known.
+    /// The IANA name of their time zone.
     pub zone: Option<String>,
-    /// Since when they may not sign in.
     pub disabled_at: Option<Time>,
-    /// When they became known.
     pub created_at: Time,
-    /// When their address was proved to be theirs.
     pub email_verified_at: Option<Time>,
     /// The organisation whose service account this is; `None` for people, who alone sign in.
     pub service_of: Option<OrgId>,
@@ -54,7 +46,6 @@ impl Person {
             .unwrap_or(jiff::tz::TimeZone::UTC)
     }
 
-    /// The name of that zone.
     pub fn zone_name(&self) -> String {
         self.zone.clone().unwrap_or_else(|| "UTC".to_owned())
     }
@@ -75,12 +66,11 @@ impl Person {
 pub struct Profile {
     /// 1 to 100 characters.
     pub name: String,
-    /// One to which mail can be sent.
     pub email: String,
 }
 
 impl Profile {
-    /// Checks both; complaints name the fields `name` and `email`.
+    /// Checks both. Errors name the fields `name` and `email`.
     pub fn parse(name: &str, email: &str) -> Result<Profile, Vec<FieldError>> {
         let mut errors = Vec::new();
         let name = name.trim();
@@ -139,7 +129,7 @@ pub fn insert(
     now: Time,
 ) -> Result<Person> {
     let person = insert_without_method(tx, profile, zone, now)?;
-    methods::set_password(tx, person.id, password, now)?;
+    credential::set(tx, person.id, password, now)?;
     Ok(person)
 }
 
@@ -268,7 +258,6 @@ pub fn any(conn: &mut Conn) -> Result<Option<Person>> {
     Ok(people::table.filter(people::service_of.is_null()).order(people::id).first(conn).optional()?)
 }
 
-/// All people, by address.
 pub fn all(conn: &mut Conn) -> Result<Vec<Person>> {
     Ok(people::table.filter(people::service_of.is_null()).order(people::email_folded).load(conn)?)
 }
@@ -279,13 +268,11 @@ pub fn set_disabled(tx: &mut Tx<'_>, person: UserId, disabled_at: Option<Time>) 
     Ok(())
 }
 
-/// Notes that a person's address was proved to be theirs.
 pub fn set_verified(tx: &mut Tx<'_>, person: UserId, now: Time) -> Result<()> {
     diesel::update(people::table.find(person)).set(people::email_verified_at.eq(now)).execute(tx.conn)?;
     Ok(())
 }
 
-/// Notes that a person is here.
 pub fn note_seen(tx: &mut Tx<'_>, person: UserId, now: Time) -> Result<()> {
     diesel::update(people::table.find(person)).set(people::seen_at.eq(now)).execute(tx.conn)?;
     Ok(())
@@ -298,16 +285,6 @@ pub fn methods(conn: &mut Conn, people: &[UserId]) -> Result<Vec<(UserId, String
         .order((sign_in_methods::kind.desc(), sign_in_methods::id))
         .select((sign_in_methods::person_id, sign_in_methods::kind))
         .load(conn)?)
-}
-
-/// The hash of a person's password, if they have one.
-pub fn password(conn: &mut Conn, person: UserId) -> Result<Option<Hashed>> {
-    let stored: Option<Option<String>> = sign_in_methods::table
-        .filter(sign_in_methods::person_id.eq(person).and(sign_in_methods::kind.eq(PASSWORD)))
-        .select(sign_in_methods::credential)
-        .first(conn)
-        .optional()?;
-    Ok(stored.flatten().map(Hashed::from_stored))
 }
 
 /// Sets a person's name, which has been checked.

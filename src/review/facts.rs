@@ -1,4 +1,4 @@
-//! The facts about keys, read for some hundred at a time.
+//! Reads the facts about a few hundred keys at a time.
 
 use std::collections::{HashMap, HashSet};
 
@@ -20,16 +20,16 @@ const NOT_ADDRESSES: [&str; 2] = ["other", "unknown"];
 
 type Row = (KeyId, Time, Option<Time>, Option<Time>, Option<Time>, Option<Time>, String, UserId);
 
-/// Which keys.
+/// The keys to read.
 #[derive(Clone, Copy, Debug)]
 pub enum Which<'a> {
-    /// So many behind that one, in the order of their ids.
+    /// This many behind a key, in the order of their ids.
     After(Option<KeyId>, i64),
-    /// These.
+    /// Exactly these.
     These(&'a [KeyId]),
 }
 
-/// The facts about keys, in the order of their ids.
+/// Reads the facts about keys, in the order of their ids.
 pub fn read(conn: &mut Conn, org: OrgId, which: Which<'_>, now: Time) -> Result<Vec<Facts>> {
     let mut query = api_keys::table
         .filter(api_keys::org_id.eq(org))
@@ -89,7 +89,7 @@ pub fn read(conn: &mut Conn, org: OrgId, which: Which<'_>, now: Time) -> Result<
     Ok(facts.collect())
 }
 
-/// The addresses that keys were first called from in the last week and when that was, oldest first.
+/// The addresses from which keys were first called in the last week, with the times, oldest first.
 pub fn new_addresses(
     conn: &mut Conn,
     org: OrgId,

@@ -1,9 +1,10 @@
-//! What should not stay as it is: findings about keys, and what was decided about them.
+//! Keys that need attention: findings about keys, and what people decided about them.
 
 pub mod advice;
 pub mod facts;
-pub mod keep;
-pub mod look;
+pub mod findings;
 pub mod reminder;
 pub mod rules;
+pub mod scan;
+pub mod snooze;
 pub mod store;

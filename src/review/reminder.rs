@@ -1,26 +1,33 @@
-//! Reminding the admins of an organisation of what its review holds.
+//! Reminds the admins of an organisation of its open findings every 90 days.
 
 use diesel::prelude::*;
 
-use crate::db::Tx;
+use crate::db::{Conn, Tx};
 use crate::error::Result;
 use crate::id::OrgId;
 use crate::mail::{ReviewFinding, ReviewReminder, outbox};
 use crate::orgs::store::{self as orgs, Org};
-use crate::review::rules::Card;
+use crate::review::rules::{FindingKind, SNOOZE_DAYS};
 use crate::review::store;
 use crate::schema::{organizations, review_looks};
 use crate::time::{DAY, Time};
 
-/// After how many days they are reminded again: as long as a finding can be kept.
-pub const EVERY_DAYS: i64 = crate::review::keep::KEEP_DAYS;
+/// Days between reminders: as many as a finding can be snoozed for.
+const EVERY_DAYS: i64 = SNOOZE_DAYS;
 
-/// Queues the mails if that is due. Where nothing was found there is none, and the next is due as
-/// many days later all the same.
+/// Whether [`remind`] has something to do.
+pub fn is_due(conn: &mut Conn, org: OrgId, now: Time) -> Result<bool> {
+    let at: Option<Option<Time>> =
+        review_looks::table.find(org).select(review_looks::remind_at).first(conn).optional()?;
+    Ok(at.is_some_and(|at| at.is_none_or(|at| at <= now)))
+}
+
+/// Queues the reminders if they are due. Without findings nobody is reminded, and the next reminder is due
+/// 90 days later all the same.
 pub fn remind(tx: &mut Tx<'_>, org: OrgId, now: Time) -> Result<()> {
     use review_looks as l;
     let next = now.plus(EVERY_DAYS * DAY);
-    // What was looked at before there were reminders has its first as late as what is new.
+    // The first reminder is due 90 days after the first scan.
     diesel::update(l::table.filter(l::org_id.eq(org).and(l::remind_at.is_null())))
         .set(l::remind_at.eq(next))
         .execute(tx.conn)?;
@@ -28,11 +35,11 @@ pub fn remind(tx: &mut Tx<'_>, org: OrgId, now: Time) -> Result<()> {
     if diesel::update(due).set(l::remind_at.eq(next)).execute(tx.conn)? == 0 {
         return Ok(());
     }
-    let counts = store::cards(tx.conn, org)?;
-    let found = |card: Card| counts.get(card.name()).copied().filter(|found| *found > 0);
-    let findings: Vec<ReviewFinding> = Card::ALL
+    let counts = store::counts(tx.conn, org)?;
+    let found = |kind: FindingKind| counts.get(kind.name()).copied().filter(|found| *found > 0);
+    let findings: Vec<ReviewFinding> = FindingKind::ALL
         .into_iter()
-        .filter_map(|card| Some(ReviewFinding { found: found(card)?, what: what(card).to_owned() }))
+        .filter_map(|kind| Some(ReviewFinding { found: found(kind)?, what: describe(kind).to_owned() }))
         .collect();
     if findings.is_empty() {
         return Ok(());
@@ -45,17 +52,17 @@ pub fn remind(tx: &mut Tx<'_>, org: OrgId, now: Time) -> Result<()> {
     Ok(())
 }
 
-fn what(card: Card) -> &'static str {
-    match card {
-        Card::CalledAfterEnd => "still called after their end",
-        Card::OwnerLeft => "without an active owner",
-        Card::EndsSoon => "end within 7 days",
-        Card::ManyErrors => "with over 5 % errors",
-        Card::NewAddress => "called from a new address",
-        Card::ScopeUnused => "scopes that nobody needs",
-        Card::NeverUsed => "never used",
-        Card::Idle90 => "not used for 90 days",
-        Card::Idle30 => "not used for 30 days",
-        Card::NoExpiry => "without an end",
+fn describe(kind: FindingKind) -> &'static str {
+    match kind {
+        FindingKind::CalledAfterEnd => "still called after they expired or were revoked",
+        FindingKind::OwnerLeft => "without an active owner",
+        FindingKind::EndsSoon => "expire within 7 days",
+        FindingKind::ManyErrors => "with over 5 % errors",
+        FindingKind::NewAddress => "called from a new address",
+        FindingKind::ScopeUnused => "with unused scopes",
+        FindingKind::NeverUsed => "never used",
+        FindingKind::Idle90 => "not used for 90 days",
+        FindingKind::Idle30 => "not used for 30 days",
+        FindingKind::NoExpiry => "without an expiry date",
     }
 }

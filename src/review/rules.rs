@@ -1,34 +1,36 @@
-//! The rules: what is found about a key, from facts alone.
+//! The rules: decides from the facts about a key alone what is found about it.
 
 use crate::id::KeyId;
 use crate::scope::{Scope, Scopes};
 use crate::time::{DAY, Time};
 
-/// For how long a key, or a scope of it, is given before not using it is a finding.
+/// Days for which a finding can be snoozed.
+pub const SNOOZE_DAYS: i64 = 90;
+/// Days for which a new key may stay unused before that is a finding.
 pub const NEW_DAYS: i64 = 7;
-/// After how many days a scope that was not used is a finding.
+/// Days without use after which a scope is a finding.
 pub const SCOPE_DAYS: i64 = 60;
-/// How many days are "this week".
+/// Days in "this week".
 pub const WEEK: i64 = 7;
-/// From how many requests a share of errors says something.
+/// Requests from which a share of errors is meaningful.
 const LEAST_REQUESTS: i64 = 100;
-/// From what share of errors on there is a finding, in percent.
+/// The largest share of errors without a finding, in percent.
 const MOST_ERRORS: i64 = 5;
 
 /// A kind of finding, most urgent first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Card {
-    /// An ended key is still called.
+pub enum FindingKind {
+    /// An expired or revoked key is still called.
     CalledAfterEnd,
-    /// The owner is no active member any more.
+    /// The owner is no longer an active member.
     OwnerLeft,
-    /// The key ends within a week.
+    /// The key expires within a week.
     EndsSoon,
     /// Over 5 % of a week's requests were errors.
     ManyErrors,
-    /// The key was called from an address that it was not called from before.
+    /// The key was called from a new address.
     NewAddress,
-    /// A scope was not used for long, though the key is in use.
+    /// The key is in use, but one of its scopes has not been used for 60 days.
     ScopeUnused,
     /// The key was never used.
     NeverUsed,
@@ -36,91 +38,90 @@ pub enum Card {
     Idle90,
     /// The key was not used for 30 days, but within 90.
     Idle30,
-    /// The key never ends.
+    /// The key never expires.
     NoExpiry,
 }
 
-/// What is known about a key.
+/// The facts about a key from which findings follow.
 #[derive(Clone, Debug)]
 pub struct Facts {
-    /// Which.
     pub key: KeyId,
-    /// When it was made.
     pub created_at: Time,
-    /// When it ends.
     pub expires_at: Option<Time>,
-    /// When it was revoked.
     pub revoked_at: Option<Time>,
-    /// Whether it is set aside.
     pub disabled: bool,
-    /// When it was last called.
     pub last_used_at: Option<Time>,
-    /// What it may do.
     pub scopes: Scopes,
-    /// Whether its owner is an active member.
+    /// Whether the owner is an active member.
     pub owner_is_active: bool,
-    /// For scopes: since when they are held if not from the first, and when they were last used.
+    /// Per scope: when it was granted, if after the key was created, and when it was last used.
     pub scope_uses: Vec<(Scope, Option<Time>, Option<Time>)>,
     /// Requests of the last week.
     pub requests: i64,
-    /// Those that were client or server errors.
+    /// Client and server errors among them.
     pub errors: i64,
-    /// When the first and the latest of its addresses were first seen.
+    /// When its first and its latest address were first seen.
     pub addresses: Option<(Time, Time)>,
 }
 
-/// Something found.
+/// A finding about a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Finding {
-    /// Of which kind.
-    pub card: Card,
-    /// Which scope, where it is about one.
+    pub kind: FindingKind,
+    /// The scope, for [`FindingKind::ScopeUnused`].
     pub scope: Option<Scope>,
-    /// The instant that says most about it: the last use, the end, the making.
+    /// The instant that says most about it, such as the last use or the expiry.
     pub since: Time,
 }
 
-impl Card {
-    /// All of them, most urgent first.
-    pub const ALL: [Card; 10] = [
-        Card::CalledAfterEnd,
-        Card::OwnerLeft,
-        Card::EndsSoon,
-        Card::ManyErrors,
-        Card::NewAddress,
-        Card::ScopeUnused,
-        Card::NeverUsed,
-        Card::Idle90,
-        Card::Idle30,
-        Card::NoExpiry,
+impl FindingKind {
+    /// All kinds, most urgent first.
+    pub const ALL: [FindingKind; 10] = [
+        FindingKind::CalledAfterEnd,
+        FindingKind::OwnerLeft,
+        FindingKind::EndsSoon,
+        FindingKind::ManyErrors,
+        FindingKind::NewAddress,
+        FindingKind::ScopeUnused,
+        FindingKind::NeverUsed,
+        FindingKind::Idle90,
+        FindingKind::Idle30,
+        FindingKind::NoExpiry,
     ];
 
     /// The name in URLs, exports and the database.
     pub fn name(self) -> &'static str {
         match self {
-            Card::CalledAfterEnd => "called_after_end",
-            Card::OwnerLeft => "owner_left",
-            Card::EndsSoon => "ends_soon",
-            Card::ManyErrors => "many_errors",
-            Card::NewAddress => "new_address",
-            Card::ScopeUnused => "scope_unused",
-            Card::NeverUsed => "never_used",
-            Card::Idle90 => "idle_90_days",
-            Card::Idle30 => "idle_30_days",
-            Card::NoExpiry => "no_expiry",
+            FindingKind::CalledAfterEnd => "called_after_end",
+            FindingKind::OwnerLeft => "owner_left",
+            FindingKind::EndsSoon => "ends_soon",
+            FindingKind::ManyErrors => "many_errors",
+            FindingKind::NewAddress => "new_address",
+            FindingKind::ScopeUnused => "scope_unused",
+            FindingKind::NeverUsed => "never_used",
+            FindingKind::Idle90 => "idle_90_days",
+            FindingKind::Idle30 => "idle_30_days",
+            FindingKind::NoExpiry => "no_expiry",
         }
     }
 
-    /// The card of that name.
-    pub fn parse(name: &str) -> Option<Card> {
-        Card::ALL.into_iter().find(|card| card.name() == name)
+    /// The kind of that name.
+    pub fn parse(name: &str) -> Option<FindingKind> {
+        FindingKind::ALL.into_iter().find(|kind| kind.name() == name)
     }
 }
 
-/// What is found about a key.
+impl Facts {
+    /// Whether the key has neither expired nor been revoked.
+    pub fn is_active(&self, now: Time) -> bool {
+        self.revoked_at.is_none() && self.expires_at.is_none_or(|end| end > now)
+    }
+}
+
+/// The findings about a key.
 pub fn findings(facts: &Facts, now: Time) -> Vec<Finding> {
     let mut found = Vec::new();
-    let mut add = |card, since| found.push(Finding { card, scope: None, since });
+    let mut add = |kind, since| found.push(Finding { kind, scope: None, since });
     let long_ago = |at: Time, days: i64| at <= now.plus(-days * DAY);
     let last_used = facts.last_used_at;
     let end = match (facts.revoked_at, facts.expires_at.filter(|end| *end <= now)) {
@@ -129,37 +130,37 @@ pub fn findings(facts: &Facts, now: Time) -> Vec<Finding> {
     };
     if let Some(end) = end {
         if let Some(at) = last_used.filter(|at| *at > end && !long_ago(*at, WEEK)) {
-            add(Card::CalledAfterEnd, at);
+            add(FindingKind::CalledAfterEnd, at);
         }
         return found;
     }
     if !facts.owner_is_active {
-        add(Card::OwnerLeft, last_used.unwrap_or(facts.created_at));
+        add(FindingKind::OwnerLeft, last_used.unwrap_or(facts.created_at));
     }
     if facts.expires_at.is_none() {
-        add(Card::NoExpiry, facts.created_at);
+        add(FindingKind::NoExpiry, facts.created_at);
     }
-    // What is set aside is not expected to be used.
+    // Nobody expects a disabled key to be used.
     if facts.disabled {
         return found;
     }
     if let Some(ends) = facts.expires_at.filter(|ends| *ends <= now.plus(WEEK * DAY)) {
-        add(Card::EndsSoon, ends);
+        add(FindingKind::EndsSoon, ends);
     }
     match last_used {
-        None if long_ago(facts.created_at, NEW_DAYS) => add(Card::NeverUsed, facts.created_at),
+        None if long_ago(facts.created_at, NEW_DAYS) => add(FindingKind::NeverUsed, facts.created_at),
         None => {}
-        Some(at) if long_ago(at, 90) => add(Card::Idle90, at),
-        Some(at) if long_ago(at, 30) => add(Card::Idle30, at),
+        Some(at) if long_ago(at, 90) => add(FindingKind::Idle90, at),
+        Some(at) if long_ago(at, 30) => add(FindingKind::Idle30, at),
         Some(at) => {
             if facts.requests >= LEAST_REQUESTS && facts.errors * 100 > facts.requests * MOST_ERRORS {
-                add(Card::ManyErrors, at);
+                add(FindingKind::ManyErrors, at);
             }
             let new = facts.addresses.filter(|(first, latest)| {
                 long_ago(*first, WEEK) && !long_ago(*latest, WEEK) && long_ago(facts.created_at, NEW_DAYS)
             });
             if let Some((_, latest)) = new {
-                add(Card::NewAddress, latest);
+                add(FindingKind::NewAddress, latest);
             }
             found.extend(unused_scopes(facts, now));
         }
@@ -167,7 +168,7 @@ pub fn findings(facts: &Facts, now: Time) -> Vec<Finding> {
     found
 }
 
-/// The scopes of a key in use that nobody needs. The last one stays: a key has at least one.
+/// The unused scopes of a key in use. A key with one scope keeps it.
 fn unused_scopes(facts: &Facts, now: Time) -> Vec<Finding> {
     let held: Vec<Scope> = facts.scopes.iter().collect();
     if held.len() < 2 {
@@ -178,7 +179,7 @@ fn unused_scopes(facts: &Facts, now: Time) -> Vec<Finding> {
         let uses = facts.scope_uses.iter().find(|(used, _, _)| *used == scope);
         let granted = uses.and_then(|(_, granted, _)| *granted).unwrap_or(facts.created_at);
         let since = uses.and_then(|(_, _, last)| *last).map_or(granted, |last| last.max(granted));
-        (since <= limit).then_some(Finding { card: Card::ScopeUnused, scope: Some(scope), since })
+        (since <= limit).then_some(Finding { kind: FindingKind::ScopeUnused, scope: Some(scope), since })
     });
     unused.collect()
 }
@@ -214,21 +215,21 @@ mod tests {
         }
     }
 
-    fn cards(facts: &Facts) -> Vec<&'static str> {
-        findings(facts, ago(0)).iter().map(|finding| finding.card.name()).collect()
+    fn kinds(facts: &Facts) -> Vec<&'static str> {
+        findings(facts, ago(0)).iter().map(|finding| finding.kind.name()).collect()
     }
 
     #[test]
-    fn a_key_in_order_has_no_finding() {
-        assert_eq!(cards(&facts()), [""; 0]);
+    fn key_in_order_has_no_finding() {
+        assert_eq!(kinds(&facts()), [""; 0]);
     }
 
     #[test]
-    fn each_rule_finds_what_it_is_for_and_no_earlier() {
+    fn each_rule_applies_from_its_threshold_on() {
         let change = |change: fn(&mut Facts)| {
             let mut facts = facts();
             change(&mut facts);
-            cards(&facts)
+            kinds(&facts)
         };
         assert_eq!(change(|facts| facts.owner_is_active = false), ["owner_left"]);
         assert_eq!(change(|facts| facts.expires_at = None), ["no_expiry"]);
@@ -253,14 +254,14 @@ mod tests {
     }
 
     #[test]
-    fn the_last_scope_stays_and_what_is_set_aside_need_not_be_used() {
+    fn last_scope_and_disabled_key_need_not_be_used() {
         let mut only = facts();
         only.scopes = [Scope::InferenceWrite].into_iter().collect();
         only.scope_uses.clear();
-        assert_eq!(cards(&only), [""; 0]);
-        let aside = Facts { disabled: true, last_used_at: None, expires_at: None, ..facts() };
-        assert_eq!(cards(&aside), ["no_expiry"]);
+        assert_eq!(kinds(&only), [""; 0]);
+        let disabled = Facts { disabled: true, last_used_at: None, expires_at: None, ..facts() };
+        assert_eq!(kinds(&disabled), ["no_expiry"]);
         let new = Facts { created_at: ago(6), last_used_at: None, ..facts() };
-        assert_eq!(cards(&new), [""; 0]);
+        assert_eq!(kinds(&new), [""; 0]);
     }
 }

@@ -1,4 +1,4 @@
-//! Rows of findings, of what was decided about them, and of the last look.
+//! Rows of findings, snoozes, removed scopes and scans.
 
 use std::collections::HashMap;
 
@@ -7,100 +7,85 @@ use diesel::prelude::*;
 use crate::db::{Conn, Tx, each};
 use crate::error::Result;
 use crate::id::{KeyId, OrgId, UserId};
-use crate::review::rules::{Card, Finding};
+use crate::review::rules::{Finding, FindingKind};
 use crate::schema::{review_cards, review_findings, review_keeps, review_looks, scope_removals};
 use crate::scope::Scope;
 use crate::time::Time;
 
-/// What a finding is told apart by; the scope is empty where it is about none.
+/// Identifies a finding: its key, the name of its kind, and its scope or an empty text.
 pub type Place = (KeyId, String, String);
 
-/// The last look at an organisation's keys.
+/// A scan of an organisation's keys.
 #[derive(Clone, Copy, Debug, Queryable)]
-pub struct Look {
-    /// When.
-    pub looked_at: Time,
-    /// From when the next one is due.
-    pub next_at: Time,
-    /// Keys that had not ended.
-    pub live_keys: i64,
+pub struct Scan {
+    /// When its findings were stored or computed.
+    pub at: Time,
+    /// Keys that had neither expired nor been revoked.
+    pub active_keys: i64,
     /// Those among them with an open finding.
     pub open_keys: i64,
 }
 
-/// A finding that someone keeps.
+/// A snoozed finding.
 #[derive(Clone, Debug, Queryable)]
-pub struct Keep {
-    /// Of which key.
+pub struct Snooze {
     pub key: KeyId,
-    /// Of which kind, by name.
-    pub card: String,
-    /// Of which scope, or empty.
+    /// The name of the finding's kind.
+    pub kind: String,
+    /// The finding's scope, or an empty text.
     pub scope: String,
-    /// Who keeps it.
     pub by: UserId,
-    /// Since when.
     pub at: Time,
-    /// Until when.
     pub until: Time,
 }
 
 /// A scope that was removed on advice.
 #[derive(Clone, Debug, Queryable)]
 pub struct Removal {
-    /// From which key.
     pub key: KeyId,
-    /// Which.
     pub scope: String,
-    /// By whom.
     pub by: UserId,
-    /// When.
     pub at: Time,
 }
 
-/// The name of a scope in rows.
+/// The name of a scope, or an empty text.
 pub fn scope_name(scope: Option<Scope>) -> &'static str {
     scope.map_or("", Scope::name)
 }
 
-/// How many findings are open, over all cards: what the navigation shows.
+/// How many findings are open, over all kinds: the number in the navigation.
 pub fn open(conn: &mut Conn, org: OrgId) -> Result<i64> {
-    Ok(cards(conn, org)?.values().sum())
+    Ok(counts(conn, org)?.values().sum())
 }
 
-/// How many findings are open, by the names of their cards.
-pub fn cards(conn: &mut Conn, org: OrgId) -> Result<HashMap<String, i64>> {
+/// How many findings are open, by the names of their kinds. Kinds without findings are left out.
+pub fn counts(conn: &mut Conn, org: OrgId) -> Result<HashMap<String, i64>> {
     let rows: Vec<(String, i64)> = review_cards::table
-        .filter(review_cards::org_id.eq(org))
+        .filter(review_cards::org_id.eq(org).and(review_cards::found.ne(0)))
         .select((review_cards::card, review_cards::found))
         .load(conn)?;
     Ok(rows.into_iter().collect())
 }
 
-/// The last look, if there was one.
-pub fn last_look(conn: &mut Conn, org: OrgId) -> Result<Option<Look>> {
+/// The last scan that stored something, if there was one.
+pub fn last_scan(conn: &mut Conn, org: OrgId) -> Result<Option<Scan>> {
     Ok(review_looks::table
         .filter(review_looks::org_id.eq(org).and(review_looks::looked_at.gt(Time::from_seconds(0))))
-        .select((
-            review_looks::looked_at,
-            review_looks::next_at,
-            review_looks::live_keys,
-            review_looks::open_keys,
-        ))
+        .select((review_looks::looked_at, review_looks::live_keys, review_looks::open_keys))
         .first(conn)
         .optional()?)
 }
 
-/// Open findings of a card with their scope, oldest first.
-pub fn of_card(
+/// Open findings of a kind with their scopes, oldest first.
+pub fn of_kind(
     conn: &mut Conn,
     org: OrgId,
-    card: Card,
+    kind: FindingKind,
     (offset, limit): (i64, i64),
 ) -> Result<Vec<(KeyId, String, Time)>> {
     use review_findings as f;
     Ok(f::table
-        .filter(f::org_id.eq(org).and(f::card.eq(card.name())))
+        .filter(f::org_id.eq(org).and(f::card.eq(kind.name())))
         .order((f::since.asc(), f::key_id.asc(), f::scope.asc()))
         .select((f::key_id, f::scope, f::since))
         .offset(offset)
@@ -108,17 +93,17 @@ pub fn of_card(
         .load(conn)?)
 }
 
-/// Open findings of a card behind one of them, in the order of keys, for exports.
-pub fn of_card_after(
+/// Open findings of a kind about keys behind one, in the order of keys, for exports.
+pub fn of_kind_after(
     conn: &mut Conn,
     org: OrgId,
-    card: Card,
+    kind: FindingKind,
     after: Option<KeyId>,
     limit: i64,
 ) -> Result<Vec<(KeyId, String, Time)>> {
     use review_findings as f;
     let mut query = f::table
-        .filter(f::org_id.eq(org).and(f::card.eq(card.name())))
+        .filter(f::org_id.eq(org).and(f::card.eq(kind.name())))
         .order((f::key_id.asc(), f::scope.asc()))
         .select((f::key_id, f::scope, f::since))
         .limit(limit)
@@ -129,8 +114,8 @@ pub fn of_card_after(
     Ok(query.load(conn)?)
 }
 
-/// What is kept now, latest first.
-pub fn keeps(conn: &mut Conn, org: OrgId, now: Time, limit: i64) -> Result<Vec<Keep>> {
+/// Snoozes that have not ended, latest first.
+pub fn snoozes(conn: &mut Conn, org: OrgId, now: Time, limit: i64) -> Result<Vec<Snooze>> {
     use review_keeps as k;
     Ok(k::table
         .filter(k::org_id.eq(org).and(k::until.gt(now)))
@@ -140,8 +125,8 @@ pub fn keeps(conn: &mut Conn, org: OrgId, now: Time, limit: i64) -> Result<Vec<K
         .load(conn)?)
 }
 
-/// What of these keys is kept now, and since when.
-pub fn kept(conn: &mut Conn, org: OrgId, keys: &[KeyId], now: Time) -> Result<HashMap<Place, Time>> {
+/// The snoozed findings about these keys, and since when.
+pub fn snoozed(conn: &mut Conn, org: OrgId, keys: &[KeyId], now: Time) -> Result<HashMap<Place, Time>> {
     use review_keeps as k;
     let rows: Vec<(Place, Time)> = k::table
         .filter(k::org_id.eq(org).and(k::key_id.eq_any(keys)).and(k::until.gt(now)))
@@ -150,11 +135,11 @@ pub fn kept(conn: &mut Conn, org: OrgId, keys: &[KeyId], now: Time) -> Result<Ha
     Ok(rows.into_iter().collect())
 }
 
-/// Keeps a finding until then.
-pub fn insert_keep(
+/// Snoozes a finding, or prolongs its snooze.
+pub fn insert_snooze(
     tx: &mut Tx<'_>,
     org: OrgId,
-    (key, card, scope): (KeyId, Card, Option<Scope>),
+    (key, kind, scope): (KeyId, FindingKind, Option<Scope>),
     by: UserId,
     (now, until): (Time, Time),
 ) -> Result<()> {
@@ -164,7 +149,7 @@ pub fn insert_keep(
             .values((
                 k::org_id.eq(org),
                 k::key_id.eq(key),
-                k::card.eq(card.name()),
+                k::card.eq(kind.name()),
                 k::scope.eq(scope_name(scope)),
                 k::kept_by.eq(by),
                 k::kept_at.eq(now),
@@ -178,24 +163,24 @@ pub fn insert_keep(
     Ok(())
 }
 
-/// Keeps a finding no longer. Whether it was kept.
-pub fn delete_keep(
+/// Ends a snooze. Returns whether there was one.
+pub fn delete_snooze(
     tx: &mut Tx<'_>,
     org: OrgId,
     key: KeyId,
-    card: Card,
+    kind: FindingKind,
     scope: Option<Scope>,
     now: Time,
 ) -> Result<bool> {
     use review_keeps as k;
     let gone = diesel::delete(k::table)
-        .filter(k::org_id.eq(org).and(k::key_id.eq(key)).and(k::card.eq(card.name())))
+        .filter(k::org_id.eq(org).and(k::key_id.eq(key)).and(k::card.eq(kind.name())))
         .filter(k::scope.eq(scope_name(scope)).and(k::until.gt(now)))
         .execute(tx.conn)?;
     Ok(gone > 0)
 }
 
-/// Findings of these keys as they are stored.
+/// The stored findings about these keys.
 pub fn of_keys(conn: &mut Conn, org: OrgId, keys: &[KeyId]) -> Result<HashMap<Place, Time>> {
     use review_findings as f;
     let rows: Vec<(KeyId, String, String, Time)> = f::table
@@ -205,7 +190,7 @@ pub fn of_keys(conn: &mut Conn, org: OrgId, keys: &[KeyId]) -> Result<HashMap<Pl
     Ok(rows.into_iter().map(|(key, card, scope, since)| ((key, card, scope), since)).collect())
 }
 
-/// Writes what has changed of the findings of some keys.
+/// Replaces stored findings by others; rows that both contain stay.
 pub fn replace(
     tx: &mut Tx<'_>,
     org: OrgId,
@@ -213,17 +198,17 @@ pub fn replace(
     after: &HashMap<Place, Time>,
 ) -> Result<()> {
     use review_findings as f;
-    for ((key, card, scope), since) in before {
-        if after.get(&(*key, card.clone(), scope.clone())) != Some(since) {
-            diesel::delete(f::table.find((org, card, *key, scope))).execute(tx.conn)?;
+    for ((key, kind, scope), since) in before {
+        if after.get(&(*key, kind.clone(), scope.clone())) != Some(since) {
+            diesel::delete(f::table.find((org, kind, *key, scope))).execute(tx.conn)?;
         }
     }
     let new = after.iter().filter(|(place, since)| before.get(*place) != Some(*since));
-    for ((key, card, scope), since) in new {
+    for ((key, kind, scope), since) in new {
         diesel::insert_into(f::table)
             .values((
                 f::org_id.eq(org),
-                f::card.eq(card),
+                f::card.eq(kind),
                 f::key_id.eq(*key),
                 f::scope.eq(scope),
                 f::since.eq(*since),
@@ -233,12 +218,12 @@ pub fn replace(
     Ok(())
 }
 
-/// A finding as it is stored.
+/// The place of a finding.
 pub fn place(key: KeyId, finding: &Finding) -> Place {
-    (key, finding.card.name().to_owned(), scope_name(finding.scope).to_owned())
+    (key, finding.kind.name().to_owned(), scope_name(finding.scope).to_owned())
 }
 
-/// Notes that a scope was removed on advice.
+/// Stores that a scope was removed on advice.
 pub fn insert_removal(
     tx: &mut Tx<'_>,
     org: OrgId,
@@ -259,7 +244,7 @@ pub fn insert_removal(
     Ok(())
 }
 
-/// Removals since then that were not undone, latest first.
+/// Removals since `since` that were not undone, latest first.
 pub fn removals(conn: &mut Conn, org: OrgId, since: Time, limit: i64) -> Result<Vec<Removal>> {
     use scope_removals as r;
     Ok(r::table
@@ -270,7 +255,7 @@ pub fn removals(conn: &mut Conn, org: OrgId, since: Time, limit: i64) -> Result<
         .load(conn)?)
 }
 
-/// Marks the removals of a scope since then as undone. Whether there was one.
+/// Marks the removals of a scope since `since` as undone. Returns whether there were any.
 pub fn undo_removal(
     tx: &mut Tx<'_>,
     org: OrgId,

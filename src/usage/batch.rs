@@ -1,4 +1,4 @@
-//! Counts on their way from memory to the database.
+//! Counts that are taken from memory to be written to the database.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,51 +8,47 @@ use crate::time::{HOUR, Time};
 use crate::usage::refusals::Refused;
 use crate::usage::totals::Sum;
 
-/// What is counted separately.
+/// The dimensions of a count.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Cell {
-    /// The organisation.
     pub org: OrgId,
-    /// The key.
     pub key: KeyId,
-    /// The secret.
     pub secret: SecretId,
-    /// The start of the minute, or of the hour for counts that could not be written for long.
+    /// The start of the minute, or of the hour for counts that could not be written for more than an hour.
     pub start: Time,
-    /// The scope's name, or empty for routes that need none.
+    /// The scope's name; empty for routes that need none.
     pub scope: &'static str,
-    /// The model that was asked for, `other`, or empty for routes that take none.
+    /// The requested model, or `other`; empty for routes that take none.
     pub model: Arc<str>,
-    /// How requests ended.
+    /// The name of the outcome.
     pub outcome: &'static str,
-    /// The bucket of the latency, for requests that were answered; see [`crate::usage::latency`].
+    /// The bucket of the latency, for answered requests; see [`crate::usage::latency`].
     pub bucket: Option<i16>,
     /// The address group, or `other`.
     pub address: Arc<str>,
-    /// What the program calls itself, or `other`.
+    /// The first product of the User-Agent, or `other`.
     pub program: Arc<str>,
 }
 
 /// Requests of a cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Uses {
-    /// How many, and their tokens.
     pub sum: Sum,
-    /// When the latest ended.
+    /// The end of the latest.
     pub last_at: Time,
 }
 
-/// Counts that are not written yet.
+/// Counts that are not yet written.
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
-    /// Requests that proved a key.
+    /// Requests with a proven key.
     pub counts: HashMap<Cell, Uses>,
-    /// Those of them that were refused, with what is needed to say why.
+    /// The refused ones among them, with the reasons.
     pub refused: Refused,
 }
 
 impl Uses {
-    /// No requests; `at` is no later than the first will be.
+    /// No requests; `at` is not later than the first one.
     pub fn none(at: Time) -> Uses {
         Uses { sum: Sum::default(), last_at: at }
     }
@@ -75,7 +71,7 @@ impl Batch {
         self.counts.entry(cell).or_insert(Uses::none(uses.last_at)).add(uses);
     }
 
-    /// Adds another batch, whose refusals are later.
+    /// Adds a batch with later refusals.
     pub fn merge(&mut self, later: Batch) {
         for (cell, uses) in later.counts {
             self.add(cell, uses);
@@ -95,8 +91,8 @@ impl Batch {
         parts
     }
 
-    /// The batch with minutes of more than an hour ago counted as the first of their hour, so
-    /// that a database that takes no counts for days does not fill the memory.
+    /// The batch with minutes older than an hour combined into hours, so that a database that is away for days does not
+    /// fill the memory.
     pub fn coarser(self, now: Time) -> Batch {
         let start = |start: Time| if now.since(start) > HOUR { start.hour() } else { start };
         let mut coarse = Batch { refused: self.refused, ..Batch::default() };

@@ -12,16 +12,16 @@ use crate::time::Time;
 pub enum Outcome {
     /// Answered.
     Ok,
-    /// Refused or wrong, but not for its number; or given up by the caller.
+    /// Refused or invalid, but not rate-limited; or abandoned by the client.
     ClientError,
-    /// One too many.
+    /// Rate-limited.
     Limited,
     /// Failed here or upstream.
     ServerError,
 }
 
 impl Outcome {
-    /// The outcome that an HTTP status stands for.
+    /// The outcome of an HTTP status.
     pub fn of_status(status: u16) -> Outcome {
         match status {
             429 => Outcome::Limited,
@@ -42,12 +42,12 @@ impl Outcome {
     }
 }
 
-/// Tokens of one call.
+/// The tokens of one request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tokens {
     /// Sent to the model.
     pub input: u64,
-    /// Answered by it.
+    /// Returned by it.
     pub output: u64,
 }
 
@@ -61,13 +61,12 @@ pub struct Call<'a> {
     pub secret: SecretId,
     /// The scope that the route needs.
     pub scope: Option<Scope>,
-    /// The model that was asked for; empty for routes that take none.
+    /// The requested model; empty for routes that take none.
     pub model: &'a str,
     /// How it ended.
     pub outcome: Outcome,
-    /// From its arrival until its answer began.
+    /// The time from its arrival until its answer began.
     pub took: Duration,
-    /// What it cost.
     pub tokens: Tokens,
     /// The client’s address, if it is known.
     pub address: Option<IpAddr>,

@@ -1,11 +1,11 @@
-//! The counters of one secret. Counting a call whose names were seen before allocates nothing.
+//! The counters of one secret. Counting a request with known names allocates nothing.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::id::{KeyId, OrgId, SecretId};
-use crate::keys::secret::contains_key;
+use crate::key_text::contains_key;
 use crate::scope::Scope;
 use crate::text::forbidden_character;
 use crate::time::Time;
@@ -14,18 +14,18 @@ use crate::usage::call::{Call, Outcome};
 use crate::usage::latency;
 use crate::usage::totals::Sum;
 
-/// How many callers of a secret are told apart within an hour.
+/// The most clients of a secret that are counted separately within an hour.
 pub const MAX_CALLERS: usize = 64;
-/// How many models that are called with a secret are told apart within an hour.
+/// The most models of a secret that are counted separately within an hour.
 pub const MAX_MODELS: usize = 32;
 const MAX_NAME: usize = 64;
 const OTHER: &str = "other";
 /// The address of requests whose address is unknown.
 const UNKNOWN: &str = "unknown";
-/// The most tokens that one request counts: sums of them stay far from the end of an `i64`.
+/// The most tokens that one request counts, so that sums stay far from the limit of an `i64`.
 const MAX_TOKENS: u64 = 1 << 40;
 
-/// What is counted separately of one secret, without texts, so that counting allocates nothing.
+/// The dimensions of a count, without texts, so that counting allocates nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct Slot {
     minute: Time,
@@ -42,16 +42,16 @@ struct Slot {
 pub struct Counted {
     org: OrgId,
     key: KeyId,
-    /// The hour for which names are held.
+    /// The hour of the names below.
     pub hour: Time,
-    /// The models that were asked for; the first is none.
+    /// The requested models; the first is empty.
     models: Vec<Arc<str>>,
-    /// Who called; the first is everyone for whom there is no other place.
+    /// The clients; the first stands for all beyond [`MAX_CALLERS`].
     callers: Vec<Caller>,
     slots: HashMap<Slot, Uses>,
 }
 
-/// A caller of a secret.
+/// A client of a secret.
 struct Caller {
     group: Option<IpAddr>,
     address: Arc<str>,
@@ -59,7 +59,7 @@ struct Caller {
 }
 
 impl Counted {
-    /// Nothing counted, for the secret and the hour of this call.
+    /// No counts, for the secret and the hour of this request.
     pub fn new(call: &Call<'_>) -> Counted {
         let others = Caller { group: None, address: OTHER.into(), program: OTHER.into() };
         Counted {
@@ -72,7 +72,7 @@ impl Counted {
         }
     }
 
-    /// Counts a call.
+    /// Counts a request.
     pub fn record(&mut self, call: &Call<'_>) {
         let slot = Slot {
             minute: call.at.minute(),
@@ -93,14 +93,14 @@ impl Counted {
         });
     }
 
-    /// The place of a model's name. The last place is for all that are too many.
+    /// The place of a model's name. The last place is for all beyond [`MAX_MODELS`].
     fn model(&mut self, name: &str) -> usize {
         let known = |models: &[Arc<str>], name: &str| models.iter().position(|known| **known == *name);
         let name = shown(name);
         if let Some(place) = known(&self.models, name) {
             return place;
         }
-        // It is told on pages and in files, so what is no name counts as `other`.
+        // Model names are shown and exported, so invalid ones count as `other`.
         let name = if is_name(name) { name } else { OTHER };
         if let Some(place) = known(&self.models, name) {
             return place;
@@ -113,7 +113,7 @@ impl Counted {
         self.models.len() - 1
     }
 
-    /// The place of a caller. The first place is for all that are too many.
+    /// The place of a client. The first place is for all beyond [`MAX_CALLERS`].
     fn caller(&mut self, call: &Call<'_>) -> usize {
         let (group, program) = (group(call.address), program(call.agent));
         let known = |callers: &[Caller], program: &str| {
@@ -134,6 +134,11 @@ impl Counted {
         }
         self.callers.push(Caller { group, address: group_name(group).into(), program: program.into() });
         self.callers.len() - 1
+    }
+
+    /// Whether all counts were moved into a batch.
+    pub fn is_written(&self) -> bool {
+        self.slots.is_empty()
     }
 
     /// Moves the counts into a batch; the names stay.
@@ -157,8 +162,8 @@ impl Counted {
     }
 }
 
-/// An address as it is counted: IPv6 by the network of a site (RFC 4291 section 2.5.4), within
-/// which a machine changes its address at will.
+/// The group of an address. IPv6 addresses are grouped by the network of a site (RFC 4291 section 2.5.4), because
+/// machines change their addresses within it.
 fn group(address: Option<IpAddr>) -> Option<IpAddr> {
     address.map(|address| match address.to_canonical() {
         IpAddr::V6(v6) if !v6.is_loopback() => IpAddr::V6((u128::from(v6) >> 64 << 64).into()),
@@ -174,19 +179,19 @@ fn group_name(group: Option<IpAddr>) -> String {
     }
 }
 
-/// The first product of a `User-Agent` (RFC 9110 section 10.1.5), as far as it can be shown.
+/// The first product of a `User-Agent` (RFC 9110 section 10.1.5), up to the first character that can't be shown.
 fn program(agent: &str) -> &str {
     let product = agent.split_whitespace().next().unwrap_or_default();
     let end = product.bytes().take(MAX_NAME).take_while(u8::is_ascii_graphic).count();
     if end == 0 { "unknown" } else { &product[..end] }
 }
 
-/// Whether a text can be a model's name: one line, and no key that someone put there.
+/// Whether a text can be a model's name: one line without a key.
 fn is_name(text: &str) -> bool {
     !text.chars().any(forbidden_character) && !contains_key(text)
 }
 
-/// A model's name as far as it is kept.
+/// A model's name, shortened to what is stored.
 fn shown(model: &str) -> &str {
     let end = model.char_indices().nth(MAX_NAME).map_or(model.len(), |(end, _)| end);
     &model[..end]
@@ -197,7 +202,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_program_is_the_first_product_of_its_agent() {
+    fn program_is_the_first_product_of_its_agent() {
         assert_eq!(program("openai-python/2.9.1 (linux) x"), "openai-python/2.9.1");
         assert_eq!(program(""), "unknown");
         assert_eq!(program(&"a".repeat(100)), "a".repeat(MAX_NAME));
@@ -206,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_is_counted_with_its_site() {
+    fn address_is_counted_with_its_site() {
         let named = |text: &str| group_name(group(Some(text.parse().unwrap())));
         assert_eq!(named("203.0.113.7"), "203.0.113.7");
         assert_eq!(named("::ffff:203.0.113.7"), "203.0.113.7");

@@ -1,5 +1,4 @@
-//! All counts of a question, part by part, so that a long export needs no more memory than a
-//! short one.
+//! Exports counts part by part, so that a long export needs no more memory than a short one.
 
 use std::collections::BTreeMap;
 
@@ -14,18 +13,18 @@ use crate::usage::question::Question;
 use crate::usage::report::of_keys;
 use crate::usage::totals::{Sum, Totals};
 
-/// How many rows are read at once.
+/// Rows read at once.
 const STEP: i64 = 4_000;
 
-/// What is told apart: bucket, key, scope and model.
+/// A line of the export: bucket, key, scope and model.
 pub type Place = (Time, KeyId, String, String);
 
-/// Where a part ends: the bucket and the key of its last line.
+/// The end of a part: the bucket and the key of its last line.
 pub type Cursor = (Time, KeyId);
 
 type Row = (Time, KeyId, String, String, String, i64, i64, i64);
 
-/// The lines behind `after`, oldest first, and where to go on; `None` at the end.
+/// The lines behind `after`, oldest first, and the end of the part; `None` for the last part.
 pub fn part(
     conn: &mut Conn,
     org: OrgId,
@@ -63,7 +62,7 @@ pub fn part(
     }
 }
 
-/// What is still to be read.
+/// The rows to read.
 #[derive(Clone, Copy)]
 enum Reach {
     /// The later keys of this bucket.

@@ -1,5 +1,7 @@
-//! The journal: counts as processes write them, once a second. Rows are only added and removed, so
-//! that no process waits for another; [`super::sums`] adds them to the tables of sums later.
+//! The journal: counts as processes write them, once a second. Rows are only inserted and deleted, so that no process
+//! waits for another. [`super::sums`] adds them to the tables of sums later.
+
+use std::collections::HashMap;
 
 use diesel::prelude::*;
 
@@ -11,9 +13,9 @@ use crate::time::{DAY, Time};
 use crate::usage::batch::Batch;
 use crate::usage::refusals;
 
-/// How many rows one statement writes.
+/// Rows written by one statement.
 const CHUNK: usize = 500;
-/// A process that has not written for so long, in seconds, has ended.
+/// Seconds of silence after which a process has ended.
 const GONE: i64 = 30;
 
 /// A process that counts.
@@ -40,21 +42,21 @@ struct Row<'a> {
 }
 
 impl Writer {
-    /// The process of this random name.
+    /// The process with this random name.
     pub fn new(name: [u8; 16]) -> Writer {
         Writer(name)
     }
 
-    /// Writes the batch of this number, unless that has happened before: the answer to a commit can be
-    /// lost. With it this process has counted everything that ended before `now`.
+    /// Writes the batch of this number, unless it was written before: the answer to a commit can be lost. After that,
+    /// everything that this process answered before `now` is counted.
     pub fn write(self, tx: &mut Tx<'_>, number: i64, batch: &Batch, now: Time) -> Result<()> {
         let state = (
             usage_writers::batch.eq(number),
             usage_writers::counted_until.eq(now),
             usage_writers::seen_at.eq(now),
         );
-        // An earlier attempt may still be committing. Each of these waits for it and then decides, where a
-        // read before the write would miss it.
+        // An earlier attempt may still be committing. Both statements wait for it; a read before the write would
+        // miss it.
         let row = (usage_writers::id.eq(self.0.as_slice()), state);
         let mut noted = each!(tx.conn, |c| {
             diesel::insert_into(usage_writers::table).values(row).on_conflict_do_nothing().execute(c)
@@ -66,7 +68,7 @@ impl Writer {
         if noted == 0 {
             return Ok(());
         }
-        // Rows of a key are removed together later: side by side, they share pages of the database.
+        // Rows of a key are deleted together later; side by side, they share pages of the database.
         let mut counts: Vec<_> = batch.counts.iter().collect();
         counts.sort_unstable_by_key(|(cell, _)| cell.key);
         let rows = counts.into_iter().map(|(cell, uses)| Row {
@@ -91,15 +93,14 @@ impl Writer {
         refusals::store::add(tx, &batch.refused)
     }
 
-    /// Notes that this process has nothing to count until it writes again.
+    /// Notes that this process has nothing to count until its next batch.
     pub fn rest(self, tx: &mut Tx<'_>) -> Result<()> {
         let own = usage_writers::table.find(self.0.as_slice());
         diesel::update(own).set(usage_writers::counted_until.eq(None::<Time>)).execute(tx.conn)?;
         Ok(())
     }
 
-    /// Up to when all other processes that are running have counted everything, where one of them is
-    /// counting.
+    /// The time up to which all other running processes have counted everything; `None` if none is counting.
     pub fn others_counted_until(self, conn: &mut Conn, now: Time) -> Result<Option<Time>> {
         Ok(usage_writers::table
             .filter(usage_writers::id.ne(self.0.as_slice()).and(usage_writers::seen_at.gt(now.plus(-GONE))))
@@ -108,7 +109,17 @@ impl Writer {
     }
 }
 
-/// Forgets processes that ended long ago.
+/// When keys were last used according to the journal, for those that have rows there.
+pub fn last_uses(conn: &mut Conn, org: OrgId, keys: &[KeyId]) -> Result<HashMap<KeyId, Time>> {
+    let rows: Vec<(KeyId, Option<Time>)> = usage_journal::table
+        .filter(usage_journal::org_id.eq(org).and(usage_journal::key_id.eq_any(keys)))
+        .group_by(usage_journal::key_id)
+        .select((usage_journal::key_id, diesel::dsl::max(usage_journal::last_at)))
+        .load(conn)?;
+    Ok(rows.into_iter().filter_map(|(key, at)| Some((key, at?.whole_second()))).collect())
+}
+
+/// Deletes processes that ended long ago.
 pub fn forget_old(tx: &mut Tx<'_>, now: Time) -> Result<()> {
     diesel::delete(usage_writers::table.filter(usage_writers::seen_at.lt(now.plus(-DAY))))
         .execute(tx.conn)?;

@@ -1,19 +1,19 @@
-//! A histogram of how long answers took: each bucket reaches twice as far as the one before.
+//! A histogram of latencies: each bucket is twice as wide as the one before.
 
 use std::time::Duration;
 
-/// How far the first bucket reaches, in microseconds.
+/// The end of the first bucket, in microseconds.
 const FIRST: u128 = 250;
-/// How many buckets there are; the last holds all that took longer than 65 s.
+/// The number of buckets; the last one holds latencies above 65 s.
 const BUCKETS: usize = 20;
 const LAST: i16 = BUCKETS as i16 - 1;
 
-/// The bucket of an answer that took this long.
+/// The bucket of a latency.
 pub fn bucket(took: Duration) -> i16 {
     (0..LAST).find(|bucket| took.as_micros() <= FIRST << bucket).unwrap_or(LAST)
 }
 
-/// How many answers fell into each bucket.
+/// The number of answers in each bucket.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Histogram([i64; BUCKETS]);
 

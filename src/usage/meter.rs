@@ -1,13 +1,15 @@
-//! Counters in memory, taken once a second to be written in one transaction.
+//! Counters in memory, written once a second in one transaction.
 //!
-//! At most the last second of counts is lost when the process is killed. What clients can
-//! send does not make the counters grow: keys are proven ones, and each secret names at
-//! most [`MAX_CALLERS`](super::counted::MAX_CALLERS) callers and
+//! A killed process loses at most the last second of counts. Clients can't make the counters grow without bound: keys
+//! are proven, and each secret has at most [`MAX_CALLERS`](super::counted::MAX_CALLERS) clients and
 //! [`MAX_MODELS`](super::counted::MAX_MODELS) models an hour; the rest count as `other`.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify, oneshot};
 
 use crate::id::SecretId;
 use crate::time::Time;
@@ -17,37 +19,68 @@ use crate::usage::counted::Counted;
 use crate::usage::journal::Writer;
 use crate::usage::refusals::RefusedCall;
 
-/// Threads that count for different keys seldom wait for each other.
+/// Parts with a lock each, so that threads seldom wait for each other.
 const SHARDS: usize = 16;
+/// How long a page waits for counts to be written.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 type Shard = HashMap<SecretId, Counted>;
 
 /// The counters of this process.
 pub struct Meter {
     shards: [Mutex<Shard>; SHARDS],
-    /// What could not be written, to be written next time.
+    /// Counts that could not be written.
     unwritten: Mutex<Batch>,
-    /// Up to when all is written, in seconds after the Unix epoch.
+    /// The time up to which everything is written, in seconds after the Unix epoch.
     counted_until: AtomicI64,
-    /// This process, as the journal names it.
+    /// This process in the journal.
     pub writer: Writer,
     /// Held from taking counts until they are written.
     pub flushing: tokio::sync::Mutex<Flushing>,
+    /// Pages that wait until counts are written.
+    pub waiters: Waiters,
 }
 
-/// What one flush leaves to the next.
+/// Pages that show the counts of this moment. They write nothing themselves, but ask the ticker not to wait for
+/// the end of the second.
+#[derive(Default)]
+pub struct Waiters {
+    waiting: Mutex<Vec<oneshot::Sender<()>>>,
+    arrived: Notify,
+}
+
+impl Waiters {
+    /// Returns when a page has started to wait since the last return.
+    pub async fn arrive(&self) {
+        self.arrived.notified().await;
+    }
+
+    /// The pages that wait now. Each is to be answered once counts are written.
+    pub fn take(&self) -> Vec<oneshot::Sender<()>> {
+        std::mem::take(&mut *lock(&self.waiting))
+    }
+
+    fn add(&self) -> oneshot::Receiver<()> {
+        let (waiter, written) = oneshot::channel();
+        lock(&self.waiting).push(waiter);
+        self.arrived.notify_one();
+        written
+    }
+}
+
+/// The state that one flush leaves to the next.
 #[derive(Debug, Default)]
 pub struct Flushing {
     /// The number of the last batch.
     pub number: i64,
-    /// A batch of which nobody knows whether it was written.
+    /// A batch that may or may not have been written.
     pub unconfirmed: Option<(i64, Arc<Batch>)>,
-    /// Whether others know that this process is counting.
+    /// Whether other processes know that this one is counting.
     pub is_counting: bool,
 }
 
 impl Meter {
-    /// Nothing counted, and nothing to be written until `now`.
+    /// An empty meter; everything before `now` counts as written.
     pub fn new(writer: Writer, now: Time) -> Meter {
         Meter {
             shards: std::array::from_fn(|_| Mutex::default()),
@@ -55,7 +88,22 @@ impl Meter {
             counted_until: AtomicI64::new(now.seconds()),
             writer,
             flushing: tokio::sync::Mutex::default(),
+            waiters: Waiters::default(),
         }
+    }
+
+    /// Waits until the ticker has written what was counted before the call, for 2 seconds at most.
+    pub async fn wait_until_written(&self) {
+        if !self.is_written() {
+            let _ = tokio::time::timeout(PATIENCE, self.waiters.add()).await;
+        }
+    }
+
+    fn is_written(&self) -> bool {
+        let is_idle = self.flushing.try_lock().is_ok_and(|flushing| flushing.unconfirmed.is_none());
+        is_idle
+            && lock(&self.unwritten).is_empty()
+            && self.shards.iter().all(|shard| lock(shard).values().all(Counted::is_written))
     }
 
     /// Counts one request.
@@ -65,14 +113,14 @@ impl Meter {
         let mut shard = lock(&self.shards[shard]);
         let counted = shard.entry(call.secret).or_insert_with(|| Counted::new(call));
         if call.at.hour() > counted.hour {
-            // The names of the hour before are no longer needed once its counts are kept.
+            // The names of the previous hour are no longer needed.
             counted.take(call.secret, &mut lock(&self.unwritten));
             *counted = Counted::new(call);
         }
         counted.record(call);
     }
 
-    /// Counts a refused request, with what is needed to say why.
+    /// Counts a refused request with its reason.
     pub fn refuse(&self, refusal: RefusedCall) {
         lock(&self.unwritten).refused.record(refusal);
     }
@@ -90,25 +138,25 @@ impl Meter {
         batch
     }
 
-    /// Takes back a batch that could not be written, to be written next time.
+    /// Takes back a batch that could not be written.
     pub fn give_back(&self, batch: Batch, now: Time) {
         lock(&self.unwritten).merge(batch.coarser(now));
     }
 
-    /// Notes that everything that had ended by then is written. It may be earlier than the last time: a
-    /// clock that was ahead is set back.
+    /// Notes that everything up to `until` is written. It may be earlier than before, if a clock that was ahead was set
+    /// back.
     pub fn written(&self, until: Time) {
         self.counted_until.store(until.seconds(), Relaxed);
     }
 
-    /// Up to when everything that this process answered is in the database.
+    /// The time up to which everything that this process answered is in the database.
     pub fn counted_until(&self) -> Time {
         Time::from_seconds(self.counted_until.load(Relaxed))
     }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Counters are whole after each statement, so a panic elsewhere does not spoil them.
+    // Counters are consistent after each statement, so a panic elsewhere does not harm them.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -116,7 +164,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use std::collections::HashSet;
     use std::net::IpAddr;
-    use std::time::Duration;
 
     use super::*;
     use crate::id::{KeyId, OrgId};

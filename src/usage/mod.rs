@@ -1,10 +1,14 @@
-//! What keys are used for: counted, never logged call by call.
+//! Counts of the requests that use keys. Requests are never logged one by one, except the latest refused ones.
+//!
+//! A request is counted in memory ([`meter`]), written to the journal once a second ([`journal`]), and moved from there to
+//! the tables of sums by minute, hour and day ([`sums`]). Queries read views that join both, so they include everything
+//! that is written.
 
+mod additions;
 pub mod batch;
 pub mod call;
 pub mod counted;
 pub mod export;
-pub mod handover;
 pub mod journal;
 pub mod latency;
 pub mod meter;
@@ -14,6 +18,7 @@ pub mod ranking;
 pub mod recent;
 pub mod refusals;
 pub mod report;
+pub mod rotation_progress;
 pub mod sums;
 pub mod top;
 pub mod totals;
@@ -25,17 +30,15 @@ use crate::error::{Error, Result};
 use crate::time::Time;
 use crate::usage::batch::Batch;
 use crate::usage::meter::{Flushing, Meter};
-use crate::usage::sums::Keys;
 
-/// Writes what was counted until `now`. While the database can't be reached the counts stay, to be
-/// written next time.
+/// Writes what was counted until `now`. Counts that can't be written are kept until next time.
 pub async fn flush(meter: &Meter, db: &Db, now: Time) -> Result<()> {
     let mut flushing = meter.flushing.lock().await;
     if let Some((number, batch)) = flushing.unconfirmed.clone() {
         let written = write(meter, db, number, batch, now).await;
         match written {
             Err(error) if error.is_unavailable() => return Err(error),
-            // Kept, it would hold up all later counts.
+            // If it were kept, it would block all later counts.
             Err(error) => tracing::error!(cause = ?error, "counts whose writing was unconfirmed may be lost"),
             Ok(()) => {}
         }
@@ -55,18 +58,12 @@ pub async fn flush(meter: &Meter, db: &Db, now: Time) -> Result<()> {
     Ok(())
 }
 
-/// [`flush`], and notes when these keys were last used, for decisions that depend on it.
-pub async fn flush_last_uses(meter: &Meter, db: &Db, keys: Keys, now: Time) -> Result<()> {
-    flush(meter, db, now).await?;
-    db.write(move |tx| sums::note_last_uses(tx, keys)).await
-}
-
 async fn write(meter: &Meter, db: &Db, number: i64, batch: Arc<Batch>, now: Time) -> Result<()> {
     let writer = meter.writer;
     db.write(move |tx| writer.write(tx, number, &batch, now)).await
 }
 
-/// Writes a batch that was not tried before; if it was refused, each organisation's part on its own.
+/// Writes a new batch. If the database refuses it, writes each organisation's part separately.
 async fn write_new(
     meter: &Meter,
     db: &Db,
@@ -78,7 +75,7 @@ async fn write_new(
     if error.is_unavailable() {
         return Err(error);
     }
-    tracing::error!(cause = ?error, "the database refused counts; each organisation's are written on their own");
+    tracing::error!(cause = ?error, "the database refused counts; writing those of each organisation separately");
     let mut parts = Arc::unwrap_or_clone(batch).by_org().into_iter();
     while let Some((org, part)) = parts.next() {
         match write_once(meter, db, flushing, Arc::new(part.clone()), now).await {
@@ -87,7 +84,7 @@ async fn write_new(
                 parts.for_each(|(_, part)| meter.give_back(part, now));
                 return Err(error);
             }
-            // Were it kept, nothing would be counted any more.
+            // If it were kept, nothing would be counted any more.
             Err(error) => {
                 let lost: i64 = part.counts.values().map(|uses| uses.sum.requests).sum();
                 tracing::error!(cause = ?error, organization = %org, requests = lost, "counts are lost");
@@ -97,8 +94,7 @@ async fn write_new(
     Ok(())
 }
 
-/// Writes a batch under a new number. It is kept for next time where it was not written for want of a
-/// database, and where nobody knows.
+/// Writes a batch under a new number. It is kept for next time if the database is away, or was lost during the commit.
 async fn write_once(
     meter: &Meter,
     db: &Db,
@@ -116,7 +112,7 @@ async fn write_once(
     written
 }
 
-/// Up to when everything that any process answered is counted. `own` is what this one knew before.
+/// The time up to which the requests of all processes are counted. `own` is that of this process before the query.
 pub fn counted_until(conn: &mut Conn, meter: &Meter, own: Time, now: Time) -> Result<Time> {
     let others = meter.writer.others_counted_until(conn, now)?;
     Ok(others.map_or(own, |others| own.min(others.whole_second())))

@@ -1,10 +1,10 @@
-//! Part of a table of counts: in which order, and which rows.
+//! A sorted part of a table of counts.
 
 use std::cmp::{Ordering, Reverse};
 
 use crate::usage::totals::Totals;
 
-/// What a table is sorted by, most first.
+/// The column by which a table is sorted, most first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Sort {
     /// Requests.
@@ -14,25 +14,24 @@ pub enum Sort {
     Tokens,
     /// The share of requests that did not succeed.
     Failed,
-    /// Requests that were one too many.
+    /// Rate-limited requests.
     Limited,
 }
 
 /// A part of a table.
 #[derive(Clone, Copy, Debug)]
 pub struct Part {
-    /// What it is sorted by.
     pub sort: Sort,
-    /// Whether the order is turned round.
+    /// Whether the order is reversed.
     pub reversed: bool,
-    /// How many rows to leave out before.
+    /// Rows to skip.
     pub offset: i64,
-    /// How many at most.
+    /// The most rows.
     pub limit: i64,
 }
 
 impl Sort {
-    /// What rows are compared by: a share as millionths.
+    /// The value by which rows are compared; shares in millionths.
     pub fn value(self, totals: &Totals) -> i64 {
         match self {
             Sort::Requests => totals.requests,
@@ -51,7 +50,7 @@ impl Part {
         let end = offset.saturating_add(limit);
         let mut rows: Vec<&(G, Totals)> = rows.iter().collect();
         if end < rows.len() {
-            // Of many rows only the first are put in order.
+            // Of many rows, only the first are sorted.
             rows.select_nth_unstable_by(end, |left, right| self.compare(left, right));
             rows.truncate(end);
         }
@@ -71,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_table_that_is_turned_round_ends_as_it_began() {
+    fn reversed_table_ends_as_the_other_begins() {
         let of = |requests| Totals { requests, ..Totals::default() };
         let rows = vec![("a", of(2)), ("b", of(9)), ("c", of(2)), ("d", of(5))];
         let part = |reversed, offset, limit| Part { sort: Sort::Requests, reversed, offset, limit };

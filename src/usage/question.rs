@@ -1,5 +1,4 @@
-//! What is asked of the counts. Pages, CSV and API ask by the same question, so their numbers
-//! agree.
+//! Questions to the counts. Pages, exports and the API ask the same questions, so their numbers agree.
 
 use crate::error::{Error, FieldError, Result};
 use crate::id::{KeyId, UserId};
@@ -9,24 +8,24 @@ use crate::text::forbidden_character;
 use crate::time::{DAY, HOUR, Time};
 use crate::usage::sums::HOUR_DAYS;
 
-/// How counts are told apart in a report.
+/// The grouping of a report.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Group {
-    /// Not at all.
+    /// No groups.
     #[default]
     All,
     /// By key.
     Key,
-    /// By the model that was asked for.
+    /// By requested model.
     Model,
-    /// By the scope that the route needs.
+    /// By required scope.
     Scope,
 }
 
-/// What a report covers. Buckets are whole hours or days of UTC.
+/// The period of a report. Buckets are whole hours or days of UTC.
 #[derive(Clone, Copy, Debug)]
 pub struct Range {
-    /// Buckets that reach beyond this instant count.
+    /// Buckets that end after this instant count.
     pub from: Time,
     /// Buckets that begin before this instant count.
     pub to: Time,
@@ -34,24 +33,23 @@ pub struct Range {
     pub width: i64,
 }
 
-/// Which counts; all that is given must hold.
+/// A filter of counts; all of its conditions must hold.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
-    /// Only those of this key.
     pub key: Option<KeyId>,
-    /// Only those of the keys that this person owns now.
+    /// The owner of the keys now.
     pub owner: Option<UserId>,
-    /// These keys of that person, where they were looked up.
+    /// The keys of that owner, if they were looked up.
     pub owned: Option<Vec<KeyId>>,
-    /// Only calls of routes that need this scope.
+    /// The required scope.
     pub scope: Option<Scope>,
-    /// Only calls that asked for this model.
+    /// The requested model.
     pub model: Option<String>,
 }
 
 impl Filter {
-    /// Narrows it to what someone may see: who sees their own keys alone asks for those, whatever
-    /// else is asked. Errors: `NotFound` where somebody else's are asked for.
+    /// Narrows it to what a person may see: a person who may see only their own keys asks only about those. Error:
+    /// `NotFound` for a question about another person's keys.
     pub fn narrow(&mut self, reach: Reach, person: UserId) -> Result<()> {
         match reach {
             Reach::All => Ok(()),
@@ -63,7 +61,7 @@ impl Filter {
         }
     }
 
-    /// Whether the counts of all keys together serve.
+    /// Whether it covers all keys, so that the totals of the organisation are enough.
     pub fn is_of_all_keys(&self) -> bool {
         self.key.is_none() && self.owner.is_none()
     }
@@ -72,37 +70,26 @@ impl Filter {
 /// A question to the counts.
 #[derive(Clone, Debug)]
 pub struct Question {
-    /// Of when.
     pub range: Range,
-    /// Of what.
     pub filter: Filter,
-    /// How told apart.
     pub group: Group,
 }
 
-/// A question as it is asked, by the names of the API; what is `None` was left out.
+/// An unchecked question, with the parameter names of the API.
 #[derive(Clone, Debug, Default)]
 pub struct RawQuestion {
-    /// `from`.
     pub from: Option<String>,
-    /// `to`.
     pub to: Option<String>,
-    /// `bucket`.
     pub bucket: Option<String>,
-    /// `group_by`.
     pub group_by: Option<String>,
-    /// `key`.
     pub key: Option<String>,
-    /// `owner`.
     pub owner: Option<String>,
-    /// `scope`.
     pub scope: Option<String>,
-    /// `model`.
     pub model: Option<String>,
 }
 
 impl Range {
-    /// The last so many days until now: hours of the last 24, or days.
+    /// The last `days` days until now: by hours for one day, by days otherwise.
     pub fn last(days: i64, now: Time) -> Range {
         let width = if days == 1 { HOUR } else { DAY };
         Range { from: now.floor(width).plus(width - days * DAY), to: now, width }
@@ -113,24 +100,23 @@ impl Range {
         self.from.floor(self.width)
     }
 
-    /// The starts of all buckets, in their order.
+    /// The starts of all buckets, in order.
     pub fn buckets(&self) -> impl Iterator<Item = Time> + use<> {
         let Range { to, width, .. } = *self;
         std::iter::successors(Some(self.first()), move |start| Some(start.plus(width)))
             .take_while(move |start| *start < to)
     }
 
-    /// The same by days, if it begins and ends with whole days or ends now: sums of days are the
-    /// sums of their hours, and are fewer.
+    /// The same range by days, if it begins and ends at midnight or ends now. Days are fewer than hours, with the same
+    /// sums.
     pub fn in_days(self, now: Time) -> Range {
         let is_whole =
             self.first().floor(DAY) == self.first() && (self.to == now || self.to.floor(DAY) == self.to);
         Range { width: if is_whole { DAY } else { self.width }, ..self }
     }
 
-    /// The same length of time before, in one or two parts. Where this range ends within a day, so
-    /// does that one, by its hours as long as they are kept: a day that has just begun is not
-    /// compared with a whole one.
+    /// The period of the same length before, in one or two parts. If this range ends within a day, so does that one, by
+    /// hours as long as they are kept, so that a day that has just begun is not compared with a whole day.
     pub fn before(&self, now: Time) -> Vec<Range> {
         let length = i64::try_from(self.buckets().count()).unwrap_or(1) * self.width;
         let (first, end) = (self.first(), self.to.plus(-length));
@@ -144,7 +130,7 @@ impl Range {
 }
 
 impl RawQuestion {
-    /// Checks a question; all complaints at once.
+    /// Checks a question. Errors: all invalid parameters at once.
     pub fn check(self, now: Time) -> Result<Question, Vec<FieldError>> {
         let mut errors = Vec::new();
         let range = range(&self, now, &mut errors);
@@ -227,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn the_period_before_is_as_long_and_ends_at_the_same_hour() {
+    fn previous_period_is_as_long_and_ends_at_the_same_hour() {
         let now = Time::parse("2026-11-23T14:22:00Z").expect("valid");
         for (days, buckets) in [(1, 24), (7, 7), (30, 30), (90, 90)] {
             assert_eq!(Range::last(days, now).buckets().count(), buckets);
@@ -240,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn whole_days_are_compared_with_whole_days_and_so_are_those_without_hours() {
+    fn whole_days_and_days_without_hours_are_compared_with_whole_days() {
         let now = Time::parse("2026-11-23T14:22:00Z").expect("valid");
         let midnight = |text| Time::parse(text).expect("valid");
         let (from, to) = (midnight("2026-11-10T00:00:00Z"), midnight("2026-11-14T00:00:00Z"));

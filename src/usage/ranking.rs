@@ -1,8 +1,7 @@
-//! Which keys and people used most.
+//! Rankings of keys and people by usage.
 //!
-//! That takes adding up all counts of a period. For large organisations it takes long, so it is done in
-//! the background when someone looks, and the result is shown until it is old compared with the time that
-//! it took.
+//! A ranking adds up all counts of a period. For large organisations that takes long, so it runs in the background when
+//! someone opens the page, and its result is reused for a multiple of the time that it took.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -22,28 +21,27 @@ use crate::usage::report::{grouped, of_keys};
 use crate::usage::top::{added, counted};
 use crate::usage::totals::{Totals, sum};
 
-/// How long the first visitor waits before the page says that it is being added up.
+/// How long the first visitor waits before the page says that the ranking is being computed.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// For how many times as long as it took a ranking is not made again.
+/// How long a ranking is reused, as a multiple of the time that it took.
 const REST: u32 = 50;
-/// A ranking older than this is made again before it is shown, in seconds.
+/// The age in seconds from which a ranking is no longer shown.
 const TOO_OLD: i64 = HOUR;
-/// How many rankings are held at most.
+/// The most rankings in memory.
 const MOST: usize = 8;
 
-/// Keys that were used, in no order.
+/// The usage of keys, in no order.
 pub struct Ranking {
-    /// What was added up, by key.
     pub keys: Vec<(KeyId, Totals)>,
-    /// When it was.
+    /// When it was computed.
     pub at: Time,
     people: OnceLock<Vec<(UserId, Totals)>>,
 }
 
-/// The rankings of large organisations that this process has made.
+/// The rankings of large organisations in memory.
 pub struct Rankings {
     made: Mutex<HashMap<String, Entry>>,
-    /// One is made at a time, so that there are connections for everything else.
+    /// One ranking is computed at a time, so that connections are left for other work.
     turn: Arc<Semaphore>,
 }
 
@@ -60,9 +58,9 @@ impl Default for Rankings {
 }
 
 impl Rankings {
-    /// What keys were used for, or `None` while that is being added up. `now` is the time of the question.
+    /// The usage of keys, or `None` while it is being computed. `now` is the time of the question.
     ///
-    /// Errors: `Unavailable` when the database can't be asked.
+    /// Error: `Unavailable` if the database is away.
     pub async fn of(
         self: &Arc<Rankings>,
         db: &Db,
@@ -81,13 +79,13 @@ impl Rankings {
         }
         match tokio::time::timeout(PATIENCE, latest.changed()).await {
             Ok(Ok(())) => Ok(latest.borrow().clone()),
-            // The task that failed has logged why.
-            Ok(Err(_)) => Err(Error::Unavailable("the usage of keys could not be added up".into())),
+            // The failed task has logged the cause.
+            Ok(Err(_)) => Err(Error::Unavailable("adding up the usage of keys failed".into())),
             Err(_) => Ok(None),
         }
     }
 
-    /// The latest ranking of that name, and whether to make the next.
+    /// The latest ranking of that name, and whether to compute the next.
     #[allow(clippy::type_complexity, reason = "the two ends of one channel")]
     fn look_up(
         &self,
@@ -143,7 +141,7 @@ impl Rankings {
                 making.send_replace(Some(Arc::new(Ranking { keys, at: now, people: OnceLock::new() })));
             }
             Err(error) => {
-                tracing::warn!(organization = %org, cause = ?error, "the usage of keys could not be added up");
+                tracing::warn!(organization = %org, cause = ?error, "adding up the usage of keys failed");
                 made.remove(&name);
             }
         }
@@ -159,7 +157,7 @@ impl Ranking {
         now.since(self.at) > TOO_OLD
     }
 
-    /// The same by the people who own the keys now.
+    /// The usage of the people who own the keys now.
     pub fn people(&self, conn: &mut Conn, org: OrgId) -> Result<&[(UserId, Totals)]> {
         if let Some(people) = self.people.get() {
             return Ok(people);
@@ -182,7 +180,7 @@ impl Ranking {
     }
 }
 
-/// What is asked, by which a ranking is held.
+/// The name of a ranking: the question that it answers.
 fn name(org: OrgId, question: &Question, now: Time) -> String {
     let range = question.range;
     let to = if range.to == now { "now".to_owned() } else { range.to.rfc3339() };

@@ -1,4 +1,4 @@
-//! What keys were used for lately, for the pages and mails about keys.
+//! Recent usage of keys, for pages and e-mails about them.
 
 use std::collections::HashMap;
 
@@ -13,8 +13,8 @@ use crate::time::{DAY, HOUR, Time};
 use crate::usage::top::added;
 use crate::usage::totals::{Totals, sum};
 
-/// Requests of a key within the last 24 hours, by the scope that each needed, most first.
-/// Counted in whole hours, so the oldest may lie up to an hour before.
+/// Requests of a key in the last 24 hours by required scope, most first. Whole hours count, so the oldest may be up to an
+/// hour older.
 pub fn last_day_by_scope(conn: &mut Conn, org: OrgId, key: KeyId, now: Time) -> Result<Vec<(String, i64)>> {
     let mut rows: Vec<(String, i64)> = all_usage_counts::table
         .filter(all_usage_counts::org_id.eq(org).and(all_usage_counts::key_id.eq(key)))
@@ -26,8 +26,7 @@ pub fn last_day_by_scope(conn: &mut Conn, org: OrgId, key: KeyId, now: Time) -> 
     Ok(rows)
 }
 
-/// Requests of all keys of an organisation since an instant, by the scope that each needed; those
-/// of the instant's hour count.
+/// Requests of all keys of an organisation by required scope, from the hour of `since` on.
 pub fn by_key_and_scope(
     conn: &mut Conn,
     org: OrgId,
@@ -46,20 +45,19 @@ pub fn by_key_and_scope(
     Ok(by_key)
 }
 
-/// A caller of a key with the number of its requests.
+/// A client of a key and its requests.
 #[derive(Clone, Debug, Queryable)]
 pub struct CallerUse {
     /// The address, or `other`.
     pub address: String,
-    /// What the program calls itself.
+    /// The first product of the User-Agent, or `other`.
     pub program: String,
-    /// Its requests.
     pub requests: i64,
-    /// The latest.
+    /// The time of the latest.
     pub last_at: Time,
 }
 
-/// Who called with a key within the last 24 hours, most requests first, at most `most`.
+/// The clients of a key in the last 24 hours, at most `most`, with most requests first.
 pub fn callers_of_last_day(
     conn: &mut Conn,
     org: OrgId,
@@ -83,8 +81,8 @@ pub fn callers_of_last_day(
     Ok(callers)
 }
 
-/// Requests of each key on each of the `days` days from `start`, oldest first; counted by hours
-/// where days begin at other hours than those of UTC.
+/// Requests of each key on each of the `days` days from `start`, oldest first. Days that do not begin at midnight UTC are
+/// counted by hours.
 pub fn daily(
     conn: &mut Conn,
     org: OrgId,
@@ -109,7 +107,7 @@ pub fn daily(
     Ok(daily)
 }
 
-/// What each of these keys was used for since the start of a day. A key that was not used is missing.
+/// The totals of each of these keys since the start of a day. Unused keys are missing.
 pub fn totals_by_key(
     conn: &mut Conn,
     org: OrgId,
@@ -131,7 +129,7 @@ pub fn totals_by_key(
     Ok(added(rows).into_iter().collect())
 }
 
-/// Requests of each key since an instant; those of the instant's hour count.
+/// Requests of each key, from the hour of `since` on.
 pub fn requests_by_key(
     conn: &mut Conn,
     org: OrgId,
@@ -151,7 +149,7 @@ pub fn requests_by_key(
     Ok(requests)
 }
 
-/// Requests with a key since an instant; those of the instant's hour count.
+/// Requests of a key, from the hour of `since` on.
 pub fn requests_since(conn: &mut Conn, org: OrgId, key: KeyId, since: Time) -> Result<i64> {
     Ok(all_usage_counts::table
         .filter(all_usage_counts::org_id.eq(org).and(all_usage_counts::key_id.eq(key)))
@@ -160,19 +158,18 @@ pub fn requests_since(conn: &mut Conn, org: OrgId, key: KeyId, since: Time) -> R
         .first(conn)?)
 }
 
-/// What a key was used for.
+/// The usage of a key.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KeyUse {
-    /// Requests with it.
     pub calls: i64,
-    /// The scopes that these needed.
+    /// The required scopes.
     pub scopes: Vec<String>,
-    /// From where, most requests first.
+    /// Requests by address, most first.
     by_address: Vec<(String, i64)>,
 }
 
 impl KeyUse {
-    /// From how many addresses.
+    /// The number of addresses.
     pub fn addresses(&self) -> i64 {
         i64::try_from(self.by_address.len()).unwrap_or(i64::MAX)
     }
@@ -183,8 +180,7 @@ impl KeyUse {
     }
 }
 
-/// What each of these keys was used for since an instant; requests of the instant's hour count.
-/// A key that was not used is missing.
+/// The usage of each of these keys, from the hour of `since` on. Unused keys are missing.
 pub fn use_of_keys(
     conn: &mut Conn,
     org: OrgId,

@@ -1,4 +1,4 @@
-//! What was counted, by bucket and group.
+//! Counts by bucket and group.
 
 use std::collections::BTreeMap;
 
@@ -15,14 +15,14 @@ use crate::usage::latency::Histogram;
 use crate::usage::question::{Filter, Group, Question};
 use crate::usage::totals::{Sum, Totals, sum};
 
-/// The start of a bucket and the group, with what was counted.
+/// Totals by the start of the bucket and by group.
 pub type Lines = BTreeMap<(Time, Option<String>), Totals>;
 
-/// How many rows a report may read; a longer one is refused.
+/// The most rows of a report; a longer one is refused.
 const MAX_ROWS: i64 = 200_000;
-/// How many counts may be added up for a report; one of more is refused before it begins.
+/// The most counts that a report adds up; a longer one is refused before it begins.
 const MAX_ADDED: i64 = 1_000_000;
-/// How many keys of a person can be named one by one.
+/// The most keys of a person that a query lists.
 const FEW: i64 = 500;
 
 /// The counts of a table that pass the filter, grouped, as a boxed query.
@@ -46,7 +46,7 @@ macro_rules! grouped {
 }
 pub(super) use grouped;
 
-/// The same of a table that tells keys apart, for those of the filter alone.
+/// Narrows a query on a table with keys to those of the filter.
 macro_rules! of_keys {
     ($table:ident, $query:expr, $org:expr, $filter:expr) => {{
         let mut query = $query;
@@ -65,8 +65,7 @@ macro_rules! of_keys {
 }
 pub(super) use of_keys;
 
-/// The same filter with the keys of its person, if they are few: planners that know how many there
-/// are read the counts of each in turn.
+/// Adds the owner's keys to a filter, if they are few, so that the database reads the counts of each key.
 pub fn looked_up(conn: &mut Conn, org: OrgId, filter: Filter) -> Result<Filter> {
     let Some(owner) = filter.owner else { return Ok(filter) };
     let owned: Vec<KeyId> = api_keys::table
@@ -78,9 +77,9 @@ pub fn looked_up(conn: &mut Conn, org: OrgId, filter: Filter) -> Result<Filter> 
     Ok(Filter { owned: few.then_some(owned), ..filter })
 }
 
-/// What an organisation's keys were used for, by bucket and group.
+/// The totals of an organisation by bucket and group.
 ///
-/// Errors: invalid `from` when that is too much for one report.
+/// Error: invalid `from` if that is too much for one report.
 pub fn report(conn: &mut Conn, org: OrgId, question: &Question) -> Result<Lines> {
     type Row<G> = (Time, G, String, i64, i64, i64);
     macro_rules! all {
@@ -128,7 +127,7 @@ pub fn report(conn: &mut Conn, org: OrgId, question: &Question) -> Result<Lines>
     }
     let named = |name: String| Some(name).filter(|name| !name.is_empty());
     let rows = match question.group {
-        // Grouped once more by what is the same everywhere.
+        // Grouped by a column that has the same value everywhere.
         Group::All => by!(width, i64, |_| None),
         Group::Model => by!(model, String, named),
         Group::Scope => by!(scope, String, named),
@@ -146,15 +145,15 @@ pub fn report(conn: &mut Conn, org: OrgId, question: &Question) -> Result<Lines>
     Ok(lines)
 }
 
-/// Refuses a question that would take long, in little time. Errors: invalid `from`.
+/// Refuses a question that would take long. Error: invalid `from`.
 pub fn refuse_long(conn: &mut Conn, org: OrgId, question: &Question) -> Result<()> {
-    // What is in the journal is little.
+    // The journal is small.
     use crate::schema::usage_counts as counts;
     let (filter, range) = (&question.filter, question.range);
     if question.group != Group::Key && filter.is_of_all_keys() {
         return Ok(());
     }
-    // The index alone tells whether there are so many.
+    // Reads the index only.
     let query = counts::table
         .filter(counts::org_id.eq(org).and(counts::width.eq(range.width)))
         .filter(counts::start.ge(range.first()).and(counts::start.lt(range.to)))
@@ -171,7 +170,7 @@ fn too_much() -> Error {
     Error::invalid("from", "That is too much for one answer. Ask for less time, or for days.")
 }
 
-/// How many answers took how long.
+/// The latencies of answers.
 pub fn latencies(conn: &mut Conn, org: OrgId, question: &Question) -> Result<Histogram> {
     let rows: Vec<(i16, i64)> = if question.filter.is_of_all_keys() {
         use all_usage_total_latencies as table;

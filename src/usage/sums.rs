@@ -1,6 +1,5 @@
-//! The tables of sums: what keys were used for by minute, hour and day, by whom, and what each key
-//! leaves behind for good. Rows of the journal are added to them some keys at a time, however many rows
-//! a key has by then: the less often, the less is written.
+//! The tables of sums: requests by minute, hour and day, clients, and the last uses of scopes and addresses. Rows of
+//! the journal are added to them a few keys at a time. The less often that happens, the less is written.
 
 use diesel::prelude::*;
 use diesel::sql_types::{Binary, Bool};
@@ -14,31 +13,32 @@ use crate::schema::{
 };
 use crate::scope::Scopes;
 use crate::time::{DAY, HOUR, MINUTE, Time};
+use crate::usage::additions::additions;
 use crate::usage::{journal, refusals};
 
-/// How long minutes are kept, in days.
+/// Days for which minutes are kept.
 const MINUTE_DAYS: i64 = 2;
-/// How long hours and callers are kept, in days. Days are kept for good.
+/// Days for which hours and clients are kept. Days are kept forever.
 pub const HOUR_DAYS: i64 = 100;
-/// The rows of how many keys are moved in one transaction, so that others hardly wait for it.
+/// Keys whose rows are moved in one transaction, which must be short for others.
 const STEP: usize = 250;
-/// More requests than a process can count in the time that a batch is kept.
+/// More requests than a process can count while it keeps a batch.
 const MOST: i64 = 1 << 40;
 const MOST_TOKENS: i64 = 1 << 56;
-/// Held by the process that moves rows.
+/// The lock of the process that moves rows.
 const ADVISORY_LOCK: i64 = 0x6b64_7375_6d73;
 
 /// Some keys of the journal.
 #[derive(Clone, Copy, Debug)]
 pub struct Keys {
-    /// The condition for their rows, with two parameters.
+    /// The condition for their rows, with the two parameters below.
     rows: &'static str,
     from: [u8; 16],
     to: [u8; 16],
 }
 
 impl Keys {
-    /// Those behind one and up to another.
+    /// The keys behind `after`, up to `last`.
     fn between(after: KeyId, last: KeyId) -> Keys {
         Keys { rows: "key_id > $1 AND key_id <= $2", from: *after.bytes(), to: *last.bytes() }
     }
@@ -66,7 +66,7 @@ struct Taken {
     taken: bool,
 }
 
-/// Moves all rows of the journal to the tables of sums, step by step, until `stop` says so.
+/// Moves all rows of the journal to the tables of sums, step by step, until `stop` is true.
 pub async fn settle(db: &Db, stop: impl Fn() -> bool) -> Result<()> {
     let mut after = KeyId::from_bytes([0; 16]);
     if db.read(move |conn| next(conn, after)).await?.is_empty() {
@@ -77,7 +77,7 @@ pub async fn settle(db: &Db, stop: impl Fn() -> bool) -> Result<()> {
         let keys: Vec<KeyId> = readable(db.read(move |conn| next(conn, after)).await?);
         let Some(last) = keys.last().copied() else { break };
         match settle_keys(db, Keys::between(after, last)).await {
-            // Another process moves them.
+            // Another process is moving rows.
             Ok(false) => break,
             Ok(true) => {}
             Err(error) if error.is_unavailable() => return Err(error),
@@ -88,7 +88,7 @@ pub async fn settle(db: &Db, stop: impl Fn() -> bool) -> Result<()> {
     Ok(())
 }
 
-/// Removes rows that no process has written. Added to sums they would stay for good.
+/// Deletes rows that Keydesk did not write. Once added to sums, they would stay.
 fn remove_foreign(tx: &mut Tx<'_>) -> Result<()> {
     // SQLite may hold texts or bytes in place of numbers, and sorts them above every number.
     let removed = diesel::sql_query(format!(
@@ -103,14 +103,14 @@ fn remove_foreign(tx: &mut Tx<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Moves the rows of each key on its own, so that one whose counts can't be added up, which stay in the
-/// journal and count there, holds up no other.
+/// Moves the rows of each key separately, so that a key whose counts can't be added up blocks no other. Its rows stay
+/// in the journal, and count there.
 async fn settle_apart(db: &Db, keys: &[KeyId]) -> Result<()> {
     for key in keys {
         match settle_keys(db, Keys::only(*key)).await {
             Err(error) if error.is_unavailable() => return Err(error),
             Err(error) => {
-                tracing::error!(%key, cause = ?error, "counts of a key could not be added up");
+                tracing::error!(%key, cause = ?error, "adding up the counts of a key failed");
             }
             Ok(_) => {}
         }
@@ -128,14 +128,14 @@ fn next(conn: &mut Conn, after: KeyId) -> Result<Vec<Vec<u8>>> {
 }
 
 async fn settle_keys(db: &Db, keys: Keys) -> Result<bool> {
-    // First, since rows of keys may be busy, and on its own, since it can be repeated.
+    // First, because rows of keys may be locked, and in its own transaction, because it can be repeated.
     db.write(move |tx| note_last_uses(tx, keys)).await?;
     db.write(move |tx| move_rows(tx, keys)).await
 }
 
-/// Whether no other process moves rows just now.
+/// Moves rows, unless another process is doing that. Returns whether it did.
 fn move_rows(tx: &mut Tx<'_>, keys: Keys) -> Result<bool> {
-    // All statements have to see the same rows. SQLite has no other writer meanwhile.
+    // All statements must see the same rows. SQLite has no other writer meanwhile.
     if let Conn::Postgres(conn) = tx.conn {
         diesel::sql_query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ").execute(conn)?;
         let lock = format!("SELECT pg_try_advisory_xact_lock({ADVISORY_LOCK}) AS taken");
@@ -158,99 +158,10 @@ fn run(tx: &mut Tx<'_>, statement: &str, keys: Keys) -> Result<()> {
     Ok(())
 }
 
-/// How a value of a row that is there already changes.
-#[derive(Clone, Copy)]
-enum Merge {
-    Add,
-    Latest,
-    Keep,
-}
-
-/// A column with the expression for its value.
-type Column<'a> = (&'a str, &'a str);
-
-/// The statements that add these rows of the journal to each table.
-fn additions(rows: &str) -> Vec<String> {
-    const ORG: Column<'_> = ("org_id", "org_id");
-    const KEY: Column<'_> = ("key_id", "key_id");
-    const SECRET: Column<'_> = ("secret_id", "secret_id");
-    const SCOPE: Column<'_> = ("scope", "scope");
-    const MODEL: Column<'_> = ("model", "model");
-    const OUTCOME: Column<'_> = ("outcome", "outcome");
-    const BUCKET: Column<'_> = ("bucket", "bucket");
-    const ADDRESS: Column<'_> = ("address", "address");
-    const PROGRAM: Column<'_> = ("program", "program");
-    const REQUESTS: (Column<'_>, Merge) = (("requests", "SUM(requests)"), Merge::Add);
-    const TOKENS: [(Column<'_>, Merge); 3] = [
-        REQUESTS,
-        (("input_tokens", "SUM(input_tokens)"), Merge::Add),
-        (("output_tokens", "SUM(output_tokens)"), Merge::Add),
-    ];
-    let floor = |width: i64| format!("start - start % {}", width * 1_000_000);
-    let answered = &*format!("{rows} AND bucket >= 0");
-    let with_scope = &*format!("{rows} AND scope <> ''");
-    let mut all = Vec::new();
-    for width in [MINUTE, HOUR, DAY] {
-        let (width_text, start) = (width.to_string(), floor(width));
-        let (width_is, start_is) = (("width", &*width_text), ("start", &*start));
-        let by = [ORG, KEY, SECRET, SCOPE, MODEL, OUTCOME, width_is, start_is];
-        all.push(addition("usage_counts", &by, &TOKENS, rows));
-        if width == MINUTE {
-            continue;
-        }
-        let by = [ORG, KEY, SCOPE, MODEL, BUCKET, width_is, start_is];
-        all.push(addition("usage_latencies", &by, &[REQUESTS], answered));
-        let by = [ORG, SCOPE, MODEL, OUTCOME, width_is, start_is];
-        all.push(addition("usage_totals", &by, &TOKENS, rows));
-        let by = [ORG, SCOPE, MODEL, BUCKET, width_is, start_is];
-        all.push(addition("usage_total_latencies", &by, &[REQUESTS], answered));
-    }
-    let hour = floor(HOUR);
-    let by = [ORG, KEY, SECRET, ADDRESS, PROGRAM, ("hour", &*hour)];
-    let latest = (("last_at", "MAX(last_at)"), Merge::Latest);
-    all.push(addition("usage_callers", &by, &[REQUESTS, latest], rows));
-    let latest = (("last_used_at", "MAX(start)"), Merge::Latest);
-    all.push(addition("scope_uses", &[ORG, KEY, SCOPE], &[latest], with_scope));
-    let (first, last) = (format!("MIN({hour})"), format!("MAX({hour})"));
-    let seen = [(("first_seen_at", &*first), Merge::Keep), (("last_seen_at", &*last), Merge::Latest)];
-    all.push(addition("key_addresses", &[ORG, KEY, ADDRESS], &seen, rows));
-    all
-}
-
-/// The statement that adds rows of the journal that pass the filter to a table, in which the columns
-/// `by` tell rows apart.
-fn addition(table: &str, by: &[Column<'_>], values: &[(Column<'_>, Merge)], filter: &str) -> String {
-    let all = || by.iter().chain(values.iter().map(|(column, _)| column));
-    let join = |parts: Vec<String>| parts.join(", ");
-    let columns = join(all().map(|(name, _)| (*name).to_owned()).collect());
-    let expressions = join(all().map(|(_, expression)| (*expression).to_owned()).collect());
-    let groups = join((1..=by.len()).map(|place| place.to_string()).collect());
-    let places = join(by.iter().map(|(name, _)| (*name).to_owned()).collect());
-    let changes = values.iter().filter_map(|((name, _), merge)| match merge {
-        Merge::Add => Some(format!("{name} = {table}.{name} + excluded.{name}")),
-        Merge::Latest => Some(format!(
-            "{name} = CASE WHEN {table}.{name} > excluded.{name} THEN {table}.{name} ELSE excluded.{name} END"
-        )),
-        Merge::Keep => None,
-    });
-    let changes = join(changes.collect());
-    // A row that would stay as it is isn't written again.
-    let is_news = values.iter().filter_map(|((name, _), merge)| match merge {
-        Merge::Add => Some("TRUE".to_owned()),
-        Merge::Latest => Some(format!("{table}.{name} IS NULL OR {table}.{name} < excluded.{name}")),
-        Merge::Keep => None,
-    });
-    let is_news = is_news.collect::<Vec<_>>().join(" OR ");
-    format!(
-        "INSERT INTO {table} ({columns}) SELECT {expressions} FROM usage_journal WHERE {filter}
-            GROUP BY {groups} ON CONFLICT ({places}) DO UPDATE SET {changes} WHERE {is_news}"
-    )
-}
-
-/// Notes when and by whom each key and secret was last used, to the minute.
+/// Stores when and by which client each key and secret was last used, to the minute.
 pub fn note_last_uses(tx: &mut Tx<'_>, keys: Keys) -> Result<()> {
     let rows = keys.rows;
-    // Keys and secrets are wide rows; those of a busy key are written once a minute.
+    // Keys and secrets are wide rows, so those of a busy key are written once a minute.
     let is_news = |table: &str| {
         format!(
             "({table}.last_used_at IS NULL OR {table}.last_used_at <= uses.used_at - {})",
@@ -277,7 +188,7 @@ pub fn note_last_uses(tx: &mut Tx<'_>, keys: Keys) -> Result<()> {
     run(tx, &of_secrets, keys)
 }
 
-/// Notes that a key holds scopes that it did not hold before.
+/// Stores that a key was granted these scopes.
 pub fn note_granted(tx: &mut Tx<'_>, org: OrgId, key: KeyId, scopes: Scopes, now: Time) -> Result<()> {
     for scope in scopes.names() {
         each!(tx.conn, |c| {
@@ -297,7 +208,7 @@ pub fn note_granted(tx: &mut Tx<'_>, org: OrgId, key: KeyId, scopes: Scopes, now
     Ok(())
 }
 
-/// Forgets minutes, hours, callers and addresses of long ago.
+/// Deletes old minutes, hours, clients and addresses.
 pub fn forget_old(tx: &mut Tx<'_>, now: Time) -> Result<()> {
     refusals::store::forget_old(tx, now)?;
     journal::forget_old(tx, now)?;
@@ -309,7 +220,7 @@ pub fn forget_old(tx: &mut Tx<'_>, now: Time) -> Result<()> {
         };
     }
     forget!(usage_counts, MINUTE, MINUTE_DAYS);
-    // Versions before wrote them.
+    // Earlier versions wrote them.
     forget!(usage_latencies, MINUTE, MINUTE_DAYS);
     forget!(usage_counts, HOUR, HOUR_DAYS);
     forget!(usage_latencies, HOUR, HOUR_DAYS);

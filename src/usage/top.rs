@@ -1,4 +1,4 @@
-//! Which models, scopes, secrets and addresses were used most.
+//! Counts by model, scope, secret and address.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -39,7 +39,7 @@ macro_rules! counted {
 }
 pub(super) use counted;
 
-/// The models that were asked for; empty for calls that name none.
+/// Counts by requested model; empty for requests without one.
 pub fn models(conn: &mut Conn, org: OrgId, question: &Question) -> Result<Vec<(String, Totals)>> {
     Ok(added(if question.filter.is_of_all_keys() {
         counted!(all_usage_totals, org, question, all_usage_totals::model).load(conn)?
@@ -49,7 +49,7 @@ pub fn models(conn: &mut Conn, org: OrgId, question: &Question) -> Result<Vec<(S
     }))
 }
 
-/// The scopes that calls needed; empty for calls that needed none.
+/// Counts by required scope; empty for requests that need none.
 pub fn scopes(conn: &mut Conn, org: OrgId, question: &Question) -> Result<Vec<(String, Totals)>> {
     Ok(added(if question.filter.is_of_all_keys() {
         counted!(all_usage_totals, org, question, all_usage_totals::scope).load(conn)?
@@ -59,14 +59,13 @@ pub fn scopes(conn: &mut Conn, org: OrgId, question: &Question) -> Result<Vec<(S
     }))
 }
 
-/// The secrets of keys that were used.
+/// Counts by secret.
 pub fn secrets(conn: &mut Conn, org: OrgId, question: &Question) -> Result<Vec<(SecretId, Totals)>> {
     let query = counted!(all_usage_counts, org, question, all_usage_counts::secret_id);
     Ok(added(of_keys!(all_usage_counts, query, org, question.filter).load(conn)?))
 }
 
-/// Addresses that a key was called from in a range of whole hours, with requests and the latest,
-/// most first.
+/// The addresses that used a key in a range of whole hours, with their requests and the time of the latest, most first.
 pub fn addresses(
     conn: &mut Conn,
     org: OrgId,

@@ -1,4 +1,4 @@
-//! Counts that were added up.
+//! Sums of requests and tokens.
 
 use diesel::expression::SqlLiteral;
 use diesel::prelude::*;
@@ -12,7 +12,7 @@ pub struct Sum {
     pub requests: i64,
     /// Tokens sent to models.
     pub input_tokens: i64,
-    /// Tokens that models answered.
+    /// Tokens that models returned.
     pub output_tokens: i64,
 }
 
@@ -32,20 +32,20 @@ pub struct Totals {
     pub requests: i64,
     /// Answered.
     pub ok: i64,
-    /// Refused or wrong, but not for their number.
+    /// Refused or invalid, but not rate-limited.
     pub client_errors: i64,
-    /// Too many.
+    /// Rate-limited.
     pub limited: i64,
     /// Failed here or upstream.
     pub server_errors: i64,
     /// Tokens sent to models.
     pub input_tokens: i64,
-    /// Tokens that models answered.
+    /// Tokens that models returned.
     pub output_tokens: i64,
 }
 
 impl Totals {
-    /// Adds requests that ended in this way.
+    /// Adds requests with this outcome.
     pub fn count(&mut self, outcome: &str, sum: Sum) {
         let requests = sum.requests;
         self.requests = self.requests.saturating_add(requests);
@@ -60,7 +60,7 @@ impl Totals {
         *of_outcome = of_outcome.saturating_add(requests);
     }
 
-    /// Requests that did not succeed, for whatever reason.
+    /// Requests that did not succeed.
     pub fn failed(&self) -> i64 {
         self.requests - self.ok
     }
@@ -82,8 +82,7 @@ impl Totals {
     }
 }
 
-/// The sum of a column as a whole number; PostgreSQL makes a decimal of it, which diesel can't
-/// read on both databases.
+/// The sum of a column as an integer. PostgreSQL returns a decimal, which diesel can't read on both databases.
 pub(super) fn sum(column: &'static str) -> SqlLiteral<BigInt> {
     diesel::dsl::sql::<BigInt>(&format!("CAST(COALESCE(SUM({column}), 0) AS BIGINT)"))
 }

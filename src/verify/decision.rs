@@ -1,4 +1,4 @@
-//! May this key do this, from there, now? Pure: no clock, no database.
+//! Decides whether a key may do something, from an address, at a time. Pure: no clock, no database.
 
 use std::net::IpAddr;
 
@@ -7,23 +7,22 @@ use crate::refusal::Refusal;
 use crate::scope::{Scope, Scopes};
 use crate::time::Time;
 
-/// What the key may do now: its scopes as far as its owner's role may hold them under the
-/// organisation's policy.
+/// The scopes of the key that its owner's role may hold now under the organisation's policy.
 pub fn effective_scopes(key: &Presented, now: Time) -> Scopes {
     key.rights.scopes(now).intersection(key.scopes)
 }
 
-/// How many requests a minute the key may make now.
+/// The requests per minute that the key may make now.
 pub fn effective_limit(key: &Presented, now: Time) -> u32 {
     key.requests_per_minute.min(key.rights.largest_rpm(now))
 }
 
-/// Decides whether the key works at all, from wherever.
+/// Decides whether the key works at all, regardless of the address.
 pub fn is_alive(key: &Presented, now: Time) -> Result<(), Refusal> {
     if key.revoked {
         return Err(Refusal::Revoked);
     }
-    // Half-open: at its end it has ended.
+    // At the instant of its expiry, it has expired.
     if key.superseded_until.is_some_and(|end| end <= now) {
         return Err(Refusal::Superseded);
     }
@@ -36,7 +35,7 @@ pub fn is_alive(key: &Presented, now: Time) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Decides whether the key works from this address; one that nobody knows is no allowed one.
+/// Decides whether the key works from this address. An unknown address is not allowed.
 pub fn is_usable(key: &Presented, address: Option<IpAddr>, now: Time) -> Result<(), Refusal> {
     is_alive(key, now)?;
     let allowed = |address: IpAddr| {
@@ -50,15 +49,15 @@ pub fn is_usable(key: &Presented, address: Option<IpAddr>, now: Time) -> Result<
     }
 }
 
-/// What a key lacks of what is needed. One that is left with nothing, since its owner is gone, set
-/// aside or may hold none of its scopes, lacks the first of these whatever is needed.
+/// The first needed scope that the key lacks. A key without any effective scope, because its owner was removed or disabled
+/// or may hold none of them, lacks its first scope whatever is needed.
 pub fn missing_scope(key: &Presented, needed: Scopes, now: Time) -> Option<Scope> {
     let held = effective_scopes(key, now);
     let missing = needed.without(held).iter().next();
     missing.or_else(|| key.scopes.iter().next().filter(|_| held.is_empty()))
 }
 
-/// Decides whether a usable key may do what needs all these scopes.
+/// Decides whether a usable key has all of these scopes.
 pub fn has_scopes(key: &Presented, needed: Scopes, now: Time) -> Result<(), Refusal> {
     missing_scope(key, needed, now).map_or(Ok(()), |scope| Err(Refusal::MissingScope(scope)))
 }

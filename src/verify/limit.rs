@@ -1,13 +1,10 @@
-//! The limit of a key: a token bucket, kept as one time stamp (the generic cell rate
-//! algorithm, ITU-T I.371).
+//! The limit of a key: a token bucket, stored as one time stamp (the generic cell rate algorithm, ITU-T I.371).
 //!
-//! A bucket holds as many tokens as the key may make requests a minute, is full at first
-//! and fills evenly. So any t seconds pass at most R + R·t/60 requests, and a client at or
-//! below R a minute is never refused.
+//! A bucket holds R tokens, where R is the key's requests per minute. It is full at first and refills evenly. So any t
+//! seconds admit at most R + R·t/60 requests, and a client at or below R a minute is never refused.
 //!
-//! With Valkey all processes take from one bucket ([`shared`]). While Valkey is away, each has its share of
-//! a bucket: both its tokens and its rate are divided by the number of processes, so the time until it is
-//! full stays what it was.
+//! With Valkey, all processes share one bucket ([`shared`]). While Valkey is away, each process has its share of a bucket:
+//! its capacity and its rate are divided by the number of processes, so the time until it is full stays the same.
 
 pub mod shared;
 
@@ -22,32 +19,32 @@ use crate::verify::limit::shared::Shared;
 
 const MINUTE: u64 = 60_000_000_000;
 
-/// The buckets of all keys that were used lately.
+/// The buckets of recently used keys.
 pub struct Limiter {
     started: Instant,
     buckets: DashMap<KeyId, Bucket>,
     shared: Option<Arc<Shared>>,
-    /// How many processes there are.
+    /// The number of processes.
     processes: AtomicU32,
 }
 
-/// A bucket, as this process knows it.
+/// A bucket as this process knows it.
 #[derive(Clone, Copy)]
 struct Bucket {
     /// When it is full again, in nanoseconds after the limiter started.
     full_at: u64,
-    /// The connection to Valkey by which that was last told; 0 for none.
+    /// The connection to Valkey that last reported this; 0 for none.
     told_by: u64,
 }
 
-/// What a bucket said.
+/// The decision of a bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Verdict {
     /// Whether a token was taken.
     pub allowed: bool,
-    /// How many tokens the bucket can hold.
+    /// The capacity of the bucket.
     pub limit: u32,
-    /// How many are left.
+    /// The tokens left.
     pub remaining: u32,
     /// Seconds until it is full, rounded up.
     pub full_in: u64,
@@ -55,7 +52,7 @@ pub struct Verdict {
     pub retry_after: u64,
 }
 
-/// Whether a token is taken, if there is one.
+/// Whether to take a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Act {
     Take,
@@ -63,7 +60,7 @@ enum Act {
 }
 
 impl Limiter {
-    /// All buckets full; shared with other processes if there is a Valkey.
+    /// A limiter with full buckets, shared with other processes if there is a Valkey.
     pub fn new(started: Instant, shared: Option<Arc<Shared>>) -> Limiter {
         Limiter { started, buckets: DashMap::new(), shared, processes: AtomicU32::new(1) }
     }
@@ -73,7 +70,7 @@ impl Limiter {
         self.ask(key, limit, now, Act::Take).await
     }
 
-    /// What the key's bucket would say, without taking a token.
+    /// The decision of the key's bucket, without taking a token.
     pub async fn look(&self, key: KeyId, limit: u32, now: Instant) -> Verdict {
         self.ask(key, limit, now, Act::Look).await
     }
@@ -98,8 +95,8 @@ impl Limiter {
         self.ask_own(key, limit, self.processes.load(Relaxed).max(1), now, act)
     }
 
-    /// What of the bucket was used, in nanoseconds of its refill, as far as only this process knows: Valkey may
-    /// have lost what it was told before it was away, and does not know what was taken meanwhile.
+    /// The use of the bucket that only this process knows, in nanoseconds of its refill: Valkey may have lost what it knew
+    /// before it was away, and does not know what was taken meanwhile.
     fn owed(&self, key: KeyId, connection: u64, now: u64) -> Duration {
         let bucket = self.buckets.get(&key).filter(|bucket| bucket.told_by != connection);
         Duration::from_nanos(bucket.map_or(0, |bucket| bucket.full_at.saturating_sub(now)))
@@ -117,12 +114,12 @@ impl Limiter {
         verdict
     }
 
-    /// Notes how many processes there are.
+    /// Sets the number of processes.
     pub fn note_processes(&self, processes: u32) {
         self.processes.store(processes, Relaxed);
     }
 
-    /// How limits are kept at the moment.
+    /// How limits are enforced at the moment.
     pub fn state(&self) -> State {
         let processes = self.processes.load(Relaxed).max(1);
         match &self.shared {
@@ -133,7 +130,7 @@ impl Limiter {
         }
     }
 
-    /// Forgets the buckets that are full: they are as good as new.
+    /// Drops full buckets, which are like new ones.
     pub fn forget_full(&self, now: Instant) {
         let now = self.nanoseconds(now);
         self.buckets.retain(|_, bucket| bucket.full_at > now);
@@ -144,18 +141,18 @@ impl Limiter {
     }
 }
 
-/// How limits are kept.
+/// How limits are enforced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// There is one bucket for each key.
+    /// Each key has one bucket.
     Exact,
-    /// Valkey is away: each of so many processes has its share of each bucket.
+    /// Valkey is away: each of this many processes has its share of each bucket.
     Divided(u32),
-    /// There is no Valkey: each of so many processes has whole buckets of its own.
+    /// There is no Valkey: each of this many processes has whole buckets of its own.
     PerProcess(u32),
 }
 
-/// How fast a bucket fills and how much it holds.
+/// The rate and the capacity of a bucket.
 #[derive(Clone, Copy)]
 struct Rate {
     limit: u32,

@@ -1,7 +1,9 @@
-//! Checking a presented key: look-up, decision, limit.
+//! Checks presented keys: look-up, decision, limit.
 
 pub mod decision;
+mod lease;
 pub mod limit;
+mod look_up;
 #[cfg(test)]
 mod model;
 pub mod principal;

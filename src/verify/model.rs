@@ -1,9 +1,9 @@
-//! A model of [`super::table`], of which a checker tries every order of steps: look-ups that
-//! fill, a revocation, another change that a fail-over may lose, readers of the feed, and the
-//! passing of time.
+//! A model of [`super::table`]. A checker tries every order of steps: look-ups that fill, a revocation, another change that a
+//! fail-over may lose, readers of the feed, and the passing of time.
 //!
-//! Each step here is one atomic step there. What may never happen: a yes to a request that began
-//! after the revocation was answered by this process, or more than the staleness after its commit.
+//! Each step here is one atomic step there. A request must never be accepted if it began after this process answered the
+//! revocation, or later after its commit than the staleness allows. The file is long so that the whole model can be
+//! compared with the table in one place.
 
 use stateright::{Checker, Model, Property};
 
@@ -13,19 +13,19 @@ const END: u8 = 2;
 /// A fail-over takes one more, and is tried with one request in place of two.
 const MAX_ROUNDS: u8 = 2;
 
-/// How a table is built; all but the first are known to be wrong, to show that the check sees it.
+/// Variants of the table; all but the first have a known fault, which the checker must find.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Table {
     AsBuilt,
-    /// The round is compared after the entry can be seen.
+    /// The round is compared after the entry is visible.
     PutsThenCompares,
     /// The round is not compared.
     NeverCompares,
     /// Entries are removed before the new round begins.
     RemovesFirst,
-    /// The lease counts from the end of a reading of the feed.
+    /// The lease counts from the end of a read of the feed.
     LeaseFromTheEnd,
-    /// What is held is told without a lease.
+    /// Keys in memory are accepted without a lease.
     NoLease,
     /// Heads of the feed are compared by their position alone.
     ComparesPositions,

@@ -1,6 +1,5 @@
-//! Telling strangers from keys: whoever presents a digest that is not in memory waits for the
-//! next question to the database, and one question asks for all who wait. So a flood of secrets
-//! that nobody made, each another, costs the database a few questions and not one a secret.
+//! Tells unknown secrets from keys. Concurrent look-ups of digests that are not in memory are batched into one query, so a
+//! flood of invented secrets costs the database a few queries rather than one for each.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -11,10 +10,10 @@ use crate::db::Db;
 use crate::error::{Error, Result};
 use crate::keys::presented;
 
-/// How many digests one question names at most, so that none takes long.
+/// The most digests of a query, so that none takes long.
 const TOGETHER: usize = 256;
 
-/// Those who wait for the next question.
+/// The look-ups that wait for the next query.
 #[derive(Default)]
 pub(super) struct Strangers {
     line: Mutex<Line>,
@@ -23,23 +22,22 @@ pub(super) struct Strangers {
 #[derive(Default)]
 struct Line {
     waiting: Vec<(Digest, oneshot::Sender<Result<bool>>)>,
-    /// Whether someone asks; who comes meanwhile is asked for next.
-    asked_for: bool,
+    /// Whether a query is running. Look-ups that arrive meanwhile are part of the next one.
+    is_running: bool,
 }
 
 impl Strangers {
-    /// Whether some key's secret has this digest, by a reading of the database that begins after
-    /// this call.
+    /// Whether a key's secret has this digest, by a query that begins after this call.
     ///
-    /// Errors: unavailable when the database can't be asked.
+    /// Error: `Unavailable` if the database is away.
     pub(super) async fn is_key(self: &Arc<Strangers>, db: &Db, digest: Digest) -> Result<bool> {
         let (answer, told) = oneshot::channel();
         let idle = self.with_line(|line| {
             line.waiting.push((digest, answer));
-            !std::mem::replace(&mut line.asked_for, true)
+            !std::mem::replace(&mut line.is_running, true)
         });
         if idle {
-            // A task of its own: it asks for others too and must not end with this caller's call.
+            // A separate task: it serves other requests too, and must not end with this one.
             tokio::spawn(ask(self.clone(), db.clone()));
         }
         told.await.unwrap_or_else(|_| Err(Error::Unavailable("the server is stopping".into())))
@@ -50,12 +48,12 @@ impl Strangers {
     }
 }
 
-/// Asks until nobody waits.
+/// Runs queries until no look-up waits.
 async fn ask(strangers: Arc<Strangers>, db: Db) {
     loop {
         let together = strangers.with_line(|line| {
             let some = line.waiting.len().min(TOGETHER);
-            line.asked_for = some > 0;
+            line.is_running = some > 0;
             line.waiting.drain(..some).collect::<Vec<_>>()
         });
         if together.is_empty() {
@@ -64,7 +62,7 @@ async fn ask(strangers: Arc<Strangers>, db: Db) {
         let digests: Vec<Digest> = together.iter().map(|(digest, _)| *digest).collect();
         let known = db.read_for_keys(move |conn| presented::known(conn, &digests)).await;
         for (digest, answer) in together {
-            // Whoever has gone meanwhile needs no answer.
+            // A client that has disconnected needs no answer.
             let _ = answer.send(match &known {
                 Ok(known) => Ok(known.contains(&digest)),
                 Err(error) => Err(shared(error)),
@@ -73,7 +71,7 @@ async fn ask(strangers: Arc<Strangers>, db: Db) {
     }
 }
 
-/// An error for one of several who asked together.
+/// A copy of an error for one of several look-ups.
 fn shared(error: &Error) -> Error {
     match error {
         Error::Unavailable(cause) => Error::Unavailable(cause.to_string().into()),

@@ -1,20 +1,18 @@
-//! The keys in memory: digest → key, so that a call with a key that was seen before asks no
-//! database.
+//! The keys in memory, by digest, so that a request with a known key needs no database.
 //!
-//! What keeps it true:
+//! What keeps them correct:
 //!
-//! - Every change of a key is in the feed. A process takes the feed in after each commit of its
-//!   own, before it answers, and many times a second for the commits of others. A feed that does not
-//!   continue what was taken in, as after a fail-over that lost changes, empties the memory.
-//! - Freshness belongs to the process, not to the entry: the lease ends a fixed time after the
-//!   start of the last successful reading of the feed. Without it nobody is told yes.
-//! - A key is read again some time after it was read, so that nothing that reaches the database
-//!   without the feed stays unnoticed for long.
-//! - A fill that raced a change is thrown away: it notes the round before it reads the database,
-//!   and puts its entry only if the round is still the same, under the lock that a change takes
-//!   to remove the entry. A change begins a new round before it removes entries.
+//! - Every change of a key is in the feed. A process reads the feed after each commit of its own, before it
+//!   answers, and many times a second for the commits of others. If the feed does not continue what was read, as
+//!   after a fail-over that lost changes, the process forgets all keys.
+//! - Freshness belongs to the process, not to the entry: the lease ends a fixed time after the start of the last
+//!   successful read of the feed. Without a lease no key is accepted.
+//! - Each key is read again after a while, which limits the effect of a change that bypassed the feed.
+//! - A fill that raced with a change is discarded: it notes the round before it reads the database, and stores its
+//!   entry only if the round is still the same, under the lock that a change takes to remove the entry. A change
+//!   begins a new round before it removes entries.
 //!
-//! `model.rs` checks that in all orders of steps this never lets a revoked key through.
+//! `model.rs` checks that no order of these steps lets a revoked key through.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
@@ -29,83 +27,76 @@ use crate::db::{Conn, Db, LogGuard};
 use crate::error::{Error, Result};
 use crate::id::KeyId;
 use crate::keys::feed::{self, Head, Since};
-use crate::keys::presented::{self, Presented};
-use crate::keys::roots;
+use crate::keys::presented::Presented;
 use crate::keys::secret::PlainSecret;
 use crate::task;
-use crate::time::Time;
+use crate::verify::lease::Lease;
+use crate::verify::look_up::{candidates, find};
 use crate::verify::strangers::Strangers;
 
-/// How many keys are held. Past it, a random half is dropped.
+/// The most keys in memory. Beyond it, a random half is dropped.
 const MAX_KNOWN: usize = 1_000_000;
-/// How many digests that belong to no key are remembered.
+/// The most digests without a key in memory.
 const MAX_UNKNOWN: usize = 100_000;
-/// For how long a key is held at least; at most for twice as long.
+/// How long a key is kept at least; at most twice as long.
 const HELD: Duration = Duration::from_secs(10 * 60);
 
-/// What changes a process had taken in at some instant.
+/// Identifies the changes that a process has taken in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Round(u64);
 
-/// A key in memory.
 struct Held {
     key: Arc<Presented>,
-    /// When it is to be read again.
+    /// When it is read again.
     until: Instant,
 }
 
-/// The root secrets of this process.
 struct Roots {
     own: RootTag,
     previous: Option<RootTag>,
     logs: Arc<LogGuard>,
 }
 
-/// The keys that this process has seen.
+/// The keys in memory.
 pub struct Table {
-    started: Instant,
-    staleness: Duration,
+    lease: Lease,
     roots: Option<Roots>,
     known: DashMap<Digest, Held>,
     unknown: DashMap<Digest, ()>,
-    /// How often entries were removed for changes.
+    /// How often entries were removed because of changes.
     rounds: AtomicU64,
-    /// The head of the feed up to which changes were taken in.
+    /// How far the feed was read.
     read: Mutex<Head>,
-    /// When the lease ends, in microseconds after `started`.
-    fresh_until: AtomicU64,
     strangers: Arc<Strangers>,
-    /// Fills may not take all connections: the feed needs one, and so do pages.
+    /// Limits fills, which would otherwise occupy all connections.
     fills: Semaphore,
 }
 
 impl Table {
-    /// Nothing known and nothing fresh: it answers from the first [`Table::catch_up`] on.
+    /// An empty table without a lease: it answers after the first [`Table::catch_up`].
     pub fn new(staleness: Duration, db: &Db, started: Instant) -> Table {
         Table {
-            started,
-            staleness,
+            lease: Lease::new(staleness, started),
             roots: None,
             known: DashMap::new(),
             unknown: DashMap::new(),
             rounds: AtomicU64::new(0),
             read: Mutex::new(Head::unread()),
-            fresh_until: AtomicU64::new(0),
             strangers: Arc::default(),
             fills: Semaphore::new((db.readers() / 2).max(1)),
         }
     }
 
-    /// For a process that has these root secrets: it answers as long as the database belongs to one of them.
+    /// With the root secrets of the process: it answers as long as the database belongs to one of them.
     pub fn with_roots(self, keyring: &Keyring, logs: Arc<LogGuard>) -> Table {
         let roots = Roots { own: keyring.root_tag(), previous: keyring.previous_root_tag(), logs };
         Table { roots: Some(roots), ..self }
     }
 
-    /// Finds the key of a presented secret. A secret known only under the previous root secret
-    /// of the installation is digested anew.
+    /// Finds the key of a presented secret. A secret that is stored under the previous root secret is digested again
+    /// under the current one.
     ///
-    /// Errors: unavailable when this process has not heard from the database for too long.
+    /// Error: `Unavailable` without a lease.
     pub async fn look_up(
         self: &Arc<Self>,
         db: &Db,
@@ -121,7 +112,7 @@ impl Table {
         if self.unknown.contains_key(&digest) {
             return Ok(None);
         }
-        // Boxed, so that the many calls that end above don't carry its state about.
+        // Boxed, so that the many calls that return above don't carry its state.
         Box::pin(self.ask(db, keyring, secret, digest, now)).await
     }
 
@@ -142,7 +133,7 @@ impl Table {
         let (table, db, keyring, secret) = (self.clone(), db.clone(), keyring.clone(), secret.clone());
         task::drive(async move {
             let _turn = table.fills.acquire().await.map_err(Error::internal)?;
-            // The wait may have outlasted the lease; time has passed since `now`.
+            // The lease may have ended while this waited.
             let now = now.max(Instant::now());
             table.require_fresh(now)?;
             let before = table.round();
@@ -162,12 +153,12 @@ impl Table {
         Ok(false)
     }
 
-    /// The round that it is, to be noted before the database is read.
+    /// The current round.
     pub fn round(&self) -> Round {
         Round(self.rounds.load(SeqCst))
     }
 
-    /// Remembers what the database said after `now`, unless a change came since `before`.
+    /// Stores what the database returned after `now`, unless there was a change since `before`.
     pub fn fill(&self, digest: Digest, found: Option<Arc<Presented>>, before: Round, now: Instant) {
         match found {
             Some(key) => {
@@ -189,42 +180,41 @@ impl Table {
     }
 
     fn put<V>(&self, map: &DashMap<Digest, V>, digest: Digest, value: V, before: Round) {
-        // The entry is locked until after the comparison, so that nobody sees one of an earlier
-        // round: a change that comes now waits here before it removes what was put.
+        // The entry is locked until after the comparison, so that nobody sees one of an earlier round: a change
+        // waits here before it removes the entry.
         let place = map.entry(digest);
         if self.round() == before {
             place.insert(value);
         }
     }
 
-    /// Takes in what has changed and renews the lease, which counts from `began`, the instant
-    /// before this call. Returns the position reached.
+    /// Reads the feed, forgets changed keys, renews the lease from `began` on, and returns the position reached.
     pub fn catch_up(&self, conn: &mut Conn, began: Instant) -> Result<i64> {
         // Read before the head, so that a head below it can only mean an older database.
         let seen = self.read().clone();
         let head = feed::head(conn)?;
         self.follow_root(&head)?;
-        let since = if self.is_fresh(began) { feed::since(conn, &seen, &head)? } else { Since::Unknown };
+        let since =
+            if self.lease.is_fresh(began) { feed::since(conn, &seen, &head)? } else { Since::Unknown };
         match since {
             Since::Nothing => {}
             Since::Changed(changes) => self.forget(&changes),
-            // Put back from a copy, failed over to one, or away for long: nothing that is held can
-            // be relied on.
+            // After a restore, a fail-over or a long absence, nothing in memory can be relied on.
             Since::Unknown => self.forget_all(),
         }
         let position = head.position;
         let mut read = self.read();
-        // Where another reading has come further meanwhile, it has taken in more than this one.
+        // Another thread may have read further meanwhile.
         if *read == seen || position > read.position {
             *read = head;
         }
         drop(read);
-        self.fresh_until.fetch_max(self.microseconds(began + self.staleness), SeqCst);
+        self.lease.renew(began);
         Ok(position)
     }
 
-    /// Notes which of its root secrets the database belongs to. Error: unavailable if it is none of them; what is
-    /// held here by a digest under another root secret can't be told from what has changed.
+    /// Notes which of its root secrets the database belongs to. Error: `Unavailable` if it is neither, because the
+    /// digests in memory no longer match those of the database.
     fn follow_root(&self, head: &Head) -> Result<()> {
         let (Some(roots), Some(current)) = (&self.roots, &head.root) else { return Ok(()) };
         let is_own = current.as_slice() == roots.own.as_slice();
@@ -241,9 +231,9 @@ impl Table {
         self.read.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ends the lease: for whoever knows of a change that could not be taken in.
+    /// Ends the lease, after a change that could not be taken in.
     pub fn lapse(&self) {
-        self.fresh_until.store(0, SeqCst);
+        self.lease.end();
     }
 
     fn forget(&self, changes: &[(KeyId, Digest)]) {
@@ -252,7 +242,7 @@ impl Table {
             self.known.remove(digest);
             self.unknown.remove(digest);
         }
-        // What is held by one digest may have the other in the database.
+        // The digest in the database may be the other one.
         if self.roots.as_ref().is_some_and(|roots| roots.previous.is_some()) {
             let changed: HashSet<KeyId> = changes.iter().map(|(key, _)| *key).collect();
             self.known.retain(|_, held| !changed.contains(&held.key.key));
@@ -265,63 +255,20 @@ impl Table {
         self.unknown.clear();
     }
 
-    /// For how long the database has been silent, where that is too long to tell anyone yes.
+    /// How long the database has been silent; `None` while the lease lasts.
     pub fn lapsed(&self, now: Instant) -> Option<Duration> {
-        let until = self.fresh_until.load(SeqCst);
-        let since = self.microseconds(now).checked_sub(until)?;
-        Some(Duration::from_micros(since) + self.staleness)
+        self.lease.lapsed(now)
     }
 
     fn require_fresh(&self, now: Instant) -> Result<()> {
         let away = "nothing was heard from the database for longer than KEYDESK_MAX_STALENESS";
-        if self.is_fresh(now) { Ok(()) } else { Err(Error::Unavailable(away.into())) }
-    }
-
-    fn is_fresh(&self, now: Instant) -> bool {
-        self.microseconds(now) < self.fresh_until.load(SeqCst)
-    }
-
-    fn microseconds(&self, at: Instant) -> u64 {
-        u64::try_from(at.saturating_duration_since(self.started).as_micros()).unwrap_or(u64::MAX)
+        if self.lease.is_fresh(now) { Ok(()) } else { Err(Error::Unavailable(away.into())) }
     }
 }
 
-/// For how long a key is held. Digests are random, so keys that were read together are not read
-/// again together.
+/// How long a key is kept. Digests are random, so keys that were read together are not read again together.
 fn held_for(digest: &Digest) -> Duration {
     HELD + HELD * u32::from(digest[30]) / u32::from(u8::MAX)
-}
-
-/// The digests under which the database may have a secret. While the root secret is being replaced there
-/// are two, the one that secrets leave first: whatever moves between two questions is found by the second.
-fn candidates(db: &Db, keyring: &Keyring, secret: &PlainSecret, own: Digest) -> Vec<Digest> {
-    let previous = keyring.api_keys_previous.as_ref().map(|previous| secret.digest(previous));
-    let mut digests: Vec<Digest> = previous.into_iter().chain([own]).collect();
-    if !db.logs().is_by_own() {
-        digests.reverse();
-    }
-    digests
-}
-
-async fn find(
-    db: &Db,
-    keyring: &Keyring,
-    secret: &PlainSecret,
-    digests: Vec<Digest>,
-) -> Result<Option<Presented>> {
-    for digest in digests {
-        let found = db.read_for_keys(move |conn| presented::by_digest(conn, &digest)).await?;
-        let Some(key) = found else { continue };
-        // Towards the root secret of the database alone, or processes would undo what others did.
-        if digest != secret.digest(&keyring.api_keys) && db.logs().is_by_own() {
-            #[expect(clippy::disallowed_methods, reason = "look-ups count from `Instant`s")]
-            let now = Time::now();
-            let (keyring, secret, found) = (keyring.clone(), secret.clone(), key.clone());
-            db.write(move |tx| roots::redigest(tx, &keyring, &found, &secret, now)).await?;
-        }
-        return Ok(Some(key));
-    }
-    Ok(None)
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
 
 use crate::error::FieldError;
-use crate::web::form;
+use crate::web::pairs;
 use crate::web::problem::{Code, Problem};
 
 /// The largest body of a call that manages keys, in bytes.
@@ -98,7 +98,7 @@ fn read_query<T: DeserializeOwned>(query: &str) -> Result<T, Problem> {
         return Err(unreadable("it is not UTF-8"));
     }
     let mut names = HashSet::new();
-    for (name, _) in form::pairs(query.as_bytes(), "The query")? {
+    for (name, _) in pairs::pairs(query.as_bytes(), "The query")? {
         if names.contains(&name) {
             return Err(unreadable(&format!("{} stands there twice", shorten(&name))));
         }

@@ -139,7 +139,7 @@ pub async fn page(
         action: request.uri().path_and_query().map(|path| path.to_string()).unwrap_or_default(),
         cancel: came_from(request, fields),
         carried: fields.pairs().filter(|(name, _)| is_carried(name)).cloned().collect(),
-        has_password: methods.iter().any(|method| method.kind == people::store::PASSWORD),
+        has_password: methods.iter().any(|method| method.kind == people::credential::PASSWORD),
         providers: own.map(link).collect(),
         beside,
         refused,

@@ -17,6 +17,7 @@ pub mod gate;
 pub mod health;
 pub mod idempotency;
 pub mod page;
+pub mod pairs;
 pub mod permission;
 pub mod principal;
 pub mod problem;
@@ -37,6 +38,7 @@ use crate::keys::lifecycle::Mint;
 use crate::keys::list;
 use crate::mail::letter::Post;
 use crate::people::oauth::Providers;
+use crate::review::scan::Scans;
 use crate::usage::meter::Meter;
 use crate::usage::ranking::Rankings;
 use crate::verify::limit::Limiter;
@@ -62,6 +64,8 @@ pub struct Site {
     pub meter: Meter,
     /// What is remembered of what large organisations used.
     pub rankings: Arc<Rankings>,
+    /// When the keys of organisations were last scanned for the review.
+    pub scans: Scans,
     /// What is remembered of how many keys large organisations have.
     pub numbers: list::Numbers,
     /// The providers by which people sign in.

@@ -28,7 +28,6 @@ use crate::web::address::ClientAddress;
 use crate::web::form::pairs;
 use crate::web::problem::{Code, Problem};
 use crate::web::request::{path_holds_key, source};
-use crate::web::ticket::Ticket;
 
 /// A program with a working key.
 #[derive(Clone)]
@@ -166,6 +165,7 @@ fn invalid_credentials(detail: &str) -> Problem {
         .with_header(header::WWW_AUTHENTICATE, "Bearer realm=\"keydesk\", error=\"invalid_request\"")
 }
 
+/// Takes from the request what the gate put there.
 macro_rules! from_gate {
     ($principal:ty) => {
         impl FromRequest for $principal {
@@ -188,4 +188,3 @@ macro_rules! from_gate {
 from_gate!(KeyCaller);
 from_gate!(SignedIn);
 from_gate!(Member);
-from_gate!(Ticket);

@@ -20,7 +20,6 @@ macro_rules! codes {
         pub enum Code { $($code,)* }
 
         impl Code {
-            /// All codes.
             pub const ALL: &[Code] = &[$(Code::$code),*];
 
             /// Name, status, title and remedy.
@@ -68,7 +67,6 @@ impl Code {
         self.parts().0
     }
 
-    /// The HTTP status.
     pub fn status(self) -> StatusCode {
         StatusCode::from_u16(self.parts().1).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
@@ -84,12 +82,11 @@ impl Code {
     }
 }
 
-/// Why a request was refused. Nothing was changed.
+/// The reason why a request failed. It changed nothing.
 #[derive(Clone, Debug)]
 pub struct Problem {
-    /// What went wrong.
     pub code: Code,
-    /// What went wrong this time and what to do, as sentences.
+    /// What is wrong and what to do, as sentences.
     pub detail: String,
     /// Values that are not acceptable.
     pub errors: Vec<FieldError>,
@@ -109,7 +106,6 @@ pub enum Proof {
 }
 
 impl Problem {
-    /// A problem with its detail.
     pub fn new(code: Code, detail: impl Into<String>) -> Problem {
         Problem {
             code,
@@ -121,12 +117,10 @@ impl Problem {
         }
     }
 
-    /// A request that can't be read.
     pub fn bad_request(detail: impl Into<String>) -> Problem {
         Problem::new(Code::InvalidRequest, detail)
     }
 
-    /// The database is away or too busy.
     pub fn unavailable() -> Problem {
         Problem::new(
             Code::Unavailable,
@@ -162,7 +156,7 @@ impl Problem {
         Problem::new(code, detail).with_header(header::WWW_AUTHENTICATE, challenge)
     }
 
-    /// A key that lacks a scope (RFC 6750 section 3.1).
+    /// RFC 6750 section 3.1.
     pub fn insufficient_scope(scope: Scope) -> Problem {
         let challenge = format!("Bearer realm=\"keydesk\", error=\"insufficient_scope\", scope=\"{scope}\"");
         Problem::new(
@@ -223,8 +217,7 @@ impl std::fmt::Display for Problem {
     }
 }
 
-/// The envelope renders problems, since it knows the request; this is only for those that
-/// nobody rendered.
+/// Only for problems that the envelope, which knows the request, did not render.
 impl ResponseError for Problem {
     fn status_code(&self) -> StatusCode {
         self.status

@@ -1,14 +1,16 @@
-//! The ticket of a request with a proven key: what is known of it by and by, counted once,
-//! when the last part of the server that works for it lets go.
+//! Collects facts about a request with a proven key, and counts it once, when the last holder is dropped.
 
 use std::cell::{Cell, RefCell};
+use std::future::{Ready, ready};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use actix_web::HttpRequest;
+use actix_web::dev::Payload;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderValue};
+use actix_web::{FromRequest, HttpMessage, HttpRequest};
 
+use crate::error::Error;
 use crate::scope::Scope;
 use crate::time::Time;
 use crate::usage::call::{Call, Outcome, Tokens};
@@ -16,8 +18,8 @@ use crate::web::Shared;
 use crate::web::principal::KeyCaller;
 use crate::web::problem::Problem;
 
-/// Counts a request when its last clone is dropped: the gate holds one until the answer
-/// begins, a stream another until it ends, however that comes about.
+/// Counts a request when its last clone is dropped. The gate holds one until the answer begins, and a stream holds
+/// another until it ends, for whatever reason.
 #[derive(Clone)]
 pub struct Ticket(Rc<Known>);
 
@@ -27,7 +29,7 @@ struct Known {
     scope: Option<Scope>,
     agent: Option<HeaderValue>,
     began: Instant,
-    /// When the answer began, and how. Nothing while the caller may still give up.
+    /// The outcome of the answer and the time until it began; `None` before.
     answer: Cell<Option<(Outcome, Duration)>>,
     model: RefCell<String>,
     tokens: Cell<Tokens>,
@@ -54,12 +56,12 @@ impl Ticket {
         }))
     }
 
-    /// Notes which model is asked for.
+    /// Notes the requested model.
     pub fn asks_for(&self, model: &str) {
         model.clone_into(&mut self.0.model.borrow_mut());
     }
 
-    /// Whether the key of the request still works. Errors: what the gate would answer now.
+    /// Checks that the key of the request still works. Errors: what the gate would answer now.
     pub async fn check_key(&self, now: Time) -> Result<(), Problem> {
         self.0.caller.clone().check_again(&self.0.site, now).await
     }
@@ -74,7 +76,7 @@ impl Ticket {
         self.0.answer.set(Some((Outcome::of_status(status.as_u16()), self.0.began.elapsed())));
     }
 
-    /// Notes what the call has cost.
+    /// Notes the tokens of the request.
     pub fn cost(&self, tokens: Tokens) {
         self.0.tokens.set(tokens);
     }
@@ -84,6 +86,17 @@ impl Ticket {
         if let Some((_, took)) = self.0.answer.get() {
             self.0.answer.set(Some((Outcome::ServerError, took)));
         }
+    }
+}
+
+impl FromRequest for Ticket {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let found = request.extensions().get::<Ticket>().cloned();
+        // A route that counts requests without a key is a fault of ours.
+        ready(found.ok_or_else(|| Error::internal("the route's permission admits no such client").into()))
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use keydesk::db::Db;
 use keydesk::id::{KeyId, OrgId};
+use keydesk::mail::claim;
 use keydesk::mail::delivery::{self, Progress};
 use keydesk::mail::outbox::{self, Draft};
 use keydesk::mail::{KeyFacts, KeyRevoked, Recipient, Test, Why};
@@ -142,7 +143,7 @@ fn what_somebody_waits_for_leaves_before_notices_about_keys() {
     let late = now.plus(1);
     drafts.push(Draft::new(to(org, "grace@example.com"), Test { asked_by: "Grace".to_owned() }, late));
     db.write_now(|tx| outbox::queue_all(tx, &drafts, late)).unwrap();
-    let claimed = db.write_now(|tx| outbox::claim(tx, &[1; 16], 20, late)).unwrap();
+    let claimed = db.write_now(|tx| claim::claim(tx, &[1; 16], 20, late)).unwrap();
     assert!(claimed.iter().any(|mail| mail.address == "grace@example.com"));
     assert_eq!(claimed.len(), 20);
 }
@@ -154,7 +155,7 @@ fn a_clock_that_was_ahead_keeps_no_mail_waiting() {
     let now = Time::from_seconds(1_800_000_000);
     let draft = revoked(to(org, "ada@example.com"), 100, now);
     db.write_now(|tx| outbox::queue_all(tx, std::slice::from_ref(&draft), now.plus(3 * 86_400))).unwrap();
-    assert_eq!(db.write_now(|tx| outbox::claim(tx, &[1; 16], 20, now)).unwrap().len(), 1);
+    assert_eq!(db.write_now(|tx| claim::claim(tx, &[1; 16], 20, now)).unwrap().len(), 1);
 }
 
 #[test]

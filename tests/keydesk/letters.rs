@@ -6,9 +6,9 @@ use std::process::Command;
 use keydesk::config::PublicUrl;
 use keydesk::crypto::{Keyring, Root};
 use keydesk::id::{InvitationId, KeyId, LinkId, MailId, UserId};
+use keydesk::mail::claim::Claimed;
 use keydesk::mail::letter::Post;
 use keydesk::mail::message::Message;
-use keydesk::mail::outbox::Claimed;
 use keydesk::mail::sender::Sender;
 use keydesk::mail::sheet::Links;
 use keydesk::mail::{

@@ -13,7 +13,6 @@ use crate::db::{Conn, LogGuard};
 use crate::error::{Error, Result};
 use crate::id::OrgId;
 
-/// How many entries are checked at once.
 const BATCH: i64 = 2_000;
 
 const MISSING: &str = "it is missing";
@@ -25,12 +24,11 @@ pub struct Stepwise {
     row: Option<Row>,
     /// What is known to be wrong with the end of the log, so that it vouches for nothing.
     wrong: Option<Fault>,
-    /// How many entries are to be checked.
+    /// The number of entries to check.
     end: u64,
-    /// How many entries are checked at once.
     batch: i64,
     edge: Edge,
-    /// Whether all entries are checked, and so all kept checkpoints too.
+    /// Whether all entries, and so all kept checkpoints, are checked.
     is_whole: bool,
     /// The entries for which something vouches that only the owner of the root secret can make.
     vouched: u64,
@@ -41,14 +39,11 @@ pub struct Stepwise {
     by_key: Option<u64>,
 }
 
-/// How a check in steps goes on.
 #[derive(Debug)]
 pub enum Progress {
-    /// There are more entries.
     More,
-    /// All entries were checked: how many there are.
+    /// All entries are sound: their number.
     Sound(u64),
-    /// There is something wrong.
     Broken(Fault),
 }
 
@@ -126,27 +121,22 @@ impl Stepwise {
         }
     }
 
-    /// The log as it was when the check began.
     pub fn head(&self) -> &Head {
         &self.head
     }
 
-    /// What is wrong around the entries, before any was checked.
     pub fn wrong(&self) -> Option<&Fault> {
         self.wrong.as_ref()
     }
 
-    /// The entries of the largest kept checkpoint that the key from outside has signed.
     pub fn by_key(&self) -> Option<u64> {
         self.by_key
     }
 
-    /// Whether there are kept checkpoints.
     pub fn has_kept(&self) -> bool {
         self.row.as_ref().is_some_and(|row| row.kept_size > 0)
     }
 
-    /// Checks some entries more.
     pub fn step(&mut self, conn: &mut Conn) -> Result<Progress> {
         let start = self.edge.size();
         match self.entries(conn) {
@@ -270,7 +260,6 @@ impl Stepwise {
         Ok(None)
     }
 
-    /// The end of the log, when all entries were checked.
     fn finish(&self, conn: &mut Conn, size: u64) -> Result<Result<Progress, Fault>> {
         if let Some(wrong) = &self.wrong {
             // What vouches for entries says that they are whole.
@@ -305,7 +294,6 @@ impl Stepwise {
         Ok(Ok(Progress::Sound(size)))
     }
 
-    /// The root of the first `size` entries, from the stored nodes.
     pub fn root_at(&self, conn: &mut Conn, size: u64) -> Result<Hash> {
         Ok(Edge::at(size, &mut Stored { conn, org: self.org })?.root())
     }

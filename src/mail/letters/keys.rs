@@ -13,13 +13,10 @@ use crate::time::Time;
 pub struct KeyFacts {
     /// Its identifier, for links.
     pub id: KeyId,
-    /// Its name.
     pub name: String,
     /// How its secret looks: `kd_…x9Ka`.
     pub hint: String,
-    /// The name of its owner.
     pub owner: String,
-    /// What it may do.
     pub scopes: Vec<String>,
 }
 
@@ -57,9 +54,7 @@ pub struct Impact {
 /// A key was made.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct KeyCreated {
-    /// The key.
     pub key: KeyFacts,
-    /// Why they get it.
     pub why: Why,
     /// Who made it, in words.
     pub by: String,

@@ -5,25 +5,28 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use openidconnect::core::{
     CoreAuthDisplay, CoreAuthPrompt, CoreAuthenticationFlow, CoreClaimName, CoreClaimType, CoreClient,
-    CoreClientAuthMethod, CoreGenderClaim, CoreGrantType, CoreIdToken, CoreIdTokenClaims, CoreJsonWebKey,
-    CoreJweContentEncryptionAlgorithm, CoreJweKeyManagementAlgorithm, CoreJwsSigningAlgorithm,
-    CoreResponseMode, CoreResponseType, CoreSubjectIdentifierType, CoreTokenType,
+    CoreClientAuthMethod, CoreGenderClaim, CoreGrantType, CoreJsonWebKey, CoreJweContentEncryptionAlgorithm,
+    CoreJweKeyManagementAlgorithm, CoreJwsSigningAlgorithm, CoreResponseMode, CoreResponseType,
+    CoreSubjectIdentifierType, CoreTokenType,
 };
 use openidconnect::{
-    AccessToken, AccessTokenHash, AdditionalProviderMetadata, AuthType, AuthorizationCode,
-    ClaimsVerificationError, ClientId, ClientSecret, CsrfToken, DiscoveryError, EmptyAdditionalClaims,
-    IdTokenVerifier, IssuerUrl, Nonce, OAuth2TokenResponse, PkceCodeChallenge, ProviderMetadata, RedirectUrl,
-    Scope, SignatureVerificationError, SubjectIdentifier, TokenResponse, UserInfoClaims, UserInfoError,
+    AdditionalProviderMetadata, AuthType, AuthorizationCode, ClientId, ClientSecret, CsrfToken,
+    EmptyAdditionalClaims, IdTokenVerifier, IssuerUrl, Nonce, OAuth2TokenResponse, PkceCodeChallenge,
+    ProviderMetadata, RedirectUrl, Scope, TokenResponse, UserInfoClaims,
 };
 use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 
 use crate::config::OidcConfig;
 use crate::people::oauth::http::{HttpError, is_allowed};
-use crate::people::oauth::{
-    Answer, Challenge, Http, Identity, Kind, Refusal, printable, token_refusal, verifier,
-};
+use crate::people::oauth::{Answer, Challenge, Http, Identity, Refusal, printable, token_refusal, verifier};
 use crate::time::{MINUTE, Time};
+
+mod claims;
+
+use self::claims::{
+    bearer, check_hash, discovery_refusal, identity, is_unknown_key, userinfo_refusal, words,
+};
 
 /// How long the provider's documents are believed before they are read again.
 const BELIEVED: Duration = Duration::from_secs(60 * 60);
@@ -238,51 +241,6 @@ impl Oidc {
     }
 }
 
-fn is_unknown_key(error: &ClaimsVerificationError) -> bool {
-    matches!(
-        error,
-        ClaimsVerificationError::SignatureVerification(
-            SignatureVerificationError::NoMatchingKey | SignatureVerificationError::CryptoError(_)
-        )
-    )
-}
-
-/// Where the ID token names the access token that came with it, it must be that one.
-fn check_hash(
-    token: &CoreIdToken,
-    claims: &CoreIdTokenClaims,
-    verifier: &IdTokenVerifier<'_, CoreJsonWebKey>,
-    access_token: &AccessToken,
-) -> Result<(), Refusal> {
-    let Some(said) = claims.access_token_hash() else { return Ok(()) };
-    let key = token.signing_alg().and_then(|algorithm| Ok((algorithm, token.signing_key(verifier)?)));
-    let computed =
-        key.ok().and_then(|(algorithm, key)| AccessTokenHash::from_token(access_token, algorithm, key).ok());
-    if computed.as_ref() == Some(said) {
-        Ok(())
-    } else {
-        Err(Refusal::answer("at_hash is of another access token"))
-    }
-}
-
-fn identity(issuer: &str, claims: &CoreIdTokenClaims) -> Result<Identity, Refusal> {
-    let subject: &SubjectIdentifier = claims.subject();
-    if subject.is_empty() || subject.len() > 255 || !subject.is_ascii() {
-        return Err(Refusal::answer("sub is empty, too long or not ASCII"));
-    }
-    let verified = claims.email_verified() == Some(true);
-    let label = claims.email().map_or(subject.as_str(), |email| email.as_str());
-    Ok(Identity {
-        kind: Kind::Oidc,
-        issuer: issuer.to_owned(),
-        subject: subject.to_string(),
-        email: claims.email().filter(|_| verified).map(|email| email.to_string()),
-        name: claims.name().and_then(|name| name.get(None)).map(|name| name.to_string()),
-        label: printable(label),
-        proved_at: claims.auth_time().map(|time| Time::from_seconds(time.timestamp())),
-    })
-}
-
 /// Basic unless the provider takes the secret in the body alone.
 fn auth_type(metadata: &Metadata) -> AuthType {
     let ways = metadata.token_endpoint_auth_methods_supported();
@@ -290,41 +248,4 @@ fn auth_type(metadata: &Metadata) -> AuthType {
     let body_alone =
         takes(CoreClientAuthMethod::ClientSecretPost) && !takes(CoreClientAuthMethod::ClientSecretBasic);
     if body_alone { AuthType::RequestBody } else { AuthType::BasicAuth }
-}
-
-/// A token that fits into a header; the crate takes that for granted.
-fn bearer(token: &AccessToken) -> Result<AccessToken, Refusal> {
-    if token.secret().bytes().all(|byte| byte.is_ascii_graphic()) {
-        Ok(token.clone())
-    } else {
-        Err(Refusal::answer("the access token has characters that no token has"))
-    }
-}
-
-fn words(error: &ClaimsVerificationError) -> String {
-    let text = match error {
-        ClaimsVerificationError::SignatureVerification(cause) => format!("signature: {cause}"),
-        error => error.to_string(),
-    };
-    text.chars().filter(|letter| !letter.is_control()).take(200).collect()
-}
-
-fn discovery_refusal(error: DiscoveryError<HttpError>) -> Refusal {
-    match error {
-        DiscoveryError::Request(error) => error.into(),
-        DiscoveryError::Response(status, _, _) => {
-            Refusal::answer(format!("its documents come with status {} or as another type", status.as_u16()))
-        }
-        DiscoveryError::Validation(reason) => Refusal::answer(printable(&reason)),
-        DiscoveryError::Parse(_) => Refusal::answer("its documents can't be read"),
-        _ => Refusal::answer("its documents are not there"),
-    }
-}
-
-fn userinfo_refusal(error: UserInfoError<HttpError>) -> Refusal {
-    match error {
-        UserInfoError::Request(error) => error.into(),
-        UserInfoError::ClaimsVerification(error) => Refusal::answer(format!("userinfo: {}", words(&error))),
-        _ => Refusal::answer("its userinfo can't be read"),
-    }
 }

@@ -14,7 +14,7 @@ use crate::path;
 use crate::people::password::NewPassword;
 use crate::people::recovery::{self, Ends};
 use crate::people::sign_in::{self, Attempt, Outcome};
-use crate::people::{methods, notice, password, store, throttle};
+use crate::people::{credential, notice, password, throttle};
 use crate::portal::kit::visit::AccountVisit;
 use crate::web::form::{Complaints, Fields};
 use crate::web::page::{Layout, Room};
@@ -96,7 +96,7 @@ pub async fn submit(visit: AccountVisit, fields: Fields) -> Result<HttpResponse,
             }
             recovery::secure(tx, &person, Ends::AllBut(but), now)?;
             throttle::keep_client(tx, &keys, &person, &client, now)?;
-            methods::set_password(tx, person.id, &hashed, now)?;
+            credential::set(tx, person.id, &hashed, now)?;
             notice::tell(tx, &person, Change::PasswordChanged, &holder.source, now)?;
             journal::note(tx, holder, &Event::PasswordChanged)
         })
@@ -115,7 +115,7 @@ fn first_needs_proof(visit: &AccountVisit, has_password: bool) -> Option<HttpRes
 
 async fn has_password(visit: &AccountVisit) -> Result<bool, Problem> {
     let id = visit.person.id;
-    Ok(visit.read(move |conn| store::password(conn, id)).await?.is_some())
+    Ok(visit.read(move |conn| credential::find(conn, id)).await?.is_some())
 }
 
 fn page(

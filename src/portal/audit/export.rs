@@ -126,7 +126,8 @@ fn text(conn: &mut Conn, org: OrgId, entries: Vec<Entry>, form: Form, first: boo
 pub async fn whole(visit: Visit) -> Result<HttpResponse, Problem> {
     let (org, now) = (visit.org.id, visit.now);
     let (host, signers) = (visit.site.public_url.host().to_owned(), Signer::all(&visit.site.mint.keyring)?);
-    let note = visit.site.db.write(move |tx| signing::sign(tx, org, &host, &signers, now)).await?;
+    let logs = visit.site.db.logs().clone();
+    let note = visit.read(move |conn| signing::current(conn, &logs, org, &host, &signers)).await?;
     let size = Note::parse(&note).and_then(|note| note.checkpoint()).map_or(0, |told| told.size);
     let (site, note) = (visit.site.get_ref().clone(), Arc::new(note));
     let parts = download::parts(0, move |from: u64| {

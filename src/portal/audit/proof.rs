@@ -10,7 +10,6 @@ use crate::path;
 use crate::portal::audit::Proof;
 use crate::portal::kit::visit::Visit;
 use crate::portal::kit::words;
-use crate::time::Time;
 use crate::web::page::{Layout, Place, Room};
 use crate::web::problem::Problem;
 
@@ -32,14 +31,16 @@ pub async fn show(visit: Visit) -> Result<HttpResponse, Problem> {
     let now = visit.now;
     let (org, zone) = (visit.org.id, visit.zone.clone());
     let (host, signers) = (visit.site.public_url.host().to_owned(), Signer::all(&visit.site.mint.keyring)?);
-    let found = visit.site.db.write(move |tx| {
-        let note = match signing::sign(tx, org, &host, &signers, now) {
+    let logs = visit.site.db.logs().clone();
+    let found = visit.read(move |conn| {
+        let note = match signing::current(conn, &logs, org, &host, &signers) {
             Ok(note) => Some(note),
             Err(Error::LogBroken { .. }) => None,
             Err(error) => return Err(error),
         };
-        let (head, kept) = (store::head(tx.conn, org)?, store::last_checkpoint(tx.conn, org)?);
-        Ok((note, head, kept, signing::authentic_verifiers(tx.conn, tx.logs, org)?))
+        let (head, kept) = (store::head(conn, org)?, store::last_checkpoint(conn, org)?);
+        let verifiers = signing::verifiers(conn, &logs, org, &host, &signers, now)?;
+        Ok((note, head, kept, verifiers))
     });
     let (note, head, kept, verifiers) = found.await?;
     let view = ProofPage {

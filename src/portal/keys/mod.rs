@@ -1,6 +1,7 @@
 //! The pages about API keys.
 
 pub mod calendar;
+pub mod clients;
 pub mod create;
 pub mod disable;
 pub mod edit;

@@ -3,19 +3,21 @@
 use actix_web::HttpResponse;
 use askama::Template;
 
-use crate::error::FieldError;
+use crate::db::Conn;
+use crate::error::{Error, FieldError};
 use crate::id::KeyId;
 use crate::keys::draft::check_reason;
 use crate::keys::manager::Deed;
 use crate::keys::{Key, lifecycle};
 use crate::path;
 use crate::portal::keys::RequestedKey;
-use crate::portal::keys::show::{CallerRow, scope_name};
+use crate::portal::keys::clients::CallerRow;
+use crate::portal::keys::show::scope_name;
 use crate::portal::kit::visit::Visit;
 use crate::portal::kit::words::{self, When};
 use crate::time::{DAY, Time};
 use crate::usage;
-use crate::usage::sums::Keys;
+use crate::usage::journal;
 use crate::web::form::{Complaints, Fields};
 use crate::web::page::{Layout, Place, Room};
 use crate::web::problem::Problem;
@@ -48,13 +50,14 @@ struct RevokePage {
 
 /// `GET /o/{org}/keys/{id}/revoke`.
 pub async fn confirm(visit: Visit, requested: RequestedKey) -> Result<HttpResponse, Problem> {
+    visit.site.meter.wait_until_written().await;
     page(&visit, requested, &Fields::default(), Complaints::default()).await
 }
 
 /// `POST /o/{org}/keys/{id}/revoke`.
 pub async fn submit(visit: Visit, requested: RequestedKey, fields: Fields) -> Result<HttpResponse, Problem> {
-    flush_last_use(&visit, requested).await?;
-    let key = visit.read(move |conn| requested.find_for(conn, Deed::Revoke)).await?;
+    visit.site.meter.wait_until_written().await;
+    let key = visit.read(move |conn| find(conn, requested)).await?;
     let mut errors = Vec::new();
     let reason = check_reason(fields.get("reason")).map_err(|error| errors.push(error)).unwrap_or_default();
     let typed = crate::text::fold(fields.get("confirm").trim());
@@ -72,10 +75,12 @@ pub async fn submit(visit: Visit, requested: RequestedKey, fields: Fields) -> Re
     Ok(visit.redirect_with(path::keys(&visit.org.slug), format!("{} was revoked.", key.name)))
 }
 
-/// Writes the last use of the key, so that a use of the last second counts.
-async fn flush_last_use(visit: &Visit, requested: RequestedKey) -> Result<(), Problem> {
-    let keys = Keys::only(requested.id);
-    Ok(usage::flush_last_uses(&visit.site.meter, &visit.site.db, keys, visit.now).await?)
+/// The key, with the time of its last use to the second.
+fn find(conn: &mut Conn, requested: RequestedKey) -> Result<Key, Error> {
+    let mut key = requested.find_for(conn, Deed::Revoke)?;
+    let last_uses = journal::last_uses(conn, key.org, &[key.id])?;
+    key.last_used_at = key.last_used_at.max(last_uses.get(&key.id).copied());
+    Ok(key)
 }
 
 fn was_used_lately(key: &Key, now: Time) -> bool {
@@ -88,10 +93,9 @@ async fn page(
     fields: &Fields,
     complaints: Complaints,
 ) -> Result<HttpResponse, Problem> {
-    flush_last_use(visit, requested).await?;
     let (now, zone) = (visit.now, visit.zone.clone());
     let found = visit.read(move |conn| {
-        let key = requested.find_for(conn, Deed::Revoke)?;
+        let key = find(conn, requested)?;
         let by_scope = usage::recent::last_day_by_scope(conn, key.org, key.id, now)?;
         let callers = usage::recent::callers_of_last_day(conn, key.org, key.id, now, CALLERS)?;
         Ok((requested.rights(conn, &key)?, key, by_scope, callers))

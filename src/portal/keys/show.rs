@@ -5,11 +5,10 @@ use askama::Template;
 
 use crate::db::Conn;
 use crate::error::Error;
-use crate::id::{KeyId, OrgId, UserId};
 use crate::keys::secret_store::{self, SecretUse};
-use crate::keys::{Key, Status, store};
+use crate::keys::{Key, Status};
 use crate::path;
-use crate::people;
+use crate::portal::keys::clients::{CallerRow, actor};
 use crate::portal::keys::limits::panel::{self, LimitsPanel};
 use crate::portal::keys::notices::{self, Notices};
 use crate::portal::keys::rotation::progress::{self, RotationPanel};
@@ -58,14 +57,6 @@ struct Ended {
     calls_after: i64,
 }
 
-/// A row in a table of clients.
-pub struct CallerRow {
-    pub address: String,
-    pub program: String,
-    pub requests: String,
-    pub last: When,
-}
-
 struct SecretRow {
     hint: String,
     created: String,
@@ -73,17 +64,6 @@ struct SecretRow {
     first_used: Option<When>,
     last_used: Option<When>,
     by: Option<String>,
-}
-
-impl CallerRow {
-    pub fn new(caller: &CallerUse, now: Time, zone: &jiff::tz::TimeZone) -> CallerRow {
-        CallerRow {
-            address: caller.address.clone(),
-            program: caller.program.clone(),
-            requests: words::number(caller.requests),
-            last: When::past(caller.last_at, now, zone),
-        }
-    }
 }
 
 /// `GET /keys/{id}`: the link in e-mails, without the organisation.
@@ -149,7 +129,7 @@ pub async fn show(visit: Visit, requested: RequestedKey) -> Result<HttpResponse,
     let mut found = visit.read(load).await?;
     if found.rotation.is_some() {
         // The progress of a rotation includes the requests of the last second.
-        usage::flush(&visit.site.meter, &visit.site.db, now).await?;
+        visit.site.meter.wait_until_written().await;
         found = visit.read(load).await?;
     }
     let Found { key, rights, rotation, by_scope, callers, secrets, .. } = found;
@@ -185,18 +165,6 @@ pub async fn show(visit: Visit, requested: RequestedKey) -> Result<HttpResponse,
         key,
     };
     visit.page(&view)
-}
-
-/// The name of an actor, or the id if there is none.
-pub(super) fn actor(conn: &mut Conn, org: OrgId, text: &str) -> Result<String, Error> {
-    if let Some(id) = UserId::parse(text) {
-        return Ok(people::store::find(conn, id)?.map_or_else(|| text.to_owned(), |person| person.name));
-    }
-    if let Some(id) = KeyId::parse(text) {
-        return Ok(store::find(conn, org, id)?
-            .map_or_else(|| text.to_owned(), |key| format!("the key {}", key.name)));
-    }
-    Ok(if text == "system:cli" { "the command line".to_owned() } else { text.to_owned() })
 }
 
 fn expires(key: &Key, now: Time, zone: &jiff::tz::TimeZone) -> String {

@@ -11,7 +11,6 @@ use crate::portal::kit::words;
 use crate::portal::members::RequestedMember;
 use crate::time::DAY;
 use crate::usage;
-use crate::usage::sums::Keys;
 use crate::web::page::Room;
 use crate::web::problem::Problem;
 
@@ -22,8 +21,7 @@ pub async fn confirm(
     Disabling(disabling): Disabling,
 ) -> Result<HttpResponse, Problem> {
     let now = visit.now;
-    // A use of the last second counts.
-    usage::flush_last_uses(&visit.site.meter, &visit.site.db, Keys::of(visit.org.id), now).await?;
+    visit.site.meter.wait_until_written().await;
     let read = visit.read(move |conn| {
         let found = requested.find_managed(conn)?;
         let keys = succession::estate(conn, requested.org, requested.id, now)?.keys;

@@ -18,7 +18,6 @@ use crate::portal::members::RequestedMember;
 use crate::role::Role;
 use crate::time::DAY;
 use crate::usage;
-use crate::usage::sums::Keys;
 use crate::web::form::{Complaints, Fields};
 use crate::web::page::{Layout, Place, Room};
 use crate::web::problem::Problem;
@@ -176,14 +175,17 @@ async fn page(
     complaints: Complaints,
 ) -> Result<HttpResponse, Problem> {
     let (org, id, now, zone) = (requested.org, requested.id, visit.now, visit.zone.clone());
-    // A use of the last second counts.
-    usage::flush_last_uses(&visit.site.meter, &visit.site.db, Keys::of(org), now).await?;
+    visit.site.meter.wait_until_written().await;
     let read = visit.read(move |conn| {
         let leaving = find(requested, conn)?;
-        let estate = succession::estate(conn, org, id, now)?;
+        let mut estate = succession::estate(conn, org, id, now)?;
         let ids: Vec<KeyId> = estate.keys.iter().map(|key| key.id).collect();
         let day = usage::recent::requests_by_key(conn, org, &ids, now.plus(-DAY))?;
         let week = usage::recent::requests_by_key(conn, org, &ids, now.plus(-7 * DAY))?;
+        let last_uses = usage::journal::last_uses(conn, org, &ids)?;
+        for key in &mut estate.keys {
+            key.last_used_at = key.last_used_at.max(last_uses.get(&key.id).copied());
+        }
         Ok((leaving, estate, day, week, store::members_of(conn, org)?))
     });
     let (leaving, estate, day, week, members) = read.await?;

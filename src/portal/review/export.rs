@@ -8,7 +8,8 @@ use crate::id::{KeyId, OrgId, UserId};
 use crate::keys::names;
 use crate::people;
 use crate::portal::kit::visit::Visit;
-use crate::review::rules::Card;
+use crate::review::findings::Findings;
+use crate::review::rules::FindingKind;
 use crate::review::store;
 use crate::time::Time;
 use crate::web::problem::Problem;
@@ -45,12 +46,13 @@ enum Place {
 
 /// `GET /o/{org}/review.csv`.
 pub async fn show(visit: Visit) -> Result<HttpResponse, Problem> {
-    let look = super::page::look_again(&visit.site, visit.org.id).await?;
-    let looked_at = look.map(|look| look.looked_at.rfc3339()).unwrap_or_default();
     let (site, org, now) = (visit.site.get_ref().clone(), visit.org.id, visit.now);
     let parts = download::parts(Place::Head, move |place| {
-        let (site, looked_at) = (site.clone(), looked_at.clone());
-        async move { site.db.read(move |conn| part(conn, org, place, &looked_at, now)).await }
+        let site = site.clone();
+        async move {
+            let scanned = site.scans.last(org);
+            site.db.read(move |conn| part(conn, org, place, scanned, now)).await
+        }
     });
     let file = ("review", &*visit.org.slug, "csv");
     Ok(download::head(csv::TYPE, file, now).streaming(parts))
@@ -60,7 +62,7 @@ fn part(
     conn: &mut Conn,
     org: OrgId,
     place: Place,
-    looked_at: &str,
+    scanned: Option<Time>,
     now: Time,
 ) -> Result<(String, Option<Place>)> {
     let mut out = String::new();
@@ -70,10 +72,12 @@ fn part(
             return Ok((out, Some(Place::Card(0, None))));
         }
         Place::Card(place, after) => (place, after),
-        Place::Kept => return Ok((kept(conn, org, looked_at, now)?, None)),
+        Place::Kept => return Ok((kept(conn, org, scanned, now)?, None)),
     };
-    let Some(card) = Card::ALL.get(place).copied() else { return Ok((out, Some(Place::Kept))) };
-    let mut found = store::of_card_after(conn, org, card, after, STEP)?;
+    let Some(kind) = FindingKind::ALL.get(place).copied() else { return Ok((out, Some(Place::Kept))) };
+    let findings = Findings::load(conn, org, now)?;
+    let looked_at = looked_at(&findings, scanned);
+    let mut found = findings.of_kind_after(conn, kind, after, STEP)?;
     let is_last = i64::try_from(found.len()).unwrap_or(STEP) < STEP;
     if !is_last {
         // The last key may have more findings than were read.
@@ -85,7 +89,7 @@ fn part(
     for (key, scope, since) in &found {
         let named = names.get(key);
         let cells = [
-            card.name().to_owned(),
+            kind.name().to_owned(),
             "open".to_owned(),
             key.to_string(),
             named.map(|named| named.name.clone()).unwrap_or_default(),
@@ -97,7 +101,7 @@ fn part(
             String::new(),
             String::new(),
             String::new(),
-            looked_at.to_owned(),
+            looked_at.clone(),
         ];
         csv::line(&mut out, cells);
     }
@@ -108,16 +112,22 @@ fn part(
     Ok((out, Some(next)))
 }
 
-fn kept(conn: &mut Conn, org: OrgId, looked_at: &str, now: Time) -> Result<String> {
+/// When the findings were found.
+fn looked_at(findings: &Findings, scanned: Option<Time>) -> String {
+    findings.scanned_at(scanned).map(Time::rfc3339).unwrap_or_default()
+}
+
+fn kept(conn: &mut Conn, org: OrgId, scanned: Option<Time>, now: Time) -> Result<String> {
     let mut out = String::new();
-    for keeps in store::keeps(conn, org, now, KEEPS)?.chunks(500) {
+    let looked_at = looked_at(&Findings::load(conn, org, now)?, scanned);
+    for keeps in store::snoozes(conn, org, now, KEEPS)?.chunks(500) {
         let ids: Vec<KeyId> = keeps.iter().map(|keep| keep.key).collect();
         let people: Vec<UserId> = keeps.iter().map(|keep| keep.by).collect();
         let (keys, people) = (names::with_owners(conn, org, &ids)?, people::store::names(conn, &people)?);
         for keep in keeps {
             let named = keys.get(&keep.key);
             let cells = [
-                keep.card.clone(),
+                keep.kind.clone(),
                 "kept".to_owned(),
                 keep.key.to_string(),
                 named.map(|named| named.name.clone()).unwrap_or_default(),
@@ -129,7 +139,7 @@ fn kept(conn: &mut Conn, org: OrgId, looked_at: &str, now: Time) -> Result<Strin
                 people.get(&keep.by).map(|(_, email)| email.clone()).unwrap_or_default(),
                 keep.at.rfc3339(),
                 keep.until.rfc3339(),
-                looked_at.to_owned(),
+                looked_at.clone(),
             ];
             csv::line(&mut out, cells);
         }

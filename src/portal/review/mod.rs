@@ -6,7 +6,7 @@ pub mod page;
 pub mod print;
 pub mod row;
 
-use crate::review::rules::Card;
+use crate::review::rules::FindingKind;
 
 /// How a card is told.
 pub struct Told {
@@ -25,9 +25,9 @@ pub struct Told {
 }
 
 /// How a card is told.
-pub fn told(card: Card) -> Told {
-    let (title, meaning, tone, rule, nothing, since) = match card {
-        Card::CalledAfterEnd => (
+pub fn told(kind: FindingKind) -> Told {
+    let (title, meaning, tone, rule, nothing, since) = match kind {
+        FindingKind::CalledAfterEnd => (
             "Still called after its end",
             "Calls are refused",
             "bad",
@@ -35,7 +35,7 @@ pub fn told(card: Card) -> Told {
             "ended keys that are still called",
             "Last call",
         ),
-        Card::OwnerLeft => (
+        FindingKind::OwnerLeft => (
             "Owner has left",
             "Nobody gets its mails",
             "bad",
@@ -43,7 +43,7 @@ pub fn told(card: Card) -> Told {
             "keys without an owner",
             "Last used",
         ),
-        Card::EndsSoon => (
+        FindingKind::EndsSoon => (
             "End in 7 days",
             "Rotate, or let them lapse",
             "warn",
@@ -51,7 +51,7 @@ pub fn told(card: Card) -> Told {
             "keys that end in 7 days",
             "Ends",
         ),
-        Card::ManyErrors => (
+        FindingKind::ManyErrors => (
             "Over 5 % errors",
             "In the last 7 days",
             "warn",
@@ -59,7 +59,7 @@ pub fn told(card: Card) -> Told {
             "over 5 % errors",
             "Errors",
         ),
-        Card::NewAddress => (
+        FindingKind::NewAddress => (
             "New address",
             "First seen this week",
             "warn",
@@ -67,7 +67,7 @@ pub fn told(card: Card) -> Told {
             "called from a new address",
             "First seen",
         ),
-        Card::ScopeUnused => (
+        FindingKind::ScopeUnused => (
             "Unused scopes",
             "Rights nobody needs",
             "",
@@ -75,7 +75,7 @@ pub fn told(card: Card) -> Told {
             "unused scopes",
             "Scope last used",
         ),
-        Card::NeverUsed => (
+        FindingKind::NeverUsed => (
             "Never used",
             "Made over 7 days ago",
             "",
@@ -83,7 +83,7 @@ pub fn told(card: Card) -> Told {
             "never used",
             "Made",
         ),
-        Card::Idle90 => (
+        FindingKind::Idle90 => (
             "Unused for 90 days",
             "Probably forgotten",
             "",
@@ -91,7 +91,7 @@ pub fn told(card: Card) -> Told {
             "unused for 90 days",
             "Last used",
         ),
-        Card::Idle30 => (
+        FindingKind::Idle30 => (
             "Unused for 30 days",
             "Perhaps forgotten",
             "",
@@ -99,7 +99,7 @@ pub fn told(card: Card) -> Told {
             "unused for 30 days",
             "Last used",
         ),
-        Card::NoExpiry => {
+        FindingKind::NoExpiry => {
             ("Never end", "Nobody will notice them", "", "Keys without an end", "keys without an end", "Made")
         }
     };

@@ -9,8 +9,9 @@ use crate::portal::kit::visit::Visit;
 use crate::portal::kit::words;
 use crate::portal::review::row::{Decided, Reader, Row, Since};
 use crate::portal::review::{Told, told};
-use crate::review::rules::Card;
-use crate::review::store::{self, Look};
+use crate::review::findings::Findings;
+use crate::review::rules::FindingKind;
+use crate::review::store::Scan;
 use crate::web::page::{Layout, Place, Room};
 use crate::web::problem::Problem;
 
@@ -25,7 +26,7 @@ struct PrintPage {
     sections: Vec<Section>,
     kept: Vec<Decided>,
     removed: Vec<Decided>,
-    look: Option<Look>,
+    scan: Option<Scan>,
     looked_at: String,
     printed_at: String,
     printed_by: String,
@@ -41,28 +42,29 @@ struct Section {
 /// `GET /o/{org}/review/print`.
 pub async fn show(visit: Visit) -> Result<HttpResponse, Problem> {
     let (now, org, zone) = (visit.now, visit.org.id, visit.zone.clone());
-    let look = super::page::look_again(&visit.site, org).await?;
     let in_zone = zone.clone();
     let found = visit.read(move |conn| {
         let reader = Reader { org, now, zone: &in_zone };
-        let counts = store::cards(conn, org)?;
+        let findings = Findings::load(conn, org, now)?;
+        let counts = findings.counts(conn)?;
         let mut sections = Vec::new();
-        for card in Card::ALL {
-            let found = counts.get(card.name()).copied().unwrap_or(0);
-            let rows = if found > 0 { reader.rows(conn, card, (0, MOST))? } else { Vec::new() };
-            sections.push(Section { told: told(card), found, rows });
+        for kind in FindingKind::ALL {
+            let found = counts.get(kind.name()).copied().unwrap_or(0);
+            let rows = if found > 0 { reader.rows(conn, &findings, kind, (0, MOST))? } else { Vec::new() };
+            sections.push(Section { told: told(kind), found, rows });
         }
-        Ok((sections, reader.kept(conn, MOST)?, reader.removed(conn, MOST)?))
+        Ok((sections, reader.kept(conn, MOST)?, reader.removed(conn, MOST)?, findings))
     });
-    let (sections, kept, removed) = found.await?;
+    let (sections, kept, removed, findings) = found.await?;
+    let scanned_at = findings.scanned_at(visit.site.scans.last(org));
     let view = PrintPage {
         layout: visit.layout(Room::Review),
         org: visit.place(),
         sections,
         kept,
         removed,
-        look,
-        looked_at: look.map_or_else(|| "not yet".to_owned(), |look| words::date_time(look.looked_at, &zone)),
+        scan: findings.scan,
+        looked_at: scanned_at.map_or_else(|| "not yet".to_owned(), |at| words::date_time(at, &zone)),
         printed_at: words::date_time(now, &zone),
         printed_by: format!("{} ({})", visit.person.name, visit.person.email),
         zone: visit.zone_name(),

@@ -11,8 +11,9 @@ use crate::keys::{Key, names, store as keys};
 use crate::people;
 use crate::portal::kit::words::{self, When};
 use crate::review::facts::{self, Which};
-use crate::review::rules::{self, Card, Facts};
-use crate::review::store::{self, scope_name};
+use crate::review::findings::Findings;
+use crate::review::rules::{self, Facts, FindingKind};
+use crate::review::store::{self, Snooze, scope_name};
 use crate::time::Time;
 
 /// A finding.
@@ -77,25 +78,31 @@ pub struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// Open findings of a card. What has changed since the last look is left out.
-    pub fn rows(&self, conn: &mut Conn, card: Card, part: (i64, i64)) -> Result<Vec<Row>> {
-        let found = store::of_card(conn, self.org, card, part)?;
+    /// Open findings of a kind. Those that no longer hold since the last scan are left out.
+    pub fn rows(
+        &self,
+        conn: &mut Conn,
+        findings: &Findings,
+        kind: FindingKind,
+        part: (i64, i64),
+    ) -> Result<Vec<Row>> {
+        let found = findings.of_kind(conn, kind, part)?;
         let ids: Vec<KeyId> = found.iter().map(|(key, _, _)| *key).collect();
         let facts = facts::read(conn, self.org, Which::These(&ids), self.now)?;
         let facts: HashMap<KeyId, Facts> = facts.into_iter().map(|facts| (facts.key, facts)).collect();
         let keys = keys::by_ids(conn, self.org, &ids)?;
         let keys: HashMap<KeyId, Key> = keys.into_iter().map(|key| (key.id, key)).collect();
-        let new = match card {
-            Card::NewAddress => facts::new_addresses(conn, self.org, &ids, self.now)?,
+        let new = match kind {
+            FindingKind::NewAddress => facts::new_addresses(conn, self.org, &ids, self.now)?,
             _ => HashMap::new(),
         };
         let row = |(id, scope, since): (KeyId, String, Time)| {
             let (key, facts) = (keys.get(&id)?, facts.get(&id)?);
             let findings = rules::findings(facts, self.now);
             let holds =
-                findings.iter().any(|finding| finding.card == card && scope_name(finding.scope) == scope);
+                findings.iter().any(|finding| finding.kind == kind && scope_name(finding.scope) == scope);
             let new = new.get(&id).map_or(&[][..], Vec::as_slice);
-            holds.then(|| self.row(key, facts, card, scope, since, new))
+            holds.then(|| self.row(key, facts, kind, scope, since, new))
         };
         Ok(found.into_iter().filter_map(row).collect())
     }
@@ -104,27 +111,27 @@ impl Reader<'_> {
         &self,
         key: &Key,
         facts: &Facts,
-        card: Card,
+        kind: FindingKind,
         scope: String,
         since: Time,
         new: &[(String, Time)],
     ) -> Row {
         let past = |at| When::past(at, self.now, self.zone);
         let used = facts.scope_uses.iter().find(|(held, _, _)| held.name() == scope);
-        let since = match card {
-            Card::EndsSoon => Since::At(When::ahead(since, self.now, self.zone)),
-            Card::ManyErrors => Since::Words(format!(
+        let since = match kind {
+            FindingKind::EndsSoon => Since::At(When::ahead(since, self.now, self.zone)),
+            FindingKind::ManyErrors => Since::Words(format!(
                 "{} of {}",
                 words::share(facts.errors, facts.requests),
                 words::number(facts.requests)
             )),
-            Card::ScopeUnused => match used.and_then(|(_, _, last)| *last) {
+            FindingKind::ScopeUnused => match used.and_then(|(_, _, last)| *last) {
                 Some(last) => Since::At(past(last)),
                 None => Since::Words("never".to_owned()),
             },
-            Card::OwnerLeft if facts.last_used_at.is_none() => Since::Words("never".to_owned()),
+            FindingKind::OwnerLeft if facts.last_used_at.is_none() => Since::Words("never".to_owned()),
             // The address that is named has its own time beside it.
-            Card::NewAddress => Since::At(past(new.first().map_or(since, |(_, seen)| *seen))),
+            FindingKind::NewAddress => Since::At(past(new.first().map_or(since, |(_, seen)| *seen))),
             _ => Since::At(past(since)),
         };
         Row {
@@ -140,12 +147,13 @@ impl Reader<'_> {
         }
     }
 
-    /// What is kept now.
+    /// Snoozed findings.
     pub fn kept(&self, conn: &mut Conn, most: i64) -> Result<Vec<Decided>> {
-        let keeps = store::keeps(conn, self.org, self.now, most)?;
-        let decided = keeps.into_iter().map(|keep| {
-            let title = Card::parse(&keep.card).map_or("", |card| super::told(card).title);
-            (keep.key, keep.card, title.to_owned(), keep.scope, keep.by, keep.at, keep.until)
+        let snoozes = store::snoozes(conn, self.org, self.now, most)?;
+        let decided = snoozes.into_iter().map(|snooze| {
+            let title = FindingKind::parse(&snooze.kind).map_or("", |kind| super::told(kind).title);
+            let Snooze { key, kind, scope, by, at, until } = snooze;
+            (key, kind, title.to_owned(), scope, by, at, until)
         });
         self.decided(conn, decided.collect())
     }

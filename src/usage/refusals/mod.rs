@@ -1,5 +1,4 @@
-//! Refused requests of proven keys: summed in memory by key, reason and hour, with the latest few
-//! of each key, so that whoever is refused can be told why.
+//! Refused requests of proven keys: counted by key, reason and hour, with the latest few of each key in detail.
 
 pub mod store;
 
@@ -9,10 +8,10 @@ use crate::id::{KeyId, OrgId};
 use crate::scope::Scope;
 use crate::time::Time;
 
-/// How many refused requests of a key are kept one by one.
+/// The most refused requests of a key that are kept in detail.
 pub const RECENT: usize = 20;
 
-/// How much of a route is kept.
+/// The most characters of a route that are kept.
 const LONGEST_ROUTE: usize = 200;
 
 /// One refused request.

@@ -6,6 +6,8 @@ use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Text};
 use keydesk::db::{Conn, Db, Location};
+use keydesk::review::scan::{self, Scans};
+use keydesk::time::Time;
 
 pub struct Database {
     pub url: String,
@@ -184,6 +186,38 @@ impl Database {
                 lines(&format!("SELECT '{table}: ' || {row} AS line FROM {table} ORDER BY 1"))
             })
             .collect()
+    }
+
+    /// Scans all keys for the review, as the server does at each tick.
+    pub fn scan(&self) {
+        let db = self.open();
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.block_on(scan::scan_all(&db, &Scans::default(), Time::now, || true)).unwrap();
+    }
+
+    /// What changes with every write, even with one that changes no value: the bytes of the file and its log,
+    /// or the versions of all rows.
+    pub fn versions(&self) -> Vec<String> {
+        let Some(_) = &self.server else {
+            let file = self.url.strip_prefix("sqlite:").unwrap();
+            let bytes = |end: &str| std::fs::read(format!("{file}{end}")).unwrap_or_default();
+            let digest =
+                |bytes: Vec<u8>| format!("{} bytes, {:?}", bytes.len(), keydesk::crypto::sha256(&bytes));
+            return ["", "-wal"].map(|end| digest(bytes(end))).into();
+        };
+        let mut conn = PgConnection::establish(&self.url).unwrap();
+        let mut lines = |query: &str| -> Vec<String> {
+            let lines: Vec<Line> = diesel::sql_query(query).load(&mut conn).unwrap();
+            lines.into_iter().map(|line| line.line).collect()
+        };
+        let tables =
+            lines("SELECT tablename::text AS line FROM pg_tables WHERE schemaname = 'public' ORDER BY 1");
+        let versions = |table: &String| {
+            lines(&format!(
+                "SELECT '{table} ' || xmin::text || ' ' || ctid::text AS line FROM {table} ORDER BY 1"
+            ))
+        };
+        tables.iter().flat_map(versions).collect()
     }
 
     fn sqlite(&self) -> SqliteConnection {

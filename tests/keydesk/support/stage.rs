@@ -217,10 +217,9 @@ impl Stage {
     /// The act of a finding about a key that never ends.
     fn finding(&self) -> String {
         let id = self.key(json!({"expires_at": null}));
-        self.desk.database.execute(
-            "UPDATE api_keys SET created_at = created_at - 1728000000000 WHERE expires_at IS NULL;
-             UPDATE review_looks SET next_at = 0",
-        );
+        self.desk
+            .database
+            .execute("UPDATE api_keys SET created_at = created_at - 1728000000000 WHERE expires_at IS NULL");
         self.owner.clone().get(&self.in_org("review?card=no_expiry"));
         id
     }
@@ -241,7 +240,6 @@ impl Stage {
         self.desk.database.change(&format!(
             "UPDATE api_keys SET created_at = created_at - 5270400000000 WHERE name = '{name}'"
         ));
-        self.desk.database.execute("UPDATE review_looks SET next_at = 0");
         self.owner.clone().get(&self.in_org("review?card=scope_unused"));
         key["id"].as_str().unwrap().to_owned()
     }

@@ -9,12 +9,11 @@ use crate::keys::manager::Deed;
 use crate::keys::{Key, Superseded, rotation};
 use crate::path;
 use crate::portal::keys::RequestedKey;
-use crate::portal::keys::show::CallerRow;
+use crate::portal::keys::clients::CallerRow;
 use crate::portal::kit::visit::Visit;
 use crate::portal::kit::words;
 use crate::time::{DAY, HOUR};
-use crate::usage;
-use crate::usage::handover;
+use crate::usage::rotation_progress;
 use crate::web::form::{Complaints, Fields};
 use crate::web::page::{Layout, Place, Room};
 use crate::web::problem::Problem;
@@ -79,12 +78,12 @@ fn number(of: usize) -> i64 {
 /// `GET /o/{org}/keys/{id}/rotation/end`.
 pub async fn confirm_end(visit: Visit, requested: RequestedKey) -> Result<HttpResponse, Problem> {
     let (now, zone) = (visit.now, visit.zone.clone());
-    // A request of the last second counts.
-    usage::flush(&visit.site.meter, &visit.site.db, now).await?;
+    visit.site.meter.wait_until_written().await;
     let found = visit.read(move |conn| {
         let key = requested.find_for(conn, Deed::Rotate)?;
         let Some(old) = key.rotation(now).cloned() else { return Ok((key, None)) };
-        let progress = handover::handover(conn, key.org, key.id, (old.secret, key.secret), old.at, now)?;
+        let secrets = (old.secret, key.secret);
+        let progress = rotation_progress::progress(conn, key.org, key.id, secrets, old.at, now)?;
         Ok((key, Some((old, progress))))
     });
     let (key, Some((old, found))) = found.await? else {

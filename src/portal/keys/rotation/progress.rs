@@ -9,14 +9,14 @@ use crate::error::Result;
 use crate::id::{KeyId, OrgSlug};
 use crate::keys::{Key, Superseded};
 use crate::path;
-use crate::portal::keys::show::{CallerRow, actor};
+use crate::portal::keys::clients::{CallerRow, actor};
 use crate::portal::keys::{RequestedKey, Rights};
 use crate::portal::kit::chart;
 use crate::portal::kit::visit::Visit;
 use crate::portal::kit::words;
 use crate::time::{DAY, HOUR, MINUTE, Time};
 use crate::usage;
-use crate::usage::handover::{self, Flow, Handover, MINUTES};
+use crate::usage::rotation_progress::{self, Flow, MINUTES, RotationProgress};
 use crate::web::problem::Problem;
 
 /// The number of clients listed of each kind.
@@ -65,19 +65,19 @@ impl askama::filters::HtmlSafe for RotationPanel {}
 pub struct Found {
     new: Flow,
     old: Flow,
-    handover: Handover,
+    handover: RotationProgress,
     requests_with_new: i64,
     by: String,
 }
 
 pub fn find(conn: &mut Conn, key: &Key, old: &Superseded, now: Time) -> Result<Found> {
     let (org, id) = (key.org, key.id);
-    let [new, of_old] = handover::flows(conn, org, id, [key.secret, old.secret], now)?;
+    let [new, of_old] = rotation_progress::flows(conn, org, id, [key.secret, old.secret], now)?;
     Ok(Found {
         new,
         old: of_old,
-        handover: handover::handover(conn, org, id, (old.secret, key.secret), old.at, now)?,
-        requests_with_new: handover::requests_with(conn, org, id, key.secret, key.secret_made_at)?,
+        handover: rotation_progress::progress(conn, org, id, (old.secret, key.secret), old.at, now)?,
+        requests_with_new: rotation_progress::requests_with(conn, org, id, key.secret, key.secret_made_at)?,
         by: actor(conn, org, &old.by)?,
     })
 }
@@ -85,8 +85,7 @@ pub fn find(conn: &mut Conn, key: &Key, old: &Superseded, now: Time) -> Result<F
 /// `GET /o/{org}/keys/{id}/rotation`: the part of the key's page, requested every few seconds.
 pub async fn refresh(visit: Visit, requested: RequestedKey) -> Result<HttpResponse, Problem> {
     let now = visit.now;
-    // The progress includes the requests of the last second.
-    usage::flush(&visit.site.meter, &visit.site.db, now).await?;
+    visit.site.meter.wait_until_written().await;
     let found = visit.read(move |conn| {
         let key = requested.find(conn)?;
         let progress = key.previous.as_ref().map(|old| find(conn, &key, old, now)).transpose()?;
@@ -155,7 +154,7 @@ impl RotationPanel {
             callers_unseen: found.handover.unseen.len(),
             still: rows(still),
             unseen: rows(&found.handover.unseen),
-            counted_from: clock(handover::counted_from(now)),
+            counted_from: clock(rotation_progress::counted_from(now)),
             rights,
             counted_to: clock(now),
         }

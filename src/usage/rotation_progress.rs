@@ -1,4 +1,4 @@
-//! Who has gone over from a key's old secret to its new one, and who has not.
+//! Which clients have switched to the new secret during a rotation.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -12,36 +12,36 @@ use crate::time::{DAY, HOUR, MINUTE, Time};
 use crate::usage::recent::CallerUse;
 use crate::usage::totals::sum;
 
-/// How many minutes are shown.
+/// Minutes shown.
 pub const MINUTES: usize = 60;
-/// How long before the rotation callers count, in days: a nightly one must not be forgotten.
+/// Days before the rotation from which clients count, so that a nightly job is not forgotten.
 const BEFORE: i64 = 7;
-/// Without a call for so long with the old secret, whoever called since with the new one has moved.
+/// Seconds without a request with the old secret after which a client that uses the new one has switched.
 const MOVED: i64 = 10 * MINUTE;
-/// Without a call for so long with the old secret, it is quiet.
+/// Seconds without a request with the old secret after which a client is quiet.
 const QUIET: i64 = HOUR;
 
-/// What was called with one secret.
+/// Requests with one secret.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Flow {
-    /// Requests of each of the last minutes, the one of now last.
+    /// Requests of each of the last minutes, oldest first.
     pub minutes: Vec<i64>,
-    /// Requests a minute right now.
+    /// Requests of the last 60 seconds.
     pub rate: i64,
 }
 
-/// The callers of a key whose secret was replaced.
+/// The clients of a key whose secret was replaced.
 #[derive(Debug, Default)]
-pub struct Handover {
-    /// They still use the old secret, the latest first.
+pub struct RotationProgress {
+    /// Clients that still use the old secret, latest first.
     pub still: Vec<CallerUse>,
-    /// They used it before and were seen with neither secret for a while, the latest first.
+    /// Clients that used the old secret and have been quiet since, latest first.
     pub unseen: Vec<CallerUse>,
-    /// How many addresses call with the new secret.
+    /// The number of addresses that use the new secret.
     pub addresses_on_new: usize,
 }
 
-/// Requests with a key by secret and minute.
+/// Requests of a key by secret and minute.
 pub fn flows(
     conn: &mut Conn,
     org: OrgId,
@@ -66,14 +66,14 @@ pub fn flows(
     }))
 }
 
-/// Requests within the last 60 seconds, as if those of the minute before were evenly spread.
+/// Requests of the last 60 seconds, assuming that those of the minute before were evenly spread.
 fn rate(minutes: &[i64], now: Time) -> i64 {
     let [.., before, this] = minutes else { return 0 };
     let left = MINUTE - now.since(now.minute());
     this + (before * left + MINUTE / 2) / MINUTE
 }
 
-/// All requests with a secret, which was made at `made`.
+/// All requests with a secret, which was created at `made`.
 pub fn requests_with(conn: &mut Conn, org: OrgId, key: KeyId, secret: SecretId, made: Time) -> Result<i64> {
     Ok(all_usage_counts::table
         .filter(all_usage_counts::org_id.eq(org).and(all_usage_counts::key_id.eq(key)))
@@ -83,20 +83,20 @@ pub fn requests_with(conn: &mut Conn, org: OrgId, key: KeyId, secret: SecretId, 
         .first(conn)?)
 }
 
-/// From which full hour on the requests of callers count.
+/// The full hour from which the requests of clients count.
 pub fn counted_from(now: Time) -> Time {
     now.plus(-HOUR).hour()
 }
 
-/// Tells the callers of the old secret apart, at `now`; the key was rotated at `started`.
-pub fn handover(
+/// The progress at `now` of a rotation that began at `started`.
+pub fn progress(
     conn: &mut Conn,
     org: OrgId,
     key: KeyId,
     (old, new): (SecretId, SecretId),
     started: Time,
     now: Time,
-) -> Result<Handover> {
+) -> Result<RotationProgress> {
     type Row = (SecretId, String, String, Time, i64, Time);
     let rows: Vec<Row> = all_usage_callers::table
         .filter(all_usage_callers::org_id.eq(org).and(all_usage_callers::key_id.eq(key)))
@@ -118,34 +118,34 @@ pub fn handover(
         caller.1 = caller.1.max(last_at);
     }
     let [of_old, of_new] = uses;
-    Ok(tell_apart(of_old, &of_new, started, now))
+    Ok(classify(of_old, &of_new, started, now))
 }
 
-/// For each address and program the requests of late and the latest.
+/// The recent requests of each address and program, and the latest.
 type Uses = HashMap<(String, String), (i64, Time)>;
 
-fn tell_apart(of_old: Uses, of_new: &Uses, started: Time, now: Time) -> Handover {
-    let mut handover = Handover::default();
-    // The start is told to the second; what was called within it may have been before.
+fn classify(of_old: Uses, of_new: &Uses, started: Time, now: Time) -> RotationProgress {
+    let mut progress = RotationProgress::default();
+    // The start has whole seconds; a request within that second may have been earlier.
     let after = started.plus(1);
     for (caller, (requests, last_at)) in of_old {
         let quiet = now.since(last_at);
         let on_new = of_new.get(&caller).is_some_and(|(_, at)| *at >= last_at);
         let used = CallerUse { address: caller.0, program: caller.1, requests, last_at };
         if last_at >= after && quiet < QUIET && !(on_new && quiet >= MOVED) {
-            handover.still.push(used);
+            progress.still.push(used);
         } else if !on_new {
-            handover.unseen.push(used);
+            progress.unseen.push(used);
         }
     }
-    for list in [&mut handover.still, &mut handover.unseen] {
+    for list in [&mut progress.still, &mut progress.unseen] {
         list.sort_by(|one, other| {
             (other.last_at, &one.address, &one.program).cmp(&(one.last_at, &other.address, &other.program))
         });
     }
     let addresses: BTreeMap<&str, ()> = of_new.keys().map(|(address, _)| (address.as_str(), ())).collect();
-    handover.addresses_on_new = addresses.len();
-    handover
+    progress.addresses_on_new = addresses.len();
+    progress
 }
 
 #[cfg(test)]
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_called_with_the_old_secret_still_uses_it_has_moved_or_was_not_seen_since() {
+    fn client_of_the_old_secret_still_uses_it_or_has_switched_or_is_quiet() {
         let started = Time::from_seconds(100_000);
         let now = started.plus(2 * HOUR);
         let ago = |seconds: i64| now.plus(-seconds).seconds();
@@ -177,7 +177,7 @@ mod tests {
             ("moved", ago(100 * MINUTE)),
             ("other", ago(1)),
         ]);
-        let found = tell_apart(old, &new, started, now);
+        let found = classify(old, &new, started, now);
         let names = |list: &[CallerUse]| list.iter().map(|used| used.program.clone()).collect::<Vec<_>>();
         assert_eq!(names(&found.still), ["now", "both"]);
         assert_eq!(names(&found.unseen), ["quiet for long", "nightly"]);
@@ -185,14 +185,14 @@ mod tests {
     }
 
     #[test]
-    fn just_after_the_start_nobody_has_moved_yet() {
+    fn nobody_has_switched_just_after_the_start() {
         let started = Time::from_seconds(100_000);
-        let found = tell_apart(uses(&[("caller", 99_990)]), &Uses::new(), started, started.plus(1));
+        let found = classify(uses(&[("caller", 99_990)]), &Uses::new(), started, started.plus(1));
         assert_eq!((found.still.len(), found.unseen.len()), (0, 1));
     }
 
     #[test]
-    fn the_rate_is_that_of_the_last_sixty_seconds() {
+    fn rate_is_that_of_the_last_sixty_seconds() {
         let mut minutes = vec![0; MINUTES];
         minutes[MINUTES - 2] = 60;
         minutes[MINUTES - 1] = 15;
