@@ -23,7 +23,7 @@ use crate::crypto::{self, Keyring};
 use crate::db::Db;
 use crate::gateway::upstream::Upstream;
 use crate::keys::feed;
-use crate::keys::lifecycle::{self, Mint};
+use crate::keys::lifecycle::{self, KeyDefaults};
 use crate::keys::list::Numbers;
 use crate::mail::letter::Post;
 use crate::mail::sender::Sender;
@@ -78,7 +78,7 @@ impl Application {
         let failed = |cause| BuildError::Listen { address: options.listen, cause };
         let listener = listen::bind(options.listen).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        let mint = Mint {
+        let mint = KeyDefaults {
             keyring,
             prefix: options.key_prefix,
             notices: Steps::new(options.notices),

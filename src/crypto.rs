@@ -265,9 +265,11 @@ pub fn fill_random(bytes: &mut [u8]) -> Result<()> {
     getrandom::fill(bytes).map_err(|error| Error::internal(error.to_string()))
 }
 
+/// The digits of base62, in order.
+pub const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+
 /// A random text of `length` characters out of `0-9A-Za-z`, without bias.
 pub fn random_base62(length: usize) -> Result<Zeroizing<String>> {
-    const LETTERS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
     let mut text = Zeroizing::new(String::with_capacity(length));
     let mut bytes = Zeroizing::new([0_u8; 64]);
     while text.len() < length {
@@ -275,7 +277,7 @@ pub fn random_base62(length: usize) -> Result<Zeroizing<String>> {
         // 248 is the largest multiple of 62 in a byte; what lies above would favour some letters.
         let letters = bytes.iter().filter(|&&byte| byte < 248);
         for byte in letters.take(length - text.len()) {
-            text.push(char::from(LETTERS[usize::from(byte % 62)]));
+            text.push(char::from(BASE62[usize::from(byte % 62)]));
         }
     }
     Ok(text)

@@ -3,6 +3,8 @@
 //! The checksum is GitHub's: the CRC-32 (IEEE 802.3) of the random characters as ASCII, in base62 over `0-9A-Za-z`,
 //! padded with `0`. It adds no security; it lets a scanner or a server refuse noise without a database.
 
+use crate::crypto::BASE62;
+
 /// The number of random characters.
 pub const RANDOM: usize = 40;
 const CHECKSUM: usize = 6;
@@ -30,11 +32,10 @@ fn is_body(body: &str) -> bool {
 
 /// The checksum of random characters.
 pub fn checksum(random: &str) -> String {
-    const LETTERS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
     let mut rest = crc32fast::hash(random.as_bytes()) as usize;
     let mut text = [b'0'; CHECKSUM];
     for place in text.iter_mut().rev() {
-        *place = LETTERS[rest % 62];
+        *place = BASE62[rest % 62];
         rest /= 62;
     }
     text.iter().map(|&byte| char::from(byte)).collect()

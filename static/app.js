@@ -111,12 +111,12 @@ function summarise(form) {
   const bold = (text) => { const element = document.createElement("strong"); element.textContent = text; return element; };
   const list = phrases.length > 1 ? `${phrases.slice(0, -1).join(", ")} and ${phrases.at(-1)}` : phrases[0];
   const chosen = form.querySelector("[name=expires]:checked");
-  const until = chosen?.value === "custom" ? form.elements.expires_on.value : chosen?.dataset.until;
-  const rate = Number(form.elements.requests_per_minute.value || 0).toLocaleString("en");
-  place.append(bold(name), ` may ${list} `);
-  if (chosen?.value === "never") place.append(bold("for ever"));
-  else place.append("until ", bold(until || "the day you choose"));
-  place.append(`, at most ${rate} times a minute.`);
+  const day = chosen?.value === "custom" ? form.elements.expires_on.value : chosen?.dataset.until;
+  const until = chosen?.value === "never" ? [bold("for ever")] : ["until ", bold(day || "the day you choose")];
+  const limit = Number(form.elements.requests_per_minute.value || 0).toLocaleString("en");
+  const values = { name: bold(name), acts: list, until, limit };
+  // Every other part of the sentence names a placeholder.
+  place.append(...place.dataset.summary.split(/[{}]/).flatMap((part, index) => (index % 2 ? values[part] : part)));
 }
 
 // ---- Times: the server's words, kept fresh.

@@ -1,16 +1,17 @@
-//! What the benchmarks share.
+//! Shared by the benchmarks.
 
 use keydesk::id::{KeyId, OrgId, SecretId, UserId};
-use keydesk::keys::presented::Presented;
+use keydesk::keys::lookup::PresentedKey;
+use keydesk::keys::settings::KeySettings;
 use keydesk::orgs::policy::Policy;
 use keydesk::role::Role;
 use keydesk::scope::{Scope, Scopes};
 use keydesk::time::Time;
 
-/// A key as there are many: without a bound address, with a name of usual length.
-pub(crate) fn key(number: usize) -> Presented {
+/// A typical key: without allowed networks, with a name of usual length.
+pub(crate) fn key(number: usize) -> PresentedKey {
     let now = Time::now();
-    Presented {
+    PresentedKey {
         org: OrgId::new(now),
         org_slug: "acme-ai".into(),
         key: KeyId::new(now),
@@ -21,8 +22,7 @@ pub(crate) fn key(number: usize) -> Presented {
         superseded_until: None,
         disabled: false,
         revoked: false,
-        requests_per_minute: 600,
-        allowed_ips: Box::default(),
+        settings: KeySettings::new(&Policy::default(), 600),
         owner: UserId::new(now),
         owner_role: Some(Role::Member),
         rights: Policy::default().rights(Some(Role::Member)),

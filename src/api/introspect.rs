@@ -39,7 +39,7 @@ pub async fn introspect(
     let now = Time::now();
     let active = found.filter(|key| {
         let works = decision::is_alive(key, now).is_ok() && !effective_scopes(key, now).is_empty();
-        works && key.org == caller.key.org && key.allowed_ips.is_empty()
+        works && key.org == caller.key.org && key.settings.allowed_ips.allow_any()
     });
     let Some(key) = active else { return Ok(HttpResponse::Ok().json(json!({ "active": false }))) };
     let mut answer = json!({

@@ -1,4 +1,4 @@
-//! `GET /v1/api-keys`: the keys of an organisation, page by page.
+//! `GET /v1/api-keys`: lists the keys of an organisation, page by page.
 
 use actix_web::HttpResponse;
 use serde::Deserialize;
@@ -47,7 +47,7 @@ pub async fn list(site: Shared, caller: KeyCaller, query: Query<ListQuery>) -> R
             };
             match listing::list_after(conn, org, &filter, after, limit + 1, now) {
                 Err(Error::NotFound) => {
-                    Err(Error::invalid("cursor", "Use the next_cursor of an earlier answer."))
+                    Err(Error::invalid("cursor", "Use the next_cursor of an earlier response."))
                 }
                 keys => keys,
             }
@@ -102,7 +102,7 @@ impl ListQuery {
         }
         let after = self.cursor.as_deref().map(KeyId::parse);
         if after == Some(None) {
-            errors.push(FieldError::new("cursor", "Use the next_cursor of an earlier answer."));
+            errors.push(FieldError::new("cursor", "Use the next_cursor of an earlier response."));
         }
         filter.fingerprint = self.fingerprint;
         filter.search = self.q.filter(|q| !q.trim().is_empty());

@@ -1,4 +1,4 @@
-//! `/v1/api-keys`: making, reading, changing and ending a key.
+//! `/v1/api-keys`: creates, shows, changes and revokes keys.
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -9,8 +9,9 @@ use utoipa::ToSchema;
 use crate::api::{minted, object};
 use crate::error::{Error, Result};
 use crate::id::KeyId;
-use crate::keys::draft::{Expiry, RawDraft, RawEdit, check_reason};
+use crate::keys::input::{EditInput, Expiry, NewKeyInput, check_reason};
 use crate::keys::manager::Manager;
+use crate::keys::settings::{SettingsInput, for_each_key_setting};
 use crate::keys::{Key, lifecycle, store};
 use crate::time::Time;
 use crate::web::Shared;
@@ -19,49 +20,121 @@ use crate::web::idempotency::{self, Claim};
 use crate::web::principal::KeyCaller;
 use crate::web::problem::Problem;
 
-/// A key to make.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct CreateBody {
-    /// 1 to 64 characters, unique among the organisation's living keys without regard to case.
-    #[schema(min_length = 1)]
-    name: String,
-    /// At most 500 characters.
-    #[serde(default)]
-    description: Option<String>,
-    /// What it may do.
-    #[schema(min_items = 1)]
-    scopes: Vec<String>,
-    /// Ends so many days of 86,400 seconds from now. Not together with `expires_at`.
-    #[serde(default)]
-    #[schema(minimum = 1, maximum = 3653)]
-    expires_in_days: Option<i64>,
-    /// Ends then, at most ten years from now and as far as the organisation's policy lets keys
-    /// live. Left out, it never ends where the policy allows that, and is refused elsewhere.
-    #[serde(default)]
-    #[schema(format = DateTime)]
-    expires_at: Option<String>,
-    /// A member by id or e-mail address; the caller's owner if left out.
-    #[serde(default)]
-    owner: Option<String>,
-    /// A member who gets its mails too.
-    #[serde(default)]
-    backup: Option<String>,
-    /// Its limit, at most what the organisation's policy lets the caller choose. Left out, the
-    /// policy's default.
-    #[serde(default)]
-    #[schema(minimum = 1, maximum = 1_000_000)]
-    requests_per_minute: Option<i64>,
-    /// Addresses or networks it may be used from; none is any.
-    #[serde(default)]
-    #[schema(max_items = 50)]
-    allowed_ips: Option<Vec<String>>,
-    /// Whether it may replace its own secret.
-    #[serde(default)]
-    self_rotate: Option<bool>,
-}
+macro_rules! define_bodies {
+    ($(
+        $(#[doc = $doc:literal])+
+        $name:ident: [$($value:tt)+] from [$($input:tt)+], $check:expr, schema($($limits:tt)*);
+    )+) => {
+        /// A key to create.
+        #[derive(Deserialize, ToSchema)]
+        #[serde(deny_unknown_fields)]
+        pub struct CreateBody {
+            /// 1 to 64 characters, unique among the organisation's keys that have not ended, ignoring
+            /// case.
+            #[schema(min_length = 1)]
+            name: String,
+            /// At most 500 characters.
+            description: Option<String>,
+            /// What it may do.
+            #[schema(min_items = 1)]
+            scopes: Vec<String>,
+            /// It expires after this many days of 86,400 seconds. Not together with `expires_at`.
+            #[schema(minimum = 1, maximum = 3653)]
+            expires_in_days: Option<i64>,
+            /// It expires at this time: at most ten years from now, and within the lifetime that the
+            /// organisation's policy allows. If left out, the key never expires; where the policy does
+            /// not allow that, the request is refused.
+            #[schema(format = DateTime)]
+            expires_at: Option<String>,
+            /// A member, by id or e-mail address; if left out, the owner of the calling key.
+            owner: Option<String>,
+            /// A member who receives the key's e-mail too.
+            backup: Option<String>,
+            $( $(#[doc = $doc])+ #[schema($($limits)*)] $name: Option<$($input)+>, )+
+        }
 
-/// `POST /v1/api-keys`: makes a key and shows it, this once.
+        /// Changes to a key. What is left out stays as it is.
+        #[derive(Deserialize, ToSchema)]
+        #[serde(deny_unknown_fields)]
+        pub struct PatchBody {
+            // Refused with a code of its own.
+            #[serde(default, deserialize_with = "present")]
+            #[schema(ignore)]
+            name: Option<Value>,
+            /// At most 500 characters.
+            #[serde(default, deserialize_with = "present")]
+            #[schema(value_type = String, required = false)]
+            description: Option<String>,
+            /// What it may do.
+            #[serde(default, deserialize_with = "present")]
+            #[schema(value_type = Vec<String>, required = false, min_items = 1)]
+            scopes: Option<Vec<String>>,
+            /// When it expires; null is never.
+            #[serde(default, deserialize_with = "present")]
+            #[schema(value_type = Option<String>, format = DateTime)]
+            expires_at: Option<Option<String>>,
+            /// A member, by id or e-mail address.
+            #[serde(default, deserialize_with = "present")]
+            #[schema(value_type = String, required = false)]
+            owner: Option<String>,
+            /// A member who receives the key's e-mail too; null removes the backup.
+            #[serde(default, deserialize_with = "present")]
+            #[schema(value_type = Option<String>)]
+            backup: Option<Option<String>>,
+            /// Whether it is disabled.
+            #[serde(default, deserialize_with = "present")]
+            #[schema(value_type = bool, required = false)]
+            disabled: Option<bool>,
+            $(
+                $(#[doc = $doc])+
+                #[serde(default, deserialize_with = "present")]
+                #[schema(value_type = $($input)+, required = false, $($limits)*)]
+                $name: Option<$($input)+>,
+            )+
+        }
+
+        impl CreateBody {
+            fn input(self) -> Result<NewKeyInput> {
+                let expiry = match (self.expires_in_days, self.expires_at) {
+                    (Some(_), Some(_)) => {
+                        let message = "Send expires_in_days or expires_at, not both.";
+                        return Err(Error::invalid("expires_at", message));
+                    }
+                    (Some(days), None) => ("expires_in_days", Expiry::InDays(days)),
+                    (None, Some(text)) => ("expires_at", Expiry::parse(&text)),
+                    (None, None) => ("expires_at", Expiry::Never),
+                };
+                Ok(NewKeyInput {
+                    name: self.name,
+                    description: self.description.unwrap_or_default(),
+                    scopes: self.scopes,
+                    expiry,
+                    owner: self.owner,
+                    backup: self.backup,
+                    settings: SettingsInput { $( $name: self.$name, )+ },
+                })
+            }
+        }
+
+        impl PatchBody {
+            fn input(self) -> EditInput {
+                let expiry = |text: Option<String>| text.map_or(Expiry::Never, |text| Expiry::parse(&text));
+                EditInput {
+                    description: self.description,
+                    scopes: self.scopes,
+                    expires_at: self.expires_at.map(expiry),
+                    owner: self.owner,
+                    backup: self.backup,
+                    disabled: self.disabled,
+                    settings: SettingsInput { $( $name: self.$name, )+ },
+                }
+            }
+        }
+    };
+}
+for_each_key_setting!(define_bodies);
+
+/// `POST /v1/api-keys`: creates a key. Only this response contains the secret.
 pub async fn create(
     site: Shared,
     caller: KeyCaller,
@@ -70,7 +143,7 @@ pub async fn create(
 ) -> Result<HttpResponse, Problem> {
     let now = Time::now();
     let name = idempotency::header(&request)?;
-    let draft = draft(body.value)?.check(now).map_err(Error::Invalid)?;
+    let new = body.value.input()?.check(now).map_err(Error::Invalid)?;
     let change = caller.change(&request, now);
     let claim = name.map(|name| {
         let route = "POST /v1/api-keys";
@@ -79,36 +152,12 @@ pub async fn create(
     let _place = claim.as_ref().map(|claim| site.running.enter(claim)).transpose()?;
     let mint = site.mint.clone();
     let made = change.commit(&site.db, move |tx, acting| {
-        minted::once(tx, claim.as_ref(), &mint.keyring, now, |tx| {
-            lifecycle::create(tx, acting, &mint, &draft)
-        })
+        minted::once(tx, claim.as_ref(), &mint.keyring, now, |tx| lifecycle::create(tx, acting, &mint, &new))
     });
     Ok(minted::answer(StatusCode::CREATED, made.await??)?)
 }
 
-fn draft(body: CreateBody) -> Result<RawDraft> {
-    let expiry = match (body.expires_in_days, body.expires_at) {
-        (Some(_), Some(_)) => {
-            return Err(Error::invalid("expires_at", "Send expires_in_days or expires_at, not both."));
-        }
-        (Some(days), None) => ("expires_in_days", Expiry::InDays(days)),
-        (None, Some(text)) => ("expires_at", Expiry::parse(&text)),
-        (None, None) => ("expires_at", Expiry::Never),
-    };
-    Ok(RawDraft {
-        name: body.name,
-        description: body.description.unwrap_or_default(),
-        scopes: body.scopes,
-        expiry,
-        owner: body.owner,
-        backup: body.backup,
-        requests_per_minute: body.requests_per_minute,
-        allowed_ips: body.allowed_ips.unwrap_or_default(),
-        self_rotate: body.self_rotate.unwrap_or(false),
-    })
-}
-
-/// `GET /v1/api-keys/self`: the caller's own key.
+/// `GET /v1/api-keys/self`: the calling key.
 pub async fn show_self(site: Shared, caller: KeyCaller) -> Result<HttpResponse, Problem> {
     let (org, id) = (caller.key.org, caller.key.key);
     show_key(&site, org, id, None).await
@@ -133,54 +182,8 @@ async fn show_key(
     Ok(answer(&key))
 }
 
-/// Changes of a key: what is left out stays.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct PatchBody {
-    // Refused by a code of its own.
-    #[serde(default, deserialize_with = "present")]
-    #[schema(ignore)]
-    name: Option<Value>,
-    /// At most 500 characters.
-    #[serde(default, deserialize_with = "present")]
-    #[schema(value_type = String, required = false)]
-    description: Option<String>,
-    /// What it may do.
-    #[serde(default, deserialize_with = "present")]
-    #[schema(value_type = Vec<String>, required = false, min_items = 1)]
-    scopes: Option<Vec<String>>,
-    /// When it ends; null is never.
-    #[serde(default, deserialize_with = "present")]
-    #[schema(value_type = Option<String>, format = DateTime)]
-    expires_at: Option<Option<String>>,
-    /// Its limit.
-    #[serde(default, deserialize_with = "present")]
-    #[schema(value_type = i64, required = false, minimum = 1, maximum = 1_000_000)]
-    requests_per_minute: Option<i64>,
-    /// Addresses or networks it may be used from; none is any.
-    #[serde(default, deserialize_with = "present")]
-    #[schema(value_type = Vec<String>, required = false, max_items = 50)]
-    allowed_ips: Option<Vec<String>>,
-    /// A member by id or e-mail address.
-    #[serde(default, deserialize_with = "present")]
-    #[schema(value_type = String, required = false)]
-    owner: Option<String>,
-    /// A member who gets its mails too; null is nobody.
-    #[serde(default, deserialize_with = "present")]
-    #[schema(value_type = Option<String>)]
-    backup: Option<Option<String>>,
-    /// Whether it is set aside.
-    #[serde(default, deserialize_with = "present")]
-    #[schema(value_type = bool, required = false)]
-    disabled: Option<bool>,
-    /// Whether it may replace its own secret.
-    #[serde(default, deserialize_with = "present")]
-    #[schema(value_type = bool, required = false)]
-    self_rotate: Option<bool>,
-}
-
-/// Tells a member that is `null` from one that is left out; `null` is a wrong type where it
-/// has no meaning.
+/// Distinguishes a member that is `null` from one that is left out. Where `null` has no meaning, it is an error
+/// of type.
 fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)
 }
@@ -199,33 +202,22 @@ pub async fn patch(
     if body.name.is_some() {
         return Err(Error::NameImmutable.into());
     }
-    let edit = RawEdit {
-        description: body.description,
-        scopes: body.scopes,
-        expires_at: body.expires_at.map(|text| text.map_or(Expiry::Never, |text| Expiry::parse(&text))),
-        requests_per_minute: body.requests_per_minute,
-        allowed_ips: body.allowed_ips,
-        owner: body.owner,
-        backup: body.backup,
-        disabled: body.disabled,
-        self_rotate: body.self_rotate,
-    };
-    let edit = edit.check(now).map_err(Error::Invalid)?;
+    let edit = body.input().check(now).map_err(Error::Invalid)?;
     let (change, mint) = (caller.change(&request, now), site.mint.clone());
     let key =
         change.commit(&site.db, move |tx, acting| lifecycle::edit(tx, acting, &mint, id, &edit)).await?;
     Ok(answer(&key))
 }
 
-/// How a key is revoked.
+/// The body of a revocation.
 #[derive(Deserialize, Default, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RevokeBody {
-    /// Why, in at most 500 characters.
+    /// Why the key is revoked, in at most 500 characters.
     reason: Option<String>,
 }
 
-/// `POST /v1/api-keys/{id}/revoke`: ends a key before it answers.
+/// `POST /v1/api-keys/{id}/revoke`: revokes a key. Takes effect before the response.
 pub async fn revoke(
     site: Shared,
     caller: KeyCaller,
@@ -239,7 +231,7 @@ pub async fn revoke(
     Ok(answer(&key))
 }
 
-/// `DELETE /v1/api-keys/{id}`: the same without an answer.
+/// `DELETE /v1/api-keys/{id}`: the same with an empty response.
 pub async fn delete(
     site: Shared,
     caller: KeyCaller,

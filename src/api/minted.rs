@@ -1,4 +1,4 @@
-//! The answers that hold a new secret, once, and their replay by `Idempotency-Key`.
+//! Responses that contain a new secret, and their replay by `Idempotency-Key`.
 
 use actix_web::HttpResponse;
 use actix_web::http::{StatusCode, header};
@@ -15,15 +15,15 @@ use crate::path;
 use crate::time::Time;
 use crate::web::idempotency::{Claim, Earlier, Refused};
 
-/// A secret that was made for this request, or for an earlier one like it.
+/// A secret that this request created, or an earlier one with the same idempotency key.
 pub(super) enum Minted {
-    /// Now, with the key object.
+    /// Created now, with the key object.
     Now(Value, PlainSecret),
-    /// Before.
+    /// Created by the earlier request.
     Before(Earlier),
 }
 
-/// Does what makes a secret, unless an earlier request with the same idempotency key has done it.
+/// Creates a secret, unless an earlier request with the same idempotency key has done so.
 pub(super) fn once(
     tx: &mut Tx<'_>,
     claim: Option<&Claim>,

@@ -1,82 +1,79 @@
 //! A key as the API and the command line show it.
 
-use ipnet::IpNet;
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::id::{KeyId, OrgId};
 use crate::keys::secret::Fingerprint;
+use crate::keys::settings::KeySettings;
 use crate::keys::{Contact, Key, Revocation};
 use crate::scope::Scopes;
 use crate::time::Time;
 
-/// An API key. It never holds the secret, but in the one answer that makes it.
+/// An API key. Only the responses that create or rotate a key contain its secret.
 #[derive(Serialize, ToSchema)]
 pub struct ApiKey<'a> {
-    /// Stays the same for the key's whole life.
+    /// The same for all secrets of the key.
     #[schema(value_type = String, pattern = "^key_[0-9a-z]{26}$")]
     id: KeyId,
     /// Always `api_key`.
     object: &'static str,
-    /// The organisation it belongs to.
+    /// The organisation that it belongs to.
     #[schema(value_type = String, pattern = "^org_[0-9a-z]{26}$")]
     organization: OrgId,
     /// Never changes.
     name: &'a str,
     /// What it is for.
     description: &'a str,
-    /// Where it is in its life.
+    /// Whether it works, and if not, why.
     status: &'static str,
-    /// Whether it is set aside.
+    /// Whether it is disabled.
     disabled: bool,
-    /// What it may do, as far as its owner's role may.
+    /// What it may do, as far as its owner's role allows.
     #[schema(value_type = Vec<String>)]
     scopes: &'a Scopes,
-    /// How to recognise it.
+    /// Identifies the current secret without revealing it.
     fingerprint: &'a Fingerprint,
-    /// The member who answers for it.
+    /// The member who owns it.
     owner: &'a Contact,
-    /// The member who gets its mails too.
+    /// The member who receives its e-mail too.
     backup: Option<&'a Contact>,
-    /// Who made it: `user_…`, `key_…` or `system:cli`.
+    /// Who created it: `user_…`, `key_…` or `system:cli`.
     created_by: &'a str,
-    /// When it was made.
+    /// When it was created.
     #[schema(value_type = String, format = DateTime)]
     created_at: Time,
-    /// When it ends; null is never.
+    /// When it expires; null is never.
     #[schema(value_type = Option<String>, format = DateTime)]
     expires_at: Option<Time>,
     /// When it was last used, to the minute.
     #[schema(value_type = Option<String>, format = DateTime)]
     last_used_at: Option<Time>,
-    /// Its limit.
-    requests_per_minute: u32,
-    /// Networks it may be used from; none is any.
-    #[schema(value_type = Vec<String>)]
-    allowed_ips: &'a [IpNet],
-    /// Whether it may replace its own secret.
-    self_rotate: bool,
-    /// The open rotation; null while there is none.
+    // The schema's copy of these members is made in `openapi`, which lists them one by one.
+    #[serde(flatten)]
+    #[schema(ignore)]
+    settings: &'a KeySettings,
+    /// The open rotation; null if there is none.
     rotation: Option<Rotation<'a>>,
-    /// How it was revoked.
+    /// When and why it was revoked, and by whom.
     revoked: Option<&'a Revocation>,
 }
 
-/// An open rotation: the old secret still works beside the new one.
+/// An open rotation: both the old and the new secret work.
 #[derive(Serialize, ToSchema)]
 struct Rotation<'a> {
     /// When the key was rotated.
     #[schema(value_type = String, format = DateTime)]
     started_at: Time,
-    /// Until when the old secret works, unless the key ends before.
+    /// Until when the old secret works, unless the key expires earlier.
     #[schema(value_type = String, format = DateTime)]
     ends_at: Time,
-    /// How to recognise the old secret.
+    /// Identifies the old secret without revealing it.
     old: &'a Fingerprint,
 }
 
-/// The key object of the contract. It never holds a secret.
+/// The key object of the API, without a secret.
 pub fn key(key: &Key, now: Time) -> Value {
     let object = ApiKey {
         id: key.id,
@@ -94,9 +91,7 @@ pub fn key(key: &Key, now: Time) -> Value {
         created_at: key.created_at,
         expires_at: key.expires_at,
         last_used_at: key.last_used_at,
-        requests_per_minute: key.requests_per_minute,
-        allowed_ips: &key.allowed_ips,
-        self_rotate: key.self_rotate,
+        settings: &key.settings,
         rotation: key.rotation(now).map(|old| Rotation {
             started_at: old.at,
             ends_at: old.ends_at,
@@ -104,16 +99,16 @@ pub fn key(key: &Key, now: Time) -> Value {
         }),
         revoked: key.revoked.as_ref(),
     };
-    // Members and texts alone, which always make JSON.
+    // A value of these types can always be serialised.
     serde_json::to_value(object).unwrap_or_default()
 }
 
-/// A part of a list of keys, newest first.
+/// A page of a list of keys, newest first.
 #[derive(Serialize, ToSchema)]
 pub struct Page {
     /// The keys.
     #[schema(value_type = Vec<ApiKey<'static>>)]
     pub data: Vec<Value>,
-    /// Where the next part begins; null when this is the last.
+    /// The cursor of the next page; null on the last page.
     pub next_cursor: Option<String>,
 }

@@ -1,4 +1,4 @@
-//! `/v1/api-keys/{id}/rotate` and `…/rotation`: replacing a key's secret while both work.
+//! `/v1/api-keys/{id}/rotate` and `…/rotation`: rotates keys, and moves or ends the overlap.
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -17,17 +17,17 @@ use crate::web::idempotency::{self, Claim};
 use crate::web::principal::KeyCaller;
 use crate::web::problem::Problem;
 
-/// How a key is rotated.
+/// The body of a rotation.
 #[derive(Deserialize, Default, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RotateBody {
-    /// For how long the old secret works beside the new one: `0s` to `30d`, `24h` if left out.
-    /// A key that rotates itself keeps it for `1h` or more.
+    /// How long the old secret keeps working: `0s` to `30d`, `24h` if left out; at least `1h` for a key that
+    /// rotates itself.
     #[schema(pattern = "^[0-9]+[smhd]$")]
     overlap: Option<String>,
 }
 
-/// `POST /v1/api-keys/{id}/rotate`: gives a key a new secret and shows it, this once.
+/// `POST /v1/api-keys/{id}/rotate`: rotates a key. Only this response contains the new secret.
 pub async fn rotate(
     site: Shared,
     caller: KeyCaller,
@@ -42,10 +42,10 @@ pub async fn rotate(
     let change = caller.change(&request, now);
     let claim = name.map(|name| {
         let route = format!("POST {}", path::v1_api_key_rotate(&id));
-        // What counts is what is asked for, however it is written.
-        let asked = format!("overlap {overlap}");
+        // An empty body and the default overlap are the same request.
+        let request_text = format!("overlap {overlap}");
         let (keyring, org, proof) = (&site.mint.keyring, caller.key.org, caller.secret.expose());
-        Claim::new(keyring, org, proof, &route, &name, asked.as_bytes())
+        Claim::new(keyring, org, proof, &route, &name, request_text.as_bytes())
     });
     let _place = claim.as_ref().map(|claim| site.running.enter(claim)).transpose()?;
     let mint = site.mint.clone();
@@ -57,11 +57,11 @@ pub async fn rotate(
     Ok(minted::answer(StatusCode::OK, made.await??)?)
 }
 
-/// How the overlap is moved.
+/// The body of a change to the overlap.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RotationBody {
-    /// Until when the old secret works: at most its own end and 30 days after the rotation.
+    /// Until when the old secret works: at most its own expiry, and 30 days after the rotation.
     #[schema(format = DateTime)]
     ends_at: String,
 }
@@ -83,7 +83,7 @@ pub async fn move_end(
     Ok(answer(&key))
 }
 
-/// `DELETE /v1/api-keys/{id}/rotation`: ends the old secret now.
+/// `DELETE /v1/api-keys/{id}/rotation`: ends the overlap now.
 pub async fn end(
     site: Shared,
     caller: KeyCaller,

@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use crate::error::Error;
 use crate::id::KeyId;
-use crate::keys::presented::Presented;
+use crate::keys::lookup::PresentedKey;
 use crate::keys::secret::PlainSecret;
 use crate::scope::{Scope, Scopes};
 use crate::time::Time;
@@ -169,7 +169,7 @@ impl VerifyBody {
 fn answer(
     valid: bool,
     code: &'static str,
-    key: Option<&Presented>,
+    key: Option<&PresentedKey>,
     verdict: Option<&Verdict>,
     now: Time,
 ) -> HttpResponse {
@@ -179,7 +179,7 @@ fn answer(
         key_id: key.map(|key| key.key),
         name: key.map(|key| key.name.as_ref()),
         scopes: key.map(|key| effective_scopes(key, now)),
-        expires_at: key.and_then(Presented::ends_at),
+        expires_at: key.and_then(PresentedKey::ends_at),
         rate_limit: verdict.map(|verdict| RateLimit {
             limit: verdict.limit,
             remaining: verdict.remaining,

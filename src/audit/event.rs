@@ -310,3 +310,14 @@ pub struct Change {
     /// Its value after.
     pub after: serde_json::Value,
 }
+
+impl Change {
+    /// The change of a setting, or `None` if its value stays the same.
+    pub fn between(
+        field: &'static str,
+        before: serde_json::Value,
+        after: serde_json::Value,
+    ) -> Option<Change> {
+        (before != after).then(|| Change { field: field.into(), before, after })
+    }
+}

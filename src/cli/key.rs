@@ -10,10 +10,11 @@ use crate::cli::open;
 use crate::cli::output::{Failure, print, print_once};
 use crate::error::{Error, Result};
 use crate::id::KeyId;
-use crate::keys::draft::{Expiry, RawDraft, check_reason};
+use crate::keys::input::{Expiry, NewKeyInput, check_reason};
 use crate::keys::lifecycle;
 use crate::keys::list::{self as listing, Filter};
 use crate::keys::rotation::{self, parse_overlap};
+use crate::keys::settings::{SettingsInput, for_each_key_setting};
 use crate::keys::{Key, Status};
 use crate::time::{Time, parse_span};
 
@@ -79,10 +80,29 @@ pub struct Create {
     /// The key's owner, by id or e-mail address [default: the organisation's first owner]
     #[arg(long)]
     owner: Option<String>,
-    /// Limit in requests per minute
-    #[arg(long)]
-    requests_per_minute: Option<i64>,
+    #[command(flatten)]
+    settings: SettingsArgs,
 }
+
+macro_rules! define_args {
+    ($(
+        $(#[doc = $doc:literal])+
+        $name:ident: [$($value:tt)+] from [$($input:tt)+], $check:expr, schema($($limits:tt)*);
+    )+) => {
+        /// Settings of a new key.
+        #[derive(Args)]
+        struct SettingsArgs {
+            $( $(#[doc = $doc])+ #[arg(long)] $name: Option<$($input)+>, )+
+        }
+
+        impl SettingsArgs {
+            fn input(&self) -> SettingsInput {
+                SettingsInput { $( $name: self.$name.clone(), )+ }
+            }
+        }
+    };
+}
+for_each_key_setting!(define_args);
 
 /// The key that an action applies to.
 #[derive(Args)]
@@ -133,20 +153,18 @@ impl Create {
                 }
             },
         };
-        let draft = RawDraft {
+        let input = NewKeyInput {
             name: self.name.clone(),
             description: self.description.clone(),
             scopes: self.scopes.clone(),
             expiry: ("expires", expiry),
             owner: self.owner.clone(),
             backup: None,
-            requests_per_minute: self.requests_per_minute,
-            allowed_ips: Vec::new(),
-            self_rotate: false,
+            settings: self.settings.input(),
         };
-        let draft = draft.check(command.now.whole_second()).map_err(Error::Invalid)?;
+        let new = input.check(command.now.whole_second()).map_err(Error::Invalid)?;
         let mint = command.mint();
-        let (key, secret) = command.change(|tx, acting| lifecycle::create(tx, acting, &mint, &draft))?;
+        let (key, secret) = command.change(|tx, acting| lifecycle::create(tx, acting, &mint, &new))?;
         eprintln!("Created {} ({}). Its secret is shown only this once:", key.name, key.id);
         print_once(secret.expose(), &format!("Revoke {} and create another key.", key.id))
     }

@@ -1,6 +1,6 @@
-//! The feed of changes: every change of a key takes the next position, so that every process learns of
-//! changes in the order of commits. Processes note how far they have read, so that a command can wait
-//! until every server has taken in its change.
+//! The feed of changes. Every change of a key takes the next position, so that all processes see the changes
+//! in the order of their commits. The feed also records which processes read it and how far, so that a
+//! command can wait until all servers have seen a change.
 
 use diesel::prelude::*;
 
@@ -17,41 +17,39 @@ const BATCH: usize = 1_000;
 /// Seconds of silence after which a server, one of several, has ended.
 const READER_GONE: i64 = 30;
 
-/// How far the feed has come: its latest change, and a random value that was written with it. A
-/// database that was put back from a copy, or that lost changes in a fail-over, may come to the
-/// same position again, but never to the same stamp.
+/// The end of the feed: the position of its latest change, and a random stamp that was written with it. A
+/// database that was restored from a backup, or lost changes in a fail-over, may reach the same position
+/// again, but never with the same stamp.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Head {
-    /// The number of the latest change.
     pub position: i64,
     stamp: Vec<u8>,
-    /// The tag of the database's root secret, if it is noted.
+    /// The tag of the database's root secret, if it is known.
     pub root: Option<Vec<u8>>,
 }
 
 impl Head {
-    /// Of a process that has read nothing.
+    /// The head of a process that has read nothing.
     pub fn unread() -> Head {
         Head { position: 0, stamp: Vec::new(), root: None }
     }
 }
 
-/// What has happened in the feed after a head.
+/// The changes in the feed after a head.
 pub enum Since {
-    /// Nothing.
     Nothing,
-    /// These keys have changed, whose secrets have these digests now.
+    /// The changed keys, with the current digests of their secrets.
     Changed(Vec<(KeyId, Digest)>),
-    /// Nobody can tell: the feed does not continue that head, or its changes are no longer kept.
+    /// The feed does not continue that head, or has deleted some of the changes.
     Unknown,
 }
 
-/// Notes that a key has changed. Call it last: the head's row stays locked until the commit.
+/// Publishes that a key has changed. Call it last: the head's row stays locked until the commit.
 pub fn publish(tx: &mut Tx<'_>, org: OrgId, key: KeyId, now: Time) -> Result<()> {
     publish_all(tx, org, &[key], now)
 }
 
-/// Notes that all living keys of an owner may do something else now. Call it last.
+/// Publishes that the rights of all keys of an owner have changed. Call it last.
 pub fn publish_keys_of(tx: &mut Tx<'_>, affected: &Affected, now: Time) -> Result<()> {
     let keys: Vec<KeyId> = api_keys::table
         .filter(api_keys::org_id.eq(affected.org).and(api_keys::owner_id.eq(affected.owner)))
@@ -61,7 +59,7 @@ pub fn publish_keys_of(tx: &mut Tx<'_>, affected: &Affected, now: Time) -> Resul
     publish_all(tx, affected.org, &keys, now)
 }
 
-/// Notes that these keys may do something else now. Call it last.
+/// Publishes that these keys have changed. Call it last.
 pub fn publish_all(tx: &mut Tx<'_>, org: OrgId, keys: &[KeyId], now: Time) -> Result<()> {
     for keys in keys.chunks(BATCH) {
         let count = i64::try_from(keys.len()).map_err(Error::internal)?;
@@ -75,8 +73,7 @@ pub fn publish_all(tx: &mut Tx<'_>, org: OrgId, keys: &[KeyId], now: Time) -> Re
             ))
             .returning((feed_head::position, feed_head::previous_stamp))
             .get_result(tx.conn)?;
-        // Nothing of ours stands behind the head. What somebody has put there must keep no key from being
-        // revoked.
+        // Keydesk writes no rows beyond the head. If something else did, they must not block a revocation.
         diesel::delete(key_changes::table.filter(key_changes::position.gt(last - count))).execute(tx.conn)?;
         let rows: Vec<_> = (last - count + 1..)
             .zip(keys)
@@ -98,14 +95,14 @@ pub fn publish_all(tx: &mut Tx<'_>, org: OrgId, keys: &[KeyId], now: Time) -> Re
     Ok(())
 }
 
-/// How far the feed has come.
+/// The current head of the feed.
 pub fn head(conn: &mut Conn) -> Result<Head> {
     let head = feed_head::table.select((feed_head::position, feed_head::stamp, feed_head::root));
     let (position, stamp, root) = head.first(conn)?;
     Ok(Head { position, stamp, root })
 }
 
-/// Notes the root secret of the database, so that all processes hear of its replacement at once.
+/// Records the root secret of the database, so that all processes notice its replacement.
 pub fn set_root(tx: &mut Tx<'_>, root: RootTag) -> Result<()> {
     let root = root.to_vec();
     let other = feed_head::root.is_null().or(feed_head::root.ne(root.clone()));
@@ -113,7 +110,7 @@ pub fn set_root(tx: &mut Tx<'_>, root: RootTag) -> Result<()> {
     Ok(())
 }
 
-/// What has happened after `seen`, up to `head`.
+/// The changes after `seen`, up to `head`.
 pub fn since(conn: &mut Conn, seen: &Head, head: &Head) -> Result<Since> {
     if seen == head {
         return Ok(Since::Nothing);
@@ -133,12 +130,12 @@ pub fn since(conn: &mut Conn, seen: &Head, head: &Head) -> Result<Since> {
             .filter(between)
             .select((key_changes::key_id, key_secrets::digest))
             .load(conn)?;
-    // A digest of another length is nobody's, and nobody holds it.
+    // No process has cached a digest of another length.
     let change = |(key, digest): (KeyId, Vec<u8>)| Some((key, Digest::try_from(digest).ok()?));
     Ok(Since::Changed(rows.into_iter().filter_map(change).collect()))
 }
 
-/// A process that reads the feed, named by random bytes.
+/// The random id of a process that reads the feed.
 pub type Reader = [u8; 16];
 
 /// Whether a server's note is there and no other server has one.
@@ -147,7 +144,7 @@ pub fn is_only_reader(conn: &mut Conn, reader: &Reader) -> Result<bool> {
     Ok(readers == [reader.as_slice()])
 }
 
-/// Notes that a server has taken in the feed up to a position. Returns how many servers there are.
+/// Records that a server has read the feed up to a position. Returns how many servers there are.
 ///
 /// A server that is alone is silent while nothing changes, so another one that starts may only remove the
 /// notes of silent servers once these have had time to notice it.
@@ -184,20 +181,20 @@ pub fn remove_silent(tx: &mut Tx<'_>, position: i64, now: Time) -> Result<()> {
     Ok(())
 }
 
-/// Notes that a server stops.
+/// Records that a server stops.
 pub fn remove_reader(tx: &mut Tx<'_>, reader: &Reader) -> Result<()> {
     diesel::delete(feed_readers::table.filter(feed_readers::id.eq(reader.as_slice()))).execute(tx.conn)?;
     Ok(())
 }
 
-/// Whether every running server has taken in the feed up to a position.
+/// Whether every running server has read the feed up to a position.
 pub fn is_noticed(conn: &mut Conn, position: i64) -> Result<bool> {
     let behind: i64 =
         feed_readers::table.filter(feed_readers::position.lt(position)).count().get_result(conn)?;
     Ok(behind == 0)
 }
 
-/// Deletes changes older than a day. A process that was away for longer forgets all keys it holds.
+/// Deletes changes older than a day. A process that was away for longer starts with an empty cache.
 pub fn forget_old(tx: &mut Tx<'_>, now: Time) -> Result<()> {
     diesel::delete(key_changes::table.filter(key_changes::at.lt(now.plus(-DAY)))).execute(tx.conn)?;
     Ok(())

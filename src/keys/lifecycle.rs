@@ -1,5 +1,5 @@
-//! Making, changing and ending keys. Each act is one transaction with its audit entry and
-//! its place in the feed.
+//! Creates, changes, disables and revokes keys. Each change is one transaction with its audit entry
+//! and its feed row.
 
 use serde_json::json;
 
@@ -10,10 +10,11 @@ use crate::crypto::Keyring;
 use crate::db::Tx;
 use crate::error::{Error, FieldError, Result};
 use crate::id::{KeyId, SecretId};
-use crate::keys::draft::{Draft, Edit};
+use crate::keys::input::{Edit, NewKey};
 use crate::keys::manager::{Deed, Manager, appointed, member};
 use crate::keys::secret::PlainSecret;
-use crate::keys::{Disabled, Key, Revocation, end_store, feed, mails, store, widening};
+use crate::keys::settings::KeySettings;
+use crate::keys::{Disabled, Key, Revocation, emails, expiry_store, feed, gains, store};
 use crate::notices::schedule::Steps;
 use crate::orgs::policy::{self, Policy};
 use crate::role::Role;
@@ -21,44 +22,48 @@ use crate::scope::{Scope, Scopes};
 use crate::time::Time;
 use crate::usage;
 
-/// What those are told who may not enable a key.
+/// The error for somebody who may not enable a key that an admin disabled.
 pub const ADMINS_ONLY: &str = "An admin disabled this key, so only an admin can enable it.";
 
-/// What new keys need of the configuration.
+/// The parts of the configuration that creating a key needs.
 #[derive(Clone)]
-pub struct Mint {
-    /// The keys to derive digests with.
+pub struct KeyDefaults {
     pub keyring: Keyring,
-    /// The prefix of new keys.
+    /// The prefix of new secrets.
     pub prefix: String,
-    /// The notice steps, which say from when a key counts as expiring.
+    /// The notice steps; the first one decides when a key's status becomes expiring.
     pub notices: Steps,
-    /// Requests a minute where the organisation's policy names no other default.
+    /// Requests per minute of a new key, unless the organisation's policy has its own default.
     pub default_rpm: u32,
 }
 
-/// Makes a key and its secret, which nobody can have again.
+/// Creates a key. The returned secret is not stored and cannot be shown again.
 ///
-/// Errors: `NameTaken`, `ScopeNotGrantable`, `Invalid` for an owner or backup who is no member,
-/// and for what the organisation's policy does not allow.
-pub fn create(tx: &mut Tx<'_>, acting: &Acting, mint: &Mint, draft: &Draft) -> Result<(Key, PlainSecret)> {
+/// Errors: `NameTaken`, `ScopeNotGrantable`, `Invalid` for an owner or backup who is not a member,
+/// and for values that the organisation's policy does not allow.
+pub fn create(
+    tx: &mut Tx<'_>,
+    acting: &Acting,
+    mint: &KeyDefaults,
+    new: &NewKey,
+) -> Result<(Key, PlainSecret)> {
     let manager = Manager::of(acting)?;
     let now = acting.now.whole_second();
     let policy = policy::store::hold(tx, acting.org)?;
-    let (owner, role) = manager.choose_owner(tx, acting, draft.owner.as_deref())?;
-    grantable(&policy, draft.scopes, manager.role, role)?;
-    if draft.scopes.has(Scope::Admin) {
+    let (owner, role) = manager.choose_owner(tx, acting, new.owner.as_deref())?;
+    grantable(&policy, new.scopes, manager.role, role)?;
+    if new.scopes.has(Scope::Admin) {
         acting.require_fresh()?;
     }
-    let expires_at = draft.expires_at.map(Time::whole_second);
-    let rpm = draft.requests_per_minute.unwrap_or(policy.default_rpm(mint.default_rpm));
-    let mut errors = Vec::new();
-    errors.extend(check_end(&policy, draft.expiry_field, now, expires_at, manager.role).err());
-    errors.extend(check_rpm(&policy, mint, rpm, manager.role).err());
+    let expires_at = new.expires_at.map(Time::whole_second);
+    let mut settings = KeySettings::new(&policy, mint.default_rpm);
+    new.settings.apply(&mut settings);
+    let mut errors = settings.check_policy(None, &policy, manager.role, mint.default_rpm);
+    errors.extend(check_end(&policy, new.expiry_field, now, expires_at, manager.role).err());
     if !errors.is_empty() {
         return Err(Error::Invalid(errors));
     }
-    let backup = match &draft.backup {
+    let backup = match &new.backup {
         Some(who) => Some(appointed(tx, acting, "backup", who)?.0),
         None => None,
     };
@@ -66,9 +71,9 @@ pub fn create(tx: &mut Tx<'_>, acting: &Acting, mint: &Mint, draft: &Draft) -> R
     let key = Key {
         id: KeyId::new(now),
         org: acting.org,
-        name: draft.name.as_str().to_owned(),
-        description: draft.description.clone(),
-        scopes: draft.scopes,
+        name: new.name.as_str().to_owned(),
+        description: new.description.clone(),
+        scopes: new.scopes,
         owner,
         backup,
         answerers: Vec::new(),
@@ -78,9 +83,7 @@ pub fn create(tx: &mut Tx<'_>, acting: &Acting, mint: &Mint, draft: &Draft) -> R
         expiring_at: expires_at.and_then(|end| mint.notices.expiring_at(now, end)),
         disabled: None,
         revoked: None,
-        requests_per_minute: rpm,
-        allowed_ips: draft.allowed_ips.clone(),
-        self_rotate: draft.self_rotate,
+        settings,
         secret: SecretId::new(now),
         fingerprint: secret.fingerprint(),
         secret_made_at: now,
@@ -96,17 +99,17 @@ pub fn create(tx: &mut Tx<'_>, acting: &Acting, mint: &Mint, draft: &Draft) -> R
         expires_at: key.expires_at,
         sha256_prefix: key.fingerprint.sha256_prefix.clone(),
     };
-    mails::created(tx, acting, &key)?;
+    emails::created(tx, acting, &key)?;
     finish(tx, acting, key.id, &event)?;
     Ok((key, secret))
 }
 
-/// Changes settings of a living key. What is already so makes no entry.
+/// Changes a key that has not ended. Nothing is recorded if no value differs.
 ///
 /// Errors: `NotFound`, `Forbidden`, `KeyEnded`, `ScopeNotGrantable`, `Invalid`.
-pub fn edit(tx: &mut Tx<'_>, acting: &Acting, mint: &Mint, id: KeyId, edit: &Edit) -> Result<Key> {
+pub fn edit(tx: &mut Tx<'_>, acting: &Acting, mint: &KeyDefaults, id: KeyId, edit: &Edit) -> Result<Key> {
     let manager = Manager::of(acting)?;
-    let before = living(tx, acting, Deed::Edit, id)?;
+    let before = lock_for(tx, acting, Deed::Edit, id)?;
     let mut key = before.clone();
     let policy = policy::store::hold(tx, acting.org)?;
     if let Some(owner) = &edit.owner {
@@ -120,11 +123,12 @@ pub fn edit(tx: &mut Tx<'_>, acting: &Acting, mint: &Mint, id: KeyId, edit: &Edi
     }
     if let Some(scopes) = edit.scopes {
         let owner = member(tx, acting, "owner", &key.owner.id.to_string())?;
-        // What it holds already may stay; at each call the policy says what of it counts.
+        // Only new scopes are checked. The policy decides at each request which of the others apply.
         grantable(&policy, scopes.without(before.scopes), manager.role, owner.role)?;
         usage::sums::note_granted(tx, key.org, key.id, scopes.without(before.scopes), acting.now)?;
         key.scopes = scopes;
     }
+    let mut errors = Vec::new();
     if let Some(expires_at) = edit.expires_at {
         key.set_end(expires_at.map(Time::whole_second), &mint.notices);
         let later = match (before.expires_at, key.expires_at) {
@@ -132,24 +136,18 @@ pub fn edit(tx: &mut Tx<'_>, acting: &Acting, mint: &Mint, id: KeyId, edit: &Edi
             (before, after) => before.is_some() && after.is_none(),
         };
         if later {
-            check_end(&policy, "expires_at", key.secret_made_at, key.expires_at, manager.role)
-                .map_err(|error| Error::Invalid(vec![error]))?;
+            errors.extend(
+                check_end(&policy, "expires_at", key.secret_made_at, key.expires_at, manager.role).err(),
+            );
         }
     }
     if let Some(description) = &edit.description {
         key.description.clone_from(description);
     }
-    if let Some(rpm) = edit.requests_per_minute {
-        if rpm > before.requests_per_minute {
-            check_rpm(&policy, mint, rpm, manager.role).map_err(|error| Error::Invalid(vec![error]))?;
-        }
-        key.requests_per_minute = rpm;
-    }
-    if let Some(allowed_ips) = &edit.allowed_ips {
-        key.allowed_ips.clone_from(allowed_ips);
-    }
-    if let Some(self_rotate) = edit.self_rotate {
-        key.self_rotate = self_rotate;
+    edit.settings.apply(&mut key.settings);
+    errors.extend(key.settings.check_policy(Some(&before.settings), &policy, manager.role, mint.default_rpm));
+    if !errors.is_empty() {
+        return Err(Error::Invalid(errors));
     }
     if let Some(disabled) = edit.disabled {
         key.disabled = disable(acting, &manager, before.disabled.as_ref(), disabled)?;
@@ -157,29 +155,29 @@ pub fn edit(tx: &mut Tx<'_>, acting: &Acting, mint: &Mint, id: KeyId, edit: &Edi
     let changes = changes(&before, &key);
     let event = match changes.as_slice() {
         [] if before.disabled == key.disabled => return Ok(key),
-        // An admin disables what somebody else had disabled, so that it takes an admin to enable it.
+        // An admin disables a key that its owner had disabled: from now on only an admin can enable it.
         [] => Event::KeyDisabled,
         [only] if only.field == "disabled" && key.disabled.is_some() => Event::KeyDisabled,
         [only] if only.field == "disabled" => Event::KeyEnabled,
         _ => Event::KeyUpdated { changes },
     };
-    let widenings = widening::between(&before, &key);
-    // Enabling an `admin` key revives it, also where the same edit takes `admin` from it.
+    let widenings = gains::between(&before, &key);
+    // Enabling an `admin` key needs a fresh sign-in even if the same edit removes `admin`.
     let is_admin = key.scopes.has(Scope::Admin)
         || (before.scopes.has(Scope::Admin) && before.disabled.is_some() && key.disabled.is_none());
     if is_admin && !widenings.is_empty() {
         acting.require_fresh()?;
     }
     store::update(tx, &key)?;
-    mails::widened(tx, acting, &before, &key, &widenings)?;
+    emails::widened(tx, acting, &before, &key, &widenings)?;
     if before.expires_at != key.expires_at {
-        end_store::note_end_set(tx, key.org, key.id, acting.now)?;
+        expiry_store::note_end_set(tx, key.org, key.id, acting.now)?;
     }
     finish(tx, acting, key.id, &event)?;
     Ok(key)
 }
 
-/// How a key is disabled after somebody asks for it to be disabled or enabled.
+/// The new value of [`Key::disabled`] after a request to disable or enable the key.
 fn disable(
     acting: &Acting,
     manager: &Manager,
@@ -197,14 +195,21 @@ fn disable(
     }
 }
 
-/// Disables a key, or enables it. Errors: `NotFound`, `Forbidden`, `Denied`, `NotFresh`, `KeyEnded`.
-pub fn set_disabled(tx: &mut Tx<'_>, acting: &Acting, mint: &Mint, id: KeyId, disabled: bool) -> Result<Key> {
+/// Disables or enables a key.
+///
+/// Errors: `NotFound`, `Forbidden`, `Denied`, `NotFresh`, `KeyEnded`.
+pub fn set_disabled(
+    tx: &mut Tx<'_>,
+    acting: &Acting,
+    mint: &KeyDefaults,
+    id: KeyId,
+    disabled: bool,
+) -> Result<Key> {
     edit(tx, acting, mint, id, &Edit { disabled: Some(disabled), ..Edit::default() })
 }
 
-/// Ends a key for good. A key that is already revoked stays as it was. A key may always revoke
-/// itself, whatever its scopes and its owner's role, but not with a secret that was replaced: that is the
-/// one that may have leaked.
+/// Revokes a key. A key that is revoked already stays as it is. A key may always revoke itself,
+/// regardless of its scopes and its owner's role, but not with a superseded secret, which may have leaked.
 ///
 /// Errors: `NotFound`, `Forbidden`, `Denied`.
 pub fn revoke(tx: &mut Tx<'_>, acting: &Acting, id: KeyId, reason: Option<String>) -> Result<Key> {
@@ -216,7 +221,7 @@ pub fn revoke(tx: &mut Tx<'_>, acting: &Acting, id: KeyId, reason: Option<String
     end(tx, acting, key, reason)
 }
 
-/// [`revoke`] for a locked key whose end has been decided already.
+/// Revokes a locked key without checking rights.
 pub(super) fn end(tx: &mut Tx<'_>, acting: &Acting, mut key: Key, reason: Option<String>) -> Result<Key> {
     let id = key.id;
     if key.revoked.is_some() {
@@ -226,29 +231,33 @@ pub(super) fn end(tx: &mut Tx<'_>, acting: &Acting, mut key: Key, reason: Option
         Revocation { at: acting.now.whole_second(), by: acting.actor.to_string(), reason: reason.clone() };
     store::revoke(tx, acting.org, id, &revocation)?;
     key.revoked = Some(revocation);
-    mails::revoked(tx, acting, &key, reason.as_deref())?;
+    emails::revoked(tx, acting, &key, reason.as_deref())?;
     finish(tx, acting, key.id, &Event::KeyRevoked { reason })?;
     Ok(key)
 }
 
-/// Marks anew from when living keys count as expiring, after the notice steps were changed.
+/// Recomputes when the status of each key becomes expiring, after the notice steps were changed.
 pub fn mark_expiring(tx: &mut Tx<'_>, notices: &Steps, now: Time) -> Result<()> {
     if crate::installation::notices(tx)? == notices.to_string() {
         return Ok(());
     }
-    for (id, created, ends) in end_store::living_with_end(tx, now)? {
-        end_store::set_expiring_at(tx, id, notices.expiring_at(created, ends))?;
+    for (id, created, ends) in expiry_store::living_with_end(tx, now)? {
+        expiry_store::set_expiring_at(tx, id, notices.expiring_at(created, ends))?;
     }
     crate::installation::set_notices(tx, &notices.to_string())
 }
 
-/// The log's head and the feed's head stay locked from here to the commit, so this comes last.
+/// Appends the audit entry and publishes the change. The heads of the log and of the feed stay locked
+/// from here until the commit, so call this last.
 pub(super) fn finish(tx: &mut Tx<'_>, acting: &Acting, key: KeyId, event: &Event) -> Result<()> {
     log::append(tx, acting, &key.to_string(), event)?;
     feed::publish(tx, acting.org, key, acting.now)
 }
 
-pub(super) fn living(tx: &mut Tx<'_>, acting: &Acting, deed: Deed, id: KeyId) -> Result<Key> {
+/// Locks a key that the principal may change and that has not ended.
+///
+/// Errors: `NotFound`, `Forbidden`, `Denied`, `KeyEnded`.
+pub(super) fn lock_for(tx: &mut Tx<'_>, acting: &Acting, deed: Deed, id: KeyId) -> Result<Key> {
     let key = store::lock(tx, acting.org, id)?;
     Manager::of(acting)?.check(tx, deed, &key)?;
     if deed == Deed::Edit {
@@ -272,29 +281,16 @@ fn check_end(
     policy.check_end(made, end, role).map_err(|message| FieldError::new(field, message))
 }
 
-fn check_rpm(policy: &Policy, mint: &Mint, rpm: u32, role: Role) -> Result<(), FieldError> {
-    let most = policy.most_rpm(role, mint.default_rpm);
-    if rpm <= most {
-        return Ok(());
-    }
-    let ask = if most < policy.rules.largest_rpm { " More needs an admin’s approval." } else { "" };
-    Err(FieldError::new("requests_per_minute", format!("Use at most {most} requests a minute.{ask}")))
-}
-
-/// What is different, setting by setting.
+/// Each setting that differs.
 pub(super) fn changes(before: &Key, after: &Key) -> Vec<Change> {
     let backup = |key: &Key| key.backup.as_ref().map(|backup| backup.id);
-    let all = [
-        ("description", json!(before.description), json!(after.description)),
-        ("scopes", json!(before.scopes), json!(after.scopes)),
-        ("expires_at", json!(before.expires_at), json!(after.expires_at)),
-        ("requests_per_minute", json!(before.requests_per_minute), json!(after.requests_per_minute)),
-        ("allowed_ips", json!(before.allowed_ips), json!(after.allowed_ips)),
-        ("owner", json!(before.owner.id), json!(after.owner.id)),
-        ("backup", json!(backup(before)), json!(backup(after))),
-        ("disabled", json!(before.disabled.is_some()), json!(after.disabled.is_some())),
-        ("self_rotate", json!(before.self_rotate), json!(after.self_rotate)),
+    let changed = [
+        Change::between("description", json!(before.description), json!(after.description)),
+        Change::between("scopes", json!(before.scopes), json!(after.scopes)),
+        Change::between("expires_at", json!(before.expires_at), json!(after.expires_at)),
+        Change::between("owner", json!(before.owner.id), json!(after.owner.id)),
+        Change::between("backup", json!(backup(before)), json!(backup(after))),
+        Change::between("disabled", json!(before.disabled.is_some()), json!(after.disabled.is_some())),
     ];
-    let changed = all.into_iter().filter(|(_, before, after)| before != after);
-    changed.map(|(field, before, after)| Change { field: field.into(), before, after }).collect()
+    changed.into_iter().flatten().chain(after.settings.changes(&before.settings)).collect()
 }

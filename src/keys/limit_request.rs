@@ -1,11 +1,11 @@
-//! Asking for a higher limit: whoever manages a key asks with a reason, an admin answers. Each
-//! step is one transaction with its audit entry and its mails. A key has one open request.
+//! Requests for a higher limit: the owner of a key requests it with a reason, an admin approves or declines.
+//! Each step is one transaction with its audit entry and its e-mails. A key has at most one open request.
 
-mod mails;
+mod emails;
+mod input;
 pub mod rows;
-mod words;
 
-pub use words::{Answer, Ask};
+pub use input::{Answer, Ask};
 
 use crate::audit::event::Event;
 use crate::audit::log;
@@ -13,37 +13,36 @@ use crate::authority::Acting;
 use crate::db::Tx;
 use crate::error::{Error, Result};
 use crate::id::{KeyId, LimitRequestId, UserId};
-use crate::keys::lifecycle::{self, Mint};
+use crate::keys::lifecycle::{self, KeyDefaults};
 use crate::keys::manager::{Deed, Manager};
-use crate::keys::{Key, feed, mails as key_mails, store};
+use crate::keys::settings::PerMinute;
+use crate::keys::{Key, emails as key_emails, feed, store};
 use crate::mail::Widening;
 use crate::orgs::policy;
 use crate::role::{Act, Role};
 use crate::scope::Scope;
 use crate::time::Time;
 
-/// Where a request is.
+/// The state of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// It waits for an answer.
     Open,
-    /// The key got a higher limit, perhaps another one than was asked for.
+    /// The key got a higher limit, perhaps not the requested one.
     Approved,
-    /// The limit stayed.
-    Refused,
-    /// Whoever asked took it back.
+    Declined,
+    /// Cancelled by the person who made it.
     Withdrawn,
 }
 
 impl State {
-    const ALL: [State; 4] = [State::Open, State::Approved, State::Refused, State::Withdrawn];
+    const ALL: [State; 4] = [State::Open, State::Approved, State::Declined, State::Withdrawn];
 
     /// The name in the database.
     pub fn name(self) -> &'static str {
         match self {
             State::Open => "open",
             State::Approved => "approved",
-            State::Refused => "refused",
+            State::Declined => "refused",
             State::Withdrawn => "withdrawn",
         }
     }
@@ -53,48 +52,42 @@ impl State {
     }
 }
 
-/// A request, with the names of those it is about.
+/// A request, with the names of the key and of the people involved.
 #[derive(Clone, Debug)]
 pub struct LimitRequest {
-    /// Which.
     pub id: LimitRequestId,
-    /// For which key.
     pub key: KeyId,
-    /// The key's name.
     pub key_name: String,
-    /// The key's limit now.
+    /// The current limit of the key, in requests per minute.
     pub limit_now: u32,
-    /// Who asked.
     pub asked_by: UserId,
-    /// Their name.
+    /// The name of the person who made the request.
     pub asker: String,
-    /// When.
     pub asked_at: Time,
-    /// For how many requests a minute.
+    /// The requested limit, in requests per minute.
     pub asked_limit: u32,
-    /// Why.
     pub reason: String,
-    /// Where it is.
     pub state: State,
-    /// When it was answered or taken back, and who did it by name.
+    /// When the request was closed, and the name of the person who closed it.
     pub decided: Option<(Time, String)>,
-    /// Requests a minute that were granted.
+    /// The approved limit, in requests per minute.
     pub granted: Option<u32>,
-    /// What was answered.
+    /// The message of the person who decided.
     pub words: Option<String>,
 }
 
-/// Asks for a higher limit, and tells everyone who can answer.
+/// Requests a higher limit, and notifies everyone who can decide.
 ///
-/// Errors: `NotFound`, `Forbidden`, `KeyEnded`, `Conflict` when a request is open, `Invalid` for a
-/// limit that is no higher, that the policy allows nobody, or that needs no asking.
-pub fn ask(tx: &mut Tx<'_>, acting: &Acting, mint: &Mint, id: KeyId, ask: &Ask) -> Result<()> {
+/// Errors: `NotFound`, `Forbidden`, `KeyEnded`, `Conflict` if a request is open, `Invalid` for a limit that
+/// is not higher, that the policy does not allow, or that needs no request.
+pub fn ask(tx: &mut Tx<'_>, acting: &Acting, mint: &KeyDefaults, id: KeyId, ask: &Ask) -> Result<()> {
     let manager = Manager::of(acting)?;
-    let key = lifecycle::living(tx, acting, Deed::Edit, id)?;
+    let key = lifecycle::lock_for(tx, acting, Deed::Edit, id)?;
     let policy = policy::store::hold(tx, acting.org)?;
     let refuse = |message: String| Err(Error::invalid("limit", message));
-    if ask.limit <= key.requests_per_minute {
-        return refuse(format!("Ask for more than the {} it has.", key.requests_per_minute));
+    let limit = key.settings.requests_per_minute.get();
+    if ask.limit <= limit {
+        return refuse(format!("Request more than the current {limit}."));
     }
     if ask.limit > policy.rules.largest_rpm {
         return refuse(format!("The organisation’s policy allows at most {}.", policy.rules.largest_rpm));
@@ -103,10 +96,10 @@ pub fn ask(tx: &mut Tx<'_>, acting: &Acting, mint: &Mint, id: KeyId, ask: &Ask) 
         return refuse("You can set this limit yourself: edit the key.".to_owned());
     }
     if rows::open(tx.conn, acting.org, id)?.is_some() {
-        return Err(Error::Conflict("A request for this key waits for an answer already."));
+        return Err(Error::Conflict("A request for this key is open already."));
     }
     rows::insert(tx, acting, manager.person, id, ask.limit, &ask.reason)?;
-    mails::asked(tx, acting, manager.person, &key, ask)?;
+    emails::requested(tx, acting, manager.person, &key, ask)?;
     let event = Event::LimitRequested { requests_per_minute: ask.limit, reason: ask.reason.clone() };
     log::append(tx, acting, &id.to_string(), &event)
 }
@@ -115,10 +108,11 @@ fn decides(role: Role) -> bool {
     role.may(Act::DecideRequests)
 }
 
-/// Answers a request, and tells whoever asked and whoever answers for the key.
+/// Approves or declines a request, and notifies the person who made it and the recipients of the key's
+/// e-mail.
 ///
-/// Errors: `NotFound`, `Forbidden`, `Conflict` when it was answered already, `KeyEnded` for the
-/// approval of a key that has ended, `Invalid` for a limit above the policy's largest.
+/// Errors: `NotFound`, `Forbidden`, `Conflict` if the request is closed already, `KeyEnded` for an approval
+/// after the key has ended, `Invalid` for a limit above the largest that the policy allows.
 pub fn decide(
     tx: &mut Tx<'_>,
     acting: &Acting,
@@ -133,9 +127,9 @@ pub fn decide(
     let mut key = store::lock(tx, acting.org, id)?;
     let open = rows::open(tx.conn, acting.org, id)?.filter(|open| open.id == request);
     let open = open.ok_or(Error::Conflict("This request has been answered already."))?;
-    let was = key.requests_per_minute;
+    let was = key.settings.requests_per_minute.get();
     let (state, granted, words) = match answer {
-        Answer::Refuse { words } => (State::Refused, None, Some(words.clone())),
+        Answer::Decline { words } => (State::Declined, None, Some(words.clone())),
         Answer::Approve { limit, words } => {
             if key.status(acting.now).is_ended() {
                 return Err(Error::KeyEnded);
@@ -148,21 +142,21 @@ pub fn decide(
             if *limit <= was {
                 return Err(Error::invalid(
                     "limit",
-                    format!("It has {was} already. Approve more, or refuse."),
+                    format!("Approve more than the current {was}, or decline."),
                 ));
             }
             if key.scopes.has(Scope::Admin) {
                 acting.require_fresh()?;
             }
-            key.requests_per_minute = *limit;
+            key.settings.requests_per_minute = PerMinute::new(*limit);
             store::update(tx, &key)?;
-            // Everybody else gets the answer itself.
-            key_mails::widened_for_admins(tx, acting, &key, &[Widening::Limit(*limit)])?;
+            // Owner and backup get the e-mail about the decision.
+            key_emails::widened_for_admins(tx, acting, &key, &[Widening::Limit(*limit)])?;
             (State::Approved, Some(*limit), words.clone())
         }
     };
     rows::close(tx, acting, request, state, manager.person, granted, words.as_deref())?;
-    mails::answered(tx, acting, manager.person, &key, &open, granted.is_some(), words.clone())?;
+    emails::answered(tx, acting, manager.person, &key, &open, granted.is_some(), words.clone())?;
     let event = match (granted, words) {
         (Some(after), words) => {
             Event::LimitRequestApproved { before: was, after, asked: open.asked_limit, words }
@@ -178,9 +172,9 @@ pub fn decide(
     Ok(key)
 }
 
-/// Takes a request back.
+/// Cancels a request.
 ///
-/// Errors: `NotFound`, `Forbidden` for someone else's, `Conflict` when it was answered already.
+/// Errors: `NotFound`, `Forbidden` for the request of somebody else, `Conflict` if it is closed already.
 pub fn withdraw(tx: &mut Tx<'_>, acting: &Acting, id: KeyId) -> Result<()> {
     let manager = Manager::of(acting)?;
     store::lock(tx, acting.org, id)?;

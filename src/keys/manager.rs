@@ -1,4 +1,4 @@
-//! Who makes and changes keys, and whom they may appoint to answer for them.
+//! What a member may do with keys, and whom they may choose as owner and backup.
 
 use crate::authority::Acting;
 use crate::db::{Conn, Tx};
@@ -11,31 +11,30 @@ use crate::orgs::store::Membership;
 use crate::role::{Act, Reach, Role};
 use crate::scope::Scope;
 
-/// Who makes or changes keys, and what they may.
+/// A member who wants to see or change keys.
 #[derive(Clone, Copy, Debug)]
 pub struct Manager {
-    /// The person who does it, or who answers for the key that does.
+    /// The signed-in person, or the owner of the calling key.
     pub person: UserId,
-    /// That person's role now.
     pub role: Role,
 }
 
 impl Manager {
-    /// What the principal of a change may do to keys.
+    /// The member who makes a change.
     ///
-    /// Errors: `Forbidden` for one without a role.
+    /// Errors: `Forbidden` for a principal without a role.
     pub fn of(acting: &Acting) -> Result<Manager> {
         Ok(Manager { person: acting.person()?, role: acting.role()? })
     }
 
-    /// Whether they may see that key: anyone who gets its e-mails may.
+    /// Whether they may see the key. Everyone who receives its e-mail may.
     pub fn sees(&self, key: &Key) -> bool {
         self.role.sees_all_keys() || self.owns(key) || self.stands_in_for(key)
     }
 
-    /// Whether they may do that to the key. A backup, and the people who answer for a service account,
-    /// stand in for the owner of a key that their role could hold: they may revoke it, and rotate it where
-    /// that hands them nothing that a key of their own could not have.
+    /// Whether they may do this to the key. The backup, and the people responsible for a service account,
+    /// stand in for the owner: they may revoke the key if their role could grant all of its scopes, and rotate
+    /// it if the new secret gives them nothing that a key of their own could not do.
     pub fn may(&self, deed: Deed, key: &Key, bounds: &StandInBounds) -> bool {
         self.edits(key)
             || (self.role.may(Act::WriteKeys)
@@ -47,7 +46,7 @@ impl Manager {
                 })
     }
 
-    /// Whether they may change everything about the key that can be changed.
+    /// Whether they may change the key's settings, owner and backup.
     pub fn edits(&self, key: &Key) -> bool {
         self.role.manages_all_keys() || (self.role.may(Act::WriteKeys) && self.owns(key))
     }
@@ -60,7 +59,9 @@ impl Manager {
         self.backs_up(key) || key.answerers.contains(&self.person)
     }
 
-    /// Errors: `NotFound` if they may not see the key, `Forbidden` and `Denied` if they may not do that.
+    /// Checks that they may do this to the key.
+    ///
+    /// Errors: `NotFound` if they may not see the key, `Forbidden` or `Denied` if they may not do this.
     pub(super) fn check(&self, tx: &mut Tx<'_>, deed: Deed, key: &Key) -> Result<()> {
         if self.edits(key) {
             return Ok(());
@@ -69,7 +70,7 @@ impl Manager {
         self.check_within(&StandInBounds::read(tx.conn, key)?, deed, key)
     }
 
-    /// The same within bounds that were read before.
+    /// The same with bounds that were read before.
     pub fn check_within(&self, bounds: &StandInBounds, deed: Deed, key: &Key) -> Result<()> {
         if !self.sees(key) {
             return Err(Error::NotFound);
@@ -91,7 +92,7 @@ impl Manager {
         key.backup.as_ref().is_some_and(|backup| backup.id == self.person)
     }
 
-    /// The member who is to own a key, and their role; this one unless someone is named.
+    /// The member who will own a key, with their role: the named one, or else this one.
     pub(super) fn choose_owner(
         &self,
         tx: &mut Tx<'_>,
@@ -107,39 +108,38 @@ impl Manager {
     }
 }
 
-/// What is done to a key.
+/// A kind of change to a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Deed {
-    /// Change its settings, owner and backup, disable and enable it, lengthen an overlap.
+    /// Change its settings, owner or backup, disable or enable it, extend an overlap.
     Edit,
-    /// Replace its secret, or end the old one early.
+    /// Rotate it, or end or shorten an overlap.
     Rotate,
-    /// End it.
     Revoke,
 }
 
-/// What bounds a rotation by somebody who stands in for the owner: it hands them the new secret, and with
-/// it what the key can do.
+/// Limits what a stand-in for the owner may rotate, since they get the new secret and with it everything
+/// that the key can do.
 pub struct StandInBounds {
     policy: Policy,
     owner_role: Option<Role>,
 }
 
 impl StandInBounds {
-    /// The bounds for a key.
+    /// Reads the bounds for a key.
     pub fn read(conn: &mut Conn, key: &Key) -> Result<StandInBounds> {
         let policy = policy::store::find(conn, key.org)?;
         let owner = orgs::store::find_member(conn, key.org, &key.owner.id.to_string())?;
         Ok(StandInBounds { policy, owner_role: owner.map(|owner| owner.role) })
     }
 
-    /// Whether a key of somebody in this role could hold all that the key holds, and reach as far.
+    /// Whether somebody in this role could create a key that can do as much as this one.
     fn allow(&self, role: Role, key: &Key) -> bool {
         key.scopes.without(self.policy.grantable(role)).is_empty()
             && self.owner_role.is_none_or(|owner| !reaches_further(key, owner, role))
     }
 
-    /// Whether the key can do something in the hands of an owner in this role that it can't do now.
+    /// Whether the key could do more if its owner had this role.
     pub(super) fn grows_for(&self, heir: Role, key: &Key) -> bool {
         let Some(owner) = self.owner_role else { return true };
         let gained = self.policy.grantable(heir).without(self.policy.grantable(owner));
@@ -147,14 +147,16 @@ impl StandInBounds {
     }
 }
 
-/// Whether a key sees more usage if it belongs to somebody in the role `wide` than in the role `narrow`:
-/// with `analytics:read` a key sees what its owner sees.
+/// Whether the key can read more usage if its owner has the role `wide` instead of `narrow`: with
+/// `analytics:read`, a key reads what its owner may read.
 fn reaches_further(key: &Key, wide: Role, narrow: Role) -> bool {
     let sees_all = |role: Role| role.reach(Act::ReadUsage) == Reach::All;
     key.scopes.has(Scope::AnalyticsRead) && sees_all(wide) && !sees_all(narrow)
 }
 
-/// The member who is to get the key or to be its backup; one who is set aside is not.
+/// The member with this id or e-mail address, as the new owner or backup of a key.
+///
+/// Errors: `Invalid` if there is no such member or they are disabled.
 pub(super) fn appointed(
     tx: &mut Tx<'_>,
     acting: &Acting,
@@ -172,11 +174,11 @@ pub(super) fn appointed(
     Ok((Contact { id: person.id, email: person.email, name: person.name }, role))
 }
 
-/// The member of that id or address, who stays one until the transaction ends.
+/// The member with this id or e-mail address, locked until the transaction ends.
 pub(super) fn member(tx: &mut Tx<'_>, acting: &Acting, field: &'static str, who: &str) -> Result<Membership> {
-    let unknown = || Error::invalid(field, "Name a member of the organisation, by id or e-mail address.");
+    let unknown = || Error::invalid(field, "Enter the id or e-mail address of a member of the organisation.");
     let found = orgs::store::find_member(tx.conn, acting.org, who)?.ok_or_else(unknown)?;
-    // Looked at again once it is held: whoever leaves at this moment gets no more keys.
+    // Read again now that the row is locked: somebody who has just left must not get a key.
     orgs::store::hold_member(tx, acting.org, found.person.id)?;
     let id = found.person.id.to_string();
     orgs::store::find_member(tx.conn, acting.org, &id)?.ok_or_else(unknown)

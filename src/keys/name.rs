@@ -1,4 +1,4 @@
-//! Names of keys: what they may hold and when two are the same.
+//! Names of keys: which characters they may contain, and when two names are equal.
 
 use unicode_normalization::UnicodeNormalization;
 
@@ -24,7 +24,7 @@ impl Name {
         }
         let joins = |letter| matches!(letter, '\u{200C}' | '\u{200D}' | '\u{FE00}'..='\u{FE0F}');
         if name.chars().all(joins) {
-            return Err("Enter a name that can be seen.".into());
+            return Err("Enter a name with visible characters.".into());
         }
         if name.chars().any(forbidden_character) {
             return Err(
@@ -35,12 +35,12 @@ impl Name {
         Ok(Name(name))
     }
 
-    /// The name as people see it.
+    /// The name as it is shown.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The form by which two names are the same.
+    /// The folded name; two names are equal if their folded names are.
     pub fn folded(&self) -> String {
         fold(&self.0)
     }
@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_trimmed_normalised_and_bounded() {
+    fn name_is_trimmed_normalised_and_limited() {
         assert_eq!(Name::parse("  prod-batch ").map(|name| name.0), Ok("prod-batch".into()));
         assert_eq!(Name::parse("e\u{301}").map(|name| name.0), Ok("é".into()));
         assert!(Name::parse(&"é".repeat(64)).is_ok());

@@ -1,4 +1,4 @@
-//! What keys are called, for pages and exports about something else.
+//! Looks up names of keys, for pages and exports about something else.
 
 use std::collections::HashMap;
 
@@ -9,13 +9,10 @@ use crate::error::Result;
 use crate::id::{KeyId, OrgId, UserId};
 use crate::schema::{api_keys, people};
 
-/// What exports call a key by.
+/// The name of a key and its owner.
 pub struct Named {
-    /// Its name.
     pub name: String,
-    /// Its owner.
     pub owner: UserId,
-    /// Where mail reaches them.
     pub owner_email: String,
 }
 

@@ -1,9 +1,9 @@
-//! What a change of the organisation's policy does to its living keys: shown before it is saved,
-//! and done when it is, by the same comparison.
+//! How a change of the organisation's policy affects existing keys. The preview and the change itself use the
+//! same comparison.
 //!
-//! Ends are moved when the change is saved, to a time that is never before the date: whoever
-//! owns the key sees it and is warned as of any end. Scopes and limits stay written on the key;
-//! each call takes of them what the policy allows at that time.
+//! Saving a change moves the expiry of keys, never to before the date on which the change applies to them, so
+//! that their owners are notified as for any expiry. Scopes and limits stay stored on the key; each request
+//! gets only what the policy allows at that time.
 
 use diesel::prelude::*;
 use serde_json::json;
@@ -14,7 +14,7 @@ use crate::authority::Acting;
 use crate::db::{Conn, Tx};
 use crate::error::{Error, Result};
 use crate::id::{KeyId, OrgId};
-use crate::keys::{end_store, feed};
+use crate::keys::{expiry_store, feed};
 use crate::notices::schedule::Steps;
 use crate::orgs::policy::{self, Held, Policy, Rules};
 use crate::role::Role;
@@ -22,43 +22,41 @@ use crate::schema::{api_keys, key_secrets, members, people, policy_ends};
 use crate::scope::Scopes;
 use crate::time::Time;
 
-/// A living key, as far as a policy is about it.
-struct Living {
+/// A key that has not ended, with what a policy restricts.
+struct ActiveKey {
     id: KeyId,
     name: String,
     held: Held,
-    /// When it ends as things are; what it was asked to end at is in `held`.
+    /// Its current expiry; the expiry that was chosen for it is in `held`.
     ends: Option<Time>,
 }
 
-/// What a change does to one key.
+/// How a change affects one key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Effect {
-    /// Which.
     pub id: KeyId,
-    /// Its name.
     pub name: String,
-    /// What it can do now and could not from the date on.
+    /// The scopes that it loses on the date.
     pub loses: Scopes,
-    /// What it could do at once and can't now.
+    /// The scopes that it gains immediately.
     pub gains: Scopes,
-    /// When it ends now.
+    /// Its current expiry.
     pub ends: Option<Time>,
-    /// When it would end.
+    /// Its expiry after the change.
     pub would_end: Option<Time>,
-    /// Requests a minute now.
+    /// Its limit without the change, in requests per minute.
     pub limit: u32,
-    /// Requests a minute from the date on.
+    /// Its limit from the date on, in requests per minute.
     pub would_limit: u32,
 }
 
 impl Effect {
-    /// Whether the key would end earlier.
+    /// Whether the key would expire earlier.
     pub fn ends_earlier(&self) -> bool {
         is_earlier(self.would_end, self.ends)
     }
 
-    /// Whether the key would end later, since an earlier change is taken back before its date.
+    /// Whether the key would expire later, because an earlier change is undone before its date.
     pub fn ends_later(&self) -> bool {
         is_earlier(self.ends, self.would_end)
     }
@@ -75,27 +73,27 @@ fn is_earlier(one: Option<Time>, other: Option<Time>) -> bool {
     one.is_some_and(|one| other.is_none_or(|other| one < other))
 }
 
-/// What a change does to all keys.
+/// How a change affects all keys of an organisation.
 #[derive(Clone, Debug, Default)]
 pub struct Preview {
-    /// The keys that something happens to.
+    /// The keys that the change affects.
     pub effects: Vec<Effect>,
-    /// How many stay as they are.
+    /// The number of keys that it does not affect.
     pub staying: usize,
 }
 
-/// What it would do if `rules` were saved at `now`, for keys that exist from `date` on.
+/// What saving `rules` at `now` would do, if they apply to existing keys from `date`.
 pub fn preview(conn: &mut Conn, org: OrgId, rules: Rules, date: Time, now: Time) -> Result<Preview> {
     let current = policy::store::find(conn, org)?;
     let next = current.changed(rules, date, now);
-    let keys = living(conn, org, &current, now)?;
+    let keys = active_keys(conn, org, &current, now)?;
     Ok(compare(&current, &next, &keys, date, now))
 }
 
-/// Writes other rules, which the keys of now follow from `date`, moves their ends, and tells all
-/// processes. What is already so makes no entry. Returns what was done.
+/// Saves rules, which apply to existing keys from `date`, and moves the expiry of these keys. Returns what
+/// changed. Nothing is recorded if the rules are the same as before.
 ///
-/// Errors: `Invalid` for rules that contradict each other and for a date that comes too soon.
+/// Errors: `Invalid` for rules that contradict each other and for a date that is too early or too late.
 pub fn save(tx: &mut Tx<'_>, acting: &Acting, notices: &Steps, rules: Rules, date: Time) -> Result<Preview> {
     let (org, now) = (acting.org, acting.now);
     let current = policy::store::hold_to_change(tx, org)?;
@@ -109,7 +107,7 @@ pub fn save(tx: &mut Tx<'_>, acting: &Acting, notices: &Steps, rules: Rules, dat
     if next.earlier.is_some() {
         policy::check_date(date, now).map_err(|error| Error::Invalid(vec![error]))?;
     }
-    let keys = living(tx.conn, org, &current, now)?;
+    let keys = active_keys(tx.conn, org, &current, now)?;
     let done = compare(&current, &next, &keys, date, now);
     policy::store::save(tx, org, &next, now)?;
     diesel::delete(policy_ends::table.filter(policy_ends::org_id.eq(org))).execute(tx.conn)?;
@@ -125,7 +123,7 @@ pub fn save(tx: &mut Tx<'_>, acting: &Acting, notices: &Steps, rules: Rules, dat
     Ok(done)
 }
 
-fn move_end(tx: &mut Tx<'_>, acting: &Acting, notices: &Steps, next: &Policy, key: &Living) -> Result<()> {
+fn move_end(tx: &mut Tx<'_>, acting: &Acting, notices: &Steps, next: &Policy, key: &ActiveKey) -> Result<()> {
     let ends = next.bound_end(key.held.made, key.held.ends);
     if let (true, Some(moved_to)) = (ends != key.held.ends, ends) {
         diesel::insert_into(policy_ends::table)
@@ -141,18 +139,18 @@ fn move_end(tx: &mut Tx<'_>, acting: &Acting, notices: &Steps, next: &Policy, ke
         return Ok(());
     }
     let expiring_at = ends.and_then(|end| notices.expiring_at(key.held.made, end));
-    end_store::set_end(tx, acting.org, key.id, ends, expiring_at)?;
+    expiry_store::set_end(tx, acting.org, key.id, ends, expiring_at)?;
     let change = Change { field: "expires_at".into(), before: json!(key.ends), after: json!(ends) };
     log::append(tx, acting, &key.id.to_string(), &Event::KeyUpdated { changes: vec![change] })
 }
 
-/// Whether a process that holds the key in memory has to look at it again.
-fn is_touched(current: &Policy, next: &Policy, key: &Living) -> bool {
+/// Whether processes that have cached the key must read it again.
+fn is_touched(current: &Policy, next: &Policy, key: &ActiveKey) -> bool {
     current.rights(key.held.role) != next.rights(key.held.role)
         || key.ends != next.bound_end(key.held.made, key.held.ends)
 }
 
-fn compare(current: &Policy, next: &Policy, keys: &[Living], date: Time, now: Time) -> Preview {
+fn compare(current: &Policy, next: &Policy, keys: &[ActiveKey], date: Time, now: Time) -> Preview {
     let effects = keys.iter().map(|key| {
         let was = current.effective(&key.held, date);
         let is = next.effective(&key.held, date);
@@ -172,7 +170,7 @@ fn compare(current: &Policy, next: &Policy, keys: &[Living], date: Time, now: Ti
     Preview { effects, staying: staying.len() }
 }
 
-fn living(conn: &mut Conn, org: OrgId, current: &Policy, now: Time) -> Result<Vec<Living>> {
+fn active_keys(conn: &mut Conn, org: OrgId, current: &Policy, now: Time) -> Result<Vec<ActiveKey>> {
     type Row = (
         (KeyId, String, String, i64, Option<Time>),
         Time,
@@ -205,16 +203,16 @@ fn living(conn: &mut Conn, org: OrgId, current: &Policy, now: Time) -> Result<Ve
         .load(conn)?;
     let pending = current.earlier.as_ref().is_some_and(|earlier| now < earlier.until);
     rows.into_iter()
-        .map(|((id, name, scopes, rpm, ends), made, (role, set_aside, disabled), moved)| {
-            // Until the date comes, a moved end that nobody has changed since can go back.
-            let asked = match moved {
-                Some((asked, moved_to)) if pending && ends == Some(moved_to) => asked,
+        .map(|((id, name, scopes, rpm, ends), made, (role, member_disabled, disabled), moved)| {
+            // Before the date, an expiry that was moved and not changed since can be restored.
+            let chosen = match moved {
+                Some((chosen, moved_to)) if pending && ends == Some(moved_to) => chosen,
                 _ => ends,
             };
-            let role = role.filter(|_| set_aside.is_none() && disabled.is_none());
+            let role = role.filter(|_| member_disabled.is_none() && disabled.is_none());
             let scopes = Scopes::from_text(&scopes);
             let rpm = u32::try_from(rpm).map_err(Error::unreadable)?;
-            Ok(Living { id, name, held: Held { made, ends: asked, scopes, rpm, role }, ends })
+            Ok(ActiveKey { id, name, held: Held { made, ends: chosen, scopes, rpm, role }, ends })
         })
         .collect()
 }

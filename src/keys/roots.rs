@@ -1,5 +1,5 @@
-//! Under which root secret the digests of secrets are, while it is being replaced. Only with the secret
-//! itself can a digest be recomputed, so that happens when a key is used.
+//! The root secret under which each digest was made, while the root secret is being replaced. A digest can
+//! only be recomputed from the key's secret, so that happens when a key is used.
 
 use diesel::dsl::count_star;
 use diesel::prelude::*;
@@ -9,12 +9,12 @@ use crate::db::{Conn, Tx};
 use crate::error::Result;
 use crate::id::OrgId;
 use crate::keys::feed;
-use crate::keys::presented::Presented;
+use crate::keys::lookup::PresentedKey;
 use crate::keys::secret::PlainSecret;
 use crate::schema::{api_keys, key_secrets};
 use crate::time::Time;
 
-/// Counts secrets that work now and pass a filter, of one organisation or of all.
+/// Counts the working secrets that match a filter, of one organisation or of all.
 macro_rules! count {
     ($conn:expr, $now:expr, $org:expr, $filter:expr) => {{
         let mut query = key_secrets::table
@@ -32,12 +32,12 @@ macro_rules! count {
     }};
 }
 
-/// Recomputes the digest of a secret under the current root secret, unless the database belongs to
-/// another.
+/// Recomputes the digest of a secret under the current root secret, unless the database has moved on to
+/// another one.
 pub fn redigest(
     tx: &mut Tx<'_>,
     keyring: &Keyring,
-    key: &Presented,
+    key: &PresentedKey,
     secret: &PlainSecret,
     now: Time,
 ) -> Result<()> {
@@ -51,12 +51,12 @@ pub fn redigest(
             key_secrets::root.eq(root.as_slice()),
         ))
         .execute(tx.conn)?;
-    // A process that has looked for this digest before does not know it.
+    // A process that has looked up the new digest before remembers it as unknown.
     feed::publish(tx, key.org, key.key, now)
 }
 
-/// Notes the root secret of digests of versions that noted none: they are under the one that was in
-/// force before this start.
+/// Records the root secret of digests that older versions wrote without one: it is the one that was in use
+/// before this start.
 pub fn note_unknown(tx: &mut Tx<'_>, root: RootTag) -> Result<()> {
     diesel::update(key_secrets::table.filter(key_secrets::root.is_null()))
         .set(key_secrets::root.eq(root.as_slice()))
@@ -64,23 +64,22 @@ pub fn note_unknown(tx: &mut Tx<'_>, root: RootTag) -> Result<()> {
     Ok(())
 }
 
-/// How many secrets that work now would not work without a root secret other than this one, of one
-/// organisation or of all.
+/// Counts the working secrets that need a root secret other than this one, of one organisation or of all.
 pub fn under_others(conn: &mut Conn, own: RootTag, org: Option<OrgId>, now: Time) -> Result<i64> {
     Ok(under_none_of(conn, [own, own], org, now)? + count!(conn, now, org, key_secrets::root.is_null()))
 }
 
-/// How many secrets that work now work with neither of two root secrets.
+/// Counts the working secrets that need a root secret other than these two.
 pub fn under_none_of(conn: &mut Conn, mut roots: [RootTag; 2], org: Option<OrgId>, now: Time) -> Result<i64> {
     roots.sort_unstable();
-    // Stretches of the index, which hold hardly any row most of the time.
+    // Ranges of the index, which are nearly empty most of the time.
     let (first, last) = (roots[0].as_slice(), roots[1].as_slice());
     Ok(count!(conn, now, org, key_secrets::root.lt(first))
         + count!(conn, now, org, key_secrets::root.gt(first).and(key_secrets::root.lt(last)))
         + count!(conn, now, org, key_secrets::root.gt(last)))
 }
 
-/// How many secrets work now, of one organisation or of all.
+/// Counts the working secrets, of one organisation or of all.
 pub fn working(conn: &mut Conn, org: Option<OrgId>, now: Time) -> Result<i64> {
     Ok(count!(conn, now, org, key_secrets::id.is_not_null()))
 }

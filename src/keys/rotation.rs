@@ -1,19 +1,19 @@
-//! Replacing a key's secret while both work: the key keeps its id, name, scopes and history,
-//! and gets a new secret; the old one works until the overlap ends.
+//! Rotates keys: a key gets a new secret and keeps its id, name, scopes and history. Both secrets work
+//! until the overlap ends.
 //!
-//! One rotation is open at a time. The old secret never outlives the end that it had. A key
-//! lives as long anew as it was made to live, as far as the organisation's policy allows; one that
-//! rotates itself keeps its end.
+//! A key has one open rotation at a time. The old secret never works beyond its own expiry. A rotation
+//! restarts the key's lifetime, as far as the organisation's policy allows: a 90-day key gets 90 more days.
+//! A key that rotates itself keeps its expiry.
 
 use crate::audit::event::Event;
 use crate::authority::{Acting, Actor};
 use crate::db::Tx;
 use crate::error::{Error, Result};
 use crate::id::{KeyId, SecretId};
-use crate::keys::lifecycle::{Mint, finish, living};
+use crate::keys::lifecycle::{KeyDefaults, finish, lock_for};
 use crate::keys::manager::{Deed, Manager};
 use crate::keys::secret::PlainSecret;
-use crate::keys::{Key, Status, Superseded, mails, secret_store, store};
+use crate::keys::{Key, Status, Superseded, emails, secret_store, store};
 use crate::mail::Widening;
 use crate::orgs::policy::{self, MAX_DAYS, Policy};
 use crate::refusal::Refusal;
@@ -23,13 +23,13 @@ use crate::time::{DAY, HOUR, Time, parse_span};
 
 /// The longest overlap, in seconds.
 pub const MAX_OVERLAP: i64 = 30 * DAY;
-/// The overlap if none is asked for, in seconds.
+/// The overlap if none is given, in seconds.
 pub const DEFAULT_OVERLAP: i64 = DAY;
-/// The shortest overlap for a key that rotates itself, in seconds: the program must have time
-/// to keep its new secret.
+/// The shortest overlap for a key that rotates itself, in seconds: its client needs time to store the new
+/// secret.
 const MIN_OWN_OVERLAP: i64 = HOUR;
 
-/// Reads an overlap such as `24h`, from `0s` to `30d`; 24 hours if nothing is asked for.
+/// Reads an overlap such as `24h`, from `0s` to `30d`; 24 hours if `text` is `None`.
 pub fn parse_overlap(text: Option<&str>) -> Result<i64> {
     let Some(text) = text else { return Ok(DEFAULT_OVERLAP) };
     parse_span(text)
@@ -37,14 +37,14 @@ pub fn parse_overlap(text: Option<&str>) -> Result<i64> {
         .ok_or_else(|| Error::invalid("overlap", "Write a span from 0s to 30d, such as 24h."))
 }
 
-/// Gives a key a new secret, which nobody can have again; the old one works for `overlap` more
-/// seconds. A disabled key may be rotated: so a leaked one is taken up again safely.
+/// Rotates a key. The returned secret is not stored and cannot be shown again; the old one works for
+/// `overlap` more seconds. A disabled key may be rotated, so that a leaked key can be enabled again safely.
 ///
 /// Errors: `NotFound`, `Forbidden`, `KeyEnded`, `RotationOpen`, `Invalid`.
 pub fn rotate(
     tx: &mut Tx<'_>,
     acting: &Acting,
-    mint: &Mint,
+    mint: &KeyDefaults,
     id: KeyId,
     overlap: i64,
 ) -> Result<(Key, PlainSecret)> {
@@ -52,7 +52,7 @@ pub fn rotate(
     let by_itself =
         acting.actor == Actor::Key(id) && !acting.key().is_some_and(|key| key.scopes.has(Scope::Admin));
     let mut key =
-        if by_itself { own(tx, acting, id, overlap)? } else { living(tx, acting, Deed::Rotate, id)? };
+        if by_itself { own(tx, acting, id, overlap)? } else { lock_for(tx, acting, Deed::Rotate, id)? };
     if key.scopes.has(Scope::Admin) {
         acting.require_fresh()?;
     }
@@ -85,19 +85,18 @@ pub fn rotate(
         sha256_prefix: key.fingerprint.sha256_prefix.clone(),
         expires_at: key.expires_at,
     };
-    mails::rotated(tx, acting, &key, old.ends_at)?;
+    emails::rotated(tx, acting, &key, old.ends_at)?;
     key.previous = Some(old);
     store::update(tx, &key)?;
     finish(tx, acting, key.id, &event)?;
     Ok((key, secret))
 }
 
-/// Moves the end of the open rotation, at most to the old secret's own end and to 30 days after
-/// the start.
+/// Moves the end of the overlap: at most to the old secret's own expiry, and to 30 days after the rotation.
 ///
 /// Errors: `NotFound`, `Forbidden`, `KeyEnded`, `Conflict` when none is open, `Invalid`.
 pub fn move_end(tx: &mut Tx<'_>, acting: &Acting, id: KeyId, to: Time) -> Result<Key> {
-    let key = living(tx, acting, Deed::Rotate, id)?;
+    let key = lock_for(tx, acting, Deed::Rotate, id)?;
     let Some(old) = key.rotation(acting.now) else {
         return Err(Error::Conflict("No rotation of this key is open."));
     };
@@ -116,16 +115,16 @@ pub fn move_end(tx: &mut Tx<'_>, acting: &Acting, id: KeyId, to: Time) -> Result
         if key.scopes.has(Scope::Admin) {
             acting.require_fresh()?;
         }
-        mails::widened(tx, acting, &key, &key, &[Widening::OldSecret(to)])?;
+        emails::widened(tx, acting, &key, &key, &[Widening::OldSecret(to)])?;
     }
     set_end_of_old(tx, acting, key, to, &event)
 }
 
-/// Ends the old secret now. Where no rotation is open, nothing changes.
+/// Ends the overlap now. Does nothing if no rotation is open.
 ///
 /// Errors: `NotFound`, `Forbidden`, `KeyEnded`.
 pub fn end(tx: &mut Tx<'_>, acting: &Acting, id: KeyId) -> Result<Key> {
-    let key = living(tx, acting, Deed::Rotate, id)?;
+    let key = lock_for(tx, acting, Deed::Rotate, id)?;
     let Some(old) = key.rotation(acting.now) else { return Ok(key) };
     let event = Event::RotationEnded { before: old.ends_at };
     set_end_of_old(tx, acting, key, acting.now.whole_second(), &event)
@@ -143,13 +142,15 @@ fn set_end_of_old(tx: &mut Tx<'_>, acting: &Acting, mut key: Key, to: Time, even
 }
 
 impl Superseded {
-    /// The latest instant to which the overlap may be moved.
+    /// The latest time to which the end of the overlap may be moved.
     pub fn latest_end(&self) -> Time {
         until(self.at.plus(MAX_OVERLAP), self.own_end_at)
     }
 }
 
-/// A key that was presented and asks for another secret.
+/// Locks the acting key for a rotation by itself.
+///
+/// Errors: `NotFound`, `KeyEnded`, `Forbidden`, `KeyRefused`, `Invalid`.
 fn own(tx: &mut Tx<'_>, acting: &Acting, id: KeyId, overlap: i64) -> Result<Key> {
     let key = store::lock(tx, acting.org, id)?;
     match key.status(acting.now) {
@@ -157,11 +158,11 @@ fn own(tx: &mut Tx<'_>, acting: &Acting, id: KeyId, overlap: i64) -> Result<Key>
         Status::Disabled => return Err(Error::Forbidden),
         Status::Active | Status::Expiring => {}
     }
-    // A key that may not rotate itself lacks the scope that others need.
-    if !key.self_rotate {
+    // Without self-rotation, a key needs `admin` to rotate, like any other key.
+    if !key.settings.self_rotate {
         return Err(Error::KeyRefused(Refusal::MissingScope(Scope::Admin)));
     }
-    // One whose owner lost the right to it must not outlive that by a new secret.
+    // A key whose owner lost all rights to it must not get a new secret.
     let in_effect = acting.key().map(|key| key.scopes).unwrap_or_default();
     if in_effect.is_empty() || key.scopes.has(Scope::Admin) {
         return Err(Error::Forbidden);
@@ -179,19 +180,19 @@ fn until(at: Time, end: Option<Time>) -> Time {
     end.map_or(at, |end| end.min(at))
 }
 
-/// When a key ends that someone in this role rotates at `now`: after as long a life as it was made
-/// for, as far as the policy allows. One without an end keeps none only where they may choose that.
+/// The expiry of a key that somebody in this role rotates at `now`: after another lifetime of the same
+/// length, as far as the policy allows. A key that never expires stays so only if they may choose that.
 pub fn next_end(policy: &Policy, role: Role, key: &Key, now: Time) -> Option<Time> {
     let latest = policy.latest_end(now);
     match key.expires_at {
-        Some(end) => Some(anew(key.secret_made_at, end, now).min(latest)),
+        Some(end) => Some(restarted(key.secret_made_at, end, now).min(latest)),
         None if policy.allows_never(role) => None,
         None => Some(latest),
     }
 }
 
-/// The end of a life as long as that from `made` to `end`, begun at `now`.
-fn anew(made: Time, end: Time, now: Time) -> Time {
+/// The end of a lifetime that starts at `now` and is as long as that from `made` to `end`.
+fn restarted(made: Time, end: Time, now: Time) -> Time {
     now.plus(end.since(made).clamp(1, MAX_DAYS * DAY))
 }
 
@@ -200,7 +201,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn overlaps_are_spans_of_up_to_thirty_days() {
+    fn overlap_is_a_span_of_up_to_thirty_days() {
         let parsed = |text| parse_overlap(Some(text)).ok();
         assert_eq!(parse_overlap(None).ok(), Some(DAY));
         assert_eq!(parsed("0s"), Some(0));
@@ -212,9 +213,9 @@ mod tests {
     }
 
     #[test]
-    fn a_key_lives_as_long_anew_and_ten_years_at_most() {
+    fn lifetime_restarts_and_is_at_most_ten_years() {
         let at = Time::from_seconds;
-        assert_eq!(anew(at(100), at(100 + 90 * DAY), at(1_000)), at(1_000 + 90 * DAY));
-        assert_eq!(anew(at(0), at(20 * 366 * DAY), at(50)), at(50 + MAX_DAYS * DAY));
+        assert_eq!(restarted(at(100), at(100 + 90 * DAY), at(1_000)), at(1_000 + 90 * DAY));
+        assert_eq!(restarted(at(0), at(20 * 366 * DAY), at(50)), at(50 + MAX_DAYS * DAY));
     }
 }

@@ -7,20 +7,20 @@ use crate::error::Result;
 pub use crate::key_text::contains_key;
 use crate::key_text::{RANDOM, checksum, is_key};
 
-/// How many hexadecimal digits of the SHA-256 are kept and shown.
+/// The number of hexadecimal digits of the SHA-256 that are stored and shown.
 pub const SHA256_DIGITS: usize = 12;
 
-/// A whole key, in clear. It can't be printed, compared or serialised; [`PlainSecret::expose`]
-/// is the only way to its text.
+/// A secret in plaintext. It cannot be printed, compared or serialised; [`PlainSecret::expose`] is the only
+/// way to its text.
 #[derive(Clone)]
 pub struct PlainSecret(Zeroizing<String>);
 
-/// How to recognise a secret without knowing it.
+/// Identifies a secret without revealing it.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
 pub struct Fingerprint {
     /// Prefix and last four characters: `kd_…x9Ka`.
     pub hint: String,
-    /// The first digits of the SHA-256 of the whole key, as `sha256sum` prints it.
+    /// The first digits of the SHA-256 of the secret, as `sha256sum` prints it.
     #[schema(pattern = "^[0-9a-f]{12}$")]
     pub sha256_prefix: String,
 }
@@ -32,18 +32,18 @@ impl PlainSecret {
         Ok(PlainSecret(Zeroizing::new(format!("{prefix}_{}{}", *random, checksum(&random)))))
     }
 
-    /// Parses a presented key: shape and checksum. Any prefix is taken, since the configured
-    /// one may have been another when the key was made.
+    /// Parses a presented secret and checks its shape and checksum. Any prefix is accepted, since the
+    /// configured one may have changed since the secret was created.
     pub fn parse(text: &str) -> Option<PlainSecret> {
         is_key(text).then(|| PlainSecret(Zeroizing::new(text.to_owned())))
     }
 
-    /// The text, for the one answer that shows it.
+    /// The text, for the one response that shows it.
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// The digest under which the database knows it.
+    /// The digest that the database stores.
     pub fn digest(&self, key: &MacKey) -> Digest {
         key.digest(self.0.as_bytes())
     }
@@ -58,7 +58,6 @@ impl PlainSecret {
         &self.0[self.0.len() - 4..]
     }
 
-    /// How to recognise it.
     pub fn fingerprint(&self) -> Fingerprint {
         let sha256 = hex::encode(sha256(self.0.as_bytes()));
         Fingerprint::new(self.prefix(), self.last4(), &sha256[..SHA256_DIGITS])
@@ -66,7 +65,7 @@ impl PlainSecret {
 }
 
 impl Fingerprint {
-    /// From the parts that the database keeps.
+    /// Builds a fingerprint from the parts that the database stores.
     pub fn new(prefix: &str, last4: &str, sha256_prefix: &str) -> Fingerprint {
         Fingerprint { hint: format!("{prefix}_…{last4}"), sha256_prefix: sha256_prefix.to_owned() }
     }
@@ -77,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_changed_character_is_noticed() {
+    fn every_changed_character_is_detected() {
         let secret = PlainSecret::generate("kd").expect("generates");
         assert_eq!(secret.expose().len(), 49);
         assert!(PlainSecret::parse(secret.expose()).is_some());
@@ -99,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_found_inside_other_text() {
+    fn secret_is_found_inside_other_text() {
         let secret = PlainSecret::generate("kd").expect("generates");
         assert!(contains_key(&format!("see {}, it leaked", secret.expose())));
         assert!(!contains_key("kd_x9Ka"));

@@ -1,4 +1,4 @@
-//! Rows of secrets: the one that a key has now and those before it.
+//! The rows of secrets: the current one of each key and those before it.
 
 use diesel::prelude::*;
 
@@ -11,7 +11,7 @@ use crate::keys::{Key, Superseded};
 use crate::schema::key_secrets;
 use crate::time::Time;
 
-/// A secret as far as a key shows it.
+/// The current secret of a key.
 #[derive(Queryable)]
 pub(super) struct SecretRow {
     prefix: String,
@@ -20,7 +20,7 @@ pub(super) struct SecretRow {
     pub(super) made_at: Time,
 }
 
-/// A secret before the one of now.
+/// The secret before the current one.
 #[derive(Queryable)]
 pub(super) struct SupersededRow {
     id: SecretId,
@@ -52,7 +52,7 @@ impl SupersededRow {
     }
 }
 
-/// Adds the secret that the key has now.
+/// Inserts the current secret of the key.
 pub(super) fn insert(tx: &mut Tx<'_>, key: &Key, secret: &PlainSecret, keyring: &Keyring) -> Result<()> {
     let digest = secret.digest(&keyring.api_keys);
     diesel::insert_into(key_secrets::table)
@@ -71,7 +71,7 @@ pub(super) fn insert(tx: &mut Tx<'_>, key: &Key, secret: &PlainSecret, keyring: 
     Ok(())
 }
 
-/// Writes that another secret has taken the place of this one, and until when it still works.
+/// Records that a secret was replaced, and until when it still works.
 pub(super) fn supersede(tx: &mut Tx<'_>, org: OrgId, old: &Superseded) -> Result<()> {
     diesel::update(key_secrets::table)
         .filter(key_secrets::org_id.eq(org).and(key_secrets::id.eq(old.secret)))
@@ -85,30 +85,25 @@ pub(super) fn supersede(tx: &mut Tx<'_>, org: OrgId, old: &Superseded) -> Result
     Ok(())
 }
 
-/// A secret of a key with its use.
+/// A secret of a key, with when and from where it was used.
 #[derive(Clone, Debug, Queryable)]
 pub struct SecretUse {
-    /// Which.
     pub id: SecretId,
     /// Its last four characters.
     pub last4: String,
-    /// Since when.
     pub created_at: Time,
-    /// Since when another has its place.
+    /// When a rotation replaced it.
     pub superseded_at: Option<Time>,
-    /// Until when it works beside the other.
+    /// The end of the overlap.
     pub ends_at: Option<Time>,
-    /// When it was first used.
     pub first_used_at: Option<Time>,
-    /// When it was last used.
     pub last_used_at: Option<Time>,
-    /// From where it was last used.
     pub last_address: Option<String>,
-    /// By which program, as it called itself.
+    /// The `User-Agent` of the last client.
     pub last_program: Option<String>,
 }
 
-/// The secrets of a key: the one of now, then those before it, the latest first.
+/// The secrets of a key: the current one, then those before it, newest first.
 pub fn uses(conn: &mut Conn, org: OrgId, id: KeyId) -> Result<Vec<SecretUse>> {
     let mut secrets: Vec<SecretUse> = key_secrets::table
         .filter(key_secrets::org_id.eq(org).and(key_secrets::key_id.eq(id)))
@@ -128,7 +123,7 @@ pub fn uses(conn: &mut Conn, org: OrgId, id: KeyId) -> Result<Vec<SecretUse>> {
     Ok(secrets)
 }
 
-/// The keys of an organisation of which an old secret still works, soonest end first.
+/// At most `most` keys of an organisation with an open rotation, soonest end of the overlap first.
 pub fn rotating(conn: &mut Conn, org: OrgId, now: Time, most: i64) -> Result<Vec<KeyId>> {
     Ok(key_secrets::table
         .filter(key_secrets::org_id.eq(org).and(key_secrets::ends_at.gt(now)))

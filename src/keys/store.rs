@@ -1,7 +1,6 @@
-//! Rows of keys and their secrets. Every query starts from the organisation.
+//! The rows of keys. Every query starts from the organisation.
 
 use diesel::prelude::*;
-use ipnet::IpNet;
 
 use crate::crypto::Keyring;
 use crate::db::{Conn, Tx, violates};
@@ -9,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::id::{KeyId, OrgId, SecretId, UserId};
 use crate::keys::secret::PlainSecret;
 use crate::keys::secret_store::{self, SecretRow, SupersededRow};
+use crate::keys::settings::KeySettings;
 use crate::keys::{Contact, Disabled, Key, Revocation};
 use crate::schema::{api_keys, key_secrets, people};
 use crate::scope::Scopes;
@@ -21,17 +21,14 @@ mod alias {
 }
 use alias::{backups, previous};
 
-#[derive(Queryable)]
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = api_keys)]
 struct Row {
     id: KeyId,
     org_id: OrgId,
     name: String,
-    _name_folded: String,
-    _live_name: Option<String>,
     description: String,
     scopes: String,
-    _owner_id: UserId,
-    _backup_id: Option<UserId>,
     created_by: String,
     created_at: Time,
     expires_at: Option<Time>,
@@ -40,23 +37,19 @@ struct Row {
     revoked_at: Option<Time>,
     revoked_by: Option<String>,
     revoke_reason: Option<String>,
-    requests_per_minute: i64,
-    allowed_ips: String,
-    self_rotate: bool,
     secret_id: SecretId,
     last_used_at: Option<Time>,
-    _previous_secret_id: Option<SecretId>,
     end_changes: i64,
-    _notice_at: Option<Time>,
-    _end_set_at: Option<Time>,
     disabled_by: Option<String>,
     disabled_by_admin: bool,
+    #[diesel(embed)]
+    settings: KeySettings,
 }
 
 type ContactRow = (UserId, String, String);
 type FullRow = (Row, SecretRow, Option<SupersededRow>, ContactRow, Option<ContactRow>);
 
-fn key((row, secret, old, owner, backup): FullRow) -> Result<Key> {
+fn key((row, secret, old, owner, backup): FullRow) -> Key {
     let revoked = row.revoked_at.map(|at| Revocation {
         at,
         by: row.revoked_by.unwrap_or_default(),
@@ -67,7 +60,7 @@ fn key((row, secret, old, owner, backup): FullRow) -> Result<Key> {
         by: row.disabled_by.unwrap_or_default(),
         by_admin: row.disabled_by_admin,
     });
-    Ok(Key {
+    Key {
         id: row.id,
         org: row.org_id,
         name: row.name,
@@ -82,38 +75,21 @@ fn key((row, secret, old, owner, backup): FullRow) -> Result<Key> {
         expiring_at: row.expiring_at,
         disabled,
         revoked,
-        requests_per_minute: limit(row.requests_per_minute)?,
-        allowed_ips: networks(&row.allowed_ips)?,
-        self_rotate: row.self_rotate,
+        settings: row.settings,
         secret: row.secret_id,
         fingerprint: secret.fingerprint(),
         secret_made_at: secret.made_at,
         previous: old.and_then(SupersededRow::read),
         end_changes: row.end_changes,
         last_used_at: row.last_used_at,
-    })
+    }
 }
 
 fn contact((id, email, name): ContactRow) -> Contact {
     Contact { id, email, name }
 }
 
-/// A limit as the database holds it: at least one request.
-pub(super) fn limit(rpm: i64) -> Result<u32> {
-    let rpm = u32::try_from(rpm).ok().filter(|rpm| *rpm > 0);
-    rpm.ok_or_else(|| Error::unreadable("a limit is out of range"))
-}
-
-/// Networks as the database holds them.
-pub(super) fn networks(text: &str) -> Result<Vec<IpNet>> {
-    text.split_whitespace().map(|network| network.parse().map_err(Error::unreadable)).collect()
-}
-
-fn networks_text(networks: &[IpNet]) -> String {
-    networks.iter().map(IpNet::to_string).collect::<Vec<_>>().join(" ")
-}
-
-/// The joined selection that every query for whole keys starts from.
+/// Keys joined with their secrets and contacts: the start of every query for whole keys.
 macro_rules! full {
     () => {
         api_keys::table
@@ -124,7 +100,7 @@ macro_rules! full {
                 previous.on(previous.field(key_secrets::id).nullable().eq(api_keys::previous_secret_id)),
             )
             .select((
-                api_keys::all_columns,
+                Row::as_select(),
                 (
                     key_secrets::prefix,
                     key_secrets::last4,
@@ -149,7 +125,9 @@ macro_rules! full {
     };
 }
 
-/// Adds a key and its first secret. `NameTaken` when a living key has the name.
+/// Inserts a key and its first secret.
+///
+/// Errors: `NameTaken` if a key that has not ended has the same name.
 pub fn insert(tx: &mut Tx<'_>, key: &Key, secret: &PlainSecret, keyring: &Keyring) -> Result<()> {
     let folded = fold(&key.name);
     give_up_expired_name(tx, key.org, &folded, key.created_at)?;
@@ -168,9 +146,7 @@ pub fn insert(tx: &mut Tx<'_>, key: &Key, secret: &PlainSecret, keyring: &Keyrin
             api_keys::created_at.eq(key.created_at),
             api_keys::expires_at.eq(key.expires_at),
             api_keys::expiring_at.eq(key.expiring_at),
-            api_keys::requests_per_minute.eq(i64::from(key.requests_per_minute)),
-            api_keys::allowed_ips.eq(networks_text(&key.allowed_ips)),
-            api_keys::self_rotate.eq(key.self_rotate),
+            &key.settings,
             api_keys::secret_id.eq(key.secret),
             api_keys::notice_at.eq(notice_at(key)),
         ))
@@ -185,7 +161,7 @@ pub fn insert(tx: &mut Tx<'_>, key: &Key, secret: &PlainSecret, keyring: &Keyrin
     secret_store::insert(tx, key, secret, keyring)
 }
 
-/// An expired key holds its name only until another wants it.
+/// An expired key loses its name when a new key takes it.
 fn give_up_expired_name(tx: &mut Tx<'_>, org: OrgId, folded: &str, now: Time) -> Result<()> {
     diesel::update(api_keys::table)
         .filter(
@@ -196,13 +172,13 @@ fn give_up_expired_name(tx: &mut Tx<'_>, org: OrgId, folded: &str, now: Time) ->
     Ok(())
 }
 
-/// The key of that id.
+/// The key with this id.
 pub fn find(conn: &mut Conn, org: OrgId, id: KeyId) -> Result<Option<Key>> {
     full!()
         .filter(api_keys::org_id.eq(org).and(api_keys::id.eq(id)))
         .first(conn)
         .optional()?
-        .map(|row| with_answerers(conn, key(row)?))
+        .map(|row| with_answerers(conn, key(row)))
         .transpose()
 }
 
@@ -216,18 +192,20 @@ fn with_answerers(conn: &mut Conn, mut key: Key) -> Result<Key> {
     Ok(key)
 }
 
-/// The keys of these ids, in their order.
+/// The keys with these ids, in the same order.
 pub fn by_ids(conn: &mut Conn, org: OrgId, ids: &[KeyId]) -> Result<Vec<Key>> {
     let rows: Vec<FullRow> =
         full!().filter(api_keys::org_id.eq(org).and(api_keys::id.eq_any(ids))).load(conn)?;
-    let mut keys = rows.into_iter().map(key).collect::<Result<Vec<Key>>>()?;
+    let mut keys: Vec<Key> = rows.into_iter().map(key).collect();
     keys.sort_by_key(|key| ids.iter().position(|id| *id == key.id));
     Ok(keys)
 }
 
-/// The key of that id, locked until the transaction ends. `NotFound` when there is none.
+/// The key with this id, locked until the transaction ends.
+///
+/// Errors: `NotFound`.
 pub fn lock(tx: &mut Tx<'_>, org: OrgId, id: KeyId) -> Result<Key> {
-    // SQLite's transaction has locked everything already.
+    // On SQLite, the transaction has locked the whole database already.
     if let Conn::Postgres(conn) = tx.conn {
         api_keys::table
             .filter(api_keys::org_id.eq(org).and(api_keys::id.eq(id)))
@@ -239,7 +217,7 @@ pub fn lock(tx: &mut Tx<'_>, org: OrgId, id: KeyId) -> Result<Key> {
     find(tx.conn, org, id)?.ok_or(Error::NotFound)
 }
 
-/// The organisation that a key belongs to, for links that name the key alone.
+/// The organisation of a key, for links that contain only the key's id.
 pub fn org_of(conn: &mut Conn, orgs: &[OrgId], id: KeyId) -> Result<Option<OrgId>> {
     Ok(api_keys::table
         .filter(api_keys::org_id.eq_any(orgs).and(api_keys::id.eq(id)))
@@ -248,7 +226,7 @@ pub fn org_of(conn: &mut Conn, orgs: &[OrgId], id: KeyId) -> Result<Option<OrgId
         .optional()?)
 }
 
-/// Writes what can change of a living key.
+/// Writes everything about a key that can change.
 pub fn update(tx: &mut Tx<'_>, key: &Key) -> Result<()> {
     diesel::update(api_keys::table)
         .filter(api_keys::org_id.eq(key.org).and(api_keys::id.eq(key.id)))
@@ -262,9 +240,7 @@ pub fn update(tx: &mut Tx<'_>, key: &Key) -> Result<()> {
             api_keys::disabled_at.eq(key.disabled.as_ref().map(|disabled| disabled.at)),
             api_keys::disabled_by.eq(key.disabled.as_ref().map(|disabled| &disabled.by)),
             api_keys::disabled_by_admin.eq(key.disabled.as_ref().is_some_and(|disabled| disabled.by_admin)),
-            api_keys::requests_per_minute.eq(i64::from(key.requests_per_minute)),
-            api_keys::allowed_ips.eq(networks_text(&key.allowed_ips)),
-            api_keys::self_rotate.eq(key.self_rotate),
+            &key.settings,
             api_keys::secret_id.eq(key.secret),
             api_keys::previous_secret_id.eq(key.previous.as_ref().map(|old| old.secret)),
             api_keys::end_changes.eq(key.end_changes),
@@ -274,14 +250,14 @@ pub fn update(tx: &mut Tx<'_>, key: &Key) -> Result<()> {
     Ok(())
 }
 
-/// When a key is to be looked at for a notice, at the latest: steps of days are told up to a day
-/// before they come. Whatever was told already is not told again.
+/// When the notice sweep first has to look at a key: a day before the first step, since steps of a day
+/// or more are sent up to a day early. Looking too early does no harm.
 fn notice_at(key: &Key) -> Option<Time> {
     let end = key.expires_at?;
     Some(key.expiring_at.unwrap_or(end).plus(-DAY))
 }
 
-/// Ends a key for good and frees its name.
+/// Marks a key as revoked and frees its name.
 pub fn revoke(tx: &mut Tx<'_>, org: OrgId, id: KeyId, revocation: &Revocation) -> Result<()> {
     diesel::update(api_keys::table)
         .filter(api_keys::org_id.eq(org).and(api_keys::id.eq(id)))
@@ -296,13 +272,12 @@ pub fn revoke(tx: &mut Tx<'_>, org: OrgId, id: KeyId, revocation: &Revocation) -
     Ok(())
 }
 
-/// The living key of that name.
+/// The key of that name that has not ended.
 pub fn by_living_name(conn: &mut Conn, org: OrgId, name: &str, now: Time) -> Result<Option<Key>> {
-    full!()
+    let found = full!()
         .filter(api_keys::org_id.eq(org).and(api_keys::live_name.eq(fold(name.trim()))))
         .filter(api_keys::expires_at.is_null().or(api_keys::expires_at.gt(now)))
         .first(conn)
-        .optional()?
-        .map(key)
-        .transpose()
+        .optional()?;
+    Ok(found.map(key))
 }

@@ -4,8 +4,8 @@ use crate::authority::Acting;
 use crate::db::Tx;
 use crate::error::{Error, Result};
 use crate::id::KeyId;
-use crate::keys::draft::Edit;
-use crate::keys::lifecycle::{self, Mint};
+use crate::keys::input::Edit;
+use crate::keys::lifecycle::{self, KeyDefaults};
 use crate::keys::{Key, store as keys};
 use crate::review::facts::{self, Which};
 use crate::review::rules::{self, FindingKind};
@@ -19,7 +19,7 @@ pub const UNDO_DAYS: i64 = 7;
 /// Removes a scope that a key does not use.
 ///
 /// Errors: `NotFound`, `Forbidden`, `KeyEnded`; `Conflict` if the scope is in use or the key no longer holds it.
-pub fn remove(tx: &mut Tx<'_>, acting: &Acting, mint: &Mint, id: KeyId, scope: Scope) -> Result<Key> {
+pub fn remove(tx: &mut Tx<'_>, acting: &Acting, mint: &KeyDefaults, id: KeyId, scope: Scope) -> Result<Key> {
     let now = acting.now;
     let key = keys::lock(tx, acting.org, id)?;
     let facts = facts::read(tx.conn, acting.org, Which::These(&[id]), now)?;
@@ -41,7 +41,7 @@ pub fn remove(tx: &mut Tx<'_>, acting: &Acting, mint: &Mint, id: KeyId, scope: S
 /// Restores a scope that was removed on advice in the last 7 days.
 ///
 /// Errors: as for [`remove`]; `ScopeNotGrantable`.
-pub fn undo(tx: &mut Tx<'_>, acting: &Acting, mint: &Mint, id: KeyId, scope: Scope) -> Result<Key> {
+pub fn undo(tx: &mut Tx<'_>, acting: &Acting, mint: &KeyDefaults, id: KeyId, scope: Scope) -> Result<Key> {
     let now = acting.now;
     let key = keys::lock(tx, acting.org, id)?;
     if !store::undo_removal(tx, acting.org, id, scope, (now.plus(-UNDO_DAYS * DAY), now))? {

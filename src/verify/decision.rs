@@ -2,23 +2,23 @@
 
 use std::net::IpAddr;
 
-use crate::keys::presented::Presented;
+use crate::keys::lookup::PresentedKey;
 use crate::refusal::Refusal;
 use crate::scope::{Scope, Scopes};
 use crate::time::Time;
 
 /// The scopes of the key that its owner's role may hold now under the organisation's policy.
-pub fn effective_scopes(key: &Presented, now: Time) -> Scopes {
+pub fn effective_scopes(key: &PresentedKey, now: Time) -> Scopes {
     key.rights.scopes(now).intersection(key.scopes)
 }
 
 /// The requests per minute that the key may make now.
-pub fn effective_limit(key: &Presented, now: Time) -> u32 {
-    key.requests_per_minute.min(key.rights.largest_rpm(now))
+pub fn effective_limit(key: &PresentedKey, now: Time) -> u32 {
+    key.settings.requests_per_minute.get().min(key.rights.largest_rpm(now))
 }
 
 /// Decides whether the key works at all, regardless of the address.
-pub fn is_alive(key: &Presented, now: Time) -> Result<(), Refusal> {
+pub fn is_alive(key: &PresentedKey, now: Time) -> Result<(), Refusal> {
     if key.revoked {
         return Err(Refusal::Revoked);
     }
@@ -36,29 +36,21 @@ pub fn is_alive(key: &Presented, now: Time) -> Result<(), Refusal> {
 }
 
 /// Decides whether the key works from this address. An unknown address is not allowed.
-pub fn is_usable(key: &Presented, address: Option<IpAddr>, now: Time) -> Result<(), Refusal> {
+pub fn is_usable(key: &PresentedKey, address: Option<IpAddr>, now: Time) -> Result<(), Refusal> {
     is_alive(key, now)?;
-    let allowed = |address: IpAddr| {
-        let address = address.to_canonical();
-        key.allowed_ips.iter().any(|network| network.contains(&address))
-    };
-    if key.allowed_ips.is_empty() || address.is_some_and(allowed) {
-        Ok(())
-    } else {
-        Err(Refusal::IpNotAllowed)
-    }
+    if key.settings.allowed_ips.allow(address) { Ok(()) } else { Err(Refusal::IpNotAllowed) }
 }
 
 /// The first needed scope that the key lacks. A key without any effective scope, because its owner was removed or disabled
 /// or may hold none of them, lacks its first scope whatever is needed.
-pub fn missing_scope(key: &Presented, needed: Scopes, now: Time) -> Option<Scope> {
+pub fn missing_scope(key: &PresentedKey, needed: Scopes, now: Time) -> Option<Scope> {
     let held = effective_scopes(key, now);
     let missing = needed.without(held).iter().next();
     missing.or_else(|| key.scopes.iter().next().filter(|_| held.is_empty()))
 }
 
 /// Decides whether a usable key has all of these scopes.
-pub fn has_scopes(key: &Presented, needed: Scopes, now: Time) -> Result<(), Refusal> {
+pub fn has_scopes(key: &PresentedKey, needed: Scopes, now: Time) -> Result<(), Refusal> {
     missing_scope(key, needed, now).map_or(Ok(()), |scope| Err(Refusal::MissingScope(scope)))
 }
 
@@ -66,14 +58,15 @@ pub fn has_scopes(key: &Presented, needed: Scopes, now: Time) -> Result<(), Refu
 pub(super) mod tests {
     use super::*;
     use crate::id::{KeyId, OrgId, SecretId, UserId};
+    use crate::keys::settings::{KeySettings, Networks};
     use crate::orgs::policy::Policy;
     use crate::role::Role;
 
     const HERE: Option<IpAddr> = Some(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST));
 
-    pub(in crate::verify) fn key() -> Presented {
+    pub(in crate::verify) fn key() -> PresentedKey {
         let now = Time::from_seconds(0);
-        Presented {
+        PresentedKey {
             org: OrgId::new(now),
             org_slug: "acme".into(),
             key: KeyId::new(now),
@@ -84,8 +77,7 @@ pub(super) mod tests {
             superseded_until: None,
             disabled: false,
             revoked: false,
-            requests_per_minute: 60,
-            allowed_ips: Box::default(),
+            settings: KeySettings::new(&Policy::default(), 60),
             owner: UserId::new(now),
             owner_role: Some(Role::Owner),
             rights: Policy::default().rights(Some(Role::Owner)),
@@ -100,21 +92,22 @@ pub(super) mod tests {
 
     #[test]
     fn a_superseded_secret_ends_with_its_overlap_or_its_key() {
-        let old = |until| Presented { superseded_until: Some(Time::from_seconds(until)), ..key() };
-        let usable = |key: &Presented, at| is_usable(key, HERE, Time::from_seconds(at));
+        let old = |until| PresentedKey { superseded_until: Some(Time::from_seconds(until)), ..key() };
+        let usable = |key: &PresentedKey, at| is_usable(key, HERE, Time::from_seconds(at));
         assert_eq!(usable(&old(50), 49), Ok(()));
         assert_eq!(usable(&old(50), 50), Err(Refusal::Superseded));
         assert_eq!(usable(&old(50), 100), Err(Refusal::Superseded));
         assert_eq!(usable(&old(200), 100), Err(Refusal::Expired));
-        assert_eq!(usable(&Presented { revoked: true, ..old(50) }, 60), Err(Refusal::Revoked));
+        assert_eq!(usable(&PresentedKey { revoked: true, ..old(50) }, 60), Err(Refusal::Revoked));
         assert_eq!(old(50).ends_at(), Some(Time::from_seconds(50)));
         assert_eq!(old(200).ends_at(), Some(Time::from_seconds(100)));
-        assert_eq!(Presented { expires_at: None, ..key() }.ends_at(), None);
+        assert_eq!(PresentedKey { expires_at: None, ..key() }.ends_at(), None);
     }
 
     #[test]
     fn a_key_bound_to_networks_works_only_there() {
-        let bound = Presented { allowed_ips: ["10.0.0.0/8".parse().expect("valid")].into(), ..key() };
+        let mut bound = key();
+        bound.settings.allowed_ips = Networks::check(vec!["10.0.0.0/8".to_owned()]).expect("valid");
         let inside = "::ffff:10.1.2.3".parse().ok();
         assert_eq!(is_usable(&bound, inside, Time::from_seconds(0)), Ok(()));
         assert_eq!(is_usable(&bound, HERE, Time::from_seconds(0)), Err(Refusal::IpNotAllowed));
@@ -131,7 +124,7 @@ pub(super) mod tests {
             (None, false, false),
         ] {
             let rights = Policy::default().rights(role);
-            let key = Presented { owner_role: role, rights, ..key() };
+            let key = PresentedKey { owner_role: role, rights, ..key() };
             let may = |scopes: &[Scope]| {
                 has_scopes(&key, scopes.iter().copied().collect(), Time::from_seconds(0)).is_ok()
             };

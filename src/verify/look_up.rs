@@ -3,7 +3,7 @@
 use crate::crypto::{Digest, Keyring};
 use crate::db::Db;
 use crate::error::Result;
-use crate::keys::presented::{self, Presented};
+use crate::keys::lookup::{self, PresentedKey};
 use crate::keys::roots;
 use crate::keys::secret::PlainSecret;
 use crate::time::Time;
@@ -25,9 +25,9 @@ pub(super) async fn find(
     keyring: &Keyring,
     secret: &PlainSecret,
     digests: Vec<Digest>,
-) -> Result<Option<Presented>> {
+) -> Result<Option<PresentedKey>> {
     for digest in digests {
-        let found = db.read_for_keys(move |conn| presented::by_digest(conn, &digest)).await?;
+        let found = db.read_for_keys(move |conn| lookup::by_digest(conn, &digest)).await?;
         let Some(key) = found else { continue };
         // Only towards the root secret of the database, or two processes would undo each other's work.
         if digest != secret.digest(&keyring.api_keys) && db.logs().is_by_own() {

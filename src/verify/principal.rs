@@ -6,7 +6,7 @@ use crate::authority::{Actor, Held, HeldKey, Principal};
 use crate::db::{Asker, Tx};
 use crate::error::{Error, Result};
 use crate::id::SecretId;
-use crate::keys::presented;
+use crate::keys::lookup;
 use crate::refusal::Refusal;
 use crate::scope::Scopes;
 use crate::time::Time;
@@ -25,7 +25,7 @@ pub struct ActingKey {
 
 impl Principal for ActingKey {
     fn hold(&self, tx: &mut Tx<'_>, now: Time) -> Result<Held> {
-        let found = presented::hold(tx, self.secret)?;
+        let found = lookup::hold(tx, self.secret)?;
         let key = found.ok_or(Error::KeyRefused(Refusal::Superseded))?;
         decision::is_usable(&key, self.address, now).map_err(Error::KeyRefused)?;
         if let Some(needed) = self.needed {

@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use crate::crypto::Digest;
 use crate::db::Db;
 use crate::error::{Error, Result};
-use crate::keys::presented;
+use crate::keys::lookup;
 
 /// The most digests of a query, so that none takes long.
 const TOGETHER: usize = 256;
@@ -60,7 +60,7 @@ async fn ask(strangers: Arc<Strangers>, db: Db) {
             return;
         }
         let digests: Vec<Digest> = together.iter().map(|(digest, _)| *digest).collect();
-        let known = db.read_for_keys(move |conn| presented::known(conn, &digests)).await;
+        let known = db.read_for_keys(move |conn| lookup::known(conn, &digests)).await;
         for (digest, answer) in together {
             // A client that has disconnected needs no answer.
             let _ = answer.send(match &known {

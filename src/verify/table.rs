@@ -27,7 +27,7 @@ use crate::db::{Conn, Db, LogGuard};
 use crate::error::{Error, Result};
 use crate::id::KeyId;
 use crate::keys::feed::{self, Head, Since};
-use crate::keys::presented::Presented;
+use crate::keys::lookup::PresentedKey;
 use crate::keys::secret::PlainSecret;
 use crate::task;
 use crate::verify::lease::Lease;
@@ -46,7 +46,7 @@ const HELD: Duration = Duration::from_secs(10 * 60);
 pub struct Round(u64);
 
 struct Held {
-    key: Arc<Presented>,
+    key: Arc<PresentedKey>,
     /// When it is read again.
     until: Instant,
 }
@@ -103,7 +103,7 @@ impl Table {
         keyring: &Keyring,
         secret: &PlainSecret,
         now: Instant,
-    ) -> Result<Option<Arc<Presented>>> {
+    ) -> Result<Option<Arc<PresentedKey>>> {
         let digest = secret.digest(&keyring.api_keys);
         self.require_fresh(now)?;
         if let Some(held) = self.known.get(&digest).filter(|held| now < held.until) {
@@ -123,7 +123,7 @@ impl Table {
         secret: &PlainSecret,
         digest: Digest,
         now: Instant,
-    ) -> Result<Option<Arc<Presented>>> {
+    ) -> Result<Option<Arc<PresentedKey>>> {
         let before = self.round();
         let digests = candidates(db, keyring, secret, digest);
         if !self.is_key(db, &digests).await? {
@@ -159,7 +159,7 @@ impl Table {
     }
 
     /// Stores what the database returned after `now`, unless there was a change since `before`.
-    pub fn fill(&self, digest: Digest, found: Option<Arc<Presented>>, before: Round, now: Instant) {
+    pub fn fill(&self, digest: Digest, found: Option<Arc<PresentedKey>>, before: Round, now: Instant) {
         match found {
             Some(key) => {
                 if self.known.len() >= MAX_KNOWN {

@@ -1,6 +1,7 @@
 //! What programs send: JSON bodies and query strings, parsed strictly.
 
 pub mod budget;
+mod members;
 mod read;
 
 pub use read::{buffer, buffered};
@@ -123,13 +124,15 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
         return Err(Problem::bad_request("The body must be a JSON object."));
     }
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| complain(&error))?;
+    let value = serde_path_to_error::deserialize(&mut deserializer)
+        .map_err(|error| complain(&error, members::of::<T>()))?;
     deserializer.end().map_err(|_| Problem::bad_request("There is more after the JSON body."))?;
     Ok(value)
 }
 
-/// Says where a body went wrong without repeating what it holds, which may be a secret.
-fn complain(error: &serde_path_to_error::Error<serde_json::Error>) -> Problem {
+/// Says where a body went wrong without repeating what it holds, which may be a secret. `members` are the
+/// names of the body's members.
+fn complain(error: &serde_path_to_error::Error<serde_json::Error>, members: &[&'static str]) -> Problem {
     let cause = error.inner();
     let text = cause.to_string();
     let what = match cause.classify() {
@@ -144,10 +147,12 @@ fn complain(error: &serde_path_to_error::Error<serde_json::Error>) -> Problem {
     };
     let path = error.path().to_string();
     let place = if path == "." { "the body".to_owned() } else { path };
-    let field = cause.to_string().split('`').nth(1).map(str::to_owned);
+    let named = if place == "the body" { text.split('`').nth(1).unwrap_or_default() } else { &place };
+    let named = named.split(['[', '.']).next().unwrap_or(named);
+    let field = members.iter().copied().find(|member| *member == named);
     let mut problem =
         Problem::bad_request(format!("{place}: {what} (line {}, column {}).", cause.line(), cause.column()));
-    if let Some(field) = known_field(if place == "the body" { field.as_deref() } else { Some(&place) }) {
+    if let Some(field) = field {
         problem.errors.push(FieldError::new(field, what));
     }
     problem
@@ -175,38 +180,4 @@ fn json_type(expected: &str) -> &str {
         _ if expected.starts_with("a sequence") => "an array",
         _ => expected,
     }
-}
-
-/// The members of the API, so that a complaint can name its field.
-fn known_field(name: Option<&str>) -> Option<&'static str> {
-    const FIELDS: [&str; 25] = [
-        "key",
-        "ip",
-        "dry_run",
-        "name",
-        "description",
-        "scopes",
-        "expires_in_days",
-        "expires_at",
-        "owner",
-        "backup",
-        "requests_per_minute",
-        "allowed_ips",
-        "self_rotate",
-        "disabled",
-        "reason",
-        "overlap",
-        "ends_at",
-        "model",
-        "prompt",
-        "max_tokens",
-        "temperature",
-        "stream",
-        "limit",
-        "cursor",
-        "status",
-    ];
-    let name = name?;
-    let name = name.split(['[', '.']).next().unwrap_or(name);
-    FIELDS.into_iter().find(|field| *field == name)
 }

@@ -37,6 +37,12 @@ impl Fields {
         self.0.is_empty()
     }
 
+    /// Replaces the values of a field.
+    pub fn set(&mut self, name: &str, values: impl IntoIterator<Item = impl Into<String>>) {
+        self.0.retain(|(field, _)| field != name);
+        self.0.extend(values.into_iter().map(|value| (name.to_owned(), value.into())));
+    }
+
     /// All of them, in their order.
     pub fn pairs(&self) -> impl Iterator<Item = &(String, String)> {
         self.0.iter()

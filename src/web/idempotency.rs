@@ -15,9 +15,10 @@ use diesel::prelude::*;
 use crate::crypto::{self, Digest, Keyring};
 use crate::db::{Tx, violates};
 use crate::error::{Error, Result};
-use crate::id::OrgId;
+use crate::id::{OrgId, UserId};
 use crate::schema::idempotency_keys as rows;
 use crate::time::{DAY, MINUTE, Time};
+use crate::web::form::Fields;
 use crate::web::problem::{Code, Problem};
 
 /// How long the secret of an answer can be had again, in seconds.
@@ -75,6 +76,25 @@ impl Claim {
             request: mac.digest(&[b"request ", crypto::sha256(body).as_slice()].concat()),
             seal: parts.into_bytes(),
         }
+    }
+
+    /// Of a form whose field `form` holds a random value: the same form with the same values, sent
+    /// twice by one person, is one request. `None` for a form without that value.
+    pub fn of_form(
+        keyring: &Keyring,
+        org: OrgId,
+        person: UserId,
+        route: &str,
+        form: &Fields,
+    ) -> Option<Claim> {
+        let nonce = form.get("form");
+        if nonce.is_empty() || nonce.len() > 64 {
+            return None;
+        }
+        let values: Vec<_> = form.pairs().filter(|(name, _)| name != "form").collect();
+        let text = format!("{values:?}");
+        let name = format!("{nonce}:{}", hex::encode(crypto::sha256(text.as_bytes())));
+        Some(Claim::new(keyring, org, &person.to_string(), route, &name, text.as_bytes()))
     }
 
     /// Claims the key in a transaction that is then to do the work, or returns what the

@@ -34,7 +34,7 @@ use ipnet::IpNet;
 
 use crate::config::PublicUrl;
 use crate::db::Db;
-use crate::keys::lifecycle::Mint;
+use crate::keys::lifecycle::KeyDefaults;
 use crate::keys::list;
 use crate::mail::letter::Post;
 use crate::people::oauth::Providers;
@@ -49,7 +49,7 @@ pub struct Site {
     /// The database.
     pub db: Db,
     /// What new keys need, and the keys to derive digests with.
-    pub mint: Mint,
+    pub mint: KeyDefaults,
     /// The origin of all links.
     pub public_url: PublicUrl,
     /// What mails need to leave.

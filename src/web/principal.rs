@@ -11,8 +11,8 @@ use actix_web::{FromRequest, HttpMessage, HttpRequest};
 
 use crate::authority::{AccountChange, Change};
 use crate::error::Error;
+use crate::keys::lookup::PresentedKey;
 use crate::keys::manager::Manager;
-use crate::keys::presented::Presented;
 use crate::keys::secret::{PlainSecret, contains_key};
 use crate::orgs::principal::SignedInMember;
 use crate::orgs::store::Org;
@@ -33,7 +33,7 @@ use crate::web::request::{path_holds_key, source};
 #[derive(Clone)]
 pub struct KeyCaller {
     /// The key.
-    pub key: Arc<Presented>,
+    pub key: Arc<PresentedKey>,
     /// What was presented; needed for sealing what only the same caller may open.
     pub secret: Arc<PlainSecret>,
     /// From where.

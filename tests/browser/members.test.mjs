@@ -49,7 +49,7 @@ describe("members", () => {
     await owner.getByRole("heading", { name: "Remove Bo Ek?" }).waitFor();
     await owner.getByText("1 key was used in the last 24 hours.").waitFor();
     await owner.getByRole("button", { name: "Remove member" }).click();
-    await owner.getByText("Choose what becomes of bos-key.").waitFor();
+    await owner.getByText("Choose what happens to bos-key.").waitFor();
     await owner.getByLabel("What becomes of bos-key").selectOption({ label: `Hand over to ${person.name} (owner)` });
     await owner.getByRole("button", { name: "Remove member" }).click();
     await owner.getByText("Bo Ek was removed. 1 key was handed over.").waitFor();

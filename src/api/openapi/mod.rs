@@ -17,6 +17,7 @@ use crate::api::openapi::responses::responses;
 use crate::api::{audit, keys, object, rotation, usage, verify};
 use crate::gateway::inference;
 use crate::keys::Status;
+use crate::keys::settings::KeySettings;
 use crate::path;
 use crate::scope::Scope;
 use crate::web::endpoint::{Endpoint, Method};
@@ -31,6 +32,7 @@ use crate::web::problem::{self, Code};
     rotation::RotateBody,
     rotation::RotationBody,
     object::ApiKey<'static>,
+    KeySettings,
     object::Page,
     verify::VerifyBody,
     verify::VerifyAnswer<'static>,
@@ -128,8 +130,24 @@ fn build(calls: &[Call]) -> Value {
 }
 
 fn schemas() -> Value {
-    let document = serde_json::to_value(Schemas::openapi()).unwrap_or_default();
-    document["components"]["schemas"].clone()
+    let mut document = serde_json::to_value(Schemas::openapi()).unwrap_or_default();
+    let mut schemas = document["components"]["schemas"].take();
+    let settings = schemas.as_object_mut().and_then(|schemas| schemas.remove("KeySettings"));
+    add_members(&mut schemas["ApiKey"], settings.unwrap_or_default());
+    schemas
+}
+
+/// Adds the members of another object to an object's schema, as `#[serde(flatten)]` adds them to the
+/// object.
+fn add_members(object: &mut Value, mut other: Value) {
+    if let (Some(own), Some(added)) =
+        (object["properties"].as_object_mut(), other["properties"].as_object_mut())
+    {
+        own.append(added);
+    }
+    if let (Some(own), Some(added)) = (object["required"].as_array_mut(), other["required"].as_array_mut()) {
+        own.append(added);
+    }
 }
 
 fn operation(call: &Call, method: &str) -> Value {

@@ -1,5 +1,7 @@
 //! Putting sentences together out of pieces: what identifiers name, scopes, changed settings.
 
+use std::borrow::Cow;
+
 use serde_json::Value;
 
 use crate::audit::event::Change;
@@ -73,7 +75,7 @@ impl Sentence {
     pub(super) fn changes(self, changes: &[Change], target: &str) -> Sentence {
         if let [change] = changes {
             let of = if change.field == "answerers" { " for " } else { " of " };
-            return self.text(field(&change.field)).text(of).target(target).change(change);
+            return self.text(&setting(&change.field)).text(of).target(target).change(change);
         }
         let mut sentence = self;
         for (place, change) in changes.iter().enumerate() {
@@ -82,7 +84,7 @@ impl Sentence {
                 _ if place + 1 == changes.len() => " and ",
                 _ => ", ",
             };
-            sentence = sentence.text(joint).text(field(&change.field));
+            sentence = sentence.text(joint).text(&setting(&change.field));
         }
         sentence.text(" of ").target(target)
     }
@@ -138,6 +140,15 @@ impl Sentence {
 /// A value as the pieces that a person reads.
 pub fn value(value: &Value) -> Vec<Piece> {
     Sentence::default().value(value).0
+}
+
+/// A setting in a sentence: "the limit", and "the tokens per minute" for a name that [`field`] does not
+/// know.
+fn setting(name: &str) -> Cow<'_, str> {
+    match field(name) {
+        words if words == name => format!("the {}", name.replace('_', " ")).into(),
+        words => words.into(),
+    }
 }
 
 /// A setting in words.

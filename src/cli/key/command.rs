@@ -8,7 +8,7 @@ use crate::crypto::Keyring;
 use crate::db::{Conn, Db, Tx};
 use crate::error::Result;
 use crate::id::KeyId;
-use crate::keys::lifecycle::Mint;
+use crate::keys::lifecycle::KeyDefaults;
 use crate::keys::{Key, store};
 use crate::notices::schedule::Steps;
 use crate::orgs;
@@ -41,8 +41,8 @@ impl KeyCommand {
     }
 
     /// The defaults of new keys.
-    pub(super) fn mint(&self) -> Mint {
-        Mint {
+    pub(super) fn mint(&self) -> KeyDefaults {
+        KeyDefaults {
             keyring: self.keyring.clone(),
             prefix: self.config.options.key_prefix.clone(),
             notices: Steps::new(self.config.options.notices.clone()),

@@ -1,4 +1,4 @@
-//! Rows of requests for higher limits.
+//! The rows of requests for higher limits.
 
 use diesel::prelude::*;
 
@@ -23,7 +23,7 @@ type Row = (
     Option<String>,
 );
 
-/// The joined selection that every query starts from.
+/// Requests joined with their keys and people: the start of every query.
 macro_rules! full {
     ($org:expr) => {
         limit_requests::table
@@ -63,7 +63,7 @@ fn request((asked, answer, (key_name, limit_now), asker, decider): Row) -> Resul
         asked_at,
         asked_limit: small(asked_limit)?,
         reason,
-        state: State::parse(&state).ok_or_else(|| Error::internal("a request has another state"))?,
+        state: State::parse(&state).ok_or_else(|| Error::internal("a limit request has an unknown state"))?,
         decided: decided_at.zip(decider),
         granted: granted.map(small).transpose()?,
         words,
@@ -90,7 +90,7 @@ pub fn of_key(conn: &mut Conn, org: OrgId, key: KeyId, most: i64) -> Result<Vec<
     rows.into_iter().map(request).collect()
 }
 
-/// The open requests for living keys of an organisation, oldest first.
+/// The open requests of an organisation for keys that have not ended, oldest first.
 pub fn all_open(conn: &mut Conn, org: OrgId, now: Time) -> Result<Vec<LimitRequest>> {
     let rows: Vec<Row> = full!(org)
         .filter(limit_requests::state.eq(State::Open.name()).and(api_keys::revoked_at.is_null()))
@@ -100,7 +100,7 @@ pub fn all_open(conn: &mut Conn, org: OrgId, now: Time) -> Result<Vec<LimitReque
     rows.into_iter().map(request).collect()
 }
 
-/// How many these are.
+/// The number of requests that [`all_open`] returns.
 pub fn count_open(conn: &mut Conn, org: OrgId, now: Time) -> Result<i64> {
     Ok(limit_requests::table
         .inner_join(api_keys::table.on(api_keys::id.eq(limit_requests::key_id)))
@@ -111,10 +111,10 @@ pub fn count_open(conn: &mut Conn, org: OrgId, now: Time) -> Result<i64> {
         .get_result(conn)?)
 }
 
-/// The latest answers, newest first.
+/// The latest decisions, newest first.
 pub fn answered(conn: &mut Conn, org: OrgId, most: i64) -> Result<Vec<LimitRequest>> {
     let rows: Vec<Row> = full!(org)
-        .filter(limit_requests::state.eq_any([State::Approved.name(), State::Refused.name()]))
+        .filter(limit_requests::state.eq_any([State::Approved.name(), State::Declined.name()]))
         .order((limit_requests::decided_at.desc(), limit_requests::id.desc()))
         .limit(most)
         .load(conn)?;

@@ -1,20 +1,21 @@
-//! How many keys there are.
+//! Counts keys.
 
 use diesel::dsl::{case_when, count, count_star};
 use diesel::prelude::*;
-use diesel::sql_types::Integer;
+use diesel::sql_types::{Integer, Text};
 
 use crate::db::Conn;
 use crate::error::Result;
 use crate::id::{OrgId, UserId};
 use crate::keys::Status;
-use crate::keys::list::{Filter, Search};
+use crate::keys::list::Filter;
+use crate::keys::list::search::Search;
 use crate::keys::secret::SHA256_DIGITS;
 use crate::remembered::{LARGE, Remembered};
 use crate::schema::{api_keys, key_secrets, service_answerers};
 use crate::time::Time;
 
-/// What is remembered of large organisations. What was done a moment ago may not be counted yet.
+/// Counts of keys. Those of large organisations are cached, so the latest changes may be missing.
 pub struct Numbers {
     matching: Remembered<i64>,
     counts: Remembered<Counts>,
@@ -26,12 +27,11 @@ impl Default for Numbers {
     }
 }
 
-/// How many keys there are, in all and by status; the active ones include the expiring.
+/// The number of keys, in total and by status; `active` includes expiring keys.
 #[derive(Clone, Debug)]
 pub struct Counts {
-    /// All of them.
     pub total: i64,
-    /// By status, in the order in which they are shown.
+    /// In the order in which statuses are shown.
     pub by_status: Vec<(Status, i64)>,
 }
 
@@ -40,7 +40,7 @@ fn is_large(keys: i64) -> bool {
 }
 
 impl Numbers {
-    /// How many keys of an organisation pass the filter.
+    /// Counts the keys of an organisation that match the filter.
     pub fn matching(&self, conn: &mut Conn, org: OrgId, filter: &Filter, now: Time) -> Result<i64> {
         if let Filter {
             status,
@@ -64,13 +64,13 @@ impl Numbers {
 
     /// Counts the keys of an organisation, or those of one member, in one pass.
     pub fn counts(&self, conn: &mut Conn, org: OrgId, mine: Option<UserId>, now: Time) -> Result<Counts> {
-        let asked = format!("{org} {mine:?}");
-        self.counts.or(asked, |counts| is_large(counts.total), || counted(conn, org, mine, now))
+        let name = format!("{org} {mine:?}");
+        self.counts.or(name, |counts| is_large(counts.total), || counted(conn, org, mine, now))
     }
 }
 
 impl Counts {
-    /// How many have a status.
+    /// The number of keys with this status.
     pub fn of(&self, status: Status) -> i64 {
         self.by_status.iter().find(|(other, _)| *other == status).map_or(0, |(_, number)| *number)
     }

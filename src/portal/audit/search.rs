@@ -36,7 +36,7 @@ pub fn resolve(conn: &mut Conn, org: OrgId, text: &str, most: usize) -> Result<(
     if means("the command line") || means("command line") {
         ids.push("system:cli".to_owned());
     }
-    let mut keys = keys::list::named(conn, org, text, most + 1)?;
+    let mut keys = keys::list::search(conn, org, text, most + 1)?;
     let mut people = orgs::store::named(conn, org, text, most + 1)?;
     let removed = list::removed_people(conn, org)?;
     people.extend(people::store::named(conn, &removed, text)?);

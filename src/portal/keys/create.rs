@@ -5,20 +5,19 @@ use askama::Template;
 
 use crate::crypto::random_base62;
 use crate::error::{Error, FieldError};
-use crate::keys::draft::{Expiry, RawDraft};
+use crate::keys::input::{Expiry, NewKeyInput};
 use crate::keys::name::Name;
 use crate::keys::{Key, lifecycle, store};
 use crate::orgs::policy::{self, MAX_DAYS, Policy};
 use crate::path;
 use crate::portal::keys::RequestedKey;
-use crate::portal::keys::fields::{self, Choices, KeyFields};
+use crate::portal::keys::fields::{self, Choices, KeyForm};
 use crate::portal::keys::reveal::{self, Again};
 use crate::portal::kit::visit::Visit;
-use crate::portal::kit::words;
 use crate::scope::Scope;
 use crate::time::{DAY, Time};
 use crate::web::form::{Complaints, Fields};
-use crate::web::idempotency::{Claim, Refused};
+use crate::web::idempotency::Claim;
 use crate::web::page::{Layout, Place, Room};
 use crate::web::principal::Member;
 use crate::web::problem::Problem;
@@ -28,7 +27,7 @@ use crate::web::problem::Problem;
 struct CreatePage {
     layout: Layout,
     org: Place,
-    fields: KeyFields,
+    fields: KeyForm,
     complaints: Complaints,
     choices: Choices,
     zone: String,
@@ -60,11 +59,12 @@ pub async fn form(visit: Visit) -> Result<HttpResponse, Problem> {
 /// no URL may show it again.
 pub async fn submit(visit: Visit, submitted: Fields) -> Result<HttpResponse, Problem> {
     let now = visit.now;
-    let fields = KeyFields::submitted(&submitted);
-    let draft = match draft(&fields, &visit).check(now) {
-        Ok(draft) => draft,
+    let claim = claim(&visit, &submitted);
+    let fields = KeyForm(submitted);
+    let new = match input(&fields, &visit).check(now) {
+        Ok(new) => new,
         Err(mut errors) => {
-            let (choices, taken) = choices_and_taken_name(&visit, &fields.name).await?;
+            let (choices, taken) = choices_and_taken_name(&visit, fields.get("name")).await?;
             // Report a taken name together with the other errors.
             errors.splice(0..0, taken);
             let complaints = fields::complaints(Error::Invalid(errors))?;
@@ -72,27 +72,15 @@ pub async fn submit(visit: Visit, submitted: Fields) -> Result<HttpResponse, Pro
         }
     };
     let mint = visit.site.mint.clone();
-    let claim = claim(&visit, &submitted, &fields);
     let _place = match claim.as_ref().map(|claim| visit.site.running.enter(claim)).transpose() {
         Ok(place) => place,
         // Sent twice at once: the first answer shows the key.
         Err(_) => return reveal::again(&visit, Again::Running),
     };
     let made = visit.change(move |tx, acting| {
-        if let Some(claim) = &claim {
-            match claim.take(tx, &mint.keyring, now) {
-                Ok(None) => {}
-                Ok(Some(earlier)) => return Ok(Err(Again::Key(earlier.answer))),
-                Err(Refused::Failed(error)) => return Err(error),
-                Err(_) => return Ok(Err(Again::Running)),
-            }
-        }
-        let (key, secret) = lifecycle::create(tx, acting, &mint, &draft)?;
-        if let Some(claim) = &claim {
-            // Only the id is stored: this page never shows a secret twice.
-            claim.keep(tx, &mint.keyring, &key.id.to_string(), "")?;
-        }
-        Ok(Ok((key, secret)))
+        reveal::once(tx, claim.as_ref(), &mint.keyring, now, Again::Key, |tx| {
+            lifecycle::create(tx, acting, &mint, &new)
+        })
     });
     match made.await {
         Ok(Ok((key, secret))) => reveal::show(&visit, &key, &secret),
@@ -127,92 +115,70 @@ async fn choices_and_taken_name(visit: &Visit, name: &str) -> Result<(Choices, O
 }
 
 /// Identifies this form with these values from this person.
-fn claim(visit: &Visit, submitted: &Fields, fields: &KeyFields) -> Option<Claim> {
-    let nonce = submitted.get("form");
-    if nonce.is_empty() || nonce.len() > 64 {
-        return None;
-    }
-    let KeyFields { name, description, scopes, expires, expires_on, requests_per_minute, allowed_ips } =
-        fields;
-    let text = format!(
-        "{name:?}{description:?}{scopes:?}{expires:?}{expires_on:?}{requests_per_minute:?}{allowed_ips:?}"
-    );
-    let digest = hex::encode(crate::crypto::sha256(text.as_bytes()));
-    let (proof, name) = (visit.person.id.to_string(), format!("{nonce}:{digest}"));
-    Some(Claim::new(&visit.site.mint.keyring, visit.org.id, &proof, "POST /o/keys", &name, text.as_bytes()))
+fn claim(visit: &Visit, form: &Fields) -> Option<Claim> {
+    Claim::of_form(&visit.site.mint.keyring, visit.org.id, visit.person.id, "POST /o/keys", form)
 }
 
-fn draft(fields: &KeyFields, member: &Member) -> RawDraft {
+fn input(form: &KeyForm, member: &Member) -> NewKeyInput {
     // A wrong date must not hide what else is wrong.
-    let expiry = fields.expiry(&member.person.time_zone()).ok().flatten().unwrap_or(Expiry::Unreadable);
-    RawDraft {
-        name: fields.name.clone(),
-        description: fields.description.clone(),
-        scopes: fields.scopes.clone(),
+    let expiry = form.expiry(&member.person.time_zone()).ok().flatten().unwrap_or(Expiry::Unreadable);
+    NewKeyInput {
+        name: form.get("name").to_owned(),
+        description: form.get("description").to_owned(),
+        scopes: form.0.all("scopes"),
         expiry: ("expires", expiry),
         owner: None,
         backup: None,
-        requests_per_minute: Some(fields.rpm()),
-        allowed_ips: fields.networks(),
-        self_rotate: false,
+        settings: form.settings(),
     }
 }
 
-fn prefilled(
-    query: &Fields,
-    source: Option<&Key>,
-    choices: &Choices,
-    now: Time,
-    member: &Member,
-) -> KeyFields {
-    let mut fields = KeyFields {
-        scopes: vec![Scope::InferenceRead.name().to_owned()],
-        expires: choices.preselected.clone(),
-        requests_per_minute: choices.default_rpm.to_string(),
-        ..KeyFields::default()
-    };
+/// The form as it is first shown: the defaults, then the values of the key to copy, then those of the query.
+fn prefilled(query: &Fields, source: Option<&Key>, choices: &Choices, now: Time, member: &Member) -> KeyForm {
+    let mut form = KeyForm::default();
+    for (name, text) in choices.defaults.form_fields() {
+        form.0.set(name, [text]);
+    }
+    form.0.set("scopes", [Scope::InferenceRead.name()]);
+    form.0.set("expires", [&choices.preselected]);
     if let Some(key) = source {
-        // A name in use can't be had again; that of an ended key can.
-        fields.name = if key.status(now).is_ended() { key.name.clone() } else { String::new() };
-        fields.description.clone_from(&key.description);
-        fields.scopes = key.scopes.names().into_iter().map(str::to_owned).collect();
-        fields.requests_per_minute = key.requests_per_minute.min(choices.most_rpm).to_string();
-        fields.allowed_ips = fields::network_lines(&key.allowed_ips);
+        form = KeyForm::of(key);
+        // The name of a key that has ended is free again.
+        form.0.set("name", key.status(now).is_ended().then_some(&key.name));
+        let limit = key.settings.requests_per_minute.get().min(choices.most_rpm);
+        form.0.set("requests_per_minute", [limit.to_string()]);
+        form.0.set("expires", [&choices.preselected]);
         let days = key.expires_at.map(|end| end.since(key.created_at) / DAY);
         let wish = days.map_or_else(|| "never".to_owned(), |days| days.to_string());
-        set_expiry(&mut fields, &wish, choices, now, member);
+        set_expiry(&mut form, &wish, choices, now, member);
     }
-    let set = |field: &mut String, name: &str| {
-        if query.has(name) {
-            *field = query.get(name).chars().take(2000).collect();
+    for (name, _) in query.pairs() {
+        let text = query.get(name);
+        match name.as_str() {
+            "from" => {}
+            "expires" => set_expiry(&mut form, text, choices, now, member),
+            "scopes" => {
+                let names = query.all(name);
+                let names = names.iter().flat_map(|text| text.split([',', ' ']));
+                form.0.set(name, names.filter(|name| !name.is_empty()));
+            }
+            _ => form.0.set(name, [text.chars().take(2000).collect::<String>()]),
         }
-    };
-    set(&mut fields.name, "name");
-    set(&mut fields.description, "description");
-    set(&mut fields.requests_per_minute, "requests_per_minute");
-    set(&mut fields.allowed_ips, "allowed_ips");
-    if query.has("scopes") {
-        let given = query.all("scopes");
-        let names = given.iter().flat_map(|text| text.split([',', ' ']));
-        fields.scopes = names.filter(|name| !name.is_empty()).map(str::to_owned).collect();
     }
-    if query.has("expires") {
-        set_expiry(&mut fields, query.get("expires"), choices, now, member);
-    }
-    fields
+    form
 }
 
-fn set_expiry(fields: &mut KeyFields, wish: &str, choices: &Choices, now: Time, member: &Member) {
+fn set_expiry(form: &mut KeyForm, wish: &str, choices: &Choices, now: Time, member: &Member) {
     let zone = member.person.time_zone();
     match wish.parse::<i64>() {
         Ok(days) if choices.presets.iter().any(|preset| preset.value == days.to_string()) => {
-            fields.expires = days.to_string();
+            form.0.set("expires", [days.to_string()]);
         }
         Ok(days) if (1..=MAX_DAYS).contains(&days) => {
-            fields.expires = "custom".to_owned();
-            fields.expires_on = now.plus(days * DAY).in_zone(&zone).date().to_string();
+            form.0.set("expires", ["custom"]);
+            form.0.set("expires_on", [now.plus(days * DAY).in_zone(&zone).date().to_string()]);
         }
-        _ if wish == "never" && choices.never => fields.expires = "never".to_owned(),
+        _ if wish == "never" && choices.never => form.0.set("expires", ["never"]),
         _ => {}
     }
 }
@@ -220,7 +186,7 @@ fn set_expiry(fields: &mut KeyFields, wish: &str, choices: &Choices, now: Time, 
 fn page(
     visit: &Visit,
     choices: Choices,
-    fields: KeyFields,
+    fields: KeyForm,
     complaints: Complaints,
 ) -> Result<HttpResponse, Problem> {
     let view = CreatePage {
@@ -236,25 +202,8 @@ fn page(
 }
 
 impl CreatePage {
-    /// What the server can already say of the key, where no script says it live.
+    /// What the key will be able to do, where no script says it live.
     fn summary(&self) -> Option<String> {
-        let phrases: Vec<&str> = self
-            .choices
-            .scopes
-            .iter()
-            .filter(|scope| self.fields.has(scope))
-            .map(|scope| scope.phrase())
-            .collect();
-        let (last, first) = phrases.split_last()?;
-        if self.fields.name.trim().is_empty() || !self.complaints.is_empty() {
-            return None;
-        }
-        let list =
-            if first.is_empty() { (*last).to_owned() } else { format!("{} and {last}", first.join(", ")) };
-        Some(format!(
-            "{} may {list}, at most {} times a minute.",
-            self.fields.name.trim(),
-            words::number(self.fields.rpm())
-        ))
+        self.fields.summary(&self.choices).filter(|_| self.complaints.is_empty())
     }
 }

@@ -5,13 +5,13 @@ use askama::Template;
 
 use crate::error::Error;
 use crate::id::KeyId;
-use crate::keys::draft::{Expiry, RawEdit};
+use crate::keys::input::{EditInput, Expiry};
 use crate::keys::manager::Deed;
 use crate::keys::{Key, lifecycle};
 use crate::orgs::policy::{self, MAX_DAYS};
 use crate::path;
 use crate::portal::keys::RequestedKey;
-use crate::portal::keys::fields::{self, Choices, KeyFields};
+use crate::portal::keys::fields::{self, Choices, KeyForm};
 use crate::portal::kit::visit::Visit;
 use crate::portal::kit::words;
 use crate::time::DAY;
@@ -26,7 +26,7 @@ struct EditPage {
     org: Place,
     id: KeyId,
     name: String,
-    fields: KeyFields,
+    fields: KeyForm,
     complaints: Complaints,
     choices: Choices,
     /// The current expiry.
@@ -39,16 +39,10 @@ pub async fn form(visit: Visit, requested: RequestedKey) -> Result<HttpResponse,
     page(&visit, requested, None, Complaints::default()).await
 }
 
-fn fields_of(key: &Key) -> KeyFields {
-    KeyFields {
-        name: key.name.clone(),
-        description: key.description.clone(),
-        scopes: key.scopes.names().into_iter().map(str::to_owned).collect(),
-        expires: "keep".to_owned(),
-        expires_on: String::new(),
-        requests_per_minute: key.requests_per_minute.to_string(),
-        allowed_ips: fields::network_lines(&key.allowed_ips),
-    }
+fn fields_of(key: &Key) -> KeyForm {
+    let mut fields = KeyForm::of(key);
+    fields.0.set("expires", ["keep"]);
+    fields
 }
 
 /// `POST /o/{org}/keys/{id}/edit`.
@@ -62,18 +56,17 @@ pub async fn submit(
     if submitted.has("name") {
         return Err(Error::NameImmutable.into());
     }
-    let fields = KeyFields::submitted(&submitted);
+    let fields = KeyForm(submitted);
     let expiry = fields.expiry(&visit.zone);
-    let raw = RawEdit {
-        description: Some(fields.description.clone()),
-        scopes: Some(fields.scopes.clone()),
+    let input = EditInput {
+        description: Some(fields.get("description").to_owned()),
+        scopes: Some(fields.0.all("scopes")),
         expires_at: expiry.unwrap_or(Some(Expiry::Unreadable)),
-        requests_per_minute: Some(fields.rpm()),
-        allowed_ips: Some(fields.networks()),
-        ..RawEdit::default()
+        settings: fields.settings(),
+        ..EditInput::default()
     };
     let (mint, id) = (visit.site.mint.clone(), key.id);
-    let changed = match raw.check(now) {
+    let changed = match input.check(now) {
         Ok(edit) => visit.change(move |tx, acting| lifecycle::edit(tx, acting, &mint, id, &edit)).await,
         Err(errors) => Err(Error::Invalid(errors)),
     };
@@ -91,7 +84,7 @@ pub async fn submit(
 async fn page(
     visit: &Visit,
     requested: RequestedKey,
-    typed: Option<KeyFields>,
+    typed: Option<KeyForm>,
     complaints: Complaints,
 ) -> Result<HttpResponse, Problem> {
     let (now, zone) = (visit.now, &visit.zone);

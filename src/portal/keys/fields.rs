@@ -1,10 +1,11 @@
 //! The fields of a key, as the pages for creating and editing show them.
 
-use ipnet::IpNet;
 use jiff::tz::TimeZone;
 
 use crate::error::{Error, FieldError};
-use crate::keys::draft::Expiry;
+use crate::keys::Key;
+use crate::keys::input::Expiry;
+use crate::keys::settings::{KeySettings, SettingsInput};
 use crate::orgs::policy::Policy;
 use crate::portal::kit::words;
 use crate::role::Role;
@@ -16,24 +17,13 @@ use crate::web::problem::Problem;
 /// Days after which a key may be asked to end with one click.
 const PRESETS: [i64; 4] = [7, 30, 90, 180];
 
-/// The values of the fields, as typed.
+/// The sentence about the key that a form describes. Its placeholders are filled in here and by `app.js`.
+pub const SUMMARY: &str = "{name} may {acts} {until}, at most {limit} times a minute.";
+
+/// The fields of a key's form, as they were typed. `expires` holds days, `custom`, `never` or `keep`;
+/// `expires_on` the custom date.
 #[derive(Clone, Default)]
-pub struct KeyFields {
-    /// `name`.
-    pub name: String,
-    /// `description`.
-    pub description: String,
-    /// `scopes`, by name.
-    pub scopes: Vec<String>,
-    /// `expires`: days, `custom`, `never` or `keep`.
-    pub expires: String,
-    /// `expires_on`: a date.
-    pub expires_on: String,
-    /// `requests_per_minute`.
-    pub requests_per_minute: String,
-    /// `allowed_ips`, a network a line.
-    pub allowed_ips: String,
-}
+pub struct KeyForm(pub Fields);
 
 /// A way to end that can be chosen.
 pub struct ExpiryChoice {
@@ -46,32 +36,40 @@ pub struct ExpiryChoice {
     pub until: String,
 }
 
-impl KeyFields {
-    /// The fields of a submitted form.
-    pub fn submitted(fields: &Fields) -> KeyFields {
-        KeyFields {
-            name: fields.get("name").to_owned(),
-            description: fields.get("description").to_owned(),
-            scopes: fields.all("scopes"),
-            expires: fields.get("expires").to_owned(),
-            expires_on: fields.get("expires_on").to_owned(),
-            requests_per_minute: fields.get("requests_per_minute").to_owned(),
-            allowed_ips: fields.get("allowed_ips").to_owned(),
+impl KeyForm {
+    /// The description, scopes and settings of a key.
+    pub fn of(key: &Key) -> KeyForm {
+        let mut form = Fields::default();
+        form.set("description", [&key.description]);
+        form.set("scopes", key.scopes.names());
+        for (name, text) in key.settings.form_fields() {
+            form.set(name, [text]);
         }
+        KeyForm(form)
+    }
+
+    /// The text in a field.
+    pub fn get(&self, name: &str) -> &str {
+        self.0.get(name)
     }
 
     /// Whether the scope is ticked.
     pub fn has(&self, scope: &Scope) -> bool {
-        self.scopes.iter().any(|name| name == scope.name())
+        self.0.all("scopes").iter().any(|name| name == scope.name())
+    }
+
+    /// The settings of those fields that were submitted.
+    pub fn settings(&self) -> SettingsInput {
+        SettingsInput::from_form(|name| self.0.has(name).then(|| self.0.all(name)))
     }
 
     /// When the key is asked to end; `None` is as it was.
     pub fn expiry(&self, zone: &TimeZone) -> Result<Option<Expiry>, FieldError> {
-        match self.expires.as_str() {
+        match self.get("expires") {
             "keep" => Ok(None),
             "never" => Ok(Some(Expiry::Never)),
             "custom" => {
-                let date = self.expires_on.parse().ok();
+                let date = self.get("expires_on").parse().ok();
                 let end = date.and_then(|date| Time::end_of_day(date, zone));
                 end.map(|end| Some(Expiry::At(end)))
                     .ok_or_else(|| FieldError::new("expires", "Choose a date for the custom expiration."))
@@ -84,27 +82,46 @@ impl KeyFields {
         }
     }
 
-    /// The limit as a number; what is none is refused as out of range.
-    pub fn rpm(&self) -> i64 {
-        self.requests_per_minute.trim().replace(',', "").parse().unwrap_or(0)
-    }
-
-    /// The networks, one each.
-    pub fn networks(&self) -> Vec<String> {
-        self.allowed_ips
-            .split(|letter: char| letter.is_whitespace() || letter == ',')
-            .filter(|part| !part.is_empty())
-            .map(str::to_owned)
-            .collect()
-    }
-
-    /// The folded limits in one line.
+    /// The line that stands for the folded limits.
     pub fn limits_line(&self) -> String {
-        let addresses = match self.networks().len() {
+        let settings = self.settings();
+        let limit = words::number(settings.requests_per_minute.unwrap_or_default());
+        let addresses = match settings.allowed_ips.unwrap_or_default().len() {
             0 => "any address".to_owned(),
             some => words::count(i64::try_from(some).unwrap_or(0), "network", "networks"),
         };
-        format!("Limits: {} requests a minute, {addresses}", words::number(self.rpm()))
+        format!("Limits: {limit} requests a minute, {addresses}")
+    }
+
+    /// What a key with these values can do, in one sentence; `None` while its name or scopes are missing.
+    pub fn summary(&self, choices: &Choices) -> Option<String> {
+        let ticked = choices.scopes.iter().filter(|scope| self.has(scope));
+        let acts: Vec<&str> = ticked.map(|scope| scope.phrase()).collect();
+        let (last, others) = acts.split_last()?;
+        let name = self.get("name").trim();
+        if name.is_empty() {
+            return None;
+        }
+        let acts = match others {
+            [] => (*last).to_owned(),
+            _ => format!("{} and {last}", others.join(", ")),
+        };
+        let preset = choices.presets.iter().find(|preset| preset.value == self.get("expires"));
+        let until = match (self.get("expires"), preset) {
+            ("never", _) => "for ever".to_owned(),
+            ("custom", _) if !self.get("expires_on").is_empty() => {
+                format!("until {}", self.get("expires_on"))
+            }
+            (_, Some(preset)) => format!("until {}", preset.until),
+            _ => "until the day you choose".to_owned(),
+        };
+        let limit = words::number(self.settings().requests_per_minute.unwrap_or_default());
+        let placeholders =
+            [("{acts}", acts), ("{until}", until), ("{limit}", limit), ("{name}", name.to_owned())];
+        // The name comes last: it may look like a placeholder.
+        let filled =
+            |sentence: String, (placeholder, value): (&str, String)| sentence.replace(placeholder, &value);
+        Some(placeholders.into_iter().fold(SUMMARY.to_owned(), filled))
     }
 }
 
@@ -122,8 +139,8 @@ pub struct Choices {
     pub range: (String, String),
     /// What the policy says about ends, where it says more than the contract.
     pub longest: Option<String>,
-    /// Requests a minute that are given at first.
-    pub default_rpm: u32,
+    /// The settings of a new key where nothing else is chosen.
+    pub defaults: KeySettings,
     /// The most that can be chosen.
     pub most_rpm: u32,
     /// Whether an admin could allow more.
@@ -165,7 +182,7 @@ impl Choices {
                 .rules
                 .longest_days
                 .map(|days| format!("Keys live at most {} here.", words::count(days, "day", "days"))),
-            default_rpm: policy.default_rpm(configured_rpm),
+            defaults: KeySettings::new(policy, configured_rpm),
             most_rpm,
             more_on_request: most_rpm < policy.rules.largest_rpm,
         }
@@ -198,11 +215,6 @@ impl ExpiryChoice {
             until: words::date_time(end, zone),
         }
     }
-}
-
-/// Networks, one a line.
-pub fn network_lines(networks: &[IpNet]) -> String {
-    networks.iter().map(IpNet::to_string).collect::<Vec<_>>().join("\n")
 }
 
 /// The scopes that a role may grant, or that the key has already.

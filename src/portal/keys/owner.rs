@@ -4,7 +4,7 @@ use actix_web::HttpResponse;
 use askama::Template;
 
 use crate::id::KeyId;
-use crate::keys::draft::Edit;
+use crate::keys::input::Edit;
 use crate::keys::lifecycle;
 use crate::keys::manager::Deed;
 use crate::orgs::store::{self, Membership};

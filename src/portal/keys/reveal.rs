@@ -4,6 +4,9 @@ use actix_web::HttpResponse;
 use actix_web::http::header;
 use askama::Template;
 
+use crate::crypto::Keyring;
+use crate::db::Tx;
+use crate::error::Result;
 use crate::id::KeyId;
 use crate::keys::secret::{Fingerprint, PlainSecret};
 use crate::keys::{Key, secret_store};
@@ -12,8 +15,9 @@ use crate::portal::keys::RequestedKey;
 use crate::portal::kit::visit::Visit;
 use crate::portal::kit::words;
 use crate::scope::Scope;
-use crate::time::MINUTE;
+use crate::time::{MINUTE, Time};
 use crate::web::Shared;
+use crate::web::idempotency::{Claim, Refused};
 use crate::web::page::{Layout, Place, Room};
 use crate::web::problem::Problem;
 
@@ -81,6 +85,32 @@ pub enum Again {
     Rotated(String),
     /// The first submission is still in progress.
     Running,
+}
+
+/// Creates a secret, unless an earlier submission of the same form has created it. `done` tells what that one
+/// did, by the id of its key.
+pub fn once(
+    tx: &mut Tx<'_>,
+    claim: Option<&Claim>,
+    keyring: &Keyring,
+    now: Time,
+    done: fn(String) -> Again,
+    make: impl FnOnce(&mut Tx<'_>) -> Result<(Key, PlainSecret)>,
+) -> Result<Result<(Key, PlainSecret), Again>> {
+    if let Some(claim) = claim {
+        match claim.take(tx, keyring, now) {
+            Ok(None) => {}
+            Ok(Some(earlier)) => return Ok(Err(done(earlier.answer))),
+            Err(Refused::Failed(error)) => return Err(error),
+            Err(_) => return Ok(Err(Again::Running)),
+        }
+    }
+    let (key, secret) = make(tx)?;
+    if let Some(claim) = claim {
+        // Only the id is stored: this page never shows a secret twice.
+        claim.keep(tx, keyring, &key.id.to_string(), "")?;
+    }
+    Ok(Ok((key, secret)))
 }
 
 #[derive(Template)]

@@ -6,7 +6,7 @@ use askama::Template;
 use crate::db::Conn;
 use crate::error::{Error, FieldError};
 use crate::id::KeyId;
-use crate::keys::draft::check_reason;
+use crate::keys::input::check_reason;
 use crate::keys::manager::Deed;
 use crate::keys::{Key, lifecycle};
 use crate::path;

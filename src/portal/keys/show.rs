@@ -206,8 +206,8 @@ impl SecretRow {
 
 impl KeyPage {
     fn limit(&self) -> String {
-        let networks: Vec<String> = self.key.allowed_ips.iter().map(ToString::to_string).collect();
-        let rate = format!("{} a minute", words::number(self.key.requests_per_minute.into()));
+        let networks = self.key.settings.allowed_ips.texts();
+        let rate = format!("{} a minute", words::number(self.key.settings.requests_per_minute.get().into()));
         if networks.is_empty() { rate } else { format!("{rate}, from {}", networks.join(", ")) }
     }
 

@@ -2,7 +2,7 @@
 
 use actix_web::HttpResponse;
 
-use crate::keys::{feed, succession};
+use crate::keys::{feed, offboarding};
 use crate::orgs::membership;
 use crate::path;
 use crate::portal::kit::disable::{DisablePage, Disabling, Effect};
@@ -24,7 +24,7 @@ pub async fn confirm(
     visit.site.meter.wait_until_written().await;
     let read = visit.read(move |conn| {
         let found = requested.find_managed(conn)?;
-        let keys = succession::estate(conn, requested.org, requested.id, now)?.keys;
+        let keys = offboarding::owned_by(conn, requested.org, requested.id, now)?.keys;
         let ids: Vec<_> = keys.iter().map(|key| key.id).collect();
         let requests = usage::recent::requests_by_key(conn, requested.org, &ids, now.plus(-DAY))?;
         Ok((found, i64::try_from(ids.len()).unwrap_or(i64::MAX), requests.values().sum()))

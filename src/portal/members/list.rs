@@ -7,7 +7,7 @@ use askama::Template;
 
 use crate::error::{Error, FieldError};
 use crate::id::{InvitationId, UserId};
-use crate::keys::succession;
+use crate::keys::offboarding;
 use crate::orgs::invitation::{self, Invitation};
 use crate::orgs::store::{self, Membership};
 use crate::path;
@@ -115,7 +115,7 @@ async fn page(visit: &Visit, fields: &Fields, complaints: Complaints) -> Result<
     let in_detail = visit.role.sees_all_keys();
     let found = visit.read(move |conn| {
         let members = store::members_of(conn, org)?;
-        let keys = succession::living_by_owner(conn, org, now)?;
+        let keys = offboarding::count_by_owner(conn, org, now)?;
         let invited = if in_detail { invitation::pending(conn, org)? } else { Vec::new() };
         let ids: Vec<UserId> = members.iter().map(|member| member.person.id).collect();
         let methods = people::store::methods(conn, &ids)?;

@@ -9,7 +9,7 @@ use crate::db::Conn;
 use crate::error::{Error, FieldError};
 use crate::id::{KeyId, UserId};
 use crate::keys::Key;
-use crate::keys::succession::{self, Estate, Fate, Settled, Will};
+use crate::keys::offboarding::{self, KeyDisposition, OffboardingPlan, OffboardingSummary, OwnedKeys};
 use crate::orgs::store::{self, Membership};
 use crate::path::{self, Href};
 use crate::portal::kit::visit::Visit;
@@ -112,12 +112,12 @@ async fn end(
     fields: &Fields,
 ) -> Result<HttpResponse, Problem> {
     let leaving = visit.read(move |conn| find(requested, conn)).await?;
-    let (who, will) = (leaving.person.id, will(fields));
-    let settled = visit.change(move |tx, acting| succession::leave(tx, acting, who, &will)).await;
-    let mut errors = match settled {
-        Ok(settled) => {
+    let (who, plan) = (leaving.person.id, plan(fields));
+    let result = visit.change(move |tx, acting| offboarding::offboard(tx, acting, who, &plan)).await;
+    let mut errors = match result {
+        Ok(summary) => {
             let is_self = who == visit.person.id;
-            visit.flash(done(&leaving, &visit.org.name, is_self, &settled));
+            visit.flash(done(&leaving, &visit.org.name, is_self, &summary));
             let next = if is_self { path::account() } else { path::members(&visit.org.slug) };
             return Ok(visit.redirect(next));
         }
@@ -130,39 +130,40 @@ async fn end(
 }
 
 /// The choices of the form: fields `key_…`, `user_…` for service accounts, and `rest`.
-fn will(fields: &Fields) -> Will {
-    let mut will = Will { rest: fate(fields.get("rest")), ..Will::default() };
+fn plan(fields: &Fields) -> OffboardingPlan {
+    let mut plan =
+        OffboardingPlan { other_keys: disposition(fields.get("rest")), ..OffboardingPlan::default() };
     for (name, value) in fields.pairs() {
-        if let (Some(key), Some(fate)) = (KeyId::parse(name), fate(value)) {
-            will.fates.insert(key, fate);
+        if let (Some(key), Some(disposition)) = (KeyId::parse(name), disposition(value)) {
+            plan.keys.insert(key, disposition);
         }
         if let (Some(account), Some(person)) = (UserId::parse(name), UserId::parse(value)) {
-            will.answerers.push((account, person));
+            plan.answerers.push((account, person));
         }
     }
-    will
+    plan
 }
 
-fn fate(value: &str) -> Option<Fate> {
+fn disposition(value: &str) -> Option<KeyDisposition> {
     match value {
-        "revoke" => Some(Fate::Revoke),
-        "backup" => Some(Fate::ToBackup),
-        id => UserId::parse(id).map(Fate::HandOver),
+        "revoke" => Some(KeyDisposition::Revoke),
+        "backup" => Some(KeyDisposition::ToBackup),
+        id => UserId::parse(id).map(KeyDisposition::HandOver),
     }
 }
 
-fn done(leaving: &Membership, org: &str, is_self: bool, settled: &Settled) -> String {
+fn done(leaving: &Membership, org: &str, is_self: bool, summary: &OffboardingSummary) -> String {
     let name = &leaving.person.name;
     let mut text = if is_self { format!("You left {org}.") } else { format!("{name} was removed.") };
-    if settled.handed_over > 0 {
-        text += &format!(" {} handed over.", words::count(settled.handed_over, "key was", "keys were"));
+    if summary.handed_over > 0 {
+        text += &format!(" {} handed over.", words::count(summary.handed_over, "key was", "keys were"));
     }
-    if settled.revoked > 0 {
-        text += &format!(" {} revoked.", words::count(settled.revoked, "key was", "keys were"));
+    if summary.revoked > 0 {
+        text += &format!(" {} revoked.", words::count(summary.revoked, "key was", "keys were"));
     }
-    if settled.without_backup > 0 {
+    if summary.without_backup > 0 {
         text +=
-            &format!(" {} no backup any more.", words::count(settled.without_backup, "key has", "keys have"));
+            &format!(" {} no backup any more.", words::count(summary.without_backup, "key has", "keys have"));
     }
     text
 }
@@ -178,18 +179,18 @@ async fn page(
     visit.site.meter.wait_until_written().await;
     let read = visit.read(move |conn| {
         let leaving = find(requested, conn)?;
-        let mut estate = succession::estate(conn, org, id, now)?;
-        let ids: Vec<KeyId> = estate.keys.iter().map(|key| key.id).collect();
+        let mut owned = offboarding::owned_by(conn, org, id, now)?;
+        let ids: Vec<KeyId> = owned.keys.iter().map(|key| key.id).collect();
         let day = usage::recent::requests_by_key(conn, org, &ids, now.plus(-DAY))?;
         let week = usage::recent::requests_by_key(conn, org, &ids, now.plus(-7 * DAY))?;
         let last_uses = usage::journal::last_uses(conn, org, &ids)?;
-        for key in &mut estate.keys {
+        for key in &mut owned.keys {
             key.last_used_at = key.last_used_at.max(last_uses.get(&key.id).copied());
         }
-        Ok((leaving, estate, day, week, store::members_of(conn, org)?))
+        Ok((leaving, owned, day, week, store::members_of(conn, org)?))
     });
-    let (leaving, estate, day, week, members) = read.await?;
-    let Estate { mut keys, backed_up, accounts } = estate;
+    let (leaving, owned, day, week, members) = read.await?;
+    let OwnedKeys { mut keys, backed_up, accounts } = owned;
     let count = |counts: &HashMap<KeyId, i64>, key: &Key| counts.get(&key.id).copied().unwrap_or(0);
     keys.sort_by_key(|key| std::cmp::Reverse(count(&week, key)));
     let others: Vec<&Membership> =

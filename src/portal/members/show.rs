@@ -5,7 +5,7 @@ use askama::Template;
 
 use crate::error::{Error, FieldError};
 use crate::id::{KeyId, UserId};
-use crate::keys::{Key, feed, succession};
+use crate::keys::{Key, feed, offboarding};
 use crate::orgs::membership;
 use crate::orgs::store;
 use crate::path;
@@ -95,7 +95,7 @@ async fn page(
     let read = visit.read(move |conn| {
         let found = requested.find(conn)?;
         let (org, id) = (requested.org, requested.id);
-        let keys = succession::estate(conn, org, id, now)?.keys;
+        let keys = offboarding::owned_by(conn, org, id, now)?.keys;
         Ok((found, keys, people::store::methods(conn, &[id])?, store::answerers(conn, org, id)?))
     });
     let (found, keys, methods, answerers) = read.await?;

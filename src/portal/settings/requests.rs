@@ -62,7 +62,7 @@ impl Line {
         let who = self.request.decided.as_ref().map_or("", |(_, name)| name);
         match (self.request.state, self.request.granted) {
             (State::Approved, Some(limit)) => format!("{} a minute, by {who}", words::number(limit.into())),
-            _ => format!("Refused by {who}"),
+            _ => format!("Declined by {who}"),
         }
     }
 

@@ -49,7 +49,7 @@ pub async fn submit(visit: Visit, requested: RequestedKey, fields: Fields) -> Re
     let (limit, said) = (fields.get("limit"), fields.get("words"));
     let answer = match fields.get("answer") {
         "approve" => Answer::approval(limit, said),
-        "refuse" => Answer::refusal(said),
+        "refuse" => Answer::decline(said),
         _ => return Err(Problem::bad_request("Choose Approve or Refuse.")),
     };
     let id = key.id;
@@ -63,8 +63,8 @@ pub async fn submit(visit: Visit, requested: RequestedKey, fields: Fields) -> Re
     };
     match decided {
         Ok(now) => {
-            let limit = words::number(now.requests_per_minute.into());
-            let done = if now.requests_per_minute == key.requests_per_minute {
+            let limit = words::number(now.settings.requests_per_minute.get().into());
+            let done = if now.settings == key.settings {
                 format!("The request was refused. {} keeps {limit} requests a minute.", key.name)
             } else {
                 format!("{} may make {limit} requests a minute.", key.name)

@@ -71,14 +71,14 @@ impl LimitsPanel {
             made: key.secret_made_at,
             ends: key.expires_at,
             scopes: key.scopes,
-            rpm: key.requests_per_minute,
+            rpm: key.settings.requests_per_minute.get(),
             role: owner.filter(Membership::is_active).map(|owner| owner.role),
         };
         let is = policy.effective(&held, now);
         let most = policy.most_rpm(visit.role, visit.site.mint.default_rpm);
         let living = !key.status(now).is_ended();
         let waits = requests.iter().any(|request| request.state == State::Open);
-        let more = most.max(key.requests_per_minute) < policy.rules.largest_rpm;
+        let more = most.max(held.rpm) < policy.rules.largest_rpm;
         LimitsPanel {
             cut_to: (is.rpm < held.rpm).then(|| words::number(is.rpm.into())),
             idle: held.scopes.without(is.scopes).names(),
@@ -113,7 +113,7 @@ impl RequestRow {
         let answer = match request.state {
             State::Open => "Waits for an answer".to_owned(),
             State::Withdrawn => "Taken back".to_owned(),
-            State::Refused => format!("Refused by {who}"),
+            State::Declined => format!("Declined by {who}"),
             State::Approved => {
                 let granted = request.granted.unwrap_or(request.asked_limit);
                 format!("{} approved by {who}", words::number(granted.into()))

@@ -84,7 +84,7 @@ async fn page(
         org: visit.place(),
         id: key.id,
         name: key.name.clone(),
-        now: words::number(key.requests_per_minute.into()),
+        now: words::number(key.settings.requests_per_minute.get().into()),
         largest: words::number(policy.rules.largest_rpm.into()),
         limit: limit.to_owned(),
         reason: reason.to_owned(),

@@ -30,10 +30,7 @@ enum Then {
 pub(super) fn of(kept: &Kept, key: &Key, role: Option<Role>, limit_allows: bool, now: Time) -> Vec<Check> {
     let status = key.status(now);
     let scope = kept.scope.as_deref().and_then(Scope::parse);
-    let address = kept.address.parse::<std::net::IpAddr>().ok().map(|address| address.to_canonical());
-    let networks: Vec<String> = key.allowed_ips.iter().map(ToString::to_string).collect();
-    let at_home = networks.is_empty()
-        || address.is_some_and(|address| key.allowed_ips.iter().any(|network| network.contains(&address)));
+    let networks = &key.settings.allowed_ips;
     let needed = kept.scope.as_deref().unwrap_or("no scope");
     let role_name = role.map_or("no active member", Role::name);
     // A request before the last rotation used a secret that has been replaced.
@@ -66,10 +63,10 @@ pub(super) fn of(kept: &Kept, key: &Key, role: Option<Role>, limit_allows: bool,
         (
             "The address is allowed",
             kept.code != "ip_not_allowed",
-            Some(at_home),
+            Some(networks.allow(kept.address.parse().ok())),
             format!(
                 "It may be used from {}. Call from there, or change the allowed addresses.",
-                networks.join(", ")
+                networks.texts().join(", ")
             ),
         ),
         (
@@ -78,7 +75,7 @@ pub(super) fn of(kept: &Kept, key: &Key, role: Option<Role>, limit_allows: bool,
             Some(limit_allows),
             format!(
                 "It may make {} requests a minute. Call less often, wait as Retry-After says, or raise the limit.",
-                words::number(key.requests_per_minute.into())
+                words::number(key.settings.requests_per_minute.get().into())
             ),
         ),
         (

@@ -75,7 +75,8 @@ pub async fn of_key(visit: Visit, requested: RequestedKey) -> Result<HttpRespons
         "" => recent.first(),
         id => recent.iter().find(|kept| kept.request == id),
     };
-    let bucket = visit.site.limiter.look(key.id, key.requests_per_minute, std::time::Instant::now()).await;
+    let limit = key.settings.requests_per_minute.get();
+    let bucket = visit.site.limiter.look(key.id, limit, std::time::Instant::now()).await;
     let allowed = bucket.remaining > 0;
     let view = KeyPage {
         layout: visit.layout(Room::Keys),

@@ -6,9 +6,9 @@ use askama::Template;
 use crate::crypto::random_base62;
 use crate::error::FieldError;
 use crate::id::KeyId;
+use crate::keys::Status;
 use crate::keys::manager::Deed;
 use crate::keys::rotation::{self, MAX_OVERLAP, parse_overlap};
-use crate::keys::{Key, Status};
 use crate::orgs::policy;
 use crate::path;
 use crate::portal::keys::RequestedKey;
@@ -18,7 +18,7 @@ use crate::portal::kit::words::{self, When};
 use crate::time::{DAY, HOUR, Time};
 use crate::usage;
 use crate::web::form::{Complaints, Fields};
-use crate::web::idempotency::{Claim, Refused};
+use crate::web::idempotency::Claim;
 use crate::web::page::{Layout, Place, Room};
 use crate::web::problem::Problem;
 
@@ -90,27 +90,17 @@ pub async fn submit(
         }
     };
     let mint = visit.site.mint.clone();
-    let claim = claim(&visit, &submitted, &key);
+    let route = format!("POST /o/keys/{}/rotate", key.id);
+    let claim = Claim::of_form(&mint.keyring, visit.org.id, visit.person.id, &route, &submitted);
     let _place = match claim.as_ref().map(|claim| visit.site.running.enter(claim)).transpose() {
         Ok(place) => place,
         // Submitted twice at once: the first response shows the secret.
         Err(_) => return reveal::again(&visit, Again::Running),
     };
     let made = visit.change(move |tx, acting| {
-        if let Some(claim) = &claim {
-            match claim.take(tx, &mint.keyring, now) {
-                Ok(None) => {}
-                Ok(Some(earlier)) => return Ok(Err(Again::Rotated(earlier.answer))),
-                Err(Refused::Failed(error)) => return Err(error),
-                Err(_) => return Ok(Err(Again::Running)),
-            }
-        }
-        let (key, secret) = rotation::rotate(tx, acting, &mint, key.id, overlap)?;
-        if let Some(claim) = &claim {
-            // Only the id is stored: this page never shows a secret twice.
-            claim.keep(tx, &mint.keyring, &key.id.to_string(), "")?;
-        }
-        Ok(Ok((key, secret)))
+        reveal::once(tx, claim.as_ref(), &mint.keyring, now, Again::Rotated, |tx| {
+            rotation::rotate(tx, acting, &mint, key.id, overlap)
+        })
     });
     match made.await? {
         Ok((key, secret)) => reveal::show(&visit, &key, &secret),
@@ -133,19 +123,6 @@ fn overlap(fields: &Fields, visit: &Visit) -> Result<i64, FieldError> {
         "" => Err(wrong("Choose how long the old secret works.")),
         text => parse_overlap(Some(text)).map_err(|_| wrong("Choose how long the old secret works.")),
     }
-}
-
-/// Identifies this form with these values from this person.
-fn claim(visit: &Visit, submitted: &Fields, key: &Key) -> Option<Claim> {
-    let nonce = submitted.get("form");
-    if nonce.is_empty() || nonce.len() > 64 {
-        return None;
-    }
-    let asked = format!("{:?}{:?}", submitted.get("overlap"), submitted.get("overlap_until"));
-    let route = format!("POST /o/keys/{}/rotate", key.id);
-    let proof = visit.person.id.to_string();
-    let name = format!("{nonce}:{}", hex::encode(crate::crypto::sha256(asked.as_bytes())));
-    Some(Claim::new(&visit.site.mint.keyring, visit.org.id, &proof, &route, &name, asked.as_bytes()))
 }
 
 /// The presets, with the end of the old secret, at most `latest`.

@@ -1,15 +1,13 @@
-//! What people and programs ask of a key, checked field by field.
+//! What people and programs send to create or change a key, and the checks of each field.
 //!
-//! Every face fills the raw form and gets either a checked one or all complaints at once,
-//! named by the members of the API.
+//! Each interface fills an input and gets either the checked values or all errors at once, named
+//! after the fields of the API.
 
-use ipnet::IpNet;
-
-use crate::config::parse_network;
 use crate::error::FieldError;
 use crate::keys::name::Name;
 use crate::keys::secret::contains_key;
-use crate::orgs::policy::{MAX_DAYS, MAX_RPM};
+use crate::keys::settings::{SettingsInput, SettingsPatch};
+use crate::orgs::policy::MAX_DAYS;
 use crate::scope::{Scope, Scopes};
 use crate::text::forbidden_character;
 use crate::time::{DAY, Time};
@@ -18,26 +16,21 @@ use crate::time::{DAY, Time};
 pub const MAX_DESCRIPTION: usize = 500;
 /// The longest reason for a revocation, in characters.
 pub const MAX_REASON: usize = 500;
-/// What is said to whoever writes a key where it would be stored and shown.
+/// The error for a text that contains an API key, where it would be stored and shown.
 pub const KEY_IN_TEXT: &str = "This holds a whole API key. Leave it out, and revoke it if it is a real one.";
-/// The most networks that a key can be bound to.
-pub const MAX_NETWORKS: usize = 50;
-
-/// When a key is asked to end.
+/// When a key is to expire.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Expiry {
-    /// Never.
     Never,
-    /// So many days of 86,400 seconds from now.
+    /// This many days of 86,400 seconds from now.
     InDays(i64),
-    /// At that instant.
     At(Time),
-    /// A text that names no instant.
+    /// A text that is no date and time.
     Unreadable,
 }
 
 impl Expiry {
-    /// An instant as programs write it.
+    /// Reads a date and time in RFC 3339 format.
     pub fn parse(text: &str) -> Expiry {
         Time::parse(text).map_or(Expiry::Unreadable, Expiry::At)
     }
@@ -67,156 +60,109 @@ impl Expiry {
     }
 }
 
-/// A key as it is asked for.
+/// A key to create, as a person or a program sent it, not checked yet.
 #[derive(Clone, Debug)]
-pub struct RawDraft {
-    /// `name`.
+pub struct NewKeyInput {
     pub name: String,
-    /// `description`.
     pub description: String,
-    /// `scopes`, by name.
+    /// The names of its scopes.
     pub scopes: Vec<String>,
-    /// When it ends, with the field that said so.
+    /// When it expires, with the field that says so.
     pub expiry: (&'static str, Expiry),
-    /// `owner`, by id or address.
+    /// Its owner, by id or e-mail address; the member who creates it, if `None`.
     pub owner: Option<String>,
-    /// `backup`, by id or address.
+    /// Its backup, by id or e-mail address.
     pub backup: Option<String>,
-    /// `requests_per_minute`; the organisation's default if `None`.
-    pub requests_per_minute: Option<i64>,
-    /// `allowed_ips`, as texts.
-    pub allowed_ips: Vec<String>,
-    /// `self_rotate`.
-    pub self_rotate: bool,
+    pub settings: SettingsInput,
 }
 
-/// A key that can be made.
+/// A key to create, checked as far as it can be without the database.
 #[derive(Clone, Debug)]
-pub struct Draft {
-    /// Its name.
+pub struct NewKey {
     pub name: Name,
-    /// What it is for.
     pub description: String,
-    /// What it may do: at least one scope.
+    /// At least one scope.
     pub scopes: Scopes,
-    /// When it ends; `None` is never.
+    /// When it expires; `None` is never.
     pub expires_at: Option<Time>,
-    /// The field that said when it ends, for complaints.
+    /// The field that says when it expires, for error messages.
     pub expiry_field: &'static str,
-    /// Its owner by id or address; whoever makes it, if `None`.
+    /// Its owner, by id or e-mail address; the member who creates it, if `None`.
     pub owner: Option<String>,
-    /// Its backup by id or address.
+    /// Its backup, by id or e-mail address.
     pub backup: Option<String>,
-    /// Requests a minute; the organisation's default if `None`.
-    pub requests_per_minute: Option<u32>,
-    /// Networks it may be used from; none is any.
-    pub allowed_ips: Vec<IpNet>,
-    /// Whether it may replace its own secret.
-    pub self_rotate: bool,
+    pub settings: SettingsPatch,
 }
 
-impl RawDraft {
-    /// Checks everything that can be checked without the database.
-    pub fn check(self, now: Time) -> Result<Draft, Vec<FieldError>> {
+impl NewKeyInput {
+    /// Checks everything that can be checked without the database, and returns all errors at once.
+    pub fn check(self, now: Time) -> Result<NewKey, Vec<FieldError>> {
         let mut errors = Vec::new();
         let name = keep(&mut errors, check_name(&self.name));
         let description = keep(&mut errors, check_description(&self.description));
         let scopes = keep(&mut errors, check_scopes(&self.scopes));
-        let (field, expiry) = self.expiry;
-        let expires_at = keep(&mut errors, expiry.check(field, now));
-        let requests_per_minute = keep(&mut errors, self.requests_per_minute.map(check_rpm).transpose());
-        let allowed_ips = keep(&mut errors, check_networks(&self.allowed_ips));
-        match (name, description, scopes, expires_at, requests_per_minute, allowed_ips) {
-            (
-                Some(name),
-                Some(description),
-                Some(scopes),
-                Some(expires_at),
-                Some(requests_per_minute),
-                Some(allowed_ips),
-            ) => Ok(Draft {
-                name,
-                description,
-                scopes,
-                expires_at,
-                expiry_field: field,
-                owner: self.owner,
-                backup: self.backup,
-                requests_per_minute,
-                allowed_ips,
-                self_rotate: self.self_rotate,
-            }),
+        let (expiry_field, expiry) = self.expiry;
+        let expires_at = keep(&mut errors, expiry.check(expiry_field, now));
+        let settings = self.settings.check(&mut errors);
+        match (name, description, scopes, expires_at) {
+            (Some(name), Some(description), Some(scopes), Some(expires_at)) if errors.is_empty() => {
+                let (owner, backup) = (self.owner, self.backup);
+                Ok(NewKey { name, description, scopes, expires_at, expiry_field, owner, backup, settings })
+            }
             _ => Err(errors),
         }
     }
 }
 
-/// Changes that are asked of a key; what is `None` stays.
+/// A change to a key, as a person or a program sent it, not checked yet. What is `None` stays.
 #[derive(Clone, Debug, Default)]
-pub struct RawEdit {
-    /// `description`.
+pub struct EditInput {
     pub description: Option<String>,
-    /// `scopes`, by name.
+    /// The names of its scopes.
     pub scopes: Option<Vec<String>>,
-    /// `expires_at`.
     pub expires_at: Option<Expiry>,
-    /// `requests_per_minute`.
-    pub requests_per_minute: Option<i64>,
-    /// `allowed_ips`, as texts.
-    pub allowed_ips: Option<Vec<String>>,
-    /// `owner`, by id or address.
+    /// Its owner, by id or e-mail address.
     pub owner: Option<String>,
-    /// `backup`, by id or address; `Some(None)` removes it.
+    /// Its backup, by id or e-mail address; `Some(None)` removes it.
     pub backup: Option<Option<String>>,
-    /// `disabled`.
     pub disabled: Option<bool>,
-    /// `self_rotate`.
-    pub self_rotate: Option<bool>,
+    pub settings: SettingsInput,
 }
 
-/// Changes that can be made.
+/// A change to a key, checked as far as it can be without the database. What is `None` stays.
 #[derive(Clone, Debug, Default)]
 pub struct Edit {
-    /// What it is for.
     pub description: Option<String>,
-    /// What it may do.
+    /// At least one scope.
     pub scopes: Option<Scopes>,
-    /// When it ends; `Some(None)` is never.
+    /// When it expires; `Some(None)` is never.
     pub expires_at: Option<Option<Time>>,
-    /// Requests a minute.
-    pub requests_per_minute: Option<u32>,
-    /// Networks it may be used from.
-    pub allowed_ips: Option<Vec<IpNet>>,
-    /// Its owner by id or address.
+    /// Its owner, by id or e-mail address.
     pub owner: Option<String>,
-    /// Its backup by id or address.
+    /// Its backup, by id or e-mail address; `Some(None)` removes it.
     pub backup: Option<Option<String>>,
-    /// Whether it is set aside.
     pub disabled: Option<bool>,
-    /// Whether it may replace its own secret.
-    pub self_rotate: Option<bool>,
+    pub settings: SettingsPatch,
 }
 
-impl RawEdit {
-    /// Checks everything that can be checked without the database.
+impl EditInput {
+    /// Checks everything that can be checked without the database, and returns all errors at once.
     pub fn check(self, now: Time) -> Result<Edit, Vec<FieldError>> {
         let mut errors = Vec::new();
         let edit = Edit {
             description: self.description.and_then(|text| keep(&mut errors, check_description(&text))),
             scopes: self.scopes.and_then(|scopes| keep(&mut errors, check_scopes(&scopes))),
             expires_at: self.expires_at.and_then(|expiry| keep(&mut errors, expiry.check("expires_at", now))),
-            requests_per_minute: self.requests_per_minute.and_then(|rpm| keep(&mut errors, check_rpm(rpm))),
-            allowed_ips: self.allowed_ips.and_then(|list| keep(&mut errors, check_networks(&list))),
             owner: self.owner,
             backup: self.backup,
             disabled: self.disabled,
-            self_rotate: self.self_rotate,
+            settings: self.settings.check(&mut errors),
         };
         if errors.is_empty() { Ok(edit) } else { Err(errors) }
     }
 }
 
-/// Checks a reason for a revocation; an empty one is none.
+/// Checks the reason for a revocation; an empty one is `None`.
 pub fn check_reason(text: &str) -> Result<Option<String>, FieldError> {
     check_text("reason", text, MAX_REASON).map(|text| (!text.is_empty()).then_some(text))
 }
@@ -269,28 +215,4 @@ fn check_scopes(names: &[String]) -> Result<Scopes, FieldError> {
             Err(FieldError::new("scopes", format!("Use only these scopes: {all}.")))
         }
     }
-}
-
-fn check_rpm(rpm: i64) -> Result<u32, FieldError> {
-    u32::try_from(rpm)
-        .ok()
-        .filter(|rpm| (1..=MAX_RPM).contains(rpm))
-        .ok_or_else(|| FieldError::new("requests_per_minute", "Use a number from 1 to 1,000,000."))
-}
-
-fn check_networks(texts: &[String]) -> Result<Vec<IpNet>, FieldError> {
-    if texts.len() > MAX_NETWORKS {
-        return Err(FieldError::new("allowed_ips", format!("Use at most {MAX_NETWORKS} networks.")));
-    }
-    texts
-        .iter()
-        .map(|text| {
-            parse_network(text.trim()).map(|network| network.trunc()).ok_or_else(|| {
-                FieldError::new(
-                    "allowed_ips",
-                    "Write addresses or networks such as 203.0.113.7 or 10.0.0.0/8.",
-                )
-            })
-        })
-        .collect()
 }

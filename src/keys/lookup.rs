@@ -1,15 +1,15 @@
-//! The look-up of a presented secret: the one query that starts from no organisation.
+//! Looks up the key of a presented secret: the one query that does not start from an organisation.
 
 use std::collections::HashSet;
 
 use diesel::prelude::*;
-use ipnet::IpNet;
 
 use crate::crypto::Digest;
 use crate::db::{Conn, Tx};
 use crate::error::{Error, Result};
 use crate::id::{KeyId, OrgId, SecretId, UserId};
-use crate::keys::store::{self, networks};
+use crate::keys::settings::KeySettings;
+use crate::keys::store;
 use crate::orgs::policy::{self, Rights};
 use crate::orgs::store as orgs;
 use crate::people::store::hold_enabled;
@@ -18,50 +18,38 @@ use crate::schema::{api_keys, key_policies, key_secrets, members, organizations,
 use crate::scope::Scopes;
 use crate::time::Time;
 
-/// A key as far as checking a presented secret needs it.
+/// The key of a presented secret, with everything that deciding about a request needs.
 #[derive(Clone, Debug)]
-pub struct Presented {
-    /// The organisation.
+pub struct PresentedKey {
     pub org: OrgId,
-    /// The organisation's slug.
     pub org_slug: Box<str>,
-    /// The key.
     pub key: KeyId,
     /// The secret that was presented.
     pub secret: SecretId,
-    /// The key's name.
     pub name: Box<str>,
-    /// What the key holds.
+    /// The scopes of the key, before its owner's role and the policy restrict them.
     pub scopes: Scopes,
-    /// When the key ends.
     pub expires_at: Option<Time>,
-    /// Until when this secret works, if another has taken its place.
+    /// The end of the overlap, if a rotation has replaced this secret.
     pub superseded_until: Option<Time>,
-    /// Whether it is set aside.
     pub disabled: bool,
-    /// Whether it was ended.
     pub revoked: bool,
-    /// Requests a minute.
-    pub requests_per_minute: u32,
-    /// Networks it may be used from; none is any.
-    pub allowed_ips: Box<[IpNet]>,
-    /// Who answers for it.
+    pub settings: KeySettings,
     pub owner: UserId,
-    /// The owner's role now; `None` when they are no member any more, or they or their
-    /// membership are disabled.
+    /// `None` if the owner is no longer a member, or they or their membership are disabled.
     pub owner_role: Option<Role>,
-    /// The most that the organisation's policy lets keys of this owner have.
+    /// What the organisation's policy allows keys of this owner.
     pub rights: Rights,
 }
 
-impl Presented {
-    /// When this secret stops working: with its key, or before where another has taken its place.
+impl PresentedKey {
+    /// When this secret stops working: at the key's expiry or at the end of the overlap, whichever is earlier.
     pub fn ends_at(&self) -> Option<Time> {
         self.expires_at.into_iter().chain(self.superseded_until).min()
     }
 }
 
-/// Which of these digests are those of keys' secrets.
+/// Those of the digests that belong to a secret in the database.
 pub fn known(conn: &mut Conn, digests: &[Digest]) -> Result<HashSet<Digest>> {
     let wanted = digests.iter().map(<[u8; 32]>::as_slice);
     let rows: Vec<Vec<u8>> = key_secrets::table
@@ -71,15 +59,16 @@ pub fn known(conn: &mut Conn, digests: &[Digest]) -> Result<HashSet<Digest>> {
     Ok(rows.into_iter().filter_map(|digest| Digest::try_from(digest).ok()).collect())
 }
 
-/// The columns of a presented key.
+/// The columns of a [`PresentedKey`].
 type Row = (
     (OrgId, String, KeyId, SecretId, Option<Time>),
-    (String, String, Option<Time>, Option<Time>, Option<Time>, i64, String, UserId),
+    (String, String, Option<Time>, Option<Time>, Option<Time>, UserId),
+    KeySettings,
     (Option<Role>, Option<Time>, Option<Time>),
     Option<policy::store::Row>,
 );
 
-/// The joined selection that both look-ups start from.
+/// The joined selection that both lookups start from.
 macro_rules! presented {
     ($filter:expr) => {
         key_secrets::table
@@ -106,10 +95,9 @@ macro_rules! presented {
                     api_keys::expires_at,
                     api_keys::disabled_at,
                     api_keys::revoked_at,
-                    api_keys::requests_per_minute,
-                    api_keys::allowed_ips,
                     api_keys::owner_id,
                 ),
+                KeySettings::as_select(),
                 (members::role.nullable(), members::disabled_at.nullable(), people::disabled_at),
                 (key_policies::rules, key_policies::saved_at, key_policies::earlier, key_policies::until)
                     .nullable(),
@@ -118,17 +106,17 @@ macro_rules! presented {
 }
 
 /// The key whose secret has this digest.
-pub fn by_digest(conn: &mut Conn, digest: &Digest) -> Result<Option<Presented>> {
+pub fn by_digest(conn: &mut Conn, digest: &Digest) -> Result<Option<PresentedKey>> {
     let found = presented!(key_secrets::digest.eq(digest.as_slice())).first(conn);
-    manageable(conn, found)
+    only_readable(conn, found)
 }
 
-/// The key of this secret. It and its owner's rights stay as they are until the transaction ends.
-pub fn hold(tx: &mut Tx<'_>, secret: SecretId) -> Result<Option<Presented>> {
-    // SQLite's transaction has locked everything already.
+/// The key of this secret. The key and its owner's rights are locked until the transaction ends.
+pub fn hold(tx: &mut Tx<'_>, secret: SecretId) -> Result<Option<PresentedKey>> {
+    // On SQLite, the transaction has locked the whole database already.
     if let Conn::Postgres(conn) = tx.conn {
-        // Ending a secret locks its key first, so the key stands for both. The lock is exclusive: requests
-        // that share one could keep a revocation of their key waiting for ever.
+        // Ending a secret locks its key first, so locking the key covers both. The lock is exclusive:
+        // requests that share a lock could keep a revocation of their key waiting forever.
         let ids = key_secrets::table.find(secret).select((key_secrets::org_id, key_secrets::key_id));
         let Some((org, key)) = ids.first::<(OrgId, KeyId)>(conn).optional()? else { return Ok(None) };
         let owner: UserId =
@@ -138,12 +126,12 @@ pub fn hold(tx: &mut Tx<'_>, secret: SecretId) -> Result<Option<Presented>> {
         policy::store::hold(tx, org)?;
     }
     let found = presented!(key_secrets::id.eq(secret)).first(tx.conn);
-    manageable(tx.conn, found)
+    only_readable(tx.conn, found)
 }
 
-/// The key of a row. One that can't be read whole, because its row or its owner's was changed by
-/// something other than Keydesk, is none: nobody could look at it or revoke it.
-fn manageable(conn: &mut Conn, found: QueryResult<Row>) -> Result<Option<Presented>> {
+/// The key of a row. `None` if the key or its owner cannot be read completely, because something other
+/// than Keydesk changed their rows: nobody could see or revoke such a key.
+fn only_readable(conn: &mut Conn, found: QueryResult<Row>) -> Result<Option<PresentedKey>> {
     let read_whole = |row| {
         let presented = read(row)?;
         store::find(conn, presented.org, presented.key)?;
@@ -152,19 +140,19 @@ fn manageable(conn: &mut Conn, found: QueryResult<Row>) -> Result<Option<Present
     let presented = found.optional().map_err(Error::from).and_then(|row| row.map(read_whole).transpose());
     match presented {
         Err(error) if error.is_unreadable() => {
-            tracing::error!(cause = ?error, "an API key whose row can't be read was presented and refused");
+            tracing::error!(cause = ?error, "refused an API key whose row cannot be read");
             Ok(None)
         }
         presented => presented,
     }
 }
 
-fn read(row: Row) -> Result<Presented> {
-    let (ids, row, (role, set_aside, owner_disabled), policy) = row;
+fn read(row: Row) -> Result<PresentedKey> {
+    let (ids, row, settings, (role, member_disabled, owner_disabled), policy) = row;
     let (org, org_slug, key, secret, superseded_until) = ids;
-    let (name, scopes, expires_at, disabled_at, revoked_at, rpm, allowed_ips, owner) = row;
-    let owner_role = role.filter(|_| set_aside.is_none() && owner_disabled.is_none());
-    Ok(Presented {
+    let (name, scopes, expires_at, disabled_at, revoked_at, owner) = row;
+    let owner_role = role.filter(|_| member_disabled.is_none() && owner_disabled.is_none());
+    Ok(PresentedKey {
         org,
         org_slug: org_slug.into(),
         key,
@@ -175,8 +163,7 @@ fn read(row: Row) -> Result<Presented> {
         superseded_until,
         disabled: disabled_at.is_some(),
         revoked: revoked_at.is_some(),
-        requests_per_minute: store::limit(rpm)?,
-        allowed_ips: networks(&allowed_ips)?.into(),
+        settings,
         owner,
         owner_role,
         rights: policy::store::parse(policy)?.rights(owner_role),

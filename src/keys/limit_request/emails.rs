@@ -1,5 +1,5 @@
-//! The mails about requests for higher limits: to the people who can answer, and the answer to
-//! whoever asked and whoever answers for the key by then.
+//! Queues the e-mails about requests for higher limits: the request to everyone who can decide, the decision
+//! to the person who made the request and to the key's current owner.
 
 use crate::authority::Acting;
 use crate::db::Tx;
@@ -11,8 +11,8 @@ use crate::mail::message::Message;
 use crate::mail::{Asker, LimitDecision, LimitRequest as Letter, outbox};
 use crate::orgs::store;
 
-/// Someone asks. A service account that may answer can't: it reads no mails and signs in nowhere.
-pub(super) fn asked(tx: &mut Tx<'_>, acting: &Acting, asker: UserId, key: &Key, ask: &Ask) -> Result<()> {
+/// Queues the e-mail about a new request. Service accounts are left out: they cannot sign in to decide.
+pub(super) fn requested(tx: &mut Tx<'_>, acting: &Acting, asker: UserId, key: &Key, ask: &Ask) -> Result<()> {
     let org = store::find(tx.conn, acting.org)?.ok_or(Error::NotFound)?;
     let members = store::members_of(tx.conn, acting.org)?;
     let name = members.iter().find(|member| member.person.id == asker);
@@ -21,7 +21,7 @@ pub(super) fn asked(tx: &mut Tx<'_>, acting: &Acting, asker: UserId, key: &Key, 
         key_name: key.name.clone(),
         org: org.slug,
         asker: name.map_or_else(String::new, |member| member.person.name.clone()),
-        limit: key.requests_per_minute,
+        limit: key.settings.requests_per_minute.get(),
         asked: ask.limit,
         reason: ask.reason.clone(),
     };
@@ -34,7 +34,7 @@ pub(super) fn asked(tx: &mut Tx<'_>, acting: &Acting, asker: UserId, key: &Key, 
     Ok(())
 }
 
-/// Someone answered. The key may have been handed over since it was asked for.
+/// Queues the e-mail about a decision. The key may have a new owner since the request.
 pub(super) fn answered(
     tx: &mut Tx<'_>,
     acting: &Acting,
@@ -49,7 +49,7 @@ pub(super) fn answered(
         key: key.id,
         key_name: key.name.clone(),
         decider: by.as_ref().map_or_else(String::new, |member| member.person.name.clone()),
-        limit: key.requests_per_minute,
+        limit: key.settings.requests_per_minute.get(),
         asked: open.asked_limit,
         granted,
         words: words.clone().unwrap_or_default(),

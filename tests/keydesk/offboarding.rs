@@ -1,4 +1,4 @@
-//! Leaving, and what becomes of the keys; service accounts.
+//! Removing members and handing over their keys; service accounts.
 
 use serde_json::{Value, json};
 
@@ -68,11 +68,14 @@ fn removing_a_member_settles_each_of_their_keys_in_one_step() {
     let before = desk.database.count("SELECT COUNT(*) AS count FROM audit_entries");
     let open = post(&fates(&[]));
     assert_eq!(open.status, 422);
-    assert_eq!(open.texts(".summary li"), ["Choose what becomes of unused."]);
+    assert_eq!(open.texts(".summary li"), ["Choose what happens to unused."]);
     let wrong = post(&fates(&[(&id("unused"), "backup")]));
-    assert_eq!(wrong.texts(".summary li"), ["unused has no backup. Choose who gets it."]);
+    assert_eq!(wrong.texts(".summary li"), ["unused has no backup. Choose a new owner."]);
     let wrong = post(&fates(&[(&id("unused"), bo.as_str())]));
-    assert_eq!(wrong.texts(".summary li"), ["Whoever is to get unused is no active member. Choose another."]);
+    assert_eq!(
+        wrong.texts(".summary li"),
+        ["The new owner of unused must be an active member. Choose another."]
+    );
     assert_eq!(desk.database.count("SELECT COUNT(*) AS count FROM audit_entries"), before);
     assert_eq!(find(&org, "to-revoke")["status"], "active");
     let done = post(&fates(&[("rest", "revoke")]));
@@ -119,7 +122,7 @@ fn a_key_is_handed_to_nobody_who_could_not_hold_it() {
     let mut owner = server.signed_in(&org);
     let refused = owner.post(&remove_path(&org, &bo), &[(&id, &cy)]);
     assert_eq!(refused.status, 422);
-    assert!(refused.text(".summary li").contains("Cy can’t hold keys:verify, which verifier has."));
+    assert!(refused.text(".summary li").contains("Cy may not have keys:verify, which verifier has."));
     // Someone who was demoted can't raise what their key does by leaving it to an admin.
     let demoted = owner.post(&format!("/o/{}/members/{bo}/role", org.slug), &[("role", "member")]);
     assert_eq!(demoted.status, 303);
@@ -127,7 +130,7 @@ fn a_key_is_handed_to_nobody_who_could_not_hold_it() {
     let leave = format!("/o/{}/leave", org.slug);
     let admin = desk.add_member(&org, "di@example.com", "admin");
     let refused = leaving.post(&leave, &[(&id, &admin)]);
-    assert_eq!(refused.texts(".summary li"), ["You may not grant keys:verify with verifier."]);
+    assert_eq!(refused.texts(".summary li"), ["You may not grant keys:verify, which verifier has."]);
     assert!(
         leaving
             .post(&leave, &[(&id, &cy)])

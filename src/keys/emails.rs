@@ -1,5 +1,5 @@
-//! The mails of what happens to a key: made, rotated, revoked. They go to its owner and backup,
-//! and ask whether it was someone they know.
+//! Queues the e-mails about changes to a key: created, rotated, extended, revoked. They go to its owner and
+//! backup.
 
 use crate::authority::{Acting, Actor};
 use crate::db::{Conn, Tx};
@@ -13,14 +13,14 @@ use crate::people::store::Person;
 use crate::scope::Scope;
 use crate::time::Time;
 
-/// A key was made.
+/// Notifies that a key was created.
 pub fn created(tx: &mut Tx<'_>, acting: &Acting, key: &Key) -> Result<()> {
     let (by, at, ends_at) = (author(tx.conn, acting)?, acting.now, key.expires_at);
     let readers = readers(tx.conn, acting, key)?;
     send(tx, acting, readers, |why| KeyCreated { key: facts(key), why, by: by.clone(), at, ends_at }.into())
 }
 
-/// A key got a new secret; the old one works until `old_ends_at`.
+/// Notifies that a key was rotated; the old secret works until `old_ends_at`.
 pub fn rotated(tx: &mut Tx<'_>, acting: &Acting, key: &Key, old_ends_at: Time) -> Result<()> {
     let (by, at, ends_at) = (author(tx.conn, acting)?, acting.now, key.expires_at);
     let readers = readers(tx.conn, acting, key)?;
@@ -29,8 +29,8 @@ pub fn rotated(tx: &mut Tx<'_>, acting: &Acting, key: &Key, old_ends_at: Time) -
     })
 }
 
-/// A key can do more than before: everybody who answers for it learns of it, those from before the change
-/// included, and admins where it holds `admin`.
+/// Notifies that a key can do more than before: its owner and backup, those from before the change too, and
+/// all admins if it has the scope `admin`.
 pub fn widened(
     tx: &mut Tx<'_>,
     acting: &Acting,
@@ -41,15 +41,15 @@ pub fn widened(
     if changes.is_empty() {
         return Ok(());
     }
-    let mut told = readers(tx.conn, acting, after)?;
-    told.extend(admins(tx.conn, acting, after)?);
-    // Last, so that those who still have another reason are told that one.
+    let mut recipients = readers(tx.conn, acting, after)?;
+    recipients.extend(admins(tx.conn, acting, after)?);
+    // Last, so that somebody who has another reason too gets that reason.
     let former = readers(tx.conn, acting, before)?.into_iter();
-    told.extend(former.map(|(person, _)| (person, Why::Former)));
-    send_widened(tx, acting, after, changes, told)
+    recipients.extend(former.map(|(person, _)| (person, Why::Former)));
+    send_widened(tx, acting, after, changes, recipients)
 }
 
-/// The same for admins alone, where owner and backup learn of it in another e-mail.
+/// The same for admins only, where owner and backup get another e-mail about it.
 pub fn widened_for_admins(tx: &mut Tx<'_>, acting: &Acting, key: &Key, changes: &[Widening]) -> Result<()> {
     let admins = admins(tx.conn, acting, key)?;
     send_widened(tx, acting, key, changes, admins)
@@ -68,7 +68,7 @@ fn send_widened(
     })
 }
 
-/// The people who manage all keys, for a key that is an admin itself.
+/// The people who manage all keys, for a key with the scope `admin`.
 fn admins(conn: &mut Conn, acting: &Acting, key: &Key) -> Result<Vec<(Person, Why)>> {
     if !key.scopes.has(Scope::Admin) {
         return Ok(Vec::new());
@@ -77,7 +77,7 @@ fn admins(conn: &mut Conn, acting: &Acting, key: &Key) -> Result<Vec<(Person, Wh
     Ok(admins.map(|person| (person, Why::Admin)).collect())
 }
 
-/// A key was revoked.
+/// Notifies that a key was revoked.
 pub fn revoked(tx: &mut Tx<'_>, acting: &Acting, key: &Key, reason: Option<&str>) -> Result<()> {
     let (by, at, reason) = (author(tx.conn, acting)?, acting.now, reason.map(str::to_owned));
     let readers = readers(tx.conn, acting, key)?;
@@ -96,7 +96,7 @@ fn facts(key: &Key) -> KeyFacts {
     }
 }
 
-/// Whoever caused it, for people.
+/// The name of who made the change.
 fn author(conn: &mut Conn, acting: &Acting) -> Result<String> {
     Ok(match acting.actor {
         Actor::Person(id) => {
@@ -109,7 +109,8 @@ fn author(conn: &mut Conn, acting: &Acting) -> Result<String> {
     })
 }
 
-/// Owner and backup, or the people who answer for them, with why each is told.
+/// The recipients of a key's e-mail, each with the reason: its owner and backup, or the people responsible
+/// for them if they are service accounts.
 fn readers(conn: &mut Conn, acting: &Acting, key: &Key) -> Result<Vec<(Person, Why)>> {
     let mut readers = orgs::store::recipients(conn, acting.org, key.owner.id)?;
     if let Some(backup) = &key.backup {
@@ -119,17 +120,17 @@ fn readers(conn: &mut Conn, acting: &Acting, key: &Key) -> Result<Vec<(Person, W
     Ok(readers)
 }
 
-/// Queues a letter for each reader, once even if there are several reasons.
+/// Queues an e-mail for each reader; one with several reasons gets it once, with the first.
 fn send(
     tx: &mut Tx<'_>,
     acting: &Acting,
     readers: Vec<(Person, Why)>,
     letter: impl Fn(Why) -> Message,
 ) -> Result<()> {
-    let mut told = Vec::new();
+    let mut recipients = Vec::new();
     for (person, why) in readers {
-        if !told.contains(&person.id) {
-            told.push(person.id);
+        if !recipients.contains(&person.id) {
+            recipients.push(person.id);
             outbox::queue(tx, &person.recipient(Some(acting.org)), &letter(why), acting.now)?;
         }
     }

@@ -1,4 +1,4 @@
-//! Writing when keys end, and from when they count as expiring.
+//! Writes the expiry of keys and when their status becomes expiring.
 
 use diesel::prelude::*;
 
@@ -8,7 +8,8 @@ use crate::id::{KeyId, OrgId};
 use crate::schema::{api_keys, key_secrets};
 use crate::time::Time;
 
-/// A living key's id, making and end, for marking it as expiring again.
+/// The id, the creation of the current secret and the expiry of each key that has not ended and has an
+/// expiry. Covers all organisations.
 pub fn living_with_end(tx: &mut Tx<'_>, now: Time) -> Result<Vec<(KeyId, Time, Time)>> {
     let rows: Vec<(KeyId, Time, Option<Time>)> = api_keys::table
         .inner_join(key_secrets::table.on(key_secrets::id.eq(api_keys::secret_id)))
@@ -18,7 +19,7 @@ pub fn living_with_end(tx: &mut Tx<'_>, now: Time) -> Result<Vec<(KeyId, Time, T
     Ok(rows.into_iter().filter_map(|(id, created, ends)| Some((id, created, ends?))).collect())
 }
 
-/// Writes when a key ends and from when it counts as expiring.
+/// Sets the expiry of a key and when its status becomes expiring.
 pub fn set_end(
     tx: &mut Tx<'_>,
     org: OrgId,
@@ -37,15 +38,15 @@ pub fn set_end(
     Ok(())
 }
 
-/// Marks from when a key counts as expiring.
+/// Sets when the status of a key becomes expiring.
 pub fn set_expiring_at(tx: &mut Tx<'_>, id: KeyId, at: Option<Time>) -> Result<()> {
-    // Looked at soon, by the steps of now.
+    // The next sweep looks at the key again, with the current notice steps.
     let marks = (api_keys::expiring_at.eq(at), api_keys::notice_at.eq(Time::from_seconds(0)));
     diesel::update(api_keys::table.find(id)).set(marks).execute(tx.conn)?;
     Ok(())
 }
 
-/// Notes since when a key's end stands, so that steps which were past then don't count.
+/// Records when a key's expiry was set. Notice steps that were past by then are skipped.
 pub fn note_end_set(tx: &mut Tx<'_>, org: OrgId, id: KeyId, now: Time) -> Result<()> {
     diesel::update(api_keys::table)
         .filter(api_keys::org_id.eq(org).and(api_keys::id.eq(id)))

@@ -1,10 +1,10 @@
-//! What is asked and answered, checked as far as it can be without the database.
+//! Requests and decisions as people send them, and their checks.
 
 use crate::error::{FieldError, Result};
-use crate::keys::draft::{self, MAX_REASON};
+use crate::keys::input::{self, MAX_REASON};
 use crate::orgs::policy;
 
-/// What is asked for, checked as far as it can be without the database.
+/// A request, checked as far as it can be without the database.
 #[derive(Clone, Debug)]
 pub struct Ask {
     pub(super) limit: u32,
@@ -12,7 +12,7 @@ pub struct Ask {
 }
 
 impl Ask {
-    /// Checks both fields; complaints name `limit` and `reason`.
+    /// Checks both fields. Errors name `limit` and `reason`.
     pub fn parse(limit: &str, reason: &str) -> Result<Ask, Vec<FieldError>> {
         let limit = parse_limit(limit);
         let reason = parse_words("reason", reason, "Say what the key needs it for.");
@@ -23,28 +23,26 @@ impl Ask {
     }
 }
 
-/// An answer, checked as far as it can be without the database.
+/// A decision, checked as far as it can be without the database.
 #[derive(Clone, Debug)]
 pub enum Answer {
-    /// The key gets this limit.
     Approve {
-        /// Requests a minute.
+        /// The new limit, in requests per minute.
         limit: u32,
-        /// What is said with it, if anything.
+        /// The message to the person who made the request.
         words: Option<String>,
     },
-    /// The limit stays.
-    Refuse {
-        /// Why.
+    Decline {
+        /// The message to the person who made the request.
         words: String,
     },
 }
 
 impl Answer {
-    /// Checks an approval; complaints name `limit` and `words`.
+    /// Checks an approval. Errors name `limit` and `words`.
     pub fn approval(limit: &str, words: &str) -> Result<Answer, Vec<FieldError>> {
         let limit = parse_limit(limit);
-        let words = draft::check_text("words", words, MAX_REASON);
+        let words = input::check_text("words", words, MAX_REASON);
         match (limit, words) {
             (Ok(limit), Ok(words)) => {
                 Ok(Answer::Approve { limit, words: Some(words).filter(|words| !words.is_empty()) })
@@ -53,10 +51,10 @@ impl Answer {
         }
     }
 
-    /// Checks a refusal, which needs words.
-    pub fn refusal(words: &str) -> Result<Answer, Vec<FieldError>> {
+    /// Checks a decline, which needs a message.
+    pub fn decline(words: &str) -> Result<Answer, Vec<FieldError>> {
         let words = parse_words("words", words, "Say why, so that they know what to do.");
-        words.map(|words| Answer::Refuse { words }).map_err(|error| vec![error])
+        words.map(|words| Answer::Decline { words }).map_err(|error| vec![error])
     }
 }
 
@@ -68,7 +66,7 @@ fn parse_limit(text: &str) -> Result<u32, FieldError> {
 }
 
 fn parse_words(field: &'static str, text: &str, missing: &str) -> Result<String, FieldError> {
-    match draft::check_text(field, text, MAX_REASON)? {
+    match input::check_text(field, text, MAX_REASON)? {
         words if words.is_empty() => Err(FieldError::new(field, missing)),
         words => Ok(words),
     }
