@@ -25,9 +25,9 @@ use crate::gateway::upstream::Upstream;
 use crate::keys::feed;
 use crate::keys::lifecycle::{self, KeyDefaults};
 use crate::keys::list::Numbers;
-use crate::mail::letter::Post;
+use crate::mail::context::Links;
+use crate::mail::mailer::Mailer;
 use crate::mail::sender::Sender;
-use crate::mail::sheet::Links;
 use crate::notices::schedule::Steps;
 use crate::path;
 use crate::people::oauth::{Kind, Providers};
@@ -100,7 +100,7 @@ impl Application {
         let first = table.clone();
         db.read(move |conn| first.catch_up(conn, Instant::now())).await?;
         let public_url = options.public_url.unwrap_or_else(|| PublicUrl::loopback(address.port()));
-        let post = Post {
+        let post = Mailer {
             sender: Sender::new(options.mail_server, options.data_dir.join("mail")),
             from: options.mail_from,
             links: Links { public_url: public_url.clone(), keyring: mint.keyring.clone() },
@@ -173,7 +173,7 @@ impl Application {
         let (stopping, stopped) = watch::channel(false);
         let loops = ticker::start(&self.site, self.reader, self.tick, &stopped);
         let watched = Arc::downgrade(&self.connections);
-        let watch = tokio::spawn(Connections::look_after(watched));
+        let watch = tokio::spawn(Connections::cut_overdue_regularly(watched));
         let handle = self.server.handle();
         let running = tokio::spawn(self.server);
         stop.await;

@@ -1,7 +1,7 @@
-//! The secret of the installation and all that is derived from it.
+//! The installation's root secret and everything derived from it.
 //!
-//! One root secret (`KEYDESK_SECRET`) is the input of HKDF-SHA-256 (RFC 5869); each
-//! use has a label of its own, so that no derived key serves two ends.
+//! The root secret (`KEYDESK_SECRET`) is the input of HKDF-SHA-256 (RFC 5869). Each use has its own
+//! label, so no derived key serves two purposes.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -15,13 +15,13 @@ use zeroize::Zeroizing;
 
 use crate::error::{Error, Result};
 
-/// The least length of the root secret, in bytes.
+/// The minimum length of the root secret, in bytes.
 pub const ROOT_LENGTH: usize = 32;
 
 /// A 32-byte digest or authentication code.
 pub type Digest = [u8; 32];
 
-/// Tells root secrets apart without telling anything about them.
+/// Identifies a root secret without revealing anything about it.
 pub type RootTag = [u8; 8];
 
 /// The root secret. It can't be printed.
@@ -29,14 +29,14 @@ pub type RootTag = [u8; 8];
 pub struct Root(Zeroizing<Vec<u8>>);
 
 impl Root {
-    /// A new one from the generator of the operating system.
+    /// Generates a root secret with the operating system's generator.
     pub fn generate() -> Result<Root> {
         let mut bytes = Zeroizing::new(vec![0; ROOT_LENGTH]);
         fill_random(&mut bytes)?;
         Ok(Root(bytes))
     }
 
-    /// Parses base64; `None` when it is not base64 or shorter than [`ROOT_LENGTH`] bytes.
+    /// Parses base64; `None` if it is invalid or shorter than [`ROOT_LENGTH`] bytes.
     pub fn parse(text: &str) -> Option<Root> {
         let bytes = Zeroizing::new(STANDARD.decode(text.trim()).ok()?);
         (bytes.len() >= ROOT_LENGTH).then_some(Root(bytes))
@@ -47,13 +47,13 @@ impl Root {
         Zeroizing::new(STANDARD.encode(self.0.as_slice()))
     }
 
-    /// A derived key of any length up to 8,160 bytes.
+    /// Fills `output`, at most 8,160 bytes, with key material derived for `label`.
     pub fn derive(&self, label: &str, output: &mut [u8]) {
         let derived = Hkdf::<Sha256>::new(None, &self.0).expand(label.as_bytes(), output);
         debug_assert!(derived.is_ok(), "HKDF-SHA-256 gives at most 8,160 bytes");
     }
 
-    /// The tag of this secret.
+    /// Derives the tag of this secret.
     pub fn tag(&self) -> RootTag {
         let mut tag = RootTag::default();
         self.derive("keydesk root tag", &mut tag);
@@ -73,11 +73,11 @@ pub struct MacKey(Hmac<Sha256>);
 
 impl MacKey {
     fn new(key: &[u8]) -> MacKey {
-        // HMAC takes keys of any length, so the error can't occur; an all-zero key would be
-        // wrong, hence no silent default.
+        // HMAC accepts keys of any length, so this can't fail. Falling back to an all-zero key would be
+        // dangerous.
         match Hmac::<Sha256>::new_from_slice(key) {
             Ok(mac) => MacKey(mac),
-            Err(_) => unreachable!("HMAC takes keys of any length"),
+            Err(_) => unreachable!("HMAC accepts keys of any length"),
         }
     }
 
@@ -102,40 +102,39 @@ impl LogSeal {
         LogSeal { logs: root.mac_key("keydesk audit logs"), check: root.mac_key(SEALED_CHECK) }
     }
 
-    /// The code of a message.
+    /// Computes the authentication code of a message.
     pub fn code(&self, message: &[u8]) -> Digest {
         self.logs.digest(message)
     }
 
-    /// Whether this is the code of the message.
+    /// Whether `code` authenticates the message.
     pub fn accepts(&self, message: &[u8], code: &[u8]) -> bool {
-        same(&self.code(message), code)
+        constant_time_eq(&self.code(message), code)
     }
 
-    /// Whether a database with this nonce and check value belongs to the same secret.
+    /// Whether a database with this nonce and check value belongs to the same root secret.
     pub fn owns(&self, nonce: &[u8], check: &[u8]) -> bool {
-        same(&self.check.digest(nonce), check)
+        constant_time_eq(&self.check.digest(nonce), check)
     }
 }
 
-/// The label of the check value of a database whose audit logs are authenticated. Before they were,
-/// it was [`UNSEALED_CHECK`]: a database can't be made to look as if it came from that time without
-/// the secret, or a copy from then.
+/// The label of the check value of a database with authenticated audit logs. Older databases have
+/// [`UNSEALED_CHECK`]. Without the root secret or an old copy, no one can make a database look old.
 const SEALED_CHECK: &str = "keydesk check, audit logs authenticated";
 const UNSEALED_CHECK: &str = "keydesk check";
 
-/// The keys that the running server uses.
+/// The keys of the running server.
 #[derive(Clone)]
 pub struct Keyring {
     /// Digests of API keys.
     pub api_keys: MacKey,
-    /// Digests of API keys under the secret before this one, while it is being replaced.
+    /// Digests of API keys under the previous root secret, while it is being replaced.
     pub api_keys_previous: Option<MacKey>,
     /// Digests of session identifiers.
     pub sessions: MacKey,
-    /// Digests of idempotency keys and of what they were sent with.
+    /// Digests of idempotency keys and their requests.
     pub idempotency: MacKey,
-    /// Digests of who tries to sign in.
+    /// Digests of addresses and accounts in sign-in throttling.
     pub throttle: MacKey,
     root: Root,
     previous: Option<Root>,
@@ -155,39 +154,39 @@ impl Keyring {
         }
     }
 
-    /// A value that only the owner of the root secret can compute for this nonce; it tells
-    /// whether a secret belongs to a database.
+    /// Only the owner of the root secret can compute this value for a nonce; it shows whether a root
+    /// secret belongs to a database.
     pub fn check_value(&self, nonce: &[u8]) -> Digest {
         self.root.mac_key(SEALED_CHECK).digest(nonce)
     }
 
-    /// The check value of a database whose audit logs are not authenticated yet.
+    /// The check value of a database without authenticated audit logs.
     pub fn unsealed_check_value(&self, nonce: &[u8]) -> Digest {
         self.root.mac_key(UNSEALED_CHECK).digest(nonce)
     }
 
-    /// The tag of the root secret.
+    /// The tag of the current root secret.
     pub fn root_tag(&self) -> RootTag {
         self.root.tag()
     }
 
-    /// The tag of the root secret before, while it is being replaced.
+    /// The tag of the previous root secret, while it is being replaced.
     pub fn previous_root_tag(&self) -> Option<RootTag> {
         self.previous.as_ref().map(Root::tag)
     }
 
-    /// Authenticates audit logs.
+    /// The seal of audit logs under the current root secret.
     pub fn log_seal(&self) -> LogSeal {
         LogSeal::new(&self.root)
     }
 
-    /// The same under the secret before, while it is being replaced.
+    /// The seal under the previous root secret, while it is being replaced.
     pub fn previous_log_seal(&self) -> Option<LogSeal> {
         self.previous.as_ref().map(LogSeal::new)
     }
 
-    /// Seeds of signing keys: that of the secret, and that of the secret before while it is being
-    /// replaced.
+    /// Seeds for signing keys: one from the root secret, and one from the previous root secret while it
+    /// is being replaced.
     pub fn seeds(&self, label: &str) -> Vec<Zeroizing<[u8; 32]>> {
         let seed = |root: &Root| {
             let mut seed = Zeroizing::new([0; 32]);
@@ -197,24 +196,23 @@ impl Keyring {
         [Some(&self.root), self.previous.as_ref()].into_iter().flatten().map(seed).collect()
     }
 
-    /// The one-time token of the set-up link, bound to the database by its nonce.
+    /// The one-time token of the set-up link, bound to the database by `nonce`.
     pub fn setup_token(&self, nonce: &[u8]) -> String {
         hex::encode(&self.root.mac_key("keydesk setup").digest(nonce)[..20])
     }
 
-    /// The token of a link that is sent by mail: the identifier of its row and a code that only
-    /// the owner of the root secret can compute. So the row need not hold it, and neither does
-    /// the queued mail; the row decides how often and until when the link counts.
+    /// The token of an e-mailed link: the id of its row and a code that only the owner of the root
+    /// secret can compute. So neither the row nor the queued e-mail holds the token; the row decides how
+    /// often and until when the link is valid.
     pub fn link_token(&self, purpose: &str, id: &str) -> String {
         format!("{id}.{}", hex::encode(&self.link_code(purpose, id)[..20]))
     }
 
-    /// The identifier in a token that [`Keyring::link_token`] made for the same purpose; `None`
-    /// for anything else.
+    /// The row id in a token made by [`Keyring::link_token`] for the same purpose; otherwise `None`.
     pub fn open_link_token<'a>(&self, purpose: &str, token: &'a str) -> Option<&'a str> {
         let (id, code) = token.split_once('.')?;
         let code = Zeroizing::new(hex::decode(code).ok()?);
-        same(&code, &self.link_code(purpose, id)[..20]).then_some(id)
+        constant_time_eq(&code, &self.link_code(purpose, id)[..20]).then_some(id)
     }
 
     fn link_code(&self, purpose: &str, id: &str) -> Digest {
@@ -228,7 +226,7 @@ impl Keyring {
         key
     }
 
-    /// Seals `plain` under a key derived from the root secret and `context`, which is not kept.
+    /// Encrypts `plain` under a key derived from the root secret and `context`, which isn't stored.
     pub fn seal(&self, context: &[u8], plain: &[u8]) -> Result<Vec<u8>> {
         let mut nonce = [0; 12];
         fill_random(&mut nonce)?;
@@ -238,7 +236,7 @@ impl Keyring {
         Ok(sealed)
     }
 
-    /// Opens what [`Keyring::seal`] made with the same context; `None` for anything else.
+    /// Decrypts the output of [`Keyring::seal`] with the same context; otherwise `None`.
     pub fn open(&self, context: &[u8], sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
         let (nonce, text) = sealed.split_first_chunk::<12>()?;
         self.sealer(context).decrypt(&Nonce::from(*nonce), text).ok().map(Zeroizing::new)
@@ -250,8 +248,8 @@ impl Keyring {
     }
 }
 
-/// Whether two byte strings are equal, in time that depends on their lengths alone.
-pub fn same(left: &[u8], right: &[u8]) -> bool {
+/// Compares byte strings in time that depends only on their lengths.
+pub fn constant_time_eq(left: &[u8], right: &[u8]) -> bool {
     left.ct_eq(right).into()
 }
 
@@ -260,7 +258,7 @@ pub fn sha256(message: &[u8]) -> Digest {
     Sha256::digest(message).into()
 }
 
-/// Fills `bytes` from the generator of the operating system.
+/// Fills `bytes` with the operating system's generator.
 pub fn fill_random(bytes: &mut [u8]) -> Result<()> {
     getrandom::fill(bytes).map_err(|error| Error::internal(error.to_string()))
 }
@@ -268,13 +266,13 @@ pub fn fill_random(bytes: &mut [u8]) -> Result<()> {
 /// The digits of base62, in order.
 pub const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
-/// A random text of `length` characters out of `0-9A-Za-z`, without bias.
+/// Random text of `length` characters from `0-9A-Za-z`, without bias.
 pub fn random_base62(length: usize) -> Result<Zeroizing<String>> {
     let mut text = Zeroizing::new(String::with_capacity(length));
     let mut bytes = Zeroizing::new([0_u8; 64]);
     while text.len() < length {
         fill_random(bytes.as_mut())?;
-        // 248 is the largest multiple of 62 in a byte; what lies above would favour some letters.
+        // 248 is the largest multiple of 62 in a byte; higher values would favour some letters.
         let letters = bytes.iter().filter(|&&byte| byte < 248);
         for byte in letters.take(length - text.len()) {
             text.push(char::from(BASE62[usize::from(byte % 62)]));

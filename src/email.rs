@@ -1,28 +1,28 @@
-//! E-mail addresses: which ones can receive mail, and when two are the same.
+//! E-mail addresses: validation and comparison.
 //!
 //! Two addresses are the same if they agree in ASCII lower case before the `@` and as domain names
-//! (UTS 46) after it. Unicode case rules are never used: `ı` would become `i`, and whoever owns
-//! `fırma.example` would pass for someone at `firma.example`.
+//! (UTS 46) after it. Unicode case rules are never used: they would turn `ı` into `i`, and the owner of
+//! `fırma.example` could pass for someone at `firma.example`.
 
 use idna::uts46::{AsciiDenyList, DnsLength, Hyphens, Uts46};
 use unicode_normalization::UnicodeNormalization;
 
-use crate::text::forbidden_character;
+use crate::text::is_forbidden;
 
 /// The longest address, in bytes (RFC 5321 section 4.5.3.1.3, without the angle brackets).
 const MAX_BYTES: usize = 254;
 /// The longest part before the `@`, in bytes (RFC 5321 section 4.5.3.1.1).
 const MAX_LOCAL_BYTES: usize = 64;
 
-/// The form of an address by which it is compared. Any text has one, so that lookups never fail.
+/// The form of an address used for comparison. Every text has one, so lookups never fail.
 pub fn fold(email: &str) -> String {
     // PostgreSQL has no U+0000, and no address has either.
     let email = &*email.trim().replace('\0', "\u{fffd}");
     if email.is_ascii() {
         return email.to_ascii_lowercase();
     }
-    // Lower case first: NFC makes some symbols ASCII letters, such as the Kelvin sign, and they must
-    // not equal the letter that people type.
+    // Lower-case first: NFC turns some symbols into ASCII letters, such as the Kelvin sign, and these
+    // must not equal the letter on a keyboard.
     let plain = |text: &str| text.to_ascii_lowercase().nfc().collect::<String>();
     match email.rsplit_once('@') {
         Some((local, domain)) => {
@@ -33,45 +33,43 @@ pub fn fold(email: &str) -> String {
     }
 }
 
-/// The address as written, in normal form. It takes the place of the folded form where two people
-/// would have the same one; no folded form begins like it.
+/// The address as written, in normal form. Used instead of the folded form where two people would
+/// otherwise share one; no folded form starts like it.
 pub fn exact(email: &str) -> String {
     format!("{EXACT}{}", email.trim().nfc())
 }
 
-/// How exact forms begin. An address that can be entered has no colon.
+/// The prefix of exact forms. A valid address has no colon.
 pub const EXACT: &str = "exact:";
 
-/// Checks that mail can be sent to an address. Errors: what is wrong, and what to do.
+/// Checks that e-mail can be sent to an address. Errors: what is wrong and what to do.
 pub fn check(email: &str) -> Result<(), &'static str> {
     const SHAPE: &str = "Enter an e-mail address such as ada@example.com.";
     let (local, domain) = email.rsplit_once('@').ok_or(SHAPE)?;
-    let is_odd = |letter: char| {
-        letter.is_whitespace() || forbidden_character(letter) || "<>()[]\\,;:\"@".contains(letter)
-    };
+    let is_odd =
+        |letter: char| letter.is_whitespace() || is_forbidden(letter) || "<>()[]\\,;:\"@".contains(letter);
     if local.is_empty() || domain.is_empty() || local.contains(is_odd) || domain.contains(is_odd) {
         return Err(SHAPE);
     }
     if local.starts_with('.') || local.ends_with('.') || local.contains("..") {
-        return Err("Before the @, an address has no dot at the start or the end, and no two dots in a row.");
+        return Err("The part before the @ can't start or end with a dot or have two dots in a row.");
     }
     if local.len() > MAX_LOCAL_BYTES {
         return Err("The part before the @ is too long. Use at most 64 bytes.");
     }
-    let domain = strict_domain(domain).ok_or("There is no such domain. Check the part after the @.")?;
+    let domain = strict_domain(domain).ok_or("This domain is not valid. Check the part after the @.")?;
     if local.len() + 1 + domain.len() > MAX_BYTES || email.len() > MAX_BYTES {
         return Err("This address is too long. Use at most 254 bytes.");
     }
-    // RFC 2606: no mail ever arrives there; service accounts have such names.
+    // RFC 2606: e-mail is never delivered there; service accounts use such addresses.
     if domain == "invalid" || domain.ends_with(".invalid") {
-        return Err("No mail arrives at .invalid. Enter an address that can receive mail.");
+        return Err("Addresses at .invalid receive no e-mail. Enter an address that can.");
     }
-    // What the queue could not send later is refused now.
+    // Refuse now what the outbox could not send later.
     format!("{local}@{domain}").parse::<lettre::Address>().map(drop).map_err(|_| SHAPE)
 }
 
-/// The address as it is given to a mail server: with the domain in ASCII, which servers without
-/// SMTPUTF8 take too.
+/// The address for a mail server: its domain in ASCII, which servers without SMTPUTF8 accept.
 pub fn deliverable(email: &str) -> String {
     match email.rsplit_once('@') {
         Some((local, domain)) if !domain.is_ascii() => {
@@ -81,8 +79,8 @@ pub fn deliverable(email: &str) -> String {
     }
 }
 
-/// The address for people, with the ASCII form of a domain that could be mistaken for another:
-/// `ceo@fırma.example (xn--frma-nza.example)`.
+/// The address for display, followed by the ASCII form of a non-ASCII domain, which could be mistaken
+/// for another: `ceo@fırma.example (xn--frma-nza.example)`.
 pub fn shown(email: &str) -> String {
     match email.rsplit_once('@').filter(|(_, domain)| !domain.is_ascii()) {
         Some((_, domain)) => match idna::domain_to_ascii(domain) {

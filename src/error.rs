@@ -1,10 +1,9 @@
-//! What can go wrong below the faces.
+//! Errors of the domain and the foundation.
 //!
-//! Domain functions return [`Error`]; a face turns it into a problem document, a page
-//! or a line on standard error. `Invalid` is for values that were understood and are
-//! not acceptable; a text that cannot be parsed never reaches the domain.
-//! The causes of `Unavailable`, `Unconfirmed` and `Internal` are logged once, where a face answers,
-//! and are never shown.
+//! Domain functions return [`Error`]; an interface turns it into a problem document, a page
+//! or a line on standard error. `Invalid` is for values that parse but are not acceptable; text that
+//! can't be parsed never reaches the domain. The interface logs the cause of `Unavailable`,
+//! `Unconfirmed` and `Internal` once and never shows it.
 
 use crate::refusal::Refusal;
 use crate::scope::Scopes;
@@ -12,50 +11,49 @@ use crate::scope::Scopes;
 /// The result of a domain function.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Why a domain function did not do what was asked. Nothing was changed, except perhaps for
-/// [`Error::Unconfirmed`].
+/// Why a domain function failed. Nothing has changed, except perhaps for [`Error::Unconfirmed`].
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Values that are not acceptable, each with its field.
+    /// Unacceptable values, each with its field.
     #[error("{}", list(.0))]
     Invalid(Vec<FieldError>),
-    /// A name was given for a key that has one.
+    /// The request would rename a key.
     #[error("A key's name never changes.")]
     NameImmutable,
-    /// Another living key of the organisation has this name.
-    #[error("A live key is already called {0}. Choose another name.")]
+    /// A key that is neither revoked nor expired has this name.
+    #[error("The name {0} is taken by another key. Choose another name.")]
     NameTaken(String),
-    /// The secret of a key was replaced, and the one before still works.
-    #[error("A rotation of this key is open. End it before you rotate the key again.")]
+    /// A rotation is in progress: the old secret still works.
+    #[error("A rotation of this key is in progress. End it before you rotate the key again.")]
     RotationOpen,
-    /// The key is revoked or expired and can't be changed.
+    /// The key is revoked or expired.
     #[error("The key has ended and can't be changed.")]
     KeyEnded,
-    /// More was asked for than the asker may grant.
+    /// The request grants more than the principal may grant.
     #[error("You may not grant {}.", .0.names().join(", "))]
     ScopeNotGrantable(Scopes),
-    /// There is no such thing in this organisation.
-    #[error("There is no such thing here.")]
+    /// The organisation has no such object.
+    #[error("Not found.")]
     NotFound,
     /// The role does not allow this.
     #[error("Your role does not allow this.")]
     Forbidden,
-    /// This is not allowed, for a reason that the role alone doesn't explain.
+    /// Not allowed, for a reason other than the role.
     #[error("{0}")]
     Denied(&'static str),
     /// The session has ended, or the person is disabled.
     #[error("You are signed out. Sign in and try again.")]
     SignedOut,
-    /// The person must prove their identity again first.
+    /// The person must prove their identity again.
     #[error("Confirm your identity and try again.")]
     NotFresh,
-    /// The acting key stopped working, or lacks a scope.
+    /// The acting key has stopped working or lacks a scope.
     #[error("The API key may not do this.")]
     KeyRefused(Refusal),
-    /// The state of things does not allow this.
+    /// The current state does not allow this.
     #[error("{0}")]
     Conflict(&'static str),
-    /// The audit log is not what was written, so nothing about it is signed.
+    /// The audit log is not what Keydesk wrote, so nothing about it is signed.
     #[error(
         "The audit log is broken at entry {} ({why}), so it is not signed. An operator must run \
          `keydesk audit recover`.",
@@ -64,26 +62,27 @@ pub enum Error {
     LogBroken {
         /// The first bad entry, from 0.
         index: u64,
-        /// What is wrong.
+        /// What is wrong with it.
         why: String,
     },
-    /// The database can't be reached or is too busy; the same call may succeed soon.
-    #[error("The database can't be reached.")]
+    /// The database is unreachable or busy; a retry may succeed.
+    #[error("The database is unavailable. Try again in a moment.")]
     Unavailable(#[source] Cause),
-    /// The database was lost while it committed the change, which may have been made or not.
+    /// The connection was lost during the commit, so the change may or may not have been made.
     #[error(
-        "The connection to the database was lost while the change was being saved. It may have been made."
+        "The connection to the database was lost while saving the change. It may have been made: check \
+         before you try again."
     )]
     Unconfirmed(#[source] Cause),
-    /// A fault of Keydesk or of its configuration.
+    /// A fault in Keydesk or its configuration.
     #[error("Something went wrong inside Keydesk.")]
     Internal(#[source] Cause),
 }
 
-/// What lies behind an error, for the log only.
+/// The cause of an error, for the log only.
 pub type Cause = Box<dyn std::error::Error + Send + Sync>;
 
-/// A value that is not acceptable.
+/// An unacceptable value.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
 pub struct FieldError {
     /// The member of the JSON body or the field of the form.
@@ -93,41 +92,41 @@ pub struct FieldError {
 }
 
 impl FieldError {
-    /// A complaint about `field`.
+    /// An error about `field`.
     pub fn new(field: &'static str, message: impl Into<String>) -> FieldError {
         FieldError { field, message: message.into() }
     }
 }
 
 impl Error {
-    /// One value that is not acceptable.
+    /// An error about one unacceptable value.
     pub fn invalid(field: &'static str, message: impl Into<String>) -> Error {
         Error::Invalid(vec![FieldError::new(field, message)])
     }
 
-    /// Whether the database did not answer.
+    /// Whether the database failed to answer.
     pub fn is_unavailable(&self) -> bool {
         matches!(self, Error::Unavailable(_) | Error::Unconfirmed(_))
     }
 
-    /// Whether a row of the database holds what Keydesk can't have written there.
+    /// Whether the cause is a database row that Keydesk can't have written.
     pub fn is_unreadable(&self) -> bool {
         let Error::Internal(cause) = self else { return false };
         matches!(cause.downcast_ref(), Some(diesel::result::Error::DeserializationError(_)))
     }
 
-    /// A row of the database holds what Keydesk can't have written there.
+    /// A database row that Keydesk can't have written.
     pub fn unreadable(cause: impl Into<Cause>) -> Error {
         Error::internal(diesel::result::Error::DeserializationError(cause.into()))
     }
 
-    /// The transaction has to be run again, as after a conflict with another one.
-    pub fn again(why: &'static str) -> Error {
+    /// The transaction must run again, as after a conflict with another one.
+    pub fn retry(why: &'static str) -> Error {
         let kind = diesel::result::DatabaseErrorKind::SerializationFailure;
         Error::internal(diesel::result::Error::DatabaseError(kind, Box::new(why.to_owned())))
     }
 
-    /// A fault of ours.
+    /// A fault in Keydesk.
     pub fn internal(cause: impl Into<Cause>) -> Error {
         Error::Internal(cause.into())
     }

@@ -30,7 +30,7 @@ fn encode(bytes: [u8; 16]) -> String {
 }
 
 fn decode(text: &str) -> Option<[u8; 16]> {
-    // 26 characters hold 130 bits; the first must leave the two above 128 empty.
+    // 26 characters hold 130 bits, so the two highest bits must be zero.
     if text.len() != ENCODED || text.as_bytes()[0] > b'7' {
         return None;
     }
@@ -42,16 +42,13 @@ fn decode(text: &str) -> Option<[u8; 16]> {
     Some(value.to_be_bytes())
 }
 
-/// The identifiers in a column. A value of another shape was written by somebody else: it is
-/// logged and left out, so that one row can't keep all others from being looked after.
+/// Parses a column of ids. A malformed value, which Keydesk did not write, is logged and skipped, so that
+/// one bad row doesn't block the others.
 pub fn readable<T: From<[u8; 16]>>(column: Vec<Vec<u8>>) -> Vec<T> {
     let id = |bytes: Vec<u8>| match <[u8; 16]>::try_from(bytes.as_slice()) {
         Ok(bytes) => Some(T::from(bytes)),
         Err(_) => {
-            tracing::error!(
-                bytes = hex::encode(&bytes),
-                "the database holds an identifier that Keydesk did not write"
-            );
+            tracing::error!(bytes = hex::encode(&bytes), "skipping a malformed identifier in the database");
             None
         }
     };
@@ -66,29 +63,29 @@ macro_rules! type_id {
         pub struct $name([u8; 16]);
 
         impl $name {
-            /// A new identifier; later ones sort behind earlier ones, to the second.
+            /// A new identifier. Identifiers sort by creation time, to the second.
             pub fn new(now: Time) -> Self {
                 Self(new_bytes(now))
             }
 
-            /// Parses the public form. Anything else, also other prefixes, is `None`.
+            /// Parses the public form; `None` for anything else, including other prefixes.
             pub fn parse(text: &str) -> Option<Self> {
                 decode(text.strip_prefix(concat!($prefix, "_"))?).map(Self)
             }
 
-            /// When it was made, to the second.
-            pub fn made_at(&self) -> Time {
+            /// The creation time, to the second.
+            pub fn created_at(&self) -> Time {
                 let [a, b, c, d, e, f, ..] = self.0;
                 let milliseconds = u64::from_be_bytes([0, 0, a, b, c, d, e, f]);
                 Time::from_seconds(milliseconds.cast_signed() / 1_000)
             }
 
-            /// The identifier that the database holds as these bytes.
+            /// The identifier stored as these bytes.
             pub fn from_bytes(bytes: [u8; 16]) -> Self {
                 Self(bytes)
             }
 
-            /// The 16 bytes that the database holds.
+            /// The 16 bytes as stored.
             pub fn bytes(&self) -> &[u8; 16] {
                 &self.0
             }
@@ -115,7 +112,7 @@ macro_rules! type_id {
         impl<'de> serde::Deserialize<'de> for $name {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 let text = <String as serde::Deserialize>::deserialize(deserializer)?;
-                Self::parse(&text).ok_or_else(|| serde::de::Error::custom(concat!("no ", $prefix, "_…")))
+                Self::parse(&text).ok_or_else(|| serde::de::Error::custom(concat!("expected ", $prefix, "_…")))
             }
         }
 
@@ -159,7 +156,7 @@ type_id!(
     UserId, "user"
 );
 type_id!(
-    /// An API key; it stays the same when the key's secret is replaced.
+    /// An API key; rotations keep it.
     KeyId, "key"
 );
 type_id!(
@@ -171,15 +168,15 @@ type_id!(
     EventId, "evt"
 );
 type_id!(
-    /// A way to sign in, such as a password.
+    /// A sign-in method, such as a password.
     MethodId, "sim"
 );
 type_id!(
-    /// A session of someone signed in, as their account page names it.
+    /// A session, as shown on the account page.
     SessionId, "ses"
 );
 type_id!(
-    /// A link that was sent by mail.
+    /// A link sent by e-mail.
     LinkId, "lnk"
 );
 type_id!(
@@ -187,15 +184,15 @@ type_id!(
     InvitationId, "inv"
 );
 type_id!(
-    /// One HTTP request, told in `X-Request-Id`.
+    /// One HTTP request, sent back in `X-Request-Id`.
     RequestId, "req"
 );
 type_id!(
-    /// One answered inference call.
+    /// One answered inference request.
     InferenceId, "inf"
 );
 type_id!(
-    /// A mail.
+    /// An e-mail.
     MailId, "mail"
 );
 

@@ -1,5 +1,5 @@
-//! What belongs to the database as a whole: the check value of its secret, whether it has
-//! been set up, and for which notice steps its keys were marked.
+//! The database as a whole: the check value of its root secret, whether it is set up, and the notice
+//! steps for which its keys were marked.
 
 use diesel::prelude::*;
 
@@ -9,72 +9,71 @@ use crate::error::{Error, Result};
 use crate::schema::{installation, organizations};
 use crate::time::Time;
 
-/// The secrets that the configuration offers.
-pub struct Offer<'a> {
+/// The root secrets that the configuration provides.
+pub struct ConfiguredSecrets<'a> {
     /// `KEYDESK_SECRET`.
     pub current: Option<Root>,
     /// `KEYDESK_SECRET_PREVIOUS`.
     pub previous: Option<Root>,
-    /// Reads the secret that an earlier start wrote, if there is one.
+    /// Reads the secret that an earlier start generated, if any.
     pub stored: &'a dyn Fn() -> Result<Option<Root>>,
-    /// Writes a new secret, unless another process has written one meanwhile; returns
-    /// the one that is there now.
+    /// Generates and stores a secret, unless another process has just done so; returns the stored one.
     pub generate: &'a dyn Fn() -> Result<Root>,
     /// Prepares a new database for authenticated audit logs.
     pub begin_logs: &'a dyn Fn(&mut Tx<'_>, &LogSeal) -> Result<()>,
 }
 
-/// What is to be done before a database whose secret was proven can be used.
+/// What has to be done before a database whose root secret was verified can be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum SealState {
     /// Nothing.
-    Settled,
-    /// The secret was replaced: audit logs are still authenticated under the one before.
+    Current,
+    /// The root secret was replaced: seal the audit logs again, under the new one.
     Replaced,
-    /// The secret was replaced by other processes, and is given here as the previous one: this process
-    /// is one that is to be restarted with the new one.
+    /// Other processes have already replaced the root secret, and this process still has it as the
+    /// previous one: it has to be restarted with the new one.
     Overtaken,
-    /// It comes from a version that did not authenticate audit logs.
+    /// A version without authenticated audit logs wrote the database: seal them for the first time.
     Unsealed,
 }
 
-/// Finds the secret of this database and proves that it belongs to it. Unless the database is
-/// [`Standing::Settled`], its audit logs have to be authenticated next, and [`settle`] says so.
+/// Finds the root secret and verifies that it belongs to this database. Unless the result is
+/// [`SealState::Current`], the audit logs have to be sealed next, followed by [`mark_sealed`].
 ///
-/// A secret is generated only together with an empty database. Errors: `Conflict` when
-/// there is no secret for a database that has one, or when it is another one.
-pub fn unlock(db: &Db, offer: &Offer<'_>) -> Result<(Keyring, Standing)> {
+/// A secret is generated only together with an empty database. Errors: `Conflict` if the secret is
+/// missing or belongs to another database.
+pub fn open(db: &Db, secrets: &ConfiguredSecrets<'_>) -> Result<(Keyring, SealState)> {
     db.write_now(|tx| {
         lock(tx)?;
         let known = installation::table
             .select((installation::nonce, installation::secret_check, installation::retired_root))
             .first::<Check>(tx.conn)
             .optional()?;
-        let root = match (&offer.current, (offer.stored)()?) {
+        let root = match (&secrets.current, (secrets.stored)()?) {
             (Some(root), _) => root.clone(),
             (None, Some(root)) => root,
-            (None, None) if known.is_none() => (offer.generate)()?,
+            (None, None) if known.is_none() => (secrets.generate)()?,
             (None, None) => {
                 return Err(Error::Conflict(
-                    "KEYDESK_SECRET is not set, and the database was made with a secret. \
+                    "KEYDESK_SECRET is not set, but the database was created with a secret. \
                      Set KEYDESK_SECRET to that secret, or KEYDESK_DATA_DIR to the directory that holds it.",
                 ));
             }
         };
-        let keyring = Keyring::new(root, offer.previous.clone());
-        let standing = match known {
+        let keyring = Keyring::new(root, secrets.previous.clone());
+        let seal_state = match known {
             None => {
                 first_start(tx, &keyring)?;
-                (offer.begin_logs)(tx, &keyring.log_seal())?;
-                Standing::Settled
+                (secrets.begin_logs)(tx, &keyring.log_seal())?;
+                SealState::Current
             }
-            Some(check) => prove(&keyring, offer.previous.as_ref(), &check)?,
+            Some(check) => prove(&keyring, secrets.previous.as_ref(), &check)?,
         };
-        Ok((keyring, standing))
+        Ok((keyring, seal_state))
     })
 }
 
-/// The token of the set-up link, while no organisation exists.
+/// The token of the set-up link; `None` once an organisation exists.
 pub fn setup_token(db: &Db, keyring: &Keyring) -> Result<Option<String>> {
     let (nonce, set_up_at) = db.read_now(|conn| {
         Ok(installation::table
@@ -89,8 +88,8 @@ pub fn is_set_up(conn: &mut crate::db::Conn) -> Result<bool> {
     Ok(installation::table.select(installation::set_up_at).first::<Option<Time>>(conn)?.is_some())
 }
 
-/// Marks the database as set up, once: `false` when it already is. The row is locked until
-/// the transaction ends, so of several set-ups at once one wins.
+/// Marks the database as set up; `false` if it already is. The row stays locked until the transaction
+/// ends, so one of several concurrent set-ups wins.
 pub fn set_up(tx: &mut Tx<'_>, now: Time) -> Result<bool> {
     let changed = diesel::update(installation::table.filter(installation::set_up_at.is_null()))
         .set(installation::set_up_at.eq(now))
@@ -98,12 +97,13 @@ pub fn set_up(tx: &mut Tx<'_>, now: Time) -> Result<bool> {
     Ok(changed == 1)
 }
 
-/// Whether the token is the one of the set-up link and still counts.
+/// Whether this is the token of the set-up link and still valid.
 pub fn accepts(tx: &mut crate::db::Conn, keyring: &Keyring, token: &str) -> Result<bool> {
     let (nonce, set_up_at) = installation::table
         .select((installation::nonce, installation::set_up_at))
         .first::<(Vec<u8>, Option<Time>)>(tx)?;
-    Ok(set_up_at.is_none() && crypto::same(keyring.setup_token(&nonce).as_bytes(), token.as_bytes()))
+    Ok(set_up_at.is_none()
+        && crypto::constant_time_eq(keyring.setup_token(&nonce).as_bytes(), token.as_bytes()))
 }
 
 /// The notice steps for which keys were last marked as expiring.
@@ -111,14 +111,14 @@ pub fn notices(tx: &mut Tx<'_>) -> Result<String> {
     Ok(installation::table.select(installation::notices).first(tx.conn)?)
 }
 
-/// Notes the steps for which keys are marked now.
+/// Stores the notice steps for which keys are now marked.
 pub fn set_notices(tx: &mut Tx<'_>, notices: &str) -> Result<()> {
     diesel::update(installation::table).set(installation::notices.eq(notices)).execute(tx.conn)?;
     Ok(())
 }
 
-/// On PostgreSQL two first starts at once must not both find an empty table; SQLite's
-/// transaction has locked the file already.
+/// On PostgreSQL, two concurrent first starts must not both find an empty table. SQLite's transaction has
+/// already locked the file.
 fn lock(tx: &mut Tx<'_>) -> Result<()> {
     if let crate::db::Conn::Postgres(conn) = tx.conn {
         use diesel::connection::SimpleConnection;
@@ -127,8 +127,8 @@ fn lock(tx: &mut Tx<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Locks the installation and tells how it stands now: another process may have settled it meanwhile.
-pub fn standing(tx: &mut Tx<'_>, keyring: &Keyring, previous: Option<&Root>) -> Result<Standing> {
+/// Locks the installation and reads its state: another process may have changed it meanwhile.
+pub fn seal_state(tx: &mut Tx<'_>, keyring: &Keyring, previous: Option<&Root>) -> Result<SealState> {
     lock(tx)?;
     let check = installation::table
         .select((installation::nonce, installation::secret_check, installation::retired_root))
@@ -136,8 +136,8 @@ pub fn standing(tx: &mut Tx<'_>, keyring: &Keyring, previous: Option<&Root>) -> 
     prove(keyring, previous, &check)
 }
 
-/// Notes that all audit logs are authenticated under the secret.
-pub fn settle(tx: &mut Tx<'_>, keyring: &Keyring) -> Result<()> {
+/// Records that all audit logs are authenticated under the root secret.
+pub fn mark_sealed(tx: &mut Tx<'_>, keyring: &Keyring) -> Result<()> {
     let nonce: Vec<u8> = installation::table.select(installation::nonce).first(tx.conn)?;
     diesel::update(installation::table)
         .set((
@@ -148,8 +148,8 @@ pub fn settle(tx: &mut Tx<'_>, keyring: &Keyring) -> Result<()> {
     Ok(())
 }
 
-/// Whether the database still belongs to the secret with which this process was started.
-pub fn is_own(conn: &mut crate::db::Conn, seal: &LogSeal) -> Result<bool> {
+/// Whether the database still belongs to the root secret with which this process was started.
+pub fn belongs_to(conn: &mut crate::db::Conn, seal: &LogSeal) -> Result<bool> {
     let row = installation::table.select((installation::nonce, installation::secret_check));
     let row = row.first::<(Vec<u8>, Vec<u8>)>(conn).optional()?;
     Ok(row.is_some_and(|(nonce, check)| seal.owns(&nonce, &check)))
@@ -159,8 +159,8 @@ fn first_start(tx: &mut Tx<'_>, keyring: &Keyring) -> Result<()> {
     let orgs: i64 = organizations::table.count().get_result(tx.conn)?;
     if orgs > 0 {
         return Err(Error::Conflict(
-            "The database has organisations but no longer the row of the table `installation` that belongs to \
-             them. Restore it from a backup.",
+            "The database has organisations, but their row in the table `installation` is missing. \
+             Restore the database from a backup.",
         ));
     }
     let mut nonce = [0_u8; 32];
@@ -176,24 +176,24 @@ fn first_start(tx: &mut Tx<'_>, keyring: &Keyring) -> Result<()> {
     Ok(())
 }
 
-/// Nonce, check value and the tag of the secret before.
+/// Nonce, check value and the tag of the previous root secret.
 type Check = (Vec<u8>, Vec<u8>, Option<Vec<u8>>);
 
-fn prove(keyring: &Keyring, previous: Option<&Root>, (nonce, check, retired): &Check) -> Result<Standing> {
-    if crypto::same(&keyring.check_value(nonce), check) {
-        return Ok(Standing::Settled);
+fn prove(keyring: &Keyring, previous: Option<&Root>, (nonce, check, retired): &Check) -> Result<SealState> {
+    if crypto::constant_time_eq(&keyring.check_value(nonce), check) {
+        return Ok(SealState::Current);
     }
     let previous = previous.map(|root| Keyring::new(root.clone(), None));
-    let before = |keyring: &Keyring| crypto::same(&keyring.unsealed_check_value(nonce), check);
+    let before = |keyring: &Keyring| crypto::constant_time_eq(&keyring.unsealed_check_value(nonce), check);
     if before(keyring) || previous.as_ref().is_some_and(before) {
-        return Ok(Standing::Unsealed);
+        return Ok(SealState::Unsealed);
     }
-    if previous.is_some_and(|keyring| crypto::same(&keyring.check_value(nonce), check)) {
+    if previous.is_some_and(|keyring| crypto::constant_time_eq(&keyring.check_value(nonce), check)) {
         let is_retired = retired.as_deref() == Some(keyring.root_tag().as_slice());
-        return Ok(if is_retired { Standing::Overtaken } else { Standing::Replaced });
+        return Ok(if is_retired { SealState::Overtaken } else { SealState::Replaced });
     }
     Err(Error::Conflict(
-        "KEYDESK_SECRET does not belong to this database. Set the secret with which the database was made; \
-         to replace it, set the new one and the old one as KEYDESK_SECRET_PREVIOUS.",
+        "KEYDESK_SECRET does not belong to this database. Set the secret with which the database was created. \
+         To replace it, set the new secret as KEYDESK_SECRET and the old one as KEYDESK_SECRET_PREVIOUS.",
     ))
 }

@@ -13,7 +13,7 @@
 //!   [`people`] and how they sign in · [`audit`] the log · [`usage`] counts · [`review`] keys that need attention ·
 //!   [`notices`] about keys that expire · [`mail`] rendered, queued, sent.
 //! - Foundation: [`db`], [`schema`], [`installation`], [`config`], [`authority`], [`email`], [`error`],
-//!   [`crypto`], [`id`], [`key_text`], [`path`], [`remembered`], [`refusal`], [`role`], [`scope`], [`task`], [`text`],
+//!   [`crypto`], [`id`], [`key_text`], [`path`], [`refusal`], [`role`], [`scope`], [`slow_cache`], [`task`], [`text`],
 //!   [`time`].
 //!
 //! # Invariants
@@ -62,11 +62,11 @@ pub mod people;
 #[expect(clippy::disallowed_methods, reason = "handlers read the clock")]
 pub mod portal;
 pub mod refusal;
-pub mod remembered;
 pub mod review;
 pub mod role;
 pub mod schema;
 pub mod scope;
+pub mod slow_cache;
 #[cfg(test)]
 mod structure;
 pub mod task;

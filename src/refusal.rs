@@ -1,20 +1,17 @@
-//! Why a key that exists may not do what was asked.
+//! Why an existing key is refused.
 
 use crate::scope::Scope;
 
-/// Why a key that exists may not do what was asked.
+/// Why an existing key is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// It was revoked.
     Revoked,
-    /// It has expired.
     Expired,
-    /// The secret was replaced by a rotation whose overlap is over.
+    /// A rotation replaced the secret, and the overlap is over.
     Superseded,
-    /// It is disabled.
     Disabled,
-    /// It may be used from other addresses only.
+    /// The client's address is not in the key's allow-list.
     IpNotAllowed,
-    /// It does not hold the scope, or its owner's role does not.
+    /// The key or its owner's role lacks the scope.
     MissingScope(Scope),
 }

@@ -1,4 +1,4 @@
-//! Roles: what a member may do and which scopes they may put on a key.
+//! Roles: what a member may do and which scopes their keys may have.
 
 use diesel::backend::Backend;
 use diesel::deserialize::{self, FromSql, FromSqlRow};
@@ -8,90 +8,82 @@ use diesel::sql_types::Text;
 
 use crate::scope::{Scope, Scopes};
 
-/// The part a member plays in an organisation.
+/// A member's role in an organisation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, AsExpression, FromSqlRow)]
 #[diesel(sql_type = Text)]
 pub enum Role {
-    /// Everything, including other owners.
+    /// May do everything, including managing owners.
     Owner,
-    /// Everything about keys and members below them.
+    /// May manage all keys, and members and auditors.
     Admin,
-    /// Their own keys.
+    /// May manage their own keys.
     Member,
-    /// Reads everything, changes nothing.
+    /// May read everything and change nothing.
     Auditor,
 }
 
-/// Something a member does in the portal, or an API key in the name of its owner.
+/// Something that a member does in the portal, or an API key on behalf of its owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Act {
-    /// Look at keys.
     ReadKeys,
-    /// Create, change, rotate and end keys.
+    /// Create, change, rotate and revoke keys.
     WriteKeys,
-    /// Look at usage.
     ReadUsage,
-    /// Look at what the review finds.
     ReadReview,
-    /// Settle findings of the review.
+    /// Snooze findings of the review.
     WriteReview,
-    /// Look at the audit trail.
     ReadAudit,
-    /// See who belongs to the organisation.
     ReadMembers,
-    /// Invite, change and remove members; service accounts too.
+    /// Invite, change and remove members and service accounts.
     WriteMembers,
     /// See the organisation's settings and policy.
     ReadSettings,
-    /// Change them.
     WriteSettings,
-    /// Approve or refuse what members ask for.
+    /// Approve or decline limit requests.
     DecideRequests,
-    /// See which mails are queued, sent and failed.
+    /// See the e-mail log.
     ReadMail,
-    /// Send mails again, and test mails.
+    /// Send e-mails again, and test e-mails.
     WriteMail,
     /// Give up one's own membership.
     Leave,
 }
 
-/// How far a role's right to an act goes.
+/// How far a role's right to an act extends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reach {
-    /// Not at all.
     No,
-    /// What is the member's own.
+    /// To the member's own things.
     Own,
-    /// Everything in the organisation.
+    /// To everything in the organisation.
     All,
 }
 
-/// Who may do what: for each act its words and how far owner, admin, member and auditor reach.
-/// The one table that permissions, pages and tests read.
+/// The rights of every role: for each act, its label and how far owner, admin, member and auditor reach.
+/// Permissions, pages and tests all read this table.
 pub const TABLE: &[(Act, &str, [Reach; 4])] = &[
     (Act::ReadKeys, "See keys", [All, All, Own, All]),
     (Act::WriteKeys, "Create, change, rotate and revoke keys", [All, All, Own, No]),
     (Act::ReadUsage, "See usage", [All, All, Own, All]),
     (Act::ReadReview, "See the review", [All, All, No, All]),
-    (Act::WriteReview, "Settle findings of the review", [All, All, No, No]),
-    (Act::ReadAudit, "See the audit trail", [All, All, No, All]),
+    (Act::WriteReview, "Snooze findings of the review", [All, All, No, No]),
+    (Act::ReadAudit, "See the audit log", [All, All, No, All]),
     (Act::ReadMembers, "See members", [All, All, All, All]),
     (Act::WriteMembers, "Invite, change and remove members", [All, All, No, No]),
     (Act::ReadSettings, "See settings and the key policy", [All, All, All, All]),
     (Act::WriteSettings, "Change settings and the key policy", [All, All, No, No]),
-    (Act::DecideRequests, "Decide what members ask for", [All, All, No, No]),
-    (Act::ReadMail, "See mails and whether they arrived", [All, All, No, All]),
-    (Act::WriteMail, "Send mails again", [All, All, No, No]),
+    (Act::DecideRequests, "Approve and decline limit requests", [All, All, No, No]),
+    (Act::ReadMail, "See the e-mail log", [All, All, No, All]),
+    (Act::WriteMail, "Send e-mails again", [All, All, No, No]),
     (Act::Leave, "Leave the organisation", [Own, Own, Own, Own]),
 ];
 use Reach::{All, No, Own};
 
 impl Role {
-    /// All roles, most rights first, in the order of the columns of [`TABLE`].
+    /// All roles, most powerful first, in the order of the columns of [`TABLE`].
     pub const ALL: [Role; 4] = [Role::Owner, Role::Admin, Role::Member, Role::Auditor];
 
-    /// The roles that a service account can have: those that do something without signing in,
-    /// but for the highest.
+    /// The roles that a service account can have: not the highest, and not those that only sign in to read.
     pub const OF_SERVICE_ACCOUNTS: [Role; 2] = [Role::Admin, Role::Member];
 
     /// The name in the database and the API.
@@ -109,12 +101,12 @@ impl Role {
         format!("{} {}", if self == Role::Member { "a" } else { "an" }, self.name())
     }
 
-    /// The role of that name.
+    /// The role of that name, if there is one.
     pub fn parse(name: &str) -> Option<Role> {
         Role::ALL.into_iter().find(|role| role.name() == name)
     }
 
-    /// How far the role's right to the act goes.
+    /// How far this role's right to the act extends.
     pub fn reach(self, act: Act) -> Reach {
         let line = TABLE.iter().find(|(listed, _, _)| *listed == act);
         line.map_or(No, |(_, _, reaches)| reaches[self as usize])
@@ -125,28 +117,28 @@ impl Role {
         self.reach(act) != No
     }
 
-    /// Whether a holder of this role may appoint, change and remove holders of the other: those
-    /// below, and owners everyone.
+    /// Whether a member with this role may appoint, change and remove members with `other`: those
+    /// below their own, and for owners all.
     pub fn manages(self, other: Role) -> bool {
         self.may(Act::WriteMembers) && (self == Role::Owner || (self as usize) < (other as usize))
     }
 
-    /// The roles that a holder of this one may give.
+    /// The roles that a member with this role may assign.
     pub fn appoints(self) -> impl Iterator<Item = Role> {
         Role::ALL.into_iter().filter(move |role| self.manages(*role))
     }
 
-    /// Whether the role manages the keys of others.
+    /// Whether the role may manage other people's keys.
     pub fn manages_all_keys(self) -> bool {
         self.reach(Act::WriteKeys) == All
     }
 
-    /// Whether the role sees the keys of others.
+    /// Whether the role may see other people's keys.
     pub fn sees_all_keys(self) -> bool {
         self.reach(Act::ReadKeys) == All
     }
 
-    /// The scopes that this role may put on a key, and the most that its keys can do.
+    /// The scopes that this role may put on a key, and the most that its keys can use.
     pub fn grantable(self) -> Scopes {
         match self {
             Role::Owner | Role::Admin => Scopes::all(),

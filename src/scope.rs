@@ -1,11 +1,11 @@
-//! Scopes: what a key may do. A key has at least one; none never means all.
+//! Scopes: what a key may do. A key has at least one; an empty set never means all.
 
 use serde::Serialize;
 
 /// One right that a key can hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Scope {
-    /// See what can be called.
+    /// See which models can be called.
     InferenceRead,
     /// Call models.
     InferenceWrite,
@@ -13,12 +13,12 @@ pub enum Scope {
     AnalyticsRead,
     /// Check other keys; for gateways.
     KeysVerify,
-    /// Everything about keys, members and audit; opens no inference and no analytics route.
+    /// Manage keys, members and audit; grants no inference or analytics route.
     Admin,
 }
 
 impl Scope {
-    /// All scopes, least first, in the order in which they are shown.
+    /// All scopes, least powerful first, in display order.
     pub const ALL: [Scope; 5] =
         [Scope::InferenceRead, Scope::InferenceWrite, Scope::AnalyticsRead, Scope::KeysVerify, Scope::Admin];
 
@@ -33,12 +33,12 @@ impl Scope {
         }
     }
 
-    /// The scope of that name.
+    /// The scope of that name, if there is one.
     pub fn parse(name: &str) -> Option<Scope> {
         Scope::ALL.into_iter().find(|scope| scope.name() == name)
     }
 
-    /// What it lets a key do, in one line.
+    /// What the scope lets a key do, in one line.
     pub fn effect(self) -> &'static str {
         match self {
             Scope::InferenceRead => "List models and see what can be called",
@@ -49,7 +49,7 @@ impl Scope {
         }
     }
 
-    /// The verb phrase of a summary sentence: "may list models and run models".
+    /// The verb phrase for a summary sentence: "may list models and run models".
     pub fn phrase(self) -> &'static str {
         match self {
             Scope::InferenceRead => "list models",
@@ -76,45 +76,44 @@ impl std::fmt::Display for Scope {
 pub struct Scopes(u8);
 
 impl Scopes {
-    /// No scope at all.
+    /// The empty set.
     pub const NONE: Scopes = Scopes(0);
 
-    /// Every scope there is.
+    /// The set of every scope.
     pub fn all() -> Scopes {
         Scope::ALL.into_iter().collect()
     }
 
-    /// Whether the set holds this scope.
+    /// Whether the set contains this scope.
     pub fn has(self, scope: Scope) -> bool {
         self.0 & scope.bit() != 0
     }
 
-    /// What both sets hold.
+    /// The scopes in both sets.
     pub fn intersection(self, other: Scopes) -> Scopes {
         Scopes(self.0 & other.0)
     }
 
-    /// What either set holds.
+    /// The scopes in either set.
     pub fn union(self, other: Scopes) -> Scopes {
         Scopes(self.0 | other.0)
     }
 
-    /// What this set holds and the other does not.
+    /// The scopes in this set but not in `other`.
     pub fn without(self, other: Scopes) -> Scopes {
         Scopes(self.0 & !other.0)
     }
 
-    /// Whether the set is empty.
     pub fn is_empty(self) -> bool {
         self.0 == 0
     }
 
-    /// The scopes of the set, least first.
+    /// The scopes in this set, least powerful first.
     pub fn iter(self) -> impl Iterator<Item = Scope> {
         Scope::ALL.into_iter().filter(move |scope| self.has(*scope))
     }
 
-    /// The names, least first.
+    /// The names, least powerful first.
     pub fn names(self) -> Vec<&'static str> {
         self.iter().map(Scope::name).collect()
     }
@@ -124,7 +123,7 @@ impl Scopes {
         self.names().join(" ")
     }
 
-    /// Parses what [`Scopes::text`] printed; unknown names are left out.
+    /// Parses the output of [`Scopes::text`], ignoring unknown names.
     pub fn from_text(text: &str) -> Scopes {
         text.split(' ').filter_map(Scope::parse).collect()
     }
@@ -152,7 +151,7 @@ impl<'de> serde::Deserialize<'de> for Scopes {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let names = Vec::<String>::deserialize(deserializer)?;
         let scopes: Option<Scopes> = names.iter().map(|name| Scope::parse(name)).collect();
-        scopes.ok_or_else(|| serde::de::Error::custom("no scope"))
+        scopes.ok_or_else(|| serde::de::Error::custom("unknown scope"))
     }
 }
 

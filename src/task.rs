@@ -1,4 +1,4 @@
-//! Work that goes on by itself.
+//! Running work in its own task.
 
 use std::pin::Pin;
 
@@ -7,12 +7,12 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::error::{Error, Result};
 
-/// Does the work in a task of its own, and gives it up when the caller no longer waits.
+/// Runs `work` in its own task, and aborts it when the caller is dropped.
 ///
-/// A future that waits in a queue must be polled: its turn comes all the same, and until it is
-/// polled again, nobody else's does. A future that another branch of `select!` holds up, or the
-/// body of a response that its client does not read, isn't. So whatever waits for something
-/// scarce does it in here.
+/// A future that waits in a fair queue must be polled: otherwise its turn comes but isn't taken, and
+/// everybody behind it waits. Futures in a `select!` whose other branch is running aren't polled, and
+/// neither is the body of a response that its client does not read. So anything that waits for a scarce
+/// resource runs in here.
 pub async fn drive<T: Send + 'static>(work: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
     let (send, mut result) = oneshot::channel();
     // Boxed, so that the code of a task is compiled once, not once for each future.

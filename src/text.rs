@@ -1,16 +1,15 @@
-//! What texts may hold, and when two are the same.
+//! Text: forbidden characters, comparison and formatting.
 
 use unicode_normalization::UnicodeNormalization;
 
-/// Removes what distinguishes upper from lower case, in any script. By way of the upper
-/// case, so that ß and SS, σ and ς fall together.
+/// Removes case differences in any script. Goes through upper case, so that ß equals SS and σ equals ς.
 pub fn fold(text: &str) -> String {
     text.nfc().collect::<String>().to_uppercase().to_lowercase().nfc().collect()
 }
 
-/// Whether a character may not stand in a name or another line of text: controls, line and paragraph separators,
-/// and those that change the direction of text or can't be seen (Unicode TR 36, TR 9).
-pub fn forbidden_character(letter: char) -> bool {
+/// Whether a character is forbidden in names and other single-line text: controls, line and paragraph
+/// separators, and characters that are invisible or change the text direction (Unicode TR 36, TR 9).
+pub fn is_forbidden(letter: char) -> bool {
     letter.is_control()
         || matches!(
             letter,
@@ -37,13 +36,25 @@ pub fn forbidden_character(letter: char) -> bool {
         )
 }
 
-/// A text from elsewhere as one line of at most `most` characters, none of them forbidden.
+/// A trimmed name of 1 to `most` characters, none of them forbidden. Errors: what is wrong, `empty` if the name is.
+pub fn check_name(text: &str, most: usize, empty: &str) -> Result<String, String> {
+    let name = text.trim();
+    match name.chars().count() {
+        0 => Err(empty.to_owned()),
+        length if length > most || name.chars().any(is_forbidden) => {
+            Err(format!("Use at most {most} characters and no control characters."))
+        }
+        _ => Ok(name.to_owned()),
+    }
+}
+
+/// External text as one line of at most `most` characters, with forbidden ones replaced by spaces.
 pub fn one_line(text: &str, most: usize) -> String {
-    let clean = text.trim().chars().map(|letter| if forbidden_character(letter) { ' ' } else { letter });
+    let clean = text.trim().chars().map(|letter| if is_forbidden(letter) { ' ' } else { letter });
     clean.take(most).collect()
 }
 
-/// "1,204".
+/// Formats an integer with thousands separators: "1,204".
 pub fn number(number: i64) -> String {
     let digits = number.unsigned_abs().to_string();
     let mut text = String::new();
@@ -66,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn case_does_not_tell_names_apart() {
+    fn names_that_differ_only_in_case_fold_alike() {
         for (left, right) in [("Prod", "pROD"), ("STRASSE", "straße"), ("ΣΑΣ", "σας"), ("É", "e\u{301}")]
         {
             assert_eq!(fold(left), fold(right));

@@ -1,6 +1,6 @@
-//! Instants and spans as the databases hold them: microseconds in a BIGINT.
+//! Instants and durations as stored in the database: microseconds in a BIGINT.
 //!
-//! Nothing below a handler or the ticker reads the clock: `now` is an argument.
+//! Nothing below a handler, the ticker or the command line reads the clock: `now` is an argument.
 
 use diesel::backend::Backend;
 use diesel::deserialize::{self, FromSql, FromSqlRow};
@@ -24,7 +24,7 @@ const MICROS: i64 = 1_000_000;
 pub struct Time(i64);
 
 impl Time {
-    /// Reads the clock. Only handlers, the ticker and the command line call this.
+    /// Reads the clock. Call it only in handlers, the ticker and the command line.
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the clock")]
     pub fn now() -> Time {
         Time(Timestamp::now().as_microsecond())
@@ -40,28 +40,27 @@ impl Time {
         self.0.div_euclid(MICROS)
     }
 
-    /// Microseconds since the Unix epoch, as the databases hold them.
+    /// Microseconds since the Unix epoch, as stored.
     pub fn micros(self) -> i64 {
         self.0
     }
 
-    /// The same instant without its fraction of a second. What people see ends on whole seconds.
+    /// This instant without its fraction of a second. Times that people see are whole seconds.
     pub fn whole_second(self) -> Time {
         Time::from_seconds(self.seconds())
     }
 
-    /// The start of the UTC minute this instant lies in.
+    /// The start of this instant's UTC minute.
     pub fn minute(self) -> Time {
         self.floor(MINUTE)
     }
 
-    /// The start of the UTC hour this instant lies in.
+    /// The start of this instant's UTC hour.
     pub fn hour(self) -> Time {
         self.floor(HOUR)
     }
 
-    /// The latest instant, not after this one, that lies a multiple of `width` seconds after the
-    /// Unix epoch.
+    /// This instant rounded down to a multiple of `width` seconds since the Unix epoch.
     pub fn floor(self, width: i64) -> Time {
         Time::from_seconds(self.seconds().div_euclid(width) * width)
     }
@@ -71,12 +70,12 @@ impl Time {
         Time(self.0.saturating_add(microseconds))
     }
 
-    /// The instant `seconds` later (earlier when negative), at most the ends of the range.
+    /// The instant `seconds` later (earlier if negative), saturating.
     pub fn plus(self, seconds: i64) -> Time {
         Time(self.0.saturating_add(seconds.saturating_mul(MICROS)))
     }
 
-    /// Seconds from `earlier` to this instant, rounded down; negative when it lies before.
+    /// Seconds from `earlier` to this instant, rounded down; negative if `earlier` is later.
     pub fn since(self, earlier: Time) -> i64 {
         self.0.saturating_sub(earlier.0).div_euclid(MICROS)
     }
@@ -100,12 +99,12 @@ impl Time {
         self.timestamp()
     }
 
-    /// This instant on the wall clock of a zone.
+    /// This instant in a time zone.
     pub fn in_zone(self, zone: &TimeZone) -> jiff::ZonedDateTime {
         self.timestamp().to_zoned_datetime(zone.clone())
     }
 
-    /// The last second of `date` in `zone`, which is how a chosen day of expiry is meant.
+    /// The last second of `date` in `zone`, which is when a key with that expiry date expires.
     pub fn end_of_day(date: civil::Date, zone: &TimeZone) -> Option<Time> {
         let end = date.at(23, 59, 59, 0).to_zoned_datetime(zone.clone()).ok()?;
         Some(Time(end.timestamp().as_microsecond()))
@@ -117,13 +116,13 @@ impl Time {
         Some(Time(start.timestamp().as_microsecond()))
     }
 
-    /// Midnight that begins the day of this instant in `zone`.
+    /// The midnight that begins this instant's day in `zone`.
     pub fn start_of_day(self, zone: &TimeZone) -> Time {
         let start = self.in_zone(zone).start_of_day();
         start.map_or(self, |start| Time(start.timestamp().as_microsecond()))
     }
 
-    /// The last 9 o'clock in the morning, in `zone`, that is not after this instant.
+    /// The last 09:00 in `zone` that is not after this instant.
     pub fn last_morning(self, zone: &TimeZone) -> Time {
         let here = self.in_zone(zone).date();
         let days = [Ok(here), here.yesterday()].into_iter().flatten();
@@ -164,11 +163,11 @@ impl serde::Serialize for Time {
 impl<'de> serde::Deserialize<'de> for Time {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = <String as serde::Deserialize>::deserialize(deserializer)?;
-        Time::parse(&text).ok_or_else(|| serde::de::Error::custom("no time"))
+        Time::parse(&text).ok_or_else(|| serde::de::Error::custom("expected an RFC 3339 time"))
     }
 }
 
-/// Whether a text has the shape of RFC 3339 section 5.6; its parser takes more than that.
+/// Whether a text has the shape of RFC 3339 section 5.6; jiff's parser accepts more.
 fn is_rfc3339(text: &str) -> bool {
     let matches = |text: &[u8], pattern: &[u8]| {
         let fits = |(byte, expected): (&u8, &u8)| match expected {
@@ -190,7 +189,7 @@ fn is_rfc3339(text: &str) -> bool {
     matches(start, b"0000-00-00T00:00:00") && fraction.len() != 1 && zone
 }
 
-/// Parses a span such as `90d`, `24h`, `30m`, `5s` into seconds.
+/// Parses a duration such as `90d`, `24h`, `30m` or `5s` into seconds.
 pub fn parse_span(text: &str) -> Option<i64> {
     let unit = match text.chars().last()? {
         's' => 1,

@@ -90,7 +90,7 @@ fn batch(conn: &mut Conn, story: &mut Story, times: impl Iterator<Item = Time>) 
         };
         let acting = Acting::system(story.org, source, now);
         let id = EventId::new(now);
-        let (action, entry) = log::written(id, &acting, &target, &event)?;
+        let (action, entry) = log::render(id, &acting, &target, &event)?;
         // Only a transaction yields another principal.
         let entry = entry.replacen("\"actor\":\"system\"", &format!("\"actor\":\"{actor}\""), 1);
         let leaf = tree::leaf(entry.as_bytes());

@@ -1,5 +1,4 @@
-//! The audit log for programs: its entries, its signed checkpoint, and proofs that what was told
-//! before is still there.
+//! The audit log for programs: entries, the signed checkpoint, and proofs about them.
 
 use actix_web::HttpResponse;
 use base64::Engine;
@@ -12,7 +11,7 @@ use crate::audit::checkpoint::Signer;
 use crate::audit::entry::Entry;
 use crate::audit::list::{self, Filter, Part};
 use crate::audit::signing;
-use crate::audit::store::{self, Stored};
+use crate::audit::store::{self, StoredNodes};
 use crate::audit::tree::{self, Hash, Nodes};
 use crate::error::{Error, FieldError};
 use crate::time::Time;
@@ -41,54 +40,54 @@ pub struct EventsQuery {
 /// An entry of the audit log.
 #[derive(Serialize, ToSchema)]
 pub struct AuditEvent {
-    /// Its place in the organisation's log, from 0.
+    /// The position in the organisation's log, from 0.
     index: i64,
-    /// Its identifier: `evt_…`.
+    /// `evt_…`.
     id: String,
     /// When it happened.
     #[schema(value_type = String, format = DateTime)]
     at: Time,
-    /// The organisation.
+    /// The organisation's id.
     organization: String,
-    /// Who did it: `user_…`, `key_…`, `system:cli` or `system`.
+    /// `user_…`, `key_…`, `system:cli` or `system`.
     actor: String,
-    /// What was done.
+    /// The event, such as `key.created`.
     action: String,
-    /// What it was done to.
+    /// The id of the thing that was changed.
     target: String,
-    /// How, with what was before and after; null if there is no more to say.
+    /// The members of the event, such as the values before and after; null if it has none.
     #[schema(value_type = Option<Object>)]
     details: Value,
-    /// From which address, where there is one.
+    /// The client's address, if known.
     address: Option<String>,
-    /// With which request, where there is one.
+    /// The request id, if an HTTP request caused the event.
     request_id: Option<String>,
 }
 
-/// A part of the log.
+/// A page of the log.
 #[derive(Serialize, ToSchema)]
 pub struct AuditEvents {
-    /// Entries, newest first.
+    /// Newest first.
     data: Vec<AuditEvent>,
-    /// For the next part; null if there is none.
+    /// Where the next page begins; null on the last one.
     next_cursor: Option<String>,
 }
 
 impl AuditEvent {
-    /// As the API shows it.
+    /// The API's form of an entry.
     pub fn of(entry: Entry) -> AuditEvent {
-        let said = entry.said;
+        let body = entry.body;
         AuditEvent {
             index: entry.index,
-            id: said.id,
-            at: said.at,
-            organization: said.organization,
-            actor: said.actor,
-            action: said.action,
-            target: said.target,
-            details: said.details,
-            address: said.address,
-            request_id: said.request_id,
+            id: body.id,
+            at: body.at,
+            organization: body.organization,
+            actor: body.actor,
+            action: body.action,
+            target: body.target,
+            details: body.details,
+            address: body.address,
+            request_id: body.request_id,
         }
     }
 }
@@ -136,7 +135,7 @@ impl EventsQuery {
         }
         let cursor = self.cursor.as_deref().map(|text| text.parse().ok().filter(|place| *place >= 0));
         if cursor == Some(None) {
-            errors.push(FieldError::new("cursor", "Use the next_cursor of an earlier answer."));
+            errors.push(FieldError::new("cursor", "Use the next_cursor of an earlier response."));
         }
         let part = cursor.flatten().map_or(Part::Newest, Part::Before);
         let filter = Filter { actor, target, actions, search: None, from, to };
@@ -147,7 +146,7 @@ impl EventsQuery {
     }
 }
 
-/// `GET /v1/audit/checkpoint`: what the log looks like now, signed (c2sp.org/tlog-checkpoint).
+/// `GET /v1/audit/checkpoint`: a signed checkpoint of the current log (c2sp.org/tlog-checkpoint).
 pub async fn checkpoint(site: Shared, caller: KeyCaller) -> Result<HttpResponse, Problem> {
     let (org, logs) = (caller.key.org, site.db.logs().clone());
     let (host, signers) = (site.public_url.host().to_owned(), Signer::all(&site.mint.keyring)?);
@@ -167,9 +166,9 @@ pub struct ProofQuery {
 /// A proof about the audit log (RFC 6962 section 2.1).
 #[derive(Serialize, ToSchema)]
 pub struct AuditProof {
-    /// The entry that the tree is proven to include; null in a proof of consistency.
+    /// The entry that the tree is proven to include; null in a consistency proof.
     index: Option<u64>,
-    /// The older size with which the tree is proven to begin; null in a proof of inclusion.
+    /// The older size with which the tree is proven to begin; null in an inclusion proof.
     from: Option<u64>,
     /// The size of the tree.
     size: u64,
@@ -179,19 +178,18 @@ pub struct AuditProof {
     from_root: Option<String>,
     /// The tree's root, in base64.
     root: String,
-    /// The proof, in base64: from the leaf up.
+    /// The proof, in base64, from the leaf up.
     hashes: Vec<String>,
 }
 
-/// What is to be proven of a tree of which size.
+/// What a proof shows about a tree.
 #[derive(Clone, Copy)]
 enum Claim {
     Includes(u64),
     Extends(u64),
 }
 
-/// `GET /v1/audit/proof`: that an entry is in the log, or that the log of now begins with an
-/// older one.
+/// `GET /v1/audit/proof`: proves that the log includes an entry, or that it begins with an older version.
 pub async fn proof(
     site: Shared,
     caller: KeyCaller,
@@ -202,12 +200,12 @@ pub async fn proof(
     let proof = site.db.read(move |conn| {
         let head = store::head(conn, org)?;
         let (claim, size) = query.check(head.size).map_err(Error::Invalid)?;
-        prove(&mut Stored { conn, org }, claim, size)
+        prove(&mut StoredNodes { conn, org }, claim, size)
     });
     Ok(HttpResponse::Ok().json(proof.await?))
 }
 
-fn prove(nodes: &mut Stored<'_>, claim: Claim, size: u64) -> Result<AuditProof, Error> {
+fn prove(nodes: &mut StoredNodes<'_>, claim: Claim, size: u64) -> Result<AuditProof, Error> {
     let text = |hash: Hash| STANDARD.encode(hash);
     let root = text(tree::root(size, nodes)?);
     let all = |hashes: Vec<Hash>| hashes.into_iter().map(text).collect();
@@ -251,7 +249,7 @@ impl ProofQuery {
             (Some(index), None) => Some(Claim::Includes(index)),
             (None, Some(from)) => Some(Claim::Extends(from)),
             _ if errors.is_empty() => {
-                let message = "Name either index, for an entry, or from, for an older size.";
+                let message = "Send either index, for an entry, or from, for an older size.";
                 errors.push(FieldError::new("index", message));
                 None
             }

@@ -1,7 +1,7 @@
-//! `/v1/authorize`: forward authentication, for proxies that ask whether a request may pass.
+//! `/v1/authorize`: forward authentication for proxies.
 //!
-//! The gate has checked the key, its limit and the scopes that the query asks for; what is
-//! left is to tell the proxy who called.
+//! The gate has checked the key, its limit and the scopes in the query; this handler only reports the
+//! key to the proxy.
 
 use actix_web::HttpResponse;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -10,7 +10,7 @@ use crate::time::Time;
 use crate::verify::decision::effective_scopes;
 use crate::web::principal::KeyCaller;
 
-/// `ANY /v1/authorize[/…]`: 200 with who called in headers.
+/// `ANY /v1/authorize[/…]`: 200 with the key in headers.
 pub async fn authorize(caller: KeyCaller) -> HttpResponse {
     HttpResponse::Ok()
         .insert_header(("X-Keydesk-Key-Id", caller.key.key.to_string()))

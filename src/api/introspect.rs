@@ -14,9 +14,9 @@ use crate::web::form::Fields;
 use crate::web::principal::KeyCaller;
 use crate::web::problem::{Code, Problem};
 
-/// Tells about an active key of the caller's organisation. Everything else is answered
-/// alike, `{"active": false}`: RFC 7662 section 2.2. A key that is bound to addresses counts
-/// as inactive, since nobody says from where it is used; so does one whose owner may do nothing.
+/// Describes an active key of the calling key's organisation. Everything else gets the same response,
+/// `{"active": false}` (RFC 7662 section 2.2). A key restricted to addresses counts as inactive, since the
+/// request doesn't say from where it is used; so does a key without effective scopes.
 pub async fn introspect(
     site: Shared,
     caller: KeyCaller,

@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use crate::api::{minted, object};
+use crate::api::{created_secret, object};
 use crate::error::{Error, Result};
 use crate::id::KeyId;
 use crate::keys::input::{EditInput, Expiry, NewKeyInput, check_reason};
@@ -152,9 +152,11 @@ pub async fn create(
     let _place = claim.as_ref().map(|claim| site.running.enter(claim)).transpose()?;
     let mint = site.mint.clone();
     let made = change.commit(&site.db, move |tx, acting| {
-        minted::once(tx, claim.as_ref(), &mint.keyring, now, |tx| lifecycle::create(tx, acting, &mint, &new))
+        created_secret::once(tx, claim.as_ref(), &mint.keyring, now, |tx| {
+            lifecycle::create(tx, acting, &mint, &new)
+        })
     });
-    Ok(minted::answer(StatusCode::CREATED, made.await??)?)
+    Ok(created_secret::answer(StatusCode::CREATED, made.await??)?)
 }
 
 /// `GET /v1/api-keys/self`: the calling key.

@@ -2,10 +2,10 @@
 
 pub mod audit;
 pub mod authorize;
+mod created_secret;
 pub mod introspect;
 pub mod key_list;
 pub mod keys;
-mod minted;
 pub mod object;
 pub mod openapi;
 pub mod rotation;

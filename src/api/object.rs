@@ -1,4 +1,4 @@
-//! A key as the API and the command line show it.
+//! A key as shown by the API and the command line.
 
 use serde::Serialize;
 use serde_json::Value;
@@ -11,40 +11,40 @@ use crate::keys::{Contact, Key, Revocation};
 use crate::scope::Scopes;
 use crate::time::Time;
 
-/// An API key. Only the responses that create or rotate a key contain its secret.
+/// An API key. Contains the secret only in the response that creates it.
 #[derive(Serialize, ToSchema)]
 pub struct ApiKey<'a> {
-    /// The same for all secrets of the key.
+    /// Stays the same through rotations.
     #[schema(value_type = String, pattern = "^key_[0-9a-z]{26}$")]
     id: KeyId,
     /// Always `api_key`.
     object: &'static str,
-    /// The organisation that it belongs to.
+    /// The id of the organisation.
     #[schema(value_type = String, pattern = "^org_[0-9a-z]{26}$")]
     organization: OrgId,
     /// Never changes.
     name: &'a str,
-    /// What it is for.
+    /// The purpose of the key.
     description: &'a str,
-    /// Whether it works, and if not, why.
+    /// `active`, `expiring`, `expired`, `disabled` or `revoked`.
     status: &'static str,
-    /// Whether it is disabled.
+    /// Whether the key is disabled.
     disabled: bool,
-    /// What it may do, as far as its owner's role allows.
+    /// The scopes, which are effective as far as the owner's role allows them.
     #[schema(value_type = Vec<String>)]
     scopes: &'a Scopes,
-    /// Identifies the current secret without revealing it.
+    /// Identifies the secret without revealing it.
     fingerprint: &'a Fingerprint,
-    /// The member who owns it.
+    /// The member who receives the key's e-mails.
     owner: &'a Contact,
-    /// The member who receives its e-mail too.
+    /// Another member who receives the key's e-mails.
     backup: Option<&'a Contact>,
-    /// Who created it: `user_…`, `key_…` or `system:cli`.
+    /// `user_…`, `key_…` or `system:cli`.
     created_by: &'a str,
     /// When it was created.
     #[schema(value_type = String, format = DateTime)]
     created_at: Time,
-    /// When it expires; null is never.
+    /// When it expires; null if never.
     #[schema(value_type = Option<String>, format = DateTime)]
     expires_at: Option<Time>,
     /// When it was last used, to the minute.
@@ -54,26 +54,26 @@ pub struct ApiKey<'a> {
     #[serde(flatten)]
     #[schema(ignore)]
     settings: &'a KeySettings,
-    /// The open rotation; null if there is none.
+    /// The rotation in progress, if any.
     rotation: Option<Rotation<'a>>,
-    /// When and why it was revoked, and by whom.
+    /// The revocation, if the key was revoked.
     revoked: Option<&'a Revocation>,
 }
 
-/// An open rotation: both the old and the new secret work.
+/// A rotation in progress: the old secret still works beside the new one.
 #[derive(Serialize, ToSchema)]
 struct Rotation<'a> {
     /// When the key was rotated.
     #[schema(value_type = String, format = DateTime)]
     started_at: Time,
-    /// Until when the old secret works, unless the key expires earlier.
+    /// When the old secret stops working, unless the key expires earlier.
     #[schema(value_type = String, format = DateTime)]
     ends_at: Time,
-    /// Identifies the old secret without revealing it.
+    /// Identifies the old secret.
     old: &'a Fingerprint,
 }
 
-/// The key object of the API, without a secret.
+/// The key object of the contract, without a secret.
 pub fn key(key: &Key, now: Time) -> Value {
     let object = ApiKey {
         id: key.id,
@@ -99,7 +99,7 @@ pub fn key(key: &Key, now: Time) -> Value {
         }),
         revoked: key.revoked.as_ref(),
     };
-    // A value of these types can always be serialised.
+    // Serialisation can't fail: the object contains only text, numbers and lists.
     serde_json::to_value(object).unwrap_or_default()
 }
 
@@ -109,6 +109,6 @@ pub struct Page {
     /// The keys.
     #[schema(value_type = Vec<ApiKey<'static>>)]
     pub data: Vec<Value>,
-    /// The cursor of the next page; null on the last page.
+    /// Where the next page begins; null on the last one.
     pub next_cursor: Option<String>,
 }

@@ -5,8 +5,8 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
+use crate::api::created_secret;
 use crate::api::keys::{answer, parse_id};
-use crate::api::minted;
 use crate::error::Error;
 use crate::keys::rotation::{self, parse_overlap};
 use crate::path;
@@ -50,11 +50,11 @@ pub async fn rotate(
     let _place = claim.as_ref().map(|claim| site.running.enter(claim)).transpose()?;
     let mint = site.mint.clone();
     let made = change.commit(&site.db, move |tx, acting| {
-        minted::once(tx, claim.as_ref(), &mint.keyring, now, |tx| {
+        created_secret::once(tx, claim.as_ref(), &mint.keyring, now, |tx| {
             rotation::rotate(tx, acting, &mint, id, overlap)
         })
     });
-    Ok(minted::answer(StatusCode::OK, made.await??)?)
+    Ok(created_secret::answer(StatusCode::OK, made.await??)?)
 }
 
 /// The body of a change to the overlap.

@@ -1,4 +1,4 @@
-//! `GET /v1/usage`: what the keys of an organisation were used for.
+//! `GET /v1/usage`: the usage of an organisation's keys.
 
 use actix_web::HttpResponse;
 use serde::{Deserialize, Serialize};
@@ -35,32 +35,32 @@ struct UsageLine {
     /// When the bucket begins.
     #[schema(value_type = String, format = DateTime)]
     start: Time,
-    /// The key's id, the model or the scope; null if there is none, or nothing is told apart.
+    /// The key's id, the model or the scope; null if there is none, or without grouping.
     group: Option<String>,
     #[serde(flatten)]
     totals: Totals,
 }
 
-/// What the keys of an organisation were used for.
+/// The usage of an organisation's keys.
 #[derive(Serialize, ToSchema)]
 pub struct Usage {
-    /// Buckets and groups in which there was a request, oldest first.
+    /// Buckets and groups with requests, oldest first.
     data: Vec<UsageLine>,
-    /// All of them together.
+    /// The sum of all.
     total: Totals,
-    /// Up to when everything that was answered is counted.
+    /// All requests answered before this time are counted.
     #[schema(value_type = String, format = DateTime)]
     counted_until: Time,
 }
 
-/// `GET /v1/usage`: one line for each bucket and group in which there was a request, oldest
-/// first. Buckets are whole hours or days of UTC.
+/// `GET /v1/usage`: one item for each bucket and group with requests, oldest first. Buckets are whole hours
+/// or days in UTC.
 pub async fn usage(
     site: Shared,
     caller: KeyCaller,
     query: Query<UsageQuery>,
 ) -> Result<HttpResponse, Problem> {
-    // Before the query, so that what is told to be counted is.
+    // Before the query, so that everything up to this time is in the result.
     let counted_until = site.meter.counted_until();
     let mut question = RawQuestion::from(query.0).check(Time::now()).map_err(Error::Invalid)?;
     let reach = caller.key.owner_role.map_or(Reach::No, |role| role.reach(Act::ReadUsage));

@@ -1,4 +1,4 @@
-//! `POST /v1/api-keys/verify`: for services that check keys themselves.
+//! `POST /v1/api-keys/verify`: for services that check keys.
 
 use std::net::IpAddr;
 use std::time::Instant;
@@ -24,64 +24,64 @@ use crate::web::problem::{Code, Problem};
 use crate::web::redact;
 use crate::web::request::request_id;
 
-/// What is asked about a key.
+/// A question about a key.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct VerifyBody {
-    /// The key in question.
+    /// The key to check.
     key: String,
-    /// Scopes it must have.
+    /// Scopes that the key must have.
     scopes: Option<Vec<String>>,
-    /// From where it is used. Left out, a key that is bound to addresses is refused.
+    /// The address from which the key is used. Without it, a key restricted to addresses is refused.
     ip: Option<String>,
-    /// Whether it counts as no request of the key.
+    /// Whether to check without counting a request.
     dry_run: Option<bool>,
 }
 
-/// What can be said about a key.
+/// The result of checking a key.
 #[derive(Serialize, ToSchema)]
 pub struct VerifyAnswer<'a> {
-    /// Whether it may do that from there.
+    /// Whether the key may be used like this.
     valid: bool,
     /// `valid`, or the code of the refusal.
     code: &'static str,
-    /// Its id; null, like the rest, if it is unknown to the caller's organisation.
+    /// The key's id; null, like everything below, if the organisation has no such key.
     #[schema(value_type = Option<String>)]
     key_id: Option<KeyId>,
-    /// Its name.
+    /// The key's name.
     name: Option<&'a str>,
-    /// What it may do now.
+    /// The key's effective scopes.
     #[schema(value_type = Option<Vec<String>>)]
     scopes: Option<Scopes>,
-    /// When it ends, or this secret of it; null is never.
+    /// When the key or this secret stops working; null if never.
     #[schema(value_type = Option<String>, format = DateTime)]
     expires_at: Option<Time>,
-    /// Where its limit stands, for a key that works.
+    /// The state of the limit, for a key that works.
     rate_limit: Option<RateLimit>,
 }
 
-/// Where a limit stands.
+/// The state of a limit.
 #[derive(Serialize, ToSchema)]
 struct RateLimit {
-    /// Requests a minute.
+    /// Requests per minute.
     limit: u32,
-    /// Requests that are left.
+    /// Requests left.
     remaining: u32,
-    /// Seconds until all are there again.
+    /// Seconds until the full limit is available again.
     reset: u64,
-    /// Seconds until the next one; 0 if there is one.
+    /// Seconds until the next request is allowed; 0 if one is allowed now.
     retry_after: u64,
 }
 
-/// The same, understood.
+/// The parsed body.
 struct Question {
     scopes: Scopes,
     address: Option<IpAddr>,
     dry_run: bool,
 }
 
-/// Tells whether a key of the caller's organisation may do something from somewhere. Unless
-/// `dry_run`, it counts as a request with that key.
+/// Checks whether a key of the calling key's organisation may be used as described. Unless `dry_run`, this
+/// counts as a request with that key.
 pub async fn verify(
     site: Shared,
     caller: KeyCaller,
@@ -94,13 +94,13 @@ pub async fn verify(
         Some(secret) => site.table.look_up(&site.db, &site.mint.keyring, &secret, began).await?,
         None => None,
     };
-    // Another organisation's key is as unknown as one that was never made.
+    // A key of another organisation is treated like one that doesn't exist.
     let Some(key) = found.filter(|key| key.org == caller.key.org) else {
         return Ok(answer(false, Code::InvalidToken.name(), None, None, now));
     };
     let usable =
         decision::is_usable(&key, question.address, now).map_err(|refusal| Problem::from(refusal).code);
-    // As at the gate: only a key that works has a limit to count against.
+    // As at the gate, only a key that works has a limit to count against.
     let (limiter, limit, at) = (&site.limiter, effective_limit(&key, now), Instant::now());
     let verdict = match usable {
         Err(_) => None,
@@ -152,10 +152,10 @@ impl VerifyBody {
     fn check(self) -> Result<(String, Question), Error> {
         let scopes = self.scopes.unwrap_or_default();
         let scopes: Option<Vec<Scope>> = scopes.iter().map(|name| Scope::parse(name)).collect();
-        let scopes = scopes.ok_or_else(|| Error::invalid("scopes", "Use the names of scopes."))?;
+        let scopes = scopes.ok_or_else(|| Error::invalid("scopes", "Use the names of existing scopes."))?;
         let address = self
             .ip
-            .map(|text| text.parse().map_err(|_| Error::invalid("ip", "Write an IP address.")))
+            .map(|text| text.parse().map_err(|_| Error::invalid("ip", "Enter an IP address.")))
             .transpose()?;
         let question = Question {
             scopes: scopes.into_iter().collect(),

@@ -1,4 +1,4 @@
-//! Checkpoints: what the log looked like at a time, signed, as C2SP signed notes
+//! Checkpoints: signed statements of a log's size and root, as C2SP signed notes
 //! (c2sp.org/tlog-checkpoint, c2sp.org/signed-note) with Ed25519.
 
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::audit::tree::Hash;
 use crate::crypto::Keyring;
 use crate::error::{Error, Result};
 
-/// The type of an Ed25519 key in a verifier key.
+/// The algorithm byte of Ed25519 in a verifier key.
 const ALGORITHM: u8 = 1;
 const DASH: &str = "\u{2014} ";
 
@@ -21,8 +21,8 @@ const DASH: &str = "\u{2014} ";
 pub struct Signer(Arc<Ed25519KeyPair>);
 
 impl Signer {
-    /// The signers of an installation: that of its secret, and while the secret is being replaced
-    /// that of the one before, so that who knows only the old one can go on checking.
+    /// The signers of an installation: for the current root secret, and for the previous one while it is
+    /// being replaced, so that anyone with only the old verifier key can still check signatures.
     pub fn all(keyring: &Keyring) -> Result<Vec<Signer>> {
         let seeds = keyring.seeds("keydesk audit checkpoints");
         seeds.iter().map(|seed| Signer::from_seed(seed.as_ref())).collect()
@@ -33,7 +33,7 @@ impl Signer {
         pair.map(Arc::new).map(Signer).map_err(|error| Error::internal(error.to_string()))
     }
 
-    /// What others need to check what is signed under this name.
+    /// The verifier key of this signer under `name`.
     pub fn verifier(&self, name: &str) -> Verifier {
         let mut public = [0; 32];
         public.copy_from_slice(self.0.public_key().as_ref());
@@ -47,7 +47,7 @@ impl Signer {
     }
 }
 
-/// The public side of a signer under a name: `name+id+key`.
+/// The public key of a signer under a name: `name+id+key`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verifier {
     name: String,
@@ -62,7 +62,7 @@ impl std::fmt::Display for Verifier {
 }
 
 impl Verifier {
-    /// Reads a verifier key; `None` for anything that is none, or whose id is not that of its key.
+    /// Parses a verifier key; `None` if it is malformed or its id doesn't match its key.
     pub fn parse(text: &str) -> Option<Verifier> {
         let mut parts = text.trim().splitn(3, '+');
         let (name, id, key) = (parts.next()?, parts.next()?, parts.next()?);
@@ -74,7 +74,7 @@ impl Verifier {
         (is_name(name) && id == hex::encode(verifier.id())).then_some(verifier)
     }
 
-    /// The name under which it signs.
+    /// The name under which the key signs.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -88,12 +88,12 @@ impl Verifier {
         [digest[0], digest[1], digest[2], digest[3]]
     }
 
-    /// Whether the note claims to bear a signature of this key.
+    /// Whether the note claims a signature by this key.
     pub fn is_named_in(&self, note: &Note) -> bool {
         note.signatures.iter().any(|own| own.name == self.name && own.id == self.id())
     }
 
-    /// Whether the note bears a good signature of this key.
+    /// Whether the note has a valid signature by this key.
     pub fn has_signed(&self, note: &Note) -> bool {
         let own = |signature: &&Signature| signature.name == self.name && signature.id == self.id();
         let key = UnparsedPublicKey::new(&ED25519, self.public);
@@ -101,19 +101,18 @@ impl Verifier {
     }
 }
 
-/// What a log looked like.
+/// The size and root of a log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Checkpoint {
-    /// Which log: a name that no other has.
+    /// The log's unique name.
     pub origin: String,
-    /// How many entries it had.
+    /// The number of entries.
     pub size: u64,
-    /// The root of their tree.
     pub root: Hash,
 }
 
 impl Checkpoint {
-    /// The signed note; every signer adds its signature.
+    /// The signed note, with a signature by each signer.
     pub fn sign<'a>(&self, signers: impl IntoIterator<Item = &'a Signer>) -> String {
         let text = format!("{}\n{}\n{}\n", self.origin, self.size, STANDARD.encode(self.root));
         let signatures: String = signers.into_iter().map(|signer| signer.sign(&self.origin, &text)).collect();
@@ -121,7 +120,7 @@ impl Checkpoint {
     }
 }
 
-/// A text with signatures, which nobody has checked yet.
+/// A signed note whose signatures have not been checked.
 #[derive(Clone, Debug)]
 pub struct Note {
     text: String,
@@ -136,7 +135,7 @@ struct Signature {
 }
 
 impl Note {
-    /// Reads a signed note; `None` for anything that is none.
+    /// Parses a signed note; `None` if it is malformed.
     pub fn parse(note: &str) -> Option<Note> {
         let (text, signatures) = note.rsplit_once("\n\n")?;
         let signatures = signatures.strip_suffix('\n')?.split('\n').map(Signature::parse);
@@ -145,7 +144,7 @@ impl Note {
         (!note.chars().any(odd)).then(|| Note { text: format!("{text}\n"), signatures })
     }
 
-    /// What it says of a log, if it is a checkpoint.
+    /// The checkpoint in the note, if it contains one.
     pub fn checkpoint(&self) -> Option<Checkpoint> {
         let mut lines = self.text.split('\n');
         let (origin, size, root) = (lines.next()?, lines.next()?, lines.next()?);

@@ -1,4 +1,4 @@
-//! An entry, read back from its text.
+//! An audit entry, parsed from its text.
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -7,55 +7,49 @@ use crate::audit::event::Event;
 use crate::authority::Actor;
 use crate::time::Time;
 
-/// The action of an entry whose text was spoilt.
+/// The action of an entry whose text can't be parsed.
 pub const UNREADABLE: &str = "unreadable";
 
-/// An entry as the log holds it.
+/// An entry of the log.
 #[derive(Clone, Debug)]
 pub struct Entry {
-    /// Its place in the organisation's log, from 0.
+    /// Its position in the organisation's log, from 0.
     pub index: i64,
-    /// The text as it was first written, which is what is hashed.
+    /// The text as first written, which is hashed.
     pub text: String,
-    /// What the text says.
-    pub said: Said,
+    pub body: EntryBody,
 }
 
-/// What the text of an entry says.
+/// The parsed text of an entry.
 #[derive(Clone, Debug, Deserialize)]
-pub struct Said {
-    /// Its identifier: `evt_…`.
+pub struct EntryBody {
+    /// `evt_…`.
     pub id: String,
-    /// When it happened.
     pub at: Time,
-    /// The organisation.
     pub organization: String,
-    /// Who did it: `user_…`, `key_…`, `system:cli` or `system`.
+    /// `user_…`, `key_…`, `system:cli` or `system`.
     pub actor: String,
-    /// What it was done to, by its identifier.
+    /// The id of the thing that was changed.
     pub target: String,
-    /// What was done.
     pub action: String,
-    /// How, with what was before and after.
+    /// The members of the [`Event`], such as the values before and after.
     #[serde(default)]
     pub details: Value,
-    /// From which address, where there is one.
     pub address: Option<String>,
-    /// With which request, where there is one.
     pub request_id: Option<String>,
 }
 
 impl Entry {
-    /// Reads the text of an entry. One that someone has spoilt is shown all the same.
+    /// Parses the text of an entry. A damaged entry is still shown, as [`UNREADABLE`].
     pub fn read(index: i64, text: String) -> Entry {
-        let said = serde_json::from_str(&text).unwrap_or_else(|_| Said::unreadable());
-        Entry { index, text, said }
+        let body = serde_json::from_str(&text).unwrap_or_else(|_| EntryBody::unreadable());
+        Entry { index, text, body }
     }
 }
 
-impl Said {
-    fn unreadable() -> Said {
-        Said {
+impl EntryBody {
+    fn unreadable() -> EntryBody {
+        EntryBody {
             id: String::new(),
             at: Time::from_seconds(0),
             organization: String::new(),
@@ -68,12 +62,12 @@ impl Said {
         }
     }
 
-    /// Who did it, if that is understood.
+    /// The actor, if it can be parsed.
     pub fn actor(&self) -> Option<Actor> {
         Actor::parse(&self.actor)
     }
 
-    /// What happened; `None` for an event that this version does not know.
+    /// The event; `None` if this version doesn't know it.
     pub fn event(&self) -> Option<Event> {
         let mut event = json!({"action": self.action});
         if !self.details.is_null() {

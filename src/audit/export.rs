@@ -1,9 +1,9 @@
-//! The log as a file that anyone can check: one entry a line, then the signed checkpoint.
+//! The log as a file that anyone can verify: one entry per line, then the signed checkpoint.
 //!
 //! `{"index":0,"entry":"{…}","hashes":["…"]}`: `entry` is the hashed text, byte for byte, as a JSON
-//! string. `hashes` are the nodes of the tree that lie to the right and were not told before, the
-//! outermost first, so that a reader who trusts the checkpoint knows of each entry as it comes
-//! whether it is the one that was written. In all there is one hash an entry.
+//! string. `hashes` are the tree nodes to the right of the entry that no earlier line contains, outermost
+//! first. With them, a reader who trusts the checkpoint can verify each entry as it arrives. On average
+//! there is one hash per entry.
 
 use std::collections::HashMap;
 
@@ -11,41 +11,38 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
-use crate::audit::store::{self, Stored};
+use crate::audit::store::{self, StoredNodes};
 use crate::audit::tree::{self, Edge, Hash, Nodes};
 use crate::db::Conn;
 use crate::error::{Error, Result};
 use crate::id::OrgId;
 
-/// How many entries are read at once: a power of two, so that nearly all nodes that are told with
-/// them lie within.
+/// How many entries are read at once: a power of two, so that almost all nodes in `hashes` lie within the
+/// block.
 pub const BLOCK: u64 = 4_096;
 
-/// A line about an entry.
+/// A line with an entry.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Line {
-    /// The entry's place, from 0.
     pub index: u64,
-    /// Its text.
     pub entry: String,
-    /// What is told with it, in base64.
+    /// Base64.
     pub hashes: Vec<String>,
 }
 
-/// The last line.
+/// The last line, with the signed checkpoint.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Trailer {
-    /// The signed note.
     pub checkpoint: String,
 }
 
-/// The lines of a block of a log that has `size` entries, from `from` on, a multiple of [`BLOCK`].
+/// The lines of one block of a log with `size` entries, starting at `from`, a multiple of [`BLOCK`].
 pub fn block(conn: &mut Conn, org: OrgId, size: u64, from: u64) -> Result<String> {
     let most = BLOCK.min(size - from);
     let rows = store::texts(conn, org, from, most.cast_signed())?;
-    let mut nodes = Within { nodes: HashMap::new(), stored: Stored { conn, org } };
+    let mut nodes = BlockNodes { nodes: HashMap::new(), stored: StoredNodes { conn, org } };
     let mut edge = Edge::default();
     for (row, index) in rows.iter().zip(from..) {
         let leaf = row.leaf.as_ref().and_then(|leaf| Hash::try_from(leaf.as_slice()).ok());
@@ -65,14 +62,14 @@ pub fn block(conn: &mut Conn, org: OrgId, size: u64, from: u64) -> Result<String
     }
     let mut text = String::new();
     for (row, index) in rows.into_iter().zip(from..) {
-        let hashes = tree::told_with(index, size, &mut nodes)?;
+        let hashes = tree::new_siblings(index, size, &mut nodes)?;
         let hashes = hashes.iter().map(|hash| STANDARD.encode(hash)).collect();
         text.push_str(&line(&Line { index, entry: row.text, hashes })?);
     }
     Ok(text)
 }
 
-/// The last line of a file.
+/// The last line of an export.
 pub fn trailer(note: &str) -> Result<String> {
     line(&Trailer { checkpoint: note.to_owned() })
 }
@@ -85,13 +82,13 @@ fn missing(index: u64) -> Error {
     Error::LogBroken { index, why: "it is missing".to_owned() }
 }
 
-/// The nodes that lie within a block, and behind them the stored ones.
-struct Within<'a> {
+/// The nodes of one block, falling back to the stored ones.
+struct BlockNodes<'a> {
     nodes: HashMap<(u32, u64), Hash>,
-    stored: Stored<'a>,
+    stored: StoredNodes<'a>,
 }
 
-impl Nodes for Within<'_> {
+impl Nodes for BlockNodes<'_> {
     type Error = Error;
 
     fn get(&mut self, level: u32, place: u64) -> Result<Hash> {

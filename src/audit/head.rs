@@ -1,10 +1,8 @@
-//! The end of a log, as its row holds it: authenticated under a key that is derived from the root
-//! secret, so that whoever can write to the database, but does not know the secret, can't change it
-//! unnoticed.
+//! The head of a log: its size and right edge, authenticated under a key derived from the root secret. So
+//! a change by anyone who can write to the database but doesn't know the secret is noticed.
 //!
-//! Once a log is found to be broken it stays so until an operator recovers it
-//! ([`crate::audit::recovery`]). Entries are appended all the same, so that nobody can prevent
-//! a revocation by damaging the log, but nothing is signed.
+//! A log that was found broken stays broken until an operator recovers it ([`crate::audit::recovery`]).
+//! Entries are still appended, so that damaging the log can't prevent a revocation, but nothing is signed.
 
 use diesel::prelude::*;
 use diesel::result::Error as DieselError;
@@ -18,34 +16,34 @@ use crate::schema::{audit_entries, audit_heads, organizations};
 
 mod row;
 
-pub use self::row::Row;
+pub use self::row::HeadRow;
 
-/// Why a row can't be relied on.
+/// The fault of a head that fails authentication.
 pub const CHANGED: &str = "the end of the log was changed without the root secret";
 const MISSING: &str = "the end of the log is missing from the database";
 const OLDER: &str = "the log was put back to an older state";
 /// How many positions are read at once.
 const BATCH: i64 = 10_000;
 
-/// No log comes so far; what stands there was put there by somebody else.
+/// Above any real position: an entry from there on was not written by Keydesk.
 const MOST: i64 = 1 << 62;
 
-/// The row of a log. One that can't be read is told as one that is not authentic.
-pub fn find(conn: &mut Conn, org: OrgId) -> Result<Option<Row>> {
+/// The head of a log. A row that can't be parsed is returned as one that fails authentication.
+pub fn find(conn: &mut Conn, org: OrgId) -> Result<Option<HeadRow>> {
     match audit_heads::table.find(org).first(conn).optional() {
-        Err(DieselError::DeserializationError(_)) => Ok(Some(Row::unreadable(org))),
+        Err(DieselError::DeserializationError(_)) => Ok(Some(HeadRow::unreadable(org))),
         row => Ok(row?),
     }
 }
 
-/// The row of a log and the position of its last entry, as of one moment.
-pub fn find_with_last(conn: &mut Conn, org: OrgId) -> Result<(Option<Row>, Option<i64>)> {
+/// The head of a log and the position of its last entry, read in one query.
+pub fn find_with_last(conn: &mut Conn, org: OrgId) -> Result<(Option<HeadRow>, Option<i64>)> {
     let last = audit_entries::table
         .filter(audit_entries::org_id.eq(org))
         .select(diesel::dsl::max(audit_entries::position))
         .single_value();
     let found = audit_heads::table.find(org).select((audit_heads::all_columns, last));
-    match found.first::<(Row, Option<i64>)>(conn).optional() {
+    match found.first::<(HeadRow, Option<i64>)>(conn).optional() {
         Ok(Some((row, last))) => Ok((Some(row), last)),
         Ok(None) | Err(DieselError::DeserializationError(_)) => {
             let last = next_position(conn, org)?.checked_sub(1).filter(|last| *last >= 0);
@@ -55,10 +53,10 @@ pub fn find_with_last(conn: &mut Conn, org: OrgId) -> Result<(Option<Row>, Optio
     }
 }
 
-/// The rows of all logs.
-pub fn all(conn: &mut Conn) -> Result<Vec<Row>> {
+/// The heads of all logs.
+pub fn all(conn: &mut Conn) -> Result<Vec<HeadRow>> {
     match audit_heads::table.order(audit_heads::org_id).load(conn) {
-        // Which of them can't be read is found one by one.
+        // Reads one row at a time to find the unreadable ones.
         Err(DieselError::DeserializationError(_)) => {
             let orgs = readable(audit_heads::table.select(audit_heads::org_id).load(conn)?);
             let rows = orgs.into_iter().map(|org| find(conn, org));
@@ -68,9 +66,9 @@ pub fn all(conn: &mut Conn) -> Result<Vec<Row>> {
     }
 }
 
-/// The row of a log, locked until the transaction ends. A log that has none gets an empty one, which
-/// is not authenticated.
-pub fn lock(tx: &mut Tx<'_>, org: OrgId) -> Result<Row> {
+/// The head of a log, locked until the transaction ends. A log without one gets an empty,
+/// unauthenticated head.
+pub fn lock(tx: &mut Tx<'_>, org: OrgId) -> Result<HeadRow> {
     let row = each!(tx.conn, |c| {
         diesel::insert_into(audit_heads::table)
             .values((audit_heads::org_id.eq(org), audit_heads::size.eq(0_i64)))
@@ -81,30 +79,30 @@ pub fn lock(tx: &mut Tx<'_>, org: OrgId) -> Result<Row> {
             .get_result(c)
     });
     match row {
-        Err(DieselError::DeserializationError(_)) => Ok(Row::unreadable(org)),
+        Err(DieselError::DeserializationError(_)) => Ok(HeadRow::unreadable(org)),
         row => Ok(row?),
     }
 }
 
-/// The row of a log about which something may be signed. Error: `LogBroken`.
-pub fn sound(conn: &mut Conn, logs: &LogGuard, org: OrgId) -> Result<Row> {
-    // Read before the row, so that it can't be ahead of it.
+/// The head of an intact log, about which something may be signed. Errors: `LogBroken`.
+pub fn find_intact(conn: &mut Conn, logs: &LogGuard, org: OrgId) -> Result<HeadRow> {
+    // Read before the row, so that the mark can't be ahead of it.
     let mark = logs.mark(org);
     match find(conn, org)? {
-        Some(row) => row.into_sound(logs, mark),
+        Some(row) => row.into_intact(logs, mark),
         None => Err(broken(0, MISSING)),
     }
 }
 
-/// [`sound`], locked.
-pub fn lock_sound(tx: &mut Tx<'_>, org: OrgId) -> Result<Row> {
+/// [`find_intact`], locked.
+pub fn lock_intact(tx: &mut Tx<'_>, org: OrgId) -> Result<HeadRow> {
     let row = lock(tx, org)?;
     let mark = tx.logs.mark(org);
-    row.into_sound(tx.logs, mark)
+    row.into_intact(tx.logs, mark)
 }
 
-/// A position behind all entries, whatever the row says. Where somebody has put an entry so far out
-/// that there is none, it is the first free one behind as many as there are.
+/// A position after all entries, whatever the head says. If an entry was planted so far out that no
+/// position follows it, the first free one at or after the number of entries.
 pub fn next_position(conn: &mut Conn, org: OrgId) -> Result<i64> {
     let own = audit_entries::table
         .filter(audit_entries::org_id.eq(org))
@@ -134,12 +132,12 @@ fn broken(index: i64, why: &str) -> Error {
     Error::LogBroken { index: index.cast_unsigned(), why: why.to_owned() }
 }
 
-/// Marks a log as broken, unless it already is. Error: `Unavailable` where the root secret was
-/// replaced and this process still has the one before, so that it can't judge.
+/// Marks a log as broken, unless it already is. Errors: `Unavailable` if the root secret was replaced and
+/// this process still has the previous one, so that it can't judge.
 pub fn mark_broken(tx: &mut Tx<'_>, org: OrgId, index: Option<i64>, why: &str) -> Result<()> {
     let exists = organizations::table.find(org).select(organizations::id).first::<OrgId>(tx.conn);
     if exists.optional()?.is_none() {
-        tracing::error!(organization = %org, "an organisation with an audit log is missing from the database");
+        tracing::error!(organization = %org, "the organisation of an audit log is missing from the database");
         return Ok(());
     }
     let mut row = lock(tx, org)?;
@@ -147,7 +145,7 @@ pub fn mark_broken(tx: &mut Tx<'_>, org: OrgId, index: Option<i64>, why: &str) -
     row.save(tx)
 }
 
-/// The digest of kept checkpoints and one more.
+/// The digest of stored checkpoints after adding one.
 pub fn chain(before: Option<&[u8]>, note: &str) -> tree::Hash {
     sha256(&[before.unwrap_or_default(), note.as_bytes()].concat())
 }

@@ -1,95 +1,90 @@
-//! Lists of entries, newest first, by filters that indexes answer.
+//! Filtered lists of entries, newest first, served by indexes.
 //!
-//! However many entries there are, each list reads a few: what can be searched for is resolved to
-//! identifiers and addresses first, each of which an index gives in the order of the log, and what
-//! comes of them is merged.
+//! Each list reads only a few entries, however many there are: a search is first resolved to identifiers
+//! and addresses. For each of these, an index returns entries in log order, and the results are merged.
 
 use diesel::prelude::*;
 
-use crate::audit::entry::Entry;
+use crate::audit::entry::{Entry, EntryBody};
 use crate::db::Conn;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::id::{OrgId, UserId};
 use crate::schema::audit_entries;
 use crate::time::{MINUTE, Time};
 
-/// By how much the times of entries may lie apart from their order: entries get their place when
-/// they are committed, their time when the request began, and clocks differ.
+/// How far, in seconds, the times of entries may deviate from their order: an entry gets its position at
+/// the commit but its time when the request began, and clocks differ.
 const DISORDER: i64 = 30 * MINUTE;
-/// For how many actions each identifier of a search is asked for. A kind of more actions than these
-/// is so common that reading an identifier's entries in their order finds some soon.
+/// With at most this many actions, a search runs one query per identifier and action. A filter with more
+/// actions matches so often that scanning the identifier's entries finds some soon.
 const SEEKS: usize = 4;
 
-/// How many people whose membership was ended a search by name knows.
+/// How many former members a search by name covers.
 const MOST_REMOVED: i64 = 500;
 
-/// Which entries a list shows.
+/// The filters of a list.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
-    /// Only those by this actor.
     pub actor: Option<String>,
-    /// Only those about this target.
     pub target: Option<String>,
-    /// Only these actions; none is all.
+    /// Empty for all actions.
     pub actions: Vec<String>,
-    /// Only those in which one of these takes part; `None` is all.
+    /// Only entries that involve one of these.
     pub search: Option<Search>,
-    /// Only those of this instant or later.
+    /// Inclusive.
     pub from: Option<Time>,
-    /// Only those before this instant.
+    /// Exclusive.
     pub to: Option<Time>,
 }
 
-/// What is searched for, resolved.
+/// A resolved search.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Search {
     /// Identifiers of actors and targets.
     pub ids: Vec<String>,
-    /// An address.
     pub address: Option<String>,
-    /// An entry's own identifier.
+    /// The identifier of an entry.
     pub entry: Option<crate::id::EventId>,
-    /// A request, and the instant within a second of which it began.
+    /// A request id, and when the request began, to the second.
     pub request: Option<(String, Time)>,
 }
 
-/// Which part of a list.
+/// The part of a list to return.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
-    /// The newest.
     Newest,
-    /// Those older than the entry at this place.
+    /// The entries just older than this position.
     Before(i64),
-    /// Those newer than it, the nearest of them.
+    /// The entries just newer than this position.
     After(i64),
 }
 
-/// What an index is asked for.
+/// A query that one index answers in log order.
 #[derive(Clone, Copy)]
-enum Driver<'a> {
+enum IndexQuery<'a> {
     All,
     Actor(&'a str),
     Target(&'a str),
     Action(&'a str),
-    /// By this actor, of this action.
-    Deed(&'a str, &'a str),
-    /// About this target, of this action.
-    Fate(&'a str, &'a str),
+    ActorAction(&'a str, &'a str),
+    TargetAction(&'a str, &'a str),
     Address(&'a str),
     Entry(crate::id::EventId),
     Request(&'a str),
 }
 
-impl<'a> Driver<'a> {
-    /// Which actor and which target it asks for, and whether it asks for an action.
-    fn says(self) -> (Option<&'a str>, Option<&'a str>, bool) {
+impl<'a> IndexQuery<'a> {
+    /// The actor and the target that the query fixes, and whether it fixes the action.
+    fn fixed(self) -> (Option<&'a str>, Option<&'a str>, bool) {
         match self {
-            Driver::Actor(id) => (Some(id), None, false),
-            Driver::Target(id) => (None, Some(id), false),
-            Driver::Action(_) => (None, None, true),
-            Driver::Deed(id, _) => (Some(id), None, true),
-            Driver::Fate(id, _) => (None, Some(id), true),
-            Driver::All | Driver::Address(_) | Driver::Entry(_) | Driver::Request(_) => (None, None, false),
+            IndexQuery::Actor(id) => (Some(id), None, false),
+            IndexQuery::Target(id) => (None, Some(id), false),
+            IndexQuery::Action(_) => (None, None, true),
+            IndexQuery::ActorAction(id, _) => (Some(id), None, true),
+            IndexQuery::TargetAction(id, _) => (None, Some(id), true),
+            IndexQuery::All | IndexQuery::Address(_) | IndexQuery::Entry(_) | IndexQuery::Request(_) => {
+                (None, None, false)
+            }
         }
     }
 }
@@ -104,8 +99,8 @@ pub fn list(conn: &mut Conn, org: OrgId, filter: &Filter, part: Part, limit: i64
     }
     let oldest_first = matches!(part, Part::After(_));
     let mut rows: Vec<(i64, String)> = Vec::new();
-    for driver in drivers(filter) {
-        rows.extend(drive(conn, org, filter, driver, bounds, oldest_first, limit)?);
+    for query_by in index_queries(filter) {
+        rows.extend(run_query(conn, org, filter, query_by, bounds, oldest_first, limit)?);
     }
     rows.sort_unstable_by_key(|(place, _)| if oldest_first { *place } else { -place });
     rows.dedup_by_key(|(place, _)| *place);
@@ -116,40 +111,45 @@ pub fn list(conn: &mut Conn, org: OrgId, filter: &Filter, part: Part, limit: i64
     Ok(rows.into_iter().map(|(index, text)| Entry::read(index, text)).collect())
 }
 
-/// What to ask indexes for, so that each question is answered in the order of the log.
-fn drivers(filter: &Filter) -> Vec<Driver<'_>> {
+/// The index queries that together cover the filter.
+fn index_queries(filter: &Filter) -> Vec<IndexQuery<'_>> {
     let actions = filter.actions.iter().map(String::as_str);
     if let Some(search) = &filter.search {
         let seeks = (1..=SEEKS).contains(&filter.actions.len());
         let of_id = |id| {
             if !seeks {
-                return vec![Driver::Actor(id), Driver::Target(id)];
+                return vec![IndexQuery::Actor(id), IndexQuery::Target(id)];
             }
-            actions.clone().flat_map(|action| [Driver::Deed(id, action), Driver::Fate(id, action)]).collect()
+            actions
+                .clone()
+                .flat_map(|action| {
+                    [IndexQuery::ActorAction(id, action), IndexQuery::TargetAction(id, action)]
+                })
+                .collect()
         };
         let ids = search.ids.iter().map(String::as_str);
         return ids
             .flat_map(of_id)
-            .chain(search.address.as_deref().map(Driver::Address))
-            .chain(search.entry.map(Driver::Entry))
-            .chain(search.request.as_ref().map(|(id, _)| Driver::Request(id)))
+            .chain(search.address.as_deref().map(IndexQuery::Address))
+            .chain(search.entry.map(IndexQuery::Entry))
+            .chain(search.request.as_ref().map(|(id, _)| IndexQuery::Request(id)))
             .collect();
     }
     match (&filter.target, &filter.actor) {
-        (Some(target), _) if filter.actions.is_empty() => vec![Driver::Target(target)],
-        (Some(target), _) => actions.map(|action| Driver::Fate(target, action)).collect(),
-        (None, Some(actor)) if filter.actions.is_empty() => vec![Driver::Actor(actor)],
-        (None, Some(actor)) => actions.map(|action| Driver::Deed(actor, action)).collect(),
-        (None, None) if filter.actions.is_empty() => vec![Driver::All],
-        (None, None) => actions.map(Driver::Action).collect(),
+        (Some(target), _) if filter.actions.is_empty() => vec![IndexQuery::Target(target)],
+        (Some(target), _) => actions.map(|action| IndexQuery::TargetAction(target, action)).collect(),
+        (None, Some(actor)) if filter.actions.is_empty() => vec![IndexQuery::Actor(actor)],
+        (None, Some(actor)) => actions.map(|action| IndexQuery::ActorAction(actor, action)).collect(),
+        (None, None) if filter.actions.is_empty() => vec![IndexQuery::All],
+        (None, None) => actions.map(IndexQuery::Action).collect(),
     }
 }
 
-fn drive(
+fn run_query(
     conn: &mut Conn,
     org: OrgId,
     filter: &Filter,
-    driver: Driver<'_>,
+    query_by: IndexQuery<'_>,
     (first, last): (i64, i64),
     oldest_first: bool,
     limit: i64,
@@ -160,23 +160,25 @@ fn drive(
         .select((audit_entries::position, audit_entries::entry))
         .limit(limit)
         .into_boxed();
-    query = match driver {
-        Driver::All => query,
-        Driver::Actor(id) => query.filter(audit_entries::actor.eq(id)),
-        Driver::Target(id) => query.filter(audit_entries::target.eq(id)),
-        Driver::Action(action) => query.filter(audit_entries::action.eq(action)),
-        Driver::Deed(actor, action) => {
+    query = match query_by {
+        IndexQuery::All => query,
+        IndexQuery::Actor(id) => query.filter(audit_entries::actor.eq(id)),
+        IndexQuery::Target(id) => query.filter(audit_entries::target.eq(id)),
+        IndexQuery::Action(action) => query.filter(audit_entries::action.eq(action)),
+        IndexQuery::ActorAction(actor, action) => {
             query.filter(audit_entries::actor.eq(actor).and(audit_entries::action.eq(action)))
         }
-        Driver::Fate(target, action) => {
+        IndexQuery::TargetAction(target, action) => {
             query.filter(audit_entries::target.eq(target).and(audit_entries::action.eq(action)))
         }
-        Driver::Address(address) => query.filter(audit_entries::address.eq(address)),
-        Driver::Entry(id) => query.filter(audit_entries::id.eq(id)),
-        Driver::Request(id) => query.filter(audit_entries::entry.like(format!("%\"request_id\":\"{id}\"%"))),
+        IndexQuery::Address(address) => query.filter(audit_entries::address.eq(address)),
+        IndexQuery::Entry(id) => query.filter(audit_entries::id.eq(id)),
+        IndexQuery::Request(id) => {
+            query.filter(audit_entries::entry.like(format!("%\"request_id\":\"{id}\"%")))
+        }
     };
-    // What the driver says is not said twice: planners take it for another condition.
-    let (by, about, of_action) = driver.says();
+    // Don't repeat the query's own conditions: query planners would count them twice.
+    let (by, about, of_action) = query_by.fixed();
     if let Some(actor) = filter.actor.as_deref().filter(|actor| by != Some(actor)) {
         query = query.filter(audit_entries::actor.eq(actor));
     }
@@ -198,7 +200,7 @@ fn drive(
     })
 }
 
-/// The places between which the entries of a range of time lie.
+/// The positions between which the entries of a time range lie.
 fn bounds(conn: &mut Conn, org: OrgId, filter: &Filter) -> Result<(i64, i64)> {
     let request = filter.search.as_ref().and_then(|search| search.request.as_ref());
     let from = filter.from.or(request.map(|(_, at)| *at));
@@ -220,18 +222,17 @@ fn bounds(conn: &mut Conn, org: OrgId, filter: &Filter) -> Result<(i64, i64)> {
             .first(conn)
             .optional()?,
     };
-    // Nothing lies on one side of the range: an empty one.
+    // If nothing lies on one side, the range is empty.
     Ok((first.unwrap_or(i64::MAX), last.unwrap_or(-1)))
 }
 
-/// Whether anything is told of an actor or a target.
-pub fn tells_of(conn: &mut Conn, org: OrgId, id: &str) -> Result<bool> {
+/// Whether any entry mentions this actor or target.
+pub fn mentions(conn: &mut Conn, org: OrgId, id: &str) -> Result<bool> {
     let search = Some(Search { ids: vec![id.to_owned()], ..Search::default() });
     Ok(!list(conn, org, &Filter { search, ..Filter::default() }, Part::Newest, 1)?.is_empty())
 }
 
-/// People whose membership was ended, the latest first: they are no members any more, but the log
-/// tells of them.
+/// Former members, latest first: they are members no more, but the log mentions them.
 pub fn removed_people(conn: &mut Conn, org: OrgId) -> Result<Vec<UserId>> {
     let targets: Vec<String> = audit_entries::table
         .filter(audit_entries::org_id.eq(org).and(audit_entries::action.eq("member.removed")))
@@ -240,6 +241,17 @@ pub fn removed_people(conn: &mut Conn, org: OrgId) -> Result<Vec<UserId>> {
         .limit(MOST_REMOVED)
         .load(conn)?;
     Ok(targets.iter().filter_map(|target| UserId::parse(target)).collect())
+}
+
+/// The latest entries about `target`, newest first.
+pub fn latest_about(conn: &mut Conn, org: OrgId, target: &str, most: i64) -> Result<Vec<EntryBody>> {
+    let texts: Vec<String> = audit_entries::table
+        .filter(audit_entries::org_id.eq(org).and(audit_entries::target.eq(target)))
+        .order(audit_entries::position.desc())
+        .select(audit_entries::entry)
+        .limit(most)
+        .load(conn)?;
+    texts.iter().map(|text| serde_json::from_str(text).map_err(Error::internal)).collect()
 }
 
 /// The actions that occur in a log.

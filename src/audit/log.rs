@@ -6,7 +6,7 @@ use diesel::upsert::excluded;
 use serde::Serialize;
 
 use crate::audit::event::Event;
-use crate::audit::head::{self, Row};
+use crate::audit::head::{self, HeadRow};
 use crate::audit::register;
 use crate::audit::tree::{self, Edge, Hash};
 use crate::authority::Acting;
@@ -16,7 +16,7 @@ use crate::id::{EventId, OrgId, readable};
 use crate::schema::{audit_entries, audit_nodes, organizations};
 use crate::time::Time;
 
-/// Why a log is broken that has an entry where the next one belongs.
+/// The fault of a log with an entry where the next one belongs.
 const BEHIND: &str = "there are entries behind the end of the log that Keydesk did not write there";
 
 /// The text of an entry, in the order of its members.
@@ -37,15 +37,14 @@ struct Entry<'a> {
 
 /// Appends one entry about `target`, an identifier such as `key_…`.
 ///
-/// Call it late in the transaction: it takes the next index from a row that stays locked
-/// until the commit, so that indexes have neither gaps nor another order than commits.
+/// Call it late in the transaction: it takes the next index from a row that stays locked until the
+/// commit, so indexes have no gaps and follow the commit order.
 ///
-/// The end of the log is authenticated before and after. A log that is found to be broken takes the
-/// entry all the same, behind the tree and without hope of being signed: nobody shall be able to
-/// prevent a revocation by damaging the log.
+/// The head of the log is authenticated before and after. A broken log still accepts the entry, outside
+/// the tree and never signed: damaging the log must not prevent a revocation.
 pub fn append(tx: &mut Tx<'_>, acting: &Acting, target: &str, event: &Event) -> Result<()> {
     let id = EventId::new(acting.now);
-    let (action, text) = written(id, acting, target, event)?;
+    let (action, text) = render(id, acting, target, event)?;
     let leaf = tree::leaf(text.as_bytes());
     let insert = |tx: &mut Tx<'_>, position: i64| -> Result<bool> {
         let row = (
@@ -69,7 +68,7 @@ pub fn append(tx: &mut Tx<'_>, acting: &Acting, target: &str, event: &Event) -> 
     let mut head = head::lock(tx, acting.org)?;
     // Each log begins in the transaction that creates its organisation.
     let fault = if head.is_blank() && matches!(event, Event::OrganizationCreated { .. }) {
-        register::enter(tx, acting.org)?
+        register::add(tx, acting.org)?
     } else {
         head.fault(tx.logs, tx.logs.mark(acting.org))?
     };
@@ -95,8 +94,8 @@ pub fn append(tx: &mut Tx<'_>, acting: &Acting, target: &str, event: &Event) -> 
     head.save(tx)
 }
 
-/// Adds the hashes of new entries to the tree, and stores the nodes that they complete.
-pub fn grow(tx: &mut Tx<'_>, head: &mut Row, edge: &mut Edge, leaves: &[Hash]) -> Result<()> {
+/// Adds the hashes of new entries to the tree and stores the nodes that they complete.
+pub fn grow(tx: &mut Tx<'_>, head: &mut HeadRow, edge: &mut Edge, leaves: &[Hash]) -> Result<()> {
     let mut completed = Vec::new();
     for leaf in leaves {
         edge.push(*leaf, |level, place, hash| completed.push((level, place, hash)));
@@ -109,7 +108,7 @@ pub fn grow(tx: &mut Tx<'_>, head: &mut Row, edge: &mut Edge, leaves: &[Hash]) -
     Ok(())
 }
 
-/// Writes nodes, over any that are there: these follow from an authentic edge.
+/// Writes nodes, replacing existing ones: these follow from an authentic edge.
 fn store_nodes(tx: &mut Tx<'_>, org: OrgId, nodes: &[(u32, u64, Hash)]) -> Result<()> {
     let row = |(level, place, hash): &(u32, u64, Hash)| {
         (
@@ -129,7 +128,7 @@ fn store_nodes(tx: &mut Tx<'_>, org: OrgId, nodes: &[(u32, u64, Hash)]) -> Resul
                 .set(audit_nodes::hash.eq(excluded(audit_nodes::hash)))
                 .execute(c)?;
         }
-        // It has no statement for several rows of this kind, and none is sent over a network.
+        // SQLite has no multi-row upsert in diesel, and needs no network round trips.
         Conn::Sqlite(c) => {
             for node in nodes {
                 diesel::insert_into(audit_nodes::table)
@@ -144,8 +143,8 @@ fn store_nodes(tx: &mut Tx<'_>, org: OrgId, nodes: &[(u32, u64, Hash)]) -> Resul
     Ok(())
 }
 
-/// The name of what happened, and the text of its entry.
-pub fn written(id: EventId, acting: &Acting, target: &str, event: &Event) -> Result<(String, String)> {
+/// The action of the event and the text of its entry.
+pub fn render(id: EventId, acting: &Acting, target: &str, event: &Event) -> Result<(String, String)> {
     let entry = Entry {
         id,
         at: acting.now,
@@ -156,8 +155,8 @@ pub fn written(id: EventId, acting: &Acting, target: &str, event: &Event) -> Res
         address: acting.address.as_deref(),
         request_id: acting.request.as_deref(),
     };
-    let told = serde_json::to_value(&entry).map_err(Error::internal)?;
-    let action = told["action"].as_str().unwrap_or_default().to_owned();
+    let json = serde_json::to_value(&entry).map_err(Error::internal)?;
+    let action = json["action"].as_str().unwrap_or_default().to_owned();
     Ok((action, serde_json::to_string(&entry).map_err(Error::internal)?))
 }
 
@@ -165,7 +164,7 @@ pub fn written(id: EventId, acting: &Acting, target: &str, event: &Event) -> Res
 pub fn orgs(conn: &mut crate::db::Conn) -> Result<Vec<(OrgId, String)>> {
     let rows = organizations::table.order(organizations::created_at);
     match rows.select((organizations::id, organizations::slug)).load(conn) {
-        // Which of them can't be read is found one by one.
+        // Reads one row at a time to find the unreadable ones.
         Err(DieselError::DeserializationError(_)) => {
             let orgs: Vec<OrgId> = readable(rows.select(organizations::id).load(conn)?);
             let name = |org: OrgId| {

@@ -1,19 +1,18 @@
-//! Going on with a log that was found to be broken, without hiding it.
+//! Recovering a broken log without hiding the damage.
 //!
-//! Where the entries are what the authentic end of the log says, only what is derived from them was
-//! damaged: that is made again and nothing is lost. Else nobody can tell what was written, and the log
-//! may not go on under its name, since two logs of one name would contradict each other. The entries
-//! stay as they are and become the beginning of a log with a new name; missing ones are replaced by
-//! entries that say so.
+//! If the entries match the authentic head of the log, only derived data was damaged: it is rebuilt and
+//! nothing is lost. Otherwise no one can tell what was written, and the log can't continue under its name,
+//! since two logs of one name would contradict each other. The entries stay as they are and begin a log
+//! with a new name; missing ones are replaced by entries that say so.
 
 use diesel::prelude::*;
 use diesel::result::Error as DieselError;
 
-use crate::audit::entry::Said;
+use crate::audit::entry::EntryBody;
 use crate::audit::event::Event;
-use crate::audit::head::{self, Row};
+use crate::audit::head::{self, HeadRow};
 use crate::audit::register::{self, Register};
-use crate::audit::store::Indexed;
+use crate::audit::store::IndexedEntry;
 use crate::audit::tree::{self, Edge};
 use crate::audit::{log, store};
 use crate::authority::Acting;
@@ -25,27 +24,27 @@ use crate::time::Time;
 
 /// How many entries are read at once.
 const BATCH: i64 = 2_000;
-/// How many missing entries are replaced.
+/// How many missing entries can be replaced.
 const MOST_MISSING: i64 = 10_000;
 
-/// What was done.
+/// The result of a recovery.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// The log was not broken.
-    Sound,
-    /// All entries are what was written; what is derived from them was made again.
+    Intact,
+    /// All entries are intact; the derived data was rebuilt.
     Repaired,
-    /// The log goes on under this name.
+    /// The log continues under this name.
     Renamed(String),
-    /// Entries are not what was written, and nothing was changed, as that was not accepted.
+    /// Entries were changed or lost. Nothing was done, because a new name was not accepted.
     Refused,
 }
 
-/// Recovers a log. `name` is what its first name would be; `accepts` says that it may go on under a new
-/// one. Call it while no server is running: it holds the log for as long as it takes to hash it.
+/// Recovers a log. `name` is its default name; `accepts` permits continuing under a new one. Call it while
+/// no server is running: the log stays locked while it is hashed.
 pub fn recover(tx: &mut Tx<'_>, acting: &Acting, name: &str, accepts: bool) -> Result<Outcome> {
     let org = acting.org;
-    // Other logs that do not fit the register are marked before it is written.
+    // Marks other logs that contradict the register before it is written.
     let latest = register::update(tx)?;
     let mut register = Register::lock(tx)?.unwrap_or_default();
     register.epoch = register.epoch.max(latest);
@@ -53,11 +52,11 @@ pub fn recover(tx: &mut Tx<'_>, acting: &Acting, name: &str, accepts: bool) -> R
     let fault = head.fault(tx.logs, tx.logs.mark(org))?;
     let was_broken = fault.is_some() || head.broken_at.is_some();
     if !was_broken && !accepts {
-        return Ok(Outcome::Sound);
+        return Ok(Outcome::Intact);
     }
     let (index, why) = (head.broken_at.unwrap_or(0), head.broken_why.clone());
     let why =
-        why.or(fault.map(str::to_owned)).unwrap_or_else(|| "an operator asked for a new name".to_owned());
+        why.or(fault.map(str::to_owned)).unwrap_or_else(|| "an operator requested a new name".to_owned());
     let tree_of_head = head.tree().filter(|_| fault.is_none() && head.hashed > 0);
     let anchor = register.logs.get(&org).copied();
     let edge = match tree_of_head {
@@ -94,14 +93,14 @@ pub fn recover(tx: &mut Tx<'_>, acting: &Acting, name: &str, accepts: bool) -> R
     let event = Event::LogRecovered { index: index.cast_unsigned(), why, name: new_name.clone() };
     log::append(tx, acting, &org.to_string(), &event)?;
     if let Some(head) = head::find(tx.conn, org)? {
-        register.take(&head);
+        register.record(&head);
     }
     register.write(tx)?;
     Ok(new_name.map_or(Outcome::Repaired, Outcome::Renamed))
 }
 
-/// Whether the kept checkpoints are those that the head knows.
-fn keeps_its_checkpoints(tx: &mut Tx<'_>, head: &Row) -> Result<bool> {
+/// Whether the stored checkpoints are those that the head knows.
+fn keeps_its_checkpoints(tx: &mut Tx<'_>, head: &HeadRow) -> Result<bool> {
     let checkpoints = match store::checkpoints_after(tx.conn, head.org, 0, i64::MAX) {
         Err(error) if error.is_unreadable() => return Ok(false),
         checkpoints => checkpoints?,
@@ -113,8 +112,7 @@ fn keeps_its_checkpoints(tx: &mut Tx<'_>, head: &Row) -> Result<bool> {
     Ok(kept == head.kept)
 }
 
-/// The tree of the first `size` entries, from their texts alone; `None` where one is missing or
-/// can't be read.
+/// The tree of the first `size` entries, built from their texts; `None` if one is missing or unreadable.
 fn replay(tx: &mut Tx<'_>, org: OrgId, size: u64) -> Result<Option<Edge>> {
     let mut edge = Edge::default();
     while edge.size() < size {
@@ -136,8 +134,8 @@ fn replay(tx: &mut Tx<'_>, org: OrgId, size: u64) -> Result<Option<Edge>> {
     Ok(Some(edge))
 }
 
-/// Makes all that is derived from the entries again, with entries in place of missing ones.
-fn rebuild(tx: &mut Tx<'_>, acting: &Acting, head: &mut Row, size: i64) -> Result<()> {
+/// Rebuilds everything derived from the entries, and replaces missing ones.
+fn rebuild(tx: &mut Tx<'_>, acting: &Acting, head: &mut HeadRow, size: i64) -> Result<()> {
     let org = head.org;
     let count: i64 = audit_entries::table
         .filter(audit_entries::org_id.eq(org).and(audit_entries::position.ge(0)))
@@ -148,7 +146,7 @@ fn rebuild(tx: &mut Tx<'_>, acting: &Acting, head: &mut Row, size: i64) -> Resul
             "More than 10,000 entries are missing. Restore the database from a backup.",
         ));
     }
-    // Keydesk writes nothing there.
+    // Keydesk never writes outside this range.
     let outside = audit_entries::position.lt(0).or(audit_entries::position.ge(size));
     diesel::delete(audit_entries::table.filter(audit_entries::org_id.eq(org).and(outside)))
         .execute(tx.conn)?;
@@ -163,7 +161,7 @@ fn rebuild(tx: &mut Tx<'_>, acting: &Acting, head: &mut Row, size: i64) -> Resul
             let (text, fits) = match rows.next_if(|row| row.index == index) {
                 Some(row) => {
                     let fits = row.leaf.as_deref() == Some(tree::leaf(row.text.as_bytes()).as_slice());
-                    (row.text.clone(), fits && row.is_found())
+                    (row.text.clone(), fits && row.is_consistent())
                 }
                 None => (insert_lost(tx, acting, index)?, false),
             };
@@ -179,9 +177,9 @@ fn rebuild(tx: &mut Tx<'_>, acting: &Acting, head: &mut Row, size: i64) -> Resul
     Ok(())
 }
 
-/// Some entries from a place on. Those whose text can't be read are removed, as they would be missing
-/// for every reader; the columns of the others are made readable where they are not.
-fn readable(tx: &mut Tx<'_>, org: OrgId, from: u64) -> Result<Vec<Indexed>> {
+/// A batch of entries from a position on. Entries with unreadable text are removed, since every reader
+/// would miss them; unreadable columns of the others are rewritten.
+fn readable(tx: &mut Tx<'_>, org: OrgId, from: u64) -> Result<Vec<IndexedEntry>> {
     match store::indexed(tx.conn, org, from, BATCH) {
         Err(error) if error.is_unreadable() => {}
         rows => return rows,
@@ -213,11 +211,11 @@ fn readable(tx: &mut Tx<'_>, org: OrgId, from: u64) -> Result<Vec<Indexed>> {
     Ok(rows)
 }
 
-/// Writes an entry that says that the one of this place is lost.
+/// Writes an entry that marks this position as lost.
 fn insert_lost(tx: &mut Tx<'_>, acting: &Acting, index: i64) -> Result<String> {
     let id = EventId::new(acting.now);
     let target = acting.org.to_string();
-    let (action, text) = log::written(id, acting, &target, &Event::EntryLost)?;
+    let (action, text) = log::render(id, acting, &target, &Event::EntryLost)?;
     diesel::insert_into(audit_entries::table)
         .values((
             audit_entries::org_id.eq(acting.org),
@@ -233,25 +231,25 @@ fn insert_lost(tx: &mut Tx<'_>, acting: &Acting, index: i64) -> Result<String> {
     Ok(text)
 }
 
-/// Sets the columns that follow from the text of an entry.
+/// Sets the columns that follow from an entry's text.
 fn refresh(tx: &mut Tx<'_>, org: OrgId, index: i64, text: &str) -> Result<()> {
     let leaf = tree::leaf(text.as_bytes());
     let row = audit_entries::table.find((org, index));
     diesel::update(row).set(audit_entries::leaf.eq(leaf.as_slice())).execute(tx.conn)?;
-    let Ok(said) = serde_json::from_str::<Said>(text) else { return Ok(()) };
+    let Ok(body) = serde_json::from_str::<EntryBody>(text) else { return Ok(()) };
     diesel::update(row)
         .set((
-            audit_entries::actor.eq(said.actor),
-            audit_entries::action.eq(said.action),
-            audit_entries::target.eq(said.target),
-            audit_entries::address.eq(said.address),
+            audit_entries::actor.eq(body.actor),
+            audit_entries::action.eq(body.action),
+            audit_entries::target.eq(body.target),
+            audit_entries::address.eq(body.address),
         ))
         .execute(tx.conn)?;
     let at: Time = row.select(audit_entries::at).first(tx.conn)?;
-    if at.seconds() != said.at.seconds() {
-        diesel::update(row).set(audit_entries::at.eq(said.at)).execute(tx.conn)?;
+    if at.seconds() != body.at.seconds() {
+        diesel::update(row).set(audit_entries::at.eq(body.at)).execute(tx.conn)?;
     }
-    if let Some(id) = EventId::parse(&said.id) {
+    if let Some(id) = EventId::parse(&body.id) {
         diesel::update(row).set(audit_entries::id.eq(id)).execute(tx.conn)?;
     }
     Ok(())

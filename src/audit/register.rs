@@ -1,15 +1,14 @@
-//! The register of logs: how large each log was, which root it had at the last look, and whether it
-//! was broken, in one row that is authenticated as a whole. An old copy of one organisation's log does
-//! not fit it.
+//! The register of logs: the size and root of every log at the last survey, and whether it was broken, in
+//! one row that is authenticated as a whole. An old copy of one organisation's log contradicts it.
 //!
-//! The first start of an installation writes the register, and each organisation is entered in the
+//! The first start of an installation writes the register, and each organisation is added in the
 //! transaction that creates it. So it is a fault if the register is missing, if an organisation has no
-//! log, or if a log is not in the register. Nothing but [`crate::audit::recovery`] writes a register
-//! in place of a lost one: it would vouch for whatever is in the database by then.
+//! log, or if a log is not in the register. Only [`crate::audit::recovery`] replaces a lost register:
+//! anything else would vouch for whatever is in the database by then.
 //!
-//! Each writing of the register has the next number, its epoch, which every row of a log takes over
-//! when it is written next. So an old copy of the register does not fit the logs that went on. An old
-//! copy of all logs and the register together does fit; only a checkpoint kept elsewhere shows that.
+//! Each version of the register has a number, its epoch, which a log's head copies when it is written. So
+//! an old copy of the register contradicts newer heads. An old copy of all logs together with the register
+//! is consistent; only a checkpoint kept elsewhere reveals it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,8 +16,8 @@ use diesel::dsl::{exists, not};
 use diesel::prelude::*;
 use diesel::result::Error as DieselError;
 
-use crate::audit::head::{self, CHANGED, Row};
-use crate::audit::store::Stored;
+use crate::audit::head::{self, CHANGED, HeadRow};
+use crate::audit::store::StoredNodes;
 use crate::audit::tree::{self, Edge, Hash};
 use crate::crypto::LogSeal;
 use crate::db::{Conn, LogGuard, Tx, each};
@@ -28,64 +27,67 @@ use crate::schema::{audit_entries, audit_heads, audit_register as row, organizat
 
 const ID: i16 = 1;
 const RECORD: usize = 16 + 8 + 32;
-/// The bit of a size that says that the log was broken.
+/// The bit of a size that marks the log as broken.
 const BROKEN: u64 = 1 << 63;
 
-/// Why a log is broken when the register can't be read.
+/// The fault of all logs if the register can't be read.
 pub const LOST: &str = "the register of all logs is missing or was changed without the root secret";
-/// Why a log is broken that the register does not list.
+/// The fault of a log that the register doesn't list.
 pub const UNKNOWN: &str = "the register of all logs does not know this log";
-/// Why a log is broken that the register knows as broken.
+/// The fault of a log that the register lists as broken but that isn't marked so.
 pub const PUT_BACK: &str = "the log was found broken before and put back without a recovery";
 const REGISTER_OLDER: &str = "the register of all logs was put back to an older state";
 const BEGUN_AGAIN: &str = "the log was deleted and begun again";
 const GONE: &str = "the log was deleted";
 const CUT: &str = "the log was put back to an older state";
-const OTHER: &str = "the log does not continue what the register knows of it";
+const OTHER: &str = "the log does not continue the state in the register";
 const END_GONE: &str =
-    "the last entry is missing, or entries were added beside the log without the root secret";
+    "the last entry is missing, or entries were added outside the log without the root secret";
 
-/// The contents of the register.
+/// The parsed register.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Register {
     pub epoch: i64,
-    pub logs: BTreeMap<OrgId, Anchor>,
+    pub logs: BTreeMap<OrgId, LogRecord>,
 }
 
-/// The entry of a log in the register.
+/// The register's record of one log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Anchor {
+pub struct LogRecord {
+    /// The number of entries.
     pub size: u64,
     pub root: Hash,
-    /// Whether it was broken; only a recovery ends that.
+    /// Only a recovery resets this.
     pub is_broken: bool,
 }
 
-/// What a look at all logs has found.
+/// The result of checking all logs against the register.
 #[derive(Debug, Default)]
 pub struct Survey {
-    /// Logs that are sound or known to be broken.
-    known: Vec<Row>,
-    /// The latest register of which a log or this process knows.
+    /// Intact logs, and logs already marked as broken.
+    known: Vec<HeadRow>,
+    /// The latest register epoch that any log or this process has seen.
     latest: i64,
-    /// Whether the register exists and is not older.
+    /// Whether the register exists and has that epoch.
     is_current: bool,
+    /// Whether the register lags behind the logs.
     pub is_behind: bool,
+    /// Broken logs that are not marked yet, with their faults.
     pub faults: Vec<(OrgId, &'static str)>,
 }
 
 impl Register {
-    /// Begins the register of a new installation.
+    /// Writes the empty register of a new installation.
     pub fn begin(tx: &mut Tx<'_>, seal: &LogSeal) -> Result<()> {
         Register::default().store(tx.conn, seal)
     }
 
-    /// The register; `None` where it is missing or not authentic.
+    /// Reads the register; `None` if it is missing or not authentic.
     pub fn read(conn: &mut Conn, logs: &LogGuard) -> Result<Option<Register>> {
         let stored = row::table.find(ID).select((row::epoch, row::logs, row::mac));
         let (epoch, bytes, mac) = match stored.first::<(i64, Vec<u8>, Vec<u8>)>(conn).optional() {
             Ok(Some(stored)) => stored,
-            // What can't be read was not written by us.
+            // A register that can't be parsed was not written by Keydesk.
             Ok(None) | Err(DieselError::DeserializationError(_)) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
@@ -98,17 +100,17 @@ impl Register {
 
     /// [`Register::read`], locked until the transaction ends.
     pub fn lock(tx: &mut Tx<'_>) -> Result<Option<Register>> {
-        Register::hold(tx)?;
+        Register::lock_row(tx)?;
         Register::read(tx.conn, tx.logs)
     }
 
-    /// Keeps others from writing it until the transaction ends.
-    pub fn hold(tx: &mut Tx<'_>) -> Result<()> {
+    /// Locks the register until the transaction ends.
+    pub fn lock_row(tx: &mut Tx<'_>) -> Result<()> {
         diesel::update(row::table.find(ID)).set(row::id.eq(ID)).execute(tx.conn)?;
         Ok(())
     }
 
-    /// Writes it under the next number.
+    /// Writes the register with the next epoch.
     pub fn write(&mut self, tx: &mut Tx<'_>) -> Result<()> {
         self.epoch = self.epoch.max(tx.logs.epoch()) + 1;
         self.store(tx.conn, tx.logs.seal()?)?;
@@ -116,7 +118,7 @@ impl Register {
         Ok(())
     }
 
-    /// Writes it as it is.
+    /// Writes the register with its current epoch.
     pub fn store(&self, conn: &mut Conn, seal: &LogSeal) -> Result<()> {
         let mut bytes = Vec::with_capacity(self.logs.len() * RECORD);
         for (org, anchor) in &self.logs {
@@ -138,18 +140,18 @@ impl Register {
         Ok(())
     }
 
-    /// Takes over what a log is now. Of a broken one, only that it is broken.
-    pub fn take(&mut self, head: &Row) {
+    /// Records the current state of a log; of a broken one, only that it is broken.
+    pub fn record(&mut self, head: &HeadRow) {
         if head.broken_at.is_some() {
-            self.take_broken(head.org);
+            self.record_broken(head.org);
         } else {
             let size = head.hashed.cast_unsigned();
-            self.logs.insert(head.org, Anchor { size, root: head.root(), is_broken: false });
+            self.logs.insert(head.org, LogRecord { size, root: head.root(), is_broken: false });
         }
     }
 
-    fn take_broken(&mut self, org: OrgId) {
-        let nothing = Anchor { size: 0, root: Edge::default().root(), is_broken: true };
+    fn record_broken(&mut self, org: OrgId) {
+        let nothing = LogRecord { size: 0, root: Edge::default().root(), is_broken: true };
         self.logs.entry(org).or_insert(nothing).is_broken = true;
     }
 }
@@ -158,17 +160,18 @@ fn message(epoch: i64, logs: &[u8]) -> Vec<u8> {
     [b"keydesk audit register 1\0".as_slice(), &epoch.to_be_bytes(), logs].concat()
 }
 
-fn read_record(record: &[u8; RECORD]) -> Option<(OrgId, Anchor)> {
+fn read_record(record: &[u8; RECORD]) -> Option<(OrgId, LogRecord)> {
     let (org, rest) = record.split_first_chunk::<16>()?;
     let (size, root) = rest.split_first_chunk::<8>()?;
     let size = u64::from_be_bytes(*size);
-    let anchor = Anchor { size: size & !BROKEN, root: root.try_into().ok()?, is_broken: size & BROKEN != 0 };
+    let anchor =
+        LogRecord { size: size & !BROKEN, root: root.try_into().ok()?, is_broken: size & BROKEN != 0 };
     Some((OrgId::from_bytes(*org), anchor))
 }
 
-/// Enters the log of an organisation that this transaction creates. Returns why it can't be a new
-/// log, if so.
-pub fn enter(tx: &mut Tx<'_>, org: OrgId) -> Result<Option<&'static str>> {
+/// Adds the log of an organisation that this transaction creates. Returns a fault if the log can't be
+/// new.
+pub fn add(tx: &mut Tx<'_>, org: OrgId) -> Result<Option<&'static str>> {
     let Some(mut register) = Register::lock(tx)? else { return Ok(Some(LOST)) };
     if register.logs.contains_key(&org) || tx.logs.mark(org).is_some() {
         return Ok(Some(BEGUN_AGAIN));
@@ -176,27 +179,27 @@ pub fn enter(tx: &mut Tx<'_>, org: OrgId) -> Result<Option<&'static str>> {
     if register.epoch < latest(&head::all(tx.conn)?, tx.logs) {
         return Ok(Some(REGISTER_OLDER));
     }
-    register.logs.insert(org, Anchor { size: 0, root: Edge::default().root(), is_broken: false });
+    register.logs.insert(org, LogRecord { size: 0, root: Edge::default().root(), is_broken: false });
     register.write(tx)?;
     Ok(None)
 }
 
-/// The latest register of which an authentic log or this process knows.
-fn latest(heads: &[Row], logs: &LogGuard) -> i64 {
+/// The latest register epoch that an authentic head or this process has seen.
+fn latest(heads: &[HeadRow], logs: &LogGuard) -> i64 {
     let authentic = heads.iter().filter(|head| head.fault(logs, None).is_ok_and(|fault| fault.is_none()));
     authentic.map(|head| head.epoch).max().unwrap_or(0).max(logs.epoch())
 }
 
-/// Looks at all logs: whether each is there and authentic, ends with its last entry, and continues what
-/// the register and this process know of it. Changes nothing.
+/// Checks that each log exists, is authentic, ends with its last entry, and continues the state that the
+/// register and this process know. Changes nothing.
 pub fn survey(conn: &mut Conn, logs: &LogGuard) -> Result<Survey> {
-    // What is known is read first and the logs last: they only grow.
+    // The known state is read first and the logs last: they only grow.
     let marks = logs.all_marks();
     let before = Register::read(conn, logs)?.unwrap_or_default();
     let orgs: Vec<OrgId> = readable(organizations::table.select(organizations::id).load(conn)?);
     let heads = head::all(conn)?;
     let cut = without_end(conn)?;
-    // A log of which a head was read is in the register by now, and so is its epoch.
+    // By now the register contains every log whose head was read, with its epoch.
     let register = Register::read(conn, logs)?;
     let mut found = Survey { latest: latest(&heads, logs), ..Survey::default() };
     let all = match &register {
@@ -245,8 +248,8 @@ pub fn survey(conn: &mut Conn, logs: &LogGuard) -> Result<Survey> {
     Ok(found)
 }
 
-/// The logs whose last entry is not the one that their row tells: it is gone, or there are others
-/// behind it or before the first.
+/// The logs whose last entry is not the one in their head: it is missing, or there are entries after it
+/// or before the first.
 fn without_end(conn: &mut Conn) -> Result<Vec<OrgId>> {
     let last = audit_entries::table.filter(
         audit_entries::org_id
@@ -262,8 +265,8 @@ fn without_end(conn: &mut Conn) -> Result<Vec<OrgId>> {
     Ok(readable(orgs.load(conn)?))
 }
 
-/// Why a log does not continue what it was, if it does not.
-fn continues(conn: &mut Conn, head: &Row, anchor: &Anchor) -> Result<Option<&'static str>> {
+/// The fault of a log that doesn't continue its registered state, if any.
+fn continues(conn: &mut Conn, head: &HeadRow, anchor: &LogRecord) -> Result<Option<&'static str>> {
     let Some(tree) = head.tree() else { return Ok(Some(CHANGED)) };
     let (size, root) = (tree.size(), tree.root());
     if size < anchor.size {
@@ -272,15 +275,15 @@ fn continues(conn: &mut Conn, head: &Row, anchor: &Anchor) -> Result<Option<&'st
     if size == anchor.size || anchor.size == 0 {
         return Ok((size == anchor.size && root != anchor.root).then_some(OTHER));
     }
-    match tree::consistency(anchor.size, size, &mut Stored { conn, org: head.org }) {
+    match tree::consistency(anchor.size, size, &mut StoredNodes { conn, org: head.org }) {
         Ok(proof) => Ok((!tree::extends(anchor.size, &anchor.root, size, &root, &proof)).then_some(OTHER)),
         Err(Error::Unavailable(cause)) => Err(Error::Unavailable(cause)),
         Err(_) => Ok(Some(OTHER)),
     }
 }
 
-/// [`survey`] under a lock: marks what is broken, and brings the register up to date, unless it is lost
-/// or an older one. Returns the latest register that is known.
+/// Runs a [`survey`] under a lock, marks broken logs, and updates the register unless it is lost or
+/// outdated. Returns the latest known epoch.
 pub fn update(tx: &mut Tx<'_>) -> Result<i64> {
     let register = Register::lock(tx)?;
     let found = survey(tx.conn, tx.logs)?;
@@ -289,10 +292,10 @@ pub fn update(tx: &mut Tx<'_>) -> Result<i64> {
     }
     if let Some(mut next) = register.filter(|_| found.is_current) {
         for head in &found.known {
-            next.take(head);
+            next.record(head);
         }
         for (org, _) in &found.faults {
-            next.take_broken(*org);
+            next.record_broken(*org);
         }
         next.write(tx)?;
     }

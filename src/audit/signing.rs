@@ -1,19 +1,19 @@
-//! Signs the log, keeps what was signed, and lists the verifier keys with which others check signatures.
+//! Signing the current state of a log, storing signed checkpoints, and the verifier keys.
 
 use diesel::prelude::*;
 use diesel::result::Error as DieselError;
 
 use crate::audit::checkpoint::{Checkpoint, Signer};
-use crate::audit::head::{self, Row};
+use crate::audit::head::{self, HeadRow};
 use crate::db::{Conn, LogGuard, Tx, each, each_readable};
 use crate::error::Result;
 use crate::id::{OrgId, readable};
 use crate::schema::{audit_checkpoints, audit_signers, organizations};
 use crate::time::Time;
 
-/// A signed checkpoint of the log as it is now, for whoever asks: nothing is stored.
+/// Signs a checkpoint of the log's current state. Stores nothing.
 ///
-/// Error: `LogBroken` for a log that is not what this installation has written.
+/// Errors: `LogBroken` for a log that is not what this installation wrote.
 pub fn current(
     conn: &mut Conn,
     logs: &LogGuard,
@@ -21,7 +21,7 @@ pub fn current(
     host: &str,
     signers: &[Signer],
 ) -> Result<String> {
-    let head = head::sound(conn, logs, org)?;
+    let head = head::find_intact(conn, logs, org)?;
     let origin = match head.origin.clone() {
         Some(origin) => origin,
         None => first_name(conn, org, host)?,
@@ -29,14 +29,13 @@ pub fn current(
     Ok(checkpoint(&head, origin, signers))
 }
 
-/// [`current`], and stores the name of the log and the verifier keys of the signers. The log takes its name
-/// from the host under which Keydesk is reached and the organisation's slug when it is first signed, and
-/// keeps it from then on.
+/// Like [`current`], but stores the name of the log and the signers' verifier keys. The first one names the log
+/// after Keydesk's host and the organisation's slug; the name stays from then on.
 pub fn sign(tx: &mut Tx<'_>, org: OrgId, host: &str, signers: &[Signer], now: Time) -> Result<String> {
-    let mut head = head::sound(tx.conn, tx.logs, org)?;
+    let mut head = head::find_intact(tx.conn, tx.logs, org)?;
     if head.origin.is_none() {
         let name = first_name(tx.conn, org, host)?;
-        head = head::lock_sound(tx, org)?;
+        head = head::lock_intact(tx, org)?;
         head.origin.get_or_insert(name);
         head.save(tx)?;
     }
@@ -60,7 +59,7 @@ pub fn sign(tx: &mut Tx<'_>, org: OrgId, host: &str, signers: &[Signer], now: Ti
     Ok(checkpoint(&head, origin, signers))
 }
 
-fn checkpoint(head: &Row, origin: String, signers: &[Signer]) -> String {
+fn checkpoint(head: &HeadRow, origin: String, signers: &[Signer]) -> String {
     Checkpoint { origin, size: head.hashed.cast_unsigned(), root: head.root() }.sign(signers)
 }
 
@@ -69,36 +68,36 @@ fn first_name(conn: &mut Conn, org: OrgId, host: &str) -> Result<String> {
     Ok(name(host, &slug))
 }
 
-/// The name of an organisation's log.
+/// The default name of an organisation's log.
 pub fn name(host: &str, slug: &str) -> String {
-    // Another port is no other place.
+    // The name ignores the port.
     let port = |(_, port): &(&str, &str)| port.bytes().all(|byte| byte.is_ascii_digit());
     let host = host.rsplit_once(':').filter(port).map_or(host, |(host, _)| host);
     format!("{host}/{slug}")
 }
 
-/// Keeps a checkpoint of the log, unless there is one as large.
-pub fn keep_checkpoint(tx: &mut Tx<'_>, org: OrgId, note: &str, size: u64, now: Time) -> Result<()> {
-    let mut head = head::lock_sound(tx, org)?;
+/// Stores a checkpoint of the log, unless one of that size or a larger one is stored.
+pub fn store_checkpoint(tx: &mut Tx<'_>, org: OrgId, note: &str, size: u64, now: Time) -> Result<()> {
+    let mut head = head::lock_intact(tx, org)?;
     let size = size.cast_signed();
     if size <= head.kept_size {
         return Ok(());
     }
-    let told = (audit_checkpoints::at.eq(now), audit_checkpoints::note.eq(note));
+    let values = (audit_checkpoints::at.eq(now), audit_checkpoints::note.eq(note));
     each!(tx.conn, |c| {
         diesel::insert_into(audit_checkpoints::table)
-            .values((audit_checkpoints::org_id.eq(org), audit_checkpoints::size.eq(size), told))
+            .values((audit_checkpoints::org_id.eq(org), audit_checkpoints::size.eq(size), values))
             .on_conflict((audit_checkpoints::org_id, audit_checkpoints::size))
             .do_update()
-            .set(told)
+            .set(values)
             .execute(c)
     })?;
-    head.keep(size, note);
+    head.add_checkpoint(size, note);
     head.save(tx)
 }
 
-/// The verifier keys under which an organisation's checkpoints are signed now, or were, newest first, with
-/// the time of their first use. That of one whose first signature is not stored yet is `now`.
+/// The verifier keys of an organisation's checkpoints, now or earlier, newest first, with the time of their first
+/// use; `now` for a key whose first signature is not stored yet.
 pub fn verifiers(
     conn: &mut Conn,
     logs: &LogGuard,
@@ -117,8 +116,8 @@ pub fn verifiers(
     Ok(new.chain(known.iter().cloned()).collect())
 }
 
-/// The verifier keys under which an organisation's checkpoints were signed, newest first. Those that
-/// someone else wrote into the table are left out.
+/// The authentic stored verifier keys of an organisation's checkpoints, newest first. Keys that someone else
+/// wrote into the table are left out.
 pub fn authentic_verifiers(conn: &mut Conn, logs: &LogGuard, org: OrgId) -> Result<Vec<(String, Time)>> {
     type Signer = (String, Time, Option<Vec<u8>>);
     let of_org = audit_signers::table.filter(audit_signers::org_id.eq(org));
@@ -142,7 +141,7 @@ pub fn authentic_verifiers(conn: &mut Conn, logs: &LogGuard, org: OrgId) -> Resu
     Ok(rows.into_iter().filter(is_ours).map(|(verifier, since, _)| (verifier, since)).collect())
 }
 
-/// The verifier keys of all organisations that are authentic.
+/// The authentic verifier keys of all organisations.
 pub fn authentic_signers(conn: &mut Conn, logs: &LogGuard) -> Result<Vec<(OrgId, String)>> {
     let mut all = Vec::new();
     let orgs = audit_signers::table.select(audit_signers::org_id).distinct();

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use diesel::prelude::*;
 
-use crate::audit::entry::{Entry, Said};
-use crate::audit::head::{self, Row};
+use crate::audit::entry::{Entry, EntryBody};
+use crate::audit::head::{self, HeadRow};
 use crate::audit::tree::{Edge, Hash, Nodes};
 use crate::db::Conn;
 use crate::error::{Error, Result};
@@ -13,33 +13,33 @@ use crate::id::{EventId, OrgId};
 use crate::schema::{audit_checkpoints, audit_entries, audit_nodes};
 use crate::time::Time;
 
-/// The end of a log, for those who read it.
+/// The head of a log, for readers.
 #[derive(Clone, Debug, Default)]
 pub struct Head {
-    /// How many entries it has.
+    /// The number of entries.
     pub entries: u64,
     /// How many of them are in the tree: all, unless the log is broken.
     pub size: u64,
-    /// The right edge of their tree.
+    /// The right edge of the tree.
     pub edge: Edge,
     /// The name under which its checkpoints are signed, once one was.
     pub origin: Option<String>,
-    /// How many entries were found unbroken, and when.
+    /// How many entries the last check found intact, and when.
     pub checked: Option<(u64, Time)>,
-    /// The first entry that is not what was written, and what is wrong with it.
+    /// The first bad entry, and what is wrong with it.
     pub broken: Option<(u64, String)>,
-    /// When admins were notified of that.
+    /// When the admins were notified that the log is broken.
     pub alarmed_at: Option<Time>,
 }
 
-/// The end of an organisation's log as it is now, not authenticated.
+/// The current head of an organisation's log, not authenticated.
 pub fn head(conn: &mut Conn, org: OrgId) -> Result<Head> {
     Ok(head::find(conn, org)?.map(|row| Head::of(&row)).unwrap_or_default())
 }
 
 impl Head {
-    /// What a row says.
-    pub fn of(row: &Row) -> Head {
+    /// The head in a row.
+    pub fn of(row: &HeadRow) -> Head {
         let edge = row.tree();
         let why = row.broken_why.clone().unwrap_or_default();
         let broken = row.broken_at.map(|index| (index.cast_unsigned(), why));
@@ -57,30 +57,29 @@ impl Head {
     }
 }
 
-/// The entry at a place.
+/// The entry at a position.
 pub fn entry(conn: &mut Conn, org: OrgId, index: u64) -> Result<Option<Entry>> {
     Ok(entries(conn, org, index, 1)?.into_iter().next().filter(|entry| entry.index == index.cast_signed()))
 }
 
-/// Some entries from a place on, in their order.
+/// Up to `limit` entries from a position on, in order.
 pub fn entries(conn: &mut Conn, org: OrgId, from: u64, limit: i64) -> Result<Vec<Entry>> {
     let rows = texts(conn, org, from, limit)?;
     Ok(rows.into_iter().map(|row| Entry::read(row.index, row.text)).collect())
 }
 
-/// An entry as the database holds it, whatever it says.
+/// An entry as stored, unparsed.
 #[derive(Clone, Debug, Queryable)]
-pub struct Text {
-    /// Its place.
+pub struct EntryText {
+    /// The position.
     pub index: i64,
-    /// Its text.
     pub text: String,
     /// The stored hash of the text.
     pub leaf: Option<Vec<u8>>,
 }
 
-/// Some entries from a place on, in their order, unread.
-pub fn texts(conn: &mut Conn, org: OrgId, from: u64, limit: i64) -> Result<Vec<Text>> {
+/// Up to `limit` entries from a position on, in order, unparsed.
+pub fn texts(conn: &mut Conn, org: OrgId, from: u64, limit: i64) -> Result<Vec<EntryText>> {
     Ok(audit_entries::table
         .filter(audit_entries::org_id.eq(org).and(audit_entries::position.ge(from.cast_signed())))
         .order(audit_entries::position)
@@ -89,12 +88,11 @@ pub fn texts(conn: &mut Conn, org: OrgId, from: u64, limit: i64) -> Result<Vec<T
         .load(conn)?)
 }
 
-/// An entry with the columns by which it is found, which have to say what its text says.
+/// An entry with its indexed columns, which have to agree with its text.
 #[derive(Clone, Debug, Queryable)]
-pub struct Indexed {
-    /// Its place.
+pub struct IndexedEntry {
+    /// The position.
     pub index: i64,
-    /// Its text.
     pub text: String,
     /// The stored hash of the text.
     pub leaf: Option<Vec<u8>>,
@@ -106,22 +104,22 @@ pub struct Indexed {
     address: Option<String>,
 }
 
-impl Indexed {
-    /// Whether a search finds it by what its text says.
-    pub fn is_found(&self) -> bool {
-        // What can't be read is what was written, if its hash is.
-        let Ok(said) = serde_json::from_str::<Said>(&self.text) else { return true };
-        said.id == self.id.to_string()
-            && said.at.seconds() == self.at.seconds()
-            && said.actor == self.actor
-            && said.action == self.action
-            && said.target == self.target
-            && said.address == self.address
+impl IndexedEntry {
+    /// Whether the indexed columns agree with the text, so that a search finds the entry.
+    pub fn is_consistent(&self) -> bool {
+        // If the text can't be parsed but its hash is right, it is what was written.
+        let Ok(body) = serde_json::from_str::<EntryBody>(&self.text) else { return true };
+        body.id == self.id.to_string()
+            && body.at.seconds() == self.at.seconds()
+            && body.actor == self.actor
+            && body.action == self.action
+            && body.target == self.target
+            && body.address == self.address
     }
 }
 
-/// Some entries from a place on, in their order, with the columns by which they are found.
-pub fn indexed(conn: &mut Conn, org: OrgId, from: u64, limit: i64) -> Result<Vec<Indexed>> {
+/// Up to `limit` entries from a position on, in order, with their indexed columns.
+pub fn indexed(conn: &mut Conn, org: OrgId, from: u64, limit: i64) -> Result<Vec<IndexedEntry>> {
     Ok(audit_entries::table
         .filter(audit_entries::org_id.eq(org).and(audit_entries::position.ge(from.cast_signed())))
         .order(audit_entries::position)
@@ -140,7 +138,7 @@ pub fn indexed(conn: &mut Conn, org: OrgId, from: u64, limit: i64) -> Result<Vec
         .load(conn)?)
 }
 
-/// Stored nodes of a level above the leaves, by their places, from one until before another.
+/// The stored nodes of a level above the leaves with places in `from..until`, by place.
 pub fn nodes(conn: &mut Conn, org: OrgId, level: u32, from: u64, until: u64) -> Result<HashMap<u64, Hash>> {
     let level = i16::try_from(level).unwrap_or(i16::MAX);
     let places = audit_nodes::place.ge(from.cast_signed()).and(audit_nodes::place.lt(until.cast_signed()));
@@ -153,14 +151,12 @@ pub fn nodes(conn: &mut Conn, org: OrgId, level: u32, from: u64, until: u64) -> 
 }
 
 /// The stored nodes of an organisation's tree.
-pub struct Stored<'a> {
-    /// Where they are.
+pub struct StoredNodes<'a> {
     pub conn: &'a mut Conn,
-    /// Whose they are.
     pub org: OrgId,
 }
 
-impl Nodes for Stored<'_> {
+impl Nodes for StoredNodes<'_> {
     type Error = Error;
 
     fn get(&mut self, level: u32, place: u64) -> Result<Hash> {
@@ -185,10 +181,10 @@ impl Nodes for Stored<'_> {
     }
 }
 
-/// A checkpoint that was kept.
+/// A stored checkpoint.
 #[derive(Clone, Debug, Queryable)]
-pub struct Kept {
-    /// How many entries it is about.
+pub struct StoredCheckpoint {
+    /// The number of entries.
     pub size: i64,
     /// When it was signed.
     pub at: Time,
@@ -196,8 +192,8 @@ pub struct Kept {
     pub note: String,
 }
 
-/// The latest checkpoint that was kept.
-pub fn last_checkpoint(conn: &mut Conn, org: OrgId) -> Result<Option<Kept>> {
+/// The latest stored checkpoint.
+pub fn last_checkpoint(conn: &mut Conn, org: OrgId) -> Result<Option<StoredCheckpoint>> {
     Ok(audit_checkpoints::table
         .filter(audit_checkpoints::org_id.eq(org))
         .order(audit_checkpoints::size.desc())
@@ -206,8 +202,13 @@ pub fn last_checkpoint(conn: &mut Conn, org: OrgId) -> Result<Option<Kept>> {
         .optional()?)
 }
 
-/// The checkpoints of more than `size` entries, smallest first.
-pub fn checkpoints_after(conn: &mut Conn, org: OrgId, size: u64, limit: i64) -> Result<Vec<Kept>> {
+/// The stored checkpoints with more than `size` entries, smallest first.
+pub fn checkpoints_after(
+    conn: &mut Conn,
+    org: OrgId,
+    size: u64,
+    limit: i64,
+) -> Result<Vec<StoredCheckpoint>> {
     Ok(audit_checkpoints::table
         .filter(audit_checkpoints::org_id.eq(org).and(audit_checkpoints::size.gt(size.cast_signed())))
         .order(audit_checkpoints::size)

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 
 use crate::audit::checkpoint::{Checkpoint, Note, Signer, Verifier};
-use crate::audit::verify::{self, Outside};
+use crate::audit::verify::{self, TrustAnchors};
 use crate::audit::{export, signing};
 use crate::cli::audit::report::{first_bad, proof_of_file};
 use crate::cli::open;
@@ -112,21 +112,21 @@ fn write_lines(db: &Db, org: OrgId, size: u64, note: &str, out: impl Write) -> R
 
 impl Verify {
     fn run(&self) -> Result<(), Failure> {
-        let outside = self.outside()?;
+        let anchors = self.anchors()?;
         match &self.export {
-            Some(path) => check_file(path, &outside),
-            None => database::check(&outside),
+            Some(path) => check_file(path, &anchors),
+            None => database::check(&anchors),
         }
     }
 
-    fn outside(&self) -> Result<Outside, Failure> {
+    fn anchors(&self) -> Result<TrustAnchors, Failure> {
         let key = self.key.as_deref().map(|text| {
             Verifier::parse(text).ok_or_else(|| {
                 Failure::Usage("--key is not a verifier key. Use one such as host/org+1234abcd+AbCd….".into())
             })
         });
         let key = key.transpose()?;
-        let Some(path) = &self.checkpoint else { return Ok(Outside { key, checkpoint: None }) };
+        let Some(path) = &self.checkpoint else { return Ok(TrustAnchors { key, checkpoint: None }) };
         let failed = |problem: String| Failure::Usage(format!("--checkpoint {}: {problem}", path.display()));
         let text = std::fs::read_to_string(path).map_err(|error| failed(format!("{error}.")))?;
         // Mail programs may change line ends.
@@ -138,21 +138,21 @@ impl Verify {
             Some(key) if !key.has_signed(&note) => {
                 Err(failed("the checkpoint is not signed by the key that --key names.".into()))
             }
-            _ => Ok(Outside { key, checkpoint: Some(checkpoint) }),
+            _ => Ok(TrustAnchors { key, checkpoint: Some(checkpoint) }),
         }
     }
 }
 
-fn check_file(path: &Path, outside: &Outside) -> Result<(), Failure> {
+fn check_file(path: &Path, anchors: &TrustAnchors) -> Result<(), Failure> {
     let failed =
         |error: std::io::Error| Failure::Usage(format!("{} can't be read: {error}.", path.display()));
     let mut file = File::open(path).map_err(failed)?;
     let last = last_line(&mut file).map_err(failed)?;
     file.rewind().map_err(failed)?;
-    let checked = verify::export(BufReader::new(file), &last, outside).map_err(failed)?;
+    let checked = verify::export(BufReader::new(file), &last, anchors).map_err(failed)?;
     let log = checked.map_err(|fault| Failure::Refused(first_bad(&fault)))?;
     let Checkpoint { origin, size, .. } = &log.checkpoint;
-    print(&format!("{origin}: {size} entries, unbroken, {}", proof_of_file(outside, *size)))
+    print(&format!("{origin}: {size} entries, unbroken, {}", proof_of_file(anchors, *size)))
 }
 
 /// Returns the last line of a file, with its line end if it has one.

@@ -13,7 +13,7 @@ use crate::config::{Config, ConfigError, Source};
 use crate::crypto::{Keyring, Root};
 use crate::db::{Db, Location, Tx};
 use crate::error::{Error, Result};
-use crate::installation::{self, Offer, Standing};
+use crate::installation::{self, ConfiguredSecrets, SealState};
 use crate::keys::{feed, roots};
 use crate::time::Time;
 
@@ -33,25 +33,25 @@ pub fn environment(name: &str) -> Option<String> {
 /// Opens the database, checks that the secret belongs to it, and authenticates all audit logs under
 /// that secret.
 pub fn database(config: &Config) -> Result<(Db, Keyring), Failure> {
-    let (db, keyring, standing) = unsettled(config)?;
+    let (db, keyring, seal_state) = unsettled(config)?;
     let announce = |tx: &mut Tx<'_>| feed::set_root(tx, keyring.root_tag());
-    audit::adopt::settle(&db, &keyring, config.options.secret_previous.as_ref(), standing, announce)?;
-    require_all_secrets(&db, &keyring, standing)?;
+    audit::sealing::seal_logs(&db, &keyring, config.options.secret_previous.as_ref(), seal_state, announce)?;
+    require_all_secrets(&db, &keyring, seal_state)?;
     Ok((db, keyring))
 }
 
 /// Refuses to run without the previous root secret while keys need it.
-fn require_all_secrets(db: &Db, keyring: &Keyring, standing: Standing) -> Result<(), Failure> {
+fn require_all_secrets(db: &Db, keyring: &Keyring, seal_state: SealState) -> Result<(), Failure> {
     let previous = keyring.previous_root_tag();
     // An earlier version did not record which of two root secrets a key uses.
-    let unrecorded = match (previous, standing) {
+    let unrecorded = match (previous, seal_state) {
         (None, _) => Some(keyring.root_tag()),
-        (Some(previous), Standing::Replaced) => Some(previous),
+        (Some(previous), SealState::Replaced) => Some(previous),
         _ => None,
     };
     let own = keyring.root_tag();
     db.write_now(|tx| {
-        if standing != Standing::Overtaken {
+        if seal_state != SealState::Overtaken {
             feed::set_root(tx, own)?;
         }
         unrecorded.map_or(Ok(()), |root| roots::note_unknown(tx, root))
@@ -83,7 +83,7 @@ fn require_all_secrets(db: &Db, keyring: &Keyring, standing: Standing) -> Result
 }
 
 /// Opens the database and checks that the secret belongs to it, without changing any audit log.
-pub fn unsettled(config: &Config) -> Result<(Db, Keyring, Standing), Failure> {
+pub fn unsettled(config: &Config) -> Result<(Db, Keyring, SealState), Failure> {
     let data_dir = &config.options.data_dir;
     let created = fs::DirBuilder::new().recursive(true).mode(0o700).create(data_dir);
     created.map_err(|error| {
@@ -104,9 +104,9 @@ pub fn unsettled(config: &Config) -> Result<(Db, Keyring, Standing), Failure> {
         Failure::Usage(format!("KEYDESK_DATABASE_URL: {database} can't be opened: {cause}"))
     })?;
     let file = config.secret_file();
-    let keyring = installation::unlock(
+    let keyring = installation::open(
         &db,
-        &Offer {
+        &ConfiguredSecrets {
             current: config.options.secret.clone(),
             previous: config.options.secret_previous.clone(),
             stored: &|| read_secret(&file),
@@ -115,7 +115,7 @@ pub fn unsettled(config: &Config) -> Result<(Db, Keyring, Standing), Failure> {
         },
     );
     match keyring {
-        Ok((keyring, standing)) => Ok((db, keyring, standing)),
+        Ok((keyring, seal_state)) => Ok((db, keyring, seal_state)),
         Err(Error::Conflict(message)) => Err(Failure::Usage(message.to_owned())),
         Err(error) => Err(error.into()),
     }
@@ -123,7 +123,7 @@ pub fn unsettled(config: &Config) -> Result<(Db, Keyring, Standing), Failure> {
 
 /// Like [`unsettled`], for commands that inspect a database: refuses one without an organisation, as the
 /// configuration is wrong or data was lost.
-pub fn existing(config: &Config) -> Result<(Db, Keyring, Standing), Failure> {
+pub fn existing(config: &Config) -> Result<(Db, Keyring, SealState), Failure> {
     let refused = |database: String| {
         Failure::Refused(format!(
             "there is no organisation in {database}. Check KEYDESK_DATA_DIR and KEYDESK_DATABASE_URL."

@@ -9,7 +9,7 @@ use crate::cli::open;
 use crate::cli::output::{Failure, print};
 use crate::email;
 use crate::error::Error;
-use crate::orgs::setup::{By, SetUp};
+use crate::orgs::setup::{OrgSetup, SetupActor};
 use crate::people::password::NewPassword;
 use crate::people::{self, password};
 use crate::time::Time;
@@ -40,7 +40,7 @@ impl Setup {
         let (db, _) = open::database(&open::config()?)?;
         let known = self.another && db.read_now(|conn| people::store::by_email(conn, &self.email))?.is_some();
         let password = password.filter(|_| !known);
-        let set_up = SetUp::parse(&self.org, &self.name, &self.email);
+        let set_up = OrgSetup::parse(&self.org, &self.name, &self.email);
         let context = [self.org.as_str(), &self.name, &self.email];
         let checked =
             password.map(|password| NewPassword::check_now("password", password, &context)).transpose();
@@ -54,7 +54,7 @@ impl Setup {
         let hashed = password.as_ref().map(password::hash_now).transpose()?;
         let now = Time::now();
         let (org, _) = db.write_now(|tx| match &hashed {
-            Some(hashed) if !self.another => set_up.first(tx, hashed, By::CommandLine, now),
+            Some(hashed) if !self.another => set_up.first(tx, hashed, SetupActor::CommandLine, now),
             hashed => set_up.another(tx, hashed.as_ref(), now),
         })?;
         if known {

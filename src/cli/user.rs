@@ -14,11 +14,11 @@ use crate::id::UserId;
 use crate::keys::feed;
 use crate::mail::Change;
 use crate::orgs;
-use crate::orgs::journal;
+use crate::orgs::account_log;
 use crate::orgs::membership::Affected;
 use crate::people::notice;
 use crate::people::password::NewPassword;
-use crate::people::recovery::{self, Ends};
+use crate::people::recovery::{self, SessionsToEnd};
 use crate::people::store::{Person, Profile};
 use crate::people::{self, password};
 use crate::time::Time;
@@ -116,11 +116,11 @@ fn reset_password(email: &str, new_email: Option<&str>) -> Result<(), Failure> {
         if new_email.is_some() {
             people::address::replace(tx, &person, &address, None)?;
             owner.email.clone_from(&address);
-            notice::tell(tx, &person, Change::EmailChanged, &holder.source, now)?;
-            journal::note(tx, &holder, &Event::EmailChanged)?;
+            notice::send(tx, &person, Change::EmailChanged, &holder.source, now)?;
+            account_log::append(tx, &holder, &Event::EmailChanged)?;
         }
-        notice::tell(tx, &owner, Change::PasswordReplaced, &holder.source, now)?;
-        journal::note(tx, &holder, &Event::PasswordReset)?;
+        notice::send(tx, &owner, Change::PasswordReplaced, &holder.source, now)?;
+        account_log::append(tx, &holder, &Event::PasswordReset)?;
         Ok(owner)
     })?;
     eprintln!(
@@ -141,11 +141,11 @@ fn set_disabled(email: &str, disabled: bool) -> Result<(), Failure> {
     }
     let without_owner = db.write_now(|tx| {
         let person = lock(tx, person.id)?;
-        recovery::secure(tx, &person, Ends::All, now)?;
+        recovery::secure(tx, &person, SessionsToEnd::All, now)?;
         people::store::set_disabled(tx, person.id, disabled.then_some(now))?;
         let event = if disabled { Event::PersonDisabled } else { Event::PersonEnabled };
         let holder = AccountHolder::command_line(person.id, now);
-        journal::note(tx, &holder, &event)?;
+        account_log::append(tx, &holder, &event)?;
         let mut without_owner = Vec::new();
         for org in orgs::store::ids_of_person(tx.conn, person.id)? {
             if disabled {

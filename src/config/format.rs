@@ -13,7 +13,7 @@ use tracing_subscriber::EnvFilter;
 use crate::config::mail_server::MailServer;
 use crate::config::public_url::{PublicUrl, is_loopback};
 use crate::crypto::Root;
-use crate::text::forbidden_character;
+use crate::text::is_forbidden;
 use crate::time::parse_span;
 
 /// Returns `None` if the text is invalid.
@@ -49,7 +49,7 @@ pub(super) fn secret_text() -> Format<SecretString> {
 /// Text that is shown on pages.
 pub(super) fn name(max_chars: usize) -> Format<String> {
     format(format!("at most {max_chars} characters without control characters"), move |text| {
-        let fits = text.chars().count() <= max_chars && !text.chars().any(forbidden_character);
+        let fits = text.chars().count() <= max_chars && !text.chars().any(is_forbidden);
         fits.then(|| text.to_owned())
     })
 }

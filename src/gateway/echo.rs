@@ -1,5 +1,4 @@
-//! The built-in echo: speaks the OpenAI-compatible form without calling any model, so that
-//! everything can be tried.
+//! The built-in echo: an OpenAI-compatible server that calls no model, for trying Keydesk out.
 
 use actix_web::web::Bytes;
 use base64::Engine;
@@ -16,11 +15,11 @@ use crate::time::Time;
 use crate::web::problem::{Code, Problem};
 
 const ECHO: &str = "echo";
-const SAYS: &str = "This is Keydesk's built-in echo, for trying out; no model was called. You said:";
-/// How many numbers an embedding of the echo has.
+const PREFIX: &str = "This is Keydesk's built-in echo, for trying out; no model was called. You prompt:";
+/// The dimensions of an echoed embedding.
 const DIMENSIONS: usize = 8;
 
-/// What can be called: the echo, by any name.
+/// The model list: only the echo.
 pub fn models(now: Time) -> Value {
     json!({
         "object": "list",
@@ -28,18 +27,18 @@ pub fn models(now: Time) -> Value {
     })
 }
 
-/// How many values a request may hold: each takes many times its text in memory here, while a
-/// model server gets the text as it is.
+/// The maximum number of JSON values in a request: parsed here, each takes many times its text in memory,
+/// while a model server gets the text unparsed.
 const MOST_VALUES: usize = 100_000;
 
-/// The most texts that one call embeds, as at OpenAI.
+/// The maximum number of texts in one embeddings request, as at OpenAI.
 const MOST_INPUTS: usize = 2048;
-/// The most tokens of an answer.
+/// The maximum number of tokens in a response.
 const MOST_TOKENS: usize = 4096;
-/// The most parts in which a stream says its answer.
+/// The maximum number of parts in a streamed response.
 const MOST_PARTS: usize = 512;
 
-/// About how many values a JSON text holds.
+/// The approximate number of values in a JSON text.
 fn values(json: &[u8]) -> usize {
     let (mut count, mut in_text, mut escaped) = (1, false, false);
     for byte in json {
@@ -54,10 +53,10 @@ fn values(json: &[u8]) -> usize {
     count
 }
 
-/// Answers a call.
+/// Answers a request.
 pub fn answer(route: Route, body: &[u8], now: Time) -> Result<Reply, Problem> {
     if values(body) > MOST_VALUES {
-        let detail = format!("The built-in echo takes at most {MOST_VALUES} JSON values in a request.");
+        let detail = format!("The built-in echo accepts at most {MOST_VALUES} JSON values in a request.");
         return Err(Problem::new(Code::PayloadTooLarge, detail));
     }
     let request: Value =
@@ -65,18 +64,24 @@ pub fn answer(route: Route, body: &[u8], now: Time) -> Result<Reply, Problem> {
     if route == Route::Embeddings
         && request["input"].as_array().is_some_and(|texts| texts.len() > MOST_INPUTS)
     {
-        let detail = format!("The built-in echo embeds at most {MOST_INPUTS} texts in a call.");
+        let detail = format!("The built-in echo embeds at most {MOST_INPUTS} texts in a request.");
         return Err(Problem::bad_request(detail));
     }
-    let said = match route {
+    let prompt = match route {
         Route::Chat => last_message(&request["messages"]),
         Route::Completions => text_of(&request["prompt"]),
         Route::Embeddings => text_of(&request["input"]),
         Route::Responses => text_of(&request["input"]).or_else(|| last_message(&request["input"])),
     };
-    let said =
-        said.ok_or_else(|| Problem::bad_request("There is nothing to answer: no message, prompt or input."))?;
-    let call = Call { id: InferenceId::new(now).to_string(), now, most: most(&request), said, request };
+    let prompt = prompt
+        .ok_or_else(|| Problem::bad_request("The request has no message, prompt or input. Send one."))?;
+    let call = EchoRequest {
+        id: InferenceId::new(now).to_string(),
+        now,
+        max_characters: max_characters(&request),
+        prompt,
+        request,
+    };
     Ok(match (route, call.request["stream"].as_bool()) {
         (Route::Embeddings, _) => Reply::of_json(&call.embeddings()),
         (Route::Chat, Some(true)) => events(call.chat_events()),
@@ -88,21 +93,21 @@ pub fn answer(route: Route, body: &[u8], now: Time) -> Result<Reply, Problem> {
     })
 }
 
-struct Call {
+struct EchoRequest {
     id: String,
     now: Time,
-    /// The most characters to answer with.
-    most: usize,
-    said: String,
+    /// The maximum number of characters in the response.
+    max_characters: usize,
+    prompt: String,
     request: Value,
 }
 
-impl Call {
+impl EchoRequest {
     fn output(&self) -> String {
-        SAYS.chars().chain([' ']).chain(self.said.chars()).take(self.most).collect()
+        PREFIX.chars().chain([' ']).chain(self.prompt.chars()).take(self.max_characters).collect()
     }
 
-    /// The answer word by word, or several at a time where these are very many.
+    /// The response in words, or in groups of words if there are many.
     fn words(&self) -> Vec<String> {
         let output = self.output();
         let words: Vec<&str> = output.split_inclusive(' ').collect();
@@ -110,7 +115,7 @@ impl Call {
     }
 
     fn usage(&self) -> Value {
-        let (input, output) = (estimate(&self.said), estimate(&self.output()));
+        let (input, output) = (estimate(&self.prompt), estimate(&self.output()));
         json!({"prompt_tokens": input, "completion_tokens": output, "total_tokens": input + output})
     }
 
@@ -164,11 +169,11 @@ impl Call {
         events
     }
 
-    /// Numbers that are the same for the same text and mean nothing.
+    /// Meaningless numbers that are the same for the same text.
     fn embeddings(&self) -> Value {
         let inputs: Vec<String> = match &self.request["input"] {
             Value::Array(texts) => texts.iter().map(|text| text_of(text).unwrap_or_default()).collect(),
-            _ => vec![self.said.clone()],
+            _ => vec![self.prompt.clone()],
         };
         let data: Vec<Value> = inputs
             .iter()
@@ -200,7 +205,7 @@ impl Call {
         let message = json!({
             "type": "message", "id": format!("msg_{}", self.id), "role": "assistant", "status": "completed", "content": [text],
         });
-        let (input, output) = (estimate(&self.said), estimate(&self.output()));
+        let (input, output) = (estimate(&self.prompt), estimate(&self.output()));
         json!({
             "id": self.id, "object": "response", "created_at": self.now.seconds(), "status": status,
             "model": self.request["model"], "output": if status == "completed" { json!([message]) } else { json!([]) },
@@ -235,8 +240,8 @@ fn events(events: Vec<String>) -> Reply {
     Reply { status: 200, content_type: "text/event-stream".to_owned(), retry_after: None, body }
 }
 
-/// The most characters that the call asks for, by any of the names there are for it.
-fn most(request: &Value) -> usize {
+/// The maximum number of characters that the request allows, under any of the option's names.
+fn max_characters(request: &Value) -> usize {
     let names = ["max_tokens", "max_completion_tokens", "max_output_tokens"];
     let tokens = names.iter().find_map(|name| request[name].as_u64());
     let tokens = tokens.and_then(|tokens| usize::try_from(tokens).ok()).unwrap_or(MOST_TOKENS);
@@ -247,7 +252,7 @@ fn last_message(messages: &Value) -> Option<String> {
     text_of(&messages.as_array()?.last()?["content"])
 }
 
-/// A text, or the texts of a list, whether bare or in parts.
+/// The text of a string, or the joined texts of a list of strings or parts.
 fn text_of(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),

@@ -1,5 +1,5 @@
-//! `GET /v1/models`, `GET /v1/inference` and `POST /v1/inference`: one prompt, one answer,
-//! whole or as it is made.
+//! `GET /v1/models`, `GET /v1/inference` and `POST /v1/inference`: one prompt, one response, whole or
+//! streamed.
 
 use std::collections::VecDeque;
 
@@ -14,7 +14,7 @@ use crate::error::{Error, FieldError};
 use crate::gateway::openai::unbuffered;
 use crate::gateway::reply::{Body, Events, Interruption, Reply, Route, unreadable};
 use crate::gateway::sse::{self, Parser, event};
-use crate::gateway::tokens::{self, Tally};
+use crate::gateway::tokens::{self, TokenCounter};
 use crate::gateway::upstream::Upstream;
 use crate::gateway::watch;
 use crate::time::Time;
@@ -26,49 +26,49 @@ use crate::web::ticket::Ticket;
 const MAX_MODEL: usize = 200;
 const MAX_TOKENS: i64 = 10_000_000;
 
-/// One prompt.
+/// A prompt.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct InferenceBody {
-    /// One that `GET /v1/models` lists.
+    /// A model from `GET /v1/models`.
     #[schema(min_length = 1)]
     model: String,
-    /// What to answer.
+    /// The prompt.
     #[schema(min_length = 1)]
     prompt: String,
-    /// The most tokens to answer with.
+    /// The maximum number of output tokens.
     #[schema(minimum = 1, maximum = 10_000_000)]
     max_tokens: Option<i64>,
-    /// How freely to answer.
+    /// The sampling temperature.
     #[schema(minimum = 0, maximum = 2)]
     temperature: Option<f64>,
-    /// Whether to answer by server-sent events.
+    /// Whether to stream the response as server-sent events.
     stream: Option<bool>,
 }
 
-/// One answer.
+/// A response.
 #[derive(Serialize, ToSchema)]
 pub struct InferenceAnswer<'a> {
-    /// The model server's name for the call.
+    /// The model server's id of the response.
     id: &'a str,
-    /// The model that answered.
+    /// The model that responded.
     model: &'a str,
-    /// What it answered.
+    /// The model's output.
     output: &'a str,
-    /// What it cost.
+    /// The tokens used.
     usage: TokenUsage,
 }
 
-/// Tokens of one call.
+/// The tokens of one request.
 #[derive(Serialize, ToSchema)]
 struct TokenUsage {
-    /// Of the prompt.
+    /// Tokens of the prompt.
     input_tokens: u64,
-    /// Of the answer.
+    /// Tokens of the output.
     output_tokens: u64,
 }
 
-/// `GET /v1/models` and `GET /v1/inference`: what can be called.
+/// `GET /v1/models` and `GET /v1/inference`: the models that can be called.
 pub async fn models(upstream: Data<Upstream>, ticket: Ticket) -> Result<HttpResponse, Problem> {
     let list = watch::answer(&ticket, upstream.models(Time::now())).await?;
     Ok(HttpResponse::Ok().json(list))
@@ -81,9 +81,9 @@ pub async fn infer(
     body: Json<InferenceBody>,
 ) -> Result<HttpResponse, Problem> {
     let mut body = body.value.check()?;
-    ticket.asks_for(body.model.trim());
+    ticket.set_model(body.model.trim());
     let request = Bytes::from(body.as_chat());
-    // A prompt may be large, and is needed no more.
+    // A prompt may be large and is not needed any more.
     body.prompt = String::new();
     let reply = watch::answer(&ticket, upstream.call(Route::Chat, request.clone(), Time::now())).await?;
     if reply.status >= 400 {
@@ -94,12 +94,12 @@ pub async fn infer(
             let mut response = HttpResponse::Ok();
             unbuffered(&mut response);
             let events = watch::events(ticket.clone(), events);
-            let answer = translate(events, Tally::new(ticket, &request));
+            let answer = translate(events, TokenCounter::new(ticket, &request));
             Ok(response.content_type("text/event-stream").streaming(answer))
         }
         Body::Whole(ref bytes) => {
-            let tokens = tokens::of_answer(&request, bytes);
-            ticket.cost(tokens);
+            let tokens = tokens::of_response(&request, bytes);
+            ticket.set_tokens(tokens);
             Ok(HttpResponse::Ok().json(body.answer(&reply.json()?, tokens)?))
         }
     }
@@ -111,10 +111,10 @@ impl InferenceBody {
         let mut complain = |field, message: &str| errors.push(FieldError::new(field, message));
         let model = self.model.trim();
         if model.is_empty() || model.len() > MAX_MODEL || model.chars().any(char::is_control) {
-            complain("model", "Name a model; `GET /v1/models` lists what there is.");
+            complain("model", "Choose a model from `GET /v1/models`.");
         }
         if self.prompt.trim().is_empty() {
-            complain("prompt", "Write a prompt.");
+            complain("prompt", "Enter a prompt.");
         }
         if self.max_tokens.is_some_and(|tokens| !(1..=MAX_TOKENS).contains(&tokens)) {
             complain("max_tokens", "Use a number from 1 to 10,000,000.");
@@ -125,7 +125,7 @@ impl InferenceBody {
         if errors.is_empty() { Ok(self) } else { Err(Error::Invalid(errors)) }
     }
 
-    /// The call as one chat message.
+    /// The request as one chat message.
     fn as_chat(&self) -> String {
         #[derive(Serialize)]
         struct Chat<'a> {
@@ -154,7 +154,7 @@ impl InferenceBody {
             stream,
             stream_options: stream.map(|_| json!({"include_usage": true})),
         };
-        // Only a map with keys that are no text could fail.
+        // Only a map with non-string keys could fail.
         serde_json::to_string(&chat).unwrap_or_default()
     }
 
@@ -171,12 +171,12 @@ fn usage(tokens: Tokens) -> TokenUsage {
     TokenUsage { input_tokens: tokens.input, output_tokens: tokens.output }
 }
 
-/// A refusal of the upstream in our words, with its own where the caller can mend it.
+/// Translates a refusal by the upstream, quoting its message if the client can fix the cause.
 fn refused(reply: &Reply) -> Problem {
     match reply.status {
         404 => Problem::new(
             Code::ModelNotFound,
-            "The upstream knows no such model. `GET /v1/models` lists what there is.",
+            "The upstream has no such model. `GET /v1/models` lists the available ones.",
         ),
         429 => {
             let wait = reply.retry_after.clone().unwrap_or_else(|| "1".to_owned());
@@ -189,29 +189,29 @@ fn refused(reply: &Reply) -> Problem {
                 said["error"]["message"].as_str().unwrap_or_default().chars().take(300).collect();
             let words: String = words.chars().filter(|letter| !letter.is_control()).collect();
             let detail = if words.is_empty() {
-                "The upstream refused the call.".to_owned()
+                "The upstream refused the request.".to_owned()
             } else {
-                format!("The upstream refused the call: {words}")
+                format!("The upstream refused the request: {words}")
             };
             Problem::new(Code::ValidationFailed, detail)
         }
     }
 }
 
-/// A stream of chat chunks on its way to becoming one of ours.
+/// The state of translating a stream of chat chunks into Keydesk's form.
 struct Translation {
     events: Events,
     parser: Parser,
-    tally: Tally,
+    counter: TokenCounter,
     ready: VecDeque<String>,
     ended: bool,
 }
 
-/// Turns chunks into `{"delta": …}`, then `{"usage": …}` and `[DONE]`, each as soon as it is
-/// there. A failure midway is told as `{"error": …}` and ends the stream.
-fn translate(events: Events, tally: Tally) -> impl Stream<Item = Result<Bytes, std::io::Error>> {
+/// Turns chunks into `{"delta": …}`, then `{"usage": …}` and `[DONE]`, each as soon as it arrives. A failure
+/// midway is reported as `{"error": …}` and ends the stream.
+fn translate(events: Events, counter: TokenCounter) -> impl Stream<Item = Result<Bytes, std::io::Error>> {
     let start =
-        Translation { events, parser: Parser::default(), tally, ready: VecDeque::new(), ended: false };
+        Translation { events, parser: Parser::default(), counter, ready: VecDeque::new(), ended: false };
     stream::unfold(start, |mut state| async move {
         loop {
             if let Some(text) = state.ready.pop_front() {
@@ -225,7 +225,7 @@ fn translate(events: Events, tally: Tally) -> impl Stream<Item = Result<Bytes, s
                 Some(Err(Interruption::Upstream(_))) => state.fail(),
                 Some(Err(Interruption::KeyRefused(problem))) => state.refuse(&problem),
                 Some(Err(Interruption::Stopping(problem))) => {
-                    state.tally.broke_off();
+                    state.counter.record_break();
                     state.refuse(&problem);
                 }
                 None => state.end(),
@@ -237,13 +237,13 @@ fn translate(events: Events, tally: Tally) -> impl Stream<Item = Result<Bytes, s
 impl Translation {
     fn take(&mut self, bytes: &[u8]) {
         for data in self.parser.feed(bytes) {
-            // No event of a chat is so long; what it says can't be translated.
+            // No chat event is this long, so it can't be translated.
             let sse::Data::Whole(data) = data else { return self.fail() };
             if data == "[DONE]" {
                 return self.end();
             }
             let Ok(chunk) = serde_json::from_str::<Value>(&data) else { return self.fail() };
-            self.tally.read(&chunk);
+            self.counter.read(&chunk);
             if let Some(delta) =
                 chunk["choices"][0]["delta"]["content"].as_str().filter(|delta| !delta.is_empty())
             {
@@ -254,11 +254,11 @@ impl Translation {
 
     fn end(&mut self) {
         self.ended = true;
-        self.ready.push_back(event(&json!({ "usage": usage(self.tally.tokens()) }).to_string()));
+        self.ready.push_back(event(&json!({ "usage": usage(self.counter.tokens()) }).to_string()));
         self.ready.push_back(event("[DONE]"));
     }
 
-    /// The key stopped working, which is no fault of the upstream.
+    /// Ends the stream because the key stopped working, which is not the upstream's fault.
     fn refuse(&mut self, problem: &Problem) {
         self.ended = true;
         let error = json!({"code": problem.code.name(), "message": problem.detail});
@@ -267,9 +267,9 @@ impl Translation {
 
     fn fail(&mut self) {
         self.ended = true;
-        self.tally.broke_off();
+        self.counter.record_break();
         let error =
-            json!({"code": Code::UpstreamError.name(), "message": "The upstream broke off its answer."});
+            json!({"code": Code::UpstreamError.name(), "message": "The upstream broke off its response."});
         self.ready.push_back(event(&json!({ "error": error }).to_string()));
     }
 }

@@ -1,7 +1,7 @@
-//! The gateway: inference calls on their way to the upstream.
+//! The gateway: inference requests on their way to the upstream.
 //!
-//! Everything inside speaks the OpenAI-compatible form: the echo answers in it, a real
-//! upstream too, and `/v1/inference` is a plainer face of its chat completions.
+//! Everything inside uses the OpenAI-compatible form: the echo and real upstreams respond in it, and
+//! `/v1/inference` is a simpler interface to its chat completions.
 
 pub mod echo;
 pub mod inference;

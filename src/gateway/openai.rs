@@ -1,5 +1,5 @@
-//! The OpenAI-compatible routes, passed through: the body goes on as it came, once what
-//! decides about it is known, and the answer comes back as it is, counted.
+//! The OpenAI-compatible routes, passed through: the body is forwarded unchanged after its deciding members
+//! were read, and the response is returned unchanged and counted.
 
 use actix_web::HttpResponse;
 use actix_web::http::{StatusCode, header};
@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use crate::gateway::reply::{Body, Events, Interruption, Route};
 use crate::gateway::sse::event;
-use crate::gateway::tokens::{self, Tally};
+use crate::gateway::tokens::{self, TokenCounter};
 use crate::gateway::upstream::Upstream;
 use crate::gateway::watch;
 use crate::time::Time;
@@ -17,58 +17,47 @@ use crate::web::body::Json;
 use crate::web::problem::Problem;
 use crate::web::ticket::Ticket;
 
-/// What must be known of a call. Twice the same member is refused, so that the upstream can't
-/// read another one than was looked at.
+/// The members of a body that Keydesk has to know. Duplicate members are refused, so that the upstream
+/// can't read another one than Keydesk did.
 #[derive(Deserialize)]
-pub struct Known {
+pub struct ForwardedBody {
     model: String,
     #[serde(rename = "stream")]
     _stream: Option<bool>,
 }
 
-/// `POST /v1/chat/completions`.
-pub async fn chat(
-    upstream: Data<Upstream>,
-    ticket: Ticket,
-    body: Json<Known>,
-) -> Result<HttpResponse, Problem> {
-    pass(&upstream, Route::Chat, ticket, body).await
+/// Defines the handler of each route.
+macro_rules! handlers {
+    ($($(#[$doc:meta])* $name:ident => $route:ident;)*) => {
+        $($(#[$doc])*
+        pub async fn $name(
+            upstream: Data<Upstream>,
+            ticket: Ticket,
+            body: Json<ForwardedBody>,
+        ) -> Result<HttpResponse, Problem> {
+            pass(&upstream, Route::$route, ticket, body).await
+        })*
+    };
 }
 
-/// `POST /v1/completions`.
-pub async fn completions(
-    upstream: Data<Upstream>,
-    ticket: Ticket,
-    body: Json<Known>,
-) -> Result<HttpResponse, Problem> {
-    pass(&upstream, Route::Completions, ticket, body).await
-}
-
-/// `POST /v1/embeddings`.
-pub async fn embeddings(
-    upstream: Data<Upstream>,
-    ticket: Ticket,
-    body: Json<Known>,
-) -> Result<HttpResponse, Problem> {
-    pass(&upstream, Route::Embeddings, ticket, body).await
-}
-
-/// `POST /v1/responses`.
-pub async fn responses(
-    upstream: Data<Upstream>,
-    ticket: Ticket,
-    body: Json<Known>,
-) -> Result<HttpResponse, Problem> {
-    pass(&upstream, Route::Responses, ticket, body).await
+handlers! {
+    /// `POST /v1/chat/completions`.
+    chat => Chat;
+    /// `POST /v1/completions`.
+    completions => Completions;
+    /// `POST /v1/embeddings`.
+    embeddings => Embeddings;
+    /// `POST /v1/responses`.
+    responses => Responses;
 }
 
 async fn pass(
     upstream: &Upstream,
     route: Route,
     ticket: Ticket,
-    body: Json<Known>,
+    body: Json<ForwardedBody>,
 ) -> Result<HttpResponse, Problem> {
-    ticket.asks_for(&body.value.model);
+    ticket.set_model(&body.value.model);
     let request = body.bytes;
     let reply = watch::answer(&ticket, upstream.call(route, request.clone(), Time::now())).await?;
     let mut response =
@@ -80,39 +69,39 @@ async fn pass(
     Ok(match reply.body {
         Body::Whole(answer) => {
             if reply.status < 400 {
-                ticket.cost(tokens::of_answer(&request, &answer));
+                ticket.set_tokens(tokens::of_response(&request, &answer));
             }
             response.body(answer)
         }
         Body::Events(events) => {
             unbuffered(&mut response);
             let events = watch::events(ticket.clone(), events);
-            response.streaming(counted(events, Tally::new(ticket, &request)))
+            response.streaming(counted(events, TokenCounter::new(ticket, &request)))
         }
     })
 }
 
-/// The events as they come, counted on their way.
-fn counted(events: Events, mut tally: Tally) -> impl Stream<Item = Result<Bytes, Interruption>> {
+/// Passes the events on and counts them.
+fn counted(events: Events, mut counter: TokenCounter) -> impl Stream<Item = Result<Bytes, Interruption>> {
     events.map(move |part| match part {
         Ok(bytes) => {
-            tally.feed(&bytes);
+            counter.feed(&bytes);
             Ok(bytes)
         }
-        // The last event: the client learns why there is no more.
+        // The last event tells the client why the stream ends.
         Err(Interruption::KeyRefused(problem)) => Ok(Bytes::from(event(&problem.event().to_string()))),
         Err(Interruption::Stopping(problem)) => {
-            tally.broke_off();
+            counter.record_break();
             Ok(Bytes::from(event(&problem.event().to_string())))
         }
         Err(interruption) => {
-            tally.broke_off();
+            counter.record_break();
             Err(interruption)
         }
     })
 }
 
-/// Keeps an event from waiting for the next one, here and in proxies.
+/// Keeps this process and proxies from buffering events.
 pub fn unbuffered(response: &mut actix_web::HttpResponseBuilder) {
     response.insert_header((header::CONTENT_ENCODING, "identity")).insert_header(("X-Accel-Buffering", "no"));
 }

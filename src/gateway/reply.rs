@@ -1,4 +1,4 @@
-//! Routes of the OpenAI-compatible API, and the answers of an upstream.
+//! The routes and replies of an OpenAI-compatible server.
 
 use std::pin::Pin;
 
@@ -22,10 +22,10 @@ pub enum Route {
 }
 
 impl Route {
-    /// All routes, in their order.
+    /// In the order of the discriminants.
     pub const ALL: [Route; 4] = [Route::Chat, Route::Completions, Route::Embeddings, Route::Responses];
 
-    /// Its path behind the base URL.
+    /// The path after the base URL.
     pub fn path(self) -> &'static str {
         match self {
             Route::Chat => "/chat/completions",
@@ -36,33 +36,28 @@ impl Route {
     }
 }
 
-/// The upstream's answer: a success, or an error that the client can fix.
+/// The upstream's response: a success, or a refusal whose cause the client can fix.
 pub struct Reply {
-    /// The status: 200 to 299, or 400 to 499 but for 401 and 403.
+    /// 200 to 299, or 400 to 499 except 401 and 403.
     pub status: u16,
-    /// The media type.
     pub content_type: String,
-    /// When to try again, for a refusal.
     pub retry_after: Option<String>,
-    /// The bytes.
     pub body: Body,
 }
 
-/// The bytes of an answer.
+/// The body of a response.
 pub enum Body {
-    /// All of them.
     Whole(Bytes),
-    /// Events as they come. Dropping it ends the call upstream.
+    /// A stream of events. Dropping it cancels the request upstream.
     Events(Events),
 }
 
-/// Bytes of server-sent events, as they come.
+/// The bytes of server-sent events.
 pub type Events = Pin<Box<dyn Stream<Item = Result<Bytes, Interruption>>>>;
 
-/// Why a stream of events ended before its end.
+/// Why a stream of events was cut short.
 #[derive(Debug, thiserror::Error)]
 pub enum Interruption {
-    /// The upstream broke off.
     #[error("the upstream broke off: {0}")]
     Upstream(#[from] reqwest::Error),
     /// The key stopped working.
@@ -74,7 +69,7 @@ pub enum Interruption {
 }
 
 impl Interruption {
-    /// The answer to a client that has not received anything yet.
+    /// The problem to send to a client that has not received anything yet.
     pub fn into_problem(self) -> Problem {
         match self {
             Interruption::Upstream(_) => unreadable(),
@@ -84,13 +79,13 @@ impl Interruption {
 }
 
 impl Reply {
-    /// A whole answer in JSON.
+    /// A whole response with JSON content.
     pub fn of_json(value: &Value) -> Reply {
         let body = Body::Whole(value.to_string().into());
         Reply { status: 200, content_type: "application/json".to_owned(), retry_after: None, body }
     }
 
-    /// The JSON of a whole answer.
+    /// The JSON content of a whole response.
     pub fn json(&self) -> Result<Value, Problem> {
         match &self.body {
             Body::Whole(bytes) => serde_json::from_slice(bytes).map_err(|_| unreadable()),
@@ -99,7 +94,7 @@ impl Reply {
     }
 }
 
-/// The problem of an answer that can't be read.
+/// The problem for an invalid response.
 pub fn unreadable() -> Problem {
-    Problem::new(Code::UpstreamError, "The upstream's answer can't be read.")
+    Problem::new(Code::UpstreamError, "The upstream's response can't be read.")
 }

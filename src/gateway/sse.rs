@@ -1,35 +1,34 @@
-//! Server-sent events (WHATWG HTML, section 9.2.6), as far as answers of models use them.
+//! Server-sent events (WHATWG HTML, section 9.2.6), as far as model responses use them.
 
 use std::collections::VecDeque;
 
-/// The longest event that is collected, in bytes.
+/// The longest event that is collected whole, in bytes.
 pub const MAX_EVENT: usize = 32 * 1024;
-/// How much of the end of a longer one is kept.
+/// How many bytes of the end of a longer event are kept.
 const TAIL: usize = 4 * 1024;
 
 /// The data of an event.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Data {
-    /// All of it.
     Whole(String),
-    /// The end of an event that is too long to be collected.
+    /// The end of an event that is too long to be collected whole.
     Tail(Vec<u8>),
 }
 
-/// Takes the data of events out of bytes that come in any pieces. It never holds more than one
-/// event of [`MAX_EVENT`], whatever an upstream sends.
+/// Extracts the data of events from bytes that arrive in any pieces. Holds at most one event of
+/// [`MAX_EVENT`] bytes, whatever an upstream sends.
 #[derive(Default)]
 pub struct Parser {
     line: Vec<u8>,
     data: Vec<u8>,
-    /// Whether the event has data at all, which may be empty.
+    /// Whether the event has any data, which may be empty.
     has_data: bool,
     /// The end of an event that has become too long.
     tail: Option<VecDeque<u8>>,
 }
 
 impl Parser {
-    /// The data of the events that these bytes complete.
+    /// Returns the data of the events that these bytes complete.
     pub fn feed(&mut self, bytes: &[u8]) -> Vec<Data> {
         let mut complete = Vec::new();
         for part in bytes.split_inclusive(|byte| *byte == b'\n') {
@@ -50,7 +49,7 @@ impl Parser {
             self.tail = Some(VecDeque::with_capacity(TAIL));
         }
         let Some(tail) = &mut self.tail else { return self.line.extend_from_slice(part) };
-        // Of a line in such an event it only matters whether it is empty.
+        // Of a line in such an event, it only matters whether it is empty.
         self.line.truncate(1);
         if self.line.is_empty() {
             self.line.extend(part.first());
@@ -89,7 +88,7 @@ impl Parser {
     }
 }
 
-/// An event with this data.
+/// Formats an event with this data.
 pub fn event(data: &str) -> String {
     format!("data: {data}\n\n")
 }
@@ -118,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_that_is_too_long_leaves_its_end_and_spoils_no_other() {
+    fn an_event_that_is_too_long_keeps_its_end_and_does_not_spoil_others() {
         let long = format!("data: {}the end\r\n\r\ndata: next\n\n", "x".repeat(5 * MAX_EVENT));
         let lines = format!("{}data: the end\n\ndata: next\n\n", "data: line\n".repeat(MAX_EVENT));
         for (text, size) in [(&long, 1), (&long, 1000), (&long, usize::MAX), (&lines, 7), (&lines, 8192)] {

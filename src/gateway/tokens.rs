@@ -1,4 +1,4 @@
-//! How many tokens a call took: as the upstream says, else about.
+//! The tokens of a request: as reported by the upstream, or estimated.
 
 mod characters;
 
@@ -6,18 +6,18 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::gateway::sse::{Data, Parser};
-use crate::gateway::tokens::characters::{of_answer_text, of_request_text};
+use crate::gateway::tokens::characters::{of_request_text, of_response_text};
 use crate::usage::call::Tokens;
 use crate::web::ticket::Ticket;
 
-/// About how many characters make a token, where nobody counts them better.
+/// The estimated number of characters per token, if the upstream doesn't report tokens.
 pub const CHARACTERS_PER_TOKEN: usize = 4;
 
-/// No call takes so many. What says more is wrong and counts as if nothing was said: sums of it would
-/// not fit into any table.
+/// No request uses this many tokens. Larger reports are wrong and ignored: sums of them would overflow the
+/// tables.
 const MOST_TOKENS: u64 = 1_000_000_000;
 
-/// Tokens of a text, about.
+/// The estimated tokens of a text.
 pub fn estimate(text: &str) -> u64 {
     tokens_of(text.chars().count())
 }
@@ -26,8 +26,8 @@ fn tokens_of(characters: usize) -> u64 {
     characters.div_ceil(CHARACTERS_PER_TOKEN) as u64
 }
 
-/// Tokens of a call with its whole answer.
-pub fn of_answer(request: &[u8], answer: &[u8]) -> Tokens {
+/// The tokens of a request with its whole response.
+pub fn of_response(request: &[u8], answer: &[u8]) -> Tokens {
     #[derive(Deserialize)]
     struct Answer {
         usage: Option<Value>,
@@ -35,17 +35,17 @@ pub fn of_answer(request: &[u8], answer: &[u8]) -> Tokens {
     let usage = serde_json::from_slice(answer).ok().and_then(|answer: Answer| answer.usage);
     usage
         .as_ref()
-        .and_then(told)
-        .unwrap_or_else(|| Tokens { input: of_request(request), output: tokens_of(of_answer_text(answer)) })
+        .and_then(reported)
+        .unwrap_or_else(|| Tokens { input: of_request(request), output: tokens_of(of_response_text(answer)) })
 }
 
-/// Tokens of what is sent, about.
+/// The estimated tokens of a request body.
 fn of_request(request: &[u8]) -> u64 {
     tokens_of(of_request_text(request))
 }
 
-/// What an answer says of itself, in either form of the OpenAI API.
-fn told(usage: &Value) -> Option<Tokens> {
+/// The tokens that a response reports, in either form of the OpenAI API.
+fn reported(usage: &Value) -> Option<Tokens> {
     let number = |name: &str| usage[name].as_u64().filter(|tokens| *tokens <= MOST_TOKENS);
     let input = number("prompt_tokens").or(number("input_tokens"));
     let output = number("completion_tokens").or(number("output_tokens"));
@@ -53,8 +53,8 @@ fn told(usage: &Value) -> Option<Tokens> {
         .then(|| Tokens { input: input.unwrap_or(0), output: output.unwrap_or(0) })
 }
 
-/// What the end of a long event says of usage. A quote within a text has a backslash before it, so
-/// no text can pass for a member.
+/// The usage at the end of a long event. A quote within a text has a backslash before it, so no text can
+/// pass for a member.
 fn usage_at_end(tail: &[u8]) -> Option<Tokens> {
     const MEMBER: &[u8] = b"\"usage\":";
     let at = tail.windows(MEMBER.len()).rposition(|window| window == MEMBER)?;
@@ -62,14 +62,14 @@ fn usage_at_end(tail: &[u8]) -> Option<Tokens> {
         return None;
     }
     let mut values = serde_json::Deserializer::from_slice(&tail[at + MEMBER.len()..]).into_iter::<Value>();
-    values.next()?.ok().as_ref().and_then(told)
+    values.next()?.ok().as_ref().and_then(reported)
 }
 
 fn list(value: &Value) -> &[Value] {
     value.as_array().map_or(&[], Vec::as_slice)
 }
 
-/// How many characters a text has, or the texts of a list, or of messages and their parts.
+/// The number of characters in a text, a list of texts, or messages and their parts.
 fn characters(value: &Value) -> usize {
     match value {
         Value::String(text) => text.chars().count(),
@@ -81,23 +81,23 @@ fn characters(value: &Value) -> usize {
     }
 }
 
-/// Counts the tokens of a stream while it passes, and tells them to the ticket when it ends or
-/// is given up.
-pub struct Tally {
+/// Counts the tokens of a stream as it passes, and reports them to the ticket when the stream ends or is
+/// dropped.
+pub struct TokenCounter {
     ticket: Ticket,
     parser: Parser,
-    told: Option<Tokens>,
+    reported: Option<Tokens>,
     input: u64,
     output: usize,
     /// Whether an event was too long to be counted.
     cut: bool,
 }
 
-impl Tally {
-    /// Begins to count the answer to a request.
-    pub fn new(ticket: Ticket, request: &[u8]) -> Tally {
+impl TokenCounter {
+    /// Starts counting the response to a request.
+    pub fn new(ticket: Ticket, request: &[u8]) -> TokenCounter {
         let (parser, input) = (Parser::default(), of_request(request));
-        Tally { ticket, parser, told: None, input, output: 0, cut: false }
+        TokenCounter { ticket, parser, reported: None, input, output: 0, cut: false }
     }
 
     /// Counts bytes of the stream.
@@ -105,7 +105,7 @@ impl Tally {
         for data in self.parser.feed(bytes) {
             match data {
                 Data::Whole(data) => {
-                    // The end is no JSON, and a broken event counts for nothing.
+                    // The end is not JSON, and a broken event counts as nothing.
                     if let Ok(event) = serde_json::from_str(&data) {
                         self.read(&event);
                     }
@@ -113,9 +113,9 @@ impl Tally {
                 Data::Tail(tail) => {
                     if !self.cut {
                         self.cut = true;
-                        tracing::debug!("an event of the upstream is too long to be counted whole");
+                        tracing::debug!("an event of the upstream is too long to be counted");
                     }
-                    self.told = usage_at_end(&tail).or(self.told);
+                    self.reported = usage_at_end(&tail).or(self.reported);
                 }
             }
         }
@@ -123,30 +123,30 @@ impl Tally {
 
     /// Counts one event.
     pub fn read(&mut self, event: &Value) {
-        if let Some(told) = told(&event["usage"]).or_else(|| told(&event["response"]["usage"])) {
-            self.told = Some(told);
+        if let Some(reported) = reported(&event["usage"]).or_else(|| reported(&event["response"]["usage"])) {
+            self.reported = Some(reported);
         }
-        // Of an event of the responses API the delta is the text itself.
+        // In events of the responses API, the delta is the text itself.
         self.output += characters(&event["delta"]);
         for choice in list(&event["choices"]) {
             self.output += characters(&choice["delta"]) + characters(&choice["text"]);
         }
     }
 
-    /// What was counted until now.
+    /// The tokens counted so far.
     pub fn tokens(&self) -> Tokens {
-        self.told.unwrap_or(Tokens { input: self.input, output: tokens_of(self.output) })
+        self.reported.unwrap_or(Tokens { input: self.input, output: tokens_of(self.output) })
     }
 
-    /// Notes that the upstream broke off.
-    pub fn broke_off(&self) {
-        self.ticket.broke_off();
+    /// Records that the upstream broke off.
+    pub fn record_break(&self) {
+        self.ticket.record_break();
     }
 }
 
-impl Drop for Tally {
+impl Drop for TokenCounter {
     fn drop(&mut self) {
-        self.ticket.cost(self.tokens());
+        self.ticket.set_tokens(self.tokens());
     }
 }
 
@@ -155,17 +155,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_is_believed_in_both_forms() {
+    fn reported_tokens_are_used_in_both_forms() {
         let chat = br#"{"usage": {"prompt_tokens": 7, "completion_tokens": 9, "total_tokens": 16}}"#;
-        assert_eq!(of_answer(b"{}", chat), Tokens { input: 7, output: 9 });
+        assert_eq!(of_response(b"{}", chat), Tokens { input: 7, output: 9 });
         let response = br#"{"usage": {"input_tokens": 7, "output_tokens": 9}}"#;
-        assert_eq!(of_answer(b"{}", response), Tokens { input: 7, output: 9 });
+        assert_eq!(of_response(b"{}", response), Tokens { input: 7, output: 9 });
         let embeddings = br#"{"usage": {"prompt_tokens": 7, "total_tokens": 7}}"#;
-        assert_eq!(of_answer(b"{}", embeddings), Tokens { input: 7, output: 0 });
+        assert_eq!(of_response(b"{}", embeddings), Tokens { input: 7, output: 0 });
     }
 
     #[test]
-    fn an_answer_that_says_nothing_is_counted_by_its_characters() {
+    fn tokens_that_are_not_reported_are_estimated_from_characters() {
         let requests: [&[u8]; 4] = [
             br#"{"messages": [{"role": "user", "content": "12345678"}]}"#,
             br#"{"messages": [{"role": "user", "content": [{"type": "text", "text": "12345678"}]}]}"#,
@@ -179,15 +179,15 @@ mod tests {
             br#"{"choices": [{"text": "1234"}], "usage": {"prompt_tokens": 18446744073709551615}}"#,
         ];
         for (request, answer) in requests.iter().zip(answers) {
-            assert_eq!(of_answer(request, answer), Tokens { input: 2, output: 1 });
+            assert_eq!(of_response(request, answer), Tokens { input: 2, output: 1 });
         }
-        assert_eq!(of_answer(b"no JSON", b"neither"), Tokens::default());
+        assert_eq!(of_response(b"no JSON", b"neither"), Tokens::default());
         let numbers = format!(r#"{{"input": [{}1]}}"#, "1,".repeat(1000));
-        assert_eq!(of_answer(numbers.as_bytes(), b"{}"), Tokens::default());
+        assert_eq!(of_response(numbers.as_bytes(), b"{}"), Tokens::default());
     }
 
     #[test]
-    fn the_usage_at_the_end_of_a_long_event_is_read_and_a_text_is_not_taken_for_it() {
+    fn the_usage_at_the_end_of_a_long_event_is_read_and_a_text_cannot_imitate_it() {
         let tail = br#"and so on"}],"usage":{"input_tokens":7,"output_tokens":9},"x":1}}"#;
         assert_eq!(usage_at_end(tail), Some(Tokens { input: 7, output: 9 }));
         assert_eq!(usage_at_end(br#"says \"usage\":{\"input_tokens\":7}"}"#), None);

@@ -1,7 +1,7 @@
-//! Calls the upstream: any OpenAI-compatible server, or the built-in echo for trying out.
+//! The destination of inference requests: an OpenAI-compatible server, or the built-in echo.
 //!
-//! The upstream comes from the configuration alone, is never redirected, and sees its own credential, never the
-//! client's. Of its headers only the content type and Retry-After are passed on.
+//! The upstream comes only from the configuration, is never redirected, and receives its own credential,
+//! never the client's. Of its response headers, only the content type and `Retry-After` are passed on.
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
@@ -20,36 +20,36 @@ use crate::time::Time;
 use crate::web::problem::{Code, Problem};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long the upstream may stay silent, before its answer and within a stream.
+/// How long the upstream may stay silent, before its response and within a stream.
 const SILENCE: Duration = Duration::from_secs(120);
-const MAX_ANSWER: usize = 32 * 1024 * 1024;
+const MAX_RESPONSE: usize = 32 * 1024 * 1024;
 
-/// Where inference goes.
+/// The destination of inference requests.
 pub enum Upstream {
-    /// Nowhere: the prompt comes back, with a word that this is for trying out.
+    /// The built-in echo.
     Echo,
     /// An OpenAI-compatible server.
     Server {
-        /// A client, with its connections, for each thread that answers requests.
+        /// A client with its own connections for each server thread.
         clients: Vec<reqwest::Client>,
-        /// Where what can be called is listed.
+        /// The URL of the model list.
         models: Url,
-        /// The addresses of the routes, in their order.
+        /// The URLs of the routes, in the order of [`Route`].
         routes: Box<[Url; 4]>,
-        /// The credential.
+        /// The upstream's credential.
         key: Option<SecretString>,
     },
 }
 
 impl Upstream {
-    /// The server at `url`, or the echo, for so many threads that answer requests.
+    /// The server at `url`, or the echo, for this number of server threads.
     pub fn new(
         url: Option<String>,
         key: Option<SecretString>,
         threads: usize,
     ) -> Result<Upstream, reqwest::Error> {
         let Some(url) = url else { return Ok(Upstream::Echo) };
-        // Whoever installs the process's provider first has installed the same one.
+        // If another part has installed a provider first, it is the same one.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = |_| {
             reqwest::Client::builder()
@@ -61,7 +61,7 @@ impl Upstream {
                 .build()
         };
         let clients = (0..threads.max(1)).map(client).collect::<Result<Vec<_>, _>>()?;
-        // Parsed once: it takes longer than checking a key does.
+        // Parsed once, because parsing takes longer than checking a key.
         let address = |path: &str| Ok(clients[0].get(format!("{url}{path}")).build()?.url().clone());
         let models = address("/models")?;
         let [chat, completions, embeddings, responses] = Route::ALL.map(|route| address(route.path()));
@@ -69,7 +69,7 @@ impl Upstream {
         Ok(Upstream::Server { clients, models, routes, key })
     }
 
-    /// Lists what can be called, as OpenAI's `GET /models` does.
+    /// Lists the models, as OpenAI's `GET /models` does.
     pub async fn models(&self, now: Time) -> Result<Value, Problem> {
         let Upstream::Server { clients, models, .. } = self else { return Ok(echo::models(now)) };
         let reply = self.send(|| own(clients).get(models.clone())).await?;
@@ -80,7 +80,7 @@ impl Upstream {
         }
     }
 
-    /// Makes a call with this body, as it is.
+    /// Sends a request with this body, unchanged.
     pub async fn call(&self, route: Route, body: Bytes, now: Time) -> Result<Reply, Problem> {
         let Upstream::Server { clients, routes, .. } = self else {
             return echo::answer(route, &body, now);
@@ -103,21 +103,21 @@ impl Upstream {
             _ => request().send(),
         };
         let answer = match attempt().await {
-            // Whoever could not connect has done no work, so that alone is tried again.
+            // A failed connection did no work, so only this is retried.
             Err(error) if error.is_connect() => attempt().await,
             answer => answer,
         };
         let answer = answer.map_err(|error| {
             let error = error.without_url();
-            tracing::warn!(%error, "the upstream can't be reached");
-            Problem::new(Code::UpstreamError, "The upstream could not be reached or did not answer in time.")
+            tracing::warn!(%error, "the upstream is unreachable");
+            Problem::new(Code::UpstreamError, "The upstream is unreachable or did not respond in time.")
         })?;
         read(answer).await
     }
 }
 
-/// The client of this thread: a connection of another's would wake that thread for every part
-/// of an answer, which costs more than the part.
+/// The client of this thread: using another thread's connection would wake that thread for every part of a
+/// response, which costs more than the part itself.
 fn own(clients: &[reqwest::Client]) -> &reqwest::Client {
     static THREADS: AtomicUsize = AtomicUsize::new(0);
     thread_local! {
@@ -132,7 +132,7 @@ async fn read(answer: reqwest::Response) -> Result<Reply, Problem> {
     let retry_after = text(RETRY_AFTER).filter(|wait| wait.parse::<u32>().is_ok()).map(str::to_owned);
     let content_type = text(CONTENT_TYPE).unwrap_or("application/json").to_owned();
     match status {
-        // An answer without content, such as 204 and 205, is none to a call, and its events would break the
+        // A response without content, such as 204 or 205, is invalid here, and its events would break the
         // framing of the connection.
         200..=203 | 400 | 402 | 404..=499 => {}
         503 => {
@@ -141,7 +141,7 @@ async fn read(answer: reqwest::Response) -> Result<Reply, Problem> {
             return Err(problem.with_header(header::RETRY_AFTER, wait));
         }
         _ => {
-            tracing::warn!(status, "the upstream failed a call");
+            tracing::warn!(status, "the upstream returned an error");
             return Err(Problem::new(Code::UpstreamError, "The upstream returned an error."));
         }
     }
@@ -153,7 +153,7 @@ async fn read(answer: reqwest::Response) -> Result<Reply, Problem> {
     let mut bytes = Vec::new();
     while let Some(part) = stream.next().await {
         let part = part.map_err(|_| unreadable())?;
-        if bytes.len() + part.len() > MAX_ANSWER {
+        if bytes.len() + part.len() > MAX_RESPONSE {
             return Err(unreadable());
         }
         bytes.extend_from_slice(&part);

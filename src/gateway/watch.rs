@@ -1,8 +1,7 @@
-//! Ends what a key has begun when the key stops working, or when the process is about to stop.
+//! Ends running requests when their key stops working or the process is about to stop.
 //!
-//! The gate checks a key before the upstream is called, but answers of models can take minutes. While one
-//! is on its way, its key is looked up again twice a second, which a key in memory answers without the
-//! database.
+//! The gate checks a key before the upstream is called, but a response can take minutes. Meanwhile, the key
+//! is looked up again twice a second, which a key in memory answers without the database.
 
 use std::time::Duration;
 
@@ -17,7 +16,7 @@ use crate::web::ticket::Ticket;
 /// How often a key is looked up again.
 const EVERY: Duration = Duration::from_millis(500);
 
-/// Waits for an answer, as long as the key works. Dropping the wait ends the call upstream.
+/// Waits for a response as long as the key works. Dropping the future cancels the request upstream.
 ///
 /// Errors: why the key stopped working.
 pub(super) async fn answer<T>(
@@ -34,7 +33,7 @@ pub(super) async fn answer<T>(
     }
 }
 
-/// The same events, until the key stops working: then an interruption, and the end.
+/// Passes events on until the key stops working; then an interruption ends the stream.
 pub(super) fn events(ticket: Ticket, events: Events) -> Events {
     let start = Some((ticket, events, clock()));
     Box::pin(stream::unfold(start, |state| async move {
@@ -42,7 +41,7 @@ pub(super) fn events(ticket: Ticket, events: Events) -> Events {
         loop {
             tokio::select! {
                 biased;
-                // First, so that a stream that is never silent can't outrun it.
+                // First, so that a stream that never pauses can't outrun the check.
                 _ = clock.tick() => {
                     if let Err(interruption) = check(&ticket).await {
                         return Some((Err(interruption), None));
@@ -61,11 +60,11 @@ fn clock() -> Interval {
     clock
 }
 
-/// Errors: why the key doesn't work any more, or that the process stops. Where nobody can tell, since
-/// the database is away, what has begun goes on.
+/// Errors: why the key stopped working, or that the process is about to stop. If the database is unavailable,
+/// running requests continue.
 async fn check(ticket: &Ticket) -> Result<(), Interruption> {
     if ticket.has_to_end() {
-        let detail = "The server is being restarted and could not wait for the end of this answer. Send the request again.";
+        let detail = "The server is restarting and could not wait for the end of this response. Send the request again.";
         return Err(Interruption::Stopping(Problem::new(Code::Unavailable, detail)));
     }
     match ticket.check_key(Time::now()).await {

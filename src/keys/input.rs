@@ -9,7 +9,7 @@ use crate::keys::secret::contains_key;
 use crate::keys::settings::{SettingsInput, SettingsPatch};
 use crate::orgs::policy::MAX_DAYS;
 use crate::scope::{Scope, Scopes};
-use crate::text::forbidden_character;
+use crate::text::is_forbidden;
 use crate::time::{DAY, Time};
 
 /// The longest description, in characters.
@@ -195,7 +195,7 @@ pub(super) fn check_text(field: &'static str, text: &str, most: usize) -> Result
     if contains_key(&text) {
         return Err(FieldError::new(field, KEY_IN_TEXT));
     }
-    if text.chars().any(|letter| letter != '\n' && letter != '\t' && forbidden_character(letter)) {
+    if text.chars().any(|letter| letter != '\n' && letter != '\t' && is_forbidden(letter)) {
         return Err(FieldError::new(
             field,
             "Leave out control characters and characters that change the direction of text.",

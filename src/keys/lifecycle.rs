@@ -49,7 +49,7 @@ pub fn create(
 ) -> Result<(Key, PlainSecret)> {
     let manager = Manager::of(acting)?;
     let now = acting.now.whole_second();
-    let policy = policy::store::hold(tx, acting.org)?;
+    let policy = policy::store::lock_shared(tx, acting.org)?;
     let (owner, role) = manager.choose_owner(tx, acting, new.owner.as_deref())?;
     grantable(&policy, new.scopes, manager.role, role)?;
     if new.scopes.has(Scope::Admin) {
@@ -111,7 +111,7 @@ pub fn edit(tx: &mut Tx<'_>, acting: &Acting, mint: &KeyDefaults, id: KeyId, edi
     let manager = Manager::of(acting)?;
     let before = lock_for(tx, acting, Deed::Edit, id)?;
     let mut key = before.clone();
-    let policy = policy::store::hold(tx, acting.org)?;
+    let policy = policy::store::lock_shared(tx, acting.org)?;
     if let Some(owner) = &edit.owner {
         key.owner = manager.choose_owner(tx, acting, Some(owner))?.0;
     }

@@ -83,7 +83,7 @@ pub struct LimitRequest {
 pub fn ask(tx: &mut Tx<'_>, acting: &Acting, mint: &KeyDefaults, id: KeyId, ask: &Ask) -> Result<()> {
     let manager = Manager::of(acting)?;
     let key = lifecycle::lock_for(tx, acting, Deed::Edit, id)?;
-    let policy = policy::store::hold(tx, acting.org)?;
+    let policy = policy::store::lock_shared(tx, acting.org)?;
     let refuse = |message: String| Err(Error::invalid("limit", message));
     let limit = key.settings.requests_per_minute.get();
     if ask.limit <= limit {
@@ -134,7 +134,7 @@ pub fn decide(
             if key.status(acting.now).is_ended() {
                 return Err(Error::KeyEnded);
             }
-            let largest = policy::store::hold(tx, acting.org)?.rules.largest_rpm;
+            let largest = policy::store::lock_shared(tx, acting.org)?.rules.largest_rpm;
             if *limit > largest {
                 let message = format!("The organisation’s policy allows at most {largest}.");
                 return Err(Error::invalid("limit", message));
@@ -162,7 +162,7 @@ pub fn decide(
             Event::LimitRequestApproved { before: was, after, asked: open.asked_limit, words }
         }
         (None, words) => {
-            Event::LimitRequestRefused { asked: open.asked_limit, words: words.unwrap_or_default() }
+            Event::LimitRequestDeclined { asked: open.asked_limit, words: words.unwrap_or_default() }
         }
     };
     log::append(tx, acting, &id.to_string(), &event)?;

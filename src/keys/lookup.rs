@@ -12,7 +12,7 @@ use crate::keys::settings::KeySettings;
 use crate::keys::store;
 use crate::orgs::policy::{self, Rights};
 use crate::orgs::store as orgs;
-use crate::people::store::hold_enabled;
+use crate::people::store::lock_enabled;
 use crate::role::Role;
 use crate::schema::{api_keys, key_policies, key_secrets, members, organizations, people};
 use crate::scope::Scopes;
@@ -112,7 +112,7 @@ pub fn by_digest(conn: &mut Conn, digest: &Digest) -> Result<Option<PresentedKey
 }
 
 /// The key of this secret. The key and its owner's rights are locked until the transaction ends.
-pub fn hold(tx: &mut Tx<'_>, secret: SecretId) -> Result<Option<PresentedKey>> {
+pub fn lock(tx: &mut Tx<'_>, secret: SecretId) -> Result<Option<PresentedKey>> {
     // On SQLite, the transaction has locked the whole database already.
     if let Conn::Postgres(conn) = tx.conn {
         // Ending a secret locks its key first, so locking the key covers both. The lock is exclusive:
@@ -121,9 +121,9 @@ pub fn hold(tx: &mut Tx<'_>, secret: SecretId) -> Result<Option<PresentedKey>> {
         let Some((org, key)) = ids.first::<(OrgId, KeyId)>(conn).optional()? else { return Ok(None) };
         let owner: UserId =
             api_keys::table.find(key).select(api_keys::owner_id).for_no_key_update().first(conn)?;
-        orgs::hold_member(tx, org, owner)?;
-        hold_enabled(tx, owner)?;
-        policy::store::hold(tx, org)?;
+        orgs::lock_member_shared(tx, org, owner)?;
+        lock_enabled(tx, owner)?;
+        policy::store::lock_shared(tx, org)?;
     }
     let found = presented!(key_secrets::id.eq(secret)).first(tx.conn);
     only_readable(tx.conn, found)

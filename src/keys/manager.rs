@@ -66,7 +66,7 @@ impl Manager {
         if self.edits(key) {
             return Ok(());
         }
-        policy::store::hold(tx, key.org)?;
+        policy::store::lock_shared(tx, key.org)?;
         self.check_within(&StandInBounds::read(tx.conn, key)?, deed, key)
     }
 
@@ -179,7 +179,7 @@ pub(super) fn member(tx: &mut Tx<'_>, acting: &Acting, field: &'static str, who:
     let unknown = || Error::invalid(field, "Enter the id or e-mail address of a member of the organisation.");
     let found = orgs::store::find_member(tx.conn, acting.org, who)?.ok_or_else(unknown)?;
     // Read again now that the row is locked: somebody who has just left must not get a key.
-    orgs::store::hold_member(tx, acting.org, found.person.id)?;
+    orgs::store::lock_member_shared(tx, acting.org, found.person.id)?;
     let id = found.person.id.to_string();
     orgs::store::find_member(tx.conn, acting.org, &id)?.ok_or_else(unknown)
 }

@@ -2,7 +2,7 @@
 
 use unicode_normalization::UnicodeNormalization;
 
-use crate::text::{fold, forbidden_character};
+use crate::text::{fold, is_forbidden};
 
 /// The longest name, in Unicode scalar values.
 pub const MAX_NAME: usize = 64;
@@ -26,7 +26,7 @@ impl Name {
         if name.chars().all(joins) {
             return Err("Enter a name with visible characters.".into());
         }
-        if name.chars().any(forbidden_character) {
+        if name.chars().any(is_forbidden) {
             return Err(
                 "Leave out control characters, line breaks and characters that change the direction of text."
                     .into(),

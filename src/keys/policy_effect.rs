@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::id::{KeyId, OrgId};
 use crate::keys::{expiry_store, feed};
 use crate::notices::schedule::Steps;
-use crate::orgs::policy::{self, Held, Policy, Rules};
+use crate::orgs::policy::{self, KeyTerms, Policy, Rules};
 use crate::role::Role;
 use crate::schema::{api_keys, key_secrets, members, people, policy_ends};
 use crate::scope::Scopes;
@@ -26,7 +26,7 @@ use crate::time::Time;
 struct ActiveKey {
     id: KeyId,
     name: String,
-    held: Held,
+    held: KeyTerms,
     /// Its current expiry; the expiry that was chosen for it is in `held`.
     ends: Option<Time>,
 }
@@ -96,7 +96,7 @@ pub fn preview(conn: &mut Conn, org: OrgId, rules: Rules, date: Time, now: Time)
 /// Errors: `Invalid` for rules that contradict each other and for a date that is too early or too late.
 pub fn save(tx: &mut Tx<'_>, acting: &Acting, notices: &Steps, rules: Rules, date: Time) -> Result<Preview> {
     let (org, now) = (acting.org, acting.now);
-    let current = policy::store::hold_to_change(tx, org)?;
+    let current = policy::store::lock(tx, org)?;
     let next = current.changed(rules, date, now);
     let pending = current.earlier.as_ref().filter(|earlier| now < earlier.until);
     if next.rules == current.rules && next.earlier.as_ref() == pending {
@@ -212,7 +212,7 @@ fn active_keys(conn: &mut Conn, org: OrgId, current: &Policy, now: Time) -> Resu
             let role = role.filter(|_| member_disabled.is_none() && disabled.is_none());
             let scopes = Scopes::from_text(&scopes);
             let rpm = u32::try_from(rpm).map_err(Error::unreadable)?;
-            Ok(ActiveKey { id, name, held: Held { made, ends: chosen, scopes, rpm, role }, ends })
+            Ok(ActiveKey { id, name, held: KeyTerms { made, ends: chosen, scopes, rpm, role }, ends })
         })
         .collect()
 }

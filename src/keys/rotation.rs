@@ -70,7 +70,7 @@ pub fn rotate(
     let end = if by_itself {
         key.expires_at
     } else {
-        next_end(&policy::store::hold(tx, acting.org)?, acting.role()?, &key, now)
+        next_end(&policy::store::lock_shared(tx, acting.org)?, acting.role()?, &key, now)
     };
     let secret = PlainSecret::generate(&mint.prefix)?;
     key.secret = SecretId::new(now);

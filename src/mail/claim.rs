@@ -1,5 +1,5 @@
-//! Claims on queued e-mails. A process claims a row for a while, sends it and marks it; a process that claimed it
-//! and fell silent loses it to another.
+//! Claims on queued e-mails. A row is claimed with a lease, sent and marked; when a process dies, its lease
+//! expires and another one claims the row.
 
 use diesel::prelude::*;
 use diesel::result::Error as DieselError;
@@ -14,54 +14,51 @@ use crate::mail::sender::Delay;
 use crate::schema::{organizations, outbox, people};
 use crate::time::{DAY, MINUTE, Time};
 
-/// How long a claim holds unless it is renewed.
+/// How long a claim lasts unless it is renewed, in seconds.
 pub const LEASE: i64 = 30;
 const FIRST_PAUSE: i64 = 30;
 const LONGEST_PAUSE: i64 = 15 * MINUTE;
-/// How long a mail is tried.
+/// How long sending is retried.
 const PATIENCE: i64 = 4 * DAY;
 
-/// A mail that this process may send.
+/// An e-mail that this process may send.
 #[derive(Debug)]
-pub struct Claimed {
-    /// Which.
+pub struct ClaimedMail {
     pub id: MailId,
-    /// What it is about.
     pub message: Message,
-    /// The name of its reader.
+    /// The recipient's name.
     pub name: String,
-    /// Where it goes.
     pub address: String,
-    /// Who it is, unless they are yet to become known.
+    /// `None` for a recipient without an account.
     pub person: Option<UserId>,
-    /// The reader's zone, if they have one.
+    /// The recipient's time zone, if known.
     pub zone: Option<String>,
     /// The name of the organisation that it is about.
     pub org: Option<String>,
     /// When it was queued.
     pub created_at: Time,
-    /// How often it was tried before.
+    /// The number of attempts so far.
     pub attempts: i64,
 }
 
-/// Claims about `most` mails that are due and that no other process holds, after combining or delaying those
-/// that would flood a mailbox. What this process holds already it has lost on the way: it sends one batch at a time.
-/// Mails that can't be read have failed.
-pub fn claim(tx: &mut Tx<'_>, worker: &Worker, most: i64, now: Time) -> Result<Vec<Claimed>> {
+/// Claims about `most` due e-mails that no other process holds, after combining or delaying those that would
+/// flood a mailbox. E-mails that this process already holds are claimed again: it sends one batch at a time, so
+/// it must have lost them. Unreadable e-mails are marked as failed.
+pub fn claim(tx: &mut Tx<'_>, worker: &Worker, most: i64, now: Time) -> Result<Vec<ClaimedMail>> {
     loop {
         let due = due(tx, worker, most, now)?;
         if due.is_empty() {
             return Ok(Vec::new());
         }
-        let leaving = combine::thin(tx, worker, due, now)?;
+        let leaving = combine::limit(tx, worker, due, now)?;
         if !leaving.is_empty() {
-            return hold(tx, worker, leaving, now);
+            return lease(tx, worker, leaving, now);
         }
     }
 }
 
-/// The first mails that are due and that no other process holds. Those that someone is waiting for, such as a
-/// password reset link, come before notices about keys, of which there may be very many.
+/// The first due e-mails that no other process holds. Those for which someone is waiting, such as a password
+/// reset link, come before notices about keys, of which there may be very many.
 fn due(tx: &mut Tx<'_>, worker: &Worker, most: i64, now: Time) -> Result<Vec<MailId>> {
     let mut due = due_of(tx, false, worker, most, now)?;
     let left = most - i64::try_from(due.len()).unwrap_or(most);
@@ -71,9 +68,9 @@ fn due(tx: &mut Tx<'_>, worker: &Worker, most: i64, now: Time) -> Result<Vec<Mai
     Ok(due)
 }
 
-/// The first of those that are about keys, or of the others.
+/// The first due e-mails about keys, or about anything else.
 fn due_of(tx: &mut Tx<'_>, about_keys: bool, worker: &Worker, most: i64, now: Time) -> Result<Vec<MailId>> {
-    // Nothing is delayed for longer than that, except by a clock that was ahead.
+    // No delay is longer than this, except by a clock that was ahead.
     let latest = now.plus(LONGEST_PAUSE + MINUTE);
     let due = outbox::table
         .filter(outbox::state.eq(QUEUED).and(outbox::due_at.le(now).or(outbox::due_at.gt(latest))))
@@ -89,31 +86,31 @@ fn due_of(tx: &mut Tx<'_>, about_keys: bool, worker: &Worker, most: i64, now: Ti
         .select(outbox::id);
     let ids: Vec<Vec<u8>> = match tx.conn {
         Conn::Postgres(conn) => due.for_update().skip_locked().load(conn)?,
-        // Its transaction has locked everything already.
+        // SQLite's transaction has locked everything already.
         Conn::Sqlite(conn) => due.load(conn)?,
     };
     let (ids, foreign): (Vec<_>, Vec<_>) = ids.into_iter().partition(|id| id.len() == 16);
     if !foreign.is_empty() {
-        // Keydesk did not queue them, and they must not hold up all others.
+        // Keydesk did not queue them, and they must not block all others.
         let rows = outbox::table.filter(outbox::id.eq_any(foreign));
         diesel::update(rows).set(outbox::state.eq(FAILED)).execute(tx.conn)?;
     }
     Ok(readable(ids))
 }
 
-/// Claims these mails.
-fn hold(tx: &mut Tx<'_>, worker: &Worker, ids: Vec<MailId>, now: Time) -> Result<Vec<Claimed>> {
+/// Claims these e-mails.
+fn lease(tx: &mut Tx<'_>, worker: &Worker, ids: Vec<MailId>, now: Time) -> Result<Vec<ClaimedMail>> {
     diesel::update(outbox::table.filter(outbox::id.eq_any(&ids)))
         .set((outbox::claimed_by.eq(worker.as_slice()), outbox::lease_until.eq(now.plus(LEASE))))
         .execute(tx.conn)?;
     let rows = match load(tx.conn, &ids) {
-        // Which of them can't be read is found one by one.
+        // Reads one row at a time to find the unreadable ones.
         Err(DieselError::DeserializationError(_)) => {
             let mut rows = Vec::new();
             for id in ids {
                 match load(tx.conn, &[id]) {
                     Err(DieselError::DeserializationError(_)) => {
-                        mark_failed(tx, worker, id, "The mail, or whom it is for, can't be read.")?;
+                        mark_failed(tx, worker, id, "The e-mail or its recipient can't be read.")?;
                     }
                     row => rows.extend(row?),
                 }
@@ -126,10 +123,22 @@ fn hold(tx: &mut Tx<'_>, worker: &Worker, ids: Vec<MailId>, now: Time) -> Result
     for (id, message, name, address, person, created_at, attempts, org, zone) in rows {
         match serde_json::from_str(&message) {
             Ok(message) => {
-                claimed.push(Claimed { id, message, name, address, person, zone, org, created_at, attempts });
+                claimed.push(ClaimedMail {
+                    id,
+                    message,
+                    name,
+                    address,
+                    person,
+                    zone,
+                    org,
+                    created_at,
+                    attempts,
+                });
             }
-            // One that a later version has queued must not hold up all others.
-            Err(error) => mark_failed(tx, worker, id, &format!("This version can't read the mail: {error}"))?,
+            // An e-mail queued by a later version must not block all others.
+            Err(error) => {
+                mark_failed(tx, worker, id, &format!("This version can't read the e-mail: {error}"))?
+            }
         }
     }
     Ok(claimed)
@@ -157,7 +166,7 @@ fn load(conn: &mut Conn, ids: &[MailId]) -> QueryResult<Vec<Stored>> {
         .load(conn)
 }
 
-/// Keeps what this process has claimed.
+/// Renews this process's claims.
 pub fn renew(tx: &mut Tx<'_>, worker: &Worker, now: Time) -> Result<()> {
     diesel::update(outbox::table)
         .filter(outbox::state.eq(QUEUED).and(outbox::claimed_by.eq(worker.as_slice())))
@@ -166,7 +175,7 @@ pub fn renew(tx: &mut Tx<'_>, worker: &Worker, now: Time) -> Result<()> {
     Ok(())
 }
 
-/// Gives back what this process has claimed and not sent.
+/// Releases this process's claims on unsent e-mails.
 pub fn release(tx: &mut Tx<'_>, worker: &Worker) -> Result<()> {
     diesel::update(outbox::table)
         .filter(outbox::state.eq(QUEUED).and(outbox::claimed_by.eq(worker.as_slice())))
@@ -175,7 +184,7 @@ pub fn release(tx: &mut Tx<'_>, worker: &Worker) -> Result<()> {
     Ok(())
 }
 
-/// The server has taken it, whoever holds it now.
+/// Marks an e-mail as accepted by the server, whichever process holds it now.
 pub fn mark_sent(tx: &mut Tx<'_>, id: MailId, now: Time) -> Result<()> {
     diesel::update(outbox::table.find(id))
         .set((
@@ -194,7 +203,7 @@ pub fn mark_sent(tx: &mut Tx<'_>, id: MailId, now: Time) -> Result<()> {
     Ok(())
 }
 
-/// The server will never take it, in these words.
+/// Marks an e-mail as failed, with the server's reason.
 pub fn mark_failed(tx: &mut Tx<'_>, worker: &Worker, id: MailId, words: &str) -> Result<()> {
     let failed = diesel::update(outbox::table.find(id))
         .filter(outbox::state.eq(QUEUED).and(outbox::claimed_by.eq(worker.as_slice())))
@@ -215,23 +224,23 @@ pub fn mark_failed(tx: &mut Tx<'_>, worker: &Worker, id: MailId, words: &str) ->
     Ok(())
 }
 
-/// It did not leave this time: it is tried again after a pause that grows, and given up after four days.
+/// Schedules a retry after a growing pause, or gives up after four days.
 pub fn mark_delayed(
     tx: &mut Tx<'_>,
     worker: &Worker,
-    mail: &Claimed,
+    mail: &ClaimedMail,
     delay: &Delay,
     now: Time,
 ) -> Result<()> {
     if now.since(mail.created_at) >= PATIENCE {
-        return mark_failed(tx, worker, mail.id, &format!("Given up after 4 days: {}", delay.words));
+        return mark_failed(tx, worker, mail.id, &format!("Given up after 4 days: {}", delay.reason));
     }
     diesel::update(outbox::table.find(mail.id))
         .filter(outbox::state.eq(QUEUED).and(outbox::claimed_by.eq(worker.as_slice())))
         .set((
             outbox::attempts.eq(outbox::attempts + 1),
             outbox::due_at.eq(now.plus(pause(mail.attempts))),
-            outbox::last_error.eq(&delay.words),
+            outbox::last_error.eq(&delay.reason),
             outbox::claimed_by.eq(None::<Vec<u8>>),
             outbox::lease_until.eq(None::<Time>),
         ))

@@ -1,4 +1,4 @@
-//! Keeps mailboxes from being flooded: e-mails that pile up for one reader are combined into a summary.
+//! Keeps mailboxes from being flooded: e-mails that pile up for one recipient are combined into a summary.
 //!
 //! Only e-mails about keys are combined or delayed. Something that a person requested, such as a password reset
 //! link, is sent at once and doesn't count. An e-mail that a server may already have accepted isn't combined
@@ -12,37 +12,37 @@ use crate::db::{Conn, Tx};
 use crate::error::Result;
 use crate::id::{MailId, OrgId, UserId};
 use crate::mail::message::Message;
-use crate::mail::outbox::{self, COMBINED, Draft, QUEUED, Worker};
+use crate::mail::outbox::{self, COMBINED, NewMail, QUEUED, Worker};
 use crate::mail::{Recipient, Summarized, Summary};
 use crate::schema::outbox as table;
 use crate::time::{DAY, HOUR, MINUTE, Time};
 
-/// How many e-mails that wait for one reader are sent separately.
+/// How many pending e-mails to one recipient are sent separately.
 const SEPARATE: usize = 5;
 /// How many e-mails an address gets within an hour before all that follow are combined.
 const ALLOWANCE: usize = 30;
-/// How long after its last e-mail an address that has used its allowance gets the next.
+/// How long to wait after the last e-mail to an address that has used its allowance.
 const PAUSE: i64 = 5 * MINUTE;
-/// How many e-mails to one reader a transaction combines.
+/// How many e-mails to one recipient a transaction combines.
 const AT_ONCE: i64 = 2000;
-/// How many e-mails a summary lists; mail programs cut what is longer.
+/// How many e-mails a summary lists; mail programs truncate longer ones.
 const LISTED: usize = 50;
 /// How many rows one statement marks.
 const MARKED: usize = 500;
 
-/// An e-mail that waits.
+/// A pending e-mail.
 struct Waiting {
     id: MailId,
     queued_at: Time,
     message: Message,
 }
 
-/// What becomes of the e-mails that wait for a reader.
+/// What to do with a recipient's pending e-mails.
 #[derive(Debug, PartialEq, Eq)]
 enum Plan {
-    /// These, by their place, are combined; the others are sent separately.
+    /// Combine those at these places and send the others separately.
     Combine(Vec<usize>),
-    /// All wait until then.
+    /// Delay all of them.
     Wait(Time),
 }
 
@@ -53,9 +53,9 @@ macro_rules! about_keys {
     };
 }
 
-/// Of these e-mails, which `worker` is about to claim, returns those to send now. Others are delayed, or
-/// combined into a summary, which is returned as well.
-pub fn thin(tx: &mut Tx<'_>, worker: &Worker, mut due: Vec<MailId>, now: Time) -> Result<Vec<MailId>> {
+/// Returns those of the e-mails in `due`, which `worker` is about to claim, that are to be sent now. Others are
+/// delayed, or combined into a summary, which is returned as well.
+pub fn limit(tx: &mut Tx<'_>, worker: &Worker, mut due: Vec<MailId>, now: Time) -> Result<Vec<MailId>> {
     let readers: Vec<(OrgId, String)> = table::table
         .filter(table::id.eq_any(&due).and(about_keys!()))
         .select((table::org_id.assume_not_null(), table::address))
@@ -85,8 +85,8 @@ pub fn thin(tx: &mut Tx<'_>, worker: &Worker, mut due: Vec<MailId>, now: Time) -
     Ok(due)
 }
 
-/// `alone` says of each e-mail that waits, oldest first, whether its reader wants it separately; `sent` is how
-/// many the address got within the last hour, and when it got the last.
+/// `alone` says for each pending e-mail, oldest first, whether its recipient wants it separately; `sent` is how
+/// many e-mails the address received in the last hour, and when it received the last.
 fn plan(alone: &[bool], sent: (usize, Option<Time>), now: Time) -> Plan {
     let (had, last) = sent;
     let free_at = last.filter(|_| had >= ALLOWANCE).map(|last| last.plus(PAUSE));
@@ -100,18 +100,18 @@ fn plan(alone: &[bool], sent: (usize, Option<Time>), now: Time) -> Plan {
         if is_crowd && !alone { combined.push(place) } else { separate.push(place) }
     }
     if separate.len() + usize::from(is_crowd) > room {
-        // One of those that there is room for is the summary.
+        // One of those for which there is room is the summary.
         combined.extend(separate.drain(room - 1..));
         combined.sort_unstable();
     }
     Plan::Combine(combined)
 }
 
-/// Whether the reader's preference has already bundled it, or asks for it to be sent separately.
+/// Whether the recipient's preference has already bundled the e-mail, or requires a separate one.
 fn is_wanted_alone(message: &Message) -> bool {
     match message {
         Message::Digest(_) => true,
-        Message::KeyExpiring(letter) => letter.step >= DAY,
+        Message::KeyExpiring(content) => content.step >= DAY,
         _ => false,
     }
 }
@@ -139,7 +139,8 @@ fn waiting(conn: &mut Conn, org: OrgId, address: &str, now: Time) -> Result<Vec<
         .collect())
 }
 
-/// How many e-mails about keys an address got within the last hour or is getting now, and when it got the last.
+/// How many e-mails about keys an address received in the last hour or is receiving now, and when it received
+/// the last.
 fn sent(conn: &mut Conn, worker: &Worker, address: &str, now: Time) -> Result<(usize, Option<Time>)> {
     let to_them = table::table.filter(table::address.eq(address).and(about_keys!()));
     let (had, last): (i64, Option<Time>) = to_them
@@ -155,14 +156,14 @@ fn sent(conn: &mut Conn, worker: &Worker, address: &str, now: Time) -> Result<(u
     Ok((usize::try_from(had + leaving).unwrap_or(usize::MAX), last))
 }
 
-/// Queues a summary of e-mails to one reader, which are not sent themselves any more.
+/// Queues a summary of e-mails to one recipient, which are not sent themselves any more.
 fn combine(tx: &mut Tx<'_>, mails: &[&Waiting], now: Time) -> Result<MailId> {
     let ids: Vec<MailId> = mails.iter().map(|mail| mail.id).collect();
     let (org, person, name, address): (Option<OrgId>, Option<UserId>, String, String) = table::table
         .filter(table::id.eq_any(ids.first()))
         .select((table::org_id, table::person_id, table::name, table::address))
         .first(tx.conn)?;
-    let draft = Draft::new(Recipient { org, person, name, address }, summary(mails), now);
+    let draft = NewMail::new(Recipient { org, person, name, address }, summary(mails), now);
     outbox::queue_all(tx, std::slice::from_ref(&draft), now)?;
     for ids in ids.chunks(MARKED) {
         let combined = (table::state.eq(COMBINED), table::combined_in.eq(draft.id));
@@ -190,7 +191,7 @@ fn summary(mails: &[&Waiting]) -> Summary {
             }
             Message::Digest(digest) => {
                 let keys = digest.keys.iter().cloned();
-                all.extend(keys.map(|letter| Summarized { at: *at, message: letter.into() }));
+                all.extend(keys.map(|content| Summarized { at: *at, message: content.into() }));
                 more += digest.more;
                 events.insert(Some("key_expiring"));
             }
@@ -207,7 +208,7 @@ fn summary(mails: &[&Waiting]) -> Summary {
     Summary { event: event.map(str::to_owned), listed: all, more }
 }
 
-/// A summary lists those with the lowest number first.
+/// The order in a summary, lowest first.
 fn urgency(message: &Message) -> u8 {
     match message {
         Message::KeyWidened(_) => 0,
@@ -237,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_reader_wants_separately_is_combined_where_there_is_no_room() {
+    fn separate_e_mails_are_combined_if_there_is_no_room() {
         assert_eq!(planned(0, 30, 0, 60), Plan::Combine(vec![]));
         assert_eq!(planned(6, 10, 0, 60), Plan::Combine((0..6).collect()));
         assert_eq!(planned(0, 31, 0, 60), Plan::Combine((29..31).collect()));

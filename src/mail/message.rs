@@ -1,11 +1,11 @@
-//! Every mail there is, by its event, with what it is about and how it reads.
+//! All e-mails: their events, content and templates.
 
 use askama::Template;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::id::KeyId;
-use crate::mail::sheet::Sheet;
+use crate::mail::context::MailContext;
 use crate::mail::{
     AuditCheckpoint, AuditConfirmation, Digest, Invitation, KeyCreated, KeyExpired, KeyExpiredStillUsed,
     KeyExpiring, KeyRevoked, KeyRotated, KeyWidened, LimitDecision, LimitRequest, ReviewReminder, Summary,
@@ -14,96 +14,93 @@ use crate::mail::{
 use crate::mail::{EmailVerification, PasswordReset, SecurityNotice};
 use crate::path;
 
-/// What a mail is about.
-pub trait Letter {
-    /// The one key that it is about.
+/// The content of an e-mail.
+pub trait MailContent {
+    /// The key that it is about, if it is about exactly one.
     fn key(&self) -> Option<KeyId> {
         None
     }
 
-    /// Whether it is one of the early notices, which a reader can end by one click.
+    /// Whether it is an early notice, from which a recipient can unsubscribe with one click.
     fn is_early(&self) -> bool {
         false
     }
 
-    /// A file that comes with it, to be kept: its name and its text.
+    /// The name and text of a file to attach.
     fn file(&self) -> Option<(String, String)> {
         None
     }
 }
 
-/// A mail as its reader gets it.
+/// A rendered e-mail.
 #[derive(Clone, Debug)]
 pub struct Rendered {
-    /// One line.
     pub subject: String,
-    /// For readers without HTML, and first.
     pub text: String,
-    /// The same in HTML.
     pub html: String,
 }
 
-/// Makes [`Message`] out of one line for each mail: its letter, its event, its templates.
+/// Generates [`Message`] from one line per e-mail: its content, event and templates.
 macro_rules! mails {
-    ($($letter:ident $event:tt $subject:tt $text:tt $html:tt;)*) => {
-        /// A mail in the queue.
+    ($($content:ident $event:tt $subject:tt $text:tt $html:tt;)*) => {
+        /// An e-mail in the outbox.
         #[derive(Clone, Debug, Serialize, Deserialize)]
         #[serde(tag = "event", content = "letter")]
         pub enum Message {
-            $(#[serde(rename = $event)] $letter($letter),)*
+            $(#[serde(rename = $event)] $content($content),)*
         }
 
-        $(impl From<$letter> for Message {
-            fn from(letter: $letter) -> Message {
-                Message::$letter(letter)
+        $(impl From<$content> for Message {
+            fn from(content: $content) -> Message {
+                Message::$content(content)
             }
         })*
 
         impl Message {
-            /// The name of its letter.
+            /// The event, as stored.
             fn tag(&self) -> &'static str {
                 match self {
-                    $(Message::$letter(_) => $event,)*
+                    $(Message::$content(_) => $event,)*
                 }
             }
 
-            fn letter(&self) -> &dyn Letter {
+            fn content(&self) -> &dyn MailContent {
                 match self {
-                    $(Message::$letter(letter) => letter,)*
+                    $(Message::$content(content) => content,)*
                 }
             }
 
-            /// What it says in one line, without the organisation's name.
-            pub fn headline(&self, sheet: &Sheet) -> askama::Result<String> {
+            /// The subject without the organisation's name.
+            pub fn headline(&self, context: &MailContext) -> askama::Result<String> {
                 match self {
-                    $(Message::$letter(letter) => {
+                    $(Message::$content(content) => {
                         #[derive(Template)]
                         #[template(path = $subject)]
-                        #[allow(dead_code, reason = "a template need not ask for everything")]
-                        struct Subject<'a> { letter: &'a $letter, sheet: &'a Sheet }
+                        #[allow(dead_code, reason = "not every template uses every field")]
+                        struct Subject<'a> { content: &'a $content, context: &'a MailContext }
 
-                        Subject { letter, sheet }.render()
+                        Subject { content, context }.render()
                     })*
                 }
             }
 
-            /// Writes it for its reader.
-            pub fn render(&self, sheet: &Sheet) -> Result<Rendered> {
-                let subject = sheet.subject(&self.headline(sheet).map_err(Error::internal)?);
+            /// Renders the e-mail for its recipient.
+            pub fn render(&self, context: &MailContext) -> Result<Rendered> {
+                let subject = context.subject(&self.headline(context).map_err(Error::internal)?);
                 match self {
-                    $(Message::$letter(letter) => {
+                    $(Message::$content(content) => {
                         #[derive(Template)]
                         #[template(path = $text)]
-                        #[allow(dead_code, reason = "a template need not ask for everything")]
-                        struct Text<'a> { letter: &'a $letter, sheet: &'a Sheet }
+                        #[allow(dead_code, reason = "not every template uses every field")]
+                        struct Text<'a> { content: &'a $content, context: &'a MailContext }
 
                         #[derive(Template)]
                         #[template(path = $html)]
-                        #[allow(dead_code, reason = "a template need not ask for everything")]
-                        struct Html<'a> { letter: &'a $letter, sheet: &'a Sheet, subject: &'a str }
+                        #[allow(dead_code, reason = "not every template uses every field")]
+                        struct Html<'a> { content: &'a $content, context: &'a MailContext, subject: &'a str }
 
-                        let text = Text { letter, sheet }.render().map_err(Error::internal)?;
-                        let html = Html { letter, sheet, subject: &subject }.render().map_err(Error::internal)?;
+                        let text = Text { content, context }.render().map_err(Error::internal)?;
+                        let html = Html { content, context, subject: &subject }.render().map_err(Error::internal)?;
                         Ok(Rendered { subject, text, html })
                     })*
                 }
@@ -138,25 +135,25 @@ impl Message {
     /// The name in `X-Keydesk-Event`.
     pub fn event(&self) -> &'static str {
         match self {
-            // What a key may do from now on is a matter of its security.
+            // A change of what a key may do concerns its security.
             Message::KeyWidened(_) => "security_notice",
             Message::Summary(_) => "digest",
             other => other.tag(),
         }
     }
 
-    /// The one key that it is about.
+    /// The key that it is about, if it is about exactly one.
     pub fn key(&self) -> Option<KeyId> {
-        self.letter().key()
+        self.content().key()
     }
 
-    /// Whether it is one of the early notices, which a reader can end by one click.
+    /// Whether it is an early notice, from which a recipient can unsubscribe with one click.
     pub fn is_early(&self) -> bool {
-        self.letter().is_early()
+        self.content().is_early()
     }
 
-    /// A file that comes with it, to be kept: its name and its text.
+    /// The name and text of a file to attach.
     pub fn file(&self) -> Option<(String, String)> {
-        self.letter().file()
+        self.content().file()
     }
 }

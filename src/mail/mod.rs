@@ -1,35 +1,34 @@
-//! Mails: what they say, the queue they wait in, and how they leave.
+//! E-mails: content, outbox and delivery.
 //!
-//! A change queues a typed message in its own transaction; it is rendered only when it is sent.
-//! Each mail arrives at least once. Where a server falls silent after it was given a mail, nobody
-//! can know whether it took it (RFC 5321 section 4.1.1.4): it gets the same mail again, under the
-//! same `Message-ID`.
+//! A change queues a typed message in its own transaction; it is rendered only when it is sent. Each
+//! e-mail is delivered at least once: if a server doesn't answer after receiving one, no one can know
+//! whether it accepted it (RFC 5321 section 4.1.1.4), so it gets the same e-mail again, with the same
+//! `Message-ID`.
 
 pub mod claim;
 pub mod combine;
+pub mod context;
 pub mod delivery;
-pub mod letter;
+pub mod delivery_log;
+pub mod mailer;
 pub mod message;
 pub mod outbox;
 pub mod sender;
-pub mod sheet;
-pub mod shown;
 
-mod letters;
+mod content;
 
-pub use letters::*;
+pub use content::*;
 
 use crate::id::{OrgId, UserId};
 
-/// Who gets a mail.
+/// The recipient of an e-mail.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recipient {
-    /// The organisation that the mail is about; `None` where it is about the person alone.
+    /// The organisation that the e-mail is about; `None` if it is only about the person.
     pub org: Option<OrgId>,
-    /// The person, unless they are yet to become known. Times are told in their zone.
+    /// `None` for someone without an account. Times are shown in the person's zone.
     pub person: Option<UserId>,
-    /// Their name, or nothing.
+    /// May be empty.
     pub name: String,
-    /// Where mail reaches them.
     pub address: String,
 }

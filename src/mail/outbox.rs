@@ -1,4 +1,4 @@
-//! The queue of e-mails: their rows, and adding to them. [`super::claim`] takes them out again.
+//! The outbox: its rows, and adding to them. [`super::claim`] takes them out again.
 
 use diesel::prelude::*;
 
@@ -10,36 +10,36 @@ use crate::mail::message::Message;
 use crate::schema::outbox;
 use crate::time::{DAY, Time};
 
-/// Who sends: one process, while it runs.
+/// Identifies a sending process while it runs.
 pub type Worker = [u8; 16];
 
-/// How many mails one statement queues.
+/// How many e-mails one statement queues.
 const AT_ONCE: usize = 100;
-/// How long sent and failed mails can be looked at.
-const KEPT: i64 = 30 * DAY;
+/// How long sent and failed e-mails are kept.
+const RETENTION: i64 = 30 * DAY;
 
 pub(super) const QUEUED: &str = "queued";
-/// It is part of a summary and shares its fate.
+/// The e-mail is part of a summary and shares its state.
 pub(super) const COMBINED: &str = "combined";
 pub(super) const SENT: &str = "sent";
 pub(super) const FAILED: &str = "failed";
 
-/// Where a mail is.
+/// The state of an e-mail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// It waits for its first or its next attempt.
+    /// Waiting for its first or next attempt.
     Queued,
-    /// The server has taken it.
+    /// Accepted by the server.
     Sent,
-    /// It will not be tried again by itself.
+    /// Given up; not retried automatically.
     Failed,
 }
 
 impl State {
-    /// All of them, in the order in which they are shown.
+    /// All states, in display order.
     pub const ALL: [State; 3] = [State::Queued, State::Sent, State::Failed];
 
-    /// The names in the database of e-mails that are shown in this state.
+    /// The stored states that are shown as this one.
     pub fn stored(self) -> &'static [&'static str] {
         match self {
             State::Queued => &[QUEUED, COMBINED],
@@ -57,26 +57,22 @@ impl State {
         }
     }
 
-    /// The state of that name.
+    /// The state of that name, if there is one.
     pub fn parse(name: &str) -> Option<State> {
         State::ALL.into_iter().find(|state| state.name() == name)
     }
 }
 
-/// A mail that is to be queued.
-pub struct Draft {
-    /// What it will be known by.
+/// An e-mail to queue.
+pub struct NewMail {
     pub id: MailId,
-    /// Who gets it.
     pub to: Recipient,
-    /// What it says.
     pub message: Message,
 }
 
-impl Draft {
-    /// A new mail.
-    pub fn new(to: Recipient, message: impl Into<Message>, now: Time) -> Draft {
-        Draft { id: MailId::new(now), to, message: message.into() }
+impl NewMail {
+    pub fn new(to: Recipient, message: impl Into<Message>, now: Time) -> NewMail {
+        NewMail { id: MailId::new(now), to, message: message.into() }
     }
 
     fn row(&self, now: Time) -> Result<Row<'_>> {
@@ -97,7 +93,7 @@ impl Draft {
     }
 }
 
-/// A row as it is queued. Nothing is left to defaults, so that many are one statement.
+/// A new row. Sets every column, so that one statement can insert many.
 #[derive(Insertable)]
 #[diesel(table_name = outbox, treat_none_as_default_value = false)]
 struct Row<'a> {
@@ -115,13 +111,13 @@ struct Row<'a> {
     created_at: Time,
 }
 
-/// Queues a mail. It leaves soon after the transaction is committed, and never otherwise.
+/// Queues an e-mail. It is sent soon after the commit, and only then.
 pub fn queue(tx: &mut Tx<'_>, to: &Recipient, message: &Message, now: Time) -> Result<()> {
-    queue_all(tx, &[Draft::new(to.clone(), message.clone(), now)], now)
+    queue_all(tx, &[NewMail::new(to.clone(), message.clone(), now)], now)
 }
 
-/// The same for several.
-pub fn queue_all(tx: &mut Tx<'_>, drafts: &[Draft], now: Time) -> Result<()> {
+/// Queues several e-mails.
+pub fn queue_all(tx: &mut Tx<'_>, drafts: &[NewMail], now: Time) -> Result<()> {
     for drafts in drafts.chunks(AT_ONCE) {
         let rows = drafts.iter().map(|draft| draft.row(now)).collect::<Result<Vec<_>>>()?;
         each!(tx.conn, |c| diesel::insert_into(outbox::table).values(&rows).execute(c))?;
@@ -130,7 +126,7 @@ pub fn queue_all(tx: &mut Tx<'_>, drafts: &[Draft], now: Time) -> Result<()> {
     Ok(())
 }
 
-/// When the next mail may be due: one that waits for another attempt, or whose claim ends.
+/// When the next e-mail may become due: a retry, or an expired claim.
 pub fn next_at(conn: &mut Conn) -> Result<Option<Time>> {
     let queued = outbox::table.filter(outbox::state.eq(QUEUED));
     let waiting: Option<Time> = queued
@@ -148,10 +144,10 @@ pub fn next_at(conn: &mut Conn) -> Result<Option<Time>> {
     Ok([waiting, claimed.flatten()].into_iter().flatten().min())
 }
 
-/// Forgets mails that were sent or failed long ago.
+/// Deletes e-mails that were sent or failed more than 30 days ago.
 pub fn forget_old(tx: &mut Tx<'_>, now: Time) -> Result<()> {
     diesel::delete(outbox::table)
-        .filter(outbox::state.ne(QUEUED).and(outbox::created_at.lt(now.plus(-KEPT))))
+        .filter(outbox::state.ne(QUEUED).and(outbox::created_at.lt(now.plus(-RETENTION))))
         .execute(tx.conn)?;
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! How a mail leaves: by a mail server, or as a file where none is set.
+//! Sending e-mails through a mail server, or writing them to files if none is configured.
 
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -11,69 +11,64 @@ use lettre::{AsyncSmtpTransport, AsyncTransport, Tokio1Executor};
 use crate::config::MailServer;
 use crate::text::one_line;
 
-/// How long a server may think about one command.
+/// How long a server may take to answer one command.
 const COMMAND: Duration = Duration::from_secs(30);
-/// How long a whole mail may take. A slow server gets it again later rather than hold up all others.
+/// How long sending one e-mail may take. A slow server gets it again later instead of blocking all others.
 const WHOLE: Duration = Duration::from_secs(60);
 const WORDS: usize = 300;
 
-/// A mail, ready to leave.
-pub struct Written {
-    /// The mail.
+/// An e-mail, ready to send.
+pub struct BuiltMail {
     pub message: lettre::Message,
-    /// Whether it holds a token, so that nothing that a server quotes of it may be kept.
+    /// Whether it contains a token, so that nothing that a server quotes from it may be stored.
     pub holds_token: bool,
 }
 
-/// How mails leave.
+/// How e-mails are sent.
 pub enum Sender {
-    /// By a mail server.
     Smtp {
-        /// Connections to it.
         transport: AsyncSmtpTransport<Tokio1Executor>,
-        /// Its name.
         host: String,
     },
-    /// As `.eml` files in a directory.
+    /// Writes `.eml` files to a directory.
     Directory(PathBuf),
 }
 
-/// What became of an attempt. The words are the server's where it had some.
+/// The result of an attempt, with the server's reason if it gave one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// It was taken.
     Sent,
-    /// It was refused for good.
+    /// Refused for good.
     Refused(String),
-    /// This mail did not leave now.
-    Later(Delay),
-    /// No mail leaves now.
-    Away(Delay),
+    /// Retry this e-mail later.
+    Retry(Delay),
+    /// Retry all e-mails later: the server is unreachable.
+    Unreachable(Delay),
 }
 
-/// Why a mail is tried again.
+/// Why an e-mail is retried.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delay {
-    /// The reason, in the server's words where it had some.
-    pub words: String,
-    /// Whether the server was given it and did not answer: it may have taken it.
+    /// The reason, in the server's words if it gave any.
+    pub reason: String,
+    /// Whether the server received the e-mail but did not answer, so that it may have accepted it.
     pub unanswered: bool,
 }
 
 impl Delay {
-    /// The mail certainly was not taken.
-    fn answered(words: String) -> Delay {
-        Delay { words, unanswered: false }
+    /// The e-mail was certainly not accepted.
+    fn answered(reason: String) -> Delay {
+        Delay { reason, unanswered: false }
     }
 
-    /// The mail may have been taken.
-    fn unanswered(words: String) -> Delay {
-        Delay { words, unanswered: true }
+    /// The e-mail may have been accepted.
+    fn unanswered(reason: String) -> Delay {
+        Delay { reason, unanswered: true }
     }
 }
 
 impl Sender {
-    /// By the server, or into the directory.
+    /// Uses the server if there is one, and the directory otherwise.
     pub fn new(server: Option<MailServer>, directory: PathBuf) -> Sender {
         match server {
             None => Sender::Directory(directory),
@@ -84,14 +79,14 @@ impl Sender {
         }
     }
 
-    /// Whether there is a mail server.
+    /// Whether a mail server is configured.
     pub fn has_server(&self) -> bool {
         matches!(self, Sender::Smtp { .. })
     }
 
-    /// Tries to send a mail. `name` is the name of its file, where it becomes one.
-    pub async fn send(&self, mail: Written, name: &str) -> Outcome {
-        let Written { message, holds_token } = mail;
+    /// Tries to send an e-mail. `name` is the name of its file, if it is written to one.
+    pub async fn send(&self, mail: BuiltMail, name: &str) -> Outcome {
+        let BuiltMail { message, holds_token } = mail;
         match self {
             Sender::Directory(directory) => {
                 let (directory, name) = (directory.clone(), name.to_owned());
@@ -100,52 +95,52 @@ impl Sender {
                 match written.await {
                     Ok(Ok(())) => Outcome::Sent,
                     Ok(Err(error)) => {
-                        Outcome::Away(Delay::answered(format!("The file can't be written: {error}")))
+                        Outcome::Unreachable(Delay::answered(format!("The file can't be written: {error}")))
                     }
-                    Err(error) => Outcome::Away(Delay::answered(error.to_string())),
+                    Err(error) => Outcome::Unreachable(Delay::answered(error.to_string())),
                 }
             }
             Sender::Smtp { transport, host } => {
                 match tokio::time::timeout(WHOLE, transport.send(message)).await {
                     Ok(Ok(_)) => Outcome::Sent,
                     Ok(Err(error)) => outcome(&error, host, holds_token),
-                    Err(_) => Outcome::Later(Delay::unanswered(format!("{host} did not answer in time."))),
+                    Err(_) => Outcome::Retry(Delay::unanswered(format!("{host} did not answer in time."))),
                 }
             }
         }
     }
 }
 
-/// What an error means. Servers and filters quote what they refuse, so of an answer to a mail that holds a
-/// token only the codes are kept.
+/// Interprets an error. Servers and filters quote what they refuse, so of an answer to an e-mail that contains
+/// a token only the codes are kept.
 fn outcome(error: &lettre::transport::smtp::Error, host: &str, holds_token: bool) -> Outcome {
     let said = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
     let cause = if holds_token { enhanced_code(&said).unwrap_or_default() } else { &*said };
     let Some(code) = error.status() else {
         let words = if holds_token && error.is_response() {
-            format!("{host} gave an answer that can't be read.")
+            format!("{host} gave an unreadable answer.")
         } else {
             one_line(&format!("{host}: {error}"), WORDS)
         };
-        // A connection that broke in the middle says nothing about the next one.
+        // A connection that broke midway says nothing about the next one.
         return if error.is_timeout() || error.is_response() {
-            Outcome::Later(Delay::unanswered(words))
+            Outcome::Retry(Delay::unanswered(words))
         } else if error.to_string().starts_with("network error") {
-            Outcome::Away(Delay::unanswered(words))
+            Outcome::Unreachable(Delay::unanswered(words))
         } else {
-            Outcome::Away(Delay::answered(words))
+            Outcome::Unreachable(Delay::answered(words))
         };
     };
     let words = one_line(format!("{host}: {code} {cause}").trim_end(), WORDS);
     match u16::from(code) {
-        // About the connection or the credentials, not about the mail.
-        421 | 432 | 454 | 530 | 534 | 535 | 538 => Outcome::Away(Delay::answered(words)),
+        // These codes concern the connection or the credentials, not the e-mail.
+        421 | 432 | 454 | 530 | 534 | 535 | 538 => Outcome::Unreachable(Delay::answered(words)),
         _ if error.is_permanent() => Outcome::Refused(words),
-        _ => Outcome::Later(Delay::answered(words)),
+        _ => Outcome::Retry(Delay::answered(words)),
     }
 }
 
-/// The enhanced status code, such as `5.7.1`, with which an answer begins (RFC 3463 section 2).
+/// The enhanced status code at the start of an answer, such as `5.7.1` (RFC 3463 section 2).
 fn enhanced_code(said: &str) -> Option<&str> {
     let code = said.split_ascii_whitespace().next()?;
     let mut parts = code.split('.');
@@ -158,7 +153,7 @@ fn enhanced_code(said: &str) -> Option<&str> {
     (is_code && parts.next().is_none()).then_some(code)
 }
 
-/// Written whole under another name first, so that no reader ever finds half a mail.
+/// Writes the file under another name first, so that no reader finds half an e-mail.
 fn write(directory: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
     let draft = directory.join(format!(".{name}.draft"));

@@ -1,11 +1,11 @@
-//! One mail for all keys of a reader that come close to their end on a day.
+//! Bundles all expiring keys of a recipient on a day into one e-mail.
 
 use diesel::prelude::*;
 
 use crate::db::{Conn, Tx};
 use crate::error::{Error, Result};
 use crate::id::{KeyId, MailId, OrgId, UserId};
-use crate::mail::outbox::{self, Draft};
+use crate::mail::outbox::{self, NewMail};
 use crate::mail::{Digest, KeyExpiring};
 use crate::notices::preference;
 use crate::people;
@@ -13,23 +13,23 @@ use crate::people::store::Person;
 use crate::schema::notice_readers as table;
 use crate::time::Time;
 
-/// How many readers a transaction writes to.
+/// How many recipients a transaction handles.
 const BATCH: i64 = 50;
-/// How many mails a transaction writes to one reader who wants one for each key.
+/// How many separate e-mails to one recipient a transaction queues.
 const SINGLE: usize = 200;
-/// How many keys a digest lists; mail programs cut what is longer.
+/// How many keys a digest lists; mail programs truncate longer ones.
 const LISTED: usize = 50;
-/// How many keys one statement marks as told.
+/// How many notices one statement marks.
 const MARKED: usize = 500;
 
-/// Whether a letter waits.
+/// Whether any notice is waiting to be bundled.
 pub fn waits(conn: &mut Conn) -> Result<bool> {
     let waiting = table::table.filter(table::mail_id.is_null()).select(table::person_id);
     Ok(waiting.first::<UserId>(conn).optional()?.is_some())
 }
 
-/// Queues the mails of one batch of readers whose letters wait; returns how many letters these were.
-/// Readers to whom another process writes are left to it.
+/// Queues the e-mails of one batch of recipients with waiting notices; returns how many notices these were.
+/// Recipients that another process is handling are skipped.
 pub fn bundle(tx: &mut Tx<'_>, now: Time) -> Result<usize> {
     let waiting: Vec<(OrgId, UserId)> = table::table
         .filter(table::mail_id.is_null())
@@ -44,10 +44,10 @@ pub fn bundle(tx: &mut Tx<'_>, now: Time) -> Result<usize> {
     Ok(written)
 }
 
-/// A letter that waits, by its key, the key's end and the step; a reader has one for each.
+/// A waiting notice, by key, expiry and step; unique per recipient.
 type Mark = (KeyId, Time, i64);
 
-/// The condition that a letter of a reader waits.
+/// The condition that a notice of a recipient is waiting.
 macro_rules! waiting {
     ($org:expr, $reader:expr) => {
         table::org_id.eq($org).and(table::person_id.eq($reader)).and(table::mail_id.is_null())
@@ -59,7 +59,7 @@ fn write(tx: &mut Tx<'_>, org: OrgId, reader: UserId, now: Time) -> Result<usize
         .filter(waiting!(org, reader))
         .order((table::ends_at, table::key_id, table::step))
         .select((table::key_id, table::ends_at, table::step));
-    // The letters themselves are read as far as they are told: there may be very many.
+    // Only the listed notices are read in full: there may be very many.
     let marks: Vec<Mark> = match tx.conn {
         Conn::Postgres(conn) => waiting.for_update().skip_locked().load(conn)?,
         Conn::Sqlite(conn) => waiting.load(conn)?,
@@ -74,7 +74,7 @@ fn write(tx: &mut Tx<'_>, org: OrgId, reader: UserId, now: Time) -> Result<usize
     let marks = &marks[..marks.len().min(SINGLE)];
     let mut mails = Vec::with_capacity(marks.len());
     for mark in marks {
-        let draft = Draft::new(person.recipient(Some(org)), letter(tx.conn, org, reader, mark)?, now);
+        let draft = NewMail::new(person.recipient(Some(org)), letter(tx.conn, org, reader, mark)?, now);
         let this = table::key_id.eq(mark.0).and(table::ends_at.eq(mark.1)).and(table::step.eq(mark.2));
         diesel::update(table::table.filter(waiting!(org, reader).and(this)))
             .set((table::mail_id.eq(draft.id), table::letter.eq(None::<String>)))
@@ -85,20 +85,20 @@ fn write(tx: &mut Tx<'_>, org: OrgId, reader: UserId, now: Time) -> Result<usize
     Ok(marks.len())
 }
 
-/// Queues one mail about all of these.
+/// Queues one e-mail about all of these.
 fn digest(tx: &mut Tx<'_>, org: OrgId, person: &Person, marks: &[Mark], now: Time) -> Result<()> {
     let listed = &marks[..marks.len().min(LISTED)];
     let keys: Result<Vec<KeyExpiring>> =
         listed.iter().map(|mark| letter(tx.conn, org, person.id, mark)).collect();
     let more = i64::try_from(marks.len() - listed.len()).map_err(Error::internal)?;
-    let draft = Draft::new(person.recipient(Some(org)), Digest { keys: keys?, more }, now);
+    let draft = NewMail::new(person.recipient(Some(org)), Digest { keys: keys?, more }, now);
     for marks in marks.chunks(MARKED) {
-        mark_told(tx, org, person.id, marks, draft.id)?;
+        mark_bundled(tx, org, person.id, marks, draft.id)?;
     }
     outbox::queue_all(tx, &[draft], now)
 }
 
-fn mark_told(tx: &mut Tx<'_>, org: OrgId, reader: UserId, marks: &[Mark], mail: MailId) -> Result<()> {
+fn mark_bundled(tx: &mut Tx<'_>, org: OrgId, reader: UserId, marks: &[Mark], mail: MailId) -> Result<()> {
     let mut steps: Vec<i64> = marks.iter().map(|mark| mark.2).collect();
     steps.sort_unstable();
     steps.dedup();

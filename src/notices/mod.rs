@@ -1,9 +1,9 @@
-//! Warnings before a key ends: when they are due, who gets them, what became of them.
+//! Notices before a key expires: schedule, recipients and delivery.
 
 pub mod bundle;
+mod due_notice;
 pub mod preference;
-pub mod readers;
+pub mod recipients;
 pub mod schedule;
 pub mod store;
 pub mod sweep;
-mod told;

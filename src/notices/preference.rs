@@ -1,4 +1,4 @@
-//! What a person wants to be told early, and whether in one mail.
+//! A person's preferences for early notices.
 
 use std::collections::HashMap;
 
@@ -10,24 +10,24 @@ use crate::id::UserId;
 use crate::schema::notice_preferences as table;
 use crate::time::DAY;
 
-/// Steps of this length and more are early: nobody needs to get them.
+/// Steps of this length or more are early, and people can turn them off.
 pub const EARLY: i64 = 7 * DAY;
 
 const ALL: &str = "all";
 
-/// What a person wants. By default they are told all there is, in one mail a day.
+/// A person's preferences. By default, they receive all notices, in one e-mail a day.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Preference {
-    /// The early steps that they don't want.
+    /// The early steps that are turned off.
     pub muted: Muted,
-    /// Whether they get a mail for each key rather than one for all.
+    /// Whether each key gets a separate e-mail.
     pub single: bool,
 }
 
-/// Early steps that someone doesn't want.
+/// Early steps that are turned off.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Muted {
-    /// All, also those that are configured later.
+    /// All, including those configured later.
     All,
     /// These, in seconds.
     Steps(Vec<i64>),
@@ -47,7 +47,7 @@ impl Muted {
         Muted::Steps(text.split_whitespace().filter_map(|step| step.parse().ok()).collect())
     }
 
-    /// As the database holds them.
+    /// The stored form.
     pub fn text(&self) -> String {
         match self {
             Muted::All => ALL.to_owned(),
@@ -57,7 +57,7 @@ impl Muted {
 }
 
 impl Preference {
-    /// Whether they want to be told at this step.
+    /// Whether the person wants a notice at this step.
     pub fn wants(&self, step: i64) -> bool {
         step < EARLY
             || match &self.muted {
@@ -67,7 +67,7 @@ impl Preference {
     }
 }
 
-/// What these people want; whoever is missing has not chosen.
+/// The preferences of these people; those who never chose are missing.
 pub fn of_people(
     conn: &mut Conn,
     people: impl IntoIterator<Item = UserId>,
@@ -82,12 +82,12 @@ pub fn of_people(
     Ok(rows.into_iter().map(preference).collect())
 }
 
-/// What a person wants.
+/// A person's preferences.
 pub fn of(conn: &mut Conn, person: UserId) -> Result<Preference> {
     Ok(of_people(conn, [person])?.remove(&person).unwrap_or_default())
 }
 
-/// Notes what a person wants from now on.
+/// Stores a person's preferences.
 pub fn set(tx: &mut Tx<'_>, person: UserId, preference: &Preference) -> Result<()> {
     let chosen = (table::muted.eq(preference.muted.text()), table::single.eq(preference.single));
     each!(tx.conn, |c| {

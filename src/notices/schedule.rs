@@ -1,52 +1,51 @@
-//! Which notice steps count for a secret. Pure: time comes in as arguments.
+//! The notice steps of a secret. Pure: time is an argument.
 
 use jiff::tz::TimeZone;
 
 use crate::time::{DAY, Time};
 
-/// The step of the end itself.
+/// The step at the expiry.
 pub const END: i64 = 0;
-/// The step of a day after the end, when people are told that programs still call.
+/// The step one day after the expiry, if clients still use the key.
 pub const AFTER: i64 = -DAY;
 
-/// An instant at which people are told about the end of a secret.
+/// A point in time at which a notice is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Moment {
-    /// Seconds before the end.
+    /// Seconds before the expiry.
     pub step: i64,
-    /// When.
     pub at: Time,
 }
 
-/// The steps before a key's end at which people are told, longest first.
+/// The configured notice steps, longest first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Steps(Vec<i64>);
 
 impl Steps {
-    /// From spans before the end, in seconds, in any order.
+    /// Steps from seconds before the expiry, in any order.
     pub fn new(mut spans: Vec<i64>) -> Steps {
         spans.sort_unstable_by(|left, right| right.cmp(left));
         spans.dedup();
         Steps(spans)
     }
 
-    /// The spans before the end, in seconds, longest first.
+    /// The seconds before the expiry, longest first.
     pub fn spans(&self) -> &[i64] {
         &self.0
     }
 
-    /// When people are told about the end of a secret made at `made`, whose end stands since
-    /// `stands_since`, and whose owner lives in `zone`; earliest first.
+    /// When notices are sent for a secret created at `made`, whose expiry was set at `stands_since`, and
+    /// whose owner lives in `zone`; earliest first.
     ///
-    /// Steps of a day and more are told at the last 9 o'clock in the morning that is not after
-    /// them. A step that was past when the end was set does not count.
+    /// Steps of a day or more are sent at the last 09:00 that is not after them. Steps that were past when
+    /// the expiry was set are skipped.
     pub fn moments(&self, made: Time, stands_since: Time, ends: Time, zone: &TimeZone) -> Vec<Moment> {
         let life = ends.since(made);
         let counting = self.0.iter().filter(|&&step| step * 2 < life);
         let told = counting.map(|&step| {
             let plain = ends.plus(-step);
             let morning = if step < DAY { plain } else { plain.last_morning(zone) };
-            // The morning may lie before the end was set, where the step itself does not.
+            // 09:00 may be before the expiry was set even though the step itself is not.
             Moment { step, at: if morning > stands_since { morning } else { plain } }
         });
         let mut moments: Vec<Moment> = told.filter(|moment| moment.at > stands_since).collect();
@@ -55,8 +54,8 @@ impl Steps {
         moments
     }
 
-    /// When a secret that lives from `created` to `ends` begins to count as expiring: the
-    /// first step that is under half of its life. `None` when no step counts.
+    /// When a secret with the lifetime from `created` to `ends` starts to count as expiring: the first step
+    /// shorter than half its lifetime. `None` if there is none.
     pub fn expiring_at(&self, created: Time, ends: Time) -> Option<Time> {
         let life = ends.since(created);
         let first = self.0.iter().find(|&&step| step * 2 < life)?;
@@ -80,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn steps_of_days_are_told_in_the_morning_of_the_owner() {
+    fn steps_of_days_are_sent_at_nine_in_the_owners_zone() {
         let steps = Steps::new(vec![7 * DAY, DAY, 3_600]);
         let zone = TimeZone::get("Europe/Berlin").expect("bundled");
         let (made, ends) = (at("2026-09-01T10:00:00Z"), at("2026-11-30T22:59:00Z"));
@@ -97,13 +96,13 @@ mod tests {
             (AFTER, "2026-12-01T22:59:00Z"),
         ];
         assert_eq!(told, expected.map(|(step, at)| (step, at.to_owned())));
-        // A clock that was set back on the way: 9 o'clock in October is 7 in UTC.
+        // After a change to daylight saving time: 09:00 in October is 07:00 UTC.
         let summer = steps.moments(made, made, at("2026-10-27T06:00:00Z"), &zone);
         assert_eq!(summer[0].at.rfc3339(), "2026-10-19T07:00:00Z");
     }
 
     #[test]
-    fn moving_the_end_moves_the_steps_and_those_already_past_do_not_count() {
+    fn moving_the_expiry_moves_the_steps_and_skips_those_already_past() {
         let steps = Steps::new([30, 14, 7, 3, 1].map(|days| days * DAY).to_vec());
         let made = at("2026-01-01T12:00:00Z");
         let moved = made.plus(85 * DAY);
@@ -113,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn a_short_life_has_no_early_steps() {
+    fn a_short_lifetime_has_no_early_steps() {
         let steps = Steps::new(vec![30, 10]);
         let made = Time::from_seconds(1_000);
         let told = |life: i64| -> Vec<i64> {
@@ -126,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_counts_only_under_half_of_the_life() {
+    fn a_step_applies_only_if_it_is_shorter_than_half_the_lifetime() {
         let steps = Steps::new([1, 30, 7, 3, 14].map(|days| days * DAY).to_vec());
         let start = Time::from_seconds(0);
         let warned = |days: i64| {

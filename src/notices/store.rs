@@ -1,4 +1,4 @@
-//! What people were told about a key's end, what became of it, and who has seen it.
+//! Notices about a key, their delivery and their acknowledgement.
 
 use diesel::prelude::*;
 
@@ -11,29 +11,27 @@ use crate::id::{KeyId, OrgId, SecretId, UserId};
 use crate::schema::{notice_readers, notice_seen, outbox, people};
 use crate::time::Time;
 
-/// Someone was told about a key's end.
+/// A notice to one recipient.
 #[derive(Clone, Debug, Queryable)]
-pub struct Told {
-    /// The step, in seconds before the end; 0 is the end itself, less lies after it.
+pub struct SentNotice {
+    /// Seconds before the expiry; 0 at the expiry, negative after it.
     pub step: i64,
-    /// The end that it was about.
+    /// The expiry that it was about.
     pub ends_at: Time,
-    /// The reader's name.
+    /// The recipient's name.
     pub reader: String,
-    /// Whether a mail was written yet.
+    /// Whether its e-mail was queued yet.
     pub has_mail: bool,
-    /// The mail's state by its name; forgotten after a month.
+    /// The state of its e-mail; forgotten after 30 days.
     pub state: Option<String>,
-    /// What the server said, where it did not take it.
+    /// The server's reason, if sending failed.
     pub words: Option<String>,
-    /// When the mail was queued.
     pub queued_at: Option<Time>,
-    /// When the server took it.
     pub sent_at: Option<Time>,
 }
 
-/// What people were told about a key, latest first.
-pub fn of_key(conn: &mut Conn, org: OrgId, key: KeyId, most: i64) -> Result<Vec<Told>> {
+/// The notices about a key, latest first.
+pub fn of_key(conn: &mut Conn, org: OrgId, key: KeyId, most: i64) -> Result<Vec<SentNotice>> {
     Ok(notice_readers::table
         .inner_join(people::table.on(people::id.eq(notice_readers::person_id)))
         .left_join(outbox::table.on(outbox::id.nullable().eq(notice_readers::mail_id)))
@@ -53,7 +51,7 @@ pub fn of_key(conn: &mut Conn, org: OrgId, key: KeyId, most: i64) -> Result<Vec<
         .load(conn)?)
 }
 
-/// Who has seen that this secret ends then, and when they said so.
+/// The name of the person who acknowledged this expiry of a secret, and when.
 pub fn seen(
     conn: &mut Conn,
     org: OrgId,
@@ -70,7 +68,7 @@ pub fn seen(
         .optional()?)
 }
 
-/// Notes that a person has seen that this secret ends then. Whoever comes second changes nothing.
+/// Records that a person acknowledged this expiry of a secret. Later acknowledgements change nothing.
 pub fn acknowledge(
     tx: &mut Tx<'_>,
     acting: &Acting,

@@ -1,9 +1,9 @@
-//! Finding what is due and telling people, in batches.
+//! Finding due notices and sending them, in batches.
 //!
-//! Every key has an instant at which it is to be looked at next; whoever changes its end sets that
-//! back to the earliest. So a sweep reads only keys that may be due, however many there are, and
-//! decides by what is true then. The rows of a notice are written in one transaction with its mail
-//! or, for steps of a day and more, with the letter that is bundled into one mail a reader.
+//! Every key stores when it has to be checked next; changing its expiry resets that to the earliest time.
+//! So a sweep reads only keys that may be due, however many there are, and then decides on current data. A
+//! notice's rows are written in one transaction with its e-mail or, for steps of a day or more, with the
+//! content that is bundled into one e-mail per recipient.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -12,27 +12,27 @@ use diesel::prelude::*;
 use crate::db::{Conn, Db, Tx, each};
 use crate::error::{Error, Result};
 use crate::id::{KeyId, MailId, OrgId, SecretId, UserId};
-use crate::mail::outbox::{self, Draft};
+use crate::mail::outbox::{self, NewMail};
+use crate::notices::due_notice::{DueKey, DueNotice, Facts, NoticeContent};
 use crate::notices::preference;
-use crate::notices::readers::{Reader, Readers};
+use crate::notices::recipients::{NoticeRecipient, RecipientCache};
 use crate::notices::schedule::{END, Steps};
-use crate::notices::told::{DueKey, Facts, Letter, Told};
 use crate::schema::{api_keys, key_secrets, notice_readers, notices, people};
 use crate::time::{DAY, Time};
 
-/// How many keys a transaction looks at.
+/// How many keys a transaction checks.
 const BATCH: i64 = 500;
 /// How many rows one statement writes.
 const ROWS: usize = 100;
-/// How long after its end people are told of it, where nobody looked before.
+/// Expiries longer ago than this get no notice.
 const STALE: i64 = 7 * DAY;
-/// From this step on admins are told too.
+/// From this step on, admins receive notices too.
 const ADMINS: i64 = 7 * DAY;
 
-/// A row of `notice_readers`. Nothing is left to defaults, so that many are one statement.
+/// A row of `notice_readers`. Sets every column, so that one statement can insert many.
 #[derive(Insertable)]
 #[diesel(table_name = notice_readers, treat_none_as_default_value = false)]
-struct ReaderRow {
+struct RecipientRow {
     org_id: OrgId,
     key_id: KeyId,
     secret_id: SecretId,
@@ -55,7 +55,7 @@ struct NoticeRow {
     created_at: Time,
 }
 
-/// When a key is to be looked at next, if any is.
+/// When the next key has to be checked, if any.
 pub fn next_at(conn: &mut Conn) -> Result<Option<Time>> {
     Ok(api_keys::table
         .filter(api_keys::notice_at.is_not_null())
@@ -66,46 +66,46 @@ pub fn next_at(conn: &mut Conn) -> Result<Option<Time>> {
         .flatten())
 }
 
-/// Looks at one batch of the keys that are due; returns how many these were. Keys that another
-/// process looks at are left to it.
+/// Checks one batch of due keys; returns how many these were. Keys that another process is checking are
+/// skipped.
 pub fn sweep(tx: &mut Tx<'_>, steps: &Steps, now: Time) -> Result<usize> {
-    look_at(tx, BATCH, steps, now)
+    check(tx, BATCH, steps, now)
 }
 
-/// [`sweep`] that goes on where a key can't be read.
+/// [`sweep`], but skips unreadable keys.
 pub async fn sweep_readable(db: &Db, steps: &Steps, now: Time) -> Result<usize> {
-    let look = |most: i64| {
+    let check_batch = |most: i64| {
         let steps = steps.clone();
-        db.write(move |tx| look_at(tx, most, &steps, now))
+        db.write(move |tx| check(tx, most, &steps, now))
     };
-    match look(BATCH).await {
+    match check_batch(BATCH).await {
         Err(error) if error.is_unreadable() => {}
-        looked => return looked,
+        checked => return checked,
     }
-    // Which of them can't be read is found one by one.
-    let mut looked = 0;
+    // Checks one key at a time to find the unreadable ones.
+    let mut checked = 0;
     for _ in 0..BATCH {
-        looked += match look(1).await {
+        checked += match check_batch(1).await {
             Err(error) if error.is_unreadable() => {
-                tracing::error!(cause = ?error, "nobody can be told of a key that can't be read; it is tried again in a day");
-                db.write(move |tx| set_aside(tx, now)).await?
+                tracing::error!(cause = ?error, "skipping the notices of an unreadable key; retrying in a day");
+                db.write(move |tx| postpone(tx, now)).await?
             }
             Ok(0) => break,
             one => one?,
         };
     }
-    Ok(looked)
+    Ok(checked)
 }
 
-/// Looks at the key that is due first in a day again.
-fn set_aside(tx: &mut Tx<'_>, now: Time) -> Result<usize> {
+/// Postpones the first due key by a day.
+fn postpone(tx: &mut Tx<'_>, now: Time) -> Result<usize> {
     let due = api_keys::table.filter(api_keys::notice_at.le(now)).order(api_keys::notice_at);
     let first: Option<Vec<u8>> = due.select(api_keys::id).first(tx.conn).optional()?;
     let these = api_keys::table.filter(api_keys::id.nullable().eq(first));
     Ok(diesel::update(these).set(api_keys::notice_at.eq(now.plus(DAY))).execute(tx.conn)?)
 }
 
-fn look_at(tx: &mut Tx<'_>, most: i64, steps: &Steps, now: Time) -> Result<usize> {
+fn check(tx: &mut Tx<'_>, most: i64, steps: &Steps, now: Time) -> Result<usize> {
     let due = api_keys::table
         .filter(api_keys::notice_at.le(now))
         .order(api_keys::notice_at)
@@ -113,7 +113,7 @@ fn look_at(tx: &mut Tx<'_>, most: i64, steps: &Steps, now: Time) -> Result<usize
         .select(api_keys::id);
     let ids: Vec<KeyId> = match tx.conn {
         Conn::Postgres(conn) => due.for_update().skip_locked().load(conn)?,
-        // Its transaction has locked everything already.
+        // SQLite's transaction has locked everything already.
         Conn::Sqlite(conn) => due.load(conn)?,
     };
     let mut orgs: BTreeMap<OrgId, Vec<DueKey>> = BTreeMap::new();
@@ -123,7 +123,7 @@ fn look_at(tx: &mut Tx<'_>, most: i64, steps: &Steps, now: Time) -> Result<usize
     let mut next: BTreeMap<Option<Time>, Vec<KeyId>> = BTreeMap::new();
     for (org, keys) in &orgs {
         let due = due_of(keys, steps, now, &mut next);
-        tell(tx, *org, due, now)?;
+        send(tx, *org, due, now)?;
     }
     for (at, keys) in next {
         let these = api_keys::table.filter(api_keys::id.eq_any(keys));
@@ -159,13 +159,13 @@ fn load(conn: &mut Conn, ids: &[KeyId]) -> Result<Vec<DueKey>> {
         .load(conn)?)
 }
 
-/// The keys whose moment has come; notes when each key is to be looked at next.
+/// The keys with a due notice; adds to `next` when each key has to be checked again.
 fn due_of<'a>(
     keys: &'a [DueKey],
     steps: &Steps,
     now: Time,
     next: &mut BTreeMap<Option<Time>, Vec<KeyId>>,
-) -> Vec<Told<'a>> {
+) -> Vec<DueNotice<'a>> {
     let mut due = Vec::new();
     for key in keys {
         let Some(ends_at) = key.ends_at.filter(|_| key.revoked_at.is_none()) else {
@@ -175,20 +175,20 @@ fn due_of<'a>(
         let moments = key.moments(steps, ends_at);
         let later = moments.iter().map(|moment| moment.at).find(|at| *at > now);
         next.entry(later).or_default().push(key.id);
-        // Of several that have come since anyone looked, the latest says it all.
+        // Of several notices that have come due since the last check, only the latest is sent.
         let come = moments.into_iter().rev().find(|moment| moment.at <= now);
         let fresh = come.filter(|moment| moment.step > END || now.since(moment.at) < STALE);
         if let Some(moment) = fresh.filter(|_| key.disabled_at.is_none()) {
-            due.push(Told { key, ends_at, moment });
+            due.push(DueNotice { key, ends_at, moment });
         }
     }
     due
 }
 
-/// Tells whom it concerns what has come for these keys of one organisation.
-fn tell(tx: &mut Tx<'_>, org: OrgId, mut due: Vec<Told<'_>>, now: Time) -> Result<()> {
+/// Sends the due notices of one organisation's keys.
+fn send(tx: &mut Tx<'_>, org: OrgId, mut due: Vec<DueNotice<'_>>, now: Time) -> Result<()> {
     let known = known(tx.conn, org, &due)?;
-    due.retain(|told| !known.contains(&told.mark()));
+    due.retain(|notice| !known.contains(&notice.mark()));
     if due.is_empty() {
         return Ok(());
     }
@@ -197,15 +197,15 @@ fn tell(tx: &mut Tx<'_>, org: OrgId, mut due: Vec<Told<'_>>, now: Time) -> Resul
     let everyone = readers.iter().flatten().map(|reader| reader.person.id).collect::<HashSet<_>>();
     let wishes = preference::of_people(tx.conn, everyone)?;
     let (mut rows, mut mails) = (Vec::new(), Vec::new());
-    for (told, readers) in due.iter().zip(readers) {
-        let Some(letter) = facts.letter(told) else { continue };
+    for (notice, readers) in due.iter().zip(readers) {
+        let Some(letter) = facts.content(notice) else { continue };
         for reader in readers {
-            if wishes.get(&reader.person.id).is_none_or(|wish| wish.wants(told.moment.step)) {
-                rows.push(told.row(&letter, &reader, &mut mails, now)?);
+            if wishes.get(&reader.person.id).is_none_or(|wish| wish.wants(notice.moment.step)) {
+                rows.push(notice.recipient_row(&letter, &reader, &mut mails, now)?);
             }
         }
     }
-    let noted: Vec<NoticeRow> = due.iter().map(|told| told.noted(now)).collect();
+    let noted: Vec<NoticeRow> = due.iter().map(|notice| notice.notice_row(now)).collect();
     for rows in noted.chunks(ROWS) {
         each!(tx.conn, |c| diesel::insert_into(notices::table).values(rows).execute(c))?;
     }
@@ -217,9 +217,9 @@ fn tell(tx: &mut Tx<'_>, org: OrgId, mut due: Vec<Told<'_>>, now: Time) -> Resul
 
 type Mark = (KeyId, SecretId, Time, i64);
 
-/// What people were told before about these keys.
-fn known(conn: &mut Conn, org: OrgId, due: &[Told<'_>]) -> Result<HashSet<Mark>> {
-    let keys = due.iter().map(|told| told.key.id);
+/// The notices that were already sent about these keys.
+fn known(conn: &mut Conn, org: OrgId, due: &[DueNotice<'_>]) -> Result<HashSet<Mark>> {
+    let keys = due.iter().map(|notice| notice.key.id);
     let rows: Vec<Mark> = notices::table
         .filter(notices::org_id.eq(org).and(notices::key_id.eq_any(keys)))
         .select((notices::key_id, notices::secret_id, notices::ends_at, notices::step))
@@ -227,35 +227,44 @@ fn known(conn: &mut Conn, org: OrgId, due: &[Told<'_>]) -> Result<HashSet<Mark>>
     Ok(rows.into_iter().collect())
 }
 
-/// Who is told, key by key.
-fn readers_of(conn: &mut Conn, org: OrgId, due: &[Told<'_>]) -> Result<Vec<Vec<Reader>>> {
-    let mut readers = Readers::of(org);
-    readers
-        .learn(conn, due.iter().flat_map(|told| std::iter::once(told.key.owner).chain(told.key.backup)))?;
-    let of_key =
-        |told: &Told<'_>| readers.of_key(conn, told.key.owner, told.key.backup, told.moment.step <= ADMINS);
+/// The recipients of each notice.
+fn readers_of(conn: &mut Conn, org: OrgId, due: &[DueNotice<'_>]) -> Result<Vec<Vec<NoticeRecipient>>> {
+    let mut readers = RecipientCache::of(org);
+    readers.preload(
+        conn,
+        due.iter().flat_map(|notice| std::iter::once(notice.key.owner).chain(notice.key.backup)),
+    )?;
+    let of_key = |notice: &DueNotice<'_>| {
+        readers.of_key(conn, notice.key.owner, notice.key.backup, notice.moment.step <= ADMINS)
+    };
     due.iter().map(of_key).collect()
 }
 
-impl Told<'_> {
+impl DueNotice<'_> {
     fn mark(&self) -> Mark {
         (self.key.id, self.key.secret, self.ends_at, self.moment.step)
     }
 
-    fn noted(&self, now: Time) -> NoticeRow {
+    fn notice_row(&self, now: Time) -> NoticeRow {
         let (key_id, secret_id, ends_at, step) = self.mark();
         NoticeRow { org_id: self.key.org, key_id, secret_id, ends_at, step, created_at: now }
     }
 
-    /// The row of a reader. Its mail is one of `mails`, or the letter is left to be bundled.
-    fn row(&self, letter: &Letter, reader: &Reader, mails: &mut Vec<Draft>, now: Time) -> Result<ReaderRow> {
+    /// The row of a recipient. Adds its e-mail to `mails`, or leaves its content to be bundled.
+    fn recipient_row(
+        &self,
+        letter: &NoticeContent,
+        reader: &NoticeRecipient,
+        mails: &mut Vec<NewMail>,
+        now: Time,
+    ) -> Result<RecipientRow> {
         let letter = letter.to(reader.why);
         let (mail_id, letter) = match letter {
-            Letter::Expiring(letter) if letter.step >= DAY => {
+            NoticeContent::Expiring(letter) if letter.step >= DAY => {
                 (None, Some(serde_json::to_string(&letter).map_err(Error::internal)?))
             }
             letter => {
-                let draft = Draft::new(reader.person.recipient(Some(self.key.org)), letter, now);
+                let draft = NewMail::new(reader.person.recipient(Some(self.key.org)), letter, now);
                 let id = draft.id;
                 mails.push(draft);
                 (Some(id), None)
@@ -263,6 +272,15 @@ impl Told<'_> {
         };
         let (key_id, secret_id, ends_at, step) = self.mark();
         let person_id = reader.person.id;
-        Ok(ReaderRow { org_id: self.key.org, key_id, secret_id, ends_at, step, person_id, mail_id, letter })
+        Ok(RecipientRow {
+            org_id: self.key.org,
+            key_id,
+            secret_id,
+            ends_at,
+            step,
+            person_id,
+            mail_id,
+            letter,
+        })
     }
 }

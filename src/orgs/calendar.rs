@@ -1,5 +1,5 @@
-//! The addresses at which a member's calendar reads when keys end. An address holds a random
-//! token, of which only a digest is kept; it counts as long as the membership does.
+//! A member's secret calendar address, at which a calendar reads when keys expire. It contains a random
+//! token, of which only a digest is stored; it works as long as the membership is active.
 
 use diesel::prelude::*;
 
@@ -18,7 +18,7 @@ use crate::time::Time;
 
 const TOKEN: usize = 40;
 
-/// Makes a member's address, in place of the one before, and returns its token, this once.
+/// Creates a member's address, replacing an earlier one, and returns its token, which is not stored.
 pub fn make(tx: &mut Tx<'_>, acting: &Acting) -> Result<zeroize::Zeroizing<String>> {
     let (person, token) = (acting.person()?, random_base62(TOKEN)?);
     remove(tx, acting.org, person)?;
@@ -30,15 +30,15 @@ pub fn make(tx: &mut Tx<'_>, acting: &Acting) -> Result<zeroize::Zeroizing<Strin
             calendar_feeds::created_at.eq(acting.now),
         ))
         .execute(tx.conn)?;
-    log::append(tx, acting, &person.to_string(), &Event::CalendarMade)?;
+    log::append(tx, acting, &person.to_string(), &Event::CalendarCreated)?;
     Ok(token)
 }
 
-/// Makes a member's address unknown. Where there is none, nothing changes.
+/// Revokes a member's address, if there is one.
 pub fn end(tx: &mut Tx<'_>, acting: &Acting) -> Result<()> {
     let person = acting.person()?;
     if remove(tx, acting.org, person)? {
-        log::append(tx, acting, &person.to_string(), &Event::CalendarEnded)?;
+        log::append(tx, acting, &person.to_string(), &Event::CalendarRevoked)?;
     }
     Ok(())
 }
@@ -48,13 +48,13 @@ fn remove(tx: &mut Tx<'_>, org: OrgId, person: UserId) -> Result<bool> {
     Ok(removed > 0)
 }
 
-/// Since when a member has an address.
+/// When a member's address was created, if they have one.
 pub fn made_at(conn: &mut Conn, org: OrgId, person: UserId) -> Result<Option<Time>> {
     Ok(calendar_feeds::table.find((org, person)).select(calendar_feeds::created_at).first(conn).optional()?)
 }
 
-/// Whose calendar the token opens, in which organisation and role; nothing where the membership
-/// is over or set aside, or the person may not sign in.
+/// The organisation, member and role whose calendar the token opens; `None` if the membership has ended, or
+/// the member or person is disabled.
 pub fn of_token(conn: &mut Conn, token: &str) -> Result<Option<(Org, Person, Role)>> {
     let found: Option<(OrgId, UserId)> = calendar_feeds::table
         .filter(calendar_feeds::digest.eq(sha256(token.as_bytes()).as_slice()))

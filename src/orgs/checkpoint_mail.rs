@@ -1,8 +1,8 @@
-//! Checkpoints of the audit log by mail, to an address outside that the organisation chooses: what
-//! lies in a mailbox elsewhere, nobody who runs the server can rewrite.
+//! Checkpoints of the audit log by e-mail, to an external address that the organisation chooses: no one who
+//! runs the server can rewrite what is in a mailbox elsewhere.
 //!
-//! Nothing goes to an address before its reader has confirmed it. When it is replaced or given up,
-//! it is told with a last checkpoint, so that nobody ends this unseen.
+//! Nothing is sent to an address before it is confirmed. When it is replaced or removed, it receives a last
+//! checkpoint that says so, so that no one can end this unnoticed.
 
 use diesel::prelude::*;
 
@@ -23,39 +23,37 @@ use crate::role::Act;
 use crate::schema::{audit_heads, checkpoint_mail as rows};
 use crate::time::{DAY, Time};
 
-/// How often a growing log is told of at most.
+/// The minimum time between checkpoints while the log grows.
 const GROWN: i64 = DAY;
-/// How often a checkpoint comes at least, so that silence is noticed.
+/// The maximum time between checkpoints, so that silence is noticed.
 const SILENT: i64 = 7 * DAY;
 
-/// Who signs checkpoints, and where.
+/// The signers of checkpoints, and the host that names the log.
 #[derive(Clone, Copy)]
-pub struct Hand<'a> {
-    /// The host under which Keydesk is reached.
+pub struct SigningContext<'a> {
     pub host: &'a str,
-    /// The signers of the installation.
     pub signers: &'a [Signer],
 }
 
-/// Where an organisation's checkpoints go.
+/// The external address for an organisation's checkpoints.
 #[derive(Clone, Debug, Default, Queryable)]
-pub struct Outside {
-    /// The address that was confirmed.
+pub struct CheckpointMail {
+    /// The confirmed address.
     pub address: Option<String>,
-    /// Since when.
+    /// When it was confirmed.
     pub since: Option<Time>,
-    /// The address whose reader was asked.
+    /// The address that has not been confirmed yet.
     pub asked_address: Option<String>,
-    /// Until when they may confirm it.
+    /// Until when it can be confirmed.
     pub asked_until: Option<Time>,
-    /// When the last checkpoint was mailed.
+    /// When the last checkpoint was sent.
     pub sent_at: Option<Time>,
-    /// How many entries it was about.
+    /// The number of entries in the last checkpoint.
     pub sent_size: i64,
 }
 
-/// What is chosen in an organisation.
-pub fn find(conn: &mut Conn, org: OrgId) -> Result<Outside> {
+/// The organisation's choice.
+pub fn find(conn: &mut Conn, org: OrgId) -> Result<CheckpointMail> {
     let row = rows::table.find(org).select((
         rows::address,
         rows::since,
@@ -67,22 +65,22 @@ pub fn find(conn: &mut Conn, org: OrgId) -> Result<Outside> {
     Ok(row.first(conn).optional()?.unwrap_or_default())
 }
 
-/// Asks the reader of an address whether checkpoints may go there. Until they agree, they go where
-/// they went before.
+/// Asks an external address to confirm that it receives checkpoints. Until then, they go to the address
+/// before.
 ///
-/// Errors: `Invalid` for what is no address, or the one that is confirmed; `Conflict` when too many
-/// were asked of late.
-pub fn ask(tx: &mut Tx<'_>, acting: &Acting, email: &str) -> Result<()> {
+/// Errors: `Invalid` for an invalid address or the confirmed one; `Conflict` if too many addresses were
+/// asked lately.
+pub fn request(tx: &mut Tx<'_>, acting: &Acting, email: &str) -> Result<()> {
     let asker = people::find(tx.conn, acting.person()?)?.ok_or(Error::SignedOut)?;
     let email = Profile::parse("-", email).map_err(Error::Invalid)?.email;
     let org = find_org(tx.conn, acting.org)?.ok_or(Error::NotFound)?;
     let known = find(tx.conn, org.id)?.address;
     if known.is_some_and(|known| fold_email(&known) == fold_email(&email)) {
-        return Err(Error::invalid("email", "Checkpoints go to this address already."));
+        return Err(Error::invalid("email", "Checkpoints already go to this address."));
     }
     let link =
-        links::make(tx, asker.id, Purpose::Checkpoints, &email, acting.now)?.ok_or(Error::Conflict(
-            "You asked several addresses in the last hour. Wait for an answer, or try again later.",
+        links::create(tx, asker.id, Purpose::Checkpoints, &email, acting.now)?.ok_or(Error::Conflict(
+            "You asked several addresses in the last hour. Wait for a confirmation, or try again later.",
         ))?;
     let asked =
         (rows::asked_address.eq(&email), rows::asked_link.eq(link.id), rows::asked_until.eq(link.ends_at));
@@ -94,26 +92,26 @@ pub fn ask(tx: &mut Tx<'_>, acting: &Acting, email: &str) -> Result<()> {
             .set(asked)
             .execute(c)
     })?;
-    log::append(tx, acting, &org.id.to_string(), &Event::CheckpointsAsked)?;
-    let letter = AuditConfirmation {
+    log::append(tx, acting, &org.id.to_string(), &Event::CheckpointsRequested)?;
+    let content = AuditConfirmation {
         link: link.id,
         org: org.name.clone(),
         asker: asker.name.clone(),
         ends_at: link.ends_at,
     };
-    outbox::queue(tx, &reader(&org, &email), &letter.into(), acting.now)
+    outbox::queue(tx, &reader(&org, &email), &content.into(), acting.now)
 }
 
-/// The organisation that asks and the address that is asked, if the token counts.
+/// The organisation and the address of a confirmation token, if it is valid.
 pub fn open(conn: &mut Conn, keyring: &Keyring, token: &str, now: Time) -> Result<Option<(Org, String)>> {
     match links::open(conn, keyring, Purpose::Checkpoints, token, now)? {
-        Some(link) => asking(conn, &link),
+        Some(link) => request_of_link(conn, &link),
         None => Ok(None),
     }
 }
 
-/// Who asks by this link, unless another address was asked meanwhile or the asker may no longer ask.
-fn asking(conn: &mut Conn, link: &Link) -> Result<Option<(Org, String)>> {
+/// The request behind a link, unless another address was asked since or the asker lost the right.
+fn request_of_link(conn: &mut Conn, link: &Link) -> Result<Option<(Org, String)>> {
     let row = rows::table.filter(rows::asked_link.eq(link.id)).select((rows::org_id, rows::asked_address));
     let Some((org, Some(email))) = row.first::<(OrgId, Option<String>)>(conn).optional()? else {
         return Ok(None);
@@ -125,38 +123,38 @@ fn asking(conn: &mut Conn, link: &Link) -> Result<Option<(Org, String)>> {
     Ok(find_org(conn, org)?.map(|org| (org, email)))
 }
 
-/// Confirms an address by the token of its mail: the first checkpoint goes there, and a last one
-/// to the address before. `None` when the token does not count.
+/// Confirms an address by the token of its e-mail: sends the first checkpoint to it, and a last one to the
+/// address before. `None` if the token is not valid.
 pub fn confirm(
     tx: &mut Tx<'_>,
     keyring: &Keyring,
-    hand: Hand<'_>,
+    signing_context: SigningContext<'_>,
     token: &str,
     source: &RequestSource,
     now: Time,
 ) -> Result<Option<Org>> {
-    let Some(link) = links::take(tx, keyring, Purpose::Checkpoints, token, now)? else { return Ok(None) };
-    // Nobody loses the right to ask before this is committed.
-    if let Some((org, _)) = asking(tx.conn, &link)? {
+    let Some(link) = links::consume(tx, keyring, Purpose::Checkpoints, token, now)? else { return Ok(None) };
+    // Keeps the asker from losing the right before the commit.
+    if let Some((org, _)) = request_of_link(tx.conn, &link)? {
         lock(tx, org.id)?;
     }
-    let Some((org, email)) = asking(tx.conn, &link)? else { return Ok(None) };
+    let Some((org, email)) = request_of_link(tx.conn, &link)? else { return Ok(None) };
     let before = find(tx.conn, org.id)?.address;
     diesel::update(rows::table.find(org.id))
         .set((rows::address.eq(&email), rows::since.eq(now)))
         .execute(tx.conn)?;
-    forget_asked(tx, org.id)?;
+    clear_request(tx, org.id)?;
     let acting = Acting::system(org.id, source.clone(), now);
     log::append(tx, &acting, &org.id.to_string(), &Event::CheckpointsConfirmed)?;
     if let Some(before) = before {
-        send(tx, hand, &org, &before, Occasion::Replaced, now)?;
+        send(tx, signing_context, &org, &before, Occasion::Replaced, now)?;
     }
-    send(tx, hand, &org, &email, Occasion::First, now)?;
+    send(tx, signing_context, &org, &email, Occasion::First, now)?;
     Ok(Some(org))
 }
 
-/// Ends the mails, and the wait for an answer. `false`: there was nothing to end.
-pub fn end(tx: &mut Tx<'_>, acting: &Acting, hand: Hand<'_>) -> Result<bool> {
+/// Ends the e-mails and any pending confirmation; `false` if there was neither.
+pub fn end(tx: &mut Tx<'_>, acting: &Acting, signing_context: SigningContext<'_>) -> Result<bool> {
     let org = find_org(tx.conn, acting.org)?.ok_or(Error::NotFound)?;
     let known = find(tx.conn, org.id)?;
     if known.address.is_none() && known.asked_address.is_none() {
@@ -165,15 +163,15 @@ pub fn end(tx: &mut Tx<'_>, acting: &Acting, hand: Hand<'_>) -> Result<bool> {
     diesel::update(rows::table.find(org.id))
         .set((rows::address.eq(None::<String>), rows::since.eq(None::<Time>)))
         .execute(tx.conn)?;
-    forget_asked(tx, org.id)?;
+    clear_request(tx, org.id)?;
     log::append(tx, acting, &org.id.to_string(), &Event::CheckpointsEnded)?;
     if let Some(address) = known.address {
-        send(tx, hand, &org, &address, Occasion::Ended, acting.now)?;
+        send(tx, signing_context, &org, &address, Occasion::Ended, acting.now)?;
     }
     Ok(true)
 }
 
-fn forget_asked(tx: &mut Tx<'_>, org: OrgId) -> Result<()> {
+fn clear_request(tx: &mut Tx<'_>, org: OrgId) -> Result<()> {
     diesel::update(rows::table.find(org))
         .set((
             rows::asked_address.eq(None::<String>),
@@ -184,12 +182,12 @@ fn forget_asked(tx: &mut Tx<'_>, org: OrgId) -> Result<()> {
     Ok(())
 }
 
-/// The organisations whose checkpoint is to be mailed now: the log has grown for a day, all was
-/// silent for a week, or something was found to be wrong with it, which does not wait.
+/// The organisations whose checkpoint has to be sent now: the log has grown for a day, nothing was sent
+/// for a week, or the log was found broken.
 pub fn due(conn: &mut Conn, now: Time) -> Result<Vec<OrgId>> {
     let last = rows::sent_at.assume_not_null();
     let grown = audit_heads::size.gt(rows::sent_size).and(last.le(now.plus(-GROWN)));
-    // A time in the future was noted by a clock that was ahead, and says nothing.
+    // A later time was written by a clock that was ahead, and is ignored.
     let silent = last.le(now.plus(-SILENT)).or(last.gt(now));
     let broken = audit_heads::alarmed_at.is_not_null().and(rows::sent_broken.eq(false));
     let due = rows::table
@@ -199,37 +197,37 @@ pub fn due(conn: &mut Conn, now: Time) -> Result<Vec<OrgId>> {
     Ok(readable(due.select(rows::org_id).load(conn)?))
 }
 
-/// Mails the checkpoint of an organisation if it is still due.
-pub fn send_due(tx: &mut Tx<'_>, hand: Hand<'_>, org: OrgId, now: Time) -> Result<()> {
-    // Another process that ticks waits here until this one has sent it.
+/// Sends the checkpoint of an organisation if it is still due.
+pub fn send_due(tx: &mut Tx<'_>, signing_context: SigningContext<'_>, org: OrgId, now: Time) -> Result<()> {
+    // Other processes wait here until this one has sent it.
     diesel::update(rows::table.find(org)).set(rows::org_id.eq(org)).execute(tx.conn)?;
     if !due(tx.conn, now)?.contains(&org) {
         return Ok(());
     }
     let Some(org) = find_org(tx.conn, org)? else { return Ok(()) };
     match find(tx.conn, org.id)?.address {
-        Some(address) => send(tx, hand, &org, &address, Occasion::Regular, now),
+        Some(address) => send(tx, signing_context, &org, &address, Occasion::Regular, now),
         None => Ok(()),
     }
 }
 
-/// The organisations whose log is broken without their admins being notified.
+/// The organisations whose log is broken and whose admins have not been notified.
 pub fn alarms_due(conn: &mut Conn) -> Result<Vec<OrgId>> {
     let due = audit_heads::broken_at.is_not_null().and(audit_heads::alarmed_at.is_null());
     Ok(readable(audit_heads::table.filter(due).select(audit_heads::org_id).load(conn)?))
 }
 
-/// Notifies the admins of an organisation, once, that its log is broken. The outside address is
-/// notified by [`send_due`].
+/// Notifies an organisation's admins, once, that its log is broken. [`send_due`] notifies the external
+/// address.
 pub fn alarm(tx: &mut Tx<'_>, org: OrgId, now: Time) -> Result<()> {
     let mut head = head::lock(tx, org)?;
     let (Some(index), None) = (head.broken_at, head.alarmed_at) else { return Ok(()) };
     if head.fault(tx.logs, None)?.is_some() {
-        // It was changed once more; what is marked next is told.
+        // The row was changed again; the next fault that is marked will be reported.
         return Ok(());
     }
     let Some(found) = find_org(tx.conn, org)? else { return Ok(()) };
-    let letter = AuditCheckpoint {
+    let content = AuditCheckpoint {
         org: found.slug,
         occasion: Occasion::Alarm,
         size: head.size.cast_unsigned(),
@@ -241,7 +239,7 @@ pub fn alarm(tx: &mut Tx<'_>, org: OrgId, now: Time) -> Result<()> {
     .into();
     for member in members_of(tx.conn, org)? {
         if member.is_active() && !member.is_service() && member.role.manages_all_keys() {
-            outbox::queue(tx, &member.person.recipient(Some(org)), &letter, now)?;
+            outbox::queue(tx, &member.person.recipient(Some(org)), &content, now)?;
         }
     }
     head.alarmed_at = Some(now);
@@ -250,22 +248,22 @@ pub fn alarm(tx: &mut Tx<'_>, org: OrgId, now: Time) -> Result<()> {
 
 fn send(
     tx: &mut Tx<'_>,
-    hand: Hand<'_>,
+    signing_context: SigningContext<'_>,
     org: &Org,
     address: &str,
     occasion: Occasion,
     now: Time,
 ) -> Result<()> {
-    let (note, broken) = match signing::sign(tx, org.id, hand.host, hand.signers, now) {
+    let (note, broken) = match signing::sign(tx, org.id, signing_context.host, signing_context.signers, now) {
         Ok(note) => (note, None),
-        // Nothing is signed. The reader has the checkpoints of before.
+        // Nothing is signed. The recipient has earlier checkpoints.
         Err(Error::LogBroken { index, why }) => (String::new(), Some((index, why))),
         Err(error) => return Err(error),
     };
     let head = store::head(tx.conn, org.id)?;
     let size = if broken.is_some() { head.entries } else { head.size };
     if broken.is_none() {
-        signing::keep_checkpoint(tx, org.id, &note, head.size, now)?;
+        signing::store_checkpoint(tx, org.id, &note, head.size, now)?;
     }
     diesel::update(rows::table.find(org.id))
         .set((
@@ -275,8 +273,8 @@ fn send(
         ))
         .execute(tx.conn)?;
     let (broken_at, why) = broken.unzip();
-    let letter = AuditCheckpoint { org: org.slug.clone(), occasion, size, note, at: now, broken_at, why };
-    outbox::queue(tx, &reader(org, address), &letter.into(), now)
+    let content = AuditCheckpoint { org: org.slug.clone(), occasion, size, note, at: now, broken_at, why };
+    outbox::queue(tx, &reader(org, address), &content.into(), now)
 }
 
 fn reader(org: &Org, address: &str) -> Recipient {

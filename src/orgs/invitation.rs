@@ -1,8 +1,8 @@
-//! Invitations: one address, one use, seven days.
+//! Invitations: valid for one address, one use and seven days.
 //!
-//! The link in the mail proves that whoever follows it reads that mailbox. An invitation is
-//! bound to its address: it makes a member of the person who has that address and of nobody
-//! else. Whoever may not invite any more has no open invitations.
+//! Following the e-mailed link proves access to that mailbox. An invitation is bound to its address: only
+//! the person with that address can accept it. When a member loses the right to invite, their open
+//! invitations are withdrawn.
 
 use diesel::prelude::*;
 
@@ -20,34 +20,31 @@ use crate::role::{Act, Role};
 use crate::schema::{invitations, organizations, people};
 use crate::time::{DAY, MINUTE, Time};
 
-/// How many days an invitation counts, from when it was last sent.
+/// How many days an invitation is valid after it was last sent.
 pub const DAYS: i64 = 7;
-/// How often an invitation can be sent, so that it is no way to flood a mailbox.
+/// How often an invitation can be sent, so that it can't flood a mailbox.
 const MOST_SENDS: i64 = 10;
-/// What the link's token is made for.
+/// The purpose of the link token.
 const PURPOSE: &str = "invitation";
 
-/// An invitation that was made and neither accepted nor withdrawn.
+/// An invitation that was neither accepted nor withdrawn.
 #[derive(Clone, Debug, Queryable)]
 pub struct Invitation {
-    /// Its identifier.
     pub id: InvitationId,
-    /// To what.
     pub org: Org,
-    /// The address to which it was sent. Whoever becomes known by it has this address: a sign-in
-    /// provider must have verified the very same.
+    /// The address to which it was sent. Accepting it requires this very address, verified by a sign-in
+    /// provider if one is used.
     pub email: String,
-    /// The role that it gives.
     pub role: Role,
-    /// The name of whoever invited.
+    /// The inviter's name.
     pub invited_by: String,
     /// When it was last sent.
     pub sent_at: Time,
-    /// From when it does not count any more.
+    /// When it expires.
     pub ends_at: Time,
 }
 
-/// The joined selection that every query for invitations starts from.
+/// The joined selection from which every query for invitations starts.
 macro_rules! invited {
     () => {
         invitations::table
@@ -66,12 +63,12 @@ macro_rules! invited {
     };
 }
 
-/// The token of an invitation's link.
+/// The token of an invitation link.
 pub fn token(keyring: &Keyring, id: InvitationId) -> String {
     keyring.link_token(PURPOSE, &id.to_string())
 }
 
-/// The invitation that a link's token opens; `None` for every token that can't be used.
+/// The invitation of a link token; `None` if the token is not valid.
 pub fn open(conn: &mut Conn, keyring: &Keyring, token: &str, now: Time) -> Result<Option<Invitation>> {
     let Some(id) = keyring.open_link_token(PURPOSE, token).and_then(InvitationId::parse) else {
         return Ok(None);
@@ -79,8 +76,8 @@ pub fn open(conn: &mut Conn, keyring: &Keyring, token: &str, now: Time) -> Resul
     Ok(invited!().filter(invitations::id.eq(id).and(invitations::ends_at.gt(now))).first(conn).optional()?)
 }
 
-/// An organisation's invitations that were neither accepted nor withdrawn, newest first; those
-/// that have ended can still be sent again.
+/// An organisation's invitations that were neither accepted nor withdrawn, newest first. Expired ones can
+/// still be sent again.
 pub fn pending(conn: &mut Conn, org: OrgId) -> Result<Vec<Invitation>> {
     Ok(invited!()
         .filter(invitations::org_id.eq(org))
@@ -88,10 +85,10 @@ pub fn pending(conn: &mut Conn, org: OrgId) -> Result<Vec<Invitation>> {
         .load(conn)?)
 }
 
-/// Invites an address. The answer is the same whether or not a person is known by it.
+/// Invites an address. The result is the same whether or not it belongs to a person.
 ///
-/// Errors: `Forbidden` for a role that the actor may not give, `Invalid` for an address that is
-/// none, is a member's or has an open invitation.
+/// Errors: `Forbidden` for a role that the actor may not assign, `Invalid` for an address that is invalid,
+/// is a member's or has an open invitation.
 pub fn invite(tx: &mut Tx<'_>, acting: &Acting, email: &str, role: Role) -> Result<Invitation> {
     let email = Profile::parse("-", email).map_err(Error::Invalid)?.email;
     store::lock(tx, acting.org)?;
@@ -102,12 +99,12 @@ pub fn invite(tx: &mut Tx<'_>, acting: &Acting, email: &str, role: Role) -> Resu
     }
     require_fresh(acting, role)?;
     if store::find_member(tx.conn, acting.org, &email)?.is_some() {
-        return Err(Error::invalid("email", "This address belongs to a member already."));
+        return Err(Error::invalid("email", "This address already belongs to a member."));
     }
     let (id, folded) = (InvitationId::new(acting.now), fold_email(&email));
     let other_way = "This address has an open invitation. Send it again, or withdraw it first.";
     let open = invitations::org_id.eq(acting.org).and(invitations::open_email.eq(&folded));
-    // One that has ended gives way to a new one.
+    // An expired invitation makes way for a new one.
     diesel::update(invitations::table.filter(open.and(invitations::ends_at.le(acting.now))))
         .set((invitations::open_email.eq(None::<String>), invitations::withdrawn_at.eq(acting.now)))
         .execute(tx.conn)?;
@@ -138,14 +135,14 @@ pub fn invite(tx: &mut Tx<'_>, acting: &Acting, email: &str, role: Role) -> Resu
     Ok(invitation)
 }
 
-/// Sends an invitation again; it counts for seven days from now.
+/// Sends an invitation again and extends it to seven days from now.
 ///
-/// Errors: `NotFound`, `Forbidden`, `Conflict` when it was sent too often or just now.
+/// Errors: `NotFound`, `Forbidden`, `Conflict` if it was sent ten times or less than a minute ago.
 pub fn send_again(tx: &mut Tx<'_>, acting: &Acting, id: InvitationId) -> Result<Invitation> {
     let invitation = managed(tx, acting, id)?;
     require_fresh(acting, invitation.role)?;
     if acting.now.since(invitation.sent_at) < MINUTE {
-        return Err(Error::Conflict("This invitation was sent less than a minute ago."));
+        return Err(Error::Conflict("This invitation was sent less than a minute ago. Wait a moment."));
     }
     let sent = diesel::update(invitations::table.find(id))
         .filter(invitations::sends.lt(MOST_SENDS))
@@ -156,7 +153,7 @@ pub fn send_again(tx: &mut Tx<'_>, acting: &Acting, id: InvitationId) -> Result<
         ))
         .execute(tx.conn)?;
     if sent == 0 {
-        return Err(Error::Conflict("This invitation was sent ten times. Withdraw it and invite anew."));
+        return Err(Error::Conflict("This invitation was sent ten times. Withdraw it and send a new one."));
     }
     log::append(tx, acting, &id.to_string(), &Event::InvitationSentAgain)?;
     let invitation = find(tx, acting.org, id)?;
@@ -164,17 +161,16 @@ pub fn send_again(tx: &mut Tx<'_>, acting: &Acting, id: InvitationId) -> Result<
     Ok(invitation)
 }
 
-/// Withdraws an invitation: its link does not count any more. Errors: `NotFound`, `Forbidden`.
+/// Withdraws an invitation, which invalidates its link. Errors: `NotFound`, `Forbidden`.
 pub fn withdraw(tx: &mut Tx<'_>, acting: &Acting, id: InvitationId) -> Result<Invitation> {
     let invitation = managed(tx, acting, id)?;
     close(tx, acting, id)?;
     Ok(invitation)
 }
 
-/// Makes a member of whoever accepts.
+/// Makes the account's owner a member.
 ///
-/// Errors: `NotFound` when the invitation does not count any more, `Forbidden` when it was sent
-/// to another address than this person's.
+/// Errors: `NotFound` if the invitation is no longer valid, `Forbidden` if it was sent to another address.
 pub fn accept(tx: &mut Tx<'_>, holder: &AccountHolder, id: InvitationId) -> Result<Org> {
     let now = holder.now;
     let person = crate::people::store::find(tx.conn, holder.person)?.ok_or(Error::SignedOut)?;
@@ -196,7 +192,7 @@ pub fn accept(tx: &mut Tx<'_>, holder: &AccountHolder, id: InvitationId) -> Resu
     if accepted != 1 {
         return Err(Error::NotFound);
     }
-    // Someone who changed their address to one with an invitation may be a member already.
+    // Someone who changed their address to an invited one may already be a member.
     if store::find_member(tx.conn, org, &person.id.to_string())?.is_none() {
         let role = invitations::table.find(id).select(invitations::role).first::<Role>(tx.conn)?;
         store::add_member(tx, org, person.id, role, now)?;
@@ -206,8 +202,8 @@ pub fn accept(tx: &mut Tx<'_>, holder: &AccountHolder, id: InvitationId) -> Resu
     store::find(tx.conn, org)?.ok_or(Error::NotFound)
 }
 
-/// Withdraws the open invitations of someone who may not give these roles any more; all of
-/// them, if they have no role.
+/// Withdraws the open invitations whose role their inviter may no longer assign; all of them if the inviter
+/// has no role.
 pub fn withdraw_unbacked(
     tx: &mut Tx<'_>,
     acting: &Acting,
@@ -235,17 +231,17 @@ fn send(tx: &mut Tx<'_>, invitation: &Invitation, now: Time) -> Result<()> {
         name: String::new(),
         address: invitation.email.clone(),
     };
-    let letter = mail::Invitation {
+    let content = mail::Invitation {
         id: invitation.id.to_string(),
         org: invitation.org.name.clone(),
         invited_by: invitation.invited_by.clone(),
         role: invitation.role.with_article(),
         ends_at: invitation.ends_at,
     };
-    outbox::queue(tx, &to, &letter.into(), now)
+    outbox::queue(tx, &to, &content.into(), now)
 }
 
-/// Letting somebody manage others takes a fresh sign-in.
+/// Giving someone the right to manage members requires a fresh sign-in.
 fn require_fresh(acting: &Acting, role: Role) -> Result<()> {
     if role.may(Act::WriteMembers) { acting.require_fresh() } else { Ok(()) }
 }

@@ -1,6 +1,5 @@
-//! Changing memberships: roles, setting aside, ending. Who may do it follows from the role that
-//! the actor has inside the transaction, under a lock of the organisation, so that two changes
-//! at once can't leave it without an owner.
+//! Changing memberships: role, disabling, removal. The actor's role is read inside the transaction, under
+//! a lock of the organisation, so that concurrent changes can't leave it without an owner.
 
 use crate::audit::event::Event;
 use crate::audit::log;
@@ -12,21 +11,17 @@ use crate::orgs::invitation;
 use crate::orgs::store::{self, Membership};
 use crate::role::{Act, Role};
 
-const LAST_OWNER: Error =
-    Error::Conflict("This is the only owner. Make someone else an owner first; nothing was changed.");
+const LAST_OWNER: Error = Error::Conflict("This is the only owner. Make someone else an owner first.");
 
-/// Someone whose keys may do something else from now on. Every process must learn of it: hand
-/// this to `keys::feed`.
+/// A member whose keys' rights have changed. Every process must learn of it: pass this to `keys::feed`.
 #[must_use = "the processes that hold this member's keys must learn of it"]
 #[derive(Debug)]
 pub struct Affected {
-    /// In which organisation.
     pub org: OrgId,
-    /// Whose keys.
     pub owner: UserId,
 }
 
-/// Gives a member another role.
+/// Changes a member's role.
 ///
 /// Errors: `NotFound`, `Forbidden`, `Conflict` for the last owner, `Invalid` for a role that a
 /// service account can't have.
@@ -52,7 +47,7 @@ pub fn set_role(tx: &mut Tx<'_>, acting: &Acting, who: UserId, role: Role) -> Re
     Ok(Affected { org: acting.org, owner: who })
 }
 
-/// Sets a membership aside, or takes it up again. The person may go on in other organisations.
+/// Disables or enables a member in this organisation. Others are not affected.
 ///
 /// Errors: `NotFound`, `Forbidden`, `Conflict` for oneself and the last owner.
 pub fn set_disabled(tx: &mut Tx<'_>, acting: &Acting, who: UserId, disabled: bool) -> Result<Affected> {
@@ -75,8 +70,8 @@ pub fn set_disabled(tx: &mut Tx<'_>, acting: &Acting, who: UserId, disabled: boo
     Ok(Affected { org: acting.org, owner: who })
 }
 
-/// The member who is about to be removed or to leave, with the role in which the actor acts.
-/// The membership is locked until the transaction ends.
+/// Prepares the removal of a member: returns the actor's role and the membership, which stays locked until
+/// the transaction ends.
 ///
 /// Errors: `NotFound`, `Forbidden`, `Conflict` for the last owner.
 pub fn leaving(tx: &mut Tx<'_>, acting: &Acting, who: UserId) -> Result<(Role, Membership)> {
@@ -89,12 +84,12 @@ pub fn leaving(tx: &mut Tx<'_>, acting: &Acting, who: UserId) -> Result<(Role, M
         managed(tx, acting, who)?
     };
     keep_an_owner(tx, acting.org, &member)?;
-    // Whoever gives this member a key at this moment has done so before, or can't any more.
+    // Waits for anyone who is giving this member a key, and stops later ones.
     store::lock_member(tx, acting.org, who)?;
     Ok((acting_role, member))
 }
 
-/// Ends a membership whose keys are settled.
+/// Ends a membership after its keys were dealt with.
 pub fn end(tx: &mut Tx<'_>, acting: &Acting, member: &Membership) -> Result<()> {
     let who = member.person.id;
     store::remove_member(tx, acting.org, who)?;
@@ -103,7 +98,7 @@ pub fn end(tx: &mut Tx<'_>, acting: &Acting, member: &Membership) -> Result<()> 
     invitation::withdraw_unbacked(tx, acting, who, None)
 }
 
-/// Locks the organisation and finds someone whom the actor may manage.
+/// Locks the organisation and finds a member whom the actor may manage.
 fn managed(tx: &mut Tx<'_>, acting: &Acting, who: UserId) -> Result<(Role, Membership)> {
     store::lock(tx, acting.org)?;
     let acting_role = acting.member_role()?;

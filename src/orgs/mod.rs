@@ -1,9 +1,9 @@
-//! Organisations, their members, what a role may do and what keys may be.
+//! Organisations, their members and their key policy.
 
+pub mod account_log;
 pub mod calendar;
 pub mod checkpoint_mail;
 pub mod invitation;
-pub mod journal;
 pub mod membership;
 pub mod policy;
 pub mod principal;

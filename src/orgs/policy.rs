@@ -1,82 +1,79 @@
-//! The key policy of an organisation: how long keys may live, what members may put on them,
-//! how often they may call. Pure: rows and time come in as arguments; [`store`] has the rows.
+//! The key policy of an organisation: the lifetime, scopes and limits that keys may have. Pure: rows and
+//! time are arguments; [`store`] reads and writes the rows.
 //!
-//! A change binds whoever makes, edits or rotates a key at once. Keys that exist follow from a
-//! date: until then they may what the rules before or the new ones allow, whichever is more.
-//! The preview of a change, the change itself and the check of each call ask the functions here,
-//! so that what was shown is what happens. No job waits for the date.
+//! A change applies at once to new, edited and rotated keys. Existing keys follow it from a date: until
+//! then, the previous rules also apply to them, whichever allow more. The preview of a change, the change
+//! itself and the check of each request use the same functions, so the preview is exact. No job waits for
+//! the date.
 
 mod rules;
 pub mod store;
 
-pub use rules::{MAX_DAYS, MAX_RPM, Never, Rules};
+pub use rules::{MAX_DAYS, MAX_RPM, NeverExpire, Rules};
 
 use crate::error::FieldError;
 use crate::role::Role;
 use crate::scope::Scopes;
 use crate::time::{DAY, Time};
 
-/// The longest time that keys can be given before they follow a change, in days.
+/// The latest date on which a change can start to apply to existing keys, in days ahead.
 const MAX_WAIT_DAYS: i64 = 366;
 
-/// Checks the date from which keys that exist follow a change.
+/// Checks the date from which a change applies to existing keys.
 pub fn check_date(date: Time, now: Time) -> Result<(), FieldError> {
     if date <= now {
-        return Err(FieldError::new("date", "Choose a day from tomorrow on: keys that exist need time."));
+        return Err(FieldError::new("date", "Choose a date in the future: existing keys need time."));
     }
     if date.since(now) > MAX_WAIT_DAYS * DAY {
-        return Err(FieldError::new("date", "Choose a day within the next year."));
+        return Err(FieldError::new("date", "Choose a date within the next year."));
     }
     Ok(())
 }
 
-/// Rules that were replaced, and until when they count for the keys of their time.
+/// Previous rules that still apply to existing keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Earlier {
-    /// What these keys may, beside what the rules of now allow.
+pub struct EarlierRules {
+    /// The rules that also apply.
     pub rules: Rules,
-    /// From then on they follow the rules of now.
+    /// When they stop applying.
     pub until: Time,
 }
 
-/// The policy of an organisation.
+/// An organisation's key policy.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Policy {
-    /// What new keys may be.
     pub rules: Rules,
-    /// When the rules were written; `None` where nobody has ever changed them.
+    /// When the rules were last changed; `None` if they never were.
     pub saved_at: Option<Time>,
-    /// What the keys of before may for some time. `None` where the rules take nothing away.
-    pub earlier: Option<Earlier>,
+    /// Previous rules for existing keys; `None` if the current rules take nothing away from them.
+    pub earlier: Option<EarlierRules>,
 }
 
-/// A key as far as a policy looks at it.
+/// The properties of a key that a policy restricts.
 #[derive(Clone, Copy, Debug)]
-pub struct Held {
-    /// When its secret was made.
+pub struct KeyTerms {
+    /// When its secret was created.
     pub made: Time,
-    /// When it was asked to end.
+    /// The requested expiry.
     pub ends: Option<Time>,
-    /// The scopes that were put on it.
+    /// The scopes that it was given.
     pub scopes: Scopes,
-    /// The requests a minute that it was given.
+    /// The requests per minute that it was given.
     pub rpm: u32,
-    /// Its owner's role; `None` when they are no member any more.
+    /// Its owner's role; `None` for a former member.
     pub role: Option<Role>,
 }
 
-/// What a policy makes of a key.
+/// The properties that a key effectively has under a policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Effective {
-    /// When it ends.
     pub ends: Option<Time>,
-    /// What it may do.
     pub scopes: Scopes,
-    /// Requests a minute.
+    /// Requests per minute.
     pub rpm: u32,
 }
 
-/// What the keys of an owner may have: now, and what else until some time.
+/// The most that an owner's keys may have: now, and until an earlier policy stops applying.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rights {
     bounds: Bounds,
@@ -94,19 +91,19 @@ impl Rights {
         self.earlier.filter(|(_, until)| now < *until).map_or(self.bounds, |(bounds, _)| bounds)
     }
 
-    /// The most that the key can do at `now`.
+    /// The most scopes that a key can have at `now`.
     pub fn scopes(&self, now: Time) -> Scopes {
         self.at(now).scopes
     }
 
-    /// The most requests a minute at `now`.
+    /// The most requests per minute that a key can have at `now`.
     pub fn largest_rpm(&self, now: Time) -> u32 {
         self.at(now).rpm
     }
 }
 
 impl Policy {
-    /// What the keys of an owner in that role may have.
+    /// The most that the keys of an owner with that role may have.
     pub fn rights(&self, role: Option<Role>) -> Rights {
         let bounds = |rules: &Rules| Bounds {
             scopes: role.map_or(Scopes::NONE, |role| rules.scopes(role)),
@@ -122,69 +119,68 @@ impl Policy {
         }
     }
 
-    /// The scopes that someone in this role may put on a key.
+    /// The scopes that a member with this role may put on a key.
     pub fn grantable(&self, role: Role) -> Scopes {
         self.rules.scopes(role)
     }
 
-    /// Whether someone in this role may let a key live without an end.
+    /// Whether a member with this role may create keys that never expire.
     pub fn allows_never(&self, role: Role) -> bool {
         self.rules.never.allows(role)
     }
 
-    /// The latest end that can be chosen for a secret made at `made`.
+    /// The latest expiry that can be chosen for a secret created at `made`.
     pub fn latest_end(&self, made: Time) -> Time {
         let latest = made.plus(self.rules.longest() * DAY);
         self.date_for(made).map_or(latest, |date| latest.max(date))
     }
 
-    /// Whether someone in this role may choose that end for a secret made at `made`; the
-    /// complaint says what can be chosen.
+    /// Checks the expiry that a member with this role chooses for a secret created at `made`. Errors: what
+    /// can be chosen instead.
     pub fn check_end(&self, made: Time, end: Option<Time>, role: Role) -> Result<(), String> {
         let days = self.rules.longest();
         match end {
             None if self.allows_never(role) => Ok(()),
             None => Err(format!(
-                "The organisation’s policy asks for an end. Choose one at most {days} days ahead."
+                "The organisation’s policy requires an expiry. Choose one at most {days} days ahead."
             )),
             Some(end) if end <= self.latest_end(made) => Ok(()),
             Some(_) => Err(format!(
-                "The organisation’s policy lets a secret live at most {days} days. Choose an end until {}.",
+                "The organisation’s policy lets a secret live at most {days} days. Choose an expiry no later than {}.",
                 self.latest_end(made).rfc3339()
             )),
         }
     }
 
-    /// When a key ends that is asked to end at `ends`. Only what the rules took away is cut, and
-    /// never before the date.
+    /// The effective expiry of a key with the requested expiry `ends`. Only what the rules took away is cut,
+    /// and not before the date.
     pub fn bound_end(&self, made: Time, ends: Option<Time>) -> Option<Time> {
         match (self.date_for(made), ends) {
             (None, ends) => ends,
-            (Some(_), None) if self.rules.never != Never::Nobody => None,
+            (Some(_), None) if self.rules.never != NeverExpire::Nobody => None,
             (Some(_), None) => Some(self.latest_end(made)),
             (Some(_), Some(end)) => Some(end.min(self.latest_end(made))),
         }
     }
 
-    /// From when a secret made at `made` follows the rules, where that is later than its making.
+    /// When the rules start to apply to a secret created at `made`, if that is later than its creation.
     fn date_for(&self, made: Time) -> Option<Time> {
         let existed = self.saved_at.is_some_and(|saved| made <= saved);
         self.earlier.as_ref().filter(|_| existed).map(|earlier| earlier.until)
     }
 
-    /// Requests a minute of a new key for which nothing else is chosen; `configured` is what the
-    /// server is configured for.
+    /// The default requests per minute of a new key; `configured` is the server's default.
     pub fn default_rpm(&self, configured: u32) -> u32 {
         self.rules.default_rpm.unwrap_or(configured).min(self.rules.largest_rpm)
     }
 
-    /// The most requests a minute that someone in this role may choose without asking.
+    /// The most requests per minute that a member with this role may choose without a request.
     pub fn most_rpm(&self, role: Role, configured: u32) -> u32 {
         if role.manages_all_keys() { self.rules.largest_rpm } else { self.default_rpm(configured) }
     }
 
-    /// What the policy makes of a key at `now`.
-    pub fn effective(&self, key: &Held, now: Time) -> Effective {
+    /// The effective properties of a key at `now`.
+    pub fn effective(&self, key: &KeyTerms, now: Time) -> Effective {
         let rights = self.rights(key.role);
         Effective {
             ends: self.bound_end(key.made, key.ends),
@@ -193,12 +189,12 @@ impl Policy {
         }
     }
 
-    /// The policy with other rules, which the keys of now follow from `date`.
+    /// The policy after a change of the rules, which applies to existing keys from `date`.
     pub fn changed(&self, rules: Rules, date: Time, now: Time) -> Policy {
         let still = self.earlier.as_ref().filter(|earlier| now < earlier.until);
         let before = still.map_or_else(|| self.rules.clone(), |earlier| earlier.rules.or(&self.rules));
         let either = rules.or(&before);
-        let earlier = (either != rules).then_some(Earlier { rules: either, until: date });
+        let earlier = (either != rules).then_some(EarlierRules { rules: either, until: date });
         Policy { rules, saved_at: Some(now), earlier }
     }
 }

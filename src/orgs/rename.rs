@@ -1,4 +1,4 @@
-//! The name of an organisation, which can change; its slug stays, so that links go on working.
+//! Renaming an organisation. Its slug stays, so links keep working.
 
 use diesel::prelude::*;
 use serde_json::json;
@@ -10,21 +10,15 @@ use crate::db::Tx;
 use crate::error::{Error, FieldError, Result};
 use crate::orgs::store;
 use crate::schema::organizations;
-use crate::text::forbidden_character;
+use crate::text;
 
-/// Checks a name; the complaint is about `field`.
+/// Validates a name; the error is about `field`.
 pub fn check_name(field: &'static str, text: &str) -> Result<String, FieldError> {
-    let name = text.trim();
-    if name.is_empty() {
-        return Err(FieldError::new(field, "Enter the organisation's name."));
-    }
-    if name.chars().count() > 100 || name.chars().any(forbidden_character) {
-        return Err(FieldError::new(field, "Use at most 100 characters, none of them control characters."));
-    }
-    Ok(name.to_owned())
+    text::check_name(text, 100, "Enter the organisation's name.")
+        .map_err(|wrong| FieldError::new(field, wrong))
 }
 
-/// Gives the organisation another name. The same name makes no entry.
+/// Changes the organisation's name. The same name changes nothing.
 pub fn rename(tx: &mut Tx<'_>, acting: &Acting, name: &str) -> Result<()> {
     let org = store::find(tx.conn, acting.org)?.ok_or(Error::NotFound)?;
     if org.name == name {

@@ -1,8 +1,8 @@
-//! Service accounts: members that are no people. They own keys and can't sign in; one or more
-//! people answer for each of them and get its mails.
+//! Service accounts: members that own keys and can't sign in. One or more people are responsible for each
+//! of them and receive its e-mails.
 //!
-//! They are made as members, so that the keys of a program can call models and read usage and
-//! no more; an owner may make an admin of one whose program manages keys.
+//! They start with the role member, so that a program's keys can call models and read usage but no more. An
+//! owner may make an account an admin if its program manages keys.
 
 use diesel::prelude::*;
 use serde_json::json;
@@ -18,46 +18,42 @@ use crate::orgs::store::{self, Membership};
 use crate::people::store::{Person, fold_email};
 use crate::role::{Act, Role};
 use crate::schema::{people, service_answerers};
-use crate::text::forbidden_character;
+use crate::text::check_name;
 
-/// The most people who answer for one account.
+/// The most people who can be responsible for one account.
 const MOST_ANSWERERS: usize = 20;
 
-/// A service account as it is asked for.
+/// The requested settings of a service account.
 #[derive(Clone, Debug)]
-pub struct Draft {
-    /// Its name.
+pub struct ServiceAccountDraft {
     pub name: String,
-    /// Who answers for it.
+    /// The responsible people.
     pub answerers: Vec<UserId>,
 }
 
-impl Draft {
-    /// Checks name and people; complaints name the fields `name` and `answerers`.
-    pub fn parse(name: &str, answerers: &[String]) -> Result<Draft, Vec<FieldError>> {
+impl ServiceAccountDraft {
+    /// Validates both; errors name the fields `name` and `answerers`.
+    pub fn parse(name: &str, answerers: &[String]) -> Result<ServiceAccountDraft, Vec<FieldError>> {
         let mut errors = Vec::new();
-        let name = name.trim();
-        let length = name.chars().count();
-        if length == 0 {
-            errors.push(FieldError::new("name", "Enter a name, such as nightly-batch."));
-        } else if length > 64 || name.chars().any(forbidden_character) {
-            errors
-                .push(FieldError::new("name", "Use at most 64 characters, none of them control characters."));
-        }
+        let name = check_name(name, 64, "Enter a name, such as nightly-batch.");
+        errors.extend(name.as_ref().err().map(|wrong| FieldError::new("name", wrong)));
         let mut people: Vec<UserId> = answerers.iter().filter_map(|id| UserId::parse(id)).collect();
         people.sort();
         people.dedup();
         if people.is_empty() {
-            errors.push(FieldError::new("answerers", "Choose at least one person who answers for it."));
+            errors.push(FieldError::new("answerers", "Choose at least one responsible person."));
         } else if people.len() > MOST_ANSWERERS {
             errors.push(FieldError::new("answerers", format!("Choose at most {MOST_ANSWERERS} people.")));
         }
-        if errors.is_empty() { Ok(Draft { name: name.to_owned(), answerers: people }) } else { Err(errors) }
+        match name {
+            Ok(name) if errors.is_empty() => Ok(ServiceAccountDraft { name, answerers: people }),
+            _ => Err(errors),
+        }
     }
 }
 
-/// Makes a service account. Errors: `Forbidden`, `Invalid`.
-pub fn create(tx: &mut Tx<'_>, acting: &Acting, draft: &Draft) -> Result<Person> {
+/// Creates a service account. Errors: `Forbidden`, `Invalid`.
+pub fn create(tx: &mut Tx<'_>, acting: &Acting, draft: &ServiceAccountDraft) -> Result<Person> {
     begin(tx, acting, Role::Member)?;
     check(tx, acting.org, None, draft)?;
     let org = store::find(tx.conn, acting.org)?.ok_or(Error::NotFound)?;
@@ -92,14 +88,14 @@ pub fn create(tx: &mut Tx<'_>, acting: &Acting, draft: &Draft) -> Result<Person>
     Ok(account)
 }
 
-/// Changes a service account's name and who answers for it. Errors: `NotFound`, `Forbidden`,
+/// Changes a service account's name and responsible people. Errors: `NotFound`, `Forbidden`,
 /// `Invalid`.
-pub fn edit(tx: &mut Tx<'_>, acting: &Acting, account: UserId, draft: &Draft) -> Result<()> {
+pub fn edit(tx: &mut Tx<'_>, acting: &Acting, account: UserId, draft: &ServiceAccountDraft) -> Result<()> {
     let member = store::find_member(tx.conn, acting.org, &account.to_string())?;
     let member = member.filter(Membership::is_service).ok_or(Error::NotFound)?;
     begin(tx, acting, member.role)?;
     if member.role.manages_all_keys() {
-        // Its people get the e-mails of its keys, and may rotate those that they could hold themselves.
+        // These people get the e-mails of its keys, and may rotate those that they could own themselves.
         acting.require_fresh()?;
     }
     check(tx, acting.org, Some(account), draft)?;
@@ -119,7 +115,7 @@ pub fn edit(tx: &mut Tx<'_>, acting: &Acting, account: UserId, draft: &Draft) ->
     log::append(tx, acting, &account.to_string(), &Event::ServiceAccountUpdated { changes })
 }
 
-/// The accounts for which this person answers alone, by name.
+/// The accounts for which only this person is responsible, by name.
 pub fn answered_alone(conn: &mut Conn, org: OrgId, person: UserId) -> Result<Vec<Person>> {
     let of_person: Vec<UserId> = service_answerers::table
         .filter(service_answerers::org_id.eq(org).and(service_answerers::person_id.eq(person)))
@@ -134,8 +130,8 @@ pub fn answered_alone(conn: &mut Conn, org: OrgId, person: UserId) -> Result<Vec
     Ok(people::table.filter(people::id.eq_any(alone)).order((people::name, people::id)).load(conn)?)
 }
 
-/// Lets another person answer in the place of one who leaves; with nobody in their place where
-/// others answer too.
+/// Replaces a leaving person as responsible for service accounts. Accounts with other responsible people
+/// need no replacement.
 pub fn replace_answerer(
     tx: &mut Tx<'_>,
     acting: &Acting,
@@ -147,11 +143,14 @@ pub fn replace_answerer(
         let place = places.iter().find(|(of, _)| *of == account.id).map(|(_, person)| *person);
         let place = place.filter(|place| *place != leaving);
         let place = place.ok_or_else(|| {
-            Error::invalid("answerers", format!("Choose who answers for {} from now on.", account.name))
+            Error::invalid(
+                "answerers",
+                format!("Choose who is responsible for {} from now on.", account.name),
+            )
         })?;
         require_person(tx, org, place)?;
         if acting.person()? == place {
-            // Otherwise removing a member would be a way around the right to edit the account.
+            // Otherwise, removing a member would be a way around the right to edit the account.
             let role = store::find_member(tx.conn, org, &account.id.to_string())?.map(|member| member.role);
             if !role.is_some_and(|role| acting.member_role().is_ok_and(|own| own.manages(role))) {
                 return Err(Error::invalid(
@@ -178,7 +177,7 @@ pub fn replace_answerer(
     Ok(())
 }
 
-/// Forgets who answered for an account that is removed.
+/// Removes the responsible people of an account that is being removed.
 pub fn forget_answerers(tx: &mut Tx<'_>, org: OrgId, account: UserId) -> Result<()> {
     set_answerers(tx, org, account, &[])
 }
@@ -193,7 +192,7 @@ fn begin(tx: &mut Tx<'_>, acting: &Acting, role: Role) -> Result<()> {
     }
 }
 
-fn check(tx: &mut Tx<'_>, org: OrgId, account: Option<UserId>, draft: &Draft) -> Result<()> {
+fn check(tx: &mut Tx<'_>, org: OrgId, account: Option<UserId>, draft: &ServiceAccountDraft) -> Result<()> {
     let folded = crate::text::fold(&draft.name);
     let taken = store::members_of(tx.conn, org)?.into_iter().any(|member| {
         member.is_service()
@@ -212,10 +211,10 @@ fn check(tx: &mut Tx<'_>, org: OrgId, account: Option<UserId>, draft: &Draft) ->
 fn require_person(tx: &mut Tx<'_>, org: OrgId, person: UserId) -> Result<()> {
     let member = store::find_member(tx.conn, org, &person.to_string())?;
     let answers = member.is_some_and(|member| member.is_active() && !member.is_service());
-    if answers { Ok(()) } else { Err(Error::invalid("answerers", "Choose people of this organisation.")) }
+    if answers { Ok(()) } else { Err(Error::invalid("answerers", "Choose members of this organisation.")) }
 }
 
-/// The name by which the API shows and finds the account. No mail ever arrives there (RFC 2606).
+/// The address by which the API shows and finds the account. It can't receive e-mail (RFC 2606).
 fn free_address(tx: &mut Tx<'_>, org: &str, name: &str) -> Result<String> {
     let name = slug(name);
     for number in 1.. {

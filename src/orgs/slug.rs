@@ -1,9 +1,9 @@
-//! Names as parts of URLs and addresses.
+//! Slugs: names in URLs and addresses.
 
 use unicode_normalization::UnicodeNormalization;
 use unicode_normalization::char::is_combining_mark;
 
-/// The part of a URL or an address made from a name.
+/// Makes a slug of at most 40 characters from a name.
 pub(super) fn slug(name: &str) -> String {
     let mut slug = String::new();
     for letter in name.to_lowercase().nfd().filter(|letter| !is_combining_mark(*letter)) {

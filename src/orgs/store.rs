@@ -14,19 +14,16 @@ use crate::schema::{calendar_feeds, members, organizations, people, service_answ
 use crate::text::fold;
 use crate::time::Time;
 
-/// An organisation.
 #[derive(Clone, Debug, PartialEq, Eq, Queryable)]
 pub struct Org {
-    /// Its identifier.
     pub id: OrgId,
     pub slug: OrgSlug,
-    /// Its name for people.
+    /// The display name.
     pub name: String,
-    /// When it was set up.
     pub created_at: Time,
 }
 
-/// Adds an organisation under the first free slug made from its name.
+/// Adds an organisation with the first free slug made from its name.
 pub fn insert(tx: &mut Tx<'_>, name: &str, now: Time) -> Result<Org> {
     let base = slug(name);
     for number in 1.. {
@@ -47,10 +44,10 @@ pub fn insert(tx: &mut Tx<'_>, name: &str, now: Time) -> Result<Org> {
             .execute(tx.conn);
         return match inserted {
             Ok(_) => Ok(org),
-            // Another set-up took the slug at the same time: the command can be repeated.
+            // A concurrent set-up took the slug; the command can be repeated.
             Err(error) if violates(&error, "organizations_slug_key", "organizations.slug") => {
                 Err(crate::error::Error::Conflict(
-                    "Another organisation of this name was made just now. Try again.",
+                    "Another organisation of this name was just created. Try again.",
                 ))
             }
             Err(error) => Err(error.into()),
@@ -59,17 +56,17 @@ pub fn insert(tx: &mut Tx<'_>, name: &str, now: Time) -> Result<Org> {
     unreachable!("there is always a free number")
 }
 
-/// The organisation of that slug.
+/// The organisation with that slug.
 pub fn by_slug(conn: &mut Conn, slug: &str) -> Result<Option<Org>> {
     Ok(organizations::table.filter(organizations::slug.eq(slug)).first(conn).optional()?)
 }
 
-/// The organisation of that id.
+/// The organisation with that id.
 pub fn find(conn: &mut Conn, id: OrgId) -> Result<Option<Org>> {
     Ok(organizations::table.find(id).first(conn).optional()?)
 }
 
-/// Makes a person or a service account a member.
+/// Adds a person or a service account as a member.
 pub fn add_member(tx: &mut Tx<'_>, org: OrgId, person: UserId, role: Role, now: Time) -> Result<()> {
     diesel::insert_into(members::table)
         .values((
@@ -82,32 +79,30 @@ pub fn add_member(tx: &mut Tx<'_>, org: OrgId, person: UserId, role: Role, now: 
     Ok(())
 }
 
-/// Someone's membership of an organisation.
+/// A membership of an organisation.
 #[derive(Clone, Debug, Queryable)]
 pub struct Membership {
-    /// Who: a person or a service account.
+    /// A person or a service account.
     pub person: Person,
-    /// In which role.
     pub role: Role,
-    /// Since when.
     pub joined_at: Time,
-    /// Since when the membership is set aside.
+    /// Since when the member is disabled in this organisation.
     pub disabled_at: Option<Time>,
 }
 
 impl Membership {
-    /// Whether it counts: neither it nor its person is disabled.
+    /// Whether neither the membership nor its person is disabled.
     pub fn is_active(&self) -> bool {
         self.disabled_at.is_none() && self.person.disabled_at.is_none()
     }
 
-    /// Whether this is a service account.
+    /// Whether the member is a service account.
     pub fn is_service(&self) -> bool {
         self.person.service_of.is_some()
     }
 }
 
-/// The joined selection that every query for memberships starts from.
+/// The joined selection from which every query for memberships starts.
 macro_rules! memberships {
     ($org:expr) => {
         members::table
@@ -133,7 +128,7 @@ pub fn of_person(conn: &mut Conn, person: UserId) -> Result<Vec<(Org, Role)>> {
     }
 }
 
-/// The organisations that a person belongs to, also where their membership is set aside.
+/// The organisations to which a person belongs, including those in which they are disabled.
 pub fn ids_of_person(conn: &mut Conn, person: UserId) -> Result<Vec<OrgId>> {
     Ok(members::table
         .filter(members::person_id.eq(person))
@@ -147,7 +142,7 @@ pub fn members_of(conn: &mut Conn, org: OrgId) -> Result<Vec<Membership>> {
     Ok(memberships!(org).order((people::name, people::id)).load(conn)?)
 }
 
-/// Those of these people who are members.
+/// The memberships of those of these people who are members.
 pub fn some_members(
     conn: &mut Conn,
     org: OrgId,
@@ -156,7 +151,7 @@ pub fn some_members(
     Ok(memberships!(org).filter(members::person_id.eq_any(people)).load(conn)?)
 }
 
-/// Members whose name or address contains a text.
+/// At most `most` members whose name or address contains `text`.
 pub fn named(conn: &mut Conn, org: OrgId, text: &str, most: usize) -> Result<Vec<UserId>> {
     let all: Vec<(UserId, String, String)> = members::table
         .inner_join(people::table.on(people::id.eq(members::person_id)))
@@ -169,22 +164,22 @@ pub fn named(conn: &mut Conn, org: OrgId, text: &str, most: usize) -> Result<Vec
     Ok(meant.map(|(id, _, _)| id).take(most).collect())
 }
 
-/// The member of that id or e-mail address.
+/// The member with that id or e-mail address.
 pub fn find_member(conn: &mut Conn, org: OrgId, who: &str) -> Result<Option<Membership>> {
     let found = match UserId::parse(who) {
         Some(id) => memberships!(org).filter(people::id.eq(id)).first(conn).optional()?,
         None => {
             let found: Vec<Membership> =
                 memberships!(org).filter(people::email_folded.eq_any(keys_of(who))).load(conn)?;
-            // The one whose address is spelled like this, if there are two.
+            // If there are two, the one with this exact spelling.
             found.into_iter().max_by_key(|member| member.person.email_folded.starts_with(crate::email::EXACT))
         }
     };
     Ok(found)
 }
 
-/// Holds the organisation's memberships until the transaction ends, so that whoever checks
-/// them before a change finds them the same after it.
+/// Locks the organisation's memberships until the transaction ends, so that they don't change between a
+/// check and the change that depends on it.
 pub fn lock(tx: &mut Tx<'_>, org: OrgId) -> Result<()> {
     // SQLite's transaction has locked everything already.
     if let Conn::Postgres(conn) = tx.conn {
@@ -193,8 +188,8 @@ pub fn lock(tx: &mut Tx<'_>, org: OrgId) -> Result<()> {
     Ok(())
 }
 
-/// Holds one membership until the transaction ends: it can't end meanwhile.
-pub fn hold_member(tx: &mut Tx<'_>, org: OrgId, person: UserId) -> Result<()> {
+/// Locks one membership in shared mode until the transaction ends, which keeps it from ending.
+pub fn lock_member_shared(tx: &mut Tx<'_>, org: OrgId, person: UserId) -> Result<()> {
     if let Conn::Postgres(conn) = tx.conn {
         members::table
             .find((org, person))
@@ -206,7 +201,7 @@ pub fn hold_member(tx: &mut Tx<'_>, org: OrgId, person: UserId) -> Result<()> {
     Ok(())
 }
 
-/// Holds one membership for its end: whoever holds it otherwise is waited for.
+/// Locks one membership exclusively, to end it; waits for shared locks.
 pub fn lock_member(tx: &mut Tx<'_>, org: OrgId, person: UserId) -> Result<()> {
     if let Conn::Postgres(conn) = tx.conn {
         members::table
@@ -225,7 +220,7 @@ pub fn set_role(tx: &mut Tx<'_>, org: OrgId, person: UserId, role: Role) -> Resu
     Ok(())
 }
 
-/// Sets a membership aside, or takes it up again.
+/// Disables or enables a member in this organisation.
 pub fn set_disabled(tx: &mut Tx<'_>, org: OrgId, person: UserId, disabled_at: Option<Time>) -> Result<()> {
     diesel::update(members::table.find((org, person)))
         .set(members::disabled_at.eq(disabled_at))
@@ -233,10 +228,10 @@ pub fn set_disabled(tx: &mut Tx<'_>, org: OrgId, person: UserId, disabled_at: Op
     Ok(())
 }
 
-/// Ends a membership.
+/// Removes a member.
 pub fn remove_member(tx: &mut Tx<'_>, org: OrgId, person: UserId) -> Result<()> {
     diesel::delete(members::table.find((org, person))).execute(tx.conn)?;
-    // An address that was given out before must not work again for someone who is invited again.
+    // Their calendar address must not work again if they are invited again.
     diesel::delete(calendar_feeds::table.find((org, person))).execute(tx.conn)?;
     Ok(())
 }
@@ -251,12 +246,12 @@ macro_rules! owners {
     };
 }
 
-/// The organisation's owners who may act, of longest standing first.
+/// The organisation's active owners, oldest membership first.
 pub fn owners(conn: &mut Conn, org: OrgId) -> Result<Vec<Person>> {
     Ok(owners!(org).select(people::all_columns).load(conn)?)
 }
 
-/// The people who manage all keys of the organisation and may act.
+/// The active people who manage all keys of the organisation.
 pub fn key_managers(conn: &mut Conn, org: OrgId) -> Result<Vec<Person>> {
     let members = members_of(conn, org)?.into_iter();
     let managers =
@@ -264,13 +259,13 @@ pub fn key_managers(conn: &mut Conn, org: OrgId) -> Result<Vec<Person>> {
     Ok(managers.map(|member| member.person).collect())
 }
 
-/// The organisation's owner of longest standing who may act.
+/// The organisation's active owner with the oldest membership.
 pub fn first_owner(conn: &mut Conn, org: OrgId) -> Result<Option<UserId>> {
     Ok(owners!(org).select(people::id).first(conn).optional()?)
 }
 
-/// The people who are told what concerns a key of this owner: the owner, or who answers for a
-/// service account; where nobody of them may act, the organisation's owners. With why they are.
+/// The recipients of e-mails about a key of this owner, with the reason: the owner, or the people
+/// responsible for a service account; if none of them is active, the organisation's owners.
 pub fn recipients(conn: &mut Conn, org: OrgId, owner: UserId) -> Result<Vec<(Person, Why)>> {
     let (told, why) = match find_member(conn, org, &owner.to_string())? {
         Some(membership) if membership.is_service() => (answerers(conn, org, owner)?, Why::Answerer),
@@ -284,7 +279,7 @@ pub fn recipients(conn: &mut Conn, org: OrgId, owner: UserId) -> Result<Vec<(Per
     Ok(told)
 }
 
-/// The people who answer for a service account, by name.
+/// The people who are responsible for a service account, by name.
 pub fn answerers(conn: &mut Conn, org: OrgId, account: UserId) -> Result<Vec<Membership>> {
     let answering = service_answerers::table
         .filter(service_answerers::org_id.eq(org).and(service_answerers::account_id.eq(account)))

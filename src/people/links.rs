@@ -1,5 +1,5 @@
-//! Links that are sent by mail: each counts once and for a while. The row says whether it does;
-//! the token is made from the row's id when the mail is sent.
+//! Links sent by e-mail, each valid once and for a limited time. The row says whether a link is valid; its
+//! token is computed from the row's id when the e-mail is sent.
 
 use diesel::prelude::*;
 
@@ -10,28 +10,27 @@ use crate::id::{LinkId, UserId};
 use crate::schema::mailed_links as links;
 use crate::time::{DAY, HOUR, MINUTE, Time};
 
-/// How many links for one purpose a person is sent in an hour.
+/// How many links of one purpose a person is sent within an hour.
 const MOST_IN_AN_HOUR: i64 = 5;
 
-/// What a link is for.
+/// What a link does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
-    /// To choose a new password.
+    /// Choose a new password.
     Reset,
-    /// To prove that an address is the person's.
+    /// Verify that an address belongs to the person.
     Verify,
-    /// To stop a change of the e-mail address; sent to the address before the change.
+    /// Cancel a change of the e-mail address; sent to the old address.
     CancelEmail,
-    /// To agree to get the checkpoints of a log at an address.
+    /// Agree to receive the checkpoints of a log.
     Checkpoints,
 }
 
 impl Purpose {
-    /// Every purpose.
     pub const ALL: [Purpose; 4] =
         [Purpose::Reset, Purpose::Verify, Purpose::CancelEmail, Purpose::Checkpoints];
 
-    /// The name in the database, and what tokens are made for.
+    /// The name in the database and in tokens.
     pub fn name(self) -> &'static str {
         match self {
             Purpose::Reset => "reset",
@@ -41,35 +40,31 @@ impl Purpose {
         }
     }
 
-    /// How long such a link counts, in seconds.
-    pub fn lasts(self) -> i64 {
+    /// How long such a link is valid, in seconds.
+    pub fn lifetime(self) -> i64 {
         match self {
             Purpose::Reset => 30 * MINUTE,
             Purpose::Verify | Purpose::CancelEmail => DAY,
-            // Whoever reads mails at an address outside may not do so every day.
+            // An external mailbox may not be read every day.
             Purpose::Checkpoints => 7 * DAY,
         }
     }
 }
 
-/// A link that counts.
+/// A valid link.
 #[derive(Clone, Debug, Queryable)]
 pub struct Link {
-    /// Its identifier.
     pub id: LinkId,
-    /// For whom.
     pub person: UserId,
-    /// The address that it is about: the one to which it was sent, except that a link that stops a
-    /// change names the new address.
+    /// The address to which the link was sent; for [`Purpose::CancelEmail`], the new address.
     pub email: String,
-    /// Until when.
     pub ends_at: Time,
 }
 
-/// Makes a link for a person, to be sent to this address; links before it count no longer, except those
-/// that stop a change: whichever notice is opened first must stop what is pending then. `None` when they
-/// were sent too many of late.
-pub fn make(
+/// Creates a link for a person, to be sent to `email`. Earlier links of this purpose become invalid, except
+/// those that cancel a change: whichever notice is opened first must cancel what is pending then. `None` if
+/// the person was sent too many links lately.
+pub fn create(
     tx: &mut Tx<'_>,
     person: UserId,
     purpose: Purpose,
@@ -79,8 +74,8 @@ pub fn make(
     let own = links::person_id.eq(person).and(links::purpose.eq(purpose.name()));
     let lately: i64 =
         links::table.filter(own.and(links::created_at.gt(now.plus(-HOUR)))).count().get_result(tx.conn)?;
-    // Whoever asks for many must not keep the owner from recovering the account: there is always a link
-    // in their mailbox that works, or another one is sent.
+    // An attacker who requests many links must not keep the owner from recovering the account: either
+    // a valid link is in their mailbox, or another one is sent.
     if lately >= MOST_IN_AN_HOUR && (purpose != Purpose::Reset || has_open(tx, person, purpose, now)?) {
         return Ok(None);
     }
@@ -88,7 +83,7 @@ pub fn make(
         withdraw(tx, person, purpose, now)?;
     }
     let link =
-        Link { id: LinkId::new(now), person, email: email.to_owned(), ends_at: now.plus(purpose.lasts()) };
+        Link { id: LinkId::new(now), person, email: email.to_owned(), ends_at: now.plus(purpose.lifetime()) };
     diesel::insert_into(links::table)
         .values((
             links::id.eq(link.id),
@@ -111,7 +106,7 @@ fn has_open(tx: &mut Tx<'_>, person: UserId, purpose: Purpose, now: Time) -> Res
     Ok(open > 0)
 }
 
-/// The link of this token, if it counts.
+/// The link of this token, if it is valid.
 pub fn open(
     conn: &mut Conn,
     keyring: &Keyring,
@@ -128,8 +123,8 @@ pub fn open(
         .optional()?)
 }
 
-/// Uses the link of this token; of two at once one succeeds.
-pub fn take(
+/// Uses up the link of this token; of two concurrent attempts, one succeeds.
+pub fn consume(
     tx: &mut Tx<'_>,
     keyring: &Keyring,
     purpose: Purpose,
@@ -143,7 +138,7 @@ pub fn take(
     Ok((used == 1).then_some(link))
 }
 
-/// Makes a person's links for this purpose count no longer.
+/// Invalidates a person's links of this purpose.
 pub fn withdraw(tx: &mut Tx<'_>, person: UserId, purpose: Purpose, now: Time) -> Result<()> {
     let open =
         links::person_id.eq(person).and(links::purpose.eq(purpose.name())).and(links::used_at.is_null());
@@ -151,7 +146,7 @@ pub fn withdraw(tx: &mut Tx<'_>, person: UserId, purpose: Purpose, now: Time) ->
     Ok(())
 }
 
-/// Makes all links of a person count no longer, whatever they are for. Returns those that did.
+/// Invalidates all of a person's links. Returns those that were valid.
 pub fn withdraw_all(tx: &mut Tx<'_>, person: UserId, now: Time) -> Result<Vec<LinkId>> {
     let open = links::person_id.eq(person).and(links::used_at.is_null());
     Ok(diesel::update(links::table.filter(open))
@@ -160,7 +155,7 @@ pub fn withdraw_all(tx: &mut Tx<'_>, person: UserId, now: Time) -> Result<Vec<Li
         .get_results(tx.conn)?)
 }
 
-/// The link of a person for this purpose that counts, if there is one.
+/// A person's valid link of this purpose, if there is one.
 pub fn pending(conn: &mut Conn, person: UserId, purpose: Purpose, now: Time) -> Result<Option<Link>> {
     Ok(links::table
         .filter(links::person_id.eq(person).and(links::purpose.eq(purpose.name())))
@@ -170,7 +165,7 @@ pub fn pending(conn: &mut Conn, person: UserId, purpose: Purpose, now: Time) -> 
         .optional()?)
 }
 
-/// Forgets links that ended long ago.
+/// Deletes links that expired more than a day ago.
 pub fn forget_old(tx: &mut Tx<'_>, now: Time) -> Result<()> {
     diesel::delete(links::table.filter(links::ends_at.le(now.plus(-DAY)))).execute(tx.conn)?;
     Ok(())

@@ -1,35 +1,34 @@
-//! The ways in which people sign in, as rows: the password, and who they are at providers.
+//! Sign-in methods, as rows: passwords and identities at providers.
 
 use diesel::prelude::*;
 
 use crate::db::{Conn, Tx, violates};
 use crate::error::{Error, Result};
 use crate::id::{MethodId, UserId};
+use crate::people::credential;
 use crate::people::oauth::Identity;
-use crate::people::store::Person;
+use crate::people::password::HashedPassword;
+use crate::people::store::{self, Person, Profile};
 use crate::schema::{people, sign_in_methods as methods};
 use crate::time::Time;
 
-/// A way to sign in.
+/// A sign-in method.
 #[derive(Clone, Debug, Queryable)]
 pub struct Method {
-    /// Its identifier.
     pub id: MethodId,
     /// `password`, or the kind of provider.
     pub kind: String,
-    /// Which provider.
+    /// The provider's URL.
     pub issuer: String,
-    /// How the provider calls the person.
+    /// The person's name at the provider.
     pub label: String,
-    /// Since when.
     pub created_at: Time,
-    /// When a password was last replaced.
+    /// When the password was last replaced.
     pub updated_at: Time,
-    /// When it was last used.
     pub used_at: Option<Time>,
 }
 
-/// The ways of a person, oldest first.
+/// A person's sign-in methods, oldest first.
 pub fn of_person(conn: &mut Conn, person: UserId) -> Result<Vec<Method>> {
     Ok(methods::table
         .filter(methods::person_id.eq(person))
@@ -46,7 +45,16 @@ pub fn of_person(conn: &mut Conn, person: UserId) -> Result<Vec<Method>> {
         .load(conn)?)
 }
 
-/// Whose this identity is. An address never says so.
+/// The kinds of each person's sign-in methods.
+pub fn kinds_of(conn: &mut Conn, people: &[UserId]) -> Result<Vec<(UserId, String)>> {
+    Ok(methods::table
+        .filter(methods::person_id.eq_any(people))
+        .order((methods::kind.desc(), methods::id))
+        .select((methods::person_id, methods::kind))
+        .load(conn)?)
+}
+
+/// The person with this identity. E-mail addresses are never used to find them.
 pub fn by_identity(conn: &mut Conn, identity: &Identity) -> Result<Option<(MethodId, Person)>> {
     Ok(methods::table
         .inner_join(people::table.on(people::id.eq(methods::person_id)))
@@ -57,7 +65,7 @@ pub fn by_identity(conn: &mut Conn, identity: &Identity) -> Result<Option<(Metho
         .optional()?)
 }
 
-/// Notes that a person signed in this way, and how the provider calls them now.
+/// Records a sign-in with this method, and the person's current name at the provider.
 pub fn note_use(tx: &mut Tx<'_>, method: MethodId, label: &str, now: Time) -> Result<()> {
     diesel::update(methods::table.find(method))
         .set((methods::label.eq(label), methods::used_at.eq(now)))
@@ -65,7 +73,7 @@ pub fn note_use(tx: &mut Tx<'_>, method: MethodId, label: &str, now: Time) -> Re
     Ok(())
 }
 
-/// Makes an identity a way in which a person signs in. `Conflict` when it is someone's already.
+/// Adds an identity as a sign-in method. Errors: `Conflict` if it belongs to someone already.
 pub fn connect(tx: &mut Tx<'_>, person: UserId, identity: &Identity, now: Time) -> Result<()> {
     diesel::insert_into(methods::table)
         .values((
@@ -82,7 +90,7 @@ pub fn connect(tx: &mut Tx<'_>, person: UserId, identity: &Identity, now: Time) 
         .execute(tx.conn)
         .map_err(|error| {
             if violates(&error, "sign_in_methods_subject", "sign_in_methods.kind") {
-                Error::Conflict("This sign-in belongs to an account here already.")
+                Error::Conflict("This sign-in already belongs to an account here.")
             } else {
                 error.into()
             }
@@ -90,15 +98,28 @@ pub fn connect(tx: &mut Tx<'_>, person: UserId, identity: &Identity, now: Time) 
     Ok(())
 }
 
-/// Takes a way from a person and returns it. `NotFound` for what is not theirs, `Conflict` for
-/// their last one.
+/// Adds a person with a password. Errors: `Conflict` if the address is known.
+pub fn insert_person(
+    tx: &mut Tx<'_>,
+    profile: &Profile,
+    zone: Option<&str>,
+    password: &HashedPassword,
+    now: Time,
+) -> Result<Person> {
+    let person = store::insert(tx, profile, zone, now)?;
+    credential::set(tx, person.id, password, now)?;
+    Ok(person)
+}
+
+/// Removes and returns a person's sign-in method. Errors: `NotFound` if it isn't theirs, `Conflict` if it
+/// is their last one.
 pub fn remove(tx: &mut Tx<'_>, person: UserId, method: MethodId) -> Result<Method> {
-    // Two removals at once wait here for each other, so that one way always stays.
+    // Concurrent removals wait for each other here, so one method always remains.
     diesel::update(people::table.find(person)).set(people::id.eq(person)).execute(tx.conn)?;
     let all = of_person(tx.conn, person)?;
     let found = all.iter().find(|other| other.id == method).cloned().ok_or(Error::NotFound)?;
     if all.len() == 1 {
-        return Err(Error::Conflict("This is the only way in which you can sign in. Add another one first."));
+        return Err(Error::Conflict("This is your only sign-in method. Add another one first."));
     }
     diesel::delete(methods::table.find(method)).execute(tx.conn)?;
     Ok(found)

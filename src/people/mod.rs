@@ -1,6 +1,4 @@
-//! People: who they are and how they prove it.
-//!
-//! Ways to sign in are rows of their own, so that more kinds can join the password.
+//! People and their sign-in methods.
 
 pub mod address;
 pub mod credential;

@@ -1,8 +1,8 @@
 //! Passwords: the rules of NIST SP 800-63B-4 section 3.1.1 and argon2id (RFC 9106).
 //!
-//! A password is the only factor, so it has at least 15 characters; there are no rules of
-//! composition. It is compared with common passwords, sequences, repeats and the words of
-//! its context by zxcvbn, and refused when it would fall within a million guesses.
+//! A password is the only factor, so it has at least 15 characters; there are no composition rules.
+//! zxcvbn compares it with common passwords, sequences, repeats and words from its context, and it is
+//! refused if a million guesses would find it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{OnceLock, mpsc};
@@ -14,31 +14,29 @@ use tokio::sync::{Semaphore, oneshot};
 
 use crate::error::{Error, FieldError, Result};
 
-/// The least length, in characters.
+/// The minimum length, in characters.
 pub const MIN_CHARACTERS: usize = 15;
 const MAX_BYTES: usize = 1024;
-/// How much of a password its strength is judged by, in characters: the work grows faster than the
-/// length.
-const JUDGED: usize = 100;
+/// How many characters are checked for strength: the work grows faster than the length.
+const CHECKED: usize = 100;
 
-/// Passwords are hashed and compared one at a time, each in 19 MiB, so that people who sign in
-/// leave processors and memory to requests with keys.
-static HASHING: Line = Line::new("hashing", 64, 16);
-/// The strength of new passwords is judged beside that, since it may take longer.
-static JUDGING: Line = Line::new("judging", 16, 0);
+/// Passwords are hashed and compared one at a time, each in 19 MiB, so that sign-ins leave processors and
+/// memory to requests with keys.
+static HASHING: WorkQueue = WorkQueue::new("password hashing", 64, 16);
+/// The strength of new passwords is checked on another thread, since it may take longer.
+static STRENGTH_CHECKS: WorkQueue = WorkQueue::new("password strength", 16, 0);
 
-/// Who waits in a line.
+/// The priority of a job in a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Waits {
-    /// Anyone.
+pub enum Priority {
     Stranger,
-    /// Somebody who is signed in, or was signed in from there lately. Places are kept for them.
+    /// Someone who is signed in, or has signed in from there lately. Some places are reserved for them.
     Known,
 }
 
-/// A thread that does one piece of work after the other, and the line before it. It is always the same
-/// thread, since each thread would keep memory of its own.
-struct Line {
+/// A bounded queue of jobs for one thread. It is always the same thread, since each thread would keep
+/// memory of its own.
+struct WorkQueue {
     name: &'static str,
     places: Semaphore,
     known_places: Semaphore,
@@ -47,10 +45,10 @@ struct Line {
 
 type Work = Box<dyn FnOnce() + Send>;
 
-impl Line {
-    /// So many may wait before others are told that it is busy, and so many more who are known.
-    const fn new(name: &'static str, places: usize, known_places: usize) -> Line {
-        Line {
+impl WorkQueue {
+    /// A queue with `places` for anyone, and `known_places` more for known people.
+    const fn new(name: &'static str, places: usize, known_places: usize) -> WorkQueue {
+        WorkQueue {
             name,
             places: Semaphore::const_new(places),
             known_places: Semaphore::const_new(known_places),
@@ -58,38 +56,37 @@ impl Line {
         }
     }
 
-    /// Does the work when it is its turn, unless nobody waits for it any more by then.
+    /// Queues `work` and returns its result. A job whose caller is gone is skipped.
     async fn take<T: Send + 'static>(
         &'static self,
-        waits: Waits,
+        priority: Priority,
         work: impl FnOnce() -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let place = match (self.places.try_acquire(), waits) {
-            (Err(_), Waits::Known) => self.known_places.try_acquire(),
+        let place = match (self.places.try_acquire(), priority) {
+            (Err(_), Priority::Known) => self.known_places.try_acquire(),
             (place, _) => place,
         };
         let Ok(place) = place else {
             return Err(Error::Unavailable("too many passwords are being checked".into()));
         };
-        let (answer, told) = oneshot::channel();
+        let (reply, result) = oneshot::channel();
         let work: Work = Box::new(move || {
             let _place = place;
-            if !answer.is_closed() {
+            if !reply.is_closed() {
                 let done = catch_unwind(AssertUnwindSafe(work));
-                let _ =
-                    answer.send(done.unwrap_or_else(|_| Err(Error::internal("a password can't be checked"))));
+                let _ = reply.send(done.unwrap_or_else(|_| Err(Error::internal("password check panicked"))));
             }
         });
         let thread = self.thread.get_or_init(|| self.start());
-        thread.send(work).map_err(|_| Error::internal("no thread checks passwords"))?;
-        told.await.map_err(Error::internal)?
+        thread.send(work).map_err(|_| Error::internal("the password thread is not running"))?;
+        result.await.map_err(Error::internal)?
     }
 
     fn start(&self) -> mpsc::Sender<Work> {
         let (sender, works) = mpsc::channel::<Work>();
         let thread = std::thread::Builder::new().name(self.name.to_owned());
         if let Err(error) = thread.spawn(move || works.into_iter().for_each(|work| work())) {
-            tracing::error!(%error, "no thread to check passwords can be started");
+            tracing::error!(%error, "starting the password thread failed");
         }
         sender
     }
@@ -97,64 +94,64 @@ impl Line {
 
 /// A password hash in PHC string format. It can't be printed.
 #[derive(Clone)]
-pub struct Hashed(SecretString);
+pub struct HashedPassword(SecretString);
 
-impl Hashed {
-    /// A hash as the database holds it.
-    pub fn from_stored(text: String) -> Hashed {
-        Hashed(text.into())
+impl HashedPassword {
+    /// A hash as stored.
+    pub fn from_stored(text: String) -> HashedPassword {
+        HashedPassword(text.into())
     }
 
-    /// Whether it is the very same hash, and not only of the same password.
-    pub fn is(&self, other: &Hashed) -> bool {
+    /// Whether both are the same hash, not only of the same password.
+    pub fn is(&self, other: &HashedPassword) -> bool {
         self.expose() == other.expose()
     }
 
-    /// The text to store.
+    /// The hash as text, to store.
     pub fn expose(&self) -> &str {
         self.0.expose_secret()
     }
 }
 
-/// A password that keeps to the rules; only such a one can be hashed.
+/// A new password that satisfies the rules; only such a password can be hashed.
 pub struct NewPassword(SecretString);
 
 impl NewPassword {
-    /// Checks a new password against the rules, off the async threads. `context` holds what must
-    /// not make it up: the person's name and address, the organisation's name.
+    /// Checks a new password against the rules, off the async threads. `context` holds words that it
+    /// must not consist of: the person's name and address, the organisation's name.
     ///
-    /// Errors: `Invalid` names `field`; `Unavailable` when too many are being checked.
+    /// Errors: `Invalid` names `field`; `Unavailable` if the queue is full.
     pub async fn check(field: &'static str, password: SecretString, context: &[&str]) -> Result<NewPassword> {
         check_length(field, &password).map_err(|error| Error::Invalid(vec![error]))?;
         let context: Vec<String> = context.iter().map(|word| (*word).to_owned()).collect();
-        JUDGING
-            .take(Waits::Stranger, move || {
+        STRENGTH_CHECKS
+            .take(Priority::Stranger, move || {
                 let context: Vec<&str> = context.iter().map(String::as_str).collect();
                 NewPassword::check_now(field, password, &context).map_err(|error| Error::Invalid(vec![error]))
             })
             .await
     }
 
-    /// The same for callers that may block, such as the command line.
+    /// A blocking [`NewPassword::check`], for the command line.
     pub fn check_now(
         field: &'static str,
         password: SecretString,
         context: &[&str],
     ) -> Result<NewPassword, FieldError> {
         check_length(field, &password)?;
-        let judged: String = password.expose_secret().chars().take(JUDGED).collect();
+        let checked: String = password.expose_secret().chars().take(CHECKED).collect();
         let words: Vec<&str> = context.iter().copied().chain(["keydesk"]).collect();
-        if zxcvbn::zxcvbn(&judged, &words).score() < zxcvbn::Score::Two {
+        if zxcvbn::zxcvbn(&checked, &words).score() < zxcvbn::Score::Two {
             return Err(FieldError::new(
                 field,
-                "This password is too easy to guess: it is common, repeats itself or is made of known words. Choose another.",
+                "This password is too easy to guess: it is common, repetitive or made of known words. Choose another one.",
             ));
         }
         Ok(NewPassword(password))
     }
 }
 
-/// Checks what costs nothing to check; [`NewPassword::check`] does too.
+/// Checks only the length, which costs nothing; [`NewPassword::check`] includes it.
 pub fn check_length(field: &'static str, password: &SecretString) -> Result<(), FieldError> {
     let text = password.expose_secret();
     if text.chars().count() < MIN_CHARACTERS {
@@ -170,25 +167,29 @@ pub fn check_length(field: &'static str, password: &SecretString) -> Result<(), 
 }
 
 /// Hashes a password; blocks for some milliseconds.
-pub fn hash_now(password: &NewPassword) -> Result<Hashed> {
+pub fn hash_now(password: &NewPassword) -> Result<HashedPassword> {
     let hash = hasher()
         .hash_password(password.0.expose_secret().as_bytes())
         .map_err(|error| Error::internal(error.to_string()))?;
-    Ok(Hashed(hash.to_string().into()))
+    Ok(HashedPassword(hash.to_string().into()))
 }
 
 /// Hashes a password off the async threads.
-pub async fn hash(password: NewPassword) -> Result<Hashed> {
-    HASHING.take(Waits::Known, move || hash_now(&password)).await
+pub async fn hash(password: NewPassword) -> Result<HashedPassword> {
+    HASHING.take(Priority::Known, move || hash_now(&password)).await
 }
 
-/// Compares a password with a hash off the async threads. Without a hash the same work is
-/// done and the answer is `false`, so that time does not tell who is known.
+/// Compares a password with a hash, off the async threads. Without a hash, the same work is done and the
+/// result is `false`, so the time doesn't reveal whether an account exists.
 ///
-/// Errors: `Unavailable` when too many wait; the password was not compared then.
-pub async fn verify(password: SecretString, hashed: Option<Hashed>, waits: Waits) -> Result<bool> {
+/// Errors: `Unavailable` if the queue is full; the password was not compared.
+pub async fn verify(
+    password: SecretString,
+    hashed: Option<HashedPassword>,
+    priority: Priority,
+) -> Result<bool> {
     HASHING
-        .take(waits, move || {
+        .take(priority, move || {
             let text = password.expose_secret().as_bytes();
             if text.len() > MAX_BYTES {
                 return Ok(false);
@@ -237,9 +238,9 @@ mod tests {
     }
 
     #[test]
-    fn only_the_beginning_of_a_long_password_is_judged() {
+    fn only_the_beginning_of_a_long_password_is_checked() {
         let long = "p4$$w0rd1ng5".repeat(MAX_BYTES / 12);
-        let short: String = long.chars().take(JUDGED).collect();
+        let short: String = long.chars().take(CHECKED).collect();
         let took = |password: &str| {
             let began = std::time::Instant::now();
             accepted(password);

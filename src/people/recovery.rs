@@ -1,9 +1,9 @@
-//! Securing an account. Every act of recovery (a reset, a changed password, ended sessions, a person
-//! disabled) goes through [`secure`], the only place that knows what can be pending for an account.
+//! Securing an account. Every act of recovery (a reset, a changed password, ended sessions, a disabled
+//! person) goes through [`secure`], the only place that knows everything that can be pending for an account.
 //!
-//! It also raises the person's access generation. Work that was begun before, such as a sign-in whose
-//! password is already compared, checks in its own transaction that the generation is still the one
-//! that it read ([`hold`]), so it comes to nothing.
+//! It also increments the person's access generation. Work that began earlier, such as a sign-in whose
+//! password was already compared, checks in its own transaction that the generation hasn't changed
+//! ([`require_current`]), and fails otherwise.
 
 use diesel::prelude::*;
 
@@ -17,27 +17,26 @@ use crate::people::store::{self, Person};
 use crate::schema::{calendar_feeds, checkpoint_mail, people};
 use crate::time::Time;
 
-/// What is said when an account was secured while a request about it was under way.
+/// The error if an account was secured while a request about it was under way.
 const SECURED: Error = Error::Conflict("Your account was secured in the meantime. Sign in and try again.");
 
-/// Which sessions an act ends.
+/// The sessions to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ends {
-    /// All of them.
+pub enum SessionsToEnd {
     All,
     /// All but the one in which the person acts.
     AllBut(SessionId),
-    /// This one. Calendar addresses, which programs read for months, stay.
+    /// Only this one. Calendar addresses, which programs read for months, stay.
     One(SessionId),
 }
 
-/// Ends sessions and revokes all that is pending for the account: links in e-mails, whatever they are
-/// for, changes of the e-mail address, sign-ins begun at a provider, calendar addresses. Returns how
-/// many sessions ended. A single session that is not there is no act, so nothing else ends either.
+/// Ends sessions and revokes everything that is pending for the account: e-mailed links, changes of the
+/// e-mail address, sign-in flows, calendar addresses. Returns how many sessions ended. If a single session
+/// to end doesn't exist, nothing happens.
 ///
-/// Errors: `Conflict` when the account was secured since `person` was read.
-pub fn secure(tx: &mut Tx<'_>, person: &Person, ends: Ends, now: Time) -> Result<usize> {
-    if let Ends::One(session) = ends
+/// Errors: `Conflict` if the account was secured since `person` was read.
+pub fn secure(tx: &mut Tx<'_>, person: &Person, which: SessionsToEnd, now: Time) -> Result<usize> {
+    if let SessionsToEnd::One(session) = which
         && !sessions::exists(tx.conn, person.id, session)?
     {
         return Ok(0);
@@ -50,15 +49,15 @@ pub fn secure(tx: &mut Tx<'_>, person: &Person, ends: Ends, now: Time) -> Result
     if raised != 1 {
         return Err(SECURED);
     }
-    let ended = match ends {
-        Ends::All => sessions::end_all(tx, person.id)?,
-        Ends::AllBut(kept) => sessions::end_others(tx, person.id, kept)?,
-        Ends::One(session) => sessions::end(tx, person.id, session)?,
+    let ended = match which {
+        SessionsToEnd::All => sessions::end_all(tx, person.id)?,
+        SessionsToEnd::AllBut(kept) => sessions::end_others(tx, person.id, kept)?,
+        SessionsToEnd::One(session) => sessions::end(tx, person.id, session)?,
     };
     let revoked = links::withdraw_all(tx, person.id, now)?;
-    forget_questions(tx, &revoked)?;
+    cancel_confirmations(tx, &revoked)?;
     flow::forget_of(tx, person.id)?;
-    if !matches!(ends, Ends::One(_)) {
+    if !matches!(which, SessionsToEnd::One(_)) {
         diesel::delete(calendar_feeds::table.filter(calendar_feeds::person_id.eq(person.id)))
             .execute(tx.conn)?;
     }
@@ -66,14 +65,14 @@ pub fn secure(tx: &mut Tx<'_>, person: &Person, ends: Ends, now: Time) -> Result
 }
 
 /// Checks that the account was not secured, nor the person disabled, since `person` was read, and keeps
-/// it so until the transaction ends. All that makes something pending for an account calls this.
+/// it so until the transaction ends. Everything that creates something pending for an account calls this.
 ///
 /// Errors: `Conflict`.
-pub fn hold(tx: &mut Tx<'_>, person: &Person) -> Result<()> {
+pub fn require_current(tx: &mut Tx<'_>, person: &Person) -> Result<()> {
     if is_current(tx, person)? { Ok(()) } else { Err(SECURED) }
 }
 
-/// [`hold`] as an answer.
+/// [`require_current`], returning a bool.
 pub fn is_current(tx: &mut Tx<'_>, person: &Person) -> Result<bool> {
     let found = store::lock(tx, person.id)?;
     Ok(found.is_some_and(|found| {
@@ -81,8 +80,8 @@ pub fn is_current(tx: &mut Tx<'_>, person: &Person) -> Result<bool> {
     }))
 }
 
-/// Organisations no longer wait for the answer to a link that is revoked.
-fn forget_questions(tx: &mut Tx<'_>, revoked: &[LinkId]) -> Result<()> {
+/// Organisations no longer wait for the confirmation of a revoked link.
+fn cancel_confirmations(tx: &mut Tx<'_>, revoked: &[LinkId]) -> Result<()> {
     diesel::update(checkpoint_mail::table.filter(checkpoint_mail::asked_link.eq_any(revoked)))
         .set((
             checkpoint_mail::asked_address.eq(None::<String>),

@@ -1,7 +1,7 @@
-//! Choosing a new password by a link in a mail.
+//! Choosing a new password through an e-mailed link.
 //!
-//! Whoever asks is answered the same whether or not the address is known, after the same work:
-//! for an unknown address it is done for someone else and undone.
+//! The response is the same whether or not the address is known, after the same work: for an unknown
+//! address, the work is done for someone else and rolled back.
 
 use crate::authority::RequestSource;
 use crate::crypto::Keyring;
@@ -11,21 +11,27 @@ use crate::mail::{Change, PasswordReset, outbox};
 use crate::people::credential;
 use crate::people::links::{self, Purpose};
 use crate::people::notice;
-use crate::people::password::Hashed;
-use crate::people::recovery::{self, Ends};
+use crate::people::password::HashedPassword;
+use crate::people::recovery::{self, SessionsToEnd};
 use crate::people::store::{self, Person};
-use crate::people::throttle::{self, Act};
+use crate::people::throttle::{self, ThrottledAction};
 use crate::time::Time;
 
-/// Sends a link to whoever has this address. Returns the seconds to wait before the next try
-/// counts: 0 when this one did.
-pub async fn ask(db: &Db, keyring: &Keyring, email: &str, client: &str, now: Time) -> Result<i64> {
+/// Sends a link to the owner of this address. Returns 0, or the seconds to wait before the next attempt.
+pub async fn request(db: &Db, keyring: &Keyring, email: &str, client: &str, now: Time) -> Result<i64> {
     let (keys, asked, client) = (keyring.throttle.clone(), email.to_owned(), client.to_owned());
     let (buckets, wait) = db
         .read(move |conn| {
             let person = store::by_email(conn, &asked)?;
-            let buckets =
-                throttle::buckets(conn, &keys, Act::AskReset, &asked, person.as_ref(), &client, None)?;
+            let buckets = throttle::buckets(
+                conn,
+                &keys,
+                ThrottledAction::RequestReset,
+                &asked,
+                person.as_ref(),
+                &client,
+                None,
+            )?;
             let wait = throttle::wait(conn, &buckets, now)?;
             Ok((buckets, wait))
         })
@@ -52,56 +58,57 @@ pub async fn ask(db: &Db, keyring: &Keyring, email: &str, client: &str, now: Tim
     .await
 }
 
-/// The person whose password a link's token replaces, if it counts.
-pub fn of_token(conn: &mut Conn, keyring: &Keyring, token: &str, now: Time) -> Result<Option<Person>> {
+/// The person whose password the token of a link resets, if it is valid.
+pub fn find_by_token(conn: &mut Conn, keyring: &Keyring, token: &str, now: Time) -> Result<Option<Person>> {
     let Some(link) = links::open(conn, keyring, Purpose::Reset, token, now)? else { return Ok(None) };
     Ok(store::find(conn, link.person)?.filter(|person| person.disabled_at.is_none()))
 }
 
-/// Replaces the password of whoever has this token and secures the account. `client` is as the
-/// throttle counts it. `None` when the token does not count any more.
-pub fn choose(
+/// Replaces the password of the token's person and secures the account. `client` is the address by which
+/// the throttle counts. `None` if the token is no longer valid.
+pub fn complete(
     tx: &mut Tx<'_>,
     keyring: &Keyring,
     token: &str,
-    password: &Hashed,
+    password: &HashedPassword,
     client: &str,
     source: &RequestSource,
     now: Time,
 ) -> Result<Option<Person>> {
-    let Some(person) = of_token(tx.conn, keyring, token, now)? else { return Ok(None) };
+    let Some(person) = find_by_token(tx.conn, keyring, token, now)? else { return Ok(None) };
     // The person's row is locked before the link's, as everywhere.
     if !recovery::is_current(tx, &person)? {
         return Ok(None);
     }
-    let Some(link) = links::take(tx, keyring, Purpose::Reset, token, now)? else { return Ok(None) };
+    let Some(link) = links::consume(tx, keyring, Purpose::Reset, token, now)? else { return Ok(None) };
     replace(tx, keyring, &person, password, now)?;
-    // Whoever follows the link reads that mailbox.
+    // Following the link proves access to that mailbox.
     if person.has_address(&link.email) {
         store::set_verified(tx, person.id, now)?;
     }
     if let Some(person) = store::find(tx.conn, person.id)? {
         throttle::remember_client(tx, &keyring.throttle, &person, client, now)?;
     }
-    notice::tell(tx, &person, Change::PasswordReset, source, now)?;
+    notice::send(tx, &person, Change::PasswordReset, source, now)?;
     Ok(Some(person))
 }
 
-/// Replaces a forgotten password: the account is secured, and earlier tries slow its owner down no more.
+/// Replaces a forgotten password: secures the account, and forgets earlier attempts, so that they don't slow
+/// its owner down.
 pub fn replace(
     tx: &mut Tx<'_>,
     keyring: &Keyring,
     person: &Person,
-    password: &Hashed,
+    password: &HashedPassword,
     now: Time,
 ) -> Result<()> {
-    recovery::secure(tx, person, Ends::All, now)?;
+    recovery::secure(tx, person, SessionsToEnd::All, now)?;
     throttle::forgive_account(tx, &keyring.throttle, person)?;
     credential::set(tx, person.id, password, now)
 }
 
 fn send(tx: &mut Tx<'_>, person: &Person, now: Time) -> Result<()> {
-    let Some(link) = links::make(tx, person.id, Purpose::Reset, &person.email, now)? else { return Ok(()) };
-    let letter = PasswordReset { link: link.id, ends_at: link.ends_at };
-    outbox::queue(tx, &notice::recipient(person), &letter.into(), now)
+    let Some(link) = links::create(tx, person.id, Purpose::Reset, &person.email, now)? else { return Ok(()) };
+    let content = PasswordReset { link: link.id, ends_at: link.ends_at };
+    outbox::queue(tx, &person.recipient(None), &content.into(), now)
 }

@@ -1,5 +1,4 @@
-//! The sessions that people have open, as rows. What is in them is the business of `web::session`.
-//! What ends them is the business of [`crate::people::recovery`].
+//! Open sessions, as rows. `web::session` defines their content, [`crate::people::recovery`] ends them.
 
 use diesel::prelude::*;
 
@@ -10,23 +9,21 @@ use crate::people::store;
 use crate::schema::{people, sessions};
 use crate::time::Time;
 
-/// A session that is open.
+/// An open session.
 #[derive(Clone, Debug, Queryable)]
-pub struct Open {
-    /// Its name.
+pub struct OpenSession {
     pub id: SessionId,
     /// The address from which it was opened.
     pub address: String,
-    /// The browser, as it named itself.
+    /// The browser's User-Agent.
     pub program: String,
-    /// When it was opened.
     pub created_at: Time,
-    /// When it was last used, to some minutes.
+    /// When it was last used, accurate to some minutes.
     pub seen_at: Time,
 }
 
-/// The sessions of a person, the one used last first.
-pub fn open_of(conn: &mut Conn, person: UserId, now: Time) -> Result<Vec<Open>> {
+/// A person's open sessions, last used first, at most 100.
+pub fn open_of(conn: &mut Conn, person: UserId, now: Time) -> Result<Vec<OpenSession>> {
     Ok(sessions::table
         .filter(sessions::person_id.eq(person).and(sessions::ends_at.gt(now)))
         .order((sessions::seen_at.desc(), sessions::id.desc()))
@@ -35,26 +32,26 @@ pub fn open_of(conn: &mut Conn, person: UserId, now: Time) -> Result<Vec<Open>> 
         .load(conn)?)
 }
 
-/// When a person's session expires; `None` if it is over. It can't be ended until the transaction is.
-pub fn hold(tx: &mut Tx<'_>, person: UserId, session: SessionId) -> Result<Option<Time>> {
+/// When a person's session expires; `None` if it is over. Locks the session until the transaction ends.
+pub fn lock(tx: &mut Tx<'_>, person: UserId, session: SessionId) -> Result<Option<Time>> {
     let open = sessions::table
         .filter(sessions::person_id.eq(person).and(sessions::id.eq(session)))
         .select(sessions::ends_at);
     Ok(match tx.conn {
-        // Not a shared lock: requests that share one could keep the end of their session waiting for ever.
+        // Not a shared lock: requests that share one could keep the session from being ended forever.
         Conn::Postgres(conn) => open.for_no_key_update().first(conn).optional()?,
         // SQLite's transaction has locked everything already.
         Conn::Sqlite(conn) => open.first(conn).optional()?,
     })
 }
 
-/// Ends one session of a person; how many that were.
+/// Ends one session of a person; returns how many ended.
 pub(super) fn end(tx: &mut Tx<'_>, person: UserId, session: SessionId) -> Result<usize> {
     let rows = sessions::table.filter(sessions::person_id.eq(person).and(sessions::id.eq(session)));
     Ok(diesel::delete(rows).execute(tx.conn)?)
 }
 
-/// Ends the sessions of a person but for one; how many that were.
+/// Ends all but one session of a person; returns how many ended.
 pub(super) fn end_others(tx: &mut Tx<'_>, person: UserId, but: SessionId) -> Result<usize> {
     let rows = sessions::table.filter(sessions::person_id.eq(person).and(sessions::id.ne(but)));
     Ok(diesel::delete(rows).execute(tx.conn)?)
@@ -66,13 +63,13 @@ pub(super) fn exists(conn: &mut Conn, person: UserId, session: SessionId) -> Res
     Ok(diesel::select(diesel::dsl::exists(row)).get_result(conn)?)
 }
 
-/// Ends every session of a person; how many that were.
+/// Ends all sessions of a person; returns how many ended.
 pub(super) fn end_all(tx: &mut Tx<'_>, person: UserId) -> Result<usize> {
     Ok(diesel::delete(sessions::table.filter(sessions::person_id.eq(person))).execute(tx.conn)?)
 }
 
-/// Whether a session may begin for someone who proved who they are when their access generation was
-/// `generation`. Until the transaction ends, nobody secures the account.
+/// Whether a session may begin for someone who proved their identity when their access generation was
+/// `generation`. Keeps the account from being secured until the transaction ends.
 pub fn may_begin(tx: &mut Tx<'_>, person: UserId, generation: i64, now: Time) -> Result<bool> {
     store::lock(tx, person)?;
     let admitted = diesel::update(people::table.find(person))
@@ -82,7 +79,7 @@ pub fn may_begin(tx: &mut Tx<'_>, person: UserId, generation: i64, now: Time) ->
     Ok(admitted == 1)
 }
 
-/// Forgets sessions that have ended.
+/// Deletes sessions that have ended.
 pub fn forget_old(tx: &mut Tx<'_>, now: Time) -> Result<()> {
     diesel::delete(sessions::table.filter(sessions::ends_at.le(now))).execute(tx.conn)?;
     Ok(())

@@ -1,7 +1,7 @@
 //! Signing in with a password.
 //!
-//! Each try is counted by the throttle before the password is looked at, so that guesses sent at once
-//! are as few as guesses sent one after the other.
+//! The throttle counts each attempt before the password is compared, so concurrent guesses get no
+//! further than sequential ones.
 
 use secrecy::SecretString;
 
@@ -9,38 +9,37 @@ use crate::crypto::MacKey;
 use crate::db::{Db, Tx};
 use crate::error::Result;
 use crate::id::SessionId;
-use crate::people::password::{self, Waits};
+use crate::people::password::{self, Priority};
 use crate::people::store::{self, Person};
-use crate::people::throttle::{self, Act};
+use crate::people::throttle::{self, ThrottledAction};
 use crate::people::{credential, recovery};
 use crate::time::Time;
 
-/// Someone who tries to sign in.
+/// An attempt to sign in.
 pub struct Attempt {
     /// The address as typed.
     pub email: String,
     /// The password as typed.
     pub password: SecretString,
-    /// The client's address, as far as tries are counted by it.
+    /// The client's address, as the throttle counts it.
     pub client: String,
-    /// The zone that the browser tells, for people without one.
+    /// The browser's time zone, for people without one.
     pub zone: Option<String>,
-    /// The session of someone who is signed in and proves again who they are. Their tries are counted
-    /// by it, so that strangers who guess can't keep them from what needs a fresh sign-in.
+    /// The session of a signed-in person who confirms their identity. Their attempts are counted by it, so
+    /// that a stranger's guesses can't block them.
     pub session: Option<SessionId>,
 }
 
-/// What came of it.
+/// The result of an attempt.
 pub enum Outcome {
-    /// They are who they say.
     Welcome(Box<Person>),
-    /// Unknown, wrong password or not allowed to sign in: all the same to the asker.
+    /// Unknown address, wrong password or disabled person: the caller can't tell which.
     Refused,
-    /// Too many tries; the next one counts after so many seconds.
+    /// Too many attempts; the next one is accepted after this many seconds.
     Wait(i64),
 }
 
-/// Checks address and password. `welcome` runs in the transaction of the success.
+/// Checks address and password. On success, `welcome` runs in the same transaction.
 pub async fn with_password<F>(
     db: &Db,
     keys: &MacKey,
@@ -56,8 +55,15 @@ where
     let found = db
         .read(move |conn| {
             let person = store::by_email(conn, &email)?;
-            let buckets =
-                throttle::buckets(conn, &digests, Act::SignIn, &email, person.as_ref(), &client, session)?;
+            let buckets = throttle::buckets(
+                conn,
+                &digests,
+                ThrottledAction::SignIn,
+                &email,
+                person.as_ref(),
+                &client,
+                session,
+            )?;
             let wait = throttle::wait(conn, &buckets, now)?;
             let hashed = match &person {
                 Some(person) if wait == 0 => credential::find(conn, person.id)?,
@@ -74,7 +80,7 @@ where
     if wait > 0 {
         return Ok(Outcome::Wait(wait));
     }
-    let waits = if buckets.is_known { Waits::Known } else { Waits::Stranger };
+    let waits = if buckets.is_known { Priority::Known } else { Priority::Stranger };
     let right = match password::verify(attempt.password.clone(), hashed.clone(), waits).await {
         Ok(right) => right,
         Err(error) => {
@@ -91,7 +97,7 @@ where
         if !recovery::is_current(tx, &person)? {
             let now = credential::find(tx.conn, person.id)?;
             if now.zip(hashed.as_ref()).is_some_and(|(now, was)| now.is(was)) {
-                // It was the right one, so it is no guess.
+                // The password was right, so it was no guess.
                 throttle::take_back(tx, &buckets)?;
                 return Ok(Outcome::Wait(1));
             }

@@ -1,4 +1,4 @@
-//! Rows of people and their ways to sign in.
+//! Rows of people.
 
 use std::collections::HashMap;
 
@@ -6,39 +6,39 @@ use diesel::prelude::*;
 
 use crate::db::{Conn, Tx, violates};
 use crate::email;
+pub use crate::email::fold as fold_email;
 use crate::error::{Error, FieldError, Result};
 use crate::id::{OrgId, UserId};
 use crate::mail::Recipient;
-use crate::people::credential;
-use crate::people::password::Hashed;
-use crate::schema::{people, sign_in_methods};
-use crate::text::{fold, forbidden_character};
+use crate::schema::people;
+use crate::text::{check_name, fold};
 use crate::time::Time;
 
-/// A person. Created in the order of its columns.
+/// A person, with the columns of `people` in order.
 #[derive(Clone, Debug, PartialEq, Eq, Queryable)]
 pub struct Person {
     pub id: UserId,
     /// The address as they wrote it.
     pub email: String,
-    /// The address for comparing.
+    /// The address for comparison.
     pub email_folded: String,
     pub name: String,
-    /// The IANA name of their time zone.
+    /// The IANA name of their time zone, once known.
     pub zone: Option<String>,
+    /// Since when they are disabled in all organisations.
     pub disabled_at: Option<Time>,
     pub created_at: Time,
     pub email_verified_at: Option<Time>,
     /// The organisation whose service account this is; `None` for people, who alone sign in.
     pub service_of: Option<OrgId>,
-    /// When they were last here, to some minutes.
+    /// When they were last active, accurate to some minutes.
     pub seen_at: Option<Time>,
-    /// How many times the account was secured; see [`crate::people::recovery`].
+    /// How often the account was secured; see [`crate::people::recovery`].
     pub access_generation: i64,
 }
 
 impl Person {
-    /// The zone in which times are shown to them; UTC until they have one.
+    /// The time zone for display; UTC until they have one.
     pub fn time_zone(&self) -> jiff::tz::TimeZone {
         self.zone
             .as_deref()
@@ -50,18 +50,18 @@ impl Person {
         self.zone.clone().unwrap_or_else(|| "UTC".to_owned())
     }
 
-    /// Whether an address is this person's.
+    /// Whether this address is the person's.
     pub fn has_address(&self, email: &str) -> bool {
         keys_of(email).contains(&self.email_folded)
     }
 
-    /// As the reader of a mail about an organisation, or about themselves alone.
+    /// The person as the recipient of an e-mail about an organisation, or about themselves if `None`.
     pub fn recipient(&self, org: Option<OrgId>) -> Recipient {
         Recipient { org, person: Some(self.id), name: self.name.clone(), address: self.email.clone() }
     }
 }
 
-/// A person's name and address, checked.
+/// A validated name and address.
 #[derive(Clone, Debug)]
 pub struct Profile {
     /// 1 to 100 characters.
@@ -70,43 +70,27 @@ pub struct Profile {
 }
 
 impl Profile {
-    /// Checks both. Errors name the fields `name` and `email`.
+    /// Validates both; errors name the fields `name` and `email`.
     pub fn parse(name: &str, email: &str) -> Result<Profile, Vec<FieldError>> {
         let mut errors = Vec::new();
-        let name = name.trim();
-        let length = name.chars().count();
-        if length == 0 {
-            errors.push(FieldError::new("name", "Enter your name."));
-        } else if length > 100 || name.chars().any(forbidden_character) {
-            errors.push(FieldError::new(
-                "name",
-                "Use at most 100 characters, none of them control characters.",
-            ));
-        }
-        let address = email.trim();
-        if let Err(wrong) = email::check(address) {
-            errors.push(FieldError::new("email", wrong));
-        }
-        if errors.is_empty() {
-            Ok(Profile { name: name.to_owned(), email: address.to_owned() })
-        } else {
-            Err(errors)
+        let name = check_name(name, 100, "Enter your name.");
+        errors.extend(name.as_ref().err().map(|wrong| FieldError::new("name", wrong)));
+        let email = email.trim();
+        errors.extend(email::check(email).err().map(|wrong| FieldError::new("email", wrong)));
+        match name {
+            Ok(name) if errors.is_empty() => Ok(Profile { name, email: email.to_owned() }),
+            _ => Err(errors),
         }
     }
 }
 
-/// The form of an address by which two are the same.
-pub fn fold_email(email: &str) -> String {
-    email::fold(email)
-}
-
-/// What an address can stand under in `people.email_folded`, the most exact form first: two people
-/// from before addresses were compared as they are now may have spelled one address in two ways.
+/// The values that `people.email_folded` can have for an address, most exact first: before addresses were
+/// compared as now, two people may have signed up with two spellings of one address.
 pub fn keys_of(address: &str) -> [String; 2] {
     [email::exact(address), fold_email(address)]
 }
 
-/// Refuses an address that someone has who is known by its exact spelling alone.
+/// Refuses an address that belongs to someone who is stored under its exact spelling.
 pub fn refuse_spelled(tx: &mut Tx<'_>, address: &str, but: Option<UserId>) -> Result<()> {
     let spelled: Vec<(UserId, String)> = people::table
         .filter(people::email_folded.like(format!("{}%", email::EXACT)))
@@ -117,29 +101,16 @@ pub fn refuse_spelled(tx: &mut Tx<'_>, address: &str, but: Option<UserId>) -> Re
     if spelled.iter().any(is_taken) { Err(KNOWN_ADDRESS) } else { Ok(()) }
 }
 
-/// What is said of an address that someone has.
-pub const KNOWN_ADDRESS: Error = Error::Conflict("This e-mail address is already known here.");
-
-/// Adds a person with a password. `Conflict` when the address is known.
-pub fn insert(
-    tx: &mut Tx<'_>,
-    profile: &Profile,
-    zone: Option<&str>,
-    password: &Hashed,
-    now: Time,
-) -> Result<Person> {
-    let person = insert_without_method(tx, profile, zone, now)?;
-    credential::set(tx, person.id, password, now)?;
-    Ok(person)
+/// `taken` for a violation of the uniqueness of addresses; any other error unchanged.
+pub(super) fn unless_taken(error: diesel::result::Error, taken: Error) -> Error {
+    if violates(&error, "people_email_folded_key", "people.email_folded") { taken } else { error.into() }
 }
 
-/// Adds a person who can't sign in yet. `Conflict` when the address is known.
-pub fn insert_without_method(
-    tx: &mut Tx<'_>,
-    profile: &Profile,
-    zone: Option<&str>,
-    now: Time,
-) -> Result<Person> {
+/// The error for an address that belongs to someone.
+pub const KNOWN_ADDRESS: Error = Error::Conflict("This e-mail address is already known here.");
+
+/// Adds a person without a sign-in method. Errors: `Conflict` if the address is known.
+pub fn insert(tx: &mut Tx<'_>, profile: &Profile, zone: Option<&str>, now: Time) -> Result<Person> {
     let person = Person {
         id: UserId::new(now),
         email: profile.email.clone(),
@@ -164,29 +135,17 @@ pub fn insert_without_method(
             people::created_at.eq(now),
         ))
         .execute(tx.conn)
-        .map_err(|error| {
-            if violates(&error, "people_email_folded_key", "people.email_folded") {
-                KNOWN_ADDRESS
-            } else {
-                error.into()
-            }
-        })?;
+        .map_err(|error| unless_taken(error, KNOWN_ADDRESS))?;
     Ok(person)
 }
 
-/// The names of people, whoever they are. Ask only for whom an organisation's own data names.
+/// The names of people. Pass only ids that an organisation's own data contains.
 pub fn names_of(conn: &mut Conn, ids: &[UserId]) -> Result<HashMap<UserId, String>> {
-    let mut names = HashMap::new();
-    for ids in ids.chunks(500) {
-        let rows: Vec<(UserId, String)> =
-            people::table.filter(people::id.eq_any(ids)).select((people::id, people::name)).load(conn)?;
-        names.extend(rows);
-    }
-    Ok(names)
+    Ok(names(conn, ids)?.into_iter().map(|(id, (name, _))| (id, name)).collect())
 }
 
-/// Those of some people whose name or address contains a text. Ask only for whom an organisation's
-/// own data names.
+/// The people among `ids` whose name or address contains `text`. Pass only ids that an organisation's own
+/// data contains.
 pub fn named(conn: &mut Conn, ids: &[UserId], text: &str) -> Result<Vec<UserId>> {
     let folded = fold(text);
     let mut named = Vec::new();
@@ -203,7 +162,7 @@ pub fn named(conn: &mut Conn, ids: &[UserId], text: &str) -> Result<Vec<UserId>>
     Ok(named)
 }
 
-/// The person of that id.
+/// The person with that id.
 pub fn find(conn: &mut Conn, id: UserId) -> Result<Option<Person>> {
     Ok(people::table.find(id).first(conn).optional()?)
 }
@@ -221,18 +180,18 @@ pub fn lock(tx: &mut Tx<'_>, id: UserId) -> Result<Option<Person>> {
     })
 }
 
-/// Whether a person may sign in. Nobody disables them until the transaction ends.
-pub fn hold_enabled(tx: &mut Tx<'_>, id: UserId) -> Result<bool> {
+/// Whether a person may sign in. Keeps them from being disabled until the transaction ends.
+pub fn lock_enabled(tx: &mut Tx<'_>, id: UserId) -> Result<bool> {
     let enabled = people::table.find(id).filter(people::disabled_at.is_null()).select(people::id);
     let held = match tx.conn {
-        // Not a shared lock: a steady stream of requests sharing it would starve the one who disables the person.
+        // Not a shared lock: a steady stream of requests sharing it would keep the person from being disabled.
         Conn::Postgres(conn) => enabled.for_no_key_update().first::<UserId>(conn).optional()?,
         Conn::Sqlite(conn) => enabled.first::<UserId>(conn).optional()?,
     };
     Ok(held.is_some())
 }
 
-/// Names and addresses of people, also of those who have left.
+/// Names and addresses of people, including former members.
 pub fn names(conn: &mut Conn, ids: &[UserId]) -> Result<HashMap<UserId, (String, String)>> {
     let mut names = HashMap::new();
     for ids in ids.chunks(500) {
@@ -245,7 +204,7 @@ pub fn names(conn: &mut Conn, ids: &[UserId]) -> Result<HashMap<UserId, (String,
     Ok(names)
 }
 
-/// The person of that address. Service accounts have none that counts.
+/// The person with that address. Service accounts have no address of their own.
 pub fn by_email(conn: &mut Conn, address: &str) -> Result<Option<Person>> {
     let found: Vec<Person> = people::table
         .filter(people::email_folded.eq_any(keys_of(address)).and(people::service_of.is_null()))
@@ -253,7 +212,7 @@ pub fn by_email(conn: &mut Conn, address: &str) -> Result<Option<Person>> {
     Ok(found.into_iter().max_by_key(|person| person.email_folded.starts_with(email::EXACT)))
 }
 
-/// Some person, if there is any.
+/// Any person, if there is one.
 pub fn any(conn: &mut Conn) -> Result<Option<Person>> {
     Ok(people::table.filter(people::service_of.is_null()).order(people::id).first(conn).optional()?)
 }
@@ -262,38 +221,31 @@ pub fn all(conn: &mut Conn) -> Result<Vec<Person>> {
     Ok(people::table.filter(people::service_of.is_null()).order(people::email_folded).load(conn)?)
 }
 
-/// Sets whether a person may sign in anywhere.
+/// Disables a person in all organisations, or enables them.
 pub fn set_disabled(tx: &mut Tx<'_>, person: UserId, disabled_at: Option<Time>) -> Result<()> {
     diesel::update(people::table.find(person)).set(people::disabled_at.eq(disabled_at)).execute(tx.conn)?;
     Ok(())
 }
 
+/// Records that a person's address was verified.
 pub fn set_verified(tx: &mut Tx<'_>, person: UserId, now: Time) -> Result<()> {
     diesel::update(people::table.find(person)).set(people::email_verified_at.eq(now)).execute(tx.conn)?;
     Ok(())
 }
 
+/// Records that a person was active.
 pub fn note_seen(tx: &mut Tx<'_>, person: UserId, now: Time) -> Result<()> {
     diesel::update(people::table.find(person)).set(people::seen_at.eq(now)).execute(tx.conn)?;
     Ok(())
 }
 
-/// The ways in which each of these people signs in, by their kinds.
-pub fn methods(conn: &mut Conn, people: &[UserId]) -> Result<Vec<(UserId, String)>> {
-    Ok(sign_in_methods::table
-        .filter(sign_in_methods::person_id.eq_any(people))
-        .order((sign_in_methods::kind.desc(), sign_in_methods::id))
-        .select((sign_in_methods::person_id, sign_in_methods::kind))
-        .load(conn)?)
-}
-
-/// Sets a person's name, which has been checked.
+/// Sets a person's name, which must be valid.
 pub fn set_name(tx: &mut Tx<'_>, person: UserId, name: &str) -> Result<()> {
     diesel::update(people::table.find(person)).set(people::name.eq(name)).execute(tx.conn)?;
     Ok(())
 }
 
-/// Sets the zone in which times are shown to a person.
+/// Sets a person's time zone.
 pub fn set_zone(tx: &mut Tx<'_>, person: UserId, zone: &str) -> Result<()> {
     diesel::update(people::table.find(person)).set(people::zone.eq(zone)).execute(tx.conn)?;
     Ok(())

@@ -1,13 +1,13 @@
-//! What slows down whoever guesses passwords or asks for e-mails again and again.
+//! Slows down password guessing and repeated requests for e-mails.
 //!
-//! Tries are counted per account (as typed, so unknown ones too) and per address of the client. After
-//! some tries the next must wait, longer each time and at most [`LONGEST_WAIT`]: nobody is locked out
-//! for good. A try that has to wait is recorded nowhere, so waiting always ends, and an address that
-//! has to wait can't make an account wait. A success forgets the account's tries; an hour without a
-//! try forgets the rest.
+//! Attempts are counted per account (as typed, so unknown ones too) and per client address. After some
+//! attempts the next one must wait, longer each time and at most [`LONGEST_WAIT`]: no one is locked out
+//! for good. An attempt that has to wait isn't counted, so waiting always ends, and an address that has to
+//! wait can't slow an account down. A success forgets the account's attempts; an hour without attempts
+//! forgets the rest.
 //!
-//! From a network from which a person has signed in before, their tries are counted apart: strangers
-//! who guess elsewhere don't keep them out.
+//! From a network from which a person has signed in before, their attempts are counted separately, so that
+//! guesses from elsewhere don't keep them out.
 
 use diesel::prelude::*;
 
@@ -19,30 +19,30 @@ use crate::people::store::{Person, fold_email};
 use crate::schema::{known_clients, sign_in_attempts as attempts};
 use crate::time::{DAY, HOUR, MINUTE, Time};
 
-/// The longest that anyone has to wait for the next try, in seconds.
+/// The longest wait before the next attempt, in seconds.
 pub const LONGEST_WAIT: i64 = 15 * MINUTE;
 const FREE_TRIES_PER_ACCOUNT: i64 = 5;
 const FREE_TRIES_PER_ADDRESS: i64 = 20;
-/// How long a network stays known after a sign-in from it.
+/// How long a network stays known after a sign-in, in seconds.
 const KNOWN: i64 = 30 * DAY;
 
 /// What is slowed down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Act {
-    /// Giving a password.
+pub enum ThrottledAction {
+    /// Entering a password.
     SignIn,
-    /// Asking for an e-mail with a link to choose a new one.
-    AskReset,
+    /// Requesting a link to choose a new password.
+    RequestReset,
 }
 
-impl Act {
-    const ALL: [Act; 2] = [Act::SignIn, Act::AskReset];
+impl ThrottledAction {
+    const ALL: [ThrottledAction; 2] = [ThrottledAction::SignIn, ThrottledAction::RequestReset];
 
-    /// Begins the names of its buckets.
+    /// The prefix of its bucket names.
     fn prefix(self) -> &'static str {
         match self {
-            Act::SignIn => "",
-            Act::AskReset => "reset ",
+            ThrottledAction::SignIn => "",
+            ThrottledAction::RequestReset => "reset ",
         }
     }
 
@@ -51,21 +51,21 @@ impl Act {
     }
 }
 
-/// Where a try is counted.
+/// The buckets in which an attempt is counted.
 #[derive(Clone, Copy, Debug)]
 pub struct Buckets {
     account: Digest,
     address: Digest,
-    /// Whether it is somebody who is signed in, or was signed in from there lately.
+    /// Whether the person is signed in, or has signed in from this network lately.
     pub is_known: bool,
 }
 
-/// Where a try is counted, by the address as typed, the person who has it, the client and the session
-/// of someone who is signed in.
+/// The buckets of an attempt, by the address as typed, its owner, the client address and the session of a
+/// signed-in person.
 pub fn buckets(
     conn: &mut Conn,
     keys: &MacKey,
-    act: Act,
+    act: ThrottledAction,
     email: &str,
     person: Option<&Person>,
     client: &str,
@@ -85,7 +85,7 @@ pub fn buckets(
     Ok(Buckets { account: act.account(keys, email, &who), address, is_known })
 }
 
-/// How many seconds a try has to wait: 0 for none. Reads only, so that those who must wait cost little.
+/// The seconds that an attempt has to wait, or 0. Only reads, so refused attempts cost little.
 pub fn wait(conn: &mut Conn, buckets: &Buckets, now: Time) -> Result<i64> {
     for bucket in [buckets.address, buckets.account] {
         let bucket = row(bucket).first(conn).optional()?.map(Bucket::of);
@@ -97,18 +97,18 @@ pub fn wait(conn: &mut Conn, buckets: &Buckets, now: Time) -> Result<i64> {
     Ok(0)
 }
 
-/// Counts one try by its address and its account and returns 0, or, when it has to wait, counts it
-/// nowhere and returns the seconds. Of tries at once each sees those that were counted before it.
+/// Counts an attempt in both buckets and returns 0; if it has to wait, counts nothing and returns the
+/// seconds. Concurrent attempts see each other's counts.
 pub fn count_try(tx: &mut Tx<'_>, buckets: &Buckets, now: Time) -> Result<i64> {
-    // The address first, here and in whatever else holds both.
-    let address = hold(tx, buckets.address, now)?;
+    // The address first, as everywhere that locks both.
+    let address = lock(tx, buckets.address, now)?;
     let account = match address.wait(now) {
-        0 => hold(tx, buckets.account, now)?,
+        0 => lock(tx, buckets.account, now)?,
         wait => return Ok(wait),
     };
     let wait = account.wait(now);
     if wait > 0 {
-        // Holding the address has made a row of it, if there was none.
+        // Locking the address created its row, if there was none.
         let unused = attempts::bucket.eq(buckets.address.as_slice()).and(attempts::failures.eq(0));
         diesel::delete(attempts::table.filter(unused)).execute(tx.conn)?;
         return Ok(wait);
@@ -118,7 +118,7 @@ pub fn count_try(tx: &mut Tx<'_>, buckets: &Buckets, now: Time) -> Result<i64> {
     Ok(0)
 }
 
-/// A try whose password was not compared was no guess.
+/// Takes back the count of an attempt whose password was not compared.
 pub fn take_back(tx: &mut Tx<'_>, buckets: &Buckets) -> Result<()> {
     let both = [buckets.address, buckets.account].map(|bucket| bucket.as_slice().to_vec());
     let counted = attempts::bucket.eq_any(both).and(attempts::failures.gt(0));
@@ -128,8 +128,8 @@ pub fn take_back(tx: &mut Tx<'_>, buckets: &Buckets) -> Result<()> {
     Ok(())
 }
 
-/// A success was no guess: the account's tries are forgotten, and the many people behind one address
-/// don't slow each other down.
+/// Forgets the account's attempts after a success, and takes back the address's count, so that the many
+/// people behind one address don't slow each other down.
 pub fn forgive_success(tx: &mut Tx<'_>, buckets: &Buckets) -> Result<()> {
     let address = attempts::bucket.eq(buckets.address.as_slice()).and(attempts::failures.gt(0));
     diesel::update(attempts::table.filter(address))
@@ -139,14 +139,14 @@ pub fn forgive_success(tx: &mut Tx<'_>, buckets: &Buckets) -> Result<()> {
     Ok(())
 }
 
-/// Forgets the tries at an account whose password was replaced, so that its owner can sign in at once.
+/// Forgets the attempts on an account whose password was replaced, so that its owner can sign in at once.
 pub fn forgive_account(tx: &mut Tx<'_>, keys: &MacKey, person: &Person) -> Result<()> {
-    let buckets = Act::ALL.map(|act| act.account(keys, &person.email, "").as_slice().to_vec());
+    let buckets = ThrottledAction::ALL.map(|act| act.account(keys, &person.email, "").as_slice().to_vec());
     diesel::delete(attempts::table.filter(attempts::bucket.eq_any(buckets))).execute(tx.conn)?;
     Ok(())
 }
 
-/// Notes that a person has proved who they are from a client. An act of recovery forgets all of them.
+/// Records that a person proved their identity from this client. Every act of recovery forgets all of them.
 pub fn remember_client(
     tx: &mut Tx<'_>,
     keys: &MacKey,
@@ -167,8 +167,8 @@ pub fn remember_client(
     Ok(())
 }
 
-/// The client from which somebody secured their account stays known if it was: [`remember_client`]
-/// under the generation of access that began with it. A stolen session makes no other one known.
+/// Keeps the client from which someone secured their account known, if it was: the same as
+/// [`remember_client`] under the new access generation. A stolen session makes no other client known.
 pub fn keep_client(tx: &mut Tx<'_>, keys: &MacKey, person: &Person, client: &str, now: Time) -> Result<()> {
     if !is_known(tx.conn, known_client(keys, person, client))? {
         return Ok(());
@@ -177,13 +177,13 @@ pub fn keep_client(tx: &mut Tx<'_>, keys: &MacKey, person: &Person, client: &str
     remember_client(tx, keys, &person, client, now)
 }
 
-/// What is said to whoever has to wait.
-pub fn words_of_wait(seconds: i64) -> String {
+/// The message for someone who has to wait.
+pub fn wait_message(seconds: i64) -> String {
     let time = if seconds < 60 { format!("{seconds} s") } else { format!("{} min", (seconds + 59) / 60) };
-    format!("Too many tries. Wait {time} and try again.")
+    format!("Too many attempts. Wait {time} and try again.")
 }
 
-/// Forgets tries that no longer slow anyone down, and clients that have not been seen for long.
+/// Deletes attempts that no longer matter and clients that have not been seen lately.
 pub fn forget_old(tx: &mut Tx<'_>, now: Time) -> Result<()> {
     diesel::delete(attempts::table.filter(attempts::last_at.lt(now.plus(-HOUR)))).execute(tx.conn)?;
     diesel::delete(known_clients::table.filter(known_clients::seen_at.lt(now.plus(-KNOWN))))
@@ -191,7 +191,7 @@ pub fn forget_old(tx: &mut Tx<'_>, now: Time) -> Result<()> {
     Ok(())
 }
 
-/// The tries in a bucket.
+/// The attempts counted in a bucket.
 #[derive(Clone, Copy)]
 struct Bucket {
     failures: i64,
@@ -204,14 +204,14 @@ impl Bucket {
         Bucket { failures, last_at, blocked_until }
     }
 
-    /// Whether its tries still matter. One that lies ahead was counted by a clock that went wrong, which
-    /// must keep nobody out.
+    /// Whether the attempts still matter. A time in the future comes from a wrong clock and must keep no
+    /// one out.
     fn is_recent(self, now: Time) -> bool {
         (-MINUTE..HOUR).contains(&now.since(self.last_at))
     }
 
     fn wait(self, now: Time) -> i64 {
-        // Without a wait both times are the same, and may be after the start of a try that was slow.
+        // Without a wait both times are equal, and may be later than the start of a slow attempt.
         let waits = self.is_recent(now) && self.blocked_until > now.max(self.last_at);
         if waits { self.blocked_until.since(now).max(1) } else { 0 }
     }
@@ -223,9 +223,9 @@ fn row(bucket: Digest) -> _ {
     attempts::table.find(bucket).select((attempts::failures, attempts::last_at, attempts::blocked_until))
 }
 
-/// Locks a bucket until the transaction ends. One that is new is made, so that there is something to
-/// lock; one that is there is not written.
-fn hold(tx: &mut Tx<'_>, bucket: Digest, now: Time) -> Result<Bucket> {
+/// Locks a bucket until the transaction ends. Creates a missing row, so that there is something to lock, and
+/// writes nothing otherwise.
+fn lock(tx: &mut Tx<'_>, bucket: Digest, now: Time) -> Result<Bucket> {
     let new = (
         attempts::bucket.eq(bucket.as_slice()),
         attempts::failures.eq(0_i64),
@@ -237,24 +237,25 @@ fn hold(tx: &mut Tx<'_>, bucket: Digest, now: Time) -> Result<Bucket> {
             .values(new)
             .on_conflict_do_nothing()
             .execute(c))?;
-        let held = match tx.conn {
+        let bucket_row = match tx.conn {
             Conn::Postgres(conn) => row(bucket).for_update().first(conn).optional()?,
             // The transaction has locked everything already.
             Conn::Sqlite(conn) => row(bucket).first(conn).optional()?,
         };
-        // A success may have forgotten it between the two statements.
-        if let Some(held) = held {
-            return Ok(Bucket::of(held));
+        // A concurrent success may have deleted the row between the two statements.
+        if let Some(bucket_row) = bucket_row {
+            return Ok(Bucket::of(bucket_row));
         }
     }
 }
 
-fn count(tx: &mut Tx<'_>, bucket: Digest, held: Bucket, free: i64, now: Time) -> Result<()> {
-    let (before, now) = if held.is_recent(now) { (held.failures, now.max(held.last_at)) } else { (0, now) };
+fn count(tx: &mut Tx<'_>, bucket: Digest, bucket_row: Bucket, free: i64, now: Time) -> Result<()> {
+    let (before, now) =
+        if bucket_row.is_recent(now) { (bucket_row.failures, now.max(bucket_row.last_at)) } else { (0, now) };
     let tries = before + 1;
     let wait = if tries < free { 0 } else { LONGEST_WAIT.min(1 << (tries - free).min(20)) };
-    // Added up by the database: no count is lost, whoever else writes.
-    let added = attempts::failures - held.failures + tries;
+    // The database adds, so that no concurrent count is lost.
+    let added = attempts::failures - bucket_row.failures + tries;
     diesel::update(attempts::table.find(bucket.as_slice()))
         .set((
             attempts::failures.eq(added),
@@ -265,7 +266,7 @@ fn count(tx: &mut Tx<'_>, bucket: Digest, held: Bucket, free: i64, now: Time) ->
     Ok(())
 }
 
-/// A client that is known belongs to one generation of access: who secured an account signs in again.
+/// A known client belongs to one access generation: securing an account forgets it.
 fn known_client(keys: &MacKey, person: &Person, client: &str) -> Digest {
     keys.digest(format!("known:{}:{}:{client}", person.id, person.access_generation).as_bytes())
 }

@@ -8,9 +8,9 @@ use crate::audit::event::Event;
 use crate::audit::log;
 use crate::id::{KeyId, MailId};
 use crate::mail::Test;
-use crate::mail::outbox::{self, Draft, State};
+use crate::mail::delivery_log::{self, LoggedMail};
+use crate::mail::outbox::{self, NewMail, State};
 use crate::mail::sender::Sender;
-use crate::mail::shown::{self, Entry};
 use crate::path;
 use crate::portal::kit::visit::Visit;
 use crate::portal::kit::words::{self, When};
@@ -54,11 +54,11 @@ struct Row {
 }
 
 impl Row {
-    fn new(entry: Entry, now: Time, zone: &TimeZone) -> Row {
+    fn new(entry: LoggedMail, now: Time, zone: &TimeZone) -> Row {
         Row {
             id: entry.id,
             about: about(&entry.event),
-            is_invitation: entry.event == shown::INVITATION,
+            is_invitation: entry.event == delivery_log::INVITATION,
             event: entry.event,
             key: entry.key,
             name: entry.name,
@@ -115,12 +115,12 @@ pub async fn show(visit: Visit) -> Result<HttpResponse, Problem> {
     let found = visit.read(move |conn| {
         let mut counts = Vec::new();
         for state in State::ALL {
-            counts.push((state, shown::count(conn, org, state)?));
+            counts.push((state, delivery_log::count(conn, org, state)?));
         }
         // Failed e-mails need attention, so they are shown first.
         let failed = counts.iter().any(|(state, count)| *state == State::Failed && *count > 0);
         let state = state.unwrap_or(if failed { State::Failed } else { State::Sent });
-        Ok((state, counts, shown::list(conn, org, state, SHOWN)?))
+        Ok((state, counts, delivery_log::list(conn, org, state, SHOWN)?))
     });
     let (state, counts, entries) = found.await?;
     let layout = visit.layout(Room::Settings);
@@ -147,7 +147,7 @@ pub async fn test(visit: Visit) -> Result<HttpResponse, Problem> {
     let now = visit.now;
     let to = visit.person.recipient(Some(visit.org.id));
     let letter = Test { asked_by: to.name.clone() };
-    let draft = Draft::new(to, letter, now);
+    let draft = NewMail::new(to, letter, now);
     visit
         .change(move |tx, acting| {
             outbox::queue_all(tx, std::slice::from_ref(&draft), acting.now)?;
@@ -165,7 +165,7 @@ pub async fn send_again(visit: Visit, path: web::Path<(String, String)>) -> Resu
     let id = MailId::parse(&path.1).ok_or_else(Problem::not_found)?;
     visit
         .change(move |tx, acting| {
-            shown::send_again(tx, acting.org, id, acting.now)?;
+            delivery_log::send_again(tx, acting.org, id, acting.now)?;
             log::append(tx, acting, &id.to_string(), &Event::MailSentAgain)
         })
         .await?;

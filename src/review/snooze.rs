@@ -37,7 +37,7 @@ pub fn snooze(tx: &mut Tx<'_>, acting: &Acting, about: About) -> Result<()> {
     }
     store::insert_snooze(tx, acting.org, (key, kind, scope), acting.person()?, (now, until))?;
     scan::scan_key(tx, acting.org, key, now)?;
-    let event = Event::FindingKept { finding: kind.name().to_owned(), scope: name(scope), until };
+    let event = Event::FindingSnoozed { finding: kind.name().to_owned(), scope: name(scope), until };
     log::append(tx, acting, &key.to_string(), &event)
 }
 

@@ -6,11 +6,11 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::audit::checkpoint::Signer;
-use crate::audit::upkeep;
+use crate::audit::monitor;
 use crate::db::Tx;
 use crate::error::Result;
 use crate::id::OrgId;
-use crate::orgs::checkpoint_mail::{self, Hand};
+use crate::orgs::checkpoint_mail::{self, SigningContext};
 use crate::time::Time;
 use crate::web::Site;
 
@@ -37,10 +37,10 @@ pub(super) async fn check(site: Arc<Site>, tick: Duration, mut stop: watch::Rece
 async fn check_logs(site: &Site, started: Time) -> Result<()> {
     let signers = Arc::new(Signer::all(&site.mint.keyring)?);
     let now = Time::now();
-    let compared = upkeep::compare(&site.db).await;
-    for due in site.db.read(move |conn| upkeep::due(conn, started, now)).await? {
+    let compared = monitor::compare(&site.db).await;
+    for due in site.db.read(move |conn| monitor::due(conn, started, now)).await? {
         // A fault in one log delays no other.
-        if let Err(error) = upkeep::check(&site.db, due, &signers, site.public_url.host(), now).await {
+        if let Err(error) = monitor::check(&site.db, due, &signers, site.public_url.host(), now).await {
             tracing::warn!(cause = ?error, "checking an audit log failed; retrying at the next tick");
         }
     }
@@ -51,7 +51,7 @@ async fn check_logs(site: &Site, started: Time) -> Result<()> {
     for org in site.db.read(move |conn| checkpoint_mail::due(conn, now)).await? {
         let (host, signers) = (site.public_url.host().to_owned(), signers.clone());
         let send = move |tx: &mut Tx<'_>| {
-            checkpoint_mail::send_due(tx, Hand { host: &host, signers: &signers }, org, now)
+            checkpoint_mail::send_due(tx, SigningContext { host: &host, signers: &signers }, org, now)
         };
         log_failure(org, site.db.write(send).await);
     }

@@ -53,7 +53,7 @@ pub(super) async fn deliver(
             match progress {
                 Ok(Progress::More) => {}
                 Ok(Progress::Done) => break until_next_mail(&site, tick).await,
-                Ok(Progress::Away) => break tick,
+                Ok(Progress::Unreachable) => break tick,
                 Err(error) => {
                     tracing::warn!(cause = ?error, "sending e-mails failed; retrying at the next tick");
                     break tick;

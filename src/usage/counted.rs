@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::id::{KeyId, OrgId, SecretId};
 use crate::key_text::contains_key;
 use crate::scope::Scope;
-use crate::text::forbidden_character;
+use crate::text::is_forbidden;
 use crate::time::Time;
 use crate::usage::batch::{Batch, Cell, Uses};
 use crate::usage::call::{Call, Outcome};
@@ -188,7 +188,7 @@ fn program(agent: &str) -> &str {
 
 /// Whether a text can be a model's name: one line without a key.
 fn is_name(text: &str) -> bool {
-    !text.chars().any(forbidden_character) && !contains_key(text)
+    !text.chars().any(is_forbidden) && !contains_key(text)
 }
 
 /// A model's name, shortened to what is stored.

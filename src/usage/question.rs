@@ -4,7 +4,7 @@ use crate::error::{Error, FieldError, Result};
 use crate::id::{KeyId, UserId};
 use crate::role::Reach;
 use crate::scope::Scope;
-use crate::text::forbidden_character;
+use crate::text::is_forbidden;
 use crate::time::{DAY, HOUR, Time};
 use crate::usage::sums::HOUR_DAYS;
 
@@ -156,7 +156,7 @@ impl RawQuestion {
         if scope == Some(None) {
             errors.push(FieldError::new("scope", "There is no such scope."));
         }
-        let is_name = |model: &String| model.chars().count() <= 64 && !model.chars().any(forbidden_character);
+        let is_name = |model: &String| model.chars().count() <= 64 && !model.chars().any(is_forbidden);
         if !self.model.as_ref().is_none_or(is_name) {
             errors.push(FieldError::new("model", "A model's name is one line of up to 64 characters."));
         }

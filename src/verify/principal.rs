@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use crate::authority::{Actor, Held, HeldKey, Principal};
+use crate::authority::{Actor, Principal, VerifiedKey, VerifiedPrincipal};
 use crate::db::{Asker, Tx};
 use crate::error::{Error, Result};
 use crate::id::SecretId;
@@ -24,21 +24,21 @@ pub struct ActingKey {
 }
 
 impl Principal for ActingKey {
-    fn hold(&self, tx: &mut Tx<'_>, now: Time) -> Result<Held> {
-        let found = lookup::hold(tx, self.secret)?;
+    fn verify(&self, tx: &mut Tx<'_>, now: Time) -> Result<VerifiedPrincipal> {
+        let found = lookup::lock(tx, self.secret)?;
         let key = found.ok_or(Error::KeyRefused(Refusal::Superseded))?;
         decision::is_usable(&key, self.address, now).map_err(Error::KeyRefused)?;
         if let Some(needed) = self.needed {
             decision::has_scopes(&key, needed, now).map_err(Error::KeyRefused)?;
         }
         let scopes = decision::effective_scopes(&key, now);
-        Ok(Held {
+        Ok(VerifiedPrincipal {
             actor: Actor::Key(key.key),
             person: key.owner,
             role: key.owner_role,
             is_fresh: true,
-            key: Some(HeldKey { scopes, is_superseded: key.superseded_until.is_some() }),
-            lasts: Box::new(move |now, _| decision::is_alive(&key, now).map_err(Error::KeyRefused)),
+            key: Some(VerifiedKey { scopes, is_superseded: key.superseded_until.is_some() }),
+            recheck: Box::new(move |now, _| decision::is_alive(&key, now).map_err(Error::KeyRefused)),
         })
     }
 

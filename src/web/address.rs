@@ -15,20 +15,20 @@ const MOST_HOPS: usize = 64;
 /// The longest hop that can be an address: a bracketed IPv6 address with zone, port and quotes.
 const LONGEST_HOP: usize = 128;
 
-/// Where a request comes from. Unknown when a trusted proxy forwarded something unreadable:
-/// then it matches no list of allowed addresses.
+/// The address from which a request comes. Unknown if a trusted proxy forwarded something unreadable; then it
+/// matches no allow-list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClientAddress(Option<IpAddr>);
 
 impl ClientAddress {
-    /// The address, if it is known.
+    /// `None` if the address is unknown.
     pub fn ip(self) -> Option<IpAddr> {
         self.0
     }
 
-    /// The bucket in which attempts on an account are counted by address. An IPv6 client owns a
-    /// whole /64. Unknown addresses share nothing: otherwise one attacker behind a misconfigured
-    /// proxy could block everybody behind it, so there only the account's own limit holds.
+    /// The bucket in which attempts on an account are counted by address. An IPv6 client owns a whole
+    /// /64. Unknown addresses share no bucket: otherwise one attacker behind a misconfigured proxy could
+    /// block everybody behind it. For them, only the account's own limit applies.
     pub fn bucket(self, account: &str) -> String {
         match self.0.map(network) {
             Some(IpAddr::V4(address)) => address.to_string(),
@@ -47,8 +47,8 @@ impl fmt::Display for ClientAddress {
     }
 }
 
-/// The address of the client: the connection's, or, when a trusted proxy connected, the
-/// right-most address in `X-Forwarded-For` that is not a trusted proxy itself.
+/// The client's address: the connection's or, if a trusted proxy connected, the right-most address in
+/// `X-Forwarded-For` that is not a trusted proxy.
 pub fn client(request: &HttpRequest) -> ClientAddress {
     let Some(peer) = request.peer_addr().map(|address| address.ip().to_canonical()) else {
         return ClientAddress(None);
@@ -64,7 +64,7 @@ pub fn client(request: &HttpRequest) -> ClientAddress {
     ClientAddress(client)
 }
 
-/// The network by which clients are counted: an IPv6 client owns a whole /64.
+/// The network by which clients are counted: for IPv6, the /64.
 pub fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => IpAddr::V4(address),
@@ -75,7 +75,7 @@ pub fn network(address: IpAddr) -> IpAddr {
     }
 }
 
-/// Logged once per process: a stranger must not be able to fill the log.
+/// Logs the warning once per process, so that a stranger can't fill the log.
 fn warn_of_unreadable_hop(peer: IpAddr) {
     static WARNED: AtomicBool = AtomicBool::new(false);
     if !WARNED.swap(true, Ordering::Relaxed) {
@@ -97,7 +97,7 @@ fn behind_proxies<'a>(
         return Some(peer);
     }
     let lines: Vec<&[u8]> = forwarded.collect();
-    // Empty list elements mean nothing (RFC 9110 section 5.6.1.2).
+    // Empty list elements are ignored (RFC 9110 section 5.6.1.2).
     let hops = lines.iter().rev().flat_map(|line| line.rsplit(|byte| *byte == b','));
     let hops = hops.map(<[u8]>::trim_ascii).filter(|hop| !hop.is_empty());
     let mut client = peer;
@@ -113,7 +113,7 @@ fn behind_proxies<'a>(
     Some(client)
 }
 
-/// Reads one hop: an address, with or without port, brackets, quotes and IPv6 zone.
+/// Parses a hop: an address with or without port, brackets, quotes and IPv6 zone.
 fn parse_hop(hop: &str) -> Option<IpAddr> {
     let hop = match hop.strip_prefix('"') {
         Some(rest) => rest.strip_suffix('"')?.trim(),
@@ -127,14 +127,14 @@ fn parse_hop(hop: &str) -> Option<IpAddr> {
     let v4 = hop.parse().ok().map(IpAddr::V4);
     let v4 = v4.or_else(|| hop.parse().ok().map(|address: SocketAddrV4| IpAddr::V4(*address.ip())));
     v4.or_else(|| parse_v6(hop)).or_else(|| {
-        // Eight groups and a port can't be confused; with `::` the port would be a group.
+        // Eight groups and a port are unambiguous; with `::` the port could be a group.
         let (address, port) = hop.rsplit_once(':')?;
         let is_whole = !address.contains("::") && is_port(port);
         is_whole.then(|| parse_v6(address)).flatten()
     })
 }
 
-/// Parses an IPv6 address; the zone only has a meaning on the proxy.
+/// Parses an IPv6 address. The zone has a meaning only on the proxy and is ignored.
 fn parse_v6(text: &str) -> Option<IpAddr> {
     let (address, zone) = text.split_once('%').map_or((text, None), |(address, zone)| (address, Some(zone)));
     let is_zone = |zone: &str| {

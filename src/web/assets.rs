@@ -1,5 +1,5 @@
-//! The embedded files: style, scripts, icons. Their names hold a digest of their content, so
-//! browsers may keep them for ever.
+//! The embedded files: styles, scripts, icons. Their names contain a digest of their content, so browsers may
+//! cache them forever.
 
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse};
@@ -21,17 +21,17 @@ pub fn path(name: &str) -> &'static str {
     ASSETS.iter().find(|asset| asset.name == name).map_or("", |asset| asset.path)
 }
 
-/// `GET /assets/{file}`: an embedded file, compressed where the browser takes it so.
+/// `GET /assets/{file}`: an embedded file, compressed if the browser accepts that.
 pub async fn serve(request: HttpRequest) -> Result<HttpResponse, Problem> {
     send(&request, request.path())
 }
 
-/// `GET /favicon.ico`, for browsers that ask without being told: the logo.
+/// `GET /favicon.ico`, for browsers that request it by default: the logo.
 pub async fn favicon(request: HttpRequest) -> Result<HttpResponse, Problem> {
     send(&request, path("logo.svg"))
 }
 
-/// `GET /robots.txt`: there is nothing here for search engines.
+/// `GET /robots.txt`: nothing here is for search engines.
 pub async fn robots() -> HttpResponse {
     HttpResponse::Ok().content_type("text/plain").body("User-agent: *\nDisallow: /\n")
 }

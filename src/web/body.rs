@@ -1,4 +1,4 @@
-//! What programs send: JSON bodies and query strings, parsed strictly.
+//! JSON bodies and query strings from programs, parsed strictly.
 
 pub mod budget;
 mod members;
@@ -20,17 +20,17 @@ use crate::error::FieldError;
 use crate::web::pairs;
 use crate::web::problem::{Code, Problem};
 
-/// The largest body of a call that manages keys, in bytes.
+/// The largest body of a management request, in bytes.
 pub const MAX_BODY: usize = 64 * 1024;
-/// The largest body of an inference call, in bytes.
+/// The largest body of an inference request, in bytes.
 pub const MAX_INFERENCE_BODY: usize = 10 * 1024 * 1024;
 
-/// A JSON body. Unknown and duplicate members and wrong types are refused by name, if the
-/// type denies unknown fields.
+/// A JSON body. Unknown and duplicate members and wrong types are refused by name, if the type denies
+/// unknown fields.
 pub struct Json<T> {
-    /// What was read.
+    /// The parsed body.
     pub value: T,
-    /// The bytes it was read from.
+    /// The bytes from which it was parsed.
     pub bytes: web::Bytes,
 }
 
@@ -54,7 +54,7 @@ impl<T: DeserializeOwned + 'static> FromRequest for Json<T> {
     }
 }
 
-/// A JSON body that may be left out.
+/// A JSON body that may be missing.
 pub struct OptionalJson<T>(pub T);
 
 impl<T: DeserializeOwned + Default + 'static> FromRequest for OptionalJson<T> {
@@ -80,8 +80,7 @@ impl<T: DeserializeOwned + Default + 'static> FromRequest for OptionalJson<T> {
     }
 }
 
-/// A query string. Unknown and duplicate parameters are refused, if the type denies unknown
-/// fields.
+/// A query string. Unknown and duplicate parameters are refused, if the type denies unknown fields.
 pub struct Query<T>(pub T);
 
 impl<T: DeserializeOwned + 'static> FromRequest for Query<T> {
@@ -101,7 +100,7 @@ fn read_query<T: DeserializeOwned>(query: &str) -> Result<T, Problem> {
     let mut names = HashSet::new();
     for (name, _) in pairs::pairs(query.as_bytes(), "The query")? {
         if names.contains(&name) {
-            return Err(unreadable(&format!("{} stands there twice", shorten(&name))));
+            return Err(unreadable(&format!("{} appears twice", shorten(&name))));
         }
         names.insert(name);
     }
@@ -118,7 +117,7 @@ fn is_json(request: &HttpRequest) -> bool {
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
-    // serde would take an array for a struct, member by member, without their names.
+    // serde would accept an array for a struct, member by member.
     let first = bytes.iter().find(|byte| !byte.is_ascii_whitespace());
     if first.is_some_and(|byte| *byte != b'{') {
         return Err(Problem::bad_request("The body must be a JSON object."));
@@ -126,12 +125,12 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut deserializer)
         .map_err(|error| complain(&error, members::of::<T>()))?;
-    deserializer.end().map_err(|_| Problem::bad_request("There is more after the JSON body."))?;
+    deserializer.end().map_err(|_| Problem::bad_request("There is text after the JSON body."))?;
     Ok(value)
 }
 
-/// Says where a body went wrong without repeating what it holds, which may be a secret. `members` are the
-/// names of the body's members.
+/// Says where a body is wrong without repeating its content, which may be a secret. `members` are the names
+/// of its members.
 fn complain(error: &serde_path_to_error::Error<serde_json::Error>, members: &[&'static str]) -> Problem {
     let cause = error.inner();
     let text = cause.to_string();
@@ -158,7 +157,7 @@ fn complain(error: &serde_path_to_error::Error<serde_json::Error>, members: &[&'
     problem
 }
 
-/// `unknown field` names what was sent; a long or odd name is cut.
+/// Shortens an error that quotes the request, which may be long or contain a key.
 fn shorten(reason: &str) -> String {
     let clean: String = reason.chars().filter(|letter| !letter.is_control()).take(120).collect();
     if crate::keys::secret::contains_key(&clean) { "unknown field".to_owned() } else { clean }
@@ -171,7 +170,7 @@ fn wrong_type(reason: &str) -> String {
     }
 }
 
-/// A type as JSON calls it, for what serde calls it.
+/// The JSON name of a type, from serde's name.
 fn json_type(expected: &str) -> &str {
     match expected.split([' ', ',']).next().unwrap_or_default() {
         "i64" | "u64" | "i32" | "u32" => "a whole number",

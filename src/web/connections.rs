@@ -1,9 +1,9 @@
-//! The connections of clients: how many there are, what each is doing, and which must go.
+//! Client connections: how many there are, what each is doing, and which are closed.
 //!
-//! A connection that waits for a request, or that does not take its answer, is cut off after a
-//! while. Connections on which nobody has proved who they are (strangers') and known ones have room
-//! of their own. A new connection is always admitted: when there are too many strangers, the oldest
-//! is cut off, and when there are too many known connections, one of the owner that has the most.
+//! A connection is cut off if it waits too long for a request, or if its client doesn't read its response.
+//! Unauthenticated connections (strangers) and known ones have separate room. A new connection is always
+//! admitted: with too many strangers, the oldest is cut off; with too many known connections, one of the owner
+//! with the most.
 
 mod connection;
 mod pressure;
@@ -18,35 +18,34 @@ use ipnet::IpNet;
 
 use crate::web::address;
 
-pub use connection::{Answering, Connection, Receiving, give_way, prove};
-pub use pressure::Holder;
+pub use connection::{Answering, Connection, Receiving, prove, yield_turn};
+pub use pressure::ConnectionOwner;
 pub use stream::Stream;
 
-/// How often connections are looked over.
+/// How often connections are checked.
 const ROUND: Duration = Duration::from_secs(1);
-/// Descriptors that are left for the database, files and the like.
+/// File descriptors reserved for the database, files and so on.
 const OTHER_DESCRIPTORS: u64 = 128;
-/// Most connections of a process, however many descriptors it may open.
+/// The maximum number of connections of a process, however many descriptors it may open.
 const MOST: u64 = 4096;
 
-/// How many connections there may be.
+/// The maximum numbers of connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// In all.
     pub total: usize,
-    /// On which nobody has proved who they are.
+    /// Unauthenticated connections.
     pub strangers: usize,
-    /// Of these, from one address (with IPv6, from one /64 network).
+    /// Unauthenticated connections from one address (with IPv6, one /64 network).
     pub per_address: usize,
-    /// Known, and those from trusted proxies. The rest is kept free for strangers, as every new
-    /// connection is one at first.
+    /// Known connections and those from trusted proxies. The rest stays free for strangers, since every new
+    /// connection starts as one.
     pub known: usize,
-    /// Of these, what one owner keeps when there is no room. Until then nobody is limited.
+    /// Known connections that one owner keeps when there is no room. Until then, owners are not limited.
     pub per_owner: usize,
 }
 
 impl Limits {
-    /// What fits into so many descriptors, where each request may need another one for the
+    /// The limits for this number of descriptors, where each request may need a second one for the
     /// upstream.
     pub fn of_descriptors(descriptors: u64) -> Limits {
         let total = (descriptors.saturating_sub(OTHER_DESCRIPTORS) / 2).clamp(64, MOST) as usize;
@@ -61,11 +60,11 @@ pub struct Connections {
     limits: Limits,
     trusted: Vec<IpNet>,
     keep_alive: Duration,
-    held: Mutex<Held>,
+    set: Mutex<ConnectionSet>,
 }
 
 #[derive(Default)]
-struct Held {
+struct ConnectionSet {
     next: u64,
     all: BTreeMap<u64, Arc<Connection>>,
     strangers: BTreeSet<u64>,
@@ -73,61 +72,55 @@ struct Held {
 }
 
 impl Connections {
-    /// None yet. `keep_alive` is how long one is kept after a response.
+    /// Starts without connections. `keep_alive` is how long one stays open after a response.
     pub fn new(limits: Limits, trusted_proxies: Vec<IpNet>, keep_alive: Duration) -> Arc<Connections> {
-        // The milliseconds are counted from a little earlier, so that none is 0.
+        // Milliseconds are counted from a second earlier, so that no time is 0.
         let started = Instant::now().checked_sub(Duration::from_secs(1)).unwrap_or_else(Instant::now);
-        Arc::new(Connections {
-            started,
-            limits,
-            trusted: trusted_proxies,
-            keep_alive,
-            held: Mutex::default(),
-        })
+        Arc::new(Connections { started, limits, trusted: trusted_proxies, keep_alive, set: Mutex::default() })
     }
 
-    /// Admits a new connection. If there is no room, another one is cut off.
+    /// Admits a new connection, cutting off another one if there is no room.
     pub fn admit(self: &Arc<Self>, peer: Option<SocketAddr>) -> Arc<Connection> {
         let peer = peer.map(|peer| peer.ip().to_canonical());
         let is_proxy = |peer: &IpAddr| self.trusted.iter().any(|network| network.contains(peer));
         let address = peer.filter(|peer| !is_proxy(peer)).map(address::network);
-        let mut held = self.held();
+        let mut set = self.lock();
         if let Some(address) = address {
-            let own = held.by_address.get(&address);
+            let own = set.by_address.get(&address);
             if let Some(oldest) =
                 own.filter(|own| own.len() >= self.limits.per_address).and_then(BTreeSet::first)
             {
                 let oldest = *oldest;
-                held.cut(oldest);
+                set.cut(oldest);
             }
         }
-        if held.strangers.len() >= self.limits.strangers
-            && let Some(oldest) = held.strangers.first().copied()
+        if set.strangers.len() >= self.limits.strangers
+            && let Some(oldest) = set.strangers.first().copied()
         {
-            held.cut(oldest);
+            set.cut(oldest);
         }
         if address.is_none() {
-            held.make_room_for_known(&self.limits);
+            set.make_room_for_known(&self.limits);
         }
-        // There is a stranger then, as known connections never take all the room.
-        if held.all.len() >= self.limits.total
-            && let Some(oldest) = held.strangers.first().copied()
+        // There is a stranger in this case, since known connections never take all the room.
+        if set.all.len() >= self.limits.total
+            && let Some(oldest) = set.strangers.first().copied()
         {
-            held.cut(oldest);
+            set.cut(oldest);
         }
-        let number = held.next;
-        held.next += 1;
+        let number = set.next;
+        set.next += 1;
         let connection = Arc::new(Connection::new(self, number, address));
-        held.all.insert(number, connection.clone());
+        set.all.insert(number, connection.clone());
         if let Some(address) = address {
-            held.strangers.insert(number);
-            held.by_address.entry(address).or_default().insert(number);
+            set.strangers.insert(number);
+            set.by_address.entry(address).or_default().insert(number);
         }
         connection
     }
 
-    /// Cuts off, again and again, what waits or blocks for too long, as long as there is a server.
-    pub async fn look_after(connections: Weak<Connections>) {
+    /// Cuts off overdue connections, periodically, as long as the server exists.
+    pub async fn cut_overdue_regularly(connections: Weak<Connections>) {
         loop {
             tokio::time::sleep(ROUND).await;
             let Some(connections) = connections.upgrade() else { return };
@@ -137,22 +130,22 @@ impl Connections {
 
     fn cut_overdue(&self) {
         let now = self.now();
-        let mut held = self.held();
+        let mut set = self.lock();
         let overdue: Vec<u64> =
-            held.all.values().filter(|one| one.is_overdue(now)).map(|one| one.number).collect();
-        overdue.into_iter().for_each(|number| held.cut(number));
+            set.all.values().filter(|one| one.is_overdue(now)).map(|one| one.number).collect();
+        overdue.into_iter().for_each(|number| set.cut(number));
     }
 
     fn now(&self) -> u64 {
         milliseconds(self.started.elapsed())
     }
 
-    fn held(&self) -> MutexGuard<'_, Held> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, ConnectionSet> {
+        self.set.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Held {
+impl ConnectionSet {
     fn cut(&mut self, number: u64) {
         if let Some(connection) = self.remove(number) {
             connection.cut();

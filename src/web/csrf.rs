@@ -1,6 +1,6 @@
-//! No other site may act in a person's name: an unsafe request of the portal must come from
-//! one of our own pages. Browsers say so in `Sec-Fetch-Site` (W3C Fetch Metadata), older ones
-//! in `Origin` (RFC 6454 section 7); a request with neither is refused.
+//! Protection against cross-site request forgery: an unsafe request to the portal must come from one of
+//! Keydesk's own pages. Browsers prove that with `Sec-Fetch-Site` (W3C Fetch Metadata), older ones with `Origin`
+//! (RFC 6454 section 7); a request with neither is refused.
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
@@ -12,12 +12,12 @@ use crate::path::Pattern;
 use crate::web::Shared;
 use crate::web::problem::{Code, Problem};
 
-/// Wraps the portal's routes, before the session is read.
+/// Middleware for the portal's routes; runs before the session is read.
 pub async fn guard(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
-    // A mail program that ends notices by one click has no page here; its token is all that counts.
+    // One-click unsubscribing from a mail program has no page here; only its token counts.
     let one_click = request.path().starts_with(Pattern::unsubscribe.prefix());
     if request.method().is_safe() || one_click || is_ours(request.request()) {
         return Ok(next.call(request).await?.map_into_boxed_body());

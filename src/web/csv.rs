@@ -1,26 +1,26 @@
-//! Comma-separated values (RFC 4180) that spreadsheets show and never run.
+//! Comma-separated values (RFC 4180) that spreadsheets don't execute.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-use crate::text::forbidden_character;
+use crate::text::is_forbidden;
 
-/// The type of such a file, whose first line names the columns.
+/// The media type; `header=present`: the first line contains the column names.
 pub const TYPE: &str = "text/csv; charset=utf-8; header=present";
 
-/// What separates cells where people write a comma in decimal numbers, and in what is pasted.
+/// Cell separators in locales with decimal commas, and in pasted text.
 const SEPARATORS: [char; 2] = [';', '\t'];
 
-/// Adds a line.
+/// Appends a line.
 ///
-/// What a spreadsheet would take for a formula gets an apostrophe in front, also behind each semicolon and tab:
-/// where lists are separated by these, it parts cells there, quoted or not.
+/// Text that a spreadsheet would take for a formula gets an apostrophe in front, also after each semicolon and
+/// tab: where these separate lists, a spreadsheet splits cells there, quoted or not.
 pub fn line<T: AsRef<str>>(out: &mut String, cells: impl IntoIterator<Item = T>) {
     for (place, cell) in cells.into_iter().enumerate() {
         let cell = cell.as_ref();
         let separator = if place > 0 { "," } else { "" };
         let guarded = guarded(cell);
-        // Writing to a text can't fail.
+        // Writing to a string can't fail.
         let _ = if guarded == cell && !cell.contains([',', ';', '\t', '"', '\n', '\r']) {
             write!(out, "{separator}{cell}")
         } else {
@@ -30,7 +30,7 @@ pub fn line<T: AsRef<str>>(out: &mut String, cells: impl IntoIterator<Item = T>)
     out.push_str("\r\n");
 }
 
-/// The cell with an apostrophe before each of its parts that is a formula. A plain number may begin with its
+/// The cell with an apostrophe before each part that looks like a formula. A plain number may begin with its
 /// sign.
 fn guarded(cell: &str) -> Cow<'_, str> {
     if cell.parse::<i64>().is_ok() || !cell.split(SEPARATORS).any(is_formula) {
@@ -46,12 +46,11 @@ fn guarded(cell: &str) -> Cow<'_, str> {
     Cow::Owned(text)
 }
 
-/// Whether a part of a cell begins as formulas do, be it behind what can't be seen.
+/// Whether a part of a cell begins like a formula, possibly after invisible characters.
 fn is_formula(part: &str) -> bool {
     const SIGNS: [char; 11] = ['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠'];
-    let unseen = |letter: char| {
-        letter == ' ' || letter != '\t' && !SIGNS.contains(&letter) && forbidden_character(letter)
-    };
+    let unseen =
+        |letter: char| letter == ' ' || letter != '\t' && !SIGNS.contains(&letter) && is_forbidden(letter);
     part.trim_start_matches(unseen).starts_with(SIGNS)
 }
 
@@ -66,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cell_is_quoted_where_it_must_be() {
+    fn a_cell_is_quoted_if_necessary() {
         assert_eq!(of(&["a", "", "b c"]), "a,,b c\r\n");
         assert_eq!(of(&["a,b", "say \"hi\"", "two\nlines"]), "\"a,b\",\"say \"\"hi\"\"\",\"two\nlines\"\r\n");
     }

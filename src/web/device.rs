@@ -1,4 +1,4 @@
-//! A browser in words, as far as it says what it is. What it says is shown to its owner alone.
+//! A browser's name from its User-Agent. It is shown only to the session's owner.
 
 /// "Firefox on Linux".
 pub fn words(program: &str) -> String {
@@ -36,7 +36,7 @@ pub fn words(program: &str) -> String {
     }
 }
 
-/// The icon of such a device.
+/// The icon for the device.
 pub fn icon(program: &str) -> &'static str {
     if ["iPhone", "Android", "iPad"].iter().any(|sign| program.contains(sign)) {
         "smartphone"
@@ -50,7 +50,7 @@ mod tests {
     use super::words;
 
     #[test]
-    fn browsers_are_told_by_name_and_system() {
+    fn browsers_are_identified_by_name_and_system() {
         let cases = [
             ("Mozilla/5.0 (X11; Linux x86_64; rv:153.0) Gecko/20100101 Firefox/153.0", "Firefox on Linux"),
             (

@@ -1,5 +1,5 @@
-//! Files that are sent as they are read, and no sooner than the client takes them: a long one needs
-//! no more memory than a short one.
+//! File downloads that are streamed at the client's pace: a long file needs no more memory than a short
+//! one.
 
 use std::future::Future;
 
@@ -10,7 +10,7 @@ use futures_util::{Stream, stream};
 use crate::error::Result;
 use crate::time::Time;
 
-/// The head of an answer that browsers save: a file about an organisation, made today.
+/// The head of a download: a file about an organisation, created today.
 pub fn head(kind: &str, (what, org, ending): (&str, &str, &str), now: Time) -> HttpResponseBuilder {
     let name = format!("keydesk-{what}-{org}-{}.{ending}", &now.rfc3339()[..10]);
     let mut response = HttpResponse::Ok();
@@ -20,8 +20,8 @@ pub fn head(kind: &str, (what, org, ending): (&str, &str, &str), now: Time) -> H
     response
 }
 
-/// A file's parts, the first from `begin` on. `read` gives a part and where the next one begins, if
-/// there is one. After an error the answer is broken off, so that nobody takes a part for the whole.
+/// The parts of a file, from `begin` on. `read` returns a part and where the next one begins, if there is one.
+/// An error aborts the response, so that no client takes a part for the whole.
 pub fn parts<P, F, R>(begin: P, read: F) -> impl Stream<Item = Result<web::Bytes>>
 where
     F: Fn(P) -> R,
@@ -33,7 +33,7 @@ where
             match part?.await {
                 Ok((text, next)) => Some((Ok(text.into()), next)),
                 Err(error) => {
-                    tracing::warn!(cause = ?error, "an export was broken off");
+                    tracing::warn!(cause = ?error, "an export failed");
                     Some((Err(error), None))
                 }
             }

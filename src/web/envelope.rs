@@ -1,5 +1,4 @@
-//! What surrounds every request: its id, the headers that guard browsers, the log line, and
-//! the look of errors.
+//! The outermost middleware: request id, security headers, log line and the rendering of errors.
 
 use std::pin::Pin;
 use std::sync::atomic::Ordering::Relaxed;
@@ -18,16 +17,16 @@ use actix_web::{Error, HttpMessage, HttpRequest};
 use crate::id::RequestId;
 use crate::path::{self, Pattern};
 use crate::time::Time;
-use crate::web::connections::{Answering, give_way};
+use crate::web::connections::{Answering, yield_turn};
 use crate::web::principal::KeyCaller;
 use crate::web::problem::{Code, Problem};
 use crate::web::request::{KeyHeaders, RequestName};
 use crate::web::{Shared, error_page, form, redact};
 
-/// Nothing but our own files, nothing inline, and no other site may frame or receive a form.
+/// Allows only Keydesk's own files and nothing inline; no other site may frame pages or receive forms.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
      connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
-/// What programs get is no page and loads nothing.
+/// For responses to programs, which are no pages and load nothing.
 const NO_PAGE: &str = "default-src 'none'; frame-ancestors 'none'";
 
 /// Wraps every request.
@@ -37,7 +36,7 @@ pub async fn wrap(
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let started = Instant::now();
     let answering = Answering::new(request.request());
-    give_way(request.request()).await;
+    yield_turn(request.request()).await;
     let id = RequestId::new(Time::now()).to_string();
     request.extensions_mut().insert(RequestName(id.clone()));
     let https = request.app_data::<Shared>().is_some_and(|site| site.public_url.is_https());
@@ -60,7 +59,7 @@ pub async fn wrap(
         response.headers_mut().insert(name, value);
     }
     if response.request().app_data::<Shared>().is_some_and(|site| site.is_stopping.load(Relaxed)) {
-        // The next request of this client is to find another process.
+        // The client's next request should reach another process.
         response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
     }
     log(&response, &id, started);
@@ -70,7 +69,7 @@ pub async fn wrap(
     })
 }
 
-/// A streamed answer, during which its connection is at work.
+/// A streamed response, which keeps its connection marked as answering.
 struct Answered {
     body: BoxBody,
     _until: Option<Answering>,
@@ -91,23 +90,23 @@ impl MessageBody for Answered {
     }
 }
 
-/// The problem that a handler or an extractor failed with.
+/// The problem with which a handler or extractor failed.
 fn problem_of(response: &ServiceResponse<BoxBody>) -> Option<Problem> {
     let error = response.response().error()?;
     if let Some(problem) = error.as_error::<Problem>() {
         return Some(problem.clone());
     }
     Some(if error.as_response_error().status_code() == StatusCode::PAYLOAD_TOO_LARGE {
-        Problem::new(Code::PayloadTooLarge, "The request is larger than this call takes.")
+        Problem::new(Code::PayloadTooLarge, "The request is larger than this route accepts.")
     } else {
         Problem::bad_request("The request can't be read.")
     })
 }
 
-/// A middleware failed and the request is gone with it. Only the session's store fails in
-/// this way, and only for want of a database.
+/// Renders the failure of a middleware, which drops the request. Only the session store can fail like this,
+/// and only if the database is unavailable.
 fn without_request(error: &Error, path: &str, https: bool, id: &str) -> Error {
-    tracing::warn!(request = id, path = redact::path(path), %error, "not available");
+    tracing::warn!(request = id, path = redact::path(path), %error, "reading the session failed");
     let problem = Problem::unavailable();
     let mut response = if is_page(path) { error_page::bare(&problem, id) } else { problem.document(id) };
     add_headers(response.headers_mut(), path, https, id);
@@ -145,8 +144,8 @@ fn add_headers(headers: &mut HeaderMap, path: &str, https: bool, id: &str) {
     }
 }
 
-/// One line per request; with a key its id and name, never the key. Queries stay out, since
-/// people put what they like there.
+/// Writes one log line per request; with a key, it contains the key's id and name, never the secret. Queries are
+/// left out, since they may contain anything.
 fn log(response: &ServiceResponse<BoxBody>, id: &str, started: Instant) {
     let request = response.request();
     let path = request.path();
@@ -163,7 +162,7 @@ fn log(response: &ServiceResponse<BoxBody>, id: &str, started: Instant) {
     match extensions.get::<KeyCaller>() {
         Some(caller) => tracing::info!(
             request = id, method, path, status, milliseconds,
-            key = %caller.key.key, key_name = caller.key.name, "call"
+            key = %caller.key.key, key_name = caller.key.name, "request"
         ),
         None => tracing::info!(request = id, method, path, status, milliseconds, "request"),
     }

@@ -1,4 +1,4 @@
-//! The pages that tell of problems.
+//! Error pages.
 
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse};
@@ -9,30 +9,30 @@ use crate::web::page::{Layout, Room};
 use crate::web::problem::{Code, Problem};
 use crate::web::session::is_partial;
 
-/// A problem for someone signed in, inside the frame of the pages.
+/// An error page for a signed-in person, with the navigation.
 #[derive(Template)]
 #[template(path = "portal/kit/error.html", blocks = ["content"])]
 struct ErrorPage<'a> {
     layout: Layout,
-    text: Text<'a>,
+    text: ProblemText<'a>,
     request: &'a str,
 }
 
-/// A problem for someone of whom nothing is known.
+/// An error page without navigation.
 #[derive(Template)]
 #[template(path = "portal/kit/error_alone.html")]
 struct BareErrorPage<'a> {
     layout: Layout,
-    text: Text<'a>,
+    text: ProblemText<'a>,
     request: &'a str,
 }
 
-/// A problem in words for people.
-struct Text<'a> {
+/// The text of an error page.
+struct ProblemText<'a> {
     problem: &'a Problem,
 }
 
-impl Text<'_> {
+impl ProblemText<'_> {
     fn icon(&self) -> &'static str {
         match self.problem.code {
             Code::NotFound => "search",
@@ -65,17 +65,17 @@ impl Text<'_> {
     }
 }
 
-/// The page of a problem, or its block alone for htmx.
+/// The error page, or only its content for htmx.
 pub fn whole(request: &HttpRequest, problem: &Problem, id: &str) -> HttpResponse {
     let layout = Layout::of(request, Room::None);
     if layout.person.is_none() {
         return bare(problem, id);
     }
-    let page = ErrorPage { layout, text: Text { problem }, request: id };
+    let page = ErrorPage { layout, text: ProblemText { problem }, request: id };
     respond(problem, if is_partial(request) { page.as_content().render() } else { page.render() })
 }
 
-/// The page of a problem where nothing is known of who asked.
+/// The error page without navigation.
 pub fn bare(problem: &Problem, id: &str) -> HttpResponse {
     let layout = Layout {
         person: None,
@@ -87,7 +87,7 @@ pub fn bare(problem: &Problem, id: &str) -> HttpResponse {
         findings: 0,
         host: String::new(),
     };
-    respond(problem, BareErrorPage { layout, text: Text { problem }, request: id }.render())
+    respond(problem, BareErrorPage { layout, text: ProblemText { problem }, request: id }.render())
 }
 
 fn respond(problem: &Problem, text: askama::Result<String>) -> HttpResponse {

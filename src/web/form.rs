@@ -1,4 +1,4 @@
-//! What browsers send: form fields, kept as typed so that a refused form loses nothing.
+//! Form fields, kept as typed so that a refused form loses nothing.
 
 use std::pin::Pin;
 
@@ -10,29 +10,27 @@ use crate::web::body::buffered;
 pub use crate::web::pairs::{check_query, pairs, query};
 use crate::web::problem::Problem;
 
-/// The fields of a submitted form or of a query, in their order.
+/// The fields of a submitted form or a query, in order.
 #[derive(Clone, Default)]
 pub struct Fields(Vec<(String, String)>);
 
 impl Fields {
-    /// The fields of a query string; none when it can't be read. Values with U+0000, which PostgreSQL can't hold,
-    /// are left out.
+    /// The fields of a query string; none if it can't be parsed.
     pub fn of_query(request: &HttpRequest) -> Fields {
-        let pairs = pairs(request.query_string().as_bytes(), "The query").unwrap_or_default();
-        Fields(pairs.into_iter().filter(|(_, value)| !value.contains('\0')).collect())
+        Fields(pairs(request.query_string().as_bytes(), "The query").unwrap_or_default())
     }
 
-    /// The first value of that name, or nothing.
+    /// The first value of that name, or empty.
     pub fn get(&self, name: &str) -> &str {
         self.0.iter().find(|(field, _)| field == name).map(|(_, value)| value.as_str()).unwrap_or_default()
     }
 
-    /// Whether the field was sent at all.
+    /// Whether the field was sent.
     pub fn has(&self, name: &str) -> bool {
         self.0.iter().any(|(field, _)| field == name)
     }
 
-    /// Whether nothing was sent.
+    /// Whether no field was sent.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -43,12 +41,12 @@ impl Fields {
         self.0.extend(values.into_iter().map(|value| (name.to_owned(), value.into())));
     }
 
-    /// All of them, in their order.
+    /// All names and values, in order.
     pub fn pairs(&self) -> impl Iterator<Item = &(String, String)> {
         self.0.iter()
     }
 
-    /// The fields of a form as it was sent.
+    /// The fields of a form's body.
     pub fn of_body(bytes: &[u8]) -> Result<Fields, Problem> {
         pairs(bytes, "The form").map(Fields)
     }
@@ -69,22 +67,20 @@ impl FromRequest for Fields {
     }
 }
 
-/// The complaints about a form, as its template asks for them.
+/// The errors of a form, by field, for its template.
 #[derive(Clone, Debug, Default)]
 pub struct Complaints(pub Vec<FieldError>);
 
 impl Complaints {
-    /// What is wrong with a field, if anything.
+    /// The error of a field, if any.
     pub fn on(&self, field: &str) -> Option<&str> {
         self.0.iter().find(|error| error.field == field).map(|error| error.message.as_str())
     }
 
-    /// How many there are.
     pub fn count(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

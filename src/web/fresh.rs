@@ -1,8 +1,8 @@
-//! Some acts need a fresh sign-in: whoever finds a browser open must not be able to do them.
+//! Actions that require a fresh sign-in, so that a browser left open can't be misused.
 //!
-//! A page leads to `/sign-in/again` and from there back. A form that comes too late is answered
-//! with a page that asks for the password and carries what was typed, so that nothing is lost:
-//! it goes to the same address, and [`confirm`] takes the password out of it.
+//! A page redirects to `/sign-in/again` and from there back. A form submitted too late is answered with a page
+//! that asks for the password and carries the input, so nothing is lost: it is submitted to the same address,
+//! and [`confirm`] takes the password out of it.
 
 use actix_session::SessionExt;
 use actix_web::http::header::{self, HeaderValue};
@@ -24,44 +24,44 @@ use crate::web::problem::Problem;
 use crate::web::providers::ProviderLink;
 use crate::web::{Site, address, session};
 
-/// The field with the password of someone who confirms that it is them.
+/// The field with the confirming password.
 const FIELD: &str = "confirm_password";
 
-/// The field with the page to which giving up leads.
+/// The field with the page to which cancelling leads.
 const BACK: &str = "confirm_back";
 
-/// Asks someone signed in to prove again who they are.
+/// Asks a signed-in person to confirm their identity.
 #[derive(Template)]
 #[template(path = "portal/entrance/again.html")]
 struct AgainPage {
     layout: Layout,
     email: String,
-    /// Where the form goes.
+    /// The form's target.
     action: String,
-    /// The page that they came from.
+    /// The page from which they came.
     cancel: Href,
-    /// What was typed into the form that came too late.
+    /// The input of the form that was submitted too late.
     carried: Vec<(String, String)>,
     has_password: bool,
-    /// The providers by which the person can prove it instead.
+    /// The providers with which the person can confirm instead.
     providers: Vec<ProviderLink>,
-    /// Whether they open beside this page, which holds what was typed.
+    /// Whether they open in a new tab beside this page, which holds the input.
     beside: bool,
     refused: Option<String>,
 }
 
-/// Whether whoever asks proved lately who they are.
+/// Whether the sender's sign-in is fresh.
 pub fn is_fresh(request: &HttpRequest, now: Time) -> bool {
     session::principal(&request.get_session(), true).is_some_and(|person| person.is_fresh(now))
 }
 
-/// Whether a form carries the confirmation of its sender's identity.
+/// Whether a form contains the confirmation of its sender's identity.
 pub fn is_confirmed(fields: &Fields) -> bool {
     fields.has(FIELD)
 }
 
-/// Lets a form through whose sender proved lately who they are, or proves it by the password in
-/// it. `Some` is the page that asks for that, with what was typed.
+/// Accepts a form whose sender's sign-in is fresh, or is refreshed by the password in it. Otherwise returns the
+/// page that asks for the password, with the input.
 pub async fn confirm(
     request: &HttpRequest,
     site: &Site,
@@ -95,7 +95,7 @@ pub async fn confirm(
                 return Ok(None);
             }
             Outcome::Wait(seconds) => {
-                (StatusCode::TOO_MANY_REQUESTS, throttle::words_of_wait(seconds), Some(seconds))
+                (StatusCode::TOO_MANY_REQUESTS, throttle::wait_message(seconds), Some(seconds))
             }
             _ => {
                 let refused = "The password is wrong. Check it and try again.".to_owned();
@@ -109,8 +109,8 @@ pub async fn confirm(
     Ok(Some(response))
 }
 
-/// The page that asks someone to prove who they are; the form goes to the address of `request`
-/// and carries `fields`.
+/// The page that asks a person to confirm their identity. Its form is submitted to the address of `request` and
+/// carries `fields`.
 pub async fn page(
     request: &HttpRequest,
     site: &Site,
@@ -122,7 +122,7 @@ pub async fn page(
     let id = person.id;
     let methods = site.db.read(move |conn| people::methods::of_person(conn, id)).await?;
     let query = Fields::of_query(request);
-    // A form stays on this page until it is confirmed; whoever was only led here goes on from there.
+    // A form stays on this page until it is confirmed; someone who was redirected here moves on.
     let beside = request.path() != Pattern::sign_in_again.as_str();
     let own = site.providers.all().filter(|provider| {
         let kind = provider.kind().name();
@@ -149,10 +149,10 @@ pub async fn page(
 
 fn signed_in(request: &HttpRequest) -> Result<SignedIn, Problem> {
     let signed_in = request.extensions().get::<SignedIn>().cloned();
-    signed_in.ok_or_else(|| Error::internal("a fresh sign-in is asked of someone unknown").into())
+    signed_in.ok_or_else(|| Error::internal("a fresh sign-in was requested without a session").into())
 }
 
-/// The page of this site that led to the request, or the person's own page.
+/// The page of this site that led to the request, or the account page.
 fn came_from(request: &HttpRequest, fields: &Fields) -> Href {
     let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
     let referer = header(header::REFERER).and_then(|text| text.parse::<Uri>().ok()).filter(|uri| {
@@ -166,7 +166,7 @@ fn came_from(request: &HttpRequest, fields: &Fields) -> Href {
     }
 }
 
-/// Passwords are never sent back, so they have to be typed again; what this page adds is its own.
+/// Passwords are never sent back and have to be typed again. This page's own fields are not carried either.
 fn is_carried(name: &str) -> bool {
     let own = ["confirm_username", "confirmed_elsewhere", BACK];
     !name.contains("password") && !name.contains("secret") && !own.contains(&name)

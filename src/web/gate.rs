@@ -1,5 +1,5 @@
-//! The gate before each handler: reads the one credential that the route takes, checks it
-//! against the route's permission, and hands the principal on.
+//! The gate in front of each handler: reads the route's one kind of credential, checks it against the route's
+//! permission, and passes the principal on.
 
 mod person;
 
@@ -21,7 +21,7 @@ use crate::usage::refusals::RefusedCall;
 use crate::verify::decision;
 use crate::verify::limit::Verdict;
 use crate::web::body::budget::Sender;
-use crate::web::connections::Holder;
+use crate::web::connections::ConnectionOwner;
 use crate::web::form::Fields;
 use crate::web::permission::Permission;
 use crate::web::principal::{KeyCaller, bearer};
@@ -30,9 +30,9 @@ use crate::web::request::{KeyHeaders, request_id};
 use crate::web::ticket::Ticket;
 use crate::web::{Shared, Site, address, body, connections, redact};
 
-/// From how many days before a key's end its answers carry `X-Key-Expires-At`.
+/// The number of days before a key's expiry from which responses contain `X-Key-Expires-At`.
 const EXPIRY_HEADER_DAYS: i64 = 14;
-/// Routes that OpenAI clients call, which look for the limit's headers under their own names.
+/// Routes for OpenAI clients, which expect the limit headers under their own names.
 const OPENAI_ROUTES: [&str; 5] = [
     Pattern::v1_models.as_str(),
     Pattern::v1_chat_completions.as_str(),
@@ -41,7 +41,7 @@ const OPENAI_ROUTES: [&str; 5] = [
     Pattern::v1_responses.as_str(),
 ];
 
-/// Lets a request through to its handler, or answers why not.
+/// Passes a request on to its handler, or refuses it.
 pub async fn pass(
     permission: Permission,
     mut request: ServiceRequest,
@@ -53,7 +53,7 @@ pub async fn pass(
             Err(problem) => Ok(request.error_response(problem)),
         },
         Permission::Key(_) | Permission::AnyKey | Permission::AdminOrSelf | Permission::ScopesInQuery => {
-            match Need::of(permission, request.request()) {
+            match Requirement::of(permission, request.request()) {
                 Ok(need) => with_key(need, permission.max_body(), request, next).await,
                 Err(problem) => Ok(request.error_response(problem)),
             }
@@ -62,40 +62,40 @@ pub async fn pass(
         | Permission::SignedIn
         | Permission::Member(_)
         | Permission::SignedInFresh
-        // Boxed, so that calls with keys don't carry its state about.
+        // Boxed, so that requests with keys don't carry its state.
         | Permission::MemberFresh(_) => Box::pin(person::with_person(permission, request, next)).await,
     }
 }
 
-/// What a request of the API needs.
+/// The requirements of an API request.
 #[derive(Clone, Copy)]
-struct Need {
+struct Requirement {
     scopes: Scopes,
-    /// Whether the key that the path names may do without them.
+    /// Whether the key in the path needs none of the scopes.
     or_itself: bool,
-    /// Whether it is about the caller alone, which no key needs a scope for.
+    /// Whether the request is only about the calling key, for which no scope is needed.
     of_itself: bool,
-    /// Whether every refusal is to be a 403, for proxies that know no other.
+    /// Whether every refusal has to be a 403, for proxies that support no other status.
     deny_as_403: bool,
 }
 
-impl Need {
-    fn of(permission: Permission, request: &HttpRequest) -> Result<Need, Problem> {
-        let need = |scopes| Need { scopes, or_itself: false, of_itself: false, deny_as_403: false };
+impl Requirement {
+    fn of(permission: Permission, request: &HttpRequest) -> Result<Requirement, Problem> {
+        let need = |scopes| Requirement { scopes, or_itself: false, of_itself: false, deny_as_403: false };
         match permission {
             Permission::Key(scope) => Ok(need(Scopes::from_iter([scope]))),
             Permission::AdminOrSelf => {
-                Ok(Need { or_itself: true, ..need(Scopes::from_iter([Scope::Admin])) })
+                Ok(Requirement { or_itself: true, ..need(Scopes::from_iter([Scope::Admin])) })
             }
-            // Behind the bare path some proxies append the address that was called, whose
-            // query is the caller's and says nothing of what is needed.
-            Permission::ScopesInQuery if request.match_info().get("rest").is_none() => Need::asked(request),
-            Permission::AnyKey => Ok(Need { of_itself: true, ..need(Scopes::NONE) }),
+            // Some proxies append the requested path to the bare route; its query is the client's and
+            // does not say what is needed.
+            Permission::ScopesInQuery if request.match_info().get("rest").is_none() => Requirement::asked(request),
+            Permission::AnyKey => Ok(Requirement { of_itself: true, ..need(Scopes::NONE) }),
             _ => Ok(need(Scopes::NONE)),
         }
     }
 
-    fn asked(request: &HttpRequest) -> Result<Need, Problem> {
+    fn asked(request: &HttpRequest) -> Result<Requirement, Problem> {
         let query = Fields::of_query(request);
         let names = query.all("scope");
         let scopes: Option<Vec<Scope>> = names
@@ -104,21 +104,27 @@ impl Need {
             .filter(|name| !name.is_empty())
             .map(Scope::parse)
             .collect();
-        let scopes = scopes.ok_or_else(|| Problem::bad_request("scope: use the names of scopes."))?;
+        let scopes =
+            scopes.ok_or_else(|| Problem::bad_request("scope: use the names of existing scopes."))?;
         let deny = query.all("deny");
         if deny.len() > 1 || deny.iter().any(|status| status != "403") {
             return Err(Problem::bad_request("deny: use 403 or leave it out."));
         }
         let deny_as_403 = !deny.is_empty();
-        Ok(Need { scopes: scopes.into_iter().collect(), or_itself: false, of_itself: false, deny_as_403 })
+        Ok(Requirement {
+            scopes: scopes.into_iter().collect(),
+            or_itself: false,
+            of_itself: false,
+            deny_as_403,
+        })
     }
 
-    /// The scope under which the request counts.
+    /// The scope under which the request is counted.
     fn counted_as(&self) -> Option<Scope> {
         self.scopes.iter().next()
     }
 
-    /// A refusal as this request wants it.
+    /// Converts a refusal as this request requires.
     fn refusal(&self, problem: Problem) -> Problem {
         let is_refusal = problem.code.status().is_client_error();
         if self.deny_as_403 && is_refusal { problem.as_403() } else { problem }
@@ -126,7 +132,7 @@ impl Need {
 }
 
 async fn with_key(
-    need: Need,
+    need: Requirement,
     max_body: Option<usize>,
     mut request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
@@ -144,9 +150,9 @@ async fn with_key(
     request.extensions_mut().insert(ticket.clone());
     let (refused, verdict) = match verdict {
         Ok(verdict) => {
-            // Only now, so that the bodies of strangers are never read.
+            // Only now, so that bodies of unauthenticated clients are never read.
             let (org, owner, key) = (Some(caller.key.org), caller.key.owner, Some(caller.key.key));
-            connections::prove(request.request(), Holder { org, owner, key });
+            connections::prove(request.request(), ConnectionOwner { org, owner, key });
             (complete(&site, max_body, &mut request, &mut caller).await.err(), verdict)
         }
         Err((problem, verdict)) => (Some(problem), verdict),
@@ -163,7 +169,7 @@ async fn with_key(
             response
         }
     };
-    // The envelope adds them, since it makes a new answer of a problem.
+    // The envelope adds these headers, since it renders problems as new responses.
     let openai = OPENAI_ROUTES.contains(&response.request().path());
     let headers = key_headers(&caller, &verdict, openai, now);
     response.request().extensions_mut().insert(headers);
@@ -187,7 +193,7 @@ async fn complete(
     Ok(())
 }
 
-/// Who sends a body without a credential.
+/// The sender of a body without credentials.
 fn by_address(request: &ServiceRequest) -> Sender {
     let client = address::client(request.request()).ip();
     let peer = || request.peer_addr().map(|peer| peer.ip());
@@ -195,7 +201,7 @@ fn by_address(request: &ServiceRequest) -> Sender {
     Sender::Address(address::network(address))
 }
 
-/// Counts a refusal, so that its reason can be looked up.
+/// Records a refusal, so that its reason can be looked up.
 fn note_refusal(
     site: &Site,
     caller: &KeyCaller,
@@ -219,13 +225,13 @@ fn note_refusal(
 }
 
 enum Admission {
-    /// No proven key.
+    /// No valid key.
     Stranger(Problem),
-    /// A proven key, let through or refused, with what its bucket said.
+    /// A known key, accepted or refused, with the state of its limit.
     Known(KeyCaller, Result<Verdict, (Problem, Verdict)>),
 }
 
-async fn admit_key(site: &Site, need: Need, request: &HttpRequest, now: Time) -> Admission {
+async fn admit_key(site: &Site, need: Requirement, request: &HttpRequest, now: Time) -> Admission {
     let secret = match bearer(request) {
         Ok(secret) => secret,
         Err(problem) => return Admission::Stranger(problem),
@@ -241,11 +247,11 @@ async fn admit_key(site: &Site, need: Need, request: &HttpRequest, now: Time) ->
     let refuse = |problem, verdict| Admission::Known(caller.clone(), Err((problem, verdict)));
     let (limiter, limit) = (&site.limiter, decision::effective_limit(&caller.key, now));
     if let Err(refusal) = decision::is_usable(&caller.key, caller.address.ip(), now) {
-        // No token: whoever found a key that is bound to addresses must not use up its limit.
+        // Takes no token: someone who found a key restricted to addresses must not use up its limit.
         let verdict = limiter.look(caller.key.key, limit, Instant::now()).await;
         return refuse(refusal.into(), verdict);
     }
-    // A call that lacks a scope takes a token like any other; one that finds none does not.
+    // A request that lacks a scope takes a token like any other; a rate-limited one does not.
     let verdict = limiter.take(caller.key.key, limit, Instant::now()).await;
     if !verdict.allowed {
         return refuse(limited(&verdict), verdict);
@@ -258,14 +264,14 @@ async fn admit_key(site: &Site, need: Need, request: &HttpRequest, now: Time) ->
 
 fn limited(verdict: &Verdict) -> Problem {
     let detail = format!(
-        "This key may make {} requests a minute. Try again in {} s, or ask an admin for more.",
+        "This key may make {} requests per minute. Try again in {} s, or ask an admin for a higher limit.",
         verdict.limit, verdict.retry_after
     );
     Problem::new(Code::RateLimited, detail).with_header(header::RETRY_AFTER, verdict.retry_after.to_string())
 }
 
-/// The limit's headers: draft-ietf-httpapi-ratelimit-headers and the older ones beside it;
-/// the end when it is near; and whether another secret has taken the place of the one presented.
+/// The headers about the key: its limit (draft-ietf-httpapi-ratelimit-headers and the older names), its expiry if
+/// it is near, and whether a rotation has replaced the presented secret.
 fn key_headers(caller: &KeyCaller, verdict: &Verdict, openai: bool, now: Time) -> KeyHeaders {
     let name = HeaderName::from_static;
     let Verdict { limit, remaining, full_in, .. } = *verdict;

@@ -1,4 +1,4 @@
-//! For load balancers and supervisors.
+//! Health checks for load balancers and supervisors.
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
@@ -9,7 +9,7 @@ use crate::verify::limit::State;
 use crate::web::Shared;
 use crate::web::problem::{Code, Problem};
 
-/// What `/readyz` says after SIGTERM. A process that replaces this one recognises it by that.
+/// The response of `/readyz` after SIGTERM, by which a replacing process recognises this one.
 pub const STOPPING: &str = "Not ready: this process is stopping.";
 
 /// `GET /healthz`: the process is alive.
@@ -17,7 +17,7 @@ pub async fn alive() -> HttpResponse {
     HttpResponse::Ok().content_type("text/plain").body("alive\n")
 }
 
-/// `GET /readyz`: keys can be verified. It asks nobody, so it answers at once whatever is away.
+/// `GET /readyz`: keys can be verified. Contacts nothing, so it answers at once even if something is down.
 pub async fn ready(site: Shared) -> Result<HttpResponse, Problem> {
     if site.is_stopping.load(Relaxed) {
         return Err(Problem::new(Code::Unavailable, STOPPING));
@@ -28,7 +28,7 @@ pub async fn ready(site: Shared) -> Result<HttpResponse, Problem> {
         return Err(Problem::new(Code::Unavailable, detail));
     }
     let limits = match site.limiter.state() {
-        State::Divided(_) => "Valkey is away: each process has its share of each limit\n",
+        State::Divided(_) => "Valkey is unavailable: each process has its share of each limit\n",
         State::Exact | State::PerProcess(_) => "",
     };
     Ok(HttpResponse::Ok().content_type("text/plain").body(format!("ready\n{limits}")))

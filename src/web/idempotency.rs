@@ -1,10 +1,9 @@
 //! `Idempotency-Key`: the same request sent twice acts once
 //! (draft-ietf-httpapi-idempotency-key-header).
 //!
-//! The row is written in the transaction of the effect. It is claimed first, so that of two
-//! processes the second waits for the first instead of doing the work too. The secret that
-//! an answer held lies sealed for ten minutes under a key that only the same caller with
-//! the same idempotency key can derive.
+//! The row is written in the transaction of the effect. It is claimed first, so that of two processes the
+//! second waits for the first instead of doing the work again. The secret in a response is sealed for ten minutes
+//! under a key that only the same client with the same idempotency key can derive.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
@@ -21,15 +20,18 @@ use crate::time::{DAY, MINUTE, Time};
 use crate::web::form::Fields;
 use crate::web::problem::{Code, Problem};
 
-/// How long the secret of an answer can be had again, in seconds.
+/// How long the secret in a response can be repeated, in seconds.
 pub const SECRET_KEPT: i64 = 10 * MINUTE;
-/// How long an answer is kept, in seconds.
+/// How long a response is kept, in seconds.
 const KEPT: i64 = DAY;
 
-/// Reads the header: bare or quoted, 1 to 255 of `[A-Za-z0-9._:-]`.
+/// Parses the header: bare or quoted, 1 to 255 of `[A-Za-z0-9._:-]`.
 pub fn header(request: &HttpRequest) -> Result<Option<String>, Problem> {
-    let wrong =
-        || Problem::bad_request("Idempotency-Key must be 1 to 255 of A-Z, a-z, 0-9, `.`, `_`, `:`, `-`.");
+    let wrong = || {
+        Problem::bad_request(
+            "Idempotency-Key must be 1 to 255 characters of A-Z, a-z, 0-9, `.`, `_`, `:`, `-`.",
+        )
+    };
     let mut values = request.headers().get_all("idempotency-key");
     let Some(value) = values.next() else {
         return Ok(None);
@@ -55,20 +57,20 @@ pub struct Claim {
     seal: Vec<u8>,
 }
 
-/// What an earlier request of the same key was answered.
-pub struct Earlier {
-    /// The answer, without the secret.
+/// The response to an earlier request with the same key.
+pub struct EarlierResponse {
+    /// The response, without the secret.
     pub answer: String,
-    /// The secret, while it can be had again.
+    /// The secret, while it can be repeated.
     pub secret: Option<zeroize::Zeroizing<String>>,
 }
 
 impl Claim {
-    /// Of a caller, proved by `proof` (the presented key, the person's id), for `route`,
-    /// with the idempotency key `name` and this body.
+    /// A request by a client with `proof` (the presented key or the person's id), to `route`, with the
+    /// idempotency key `name` and this body.
     pub fn new(keyring: &Keyring, org: OrgId, proof: &str, route: &str, name: &str, body: &[u8]) -> Claim {
         let mac = &keyring.idempotency;
-        // Lengths first, so that no two lists of parts make the same text.
+        // With lengths, so that no two lists of parts have the same text.
         let parts = [proof, route, name].map(|part| format!("{}:{part}", part.len())).concat();
         Claim {
             org,
@@ -97,9 +99,14 @@ impl Claim {
         Some(Claim::new(keyring, org, &person.to_string(), route, &name, text.as_bytes()))
     }
 
-    /// Claims the key in a transaction that is then to do the work, or returns what the
-    /// earlier request was answered. `Conflict` when the earlier request was another one.
-    pub fn take(&self, tx: &mut Tx<'_>, keyring: &Keyring, now: Time) -> Result<Option<Earlier>, Refused> {
+    /// Claims the key in a transaction that then does the work, or returns the earlier response. Errors:
+    /// [`ClaimError::Other`] if the earlier request was a different one.
+    pub fn take(
+        &self,
+        tx: &mut Tx<'_>,
+        keyring: &Keyring,
+        now: Time,
+    ) -> Result<Option<EarlierResponse>, ClaimError> {
         if let Some(earlier) = self.find(tx, keyring, now)? {
             return Ok(Some(earlier));
         }
@@ -113,15 +120,15 @@ impl Claim {
             .execute(tx.conn);
         match inserted {
             Ok(_) => Ok(None),
-            // Another process has answered it meanwhile; its answer is there for the next try.
+            // Another process has just answered it; the next attempt will find its response.
             Err(error) if violates(&error, "idempotency_keys_pkey", "idempotency_keys.digest") => {
-                Err(Refused::Running)
+                Err(ClaimError::Running)
             }
-            Err(error) => Err(Refused::Failed(error.into())),
+            Err(error) => Err(ClaimError::Failed(error.into())),
         }
     }
 
-    /// Keeps the answer, in the same transaction.
+    /// Stores the response, in the same transaction.
     pub fn keep(&self, tx: &mut Tx<'_>, keyring: &Keyring, answer: &str, secret: &str) -> Result<()> {
         let sealed = keyring.seal(&self.seal, secret.as_bytes())?;
         diesel::update(rows::table.find(self.digest.as_slice()))
@@ -130,7 +137,12 @@ impl Claim {
         Ok(())
     }
 
-    fn find(&self, tx: &mut Tx<'_>, keyring: &Keyring, now: Time) -> Result<Option<Earlier>, Refused> {
+    fn find(
+        &self,
+        tx: &mut Tx<'_>,
+        keyring: &Keyring,
+        now: Time,
+    ) -> Result<Option<EarlierResponse>, ClaimError> {
         type Row = (Vec<u8>, Option<String>, Option<Vec<u8>>, Time);
         let row: Option<Row> = rows::table
             .find(self.digest.as_slice())
@@ -142,84 +154,87 @@ impl Claim {
             diesel::delete(rows::table.find(self.digest.as_slice())).execute(tx.conn)?;
             return Ok(None);
         };
-        if !crypto::same(&request, &self.request) {
-            return Err(Refused::Other);
+        if !crypto::constant_time_eq(&request, &self.request) {
+            return Err(ClaimError::Other);
         }
         let secret = sealed
             .filter(|_| now.since(created_at) < SECRET_KEPT)
             .and_then(|sealed| keyring.open(&self.seal, &sealed))
             .and_then(|bytes| String::from_utf8(bytes.to_vec()).ok())
             .map(zeroize::Zeroizing::new);
-        Ok(Some(Earlier { answer: answer.unwrap_or_default(), secret }))
+        Ok(Some(EarlierResponse { answer: answer.unwrap_or_default(), secret }))
     }
 }
 
 /// Why an idempotency key could not be claimed.
 #[derive(Debug)]
-pub enum Refused {
-    /// It was used for another request.
+pub enum ClaimError {
+    /// It was used for a different request.
     Other,
-    /// Its first request is still being answered.
+    /// Its first request is still being processed.
     Running,
-    /// Something else went wrong.
     Failed(Error),
 }
 
-impl From<Error> for Refused {
-    fn from(error: Error) -> Refused {
-        Refused::Failed(error)
+impl From<Error> for ClaimError {
+    fn from(error: Error) -> ClaimError {
+        ClaimError::Failed(error)
     }
 }
 
-impl From<diesel::result::Error> for Refused {
-    fn from(error: diesel::result::Error) -> Refused {
-        Refused::Failed(error.into())
+impl From<diesel::result::Error> for ClaimError {
+    fn from(error: diesel::result::Error) -> ClaimError {
+        ClaimError::Failed(error.into())
     }
 }
 
-impl From<Refused> for Problem {
-    fn from(refused: Refused) -> Problem {
+impl From<ClaimError> for Problem {
+    fn from(refused: ClaimError) -> Problem {
         match refused {
-            Refused::Other => {
+            ClaimError::Other => {
                 let detail =
-                    "This Idempotency-Key was sent with another body. Use a new one for a new request.";
+                    "This Idempotency-Key was used with a different body. Use a new one for a new request.";
                 Error::invalid("Idempotency-Key", detail).into()
             }
-            Refused::Running => Problem::new(
+            ClaimError::Running => Problem::new(
                 Code::IdempotencyConflict,
-                "The first request with this Idempotency-Key is still being answered. Try again.",
+                "The first request with this Idempotency-Key is still being processed. Try again.",
             )
             .with_header(actix_web::http::header::RETRY_AFTER, "1"),
-            Refused::Failed(error) => error.into(),
+            ClaimError::Failed(error) => error.into(),
         }
     }
 }
 
-/// The requests that this process is answering right now.
+/// The requests with an idempotency key that this process is answering.
 #[derive(Default)]
 pub struct Running(Mutex<HashSet<Digest>>);
 
-/// The place of one of them; it is free again when this is dropped.
-pub struct Place<'a> {
+/// Marks a request as running until it is dropped.
+pub struct RunningRequest<'a> {
     running: &'a Running,
     digest: Digest,
 }
 
 impl Running {
-    /// Takes the place of a request. `Running` when it is taken.
-    pub fn enter(&self, claim: &Claim) -> Result<Place<'_>, Refused> {
+    /// Marks a request as running. Errors: `Running` if it already is.
+    pub fn enter(&self, claim: &Claim) -> Result<RunningRequest<'_>, ClaimError> {
         let new = self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(claim.digest);
-        if new { Ok(Place { running: self, digest: claim.digest }) } else { Err(Refused::Running) }
+        if new {
+            Ok(RunningRequest { running: self, digest: claim.digest })
+        } else {
+            Err(ClaimError::Running)
+        }
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for RunningRequest<'_> {
     fn drop(&mut self) {
         self.running.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.digest);
     }
 }
 
-/// Forgets old answers, and secrets that can't be had again any more.
+/// Deletes old responses, and secrets that can't be repeated any more.
 pub fn forget_old(tx: &mut Tx<'_>, now: Time) -> Result<()> {
     diesel::delete(rows::table.filter(rows::created_at.le(now.plus(-KEPT)))).execute(tx.conn)?;
     diesel::update(

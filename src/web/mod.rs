@@ -1,4 +1,4 @@
-//! What the faces share: who calls, what a route needs, how errors look, pages, assets.
+//! Shared by the interfaces: principals, permissions, errors, pages, assets.
 
 pub mod address;
 pub mod assets;
@@ -36,7 +36,7 @@ use crate::config::PublicUrl;
 use crate::db::Db;
 use crate::keys::lifecycle::KeyDefaults;
 use crate::keys::list;
-use crate::mail::letter::Post;
+use crate::mail::mailer::Mailer;
 use crate::people::oauth::Providers;
 use crate::review::scan::Scans;
 use crate::usage::meter::Meter;
@@ -44,41 +44,37 @@ use crate::usage::ranking::Rankings;
 use crate::verify::limit::Limiter;
 use crate::verify::table::Table;
 
-/// What every handler can reach: shared by all threads of the process.
+/// The state that every handler can access, shared by all threads of the process.
 pub struct Site {
-    /// The database.
     pub db: Db,
-    /// What new keys need, and the keys to derive digests with.
+    /// Defaults for new keys, and the keyring.
     pub mint: KeyDefaults,
     /// The origin of all links.
     pub public_url: PublicUrl,
-    /// What mails need to leave.
-    pub post: Post,
-    /// Proxies whose word about client addresses counts.
+    pub post: Mailer,
+    /// Proxies whose `X-Forwarded-For` is trusted.
     pub trusted_proxies: Vec<IpNet>,
     /// The keys in memory.
     pub table: Arc<Table>,
-    /// The limits of keys.
     pub limiter: Limiter,
-    /// The counts of requests.
     pub meter: Meter,
-    /// What is remembered of what large organisations used.
+    /// Cached usage rankings of large organisations.
     pub rankings: Arc<Rankings>,
     /// When the keys of organisations were last scanned for the review.
     pub scans: Scans,
-    /// What is remembered of how many keys large organisations have.
+    /// Cached key counts of large organisations.
     pub numbers: list::Numbers,
-    /// The providers by which people sign in.
+    /// The sign-in providers.
     pub providers: Providers,
-    /// Idempotent requests that are being answered right now.
+    /// Requests with an idempotency key that are being answered.
     pub running: idempotency::Running,
-    /// How many bytes of request bodies are held at once.
+    /// The memory budget of request bodies.
     pub bodies: Arc<body::budget::Budget>,
-    /// Whether the process was asked to stop: it serves on for a while, but is not ready any more.
+    /// Whether the process was asked to stop: it still serves requests but is not ready any more.
     pub is_stopping: AtomicBool,
-    /// Whether what is still open has to end now, because the process stops in a moment.
+    /// Whether open responses have to end now, because the process is about to stop.
     pub is_closing: AtomicBool,
 }
 
-/// The site as actix hands it to handlers.
+/// The site as an actix extractor.
 pub type Shared = actix_web::web::Data<Arc<Site>>;

@@ -1,4 +1,4 @@
-//! Pages: what surrounds them, whole or as a fragment, and what errors look like.
+//! The layout of pages, redirects and fragments.
 
 use actix_session::SessionExt;
 use actix_web::http::StatusCode;
@@ -16,84 +16,73 @@ use crate::web::problem::Problem;
 use crate::web::session::{self, is_partial};
 use crate::web::{Shared, assets};
 
-/// What surrounds a page: who is signed in, where, and what the last act had to say.
+/// The frame of a page: navigation, signed-in person and message.
 pub struct Layout {
-    /// Who is signed in.
+    /// The signed-in person.
     pub person: Option<Reader>,
-    /// The organisation that the page is about.
+    /// The current organisation.
     pub org: Option<Place>,
-    /// What the reader is in that organisation.
+    /// The person's role in that organisation.
     pub role: Option<Role>,
-    /// The organisations that the reader belongs to.
+    /// The person's organisations.
     pub orgs: Vec<Other>,
-    /// The room that the page lies in.
+    /// The section of the page.
     pub room: Room,
-    /// What the last act had to say, once.
+    /// The message about the last action, shown once.
     pub flash: Option<String>,
-    /// Open findings of the review, for whoever may see it.
+    /// The number of open review findings, if the person may see them.
     pub findings: i64,
-    /// Host of the public URL.
+    /// The host of the public URL.
     pub host: String,
 }
 
-/// Whoever reads a page.
+/// The signed-in person.
 pub struct Reader {
-    /// Their name.
     pub name: String,
-    /// Their e-mail address.
     pub email: String,
-    /// The name of the zone in which they are told times.
+    /// The name of their time zone.
     pub zone: String,
 }
 
-/// An organisation, as pages link to it.
+/// An organisation, for links.
 pub struct Place {
     pub slug: OrgSlug,
-    /// For people.
     pub name: String,
 }
 
-/// An organisation that the reader may switch to.
+/// An organisation to which the person may switch.
 pub struct Other {
     pub slug: OrgSlug,
-    /// For people.
     pub name: String,
-    /// Where the switch leads: to the same room, where the reader may enter it there.
+    /// The path of the switch: the same section, if the person may see it there.
     pub href: Href,
 }
 
 impl Place {
-    /// This organisation.
+    /// The link to this organisation.
     pub fn of(org: &Org) -> Place {
         Place { slug: org.slug.clone(), name: org.name.clone() }
     }
 
-    /// Its first letter, for the tile beside its name.
+    /// The first letter of the name, for its tile.
     pub fn initial(&self) -> String {
         self.name.chars().next().map(|letter| letter.to_uppercase().to_string()).unwrap_or_default()
     }
 }
 
-/// The rooms of the navigation.
+/// The sections of the navigation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Room {
-    /// None of them.
     None,
-    /// API keys.
     Keys,
-    /// What keys were used for.
     Usage,
-    /// What to tidy.
     Review,
-    /// Who did what.
     Audit,
-    /// Who belongs to the organisation.
     Members,
     /// Settings and policy of the organisation.
     Settings,
-    /// The guides.
     Docs,
-    /// The reader's account.
+    /// The person's account.
     Account,
 }
 
@@ -111,8 +100,8 @@ impl Room {
         }
     }
 
-    /// The path of the room in an organisation; of its keys, where the role may not enter or the
-    /// room lies in no organisation.
+    /// The path of the section in an organisation; the key list if the role may not see it or the section
+    /// belongs to no organisation.
     fn href_in(self, org: &OrgSlug, role: Role) -> Href {
         match self.of_org() {
             Some((path, act)) if role.may(act) => path(org),
@@ -121,7 +110,7 @@ impl Room {
     }
 }
 
-/// An icon out of the sprite; decoration that is not read aloud.
+/// A decorative icon from the sprite, hidden from screen readers.
 pub struct Icon(&'static str);
 
 impl std::fmt::Display for Icon {
@@ -134,7 +123,7 @@ impl std::fmt::Display for Icon {
 impl askama::filters::HtmlSafe for Icon {}
 
 impl Layout {
-    /// Of this request.
+    /// The layout for this request.
     pub fn of(request: &HttpRequest, room: Room) -> Layout {
         let extensions = request.extensions();
         let signed_in = extensions.get::<SignedIn>();
@@ -169,7 +158,7 @@ impl Layout {
         }
     }
 
-    /// The same with what the last act had to say; it is said once.
+    /// Adds the message about the last action, and removes it from the session.
     pub fn with_flash(mut self, request: &HttpRequest) -> Layout {
         if !is_partial(request) {
             self.flash = session::take_flash(&request.get_session());
@@ -187,23 +176,23 @@ impl Layout {
         assets::path(name)
     }
 
-    /// Whether the reader's role allows the act, so that pages offer only what is theirs.
+    /// Whether the person's role allows the act, so that pages offer only permitted actions.
     pub fn may(&self, act: Act) -> bool {
         self.role.is_some_and(|role| role.may(act))
     }
 
-    /// Whether the reader's role opens this room of the organisation.
+    /// Whether the person's role may see this section.
     pub fn enters(&self, room: Room) -> bool {
         room.of_org().is_none_or(|(_, act)| self.may(act))
     }
 
-    /// Whether the page lies in this room, for `aria-current`.
+    /// Whether the page is in this section, for `aria-current`.
     pub fn is_in(&self, room: Room) -> bool {
         self.room == room
     }
 }
 
-/// Sends a page.
+/// Renders a page.
 pub fn html(status: StatusCode, template: &impl Template) -> Result<HttpResponse, Problem> {
     let text = template.render().map_err(Error::internal)?;
     Ok(HttpResponse::build(status)
@@ -212,7 +201,7 @@ pub fn html(status: StatusCode, template: &impl Template) -> Result<HttpResponse
         .body(text))
 }
 
-/// Leads to another page of this site, also when htmx asked.
+/// Redirects to another page of this site, also for htmx.
 pub fn redirect(request: &HttpRequest, to: &Href) -> HttpResponse {
     if is_partial(request) {
         return HttpResponse::Ok().insert_header(("HX-Redirect", to.as_str())).finish();

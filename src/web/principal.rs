@@ -1,13 +1,11 @@
-//! Who calls. The gate decides it once, from one kind of credential; handlers take what
-//! they need as arguments.
+//! The authenticated client or person of a request. The gate determines it once, from one kind of credential;
+//! handlers take it as an argument.
 
-use std::future::{Ready, ready};
 use std::sync::Arc;
 use std::time::Instant;
 
-use actix_web::dev::Payload;
+use actix_web::HttpRequest;
 use actix_web::http::header;
-use actix_web::{FromRequest, HttpMessage, HttpRequest};
 
 use crate::authority::{AccountChange, Change};
 use crate::error::Error;
@@ -32,58 +30,51 @@ use crate::web::request::{path_holds_key, source};
 /// A program with a working key.
 #[derive(Clone)]
 pub struct KeyCaller {
-    /// The key.
     pub key: Arc<PresentedKey>,
-    /// What was presented; needed for sealing what only the same caller may open.
+    /// The presented secret, for sealing data that only this client may open.
     pub secret: Arc<PlainSecret>,
-    /// From where.
     pub address: ClientAddress,
-    /// The scopes that the route needs of it; none where it acts on itself.
+    /// The scopes that the route requires of the key; `None` if it acts on itself.
     pub needed: Option<Scopes>,
 }
 
-/// Someone signed in.
+/// A signed-in person.
 #[derive(Clone)]
 pub struct SignedIn {
-    /// Who.
     pub person: Person,
-    /// The organisations they belong to.
+    /// The person's organisations, with their role.
     pub orgs: Vec<(Org, Role)>,
-    /// The same for making changes.
+    /// The person as a principal, for changes.
     pub principal: SignedInPerson,
 }
 
-/// Someone signed in, as a member of the organisation in the path.
+/// A signed-in member of the organisation in the path.
 #[derive(Clone)]
 pub struct Member {
-    /// Who.
     pub person: Person,
-    /// Of what.
     pub org: Org,
-    /// In which role.
     pub role: Role,
-    /// What the route needs of the role.
+    /// The act that the route requires of the role.
     pub act: Act,
-    /// The person, for making changes.
+    /// The person as a principal, for changes.
     pub principal: SignedInPerson,
 }
 
-/// How many findings of the review are open, for whoever may see it.
+/// The number of open review findings, for people who may see them.
 #[derive(Clone, Copy)]
 pub struct Findings(pub i64);
 
 impl KeyCaller {
-    /// Opens a change that this key asks for. It is made only if the key may still make it at the
-    /// commit.
+    /// Begins a change by this key. It is committed only if the key still has the right at that time.
     pub fn change(&self, request: &HttpRequest, now: Time) -> Change<ActingKey> {
         let (secret, address, needed) = (self.key.secret, self.address.ip(), self.needed);
         Change::new(ActingKey { secret, address, needed }, self.key.org, source(request), now)
     }
 
-    /// Looks the key up again, and checks that it may still make this request: what was true when the
-    /// request began may have ended since.
+    /// Looks the key up again and checks that it may still make this request, since it may have changed
+    /// since the request began.
     ///
-    /// Errors: what the gate would answer now, and unavailable.
+    /// Errors: the gate's current response, and unavailable.
     pub async fn check_again(&mut self, site: &Site, now: Time) -> Result<(), Problem> {
         let found = site.table.look_up(&site.db, &site.mint.keyring, &self.secret, Instant::now()).await?;
         self.key = found.ok_or_else(|| Problem::invalid_token(Code::InvalidToken))?;
@@ -92,7 +83,7 @@ impl KeyCaller {
         Ok(())
     }
 
-    /// What the key may see: what its owner's role may.
+    /// The key's rights over keys: those of its owner's role.
     pub fn manager(&self) -> Result<Manager, Problem> {
         let role = self.key.owner_role.ok_or(Error::Forbidden)?;
         Ok(Manager { person: self.key.owner, role })
@@ -100,31 +91,31 @@ impl KeyCaller {
 }
 
 impl Member {
-    /// Opens a change that this member asks for. It is made only if, at the commit, they are still
-    /// signed in and their role allows what the route needs.
+    /// Begins a change by this member. It is committed only if they are still signed in and their role still
+    /// allows the route's act at that time.
     pub fn change(&self, request: &HttpRequest, now: Time) -> Change<SignedInMember> {
         let (person, org, act) = (self.principal.clone(), self.org.id, self.act);
         Change::new(SignedInMember { person, org, act }, org, source(request), now)
     }
 
-    /// What this member may do to keys, as far as pages show it.
+    /// The member's rights over keys.
     pub fn manager(&self) -> Manager {
         Manager { person: self.person.id, role: self.role }
     }
 }
 
 impl SignedIn {
-    /// Opens a change of the person's own account. It is made only if they are still signed in at the
-    /// commit.
+    /// Begins a change of the person's own account. It is committed only if they are still signed in at that
+    /// time.
     pub fn change(&self, request: &HttpRequest, now: Time) -> AccountChange<SignedInPerson> {
         AccountChange::new(self.principal.clone(), self.principal.id, source(request), now)
     }
 }
 
-/// Reads the one credential of an API request: `Authorization: Bearer <key>`.
+/// Parses the one credential of an API request: `Authorization: Bearer <key>`.
 ///
-/// Errors: `invalid_request` for a second credential or a key in the URL,
-/// `missing_credential`, `invalid_token` for what is not shaped like a key.
+/// Errors: `invalid_request` for a second credential or a key in the URL, `missing_credential`,
+/// `invalid_token` for a malformed key.
 pub fn bearer(request: &HttpRequest) -> Result<PlainSecret, Problem> {
     refuse_key_in_url(request)?;
     let mut values = request.headers().get_all(header::AUTHORIZATION);
@@ -132,7 +123,7 @@ pub fn bearer(request: &HttpRequest) -> Result<PlainSecret, Problem> {
         return Err(Problem::missing_credential());
     };
     if values.next().is_some() {
-        return Err(invalid_credentials("Send one Authorization header, not several."));
+        return Err(invalid_credentials("Send only one Authorization header."));
     }
     let text = value.to_str().map_err(|_| invalid_credentials("The Authorization header can't be read."))?;
     let (scheme, token) = text.split_once(' ').unwrap_or((text, ""));
@@ -145,16 +136,16 @@ pub fn bearer(request: &HttpRequest) -> Result<PlainSecret, Problem> {
     PlainSecret::parse(token.trim_matches(' ')).ok_or_else(|| Problem::invalid_token(Code::InvalidToken))
 }
 
-/// A key in a URL ends up in logs and histories, so such a request is refused everywhere.
+/// Refuses a key in a URL, where it ends up in logs and histories.
 pub fn refuse_key_in_url(request: &HttpRequest) -> Result<(), Problem> {
     let query = request.query_string();
-    // A query with too many fields, or that can't be read, is refused where it is used.
+    // A query with too many fields, or one that can't be parsed, is refused where it is used.
     let decoded = !query.is_empty()
         && pairs(query.as_bytes(), "The query")
             .is_ok_and(|pairs| pairs.iter().any(|(_, value)| contains_key(value)));
     if decoded || contains_key(query) || path_holds_key(request.path()) {
         return Err(invalid_credentials(
-            "There is an API key in the address. Treat it as leaked: revoke it, and send keys in the Authorization header.",
+            "The URL contains an API key. Treat it as leaked: revoke it, and send keys in the Authorization header.",
         ));
     }
     Ok(())
@@ -165,25 +156,29 @@ fn invalid_credentials(detail: &str) -> Problem {
         .with_header(header::WWW_AUTHENTICATE, "Bearer realm=\"keydesk\", error=\"invalid_request\"")
 }
 
-/// Takes from the request what the gate put there.
+/// Lets handlers take a value that the gate has stored in the request.
 macro_rules! from_gate {
     ($principal:ty) => {
-        impl FromRequest for $principal {
-            type Error = Problem;
-            type Future = Ready<Result<Self, Problem>>;
+        impl actix_web::FromRequest for $principal {
+            type Error = $crate::web::problem::Problem;
+            type Future = std::future::Ready<Result<Self, Self::Error>>;
 
-            fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-                let found = request.extensions().get::<$principal>().cloned();
-                // A route whose permission admits someone else is a fault of ours.
-                ready(
-                    found.ok_or_else(|| {
-                        Error::internal("the route's permission admits no such caller").into()
-                    }),
-                )
+            fn from_request(
+                request: &actix_web::HttpRequest,
+                _: &mut actix_web::dev::Payload,
+            ) -> Self::Future {
+                let found = actix_web::HttpMessage::extensions(request).get::<$principal>().cloned();
+                // If the route's permission admits another principal, the route table is wrong.
+                std::future::ready(found.ok_or_else(|| {
+                    $crate::error::Error::internal("the route's permission does not provide this principal")
+                        .into()
+                }))
             }
         }
     };
 }
+
+pub(crate) use from_gate;
 
 from_gate!(KeyCaller);
 from_gate!(SignedIn);

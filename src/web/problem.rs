@@ -1,5 +1,5 @@
-//! Errors of the API: RFC 9457 problem documents with an extension `error`, so that OpenAI
-//! clients read them too. Pages show the same problems in words of their own.
+//! API errors: RFC 9457 problem documents with an extension `error`, so that OpenAI clients understand them
+//! too. Pages show the same problems in their own words.
 
 mod document;
 
@@ -15,7 +15,7 @@ use crate::scope::Scope;
 
 macro_rules! codes {
     ($($code:ident($name:literal, $status:literal, $title:literal, $remedy:literal),)*) => {
-        /// What went wrong, by the codes of the contract.
+        /// The kind of a problem, as defined by the contract.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum Code { $($code,)* }
 
@@ -31,38 +31,38 @@ macro_rules! codes {
 }
 
 codes! {
-    InvalidRequest("invalid_request", 400, "The request can't be read", "Correct the body or the query; `detail` says where."),
+    InvalidRequest("invalid_request", 400, "The request can't be read", "Correct the body or the query as `detail` says."),
     MissingCredential("missing_credential", 401, "No API key was sent", "Send `Authorization: Bearer` and the key."),
-    InvalidToken("invalid_token", 401, "The API key is not valid", "Check that the key was copied whole, and that it is for this server."),
+    InvalidToken("invalid_token", 401, "The API key is not valid", "Check that the whole key was copied, and that it belongs to this server."),
     KeyExpired("key_expired", 401, "The API key has expired", "Create a new key."),
-    KeyRevoked("key_revoked", 401, "The API key was revoked", "Create a new key; ask who revoked it."),
-    KeySuperseded("key_superseded", 401, "The API key was replaced", "Use the new secret that the rotation made."),
+    KeyRevoked("key_revoked", 401, "The API key was revoked", "Ask an admin why it was revoked, or create a new key."),
+    KeySuperseded("key_superseded", 401, "The API key was rotated", "Use the new secret."),
     KeyDisabled("key_disabled", 401, "The API key is disabled", "Ask an admin to enable it."),
-    InsufficientScope("insufficient_scope", 403, "The API key lacks a scope", "Use a key with the scope that `WWW-Authenticate` names."),
-    ScopeNotGrantable("scope_not_grantable", 403, "A scope may not be granted", "Ask for scopes that the owner's role may hold."),
-    IpNotAllowed("ip_not_allowed", 403, "The API key may not be used from this address", "Call from an allowed address, or have an admin change them."),
+    InsufficientScope("insufficient_scope", 403, "The API key lacks a scope", "Use a key with the scope in `WWW-Authenticate`."),
+    ScopeNotGrantable("scope_not_grantable", 403, "A scope can't be granted", "Request only scopes that the owner's role allows."),
+    IpNotAllowed("ip_not_allowed", 403, "The API key can't be used from this address", "Use an allowed address, or ask an admin to allow this one."),
     Forbidden("forbidden", 403, "This is not allowed", "Ask someone whose role allows it."),
-    NotFound("not_found", 404, "There is no such thing here", "Check the id; what belongs to others is not found either."),
-    ModelNotFound("model_not_found", 404, "There is no such model", "Choose one that `GET /v1/models` lists."),
-    MethodNotAllowed("method_not_allowed", 405, "The method is not allowed here", "Use a method that `Allow` names."),
+    NotFound("not_found", 404, "Not found", "Check the id. Other organisations' objects are not found either."),
+    ModelNotFound("model_not_found", 404, "The model does not exist", "Choose a model from `GET /v1/models`."),
+    MethodNotAllowed("method_not_allowed", 405, "The method is not allowed here", "Use a method listed in `Allow`."),
     RequestTimeout("request_timeout", 408, "The request did not arrive in time", "Send the body again, all at once."),
     NameTaken("name_taken", 409, "The name is taken", "Choose another name, or revoke the key that has it."),
-    RotationOpen("rotation_open", 409, "A rotation is open", "End the open rotation first, or wait until it is over."),
-    KeyEnded("key_ended", 409, "The key has ended", "Create a new key; an ended one does not change."),
-    Conflict("conflict", 409, "Something else is in the way", "Look at what is there now, then try again."),
-    PayloadTooLarge("payload_too_large", 413, "The request is too large", "Send less: 64 KiB, or 10 MiB to models."),
+    RotationOpen("rotation_open", 409, "A rotation is in progress", "End the rotation first, or wait until it is over."),
+    KeyEnded("key_ended", 409, "The key has ended", "Create a new key; revoked and expired keys can't be changed."),
+    Conflict("conflict", 409, "The current state does not allow this", "Check the current state and try again."),
+    PayloadTooLarge("payload_too_large", 413, "The request is too large", "Send at most 64 KiB, or 10 MiB to models."),
     UnsupportedMediaType("unsupported_media_type", 415, "The media type is not supported", "Send `Content-Type: application/json`."),
-    ValidationFailed("validation_failed", 422, "Some values are not acceptable", "Mend the fields that `errors` names."),
-    NameImmutable("name_immutable", 422, "A key's name never changes", "Leave the name out, or create another key."),
-    IdempotencyConflict("idempotency_conflict", 409, "The same request is still being answered", "Wait for the first answer, or use another Idempotency-Key."),
+    ValidationFailed("validation_failed", 422, "Some values are not acceptable", "Fix the fields listed in `errors`."),
+    NameImmutable("name_immutable", 422, "A key's name can't be changed", "Leave the name out, or create another key."),
+    IdempotencyConflict("idempotency_conflict", 409, "The same request is still being processed", "Wait for the first response, or use another Idempotency-Key."),
     RateLimited("rate_limited", 429, "Too many requests", "Wait as long as `Retry-After` says."),
-    Internal("internal", 500, "Something went wrong inside Keydesk", "Tell whoever runs Keydesk the request id."),
-    UpstreamError("upstream_error", 502, "The upstream did not answer well", "Do not repeat it blindly: work may have been done."),
-    Unavailable("unavailable", 503, "Keydesk can't answer right now", "Wait as long as `Retry-After` says."),
+    Internal("internal", 500, "Something went wrong inside Keydesk", "Send the request id to the operator of Keydesk."),
+    UpstreamError("upstream_error", 502, "The upstream returned an error", "Don't retry automatically: the upstream may have done the work."),
+    Unavailable("unavailable", 503, "Keydesk is unavailable", "Wait as long as `Retry-After` says."),
 }
 
 impl Code {
-    /// The code as programs read it.
+    /// The code, for programs.
     pub fn name(self) -> &'static str {
         self.parts().0
     }
@@ -71,12 +71,12 @@ impl Code {
         StatusCode::from_u16(self.parts().1).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
-    /// What it is, for people.
+    /// The title, for people.
     pub fn title(self) -> &'static str {
         self.parts().2
     }
 
-    /// What to do about it, with code in back quotes.
+    /// The remedy, with code in back quotes.
     pub fn remedy(self) -> &'static str {
         self.parts().3
     }
@@ -86,22 +86,22 @@ impl Code {
 #[derive(Clone, Debug)]
 pub struct Problem {
     pub code: Code,
-    /// What is wrong and what to do, as sentences.
+    /// What is wrong and what to do, in sentences.
     pub detail: String,
-    /// Values that are not acceptable.
+    /// The unacceptable values.
     pub errors: Vec<FieldError>,
     /// What a person has to do before they try again.
-    pub asks_for: Option<Proof>,
+    pub required_step: Option<RequiredStep>,
     headers: Vec<(HeaderName, String)>,
     status: StatusCode,
 }
 
-/// What a person has to do before a request of theirs is carried out.
+/// What a person has to do before their request can be carried out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Proof {
-    /// Sign in: their session has ended.
+pub enum RequiredStep {
+    /// Sign in, because their session has ended.
     SignIn,
-    /// Confirm their identity: their sign-in is no longer fresh.
+    /// Confirm their identity, because their sign-in is not fresh.
     Fresh,
 }
 
@@ -111,7 +111,7 @@ impl Problem {
             code,
             detail: detail.into(),
             errors: Vec::new(),
-            asks_for: None,
+            required_step: None,
             headers: Vec::new(),
             status: code.status(),
         }
@@ -124,33 +124,33 @@ impl Problem {
     pub fn unavailable() -> Problem {
         Problem::new(
             Code::Unavailable,
-            "Nothing was changed. Try again in a moment; Keydesk is back as soon as its database can be reached.",
+            "Nothing was changed. Try again in a moment: Keydesk is waiting for its database.",
         )
     }
 
-    /// Nothing here, or nothing that the asker may know of.
+    /// Nothing exists here, or nothing that the sender may know of.
     pub fn not_found() -> Problem {
         Problem::new(
             Code::NotFound,
-            "There is nothing at this address, or it belongs to another organisation.",
+            "Nothing was found at this address, or it belongs to another organisation.",
         )
     }
 
-    /// A request without credential (RFC 6750 section 3.1: no error code).
+    /// A request without a credential (RFC 6750 section 3.1: no error code).
     pub fn missing_credential() -> Problem {
         Problem::new(Code::MissingCredential, "Send an API key as `Authorization: Bearer <key>`.")
             .with_header(header::WWW_AUTHENTICATE, "Bearer realm=\"keydesk\"")
     }
 
-    /// A key that opens nothing. Whoever proved a real secret learns why by the code;
-    /// the description is the same for all.
+    /// A key that is refused. The code reveals the reason to a client that presented a real secret; the
+    /// description is always the same.
     pub fn invalid_token(code: Code) -> Problem {
         let detail = match code {
             Code::KeyExpired => "The key has expired. Create a new one.",
             Code::KeyRevoked => "The key was revoked. Create a new one.",
-            Code::KeySuperseded => "The key was rotated and this secret of it has ended. Use the new one.",
+            Code::KeySuperseded => "The key was rotated, and this secret no longer works. Use the new one.",
             Code::KeyDisabled => "The key is disabled. An admin can enable it again.",
-            _ => "The key is unknown here. Check that it was copied whole.",
+            _ => "The key does not exist. Check that the whole key was copied.",
         };
         let challenge = "Bearer realm=\"keydesk\", error=\"invalid_token\", error_description=\"The API key is not valid\"";
         Problem::new(code, detail).with_header(header::WWW_AUTHENTICATE, challenge)
@@ -161,30 +161,30 @@ impl Problem {
         let challenge = format!("Bearer realm=\"keydesk\", error=\"insufficient_scope\", scope=\"{scope}\"");
         Problem::new(
             Code::InsufficientScope,
-            format!("This call needs the scope {scope}, which this key does not have."),
+            format!("This request needs the scope {scope}, which the key does not have."),
         )
         .with_header(header::WWW_AUTHENTICATE, challenge)
     }
 
-    /// The same problem with another header.
+    /// Adds a header to the response.
     pub fn with_header(mut self, name: HeaderName, value: impl Into<String>) -> Problem {
         self.headers.push((name, value.into()));
         self
     }
 
-    /// The same refusal as a 403 that tells its code in `X-Keydesk-Code`.
+    /// Turns a refusal into a 403 with the code in `X-Keydesk-Code`.
     pub fn as_403(self) -> Problem {
         let code = self.code.name();
         Problem { status: StatusCode::FORBIDDEN, ..self }
             .with_header(HeaderName::from_static("x-keydesk-code"), code)
     }
 
-    /// The refusal as the data of an event in a stream that it ends, in the form of the OpenAI API.
+    /// The data of the event that ends a stream with this problem, in the form of the OpenAI API.
     pub fn event(&self) -> serde_json::Value {
         serde_json::json!({ "error": Document::new(self, "").error })
     }
 
-    /// The answer of the API. `request` is the request's id.
+    /// The API's response. `request` is the request's id.
     pub fn document(&self, request: &str) -> HttpResponse {
         let mut response = HttpResponse::build(self.status);
         response.insert_header((header::CONTENT_TYPE, "application/problem+json"));
@@ -193,7 +193,7 @@ impl Problem {
         response.body(serde_json::to_string(&Document::new(self, request)).unwrap_or_default())
     }
 
-    /// Adds the headers that the problem asks for.
+    /// Adds the headers of the problem to a response.
     pub fn add_headers(&self, response: &mut actix_web::HttpResponseBuilder) {
         for (name, value) in &self.headers {
             if let Ok(value) = HeaderValue::from_str(value) {
@@ -201,7 +201,7 @@ impl Problem {
             }
         }
         if self.code == Code::UpstreamError {
-            // The upstream may have done the work: a client that tries again pays twice.
+            // The upstream may have done the work: a client that retries would pay twice.
             response.insert_header((HeaderName::from_static("x-should-retry"), "false"));
         }
         if self.code == Code::Unavailable && !self.headers.iter().any(|(name, _)| name == header::RETRY_AFTER)
@@ -237,7 +237,7 @@ impl From<Refusal> for Problem {
             Refusal::Disabled => Problem::invalid_token(Code::KeyDisabled),
             Refusal::IpNotAllowed => Problem::new(
                 Code::IpNotAllowed,
-                "This key may be used from other addresses only. An admin can change them.",
+                "This key can't be used from this address. An admin can allow it.",
             ),
             Refusal::MissingScope(scope) => Problem::insufficient_scope(scope),
         }
@@ -270,30 +270,33 @@ impl From<Error> for Problem {
             ),
             Error::Denied(detail) => Problem::new(Code::Forbidden, detail),
             Error::SignedOut => {
-                Problem { asks_for: Some(Proof::SignIn), ..Problem::new(Code::Forbidden, detail) }
+                Problem { required_step: Some(RequiredStep::SignIn), ..Problem::new(Code::Forbidden, detail) }
             }
             Error::NotFresh => {
-                Problem { asks_for: Some(Proof::Fresh), ..Problem::new(Code::Forbidden, detail) }
+                Problem { required_step: Some(RequiredStep::Fresh), ..Problem::new(Code::Forbidden, detail) }
             }
             Error::KeyRefused(refusal) => Problem::from(refusal),
             Error::Conflict(detail) => Problem::new(Code::Conflict, detail),
             Error::LogBroken { .. } => Problem::new(Code::Conflict, detail),
             Error::Unavailable(cause) => {
-                tracing::warn!(%cause, "not available");
+                tracing::warn!(%cause, "the database is unavailable");
                 Problem::unavailable()
             }
             Error::Unconfirmed(cause) => {
-                tracing::warn!(%cause, "a change may have been made without an answer");
+                tracing::warn!(%cause, "the connection was lost during a commit; the change may have been made");
                 Problem::new(
                     Code::Unavailable,
-                    "The connection to the database was lost while the change was being saved. It may have \
-                     been made: look before you try again, or repeat a request that had an Idempotency-Key \
-                     with the same one.",
+                    "The connection to the database was lost while saving the change. It may have been \
+                     made: check before you try again, or repeat a request that had an Idempotency-Key with \
+                     the same key.",
                 )
             }
             Error::Internal(cause) => {
                 tracing::error!(%cause, "internal error");
-                Problem::new(Code::Internal, "The fault is on this side and was logged. Nothing was changed.")
+                Problem::new(
+                    Code::Internal,
+                    "The error is on the server and was logged. Nothing was changed.",
+                )
             }
         }
     }

@@ -1,4 +1,4 @@
-//! How pages offer sign-in providers.
+//! Links to sign-in providers on pages.
 
 use crate::path::{self, Href};
 use crate::people::oauth::{Kind, Provider};
@@ -6,11 +6,9 @@ use crate::web::Site;
 
 /// A link to a provider.
 pub struct ProviderLink {
-    /// Where it leads.
     pub href: Href,
-    /// How people call the provider.
+    /// The provider's display name.
     pub name: String,
-    /// Its icon.
     pub icon: &'static str,
 }
 
@@ -29,7 +27,7 @@ pub fn icon(kind: Kind) -> &'static str {
     }
 }
 
-/// The providers by which someone can sign in, to go on to `next`.
+/// Links to all providers, for signing in and continuing at `next`.
 pub fn to_sign_in(site: &Site, next: &Href) -> Vec<ProviderLink> {
     let link = |provider: Provider<'_>| {
         let start = match provider.kind() {

@@ -1,4 +1,4 @@
-//! What belongs to one request while it is answered.
+//! Data that belongs to one request.
 
 use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::{HttpMessage, HttpRequest};
@@ -8,7 +8,7 @@ use crate::authority::RequestSource;
 use crate::keys::secret::contains_key;
 use crate::web::{address, device};
 
-/// The id of a request.
+/// The request id, stored in the request.
 #[derive(Clone)]
 pub struct RequestName(pub String);
 
@@ -17,7 +17,7 @@ pub fn request_id(request: &HttpRequest) -> String {
     request.extensions().get::<RequestName>().map(|name| name.0.clone()).unwrap_or_default()
 }
 
-/// Where a request comes from, for audit entries and security notices.
+/// The source of a request, for audit entries and security notices.
 pub fn source(request: &HttpRequest) -> RequestSource {
     let program = request.headers().get(header::USER_AGENT).and_then(|program| program.to_str().ok());
     RequestSource {
@@ -27,16 +27,16 @@ pub fn source(request: &HttpRequest) -> RequestSource {
     }
 }
 
-/// Whether there is an API key in a path, as it stands or percent-encoded.
+/// Whether a path contains an API key, plain or percent-encoded.
 pub fn path_holds_key(path: &str) -> bool {
     contains_key(path) || contains_key(&percent_decode_str(path).decode_utf8_lossy())
 }
 
-/// Headers that every answer to a key carries; the gate leaves them for the envelope.
+/// Headers of every response to a key; the gate leaves them to the envelope.
 pub struct KeyHeaders(pub Vec<(HeaderName, HeaderValue)>);
 
 impl KeyHeaders {
-    /// Adds a value made at run time; one that can't stand in a header is left out.
+    /// Adds a value; one that is not valid in a header is skipped.
     pub fn add(&mut self, name: HeaderName, value: String) {
         if let Ok(value) = HeaderValue::try_from(value) {
             self.0.push((name, value));

@@ -1,42 +1,41 @@
 //! Collects facts about a request with a proven key, and counts it once, when the last holder is dropped.
 
 use std::cell::{Cell, RefCell};
-use std::future::{Ready, ready};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use actix_web::dev::Payload;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderValue};
-use actix_web::{FromRequest, HttpMessage, HttpRequest};
+use actix_web::HttpRequest;
 
-use crate::error::Error;
 use crate::scope::Scope;
 use crate::time::Time;
 use crate::usage::call::{Call, Outcome, Tokens};
 use crate::web::Shared;
-use crate::web::principal::KeyCaller;
+use crate::web::principal::{KeyCaller, from_gate};
 use crate::web::problem::Problem;
 
-/// Counts a request when its last clone is dropped. The gate holds one until the answer begins, and a stream holds
+/// Counts a request when its last clone is dropped: the gate holds one until the response begins, a stream
 /// another until it ends, for whatever reason.
 #[derive(Clone)]
-pub struct Ticket(Rc<Known>);
+pub struct Ticket(Rc<RequestFacts>);
 
-struct Known {
+struct RequestFacts {
     site: Shared,
     caller: KeyCaller,
     scope: Option<Scope>,
     agent: Option<HeaderValue>,
     began: Instant,
-    /// The outcome of the answer and the time until it began; `None` before.
+    /// When the response began, and its outcome. `None` if the client gave up before.
     answer: Cell<Option<(Outcome, Duration)>>,
     model: RefCell<String>,
     tokens: Cell<Tokens>,
 }
 
+from_gate!(Ticket);
+
 impl Ticket {
-    /// The ticket of a request that counts under a scope.
+    /// The ticket of a request that is counted under a scope.
     pub fn new(
         site: &Shared,
         caller: &KeyCaller,
@@ -44,7 +43,7 @@ impl Ticket {
         request: &HttpRequest,
         began: Instant,
     ) -> Ticket {
-        Ticket(Rc::new(Known {
+        Ticket(Rc::new(RequestFacts {
             site: site.clone(),
             caller: caller.clone(),
             scope,
@@ -56,51 +55,40 @@ impl Ticket {
         }))
     }
 
-    /// Notes the requested model.
-    pub fn asks_for(&self, model: &str) {
+    /// Records the requested model.
+    pub fn set_model(&self, model: &str) {
         model.clone_into(&mut self.0.model.borrow_mut());
     }
 
-    /// Checks that the key of the request still works. Errors: what the gate would answer now.
+    /// Checks that the request's key still works. Errors: the gate's current response.
     pub async fn check_key(&self, now: Time) -> Result<(), Problem> {
         self.0.caller.clone().check_again(&self.0.site, now).await
     }
 
-    /// Whether the process is about to stop, so that the answer has to end.
+    /// Whether the response has to end because the process is about to stop.
     pub fn has_to_end(&self) -> bool {
         self.0.site.is_closing.load(std::sync::atomic::Ordering::Relaxed)
     }
 
-    /// Notes that the answer begins now.
+    /// Records that the response begins now.
     pub fn answered(&self, status: StatusCode) {
         self.0.answer.set(Some((Outcome::of_status(status.as_u16()), self.0.began.elapsed())));
     }
 
-    /// Notes the tokens of the request.
-    pub fn cost(&self, tokens: Tokens) {
+    /// Records the tokens used.
+    pub fn set_tokens(&self, tokens: Tokens) {
         self.0.tokens.set(tokens);
     }
 
-    /// Notes that the answer broke off.
-    pub fn broke_off(&self) {
+    /// Records that the response broke off.
+    pub fn record_break(&self) {
         if let Some((_, took)) = self.0.answer.get() {
             self.0.answer.set(Some((Outcome::ServerError, took)));
         }
     }
 }
 
-impl FromRequest for Ticket {
-    type Error = Problem;
-    type Future = Ready<Result<Self, Problem>>;
-
-    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let found = request.extensions().get::<Ticket>().cloned();
-        // A route that counts requests without a key is a fault of ours.
-        ready(found.ok_or_else(|| Error::internal("the route's permission admits no such client").into()))
-    }
-}
-
-impl Drop for Known {
+impl Drop for RequestFacts {
     fn drop(&mut self) {
         let (outcome, took) = self.answer.get().unwrap_or((Outcome::ClientError, self.began.elapsed()));
         let key = &self.caller.key;

@@ -161,8 +161,8 @@ const cases = [
   ["no audience", { without: ["aud"] }, 400, /can't be read|audience/],
   ["expired", { claims: { exp: second() - 10 } }, 400, /Expired/],
   ["no end", { without: ["exp"] }, 400, /can't be read/],
-  ["issued in the future", { claims: { iat: second() + 3600, exp: second() + 7200 } }, 400, /iat lies in the future/],
-  ["issued long ago", { claims: { iat: second() - 7200 } }, 400, /iat lies too far back/],
+  ["issued in the future", { claims: { iat: second() + 3600, exp: second() + 7200 } }, 400, /iat is in the future/],
+  ["issued long ago", { claims: { iat: second() - 7200 } }, 400, /iat is too old/],
   ["another nonce", { claims: { nonce: "another" } }, 400, /Invalid nonce: mismatch|Invalid nonce.*/],
   ["no nonce", { without: ["nonce"] }, 400, /Invalid nonce: missing/],
   ["another issuer in the token", { claims: { iss: "https://evil.example" } }, 400, /Invalid issuer|unexpected issuer/],
@@ -180,10 +180,10 @@ const cases = [
   ["no state", { query: { state: undefined } }, 400, /no such state in this browser/],
   ["no code", { query: { code: undefined } }, 400, /there is no code/],
   ["the person said no", { query: { code: undefined, error: "access_denied" } }, 403, /refused: access_denied/],
-  ["an error with the token", { at: { "/token": () => ({ status: 400, type: "application/json", body: '{"error":"invalid_grant"}' }) } }, 400, /the token endpoint says invalid_grant/],
+  ["an error with the token", { at: { "/token": () => ({ status: 400, type: "application/json", body: '{"error":"invalid_grant"}' }) } }, 400, /the token endpoint returned invalid_grant/],
   ["a redirect for the token", { at: { "/token": elsewhere } }, 400, /answers with a redirect/],
   ["HTML for the token", { at: { "/token": html } }, 400, /unexpected response Content-Type/i],
-  ["a huge token", { at: { "/token": tooLarge } }, 400, /its answer is too large/],
+  ["a huge token", { at: { "/token": tooLarge } }, 400, /its response is too large/],
   ["a failing token endpoint", { at: { "/token": failing } }, 503, /answers with status 500/],
   ["a silent token endpoint", { at: { "/token": silent } }, 503, /can't be reached/],
 ];
@@ -213,7 +213,7 @@ test("documents that do not hold lead nobody anywhere", async (context) => {
     ["keys without TLS", { documents: { jwks_uri: "http://evil.example/jwks" } }, 400, /TLS is needed/],
     ["HTML", { at: { [documents]: html } }, 400, /its documents come .* as another type/],
     ["a redirect", { at: { [documents]: elsewhere } }, 400, /answers with a redirect/],
-    ["a huge document", { at: { [documents]: tooLarge } }, 400, /its answer is too large/],
+    ["a huge document", { at: { [documents]: tooLarge } }, 400, /its response is too large/],
     ["a failing provider", { at: { [documents]: failing } }, 503, /answers with status 500/],
   ]) {
     await context.test(name, async () => {

@@ -59,7 +59,7 @@ describe("using the portal", () => {
     await page.getByRole("alert").waitFor();
     assert.match(await page.title(), /^Error: Create API key/);
     assert.equal(await page.evaluate(() => document.activeElement.getAttribute("role")), "alert");
-    await page.getByRole("link", { name: "A live key is already called prod-batch. Choose another name." }).click();
+    await page.getByRole("link", { name: "The name prod-batch is taken by another key. Choose another name." }).click();
     assert.equal(await page.evaluate(() => document.activeElement.id), "name");
     assert.equal(await page.getByLabel("Description").inputValue(), "kept");
   });

@@ -70,7 +70,7 @@ fn a_forgotten_password_is_replaced_once_by_a_link_in_a_mail() {
     assert_eq!((choose("yet another passphrase").status, server.browser().get(&path).status), (403, 403));
     let notice = mails(&desk, "security_notice", 1).remove(0);
     assert!(
-        notice.header("Subject").contains("Your password was replaced by a link in a mail"),
+        notice.header("Subject").contains("Your password was reset through an e-mailed link"),
         "{}",
         notice.raw
     );

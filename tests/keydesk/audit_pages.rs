@@ -37,8 +37,8 @@ fn the_trail_tells_who_did_what() {
         "Ada Lovelace signed in",
         "The key admin-key changed the description and the scopes of web-gateway",
         "The key admin-key changed the limit of web-gateway: 600 → 1,200 a minute",
-        "The key admin-key created web-gateway with inference:read, inference:write; it never ends",
-        "The command line created admin-key with admin; it never ends",
+        "The key admin-key created web-gateway with inference:read, inference:write; it never expires",
+        "The command line created admin-key with admin; it never expires",
         "The command line set up the organisation Acme AI with Ada Lovelace as its owner",
     ];
     assert_eq!(told, expected);

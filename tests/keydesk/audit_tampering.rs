@@ -21,7 +21,7 @@ fn entry_edited_while_the_server_was_stopped_is_found_and_never_hashed_again() {
     // Admins are notified once, however often the server looks.
     let alarms = place.desk.wait_for_mails("audit_checkpoint", 1);
     let subject = alarms[0].header("Subject");
-    assert!(subject.contains("Entry 6 of the audit log is not what was written"), "{subject}");
+    assert!(subject.contains("The audit log is broken at entry 6"), "{subject}");
     assert!(alarms[0].text().contains("signs nothing"), "{}", alarms[0].text());
     let page = server.signed_in(&place.org).get(&format!("/o/{}/audit", place.org.slug));
     assert!(page.text(".notice.bad").contains("Entry 6 is not what was written"), "{}", page.body);

@@ -129,8 +129,8 @@ fn an_address_gets_checkpoints_once_its_reader_has_agreed() {
     assert_eq!(
         told,
         [
-            "Keydesk mails checkpoints to an address outside from now on: its reader confirmed it",
-            "Ada Lovelace asked an address outside whether checkpoints may be mailed there",
+            "Keydesk started sending checkpoints to an external e-mail address, which was confirmed",
+            "Ada Lovelace asked an external e-mail address to confirm that it receives checkpoints",
         ]
     );
     let entries = desk.database.lines("SELECT entry AS line FROM audit_entries");
@@ -169,7 +169,7 @@ fn a_broken_log_is_told_at_once() {
         "UPDATE audit_entries SET entry = REPLACE(entry, 'admin-key', 'addin-key') WHERE position = 1;
          UPDATE audit_heads SET whole_at = 1",
     );
-    let told = checkpoint(&desk, WITNESS, "Entry 2 of the audit log is not what was written");
+    let told = checkpoint(&desk, WITNESS, "The audit log is broken at entry 2");
     assert!(told.text().contains("behind Keydesk's back"), "{}", told.text());
     // Nothing is signed, so there is nothing to attach. Admins are notified too.
     assert_eq!(MessageParser::default().parse(told.raw.as_bytes()).unwrap().attachment_count(), 0);
@@ -190,11 +190,11 @@ fn the_address_before_is_told_that_it_was_replaced_or_given_up() {
     // Until the new one agrees, they go where they went before.
     assert!(owner.get(&settings(&org)).text("dl.facts").contains(WITNESS));
     assert_eq!(confirm(&server, &token(&desk, other)), 200);
-    let last = checkpoint(&desk, WITNESS, "Checkpoints go to another address now");
+    let last = checkpoint(&desk, WITNESS, "Checkpoints now go to another address");
     assert_eq!(size(&last), size(&checkpoint(&desk, other, FIRST)));
     let end = format!("{}/end", settings(&org));
     assert_eq!(owner.post(&end, &[]).status, 303);
-    checkpoint(&desk, other, "Checkpoints are not mailed any more");
+    checkpoint(&desk, other, "Checkpoints are no longer sent");
     assert!(!owner.get(&settings(&org)).body.contains(other));
     assert_eq!(owner.post(&end, &[]).status, 303);
     let ended = ["audit.address_confirmed", "audit.address_ended"];

@@ -6,7 +6,7 @@ use keydesk::db::Db;
 use keydesk::id::{KeyId, OrgId};
 use keydesk::mail::claim;
 use keydesk::mail::delivery::{self, Progress};
-use keydesk::mail::outbox::{self, Draft};
+use keydesk::mail::outbox::{self, NewMail};
 use keydesk::mail::{KeyFacts, KeyRevoked, Recipient, Test, Why};
 use keydesk::time::{HOUR, MINUTE, Time};
 use serde_json::json;
@@ -80,7 +80,7 @@ fn to(org: OrgId, address: &str) -> Recipient {
     Recipient { org: Some(org), person: None, name: "Ada".to_owned(), address: address.to_owned() }
 }
 
-fn revoked(to: Recipient, number: i64, now: Time) -> Draft {
+fn revoked(to: Recipient, number: i64, now: Time) -> NewMail {
     let key = KeyFacts {
         id: KeyId::new(now),
         name: format!("batch-{number}"),
@@ -89,7 +89,7 @@ fn revoked(to: Recipient, number: i64, now: Time) -> Draft {
         scopes: vec!["inference:read".to_owned()],
     };
     let letter = KeyRevoked { key, why: Why::Owner, by: "Grace".to_owned(), at: now, reason: None };
-    Draft::new(to, letter, now)
+    NewMail::new(to, letter, now)
 }
 
 #[test]
@@ -117,7 +117,7 @@ fn an_address_gets_a_limited_number_of_mails_an_hour_and_misses_nothing() {
     let now = begin.plus(HOUR - 30);
     let other = [
         revoked(to(org, "grace@example.com"), 100, now),
-        Draft::new(to(org, "ada@example.com"), Test { asked_by: "Grace".to_owned() }, now),
+        NewMail::new(to(org, "ada@example.com"), Test { asked_by: "Grace".to_owned() }, now),
     ];
     db.write_now(|tx| outbox::queue_all(tx, &other, now)).unwrap();
     let before = mail.mails().len();
@@ -139,9 +139,9 @@ fn what_somebody_waits_for_leaves_before_notices_about_keys() {
     let (db, org) = still(&desk);
     let now = Time::from_seconds(1_800_000_000);
     let many = (100..150).map(|number| revoked(to(org, &format!("ada{number}@example.com")), number, now));
-    let mut drafts: Vec<Draft> = many.collect();
+    let mut drafts: Vec<NewMail> = many.collect();
     let late = now.plus(1);
-    drafts.push(Draft::new(to(org, "grace@example.com"), Test { asked_by: "Grace".to_owned() }, late));
+    drafts.push(NewMail::new(to(org, "grace@example.com"), Test { asked_by: "Grace".to_owned() }, late));
     db.write_now(|tx| outbox::queue_all(tx, &drafts, late)).unwrap();
     let claimed = db.write_now(|tx| claim::claim(tx, &[1; 16], 20, late)).unwrap();
     assert!(claimed.iter().any(|mail| mail.address == "grace@example.com"));
@@ -169,7 +169,7 @@ fn few_connections_to_a_mail_server_are_open_at_once() {
     let _inside = runtime.enter();
     let post = mail.post();
     let now = Time::from_seconds(1_800_000_000);
-    let drafts: Vec<Draft> =
+    let drafts: Vec<NewMail> =
         (100..160).map(|number| revoked(to(org, &format!("ada{number}@example.com")), number, now)).collect();
     db.write_now(|tx| outbox::queue_all(tx, &drafts, now)).unwrap();
     while runtime.block_on(delivery::send_batch(&db, &post, [1; 16], now)).unwrap() == Progress::More {}

@@ -3,7 +3,7 @@
 use keydesk::db::Db;
 use keydesk::error::Error;
 use keydesk::mail::delivery::{self, Progress};
-use keydesk::mail::letter::Post;
+use keydesk::mail::mailer::Mailer;
 use keydesk::notices::schedule::Steps;
 use keydesk::notices::{bundle, sweep};
 use keydesk::time::{DAY, HOUR, MINUTE, Time};
@@ -323,7 +323,7 @@ fn an_outage_of_a_day_with_three_processes_loses_no_mail() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     // The pool of connections looks after itself there.
     let _inside = runtime.enter();
-    let processes: Vec<(Db, Post, [u8; 16])> =
+    let processes: Vec<(Db, Mailer, [u8; 16])> =
         (1..=3).map(|process| (still.desk.database.open(), mail.post(), [process; 16])).collect();
     let tick = |now: Time| {
         std::thread::scope(|scope| {

@@ -6,16 +6,16 @@ use std::process::Command;
 use keydesk::config::PublicUrl;
 use keydesk::crypto::{Keyring, Root};
 use keydesk::id::{InvitationId, KeyId, LinkId, MailId, UserId};
-use keydesk::mail::claim::Claimed;
-use keydesk::mail::letter::Post;
+use keydesk::mail::claim::ClaimedMail;
+use keydesk::mail::context::Links;
+use keydesk::mail::mailer::Mailer;
 use keydesk::mail::message::Message;
 use keydesk::mail::sender::Sender;
-use keydesk::mail::sheet::Links;
 use keydesk::mail::{
-    Asker, AuditCheckpoint, AuditConfirmation, Change, Digest, EmailVerification, Impact, Invitation,
-    KeyCreated, KeyExpired, KeyExpiredStillUsed, KeyExpiring, KeyFacts, KeyRevoked, KeyRotated, KeyWidened,
-    LimitDecision, LimitRequest, Occasion, PasswordReset, ReviewFinding, ReviewReminder, SecurityNotice,
-    Summarized, Summary, Test, Why, Widening,
+    AuditCheckpoint, AuditConfirmation, Change, Digest, EmailVerification, Impact, Invitation, KeyCreated,
+    KeyExpired, KeyExpiredStillUsed, KeyExpiring, KeyFacts, KeyRevoked, KeyRotated, KeyWidened,
+    LimitDecision, LimitRequest, Occasion, PasswordReset, Requester, ReviewFinding, ReviewReminder,
+    SecurityNotice, Summarized, Summary, Test, Why, Widening,
 };
 use keydesk::time::{DAY, HOUR, Time};
 use mail_parser::MessageParser;
@@ -44,9 +44,9 @@ const HOSTILE: [&str; 16] = [
     "\u{feff}prod\r",
 ];
 
-fn post() -> Post {
+fn post() -> Mailer {
     let root = Root::parse("MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=").unwrap();
-    Post {
+    Mailer {
         sender: Sender::Directory("unused".into()),
         from: "Keydesk <keydesk@example.com>".parse().unwrap(),
         links: Links { public_url: PublicUrl::loopback(8080), keyring: Keyring::new(root, None) },
@@ -101,7 +101,7 @@ fn messages(name: &str) -> Vec<Message> {
         unseen: step <= 3 * DAY,
         early: step >= 7 * DAY,
     };
-    let decision = |granted: bool, asker: Option<Asker>| LimitDecision {
+    let decision = |granted: bool, asker: Option<Requester>| LimitDecision {
         key: key.id,
         key_name: name.to_owned(),
         decider: format!("Grace {name}"),
@@ -223,7 +223,7 @@ fn messages(name: &str) -> Vec<Message> {
         }
         .into(),
         decision(true, None).into(),
-        decision(false, Some(Asker { name: format!("Bo {name}"), why: Why::Answerer })).into(),
+        decision(false, Some(Requester { name: format!("Bo {name}"), why: Why::Answerer })).into(),
         AuditConfirmation {
             link: LinkId::new(now),
             org: format!("Acme {name}"),
@@ -256,17 +256,17 @@ fn written_at(message: &Message) -> Time {
 fn written(message: Message, reader: &str) -> Vec<u8> {
     let now = written_at(&message);
     let mail = claimed(message, reader, now, "Europe/Berlin");
-    post().write(&mail).unwrap().message.formatted()
+    post().build(&mail).unwrap().message.formatted()
 }
 
 /// The subject of a mail.
 fn subject_of(message: Message, now: Time, zone: &str) -> String {
-    let bytes = post().write(&claimed(message, "Mara", now, zone)).unwrap().message.formatted();
+    let bytes = post().build(&claimed(message, "Mara", now, zone)).unwrap().message.formatted();
     MessageParser::default().parse(&bytes).unwrap().subject().unwrap().to_owned()
 }
 
-fn claimed(message: Message, reader: &str, now: Time, zone: &str) -> Claimed {
-    Claimed {
+fn claimed(message: Message, reader: &str, now: Time, zone: &str) -> ClaimedMail {
+    ClaimedMail {
         id: MailId::new(now),
         message,
         name: reader.to_owned(),
@@ -395,31 +395,31 @@ fn every_mail_reads_well_as_text_and_in_html() {
         [
             "[Acme AI] API key \"prod-batch\" was created",
             "[Acme AI] API key \"prod-batch\" expires in 7 days (30 Nov)",
-            "[Acme AI] Nobody has reacted: API key \"prod-batch\" expires in 3 days (30 Nov)",
-            "[Acme AI] Nobody has reacted: API key \"prod-batch\" expires tomorrow (30 Nov)",
+            "[Acme AI] Not acknowledged: API key \"prod-batch\" expires in 3 days (30 Nov)",
+            "[Acme AI] Not acknowledged: API key \"prod-batch\" expires tomorrow (30 Nov)",
             "[Acme AI] API key \"prod-batch\" has expired (30 Nov)",
-            "[Acme AI] API key \"prod-batch\" expired yesterday and is still being called (312 calls from 2 addresses)",
+            "[Acme AI] API key \"prod-batch\" expired yesterday and is still being used (312 requests from 2 addresses)",
             "[Acme AI] API key \"prod-batch\" has a new secret",
             "[Acme AI] API key \"prod-batch\" can do more than before",
             "[Acme AI] Dee Park now owns API key \"prod-batch\"",
             "[Acme AI] API key \"prod-batch\" was revoked",
             "[Acme AI] 6 API keys expire soon, 2 of them in use",
-            "[Acme AI] 1,206 findings wait for a review",
-            "[Acme AI] Test mail",
+            "[Acme AI] 1,206 findings to review",
+            "[Acme AI] Test e-mail",
             "[Acme AI] Grace prod-batch invited you to Acme prod-batch",
             "[Acme AI] Confirm your e-mail address",
             "[Acme AI] Choose a new password",
-            "[Acme AI] Someone asked to change your e-mail address",
-            "[Acme AI] SSO of prod-batch was connected to your account",
-            "[Acme AI] Bo prod-batch asks for 5,000 requests a minute for \"prod-batch\"",
-            "[Acme AI] API key \"prod-batch\" may make 2,000 requests a minute",
-            "[Acme AI] The limit of API key \"prod-batch\" stays at 600 a minute",
-            "[Acme AI] May checkpoints of the audit log be mailed to you?",
+            "[Acme AI] Someone requested a change of your e-mail address",
+            "[Acme AI] SSO of prod-batch was added to your sign-in methods",
+            "[Acme AI] Bo prod-batch requests 5,000 requests per minute for \"prod-batch\"",
+            "[Acme AI] API key \"prod-batch\" may now make 2,000 requests per minute",
+            "[Acme AI] The limit of API key \"prod-batch\" stays at 600 per minute",
+            "[Acme AI] Confirm that you want to receive audit checkpoints",
             "[Acme AI] The first checkpoint of the audit log (23 Nov)",
             "[Acme AI] The audit log has 1,284 entries (23 Nov)",
-            "[Acme AI] Entry 5 of the audit log is not what was written (23 Nov)",
-            "[Acme AI] Checkpoints go to another address now (23 Nov)",
-            "[Acme AI] Checkpoints are not mailed any more (23 Nov)",
+            "[Acme AI] The audit log is broken at entry 5 (23 Nov)",
+            "[Acme AI] Checkpoints now go to another address (23 Nov)",
+            "[Acme AI] Checkpoints are no longer sent (23 Nov)",
             "[Acme AI] 1,493 notices about API keys",
         ]
     );

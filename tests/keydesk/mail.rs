@@ -47,7 +47,7 @@ fn without_a_mail_server_mails_are_files_and_admins_are_told() {
     eventually("the file", || mails_in(&directory).iter().any(|mail| mail.event() == "test"));
     let mails = mails_in(&directory);
     let mail = mails.iter().find(|mail| mail.event() == "test").unwrap();
-    assert_eq!(mail.header("Subject"), "[Acme AI] Test mail");
+    assert_eq!(mail.header("Subject"), "[Acme AI] Test e-mail");
     assert!(mail.header("To").contains(&org.email));
     assert_eq!(mail.header("Auto-Submitted"), "auto-generated");
     assert!(mail.id().ends_with("@localhost>"), "{}", mail.id());
@@ -92,7 +92,7 @@ fn a_mail_reaches_its_server() {
     test_mail(&server, &org);
     let arrived = mail.wait_for("test", 1);
     assert_eq!(arrived[0].header("From"), "Keydesk <keydesk@example.com>");
-    assert_eq!(arrived[0].header("Subject"), "[Acme AI] Test mail");
+    assert_eq!(arrived[0].header("Subject"), "[Acme AI] Test e-mail");
     eventually("it is marked as sent", || in_state(&desk, "sent") == 1);
     assert!(!server.signed_in(&org).get(&format!("/o/{}/mail", org.slug)).body.contains("No mail server"));
 }

@@ -217,7 +217,7 @@ fn a_service_account_owns_keys_and_people_answer_for_it() {
     assert!(!text(&desk.run(&["user", "list"])).contains("invalid"));
     // Who answers alone can't go without another in their place.
     let refused = owner.post(&remove_path(&org, &bo), &[("rest", "revoke")]);
-    assert_eq!(refused.texts(".summary li"), ["Choose who answers for Nightly Batch from now on."]);
+    assert_eq!(refused.texts(".summary li"), ["Choose who is responsible for Nightly Batch from now on."]);
     assert_eq!(owner.post(&remove_path(&org, &bo), &[("rest", "revoke"), (&account, &account)]).status, 422);
     assert_eq!(owner.post(&remove_path(&org, &bo), &[("rest", "revoke"), (&account, &own)]).status, 303);
     assert!(owner.get(&page).text(".facts").contains("Who answersAda Lovelace"));

@@ -124,7 +124,7 @@ fn a_lost_database_is_told_and_comes_back_by_itself() {
     let page = browser.get(&format!("/o/{}/keys", org.slug));
     assert_eq!(page.status, 503);
     assert!(page.header("retry-after").is_some());
-    assert_eq!(page.text("h1"), "Keydesk can't answer right now");
+    assert_eq!(page.text("h1"), "Keydesk is unavailable");
     // As long as keys may be answered from memory, it is ready.
     let mut ready = server.api("").get("/readyz");
     eventually("the lease is over", || {

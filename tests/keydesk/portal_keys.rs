@@ -99,7 +99,7 @@ fn a_refused_form_names_each_field_and_keeps_what_was_typed() {
     assert_eq!(both.text(".summary h2"), "The key was not created: 2 problems");
     assert_eq!(
         taken.text("#name-error"),
-        "A live key is already called INVOICE-parser. Choose another name."
+        "The name INVOICE-parser is taken by another key. Choose another name."
     );
     assert_eq!(desk.database.count("SELECT COUNT(*) AS count FROM api_keys"), 2);
 }

@@ -312,14 +312,14 @@ fn whatever_the_provider_does_nobody_is_signed_in_and_the_log_says_why() {
     let (github, _desk, server, org) = desk();
     connected(&github, &server, &org, &ada());
     for (mood, status, reason) in [
-        (Mood::BadCode, 400, "the token endpoint says bad_verification_code"),
+        (Mood::BadCode, 400, "the token endpoint returned bad_verification_code"),
         (Mood::Html, 400, "the token endpoint: unexpected response Content-Type"),
-        (Mood::Redirect, 400, "it answers with a redirect (302)"),
-        (Mood::Failing, 503, "it answers with status 502"),
-        (Mood::Huge, 400, "its answer is too large"),
+        (Mood::Redirect, 400, "it returned a redirect (302)"),
+        (Mood::Failing, 503, "it returned status 502"),
+        (Mood::Huge, 400, "its response is too large"),
         (Mood::NoId, 400, "GET /user can't be read"),
         (Mood::EmailsForbidden, 400, "GET /user/emails answers 403"),
-        (Mood::EvilToken, 400, "the access token has characters that no token has"),
+        (Mood::EvilToken, 400, "the access token has invalid characters"),
     ] {
         let mut browser = server.browser();
         github.set_mood(mood);

@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use keydesk::web::permission::TABLE;
 use serde_json::json;
 
-use crate::support::{Browser, Desk, Org, Server, eventually};
+use crate::support::{Browser, Desk, Org, Server, TABLE, eventually};
 
 /// What a request with a key counts.
 const COUNTS: &[&str] = &[
@@ -89,10 +88,15 @@ fn get_changes_nothing() {
     settle(&desk);
     let gets = || TABLE.iter().filter(|(method, _, _)| *method == "GET");
     let is_api = |path: &str| path.starts_with("/v1/");
-    // A visit that begins or ends at a provider keeps a state for its return.
-    let is_visit = |path: &str| path.starts_with("/sign-in/") || path.starts_with("/account/connect/");
+    // A visit to a provider stores a state for its return, and without an open request for a limit, the session
+    // stores why the page leads elsewhere.
+    let stores = |path: &str| {
+        path.starts_with("/sign-in/")
+            || path.starts_with("/account/connect/")
+            || path.ends_with("/limit/decision")
+    };
     let mut pages = 0;
-    for (_, pattern, _) in gets().filter(|(_, path, _)| !is_api(path) && !is_visit(path)) {
+    for (_, pattern, _) in gets().filter(|(_, path, _)| !is_api(path) && !stores(path)) {
         let before = desk.database.versions();
         let path = path_for(pattern, &org, &key, &member);
         for headers in [&[][..], &[("hx-request", "true")]] {

@@ -75,7 +75,7 @@ fn tries_are_slowed_down_and_nobody_is_locked_out_for_good() {
     let waiting = attempt(0, PASSWORD);
     assert_eq!(waiting.status, 429);
     assert!(waiting.header("retry-after").unwrap().parse::<u32>().unwrap() > 0);
-    assert!(waiting.text(".summary p").starts_with("Too many tries. Wait "));
+    assert!(waiting.text(".summary p").starts_with("Too many attempts. Wait "));
     // The longest wait is over.
     desk.database.execute("UPDATE sign_in_attempts SET blocked_until = 0");
     assert_eq!(attempt(0, PASSWORD).status, 303);

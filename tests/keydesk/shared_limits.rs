@@ -98,7 +98,7 @@ fn refilled(since: Instant, limit: u32) -> u32 {
 fn is_ready(server: &Server, what: &str) -> bool {
     let ready = server.browser().get("/readyz");
     assert_eq!(ready.status, 200, "{}", ready.body);
-    ready.body.contains("Valkey is away") == (what == "away")
+    ready.body.contains("Valkey is unavailable") == (what == "away")
 }
 
 #[test]

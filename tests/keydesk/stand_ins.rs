@@ -146,9 +146,9 @@ fn every_widening_change_is_told_to_owner_backup_and_admins() {
         (json!({"expires_at": ends}), "It now expires later"),
         (json!({"allowed_ips": ["203.0.113.0/24"]}), "from more addresses"),
         (json!({"allowed_ips": []}), "from any address"),
-        (json!({"requests_per_minute": 500}), "New limit: 500 requests a minute."),
+        (json!({"requests_per_minute": 500}), "New limit: 500 requests per minute."),
         (json!({"disabled": false}), "It is enabled again."),
-        (json!({"self_rotate": true}), "It can now replace its own secret."),
+        (json!({"self_rotate": true}), "It can now rotate itself."),
         (json!({"owner": "carol@example.com", "backup": "bob@example.com"}), "New owner: Carol."),
     ] {
         let sent = desk.wait_for_mails("security_notice", 0).len();
@@ -170,7 +170,7 @@ fn every_widening_change_is_told_to_owner_backup_and_admins() {
     assert_eq!(notices(&desk, "admin@example.com").len(), 1);
     let mail = notices(&desk, "admin@example.com").remove(0);
     assert_eq!(mail.header("X-Keydesk-Key"), strong);
-    assert!(mail.text().contains("You get this because you manage"), "{}", mail.raw);
+    assert!(mail.text().contains("You are receiving this because you manage"), "{}", mail.raw);
     assert_eq!(ada.get("/account").status, 200);
 }
 

@@ -11,7 +11,7 @@ use crate::web::problem::Code::{
     ValidationFailed,
 };
 
-use Answer::{Empty, Json, Minted, Object, Streamed, Text};
+use Answer::{CreatedSecret, Empty, Json, Object, Streamed, Text};
 
 /// What an operation accepts and returns.
 pub struct Operation {
@@ -48,7 +48,7 @@ pub enum Answer {
     /// JSON of this schema.
     Json(&'static str),
     /// The key object with a new secret.
-    Minted,
+    CreatedSecret,
     /// Plain text with this description.
     Text(&'static str),
     /// JSON with this description, in the format of OpenAI's API or another standard.
@@ -92,7 +92,7 @@ impl Operation {
 }
 
 pub fn create_key() -> Operation {
-    Operation { status: 201, idempotent: true, ..Operation::new("Create a key", Minted) }
+    Operation { status: 201, idempotent: true, ..Operation::new("Create a key", CreatedSecret) }
         .accepts(Body::Json("CreateBody"))
         .fails_with(&[ScopeNotGrantable, Forbidden, NameTaken, IdempotencyConflict])
 }
@@ -142,7 +142,7 @@ pub fn delete_key() -> Operation {
 }
 
 pub fn rotate_key() -> Operation {
-    Operation { idempotent: true, ..Operation::new("Give a key a new secret", Minted) }
+    Operation { idempotent: true, ..Operation::new("Give a key a new secret", CreatedSecret) }
         .accepts(Body::OptionalJson("RotateBody"))
         .fails_with(&[Forbidden, KeyEnded, RotationOpen, IdempotencyConflict])
 }

@@ -70,7 +70,7 @@ fn success(call: &Call, is_head: bool) -> Value {
         Answer::Json(schema) => {
             ("The answer.", Some(json!({"application/json": {"schema": reference(schema)}})))
         }
-        Answer::Minted => {
+        Answer::CreatedSecret => {
             if call.operation.status == 201 {
                 headers["Location"] = header("Where the key is shown from now on.");
             }

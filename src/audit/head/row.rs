@@ -1,4 +1,4 @@
-//! The row of a log's end, and the code that authenticates it.
+//! The row of a log's head, and the code that authenticates it.
 
 use diesel::prelude::*;
 
@@ -12,12 +12,11 @@ use crate::installation;
 use crate::schema::audit_heads;
 use crate::time::Time;
 
-/// A row of `audit_heads`, with its columns in their order.
+/// A row of `audit_heads`, with its columns in order.
 #[derive(Clone, Debug, Queryable)]
-pub struct Row {
-    /// Whose log it is.
+pub struct HeadRow {
     pub org: OrgId,
-    /// How many entries it has.
+    /// The number of entries.
     pub size: i64,
     /// How many of them are in the tree: all, unless the log is broken.
     pub hashed: i64,
@@ -25,36 +24,35 @@ pub struct Row {
     pub edge: Option<Vec<u8>>,
     /// The name under which checkpoints are signed.
     pub origin: Option<String>,
-    /// How many entries were found unbroken.
+    /// How many entries the last check found intact.
     pub checked: i64,
-    /// When.
     pub checked_at: Option<Time>,
     /// When all entries were last checked.
     pub whole_at: Option<Time>,
     /// The first bad entry of a broken log.
     pub broken_at: Option<i64>,
-    /// A digest of all kept checkpoints.
+    /// A digest of all stored checkpoints.
     pub kept: Option<Vec<u8>>,
-    /// How many entries the last of them is about.
+    /// The size of the latest stored checkpoint, in entries.
     pub kept_size: i64,
-    /// The register that was in force when the row was last written.
+    /// The register epoch when the row was last written.
     pub epoch: i64,
     /// What is wrong with a broken log.
     pub broken_why: Option<String>,
-    /// When admins were notified of that.
+    /// When the admins were notified that the log is broken.
     pub alarmed_at: Option<Time>,
-    /// Authenticates all of the above.
+    /// Authenticates all other columns.
     pub mac: Option<Vec<u8>>,
 }
 
-impl Row {
-    /// Whether it is as [`lock`] makes it.
+impl HeadRow {
+    /// Whether the row is as [`super::lock`] creates it.
     pub fn is_blank(&self) -> bool {
-        self.mac.is_none() && self.message() == Row::empty(self.org).message()
+        self.mac.is_none() && self.message() == HeadRow::empty(self.org).message()
     }
 
-    /// Why the row is not what this installation has written, if it is not. `mark` is what the
-    /// process knew before it read the row.
+    /// Why the row is not what this installation wrote, if so. `mark` is what the process knew before it
+    /// read the row.
     pub fn fault(&self, logs: &LogGuard, mark: Option<Mark>) -> Result<Option<&'static str>> {
         let Some(mac) = &self.mac else {
             return Ok(Some(if self.is_blank() && mark.is_none() { MISSING } else { CHANGED }));
@@ -62,7 +60,7 @@ impl Row {
         if !logs.seal()?.accepts(&self.message(), mac) {
             return Ok(Some(CHANGED));
         }
-        // What is known to be broken may have been cut back; it is not relied on anyway.
+        // A log known to be broken may have been cut back; it isn't relied on anyway.
         let mark = mark.filter(|_| self.broken_at.is_none());
         let older = mark.is_some_and(|mark| {
             self.size < mark.size || (self.size == mark.size && self.state() != mark.state)
@@ -70,7 +68,7 @@ impl Row {
         Ok(older.then_some(OLDER))
     }
 
-    pub(super) fn into_sound(self, logs: &LogGuard, mark: Option<Mark>) -> Result<Row> {
+    pub(super) fn into_intact(self, logs: &LogGuard, mark: Option<Mark>) -> Result<HeadRow> {
         match (self.fault(logs, mark)?, self.broken_at) {
             (Some(why), _) => Err(broken(self.hashed.max(0), why)),
             (None, Some(index)) => Err(broken(index, self.broken_why.as_deref().unwrap_or(CHANGED))),
@@ -78,7 +76,7 @@ impl Row {
         }
     }
 
-    /// The right edge of the tree; `None` where the columns do not fit.
+    /// The right edge of the tree; `None` if the columns contradict each other.
     pub fn tree(&self) -> Option<Edge> {
         Edge::from_bytes(self.hashed.cast_unsigned(), self.edge.as_deref().unwrap_or_default())
     }
@@ -88,29 +86,29 @@ impl Row {
         self.tree().unwrap_or_default().root()
     }
 
-    /// Notes that the log is broken from `index` on; from its end on where that is not known yet. The
-    /// first finding stays, until admins are notified of a more exact one.
+    /// Records that the log is broken from `index` on, or from its end if `None`. The first finding stays,
+    /// until the admins are notified of a more exact one.
     pub fn break_at(&mut self, tx: &mut Tx<'_>, index: Option<i64>, why: &str) -> Result<()> {
         let is_authentic = match &self.mac {
             Some(mac) => tx.logs.seal()?.accepts(&self.message(), mac),
             None => false,
         };
         if !is_authentic {
-            if !installation::is_own(tx.conn, tx.logs.seal()?)? {
-                if tx.logs.change_seal(|seal| installation::is_own(tx.conn, seal))? {
-                    return Err(Error::again("the root secret of the database was replaced"));
+            if !installation::belongs_to(tx.conn, tx.logs.seal()?)? {
+                if tx.logs.change_seal(|seal| installation::belongs_to(tx.conn, seal))? {
+                    return Err(Error::retry("the root secret of the database was replaced"));
                 }
                 let why =
                     "the root secret of the database was replaced; restart this process with the new one";
                 return Err(Error::Unavailable(why.into()));
             }
-            // Nothing of what the row says may be authenticated from here on as if it were ours.
+            // Nothing in the row may be authenticated as if Keydesk had written it.
             let size = next_position(tx.conn, self.org)?;
-            *self = Row { size, origin: self.origin.take(), ..Row::empty(self.org) };
+            *self = HeadRow { size, origin: self.origin.take(), ..HeadRow::empty(self.org) };
         }
         if is_authentic && why == CHANGED {
-            // It was looked at under the root secret that has just been replaced.
-            return Err(Error::again("the root secret of the database was replaced"));
+            // The row was checked under a root secret that has just been replaced.
+            return Err(Error::retry("the root secret of the database was replaced"));
         }
         if self.broken_at.is_none() {
             tracing::error!(organization = %self.org, entry = index, why, "the audit log is broken");
@@ -122,13 +120,13 @@ impl Row {
         Ok(())
     }
 
-    /// In place of a row that can't be read. It has no code, and [`Row::is_blank`] does not hold.
-    pub(super) fn unreadable(org: OrgId) -> Row {
-        Row { size: -1, ..Row::empty(org) }
+    /// Stands for a row that can't be parsed. It has no code, and it is not [`HeadRow::is_blank`].
+    pub(super) fn unreadable(org: OrgId) -> HeadRow {
+        HeadRow { size: -1, ..HeadRow::empty(org) }
     }
 
-    pub(super) fn empty(org: OrgId) -> Row {
-        Row {
+    pub(super) fn empty(org: OrgId) -> HeadRow {
+        HeadRow {
             org,
             size: 0,
             hashed: 0,
@@ -147,13 +145,13 @@ impl Row {
         }
     }
 
-    /// Adds a checkpoint to the digest of those that are kept.
-    pub fn keep(&mut self, size: i64, note: &str) {
+    /// Adds a checkpoint to the digest of stored checkpoints.
+    pub fn add_checkpoint(&mut self, size: i64, note: &str) {
         self.kept = Some(chain(self.kept.as_deref(), note).to_vec());
         self.kept_size = size;
     }
 
-    /// Authenticates the row and writes it.
+    /// Authenticates and writes the row.
     pub fn save(&mut self, tx: &mut Tx<'_>) -> Result<()> {
         self.epoch = self.epoch.max(tx.logs.epoch());
         self.mac = Some(tx.logs.seal()?.code(&self.message()).to_vec());
@@ -179,18 +177,18 @@ impl Row {
         Ok(())
     }
 
-    /// What a process remembers of it.
+    /// What a process remembers of the log.
     pub fn mark(&self) -> Mark {
         Mark { size: self.size, state: self.state(), is_broken: self.broken_at.is_some() }
     }
 
-    /// A digest of what can't change while the log does not grow.
+    /// A digest that can't change unless the log grows.
     fn state(&self) -> Hash {
         let broken = [u8::from(self.broken_at.is_some())];
         sha256(&[self.edge.as_deref().unwrap_or_default(), &broken].concat())
     }
 
-    /// What the code authenticates: each column once, in a form that no other row has.
+    /// The authenticated message: each column once, in an unambiguous form.
     pub fn message(&self) -> Vec<u8> {
         let mut message = b"keydesk audit head 1\0".to_vec();
         message.extend_from_slice(self.org.bytes());

@@ -1,8 +1,8 @@
-//! The Merkle tree over the entries (RFC 6962 section 2.1; RFC 9162 has the same tree and spells
-//! out how proofs are checked). Pure: hashes in, hashes out.
+//! The Merkle tree over the entries (RFC 6962 section 2.1; RFC 9162 has the same tree and specifies
+//! how proofs are checked). Pure: hashes in, hashes out.
 //!
-//! A node is named by its level and its place: it covers the 2^level leaves from place·2^level.
-//! Complete nodes never change, so each is stored once. All other hashes are made from them.
+//! A node is identified by its level and its place: it covers the 2^level leaves from place·2^level.
+//! Complete nodes never change, so each is stored once. All other hashes are computed from them.
 
 mod proof;
 #[cfg(test)]
@@ -12,7 +12,7 @@ mod walk;
 use sha2::{Digest as _, Sha256};
 
 pub use proof::{consistency, extends, includes, inclusion, root};
-pub use walk::{Walk, told_with};
+pub use walk::{Walk, new_siblings};
 
 /// A hash of the tree: SHA-256.
 pub type Hash = [u8; 32];
@@ -22,12 +22,12 @@ pub fn leaf(entry: &[u8]) -> Hash {
     Sha256::new().chain_update([0]).chain_update(entry).finalize().into()
 }
 
-/// The hash of what lies above two others.
+/// The hash of a node with these children.
 pub fn node(left: &Hash, right: &Hash) -> Hash {
     Sha256::new().chain_update([1]).chain_update(left).chain_update(right).finalize().into()
 }
 
-/// The complete subtrees that a tree is made of, largest first: all that is needed to go on.
+/// The roots of the complete subtrees that form a tree, largest first: enough to append to it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Edge {
     size: u64,
@@ -35,14 +35,14 @@ pub struct Edge {
 }
 
 impl Edge {
-    /// Of a tree of this size, from its stored form; `None` where both do not fit.
+    /// Parses the stored form of a tree of `size` entries; `None` if they contradict each other.
     pub fn from_bytes(size: u64, bytes: &[u8]) -> Option<Edge> {
         let (roots, rest) = bytes.as_chunks::<32>();
         let fits = rest.is_empty() && roots.len() == size.count_ones() as usize;
         fits.then(|| Edge { size, roots: roots.to_vec() })
     }
 
-    /// Of the first `size` entries of a tree whose nodes are stored.
+    /// The edge of the first `size` entries of a stored tree.
     pub fn at<N: Nodes>(size: u64, nodes: &mut N) -> Result<Edge, N::Error> {
         let levels = (0..u64::BITS).rev().filter(|level| size >> level & 1 == 1);
         let roots = levels.map(|level| nodes.get(level, (size >> level) - 1)).collect::<Result<_, _>>()?;
@@ -54,13 +54,13 @@ impl Edge {
         self.roots.concat()
     }
 
-    /// How many entries the tree has.
+    /// The number of entries.
     pub fn size(&self) -> u64 {
         self.size
     }
 
-    /// Adds an entry's hash, and calls `completed` with the level, the place and the hash of each
-    /// node above the leaves that it completes.
+    /// Appends an entry's hash, and calls `completed` with the level, place and hash of each node above
+    /// the leaves that it completes.
     pub fn push(&mut self, leaf: Hash, mut completed: impl FnMut(u32, u64, Hash)) {
         let mut hash = leaf;
         for level in 0..self.size.trailing_ones() {
@@ -73,7 +73,7 @@ impl Edge {
         self.size += 1;
     }
 
-    /// The hash of the whole tree.
+    /// The root hash of the tree.
     pub fn root(&self) -> Hash {
         let mut roots = self.roots.iter().rev();
         match roots.next() {
@@ -83,17 +83,16 @@ impl Edge {
     }
 }
 
-/// Where the complete nodes are kept.
+/// A source of complete nodes.
 pub trait Nodes {
-    /// Why a node can't be had.
     type Error;
 
-    /// The hash of a complete node. Level 0 are the leaves.
+    /// The hash of a complete node. Level 0 holds the leaves.
     fn get(&mut self, level: u32, place: u64) -> Result<Hash, Self::Error>;
 }
 
-/// Leaves from `start` until before `end`, as they occur in proofs: `start` is a multiple of the
-/// least power of two that covers them.
+/// The leaves `start..end` of a proof's subtree: `start` is a multiple of the least power of two that
+/// covers them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Span {
     start: u64,
@@ -105,7 +104,7 @@ impl Span {
         self.end - self.start
     }
 
-    /// Divides where RFC 6962 does: at the largest power of two below the length.
+    /// Splits as RFC 6962 does: at the largest power of two below the length.
     fn split(self) -> (Span, Span) {
         let middle = self.start + (1 << (self.len() - 1).ilog2());
         (Span { end: middle, ..self }, Span { start: middle, ..self })

@@ -35,7 +35,7 @@ pub fn consistency<N: Nodes>(from: u64, size: u64, nodes: &mut N) -> Result<Vec<
             whole = false;
         }
     }
-    // The older root itself need not be told.
+    // The older root itself is left out: the verifier has it.
     beside.extend((!whole).then_some(span));
     beside.into_iter().rev().map(|span| span.hash(nodes)).collect()
 }

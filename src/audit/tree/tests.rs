@@ -1,4 +1,4 @@
-//! The tree against the RFC, word by word.
+//! Tests of the tree against a literal implementation of the RFC.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -16,7 +16,7 @@ impl Nodes for Memory {
     }
 }
 
-/// RFC 6962 section 2.1, word by word.
+/// RFC 6962 section 2.1, literally.
 fn naive_root(leaves: &[Hash]) -> Hash {
     match leaves {
         [] => Sha256::digest([]).into(),
@@ -28,7 +28,7 @@ fn naive_root(leaves: &[Hash]) -> Hash {
     }
 }
 
-/// RFC 6962 section 2.1.1, word by word.
+/// RFC 6962 section 2.1.1, literally.
 fn naive_path(m: usize, leaves: &[Hash]) -> Vec<Hash> {
     if leaves.len() == 1 {
         return Vec::new();
@@ -43,7 +43,7 @@ fn naive_path(m: usize, leaves: &[Hash]) -> Vec<Hash> {
     path
 }
 
-/// RFC 6962 section 2.1.2, word by word.
+/// RFC 6962 section 2.1.2, literally.
 fn naive_proof(m: usize, leaves: &[Hash], whole: bool) -> Vec<Hash> {
     if m == leaves.len() {
         return if whole { Vec::new() } else { vec![naive_root(leaves)] };
@@ -76,7 +76,7 @@ pub(crate) fn grown(size: u64) -> (Vec<Hash>, Memory, Vec<Edge>) {
 const SIZE: u64 = 37;
 
 #[test]
-fn the_edge_grows_as_the_tree_of_the_rfc() {
+fn the_edge_matches_the_tree_of_the_rfc() {
     let (leaves, mut nodes, edges) = grown(SIZE);
     for (size, edge) in edges.iter().enumerate() {
         assert_eq!(edge.root(), naive_root(&leaves[..size]), "{size}");
@@ -91,7 +91,7 @@ fn the_edge_grows_as_the_tree_of_the_rfc() {
 }
 
 #[test]
-fn every_proof_is_that_of_the_rfc_and_holds_for_nothing_else() {
+fn every_proof_matches_the_rfc_and_proves_nothing_else() {
     let (leaves, mut nodes, edges) = grown(SIZE);
     for size in 1..=SIZE {
         let (newer, all) = (edges[size as usize].root(), &leaves[..size as usize]);
@@ -127,24 +127,25 @@ fn every_proof_is_that_of_the_rfc_and_holds_for_nothing_else() {
 }
 
 #[test]
-fn a_walk_knows_the_first_wrong_entry() {
+fn a_walk_finds_the_first_wrong_entry() {
     for size in 1..=SIZE {
         let (leaves, mut nodes, edges) = grown(size);
-        let told: Vec<_> = (0..size).map(|index| told_with(index, size, &mut nodes).unwrap()).collect();
-        assert_eq!(told.iter().map(Vec::len).sum::<usize>() as u64, size - 1);
-        let walk = |leaves: &[Hash], told: &[Vec<Hash>]| {
+        let siblings: Vec<_> =
+            (0..size).map(|index| new_siblings(index, size, &mut nodes).unwrap()).collect();
+        assert_eq!(siblings.iter().map(Vec::len).sum::<usize>() as u64, size - 1);
+        let walk = |leaves: &[Hash], siblings: &[Vec<Hash>]| {
             let mut walk = Walk::new(size, edges[size as usize].root());
-            let wrong = (0..leaves.len()).find(|&index| !walk.step(&leaves[index], &told[index]));
+            let wrong = (0..leaves.len()).find(|&index| !walk.step(&leaves[index], &siblings[index]));
             assert_eq!(wrong.is_none(), walk.is_done());
             wrong
         };
-        assert_eq!(walk(&leaves, &told), None);
+        assert_eq!(walk(&leaves, &siblings), None);
         for index in 0..size as usize {
             let mut wrong = leaves.clone();
             wrong[index][31] ^= 1;
-            assert_eq!(walk(&wrong, &told), Some(index));
-            for place in 0..told[index].len() {
-                let mut wrong = told.clone();
+            assert_eq!(walk(&wrong, &siblings), Some(index));
+            for place in 0..siblings[index].len() {
+                let mut wrong = siblings.clone();
                 wrong[index][place][31] ^= 1;
                 assert_eq!(walk(&leaves, &wrong), Some(index));
                 wrong[index].remove(place);

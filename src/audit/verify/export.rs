@@ -1,4 +1,4 @@
-//! An exported log against its own checkpoint and what came from outside, in little memory.
+//! Verifies an exported log against its own checkpoint and external trust anchors, in little memory.
 
 use std::io::BufRead;
 
@@ -8,20 +8,19 @@ use base64::engine::general_purpose::STANDARD;
 use crate::audit::checkpoint::{Checkpoint, Note};
 use crate::audit::export::{Line, Trailer};
 use crate::audit::tree::{self, Edge, Hash, Walk};
-use crate::audit::verify::{Fault, Outside, Sound};
+use crate::audit::verify::{Fault, TrustAnchors, Verified};
 
-/// The longest line that is read.
+/// The longest accepted line, in bytes.
 const MAX_LINE: u64 = 16 << 20;
 
-/// Checks an exported log, line by line, in little memory. `last` is its last line, which has to be
-/// known before.
+/// Verifies an exported log, line by line. `last` is its last line, which must be known in advance.
 pub fn export(
     mut reader: impl BufRead,
     last: &str,
-    outside: &Outside,
-) -> std::io::Result<Result<Sound, Fault>> {
-    let trailer = read_trailer(last, outside);
-    let mut check = Check::new(trailer.as_ref().ok(), outside.checkpoint.as_ref());
+    anchors: &TrustAnchors,
+) -> std::io::Result<Result<Verified, Fault>> {
+    let trailer = read_trailer(last, anchors);
+    let mut check = Check::new(trailer.as_ref().ok(), anchors.checkpoint.as_ref());
     let mut line = String::new();
     loop {
         line.clear();
@@ -43,8 +42,9 @@ pub fn export(
         }
         if line != last {
             let index = check.edge.size();
-            let ends = |told: &Checkpoint| (told.size, told.root) == (index, check.edge.root());
-            return Ok(Err(if read_trailer(&line, outside).as_ref().is_ok_and(ends) {
+            let ends =
+                |checkpoint: &Checkpoint| (checkpoint.size, checkpoint.root) == (index, check.edge.root());
+            return Ok(Err(if read_trailer(&line, anchors).as_ref().is_ok_and(ends) {
                 Fault::new(index + 1, "there is more behind the checkpoint")
             } else {
                 check.wrong("a checkpoint stands in its place")
@@ -60,58 +60,59 @@ pub fn export(
         if !reader.fill_buf()?.is_empty() {
             return Ok(Err(Fault::new(checkpoint.size + 1, "there is more behind the checkpoint")));
         }
-        return Ok(Ok(Sound { checkpoint }));
+        return Ok(Ok(Verified { checkpoint }));
     }
 }
 
-fn read_trailer(last: &str, outside: &Outside) -> Result<Checkpoint, &'static str> {
+fn read_trailer(last: &str, anchors: &TrustAnchors) -> Result<Checkpoint, &'static str> {
     let trailer = last.strip_suffix('\n').and_then(canonical::<Trailer>);
     let note = trailer.and_then(|trailer| Note::parse(&trailer.checkpoint));
     let checkpoint = note.as_ref().and_then(Note::checkpoint);
     let (Some(note), Some(checkpoint)) = (note, checkpoint) else {
         return Err("this is neither an entry nor a checkpoint");
     };
-    match &outside.key {
+    match &anchors.key {
         Some(key) if !key.has_signed(&note) => Err("the checkpoint is not signed by that key"),
         Some(key) if key.name() != checkpoint.origin => Err("the checkpoint is of another log"),
         _ => Ok(checkpoint),
     }
 }
 
-/// A line as [`crate::audit::export`] writes it; the same said in another way is not what was written.
+/// Parses a line exactly as [`crate::audit::export`] writes it; an equivalent spelling is not what was written.
 fn canonical<'a, T: serde::Deserialize<'a> + serde::Serialize>(text: &'a str) -> Option<T> {
     let value: T = serde_json::from_str(text).ok()?;
     (serde_json::to_string(&value).ok()? == text).then_some(value)
 }
 
-/// An exported log as far as it was read.
+/// The state of a verification.
 struct Check<'a> {
-    /// Grows with the entries, whatever they are.
+    /// The edge of the entries so far, valid or not.
     edge: Edge,
     /// Follows the file's own checkpoint, as long as that vouches for the entries.
     own: Option<Walk>,
-    /// Follows the checkpoint from outside; it only can if that is as large.
+    /// Follows the external checkpoint, which only works if that has the same size.
     theirs: Option<Walk>,
-    /// Whether there is a checkpoint at all.
+    /// Whether there is any checkpoint.
     is_vouched: bool,
-    outside: Option<&'a Checkpoint>,
-    /// The first entry for which the checkpoint from outside could not vouch.
+    external: Option<&'a Checkpoint>,
+    /// The first entry for which the external checkpoint could not vouch.
     unvouched: u64,
-    /// Whether what the checkpoint from outside covers is not what it says.
+    /// Whether the entries that the external checkpoint covers contradict it.
     differs: bool,
 }
 
 impl<'a> Check<'a> {
-    fn new(own: Option<&Checkpoint>, outside: Option<&'a Checkpoint>) -> Check<'a> {
+    fn new(own: Option<&Checkpoint>, external: Option<&'a Checkpoint>) -> Check<'a> {
         let walk = |checkpoint: &Checkpoint| Walk::new(checkpoint.size, checkpoint.root);
         Check {
             edge: Edge::default(),
             own: own.map(walk),
-            theirs: outside.map(walk),
-            is_vouched: own.is_some() || outside.is_some(),
-            outside,
+            theirs: external.map(walk),
+            is_vouched: own.is_some() || external.is_some(),
+            external,
             unvouched: 0,
-            differs: outside.is_some_and(|told| told.size == 0 && told.root != Edge::default().root()),
+            differs: external
+                .is_some_and(|checkpoint| checkpoint.size == 0 && checkpoint.root != Edge::default().root()),
         }
     }
 
@@ -126,15 +127,15 @@ impl<'a> Check<'a> {
             let why = if line.index > index { "it is missing" } else { "another entry stands in its place" };
             return Err(self.wrong(why));
         }
-        let told: Option<Vec<Hash>> = line
+        let hashes: Option<Vec<Hash>> = line
             .hashes
             .iter()
             .map(|hash| STANDARD.decode(hash).ok().and_then(|hash| hash.try_into().ok()))
             .collect();
-        let told = told.ok_or_else(|| self.wrong("its hashes can't be read"))?;
+        let hashes = hashes.ok_or_else(|| self.wrong("its hashes can't be read"))?;
         let leaf = tree::leaf(line.entry.as_bytes());
         for walk in [&mut self.own, &mut self.theirs] {
-            if walk.as_mut().is_some_and(|walk| !walk.step(&leaf, &told)) {
+            if walk.as_mut().is_some_and(|walk| !walk.step(&leaf, &hashes)) {
                 *walk = None;
             }
         }
@@ -145,8 +146,8 @@ impl<'a> Check<'a> {
         if self.theirs.is_some() {
             self.unvouched = self.edge.size();
         }
-        if let Some(outside) = self.outside.filter(|outside| outside.size == self.edge.size()) {
-            self.differs = outside.root != self.edge.root();
+        if let Some(external) = self.external.filter(|external| external.size == self.edge.size()) {
+            self.differs = external.root != self.edge.root();
         }
         Ok(())
     }
@@ -157,11 +158,11 @@ impl<'a> Check<'a> {
             Some(_) => return Err(self.wrong("it is missing")),
             None => return Err(self.wrong("the checkpoint is not that of the entries")),
         }
-        let Some(outside) = self.outside else { return Ok(()) };
-        if outside.origin != own.origin {
+        let Some(external) = self.external else { return Ok(()) };
+        if external.origin != own.origin {
             return Err(self.wrong("the checkpoint is of another log than the one from outside"));
         }
-        if outside.size > own.size {
+        if external.size > own.size {
             let why = "the checkpoint from outside knows of more entries than the file, which is cut off, \
                        older or forged, and does not vouch for this one";
             return Err(Fault::new(self.unvouched, why));

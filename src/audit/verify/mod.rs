@@ -1,22 +1,21 @@
-//! Checking a log: an exported one against its checkpoint, or the one in the database against
-//! itself and the checkpoints that were kept. Both name the first bad entry.
+//! Verifying a log: an export against its checkpoint, or the log in the database against itself and the
+//! stored checkpoints. Both report the first bad entry.
 
+mod database;
 mod export;
-mod stepwise;
 #[cfg(test)]
 mod tests;
 
 use crate::audit::checkpoint::{Checkpoint, Verifier};
 
+pub use database::{LogCheck, Progress};
 pub use export::export;
-pub use stepwise::{Progress, Stepwise};
 
 /// What is wrong with a log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// The first entry that is not what was written, from 0; behind the last one it is the checkpoint.
+    /// The first bad entry, from 0; the number of entries stands for the checkpoint after them.
     pub index: u64,
-    /// What is wrong with it.
     pub why: String,
 }
 
@@ -26,18 +25,15 @@ impl Fault {
     }
 }
 
-/// What came from outside, so that the one who made the file can't have made it too.
+/// Trust anchors from elsewhere, which the author of the file can't have made too.
 #[derive(Clone, Debug, Default)]
-pub struct Outside {
-    /// The verifier key.
+pub struct TrustAnchors {
     pub key: Option<Verifier>,
-    /// A checkpoint of the log.
     pub checkpoint: Option<Checkpoint>,
 }
 
-/// A log in which nothing is wrong.
+/// An intact log.
 #[derive(Clone, Debug)]
-pub struct Sound {
-    /// What its checkpoint says.
+pub struct Verified {
     pub checkpoint: Checkpoint,
 }

@@ -1,4 +1,4 @@
-//! Logs that were tampered with, in every way there is.
+//! Tests with tampered logs.
 
 use std::ops::RangeInclusive;
 
@@ -14,10 +14,10 @@ use crate::crypto::{Keyring, Root};
 
 const ORIGIN: &str = "keys.example.com/acme";
 
-/// Small numbers that look random and are the same each time (xorshift64).
-struct Dice(u64);
+/// A deterministic random number generator (xorshift64).
+struct Random(u64);
 
-impl Dice {
+impl Random {
     fn roll(&mut self, range: RangeInclusive<usize>) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
@@ -36,7 +36,7 @@ fn stranger() -> Signer {
     Signer::all(&Keyring::new(root, None)).unwrap().remove(0)
 }
 
-/// An exported log of these entries, line by line, with its checkpoint.
+/// The lines of an export of these entries, and its checkpoint.
 fn exported(entries: &[String], signer: &Signer) -> (Vec<String>, Checkpoint) {
     let (mut nodes, mut edge) = (Memory::default(), Edge::default());
     for (index, entry) in entries.iter().enumerate() {
@@ -48,7 +48,7 @@ fn exported(entries: &[String], signer: &Signer) -> (Vec<String>, Checkpoint) {
     }
     let size = entries.len() as u64;
     let line = |(index, entry): (u64, &String)| {
-        let hashes = tree::told_with(index, size, &mut nodes).unwrap();
+        let hashes = tree::new_siblings(index, size, &mut nodes).unwrap();
         let hashes = hashes.iter().map(|hash| STANDARD.encode(hash)).collect();
         serde_json::to_string(&Line { index, entry: entry.clone(), hashes }).unwrap() + "\n"
     };
@@ -58,19 +58,20 @@ fn exported(entries: &[String], signer: &Signer) -> (Vec<String>, Checkpoint) {
     (lines, checkpoint)
 }
 
-fn entries(dice: &mut Dice, size: usize) -> Vec<String> {
-    let entry = |index| format!("{{\"id\":\"evt_{index}\",\"at\":\"…\",\"n\":{}}}", dice.roll(0..=1_000_000));
+fn entries(random: &mut Random, size: usize) -> Vec<String> {
+    let entry =
+        |index| format!("{{\"id\":\"evt_{index}\",\"at\":\"…\",\"n\":{}}}", random.roll(0..=1_000_000));
     (0..size).map(entry).collect()
 }
 
-fn check(bytes: &[u8], outside: &Outside) -> Result<Sound, Fault> {
+fn check(bytes: &[u8], anchors: &TrustAnchors) -> Result<Verified, Fault> {
     let whole = bytes.strip_suffix(b"\n").unwrap_or(bytes);
     let start = whole.iter().rposition(|byte| *byte == b'\n').map_or(0, |place| place + 1);
     let last = String::from_utf8_lossy(&bytes[start..]).into_owned();
-    super::export(bytes, &last, outside).unwrap()
+    super::export(bytes, &last, anchors).unwrap()
 }
 
-/// The first line that is not as it was written.
+/// The first line that differs from what was written.
 fn first_difference(written: &[String], bytes: &[u8]) -> Option<u64> {
     let mut read = bytes.split_inclusive(|byte| *byte == b'\n');
     let mut index = 0;
@@ -84,46 +85,46 @@ fn first_difference(written: &[String], bytes: &[u8]) -> Option<u64> {
 }
 
 #[test]
-fn a_log_as_it_was_written_is_sound() {
-    let mut dice = Dice(1);
+fn an_unchanged_log_is_verified() {
+    let mut random = Random(1);
     for size in 1..40 {
-        let entries = entries(&mut dice, size);
+        let entries = entries(&mut random, size);
         let (lines, checkpoint) = exported(&entries, &signer());
         let (_, before) = exported(&entries[..size / 2 + size % 2], &signer());
         let key = Some(signer().verifier(ORIGIN));
-        for outside in [
-            Outside::default(),
-            Outside { key: key.clone(), checkpoint: None },
-            Outside { key: None, checkpoint: Some(checkpoint.clone()) },
-            Outside { key, checkpoint: Some(before) },
+        for anchors in [
+            TrustAnchors::default(),
+            TrustAnchors { key: key.clone(), checkpoint: None },
+            TrustAnchors { key: None, checkpoint: Some(checkpoint.clone()) },
+            TrustAnchors { key, checkpoint: Some(before) },
         ] {
-            let sound = check(lines.concat().as_bytes(), &outside).unwrap();
+            let sound = check(lines.concat().as_bytes(), &anchors).unwrap();
             assert_eq!(sound.checkpoint, checkpoint);
         }
     }
 }
 
-/// `KEYDESK_TAMPERS=10000 cargo test --release --lib audit::verify -- --nocapture` tries more, and says
-/// how many of each kind; the suite is content with fewer.
+/// `KEYDESK_TAMPERS=10000 cargo test --release --lib audit::verify -- --nocapture` runs more cases and
+/// prints how many of each kind.
 #[test]
-fn every_tampering_is_found_and_the_first_bad_entry_named() {
+fn every_tampering_is_found_and_the_first_bad_entry_is_reported() {
     let times = std::env::var("KEYDESK_TAMPERS").ok().and_then(|text| text.parse().ok()).unwrap_or(700);
-    let mut dice = Dice(0x9E37_79B9_7F4A_7C15);
+    let mut random = Random(0x9E37_79B9_7F4A_7C15);
     let mut kinds = [0; 7];
     let mut tried = 0;
     while tried < times {
-        let size = dice.roll(2..=24);
-        let written = entries(&mut dice, size);
+        let size = random.roll(2..=24);
+        let written = entries(&mut random, size);
         let (lines, checkpoint) = exported(&written, &signer());
-        let mut outside = Outside { key: Some(signer().verifier(ORIGIN)), checkpoint: None };
+        let mut anchors = TrustAnchors { key: Some(signer().verifier(ORIGIN)), checkpoint: None };
         let mut tampered = lines.clone();
-        let kind = dice.roll(0..=6);
-        let place = dice.roll(0..=size);
+        let kind = random.roll(0..=6);
+        let place = random.roll(0..=size);
         let bytes = match kind {
             0 => {
                 let mut bytes = lines.concat().into_bytes();
-                let at = dice.roll(0..=bytes.len() - 1);
-                bytes[at] = dice.roll(0..=255) as u8;
+                let at = random.roll(0..=bytes.len() - 1);
+                bytes[at] = random.roll(0..=255) as u8;
                 bytes
             }
             1 => {
@@ -131,36 +132,36 @@ fn every_tampering_is_found_and_the_first_bad_entry_named() {
                 tampered.concat().into_bytes()
             }
             2 => {
-                tampered.swap(place, dice.roll(0..=size));
+                tampered.swap(place, random.roll(0..=size));
                 tampered.concat().into_bytes()
             }
             3 => {
                 let bytes = lines.concat().into_bytes();
-                bytes[..dice.roll(0..=bytes.len() - 1)].to_vec()
+                bytes[..random.roll(0..=bytes.len() - 1)].to_vec()
             }
             4 => {
-                tampered.insert(dice.roll(0..=size + 1), lines[place].clone());
+                tampered.insert(random.roll(0..=size + 1), lines[place].clone());
                 tampered.concat().into_bytes()
             }
-            // Another history from some entry on, hashed anew, and signed with the key of another
-            // or, as from a copy of the database, with the right one.
+            // Another history from some entry on, hashed again, and signed with a stranger's key or, as
+            // after a copy of the database, with the right one.
             _ => {
                 let place = place.min(size - 1);
-                let others = dice.roll(1..=24);
+                let others = random.roll(1..=24);
                 let mut other = written[..place].to_vec();
-                other.extend(entries(&mut dice, others));
-                let copied = dice.roll(0..=1) == 1;
+                other.extend(entries(&mut random, others));
+                let copied = random.roll(0..=1) == 1;
                 let hand = if copied { signer() } else { stranger() };
                 let (forked, _) = exported(&other, &hand);
-                outside.checkpoint = Some(checkpoint);
-                // Either whole, or behind the lines of before.
+                anchors.checkpoint = Some(checkpoint);
+                // Either the whole fork, or the fork after the original lines.
                 let whole = kind == 5;
                 tampered = if whole { forked } else { [&lines[..place], &forked[place..]].concat() };
                 tampered.concat().into_bytes()
             }
         };
         let Some(expected) = first_difference(&lines, &bytes) else { continue };
-        let found = check(&bytes, &outside).map_err(|fault| fault.index);
+        let found = check(&bytes, &anchors).map_err(|fault| fault.index);
         assert_eq!(found.map(|_| ()), Err(expected), "kind {kind}: {}", String::from_utf8_lossy(&bytes));
         kinds[kind] += 1;
         tried += 1;
@@ -169,6 +170,6 @@ fn every_tampering_is_found_and_the_first_bad_entry_named() {
     let names =
         ["edited", "deleted", "reordered", "truncated", "doubled", "forked", "forked behind old lines"];
     for (name, tries) in names.iter().zip(kinds) {
-        eprintln!("{tries:6} {name}: all found, the first bad entry named");
+        eprintln!("{tries:6} {name}: all found, first bad entry reported");
     }
 }

@@ -2,14 +2,14 @@
 
 use crate::audit::checkpoint::{Signer, Verifier};
 use crate::audit::recovery::{self, Outcome};
-use crate::audit::verify::{Fault, Outside, Progress, Stepwise};
+use crate::audit::verify::{Fault, LogCheck, Progress, TrustAnchors};
 use crate::audit::{head, log, register, signing};
 use crate::authority::{Change, RequestSource};
 use crate::cli::audit::report::{first_bad, proof_of_log};
 use crate::cli::open;
 use crate::cli::output::{Failure, print};
 use crate::db::Db;
-use crate::installation::Standing;
+use crate::installation::SealState;
 use crate::orgs::principal::CommandLine;
 use crate::time::Time;
 
@@ -21,7 +21,7 @@ pub(super) fn recover(slug: &str, new_name: bool) -> Result<(), Failure> {
     let org = orgs.into_iter().find(|(_, known)| known == slug).map(|(org, _)| org);
     let org = org.ok_or_else(|| Failure::Refused(format!("there is no organisation {slug:?}.")))?;
     let signers = Signer::all(&keyring)?;
-    let mut check = db.read_now(|conn| Stepwise::begin(conn, db.logs(), org, &signers, None, 0))?;
+    let mut check = db.read_now(|conn| LogCheck::begin(conn, db.logs(), org, &signers, None, 0))?;
     if let Err(fault) = walk(&db, &mut check)? {
         eprintln!("{slug}: {}", first_bad(&fault));
         let (index, why) = (fault.index.cast_signed(), fault.why.as_str());
@@ -30,7 +30,7 @@ pub(super) fn recover(slug: &str, new_name: bool) -> Result<(), Failure> {
     let (name, now) = (signing::name(&config.host(), slug), Time::now());
     let change = Change::new(CommandLine { org }, org, RequestSource::default(), now);
     match change.commit_now(&db, |tx, acting| recovery::recover(tx, acting, &name, new_name))? {
-        Outcome::Sound => print(&format!("{slug}: the log is not known to be broken."))?,
+        Outcome::Intact => print(&format!("{slug}: the log is not known to be broken."))?,
         Outcome::Repaired => {
             print(&format!(
                 "{slug}: all entries are intact, and the data derived from them was rebuilt. Compare the log \
@@ -51,15 +51,15 @@ pub(super) fn recover(slug: &str, new_name: bool) -> Result<(), Failure> {
 }
 
 /// Verifies the logs of the database.
-pub(super) fn check(outside: &Outside) -> Result<(), Failure> {
+pub(super) fn check(anchors: &TrustAnchors) -> Result<(), Failure> {
     let config = open::config()?;
-    let (db, keyring, standing) = open::existing(&config)?;
-    let seal = match standing {
-        Standing::Settled => keyring.log_seal(),
-        Standing::Replaced | Standing::Overtaken => {
+    let (db, keyring, seal_state) = open::existing(&config)?;
+    let seal = match seal_state {
+        SealState::Current => keyring.log_seal(),
+        SealState::Replaced | SealState::Overtaken => {
             keyring.previous_log_seal().unwrap_or_else(|| keyring.log_seal())
         }
-        Standing::Unsealed => {
+        SealState::Unsealed => {
             return Err(Failure::Refused(
                 "the logs of this database come from a version of Keydesk that did not authenticate them. \
                  Start the server of this version once, then verify."
@@ -70,8 +70,8 @@ pub(super) fn check(outside: &Outside) -> Result<(), Failure> {
     db.logs().unlock(seal, None, true);
     let logs = db.logs();
     let signers = Signer::all(&keyring)?;
-    let name = outside.key.as_ref().map(Verifier::name);
-    let name = name.or(outside.checkpoint.as_ref().map(|checkpoint| checkpoint.origin.as_str()));
+    let name = anchors.key.as_ref().map(Verifier::name);
+    let name = name.or(anchors.checkpoint.as_ref().map(|checkpoint| checkpoint.origin.as_str()));
     let survey = db.read_now(|conn| register::survey(conn, logs))?;
     let all = db.read_now(log::orgs)?;
     let missing = survey.faults.iter().filter(|(org, _)| !all.iter().any(|(known, _)| known == org));
@@ -79,8 +79,8 @@ pub(super) fn check(outside: &Outside) -> Result<(), Failure> {
     let mut others = Vec::new();
     let mut found = false;
     for (org, slug) in all {
-        let key = outside.key.as_ref();
-        let mut check = db.read_now(|conn| Stepwise::begin(conn, logs, org, &signers, key, 0))?;
+        let key = anchors.key.as_ref();
+        let mut check = db.read_now(|conn| LogCheck::begin(conn, logs, org, &signers, key, 0))?;
         if name.is_some() && check.head().origin.as_deref() != name {
             // Report its faults if no log has the name: the name itself may have been altered.
             others.extend(check.wrong().map(|fault| format!("{slug}: {}", first_bad(fault))));
@@ -90,12 +90,12 @@ pub(super) fn check(outside: &Outside) -> Result<(), Failure> {
         let registered = survey.faults.iter().find(|(broken, _)| *broken == org);
         let result = match (walk(&db, &mut check)?, registered) {
             (Ok(size), Some((_, why))) => Err(Fault { index: size, why: (*why).to_owned() }),
-            (Ok(size), None) => compare(&db, &check, size, outside)?,
+            (Ok(size), None) => compare(&db, &check, size, anchors)?,
             (fault, _) => fault,
         };
         match result {
             Ok(size) => {
-                let proof = proof_of_log(outside, check.by_key(), size);
+                let proof = proof_of_log(anchors, check.by_key(), size);
                 print(&format!("{slug}: {size} entries, unbroken, {proof}"))?;
             }
             Err(fault) => faults.push(format!("{slug}: {}", first_bad(&fault))),
@@ -114,23 +114,28 @@ pub(super) fn check(outside: &Outside) -> Result<(), Failure> {
 }
 
 /// Verifies a log to its end. Returns the number of its entries.
-fn walk(db: &Db, check: &mut Stepwise) -> Result<Result<u64, Fault>, Failure> {
+fn walk(db: &Db, check: &mut LogCheck) -> Result<Result<u64, Fault>, Failure> {
     loop {
         match db.read_now(|conn| check.step(conn))? {
             Progress::More => {}
-            Progress::Sound(size) => return Ok(Ok(size)),
+            Progress::Intact(size) => return Ok(Ok(size)),
             Progress::Broken(fault) => return Ok(Err(fault)),
         }
     }
 }
 
 /// Compares a log that is consistent with the database with the key and checkpoint from outside.
-fn compare(db: &Db, check: &Stepwise, size: u64, outside: &Outside) -> Result<Result<u64, Fault>, Failure> {
-    if outside.key.is_some() && check.by_key().is_none() && check.has_kept() {
+fn compare(
+    db: &Db,
+    check: &LogCheck,
+    size: u64,
+    anchors: &TrustAnchors,
+) -> Result<Result<u64, Fault>, Failure> {
+    if anchors.key.is_some() && check.by_key().is_none() && check.has_kept() {
         let why = "none of the stored checkpoints is signed by the key that --key names";
         return Ok(Err(Fault { index: size, why: why.into() }));
     }
-    let Some(checkpoint) = &outside.checkpoint else { return Ok(Ok(size)) };
+    let Some(checkpoint) = &anchors.checkpoint else { return Ok(Ok(size)) };
     if checkpoint.size > size {
         return Ok(Err(Fault { index: size, why: "it is missing: the checkpoint covers it".into() }));
     }

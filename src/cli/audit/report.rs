@@ -1,11 +1,11 @@
 //! What `keydesk audit verify` reports.
 
 use crate::audit::checkpoint::Checkpoint;
-use crate::audit::verify::{Fault, Outside};
+use crate::audit::verify::{Fault, TrustAnchors};
 
 /// Describes what the verification of an exported log proves.
-pub(super) fn proof_of_file(outside: &Outside, size: u64) -> String {
-    match (&outside.key, &outside.checkpoint) {
+pub(super) fn proof_of_file(anchors: &TrustAnchors, size: u64) -> String {
+    match (&anchors.key, &anchors.checkpoint) {
         (Some(_), None) => "signed as a whole with the key from outside. A key alone does not show whether \
                             this is an older copy. Compare it with a checkpoint that you kept outside: \
                             --checkpoint."
@@ -16,8 +16,8 @@ pub(super) fn proof_of_file(outside: &Outside, size: u64) -> String {
 
 /// Describes what the verification of a log in the database proves. The whole database could be an older
 /// copy, so a key proves only that its owner once signed these entries.
-pub(super) fn proof_of_log(outside: &Outside, by_key: Option<u64>, size: u64) -> String {
-    match (&outside.checkpoint, &outside.key, by_key) {
+pub(super) fn proof_of_log(anchors: &TrustAnchors, by_key: Option<u64>, size: u64) -> String {
+    match (&anchors.checkpoint, &anchors.key, by_key) {
         (None, Some(_), Some(signed)) => {
             let rest = if signed < size { " The others are self-consistent only." } else { "" };
             format!(

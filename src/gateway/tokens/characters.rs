@@ -1,11 +1,11 @@
-//! How many characters of text a request or an answer holds, without building its tree: a body of
-//! 10 MiB may hold millions of values.
+//! The number of characters of text in a request or response, without building a JSON tree: a body of 10 MiB
+//! may contain millions of values.
 
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-/// Characters of what is sent.
+/// The number of characters in a request.
 pub(super) fn of_request_text(request: &[u8]) -> usize {
     count(request, |name| match name {
         "messages" | "prompt" | "input" | "instructions" => Some(Text::Parts),
@@ -13,8 +13,8 @@ pub(super) fn of_request_text(request: &[u8]) -> usize {
     })
 }
 
-/// Characters of a whole answer.
-pub(super) fn of_answer_text(answer: &[u8]) -> usize {
+/// The number of characters in a whole response.
+pub(super) fn of_response_text(answer: &[u8]) -> usize {
     count(answer, |name| match name {
         "output" => Some(Text::Parts),
         "choices" => Some(Text::Choices),
@@ -27,13 +27,13 @@ fn count(json: &[u8], members: fn(&str) -> Option<Text>) -> usize {
     Top(members).deserialize(&mut deserializer).unwrap_or_default()
 }
 
-/// The members of an object that hold text, and where in them.
+/// The members of an object that contain text, and how.
 struct Top(fn(&str) -> Option<Text>);
 
-/// Where in a value text stands.
+/// How a value contains text.
 #[derive(Clone, Copy)]
 enum Text {
-    /// A text, or a list of messages or of their parts.
+    /// A text, or a list of messages or their parts.
     Parts,
     /// A list of choices.
     Choices,

@@ -8,7 +8,7 @@ use crate::id::UserId;
 use crate::keys::Key;
 use crate::keys::limit_request::{Ask, LimitRequest, decides};
 use crate::mail::message::Message;
-use crate::mail::{Asker, LimitDecision, LimitRequest as Letter, outbox};
+use crate::mail::{LimitDecision, LimitRequest as LimitRequestMail, Requester, outbox};
 use crate::orgs::store;
 
 /// Queues the e-mail about a new request. Service accounts are left out: they cannot sign in to decide.
@@ -16,7 +16,7 @@ pub(super) fn requested(tx: &mut Tx<'_>, acting: &Acting, asker: UserId, key: &K
     let org = store::find(tx.conn, acting.org)?.ok_or(Error::NotFound)?;
     let members = store::members_of(tx.conn, acting.org)?;
     let name = members.iter().find(|member| member.person.id == asker);
-    let letter = Letter {
+    let letter = LimitRequestMail {
         key: key.id,
         key_name: key.name.clone(),
         org: org.slug,
@@ -45,7 +45,7 @@ pub(super) fn answered(
     words: Option<String>,
 ) -> Result<()> {
     let by = store::find_member(tx.conn, acting.org, &decider.to_string())?;
-    let letter = |asker: Option<Asker>| LimitDecision {
+    let letter = |asker: Option<Requester>| LimitDecision {
         key: key.id,
         key_name: key.name.clone(),
         decider: by.as_ref().map_or_else(String::new, |member| member.person.name.clone()),
@@ -64,7 +64,7 @@ pub(super) fn answered(
         if [open.asked_by, decider].contains(&person.id) {
             continue;
         }
-        let asker = Asker { name: open.asker.clone(), why };
+        let asker = Requester { name: open.asker.clone(), why };
         outbox::queue(tx, &person.recipient(Some(acting.org)), &letter(Some(asker)).into(), acting.now)?;
     }
     Ok(())

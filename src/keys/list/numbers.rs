@@ -11,19 +11,19 @@ use crate::keys::Status;
 use crate::keys::list::Filter;
 use crate::keys::list::search::Search;
 use crate::keys::secret::SHA256_DIGITS;
-use crate::remembered::{LARGE, Remembered};
 use crate::schema::{api_keys, key_secrets, service_answerers};
+use crate::slow_cache::{LARGE, SlowCache};
 use crate::time::Time;
 
 /// Counts of keys. Those of large organisations are cached, so the latest changes may be missing.
 pub struct Numbers {
-    matching: Remembered<i64>,
-    counts: Remembered<Counts>,
+    matching: SlowCache<i64>,
+    counts: SlowCache<Counts>,
 }
 
 impl Default for Numbers {
     fn default() -> Numbers {
-        Numbers { matching: Remembered::new(256), counts: Remembered::new(256) }
+        Numbers { matching: SlowCache::new(256), counts: SlowCache::new(256) }
     }
 }
 

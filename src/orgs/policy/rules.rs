@@ -1,4 +1,4 @@
-//! What keys may be: the rules of a policy, and what is wrong with them.
+//! The rules of a policy and their validation.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,66 +6,65 @@ use crate::error::FieldError;
 use crate::role::Role;
 use crate::scope::{Scope, Scopes};
 
-/// The longest life of a key, in days, whatever the policy says: ten years with their leap days.
+/// The longest lifetime of a key under any policy, in days: ten years with leap days.
 pub const MAX_DAYS: i64 = 3_653;
-/// The most requests a minute that a key can have, whatever the policy says.
+/// The most requests per minute that a key can have under any policy.
 pub const MAX_RPM: u32 = 1_000_000;
 
-/// Who may let a key live without an end.
+/// Who may create keys that never expire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Never {
-    /// Nobody.
+pub enum NeverExpire {
     Nobody,
     /// Owners and admins.
     Admins,
-    /// Whoever may make keys.
+    /// Every member who may create keys.
     Everyone,
 }
 
-impl Never {
-    /// All of them, strictest first.
-    pub const ALL: [Never; 3] = [Never::Nobody, Never::Admins, Never::Everyone];
+impl NeverExpire {
+    /// All choices, strictest first.
+    pub const ALL: [NeverExpire; 3] = [NeverExpire::Nobody, NeverExpire::Admins, NeverExpire::Everyone];
 
     /// The name in forms and the audit log.
     pub fn name(self) -> &'static str {
         match self {
-            Never::Nobody => "nobody",
-            Never::Admins => "admins",
-            Never::Everyone => "everyone",
+            NeverExpire::Nobody => "nobody",
+            NeverExpire::Admins => "admins",
+            NeverExpire::Everyone => "everyone",
         }
     }
 
-    /// The choice of that name.
-    pub fn parse(name: &str) -> Option<Never> {
-        Never::ALL.into_iter().find(|choice| choice.name() == name)
+    /// The choice of that name, if there is one.
+    pub fn parse(name: &str) -> Option<NeverExpire> {
+        NeverExpire::ALL.into_iter().find(|choice| choice.name() == name)
     }
 
-    /// Whether someone in this role is among them.
+    /// Whether the choice includes this role.
     pub(super) fn allows(self, role: Role) -> bool {
         match self {
-            Never::Nobody => false,
-            Never::Admins => role.manages_all_keys(),
-            Never::Everyone => true,
+            NeverExpire::Nobody => false,
+            NeverExpire::Admins => role.manages_all_keys(),
+            NeverExpire::Everyone => true,
         }
     }
 }
 
-/// What keys may be.
+/// The rules of a policy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rules {
-    /// For how many days a secret may live; `None` leaves [`MAX_DAYS`].
+    /// The maximum lifetime of a secret, in days; `None` means [`MAX_DAYS`].
     pub longest_days: Option<i64>,
-    /// Who may let a key live without an end.
-    pub never: Never,
-    /// After how many days a new key ends unless something else is chosen; `None` is never.
+    /// Who may create keys that never expire.
+    pub never: NeverExpire,
+    /// The default lifetime of a new key, in days; `None` means that it never expires.
     pub default_days: Option<i64>,
-    /// What members may put on keys. Never `admin`.
+    /// The scopes that members may grant. Never includes `admin`.
     pub member_scopes: Scopes,
-    /// Requests a minute of new keys, and the most that a member may choose; `None` is what the
-    /// server is configured for.
+    /// The default requests per minute of new keys, and the most that a member may choose; `None` means
+    /// the server's default.
     pub default_rpm: Option<u32>,
-    /// The most requests a minute that a key may have.
+    /// The most requests per minute that a key may have.
     pub largest_rpm: u32,
 }
 
@@ -73,7 +72,7 @@ impl Default for Rules {
     fn default() -> Rules {
         Rules {
             longest_days: None,
-            never: Never::Everyone,
+            never: NeverExpire::Everyone,
             default_days: Some(90),
             member_scopes: Role::Member.grantable(),
             default_rpm: None,
@@ -83,12 +82,12 @@ impl Default for Rules {
 }
 
 impl Rules {
-    /// The scopes that members may be allowed to grant.
+    /// The scopes that a policy may let members grant.
     pub fn offered_to_members() -> Scopes {
         Scopes::all().without(Scopes::from_iter([Scope::Admin]))
     }
 
-    /// What is wrong with the rules, each by the name of its field.
+    /// Validates the rules; errors name the fields.
     pub fn check(&self) -> Result<(), Vec<FieldError>> {
         let mut errors = Vec::new();
         let mut complain = |field, message: String| errors.push(FieldError::new(field, message));
@@ -96,8 +95,11 @@ impl Rules {
             complain("longest", format!("Choose 1 to {MAX_DAYS} days."));
         }
         match self.default_days {
-            None if self.never == Never::Nobody => {
-                complain("default_expiry", "Keys need an end here. Choose when new ones end.".to_owned());
+            None if self.never == NeverExpire::Nobody => {
+                complain(
+                    "default_expiry",
+                    "Keys must expire under this policy. Choose a default.".to_owned(),
+                );
             }
             Some(days) if !(1..=self.longest()).contains(&days) => {
                 complain("default_expiry", format!("Choose at most {} days.", self.longest()));
@@ -105,7 +107,7 @@ impl Rules {
             _ => {}
         }
         if !self.member_scopes.without(Rules::offered_to_members()).is_empty() {
-            complain("member_scopes", "Only owners and admins grant admin.".to_owned());
+            complain("member_scopes", "Only owners and admins can grant admin.".to_owned());
         }
         if !(1..=MAX_RPM).contains(&self.largest_rpm) {
             complain("largest_rpm", "Use a number from 1 to 1,000,000.".to_owned());
@@ -115,17 +117,17 @@ impl Rules {
         if errors.is_empty() { Ok(()) } else { Err(errors) }
     }
 
-    /// For how many days a secret may live.
+    /// The maximum lifetime of a secret, in days.
     pub fn longest(&self) -> i64 {
         self.longest_days.unwrap_or(MAX_DAYS)
     }
 
-    /// What someone in this role may put on a key.
+    /// The scopes that a member with this role may put on a key.
     pub(super) fn scopes(&self, role: Role) -> Scopes {
         if role == Role::Member { self.member_scopes } else { role.grantable() }
     }
 
-    /// What a key that exists may under either.
+    /// The rules that allow what either of two allows.
     pub(super) fn or(&self, other: &Rules) -> Rules {
         let longest_days = self.longest_days.zip(other.longest_days).map(|(one, other)| one.max(other));
         Rules {

@@ -1,15 +1,15 @@
-//! Rows of policies. An organisation without a row has the rules of the contract.
+//! Rows of policies. An organisation without a row has the default rules.
 
 use diesel::prelude::*;
 
 use crate::db::{Conn, Tx, each};
 use crate::error::{Error, Result};
 use crate::id::OrgId;
-use crate::orgs::policy::{Earlier, Policy, Rules};
+use crate::orgs::policy::{EarlierRules, Policy, Rules};
 use crate::schema::{key_policies, organizations};
 use crate::time::Time;
 
-/// The columns of a policy, as a left join gives them.
+/// The columns of a policy in a left join.
 pub type Row = (String, Time, Option<String>, Option<Time>);
 
 /// The policy of an organisation.
@@ -22,30 +22,29 @@ pub fn find(conn: &mut Conn, org: OrgId) -> Result<Policy> {
     parse(row)
 }
 
-/// The policy of a row, or of none.
+/// Parses a row, or the absence of one.
 pub fn parse(row: Option<Row>) -> Result<Policy> {
     let Some((rules, saved_at, earlier, until)) = row else { return Ok(Policy::default()) };
     let read = |text: &str| serde_json::from_str::<Rules>(text).map_err(Error::unreadable);
     let earlier = match earlier.zip(until) {
-        Some((rules, until)) => Some(Earlier { rules: read(&rules)?, until }),
+        Some((rules, until)) => Some(EarlierRules { rules: read(&rules)?, until }),
         None => None,
     };
     Ok(Policy { rules: read(&rules)?, saved_at: Some(saved_at), earlier })
 }
 
-/// The policy, which nobody changes until the transaction ends: for whoever makes or changes
-/// keys under it.
-pub fn hold(tx: &mut Tx<'_>, org: OrgId) -> Result<Policy> {
-    // SQLite's transaction has locked everything already. The organisation's row stands for a
-    // policy that may have none yet.
+/// The policy, locked against changes until the transaction ends: for creating or changing keys under it.
+pub fn lock_shared(tx: &mut Tx<'_>, org: OrgId) -> Result<Policy> {
+    // SQLite's transaction has locked everything already. The organisation's row is locked in place of
+    // the policy's, which may not exist yet.
     if let Conn::Postgres(conn) = tx.conn {
         organizations::table.find(org).select(organizations::id).for_share().execute(conn)?;
     }
     find(tx.conn, org)
 }
 
-/// The policy, which nobody reads for a change of keys until the transaction ends.
-pub fn hold_to_change(tx: &mut Tx<'_>, org: OrgId) -> Result<Policy> {
+/// The policy, locked until the transaction ends in order to change it.
+pub fn lock(tx: &mut Tx<'_>, org: OrgId) -> Result<Policy> {
     if let Conn::Postgres(conn) = tx.conn {
         organizations::table.find(org).select(organizations::id).for_no_key_update().execute(conn)?;
     }

@@ -15,7 +15,7 @@ fn scopes() -> impl Strategy<Value = Scopes> {
 
 fn rules() -> impl Strategy<Value = Rules> {
     let days = proptest::option::of(1..400_i64);
-    (days, proptest::sample::select(Never::ALL.to_vec()), scopes(), 1..2000_u32).prop_map(
+    (days, proptest::sample::select(NeverExpire::ALL.to_vec()), scopes(), 1..2000_u32).prop_map(
         |(longest_days, never, scopes, largest_rpm)| Rules {
             longest_days,
             never,
@@ -26,11 +26,11 @@ fn rules() -> impl Strategy<Value = Rules> {
     )
 }
 
-/// A key made before the first change, on day 0.
-fn held() -> impl Strategy<Value = Held> {
+/// A key created before the first change, on day 0.
+fn key_terms() -> impl Strategy<Value = KeyTerms> {
     let role = proptest::option::of(proptest::sample::select(Role::ALL.to_vec()));
     (-500..=0_i64, proptest::option::of(1..500_i64), scopes(), 1..2000_u32, role).prop_map(
-        |(made, ends, scopes, rpm, role)| Held { made: at(made), ends: ends.map(at), scopes, rpm, role },
+        |(made, ends, scopes, rpm, role)| KeyTerms { made: at(made), ends: ends.map(at), scopes, rpm, role },
     )
 }
 
@@ -42,8 +42,8 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
     #[test]
-    fn nothing_is_taken_from_a_key_before_the_date(
-        first in rules(), second in rules(), key in held(), date in 1..100_i64, later in 1..100_i64,
+    fn a_change_takes_nothing_from_a_key_before_its_date(
+        first in rules(), second in rules(), key in key_terms(), date in 1..100_i64, later in 1..100_i64,
     ) {
         let before = Policy::default();
         let one = before.changed(first, at(date), at(0));
@@ -53,7 +53,7 @@ proptest! {
             prop_assert!(was.rpm <= is.rpm);
             prop_assert!(never_before(is.ends, was.ends.min(Some(at(date))).or(Some(at(date)))));
         }
-        // A second change while the first waits takes nothing before its own date either.
+        // A second change while the first is pending takes nothing before its own date either.
         let two = one.changed(second, at(later), at(0));
         for day in 0..later.min(date) {
             let (was, is) = (one.effective(&key, at(day)), two.effective(&key, at(day)));
@@ -63,8 +63,8 @@ proptest! {
     }
 
     #[test]
-    fn from_the_date_on_every_key_follows_the_rules(
-        first in rules(), second in rules(), key in held(), date in 1..100_i64, later in 1..100_i64,
+    fn every_key_follows_the_rules_from_the_date_on(
+        first in rules(), second in rules(), key in key_terms(), date in 1..100_i64, later in 1..100_i64,
     ) {
         let policy = Policy::default().changed(first, at(date), at(0)).changed(second.clone(), at(later), at(0));
         for day in later..later + 50 {
@@ -73,7 +73,7 @@ proptest! {
             prop_assert_eq!(is.scopes, key.scopes.intersection(allowed));
             prop_assert_eq!(is.rpm, key.rpm.min(second.largest_rpm));
             match is.ends {
-                None => prop_assert!(second.never != Never::Nobody),
+                None => prop_assert!(second.never != NeverExpire::Nobody),
                 Some(end) => {
                     let lives = end > at(day);
                     prop_assert!(!lives || end <= key.made.plus(second.longest() * DAY) || key.ends == Some(end));
@@ -84,7 +84,7 @@ proptest! {
     }
 
     #[test]
-    fn what_can_be_chosen_for_a_new_key_is_never_cut(
+    fn an_expiry_that_can_be_chosen_for_a_new_key_is_never_cut(
         first in rules(), second in rules(), made in 1..50_i64, days in 1..400_i64, date in 1..100_i64,
     ) {
         let policy = Policy::default().changed(first, at(date), at(0)).changed(second, at(date), at(0));
@@ -100,7 +100,7 @@ proptest! {
 }
 
 #[test]
-fn a_change_that_takes_nothing_needs_no_date() {
+fn a_change_that_takes_nothing_away_needs_no_date() {
     let policy = Policy::default();
     let wider = Rules { member_scopes: Rules::offered_to_members(), ..Rules::default() };
     let changed = policy.changed(wider, at(30), at(0));
@@ -112,8 +112,8 @@ fn a_change_that_takes_nothing_needs_no_date() {
 }
 
 #[test]
-fn a_key_that_lives_too_long_ends_at_the_date_or_when_its_time_is_up() {
-    let rules = Rules { longest_days: Some(90), never: Never::Admins, ..Rules::default() };
+fn a_key_that_lives_too_long_expires_at_the_date_or_at_its_maximum_lifetime() {
+    let rules = Rules { longest_days: Some(90), never: NeverExpire::Admins, ..Rules::default() };
     let policy = Policy::default().changed(rules, at(30), at(0));
     assert_eq!(policy.bound_end(at(-200), Some(at(100))), Some(at(30)));
     assert_eq!(policy.bound_end(at(-10), Some(at(100))), Some(at(80)));
@@ -126,7 +126,7 @@ fn a_key_that_lives_too_long_ends_at_the_date_or_when_its_time_is_up() {
 }
 
 #[test]
-fn members_choose_limits_up_to_the_default_and_admins_up_to_the_largest() {
+fn members_choose_limits_up_to_the_default_and_admins_up_to_the_maximum() {
     let policy = Policy { rules: Rules { largest_rpm: 1_000, ..Rules::default() }, ..Policy::default() };
     assert_eq!((policy.most_rpm(Role::Member, 600), policy.most_rpm(Role::Owner, 600)), (600, 1_000));
     assert_eq!((policy.default_rpm(5_000), policy.most_rpm(Role::Member, 5_000)), (1_000, 1_000));

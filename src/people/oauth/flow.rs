@@ -1,5 +1,5 @@
-//! Ways to a provider that were begun: rows that count once, for ten minutes, and in the browser
-//! that began them alone.
+//! Sign-in flows: visits to a provider, as rows. A flow is valid once, for ten minutes, and only in the
+//! browser that began it.
 
 use diesel::prelude::*;
 
@@ -12,32 +12,29 @@ use crate::schema::sign_in_flows as flows;
 use crate::time::{MINUTE, Time};
 
 const LASTS: i64 = 10 * MINUTE;
-/// 43 characters of base62 are 256 bits; RFC 7636 asks for as many of a verifier.
+/// 43 characters of base62 are 256 bits, the length that RFC 7636 recommends for a verifier.
 const LENGTH: usize = 43;
 
-/// What someone is on the way for.
+/// The purpose of a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
-    /// To sign in.
     SignIn,
-    /// To make this a way in which this person signs in.
+    /// Add the identity as a sign-in method of this person.
     Connect(UserId),
-    /// To prove again that it is this person.
+    /// Confirm the identity of this person.
     Again(UserId),
 }
 
-/// A way that was begun.
+/// A flow that has begun.
 #[derive(Debug)]
 pub struct Flow {
-    /// What for.
     pub purpose: Purpose,
-    /// The page to go to afterwards.
+    /// The page to open afterwards.
     pub next: String,
     /// The nonce that was sent.
     pub nonce: String,
-    /// The verifier whose digest was sent.
+    /// The PKCE verifier whose digest was sent.
     pub verifier: String,
-    /// When it was begun.
     pub created_at: Time,
 }
 
@@ -60,13 +57,13 @@ impl Purpose {
     }
 }
 
-/// A secret that a browser's session keeps, so that its ways are its own.
+/// A random secret for a browser's session, which binds its flows to it.
 pub fn new_browser() -> Result<String> {
     Ok(random_base62(LENGTH)?.to_string())
 }
 
-/// Begins a way in this browser. `next` may hold the token of an invitation, so it is sealed under the state,
-/// of which the row has a digest only.
+/// Begins a flow in this browser. `next` may contain the token of an invitation, so it is sealed under the
+/// state, of which the row holds only a digest.
 pub fn begin(
     tx: &mut Tx<'_>,
     keyring: &Keyring,
@@ -97,9 +94,9 @@ pub fn begin(
     Ok(challenge)
 }
 
-/// Takes the way of this state; of two takers one gets it. `None` in another browser, for another
-/// provider, too late, or the second time.
-pub fn take(
+/// Uses up the flow of this state; of two concurrent attempts, one succeeds. `None` in another browser, for
+/// another provider, after ten minutes, or the second time.
+pub fn consume(
     tx: &mut Tx<'_>,
     keyring: &Keyring,
     kind: Kind,
@@ -132,13 +129,13 @@ pub fn take(
     }))
 }
 
-/// Forgets what a person has begun: they come back to nothing.
+/// Deletes a person's flows, so that they can't be completed.
 pub fn forget_of(tx: &mut Tx<'_>, person: UserId) -> Result<()> {
     diesel::delete(flows::table.filter(flows::person_id.eq(person))).execute(tx.conn)?;
     Ok(())
 }
 
-/// Forgets ways that nobody came back from.
+/// Deletes expired flows.
 pub fn forget_old(tx: &mut Tx<'_>, now: Time) -> Result<()> {
     diesel::delete(flows::table.filter(flows::created_at.le(now.plus(-LASTS)))).execute(tx.conn)?;
     Ok(())

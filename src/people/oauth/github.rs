@@ -1,7 +1,7 @@
-//! GitHub: its web application flow and the two calls that say who someone is.
+//! GitHub: its web application flow and the two API requests that identify a person.
 //!
-//! There is no ID token; the numeric id names the person, since logins change hands. Of the
-//! addresses only the primary one counts, and only when GitHub has verified it.
+//! There is no ID token; the numeric id identifies the person, since logins change hands. Only the
+//! primary e-mail address is used, and only if GitHub has verified it.
 
 use oauth2::basic::{BasicClient, BasicTokenType};
 use oauth2::http::header::{ACCEPT, AUTHORIZATION};
@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 
 use crate::config::GitHubConfig;
 use crate::people::oauth::{
-    Answer, Challenge, Http, Identity, Kind, Refusal, printable, token_refusal, verifier,
+    Challenge, Http, Identity, Kind, ProviderError, ProviderResponse, printable, token_error, verifier,
 };
 
 type Client = BasicClient<EndpointSet, EndpointNotSet, EndpointNotSet, EndpointNotSet, EndpointSet>;
@@ -36,7 +36,7 @@ struct User {
     name: Option<String>,
 }
 
-/// An entry of `GET /user/emails`.
+/// An item of `GET /user/emails`.
 #[derive(Deserialize)]
 struct Email {
     email: String,
@@ -49,47 +49,47 @@ impl GitHub {
         GitHub { config, redirect, http }
     }
 
-    /// Its origin.
+    /// The server's origin.
     pub fn issuer(&self) -> &str {
         &self.config.url
     }
 
-    /// Where to send someone.
-    pub fn authorize_url(&self, challenge: &Challenge) -> Result<String, Refusal> {
+    /// The URL to which the browser is sent.
+    pub fn authorize_url(&self, challenge: &Challenge) -> Result<String, ProviderError> {
         let client = self.client()?;
         let state = CsrfToken::new(challenge.state.clone());
         let request = client
             .authorize_url(|| state)
             .add_scope(Scope::new("user:email".to_owned()))
             .set_pkce_challenge(PkceCodeChallenge::from_code_verifier_sha256(&verifier(&challenge.verifier)));
-        // GitHub can't be told to ask for the password again; this at least makes someone choose.
+        // GitHub can't be told to ask for the password again; this at least makes the person choose an account.
         let request =
             if challenge.again { request.add_extra_param("prompt", "select_account") } else { request };
         Ok(request.url().0.to_string())
     }
 
-    /// Where GitHub says who answers, it must be itself.
-    pub fn check_issuer(&self, issuer: Option<&str>) -> Result<(), Refusal> {
+    /// Checks the issuer of the response, if GitHub sends one.
+    pub fn check_issuer(&self, issuer: Option<&str>) -> Result<(), ProviderError> {
         let own = |issuer: &str| issuer == self.config.url || issuer == self.login("");
         match issuer {
             Some(issuer) if !own(issuer) => {
-                Err(Refusal::answer(format!("iss of the response is {:?}", printable(issuer))))
+                Err(ProviderError::invalid(format!("iss of the response is {:?}", printable(issuer))))
             }
             _ => Ok(()),
         }
     }
 
-    /// Who someone is who came back with this answer.
-    pub async fn identify(&self, answer: Answer) -> Result<Identity, Refusal> {
+    /// Exchanges the provider's response for an identity.
+    pub async fn identify(&self, answer: ProviderResponse) -> Result<Identity, ProviderError> {
         let tokens = self
             .client()?
             .exchange_code(AuthorizationCode::new(answer.code))
             .set_pkce_verifier(verifier(&answer.verifier))
             .request_async(&self.http)
             .await
-            .map_err(token_refusal)?;
+            .map_err(token_error)?;
         if *tokens.token_type() != BasicTokenType::Bearer {
-            return Err(Refusal::answer("the access token is of another type than bearer"));
+            return Err(ProviderError::invalid("the access token's type is not bearer"));
         }
         let user: User = self.get("/user", tokens.access_token()).await?;
         let emails: Vec<Email> = self.get("/user/emails", tokens.access_token()).await?;
@@ -105,8 +105,8 @@ impl GitHub {
         })
     }
 
-    fn client(&self) -> Result<Client, Refusal> {
-        let wrong = |error: oauth2::url::ParseError| Refusal::answer(error.to_string());
+    fn client(&self) -> Result<Client, ProviderError> {
+        let wrong = |error: oauth2::url::ParseError| ProviderError::invalid(error.to_string());
         Ok(BasicClient::new(ClientId::new(self.config.client_id.clone()))
             .set_client_secret(ClientSecret::new(self.config.client_secret.expose_secret().to_owned()))
             .set_auth_type(AuthType::RequestBody)
@@ -119,7 +119,7 @@ impl GitHub {
         format!("{}/login/oauth{path}", self.config.url)
     }
 
-    /// Where its calls are: GitHub's own are on another host, a server of one's own has them below.
+    /// The base URL of the API: github.com has it on another host, GitHub Enterprise Server under a path.
     fn api(&self) -> String {
         match self.config.url.as_str() {
             "https://github.com" => "https://api.github.com".to_owned(),
@@ -127,18 +127,21 @@ impl GitHub {
         }
     }
 
-    async fn get<T: DeserializeOwned>(&self, path: &str, token: &AccessToken) -> Result<T, Refusal> {
+    async fn get<T: DeserializeOwned>(&self, path: &str, token: &AccessToken) -> Result<T, ProviderError> {
         let request = Request::get(format!("{}{path}", self.api()))
             .header(ACCEPT, "application/vnd.github+json")
             .header(AUTHORIZATION, format!("Bearer {}", token.secret()))
             .header("x-github-api-version", "2022-11-28")
             .body(Vec::new())
-            .map_err(|_| Refusal::answer("the access token has characters that no token has"))?;
+            .map_err(|_| ProviderError::invalid("the access token has invalid characters"))?;
         let answer = self.http.send(request).await?;
         if answer.status() != StatusCode::OK {
-            return Err(Refusal::answer(format!("GET {path} answers {}", answer.status().as_u16())));
+            return Err(ProviderError::invalid(format!(
+                "GET {path} returned status {}",
+                answer.status().as_u16()
+            )));
         }
         serde_json::from_slice(answer.body())
-            .map_err(|_| Refusal::answer(format!("GET {path} can't be read")))
+            .map_err(|_| ProviderError::invalid(format!("the response to GET {path} can't be parsed")))
     }
 }

@@ -1,4 +1,4 @@
-//! The client for providers: no redirects, bounded in size and time, TLS but on loopback.
+//! The HTTP client for providers: no redirects, bounded in size and time, TLS except on loopback.
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -6,50 +6,50 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use openidconnect::{AsyncHttpClient, HttpRequest, HttpResponse};
 
-use crate::people::oauth::Refusal;
+use crate::people::oauth::ProviderError;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(4);
 const TIMEOUT: Duration = Duration::from_secs(8);
-/// More than any document of a provider needs.
-const MAX_ANSWER: usize = 256 * 1024;
+/// More than any document of a provider needs, in bytes.
+const MAX_RESPONSE: usize = 256 * 1024;
 
-/// The client.
 #[derive(Clone)]
 pub struct Http(reqwest::Client);
 
-/// Why a call to a provider gave no answer to look at.
+/// Why a request to a provider got no usable response.
 #[derive(Debug, thiserror::Error)]
 pub enum HttpError {
-    /// It can't be reached, or not in time.
+    /// The provider is unreachable or too slow.
     #[error("{0}")]
     Unreachable(reqwest::Error),
-    /// It fails on its side.
-    #[error("it answers with status {0}")]
+    #[error("it returned status {0}")]
     Failing(u16),
-    /// It sends us elsewhere, which no provider has to.
-    #[error("it answers with a redirect ({0})")]
+    /// A redirect, which no provider needs.
+    #[error("it returned a redirect ({0})")]
     Redirect(u16),
-    /// It sends more than any document needs.
-    #[error("its answer is too large")]
+    /// A larger response than any document needs.
+    #[error("its response is too large")]
     TooLarge,
-    /// An address that is not to be called.
-    #[error("{0} is not an address to call: TLS is needed off loopback")]
+    /// An address that must not be requested.
+    #[error("{0} is not allowed: TLS is required except on loopback")]
     Address(String),
 }
 
-impl From<HttpError> for Refusal {
-    fn from(error: HttpError) -> Refusal {
+impl From<HttpError> for ProviderError {
+    fn from(error: HttpError) -> ProviderError {
         match error {
-            HttpError::Unreachable(_) | HttpError::Failing(_) => Refusal::Unreachable(error.to_string()),
-            _ => Refusal::Answer(error.to_string()),
+            HttpError::Unreachable(_) | HttpError::Failing(_) => {
+                ProviderError::Unreachable(error.to_string())
+            }
+            _ => ProviderError::InvalidResponse(error.to_string()),
         }
     }
 }
 
 impl Http {
-    /// A client.
+    /// Creates the client.
     pub fn new() -> Result<Http, reqwest::Error> {
-        // Whoever installs the process's provider first has installed the same one.
+        // If another part has installed a provider first, it is the same one.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
@@ -61,7 +61,7 @@ impl Http {
         Ok(Http(client))
     }
 
-    /// Makes a call.
+    /// Sends a request.
     pub async fn send(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         let address = request.uri().to_string();
         if !is_allowed(&address) {
@@ -84,7 +84,7 @@ impl Http {
         let mut bytes = Vec::new();
         while let Some(part) = stream.next().await {
             let part = part.map_err(unreachable)?;
-            if bytes.len() + part.len() > MAX_ANSWER {
+            if bytes.len() + part.len() > MAX_RESPONSE {
                 return Err(HttpError::TooLarge);
             }
             bytes.extend_from_slice(&part);
@@ -103,7 +103,7 @@ impl<'c> AsyncHttpClient<'c> for Http {
     }
 }
 
-/// Whether an address is called at all: over TLS, or on this machine.
+/// Whether an address may be requested: over TLS, or on loopback.
 pub(super) fn is_allowed(address: &str) -> bool {
     let Ok(url) = reqwest::Url::parse(address) else { return false };
     url.scheme() == "https" || (url.scheme() == "http" && crate::config::is_loopback(&url))

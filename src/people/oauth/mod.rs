@@ -1,7 +1,7 @@
-//! Sign-in by others: OAuth 2.0 for GitHub, OpenID Connect for anyone who speaks it.
+//! Sign-in through providers: OAuth 2.0 for GitHub, OpenID Connect for all others.
 //!
-//! Authorization code with PKCE (RFC 7636), state and nonce; the answer's `iss` (RFC 9207); the
-//! rules of RFC 9700. Who someone is at a provider is issuer and subject, never an address.
+//! Authorization code flow with PKCE (RFC 7636), state and nonce, the response's `iss` (RFC 9207), and the
+//! rules of RFC 9700. Issuer and subject identify a person at a provider, never an e-mail address.
 
 pub mod flow;
 mod github;
@@ -19,10 +19,10 @@ use crate::config::{GitHubConfig, OidcConfig};
 use crate::people::oauth::http::HttpError;
 use crate::time::Time;
 
-/// How long the whole talk with a provider may take.
+/// The time limit for all requests of one step, such as exchanging a code.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// The kinds of providers, as sign-in methods name them.
+/// The kind of a provider, as stored in sign-in methods.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Any OpenID Connect provider.
@@ -46,24 +46,21 @@ impl Kind {
     }
 }
 
-/// The providers that the configuration names.
+/// The configured providers.
 #[derive(Default)]
 pub struct Providers {
     oidc: Option<Oidc>,
     github: Option<GitHub>,
 }
 
-/// A provider.
 #[derive(Clone, Copy)]
 pub enum Provider<'a> {
-    /// Speaks OpenID Connect.
     Oidc(&'a Oidc),
-    /// Speaks OAuth 2.0 and has calls of its own.
     GitHub(&'a GitHub),
 }
 
 impl Providers {
-    /// The providers of these settings. `redirect` says where each sends people back to.
+    /// The providers in these settings. `redirect` returns each one's redirect URI.
     pub fn new(
         oidc: Option<OidcConfig>,
         github: Option<GitHubConfig>,
@@ -76,7 +73,7 @@ impl Providers {
         })
     }
 
-    /// The provider of that kind.
+    /// The provider of that kind, if it is configured.
     pub fn get(&self, kind: Kind) -> Option<Provider<'_>> {
         match kind {
             Kind::Oidc => self.oidc.as_ref().map(Provider::Oidc),
@@ -84,75 +81,72 @@ impl Providers {
         }
     }
 
-    /// All of them, the organisation's own first.
+    /// All providers, the organisation's own first.
     pub fn all(&self) -> impl Iterator<Item = Provider<'_>> {
         [Kind::Oidc, Kind::GitHub].into_iter().filter_map(|kind| self.get(kind))
     }
 }
 
-/// What begins a way to a provider. Each value is random and counts once.
+/// The parameters that begin a flow, each random and valid once.
 pub struct Challenge {
-    /// Comes back with the answer.
+    /// Returned with the response.
     pub state: String,
-    /// Comes back in the ID token.
+    /// Returned in the ID token.
     pub nonce: String,
-    /// Proves to the provider that the same program asks for the token (RFC 7636).
+    /// Proves that the same program exchanges the code (RFC 7636).
     pub verifier: String,
-    /// Whether the person has to prove there again who they are.
+    /// Whether the person must prove their identity to the provider again.
     pub again: bool,
 }
 
-/// What came back with the person.
-pub struct Answer {
-    /// Is exchanged for tokens.
+/// The provider's response, with what was sent to it.
+pub struct ProviderResponse {
+    /// The authorization code.
     pub code: String,
     /// The nonce that was sent.
     pub nonce: String,
-    /// The verifier whose digest was sent.
+    /// The PKCE verifier whose digest was sent.
     pub verifier: String,
 }
 
-/// Who someone is at a provider.
+/// A person's identity at a provider.
 #[derive(Clone, Debug)]
 pub struct Identity {
-    /// At which kind of provider.
     pub kind: Kind,
-    /// At which one.
     pub issuer: String,
-    /// Who, by the provider's own name that never changes.
+    /// The provider's permanent id of the person.
     pub subject: String,
-    /// An address that the provider says it has verified.
+    /// An address that the provider has verified.
     pub email: Option<String>,
-    /// Their name, for a new account.
+    /// The person's name, for a new account.
     pub name: Option<String>,
-    /// How the provider calls them, for people.
+    /// The person's name at the provider, for display.
     pub label: String,
-    /// When they proved to the provider who they are, if it says so.
+    /// When they proved their identity to the provider, if it says so.
     pub proved_at: Option<Time>,
 }
 
-/// Why someone who came back from a provider is not signed in. The texts are for the log.
+/// Why a sign-in through a provider failed. The texts are for the log.
 #[derive(Debug, thiserror::Error)]
-pub enum Refusal {
-    /// The provider can't be reached, or not in time.
-    #[error("the provider can't be reached: {0}")]
+pub enum ProviderError {
+    /// The provider is unreachable or too slow.
+    #[error("the provider is unreachable: {0}")]
     Unreachable(String),
-    /// The provider's answer is not what it has to be.
-    #[error("the provider's answer does not hold: {0}")]
-    Answer(String),
-    /// The person, or the provider for them, said no.
+    /// The provider's response is invalid.
+    #[error("the provider's response is invalid: {0}")]
+    InvalidResponse(String),
+    /// The person or the provider declined.
     #[error("the provider refused: {0}")]
     Denied(String),
 }
 
-impl Refusal {
-    fn answer(reason: impl Into<String>) -> Refusal {
-        Refusal::Answer(reason.into())
+impl ProviderError {
+    fn invalid(reason: impl Into<String>) -> ProviderError {
+        ProviderError::InvalidResponse(reason.into())
     }
 }
 
 impl Provider<'_> {
-    /// Which kind it is.
     pub fn kind(self) -> Kind {
         match self {
             Provider::Oidc(_) => Kind::Oidc,
@@ -160,7 +154,7 @@ impl Provider<'_> {
         }
     }
 
-    /// How people call it.
+    /// The display name.
     pub fn name(&self) -> &str {
         match self {
             Provider::Oidc(oidc) => oidc.name(),
@@ -168,7 +162,7 @@ impl Provider<'_> {
         }
     }
 
-    /// Which one it is: the issuer of its identities.
+    /// The issuer of its identities.
     pub fn issuer(&self) -> &str {
         match self {
             Provider::Oidc(oidc) => oidc.issuer(),
@@ -176,67 +170,67 @@ impl Provider<'_> {
         }
     }
 
-    /// Where to send someone.
-    pub async fn authorize_url(self, challenge: &Challenge) -> Result<String, Refusal> {
+    /// The URL to which the browser is sent.
+    pub async fn authorize_url(self, challenge: &Challenge) -> Result<String, ProviderError> {
         match self {
-            Provider::Oidc(oidc) => patiently(oidc.authorize_url(challenge, Instant::now())).await,
+            Provider::Oidc(oidc) => with_timeout(oidc.authorize_url(challenge, Instant::now())).await,
             Provider::GitHub(github) => github.authorize_url(challenge),
         }
     }
 
-    /// Checks who answers, before anything else of the answer is believed (RFC 9207).
-    pub async fn check_issuer(self, issuer: Option<&str>) -> Result<(), Refusal> {
+    /// Checks the issuer of the response before anything else in it is trusted (RFC 9207).
+    pub async fn check_issuer(self, issuer: Option<&str>) -> Result<(), ProviderError> {
         match self {
-            Provider::Oidc(oidc) => patiently(oidc.check_issuer(issuer, Instant::now())).await,
+            Provider::Oidc(oidc) => with_timeout(oidc.check_issuer(issuer, Instant::now())).await,
             Provider::GitHub(github) => github.check_issuer(issuer),
         }
     }
 
-    /// Who someone is who came back with this answer.
-    pub async fn identify(self, answer: Answer, now: Time) -> Result<Identity, Refusal> {
+    /// Exchanges the provider's response for an identity.
+    pub async fn identify(self, answer: ProviderResponse, now: Time) -> Result<Identity, ProviderError> {
         match self {
-            Provider::Oidc(oidc) => patiently(oidc.identify(answer, now, Instant::now())).await,
-            Provider::GitHub(github) => patiently(github.identify(answer)).await,
+            Provider::Oidc(oidc) => with_timeout(oidc.identify(answer, now, Instant::now())).await,
+            Provider::GitHub(github) => with_timeout(github.identify(answer)).await,
         }
     }
 }
 
-async fn patiently<T>(talk: impl Future<Output = Result<T, Refusal>>) -> Result<T, Refusal> {
-    let late = |_| Refusal::Unreachable("it took too long".to_owned());
+async fn with_timeout<T>(talk: impl Future<Output = Result<T, ProviderError>>) -> Result<T, ProviderError> {
+    let late = |_| ProviderError::Unreachable("it took too long".to_owned());
     tokio::time::timeout(PATIENCE, talk).await.map_err(late)?
 }
 
-/// What the token endpoint had against the code.
-fn token_refusal<R: ErrorResponse + 'static>(error: RequestTokenError<HttpError, R>) -> Refusal {
+/// Describes why the token endpoint refused the code.
+fn token_error<R: ErrorResponse + 'static>(error: RequestTokenError<HttpError, R>) -> ProviderError {
     match error {
         RequestTokenError::Request(error) => error.into(),
         RequestTokenError::ServerResponse(response) => {
             let code = serde_json::to_value(&response).ok().and_then(|value| code_of(&value));
-            Refusal::answer(format!("the token endpoint says {}", code.unwrap_or_default()))
+            ProviderError::invalid(format!("the token endpoint returned {}", code.unwrap_or_default()))
         }
-        // GitHub says so with status 200.
+        // GitHub reports errors with status 200.
         RequestTokenError::Parse(_, body) => {
             let code = serde_json::from_slice(&body).ok().and_then(|value| code_of(&value));
-            Refusal::answer(code.map_or_else(
-                || "the token endpoint's answer can't be read".to_owned(),
-                |code| format!("the token endpoint says {code}"),
+            ProviderError::invalid(code.map_or_else(
+                || "the token endpoint's response can't be parsed".to_owned(),
+                |code| format!("the token endpoint returned {code}"),
             ))
         }
-        RequestTokenError::Other(reason) => Refusal::answer(format!("the token endpoint: {reason}")),
+        RequestTokenError::Other(reason) => ProviderError::invalid(format!("the token endpoint: {reason}")),
     }
 }
 
-/// The `error` of an answer, cleaned for the log.
+/// The `error` of a response, cleaned for the log.
 fn code_of(value: &serde_json::Value) -> Option<String> {
     value["error"].as_str().map(printable)
 }
 
-/// What a provider wrote, cleaned for the log.
+/// A provider's text, cleaned for the log.
 pub fn printable(text: &str) -> String {
     text.chars().filter(|letter| letter.is_ascii_graphic() || *letter == ' ').take(80).collect()
 }
 
-/// PKCE's verifier and challenge of a text.
+/// PKCE's verifier from its text.
 fn verifier(text: &str) -> PkceCodeVerifier {
     PkceCodeVerifier::new(text.to_owned())
 }

@@ -5,7 +5,7 @@ use askama::Template;
 
 use crate::audit::event::Event;
 use crate::error::{Error, FieldError};
-use crate::orgs::journal;
+use crate::orgs::account_log;
 use crate::path;
 use crate::people::address;
 use crate::people::store::Profile;
@@ -43,8 +43,8 @@ pub async fn submit(visit: AccountVisit, fields: Fields) -> Result<HttpResponse,
     }
     let email = typed.clone();
     let asked = visit.change(move |tx, holder| {
-        address::ask_change(tx, &person, &email, &holder.source, holder.now)?;
-        journal::note(tx, holder, &Event::EmailChangeRequested)
+        address::request_change(tx, &person, &email, &holder.source, holder.now)?;
+        account_log::append(tx, holder, &Event::EmailChangeRequested)
     });
     match asked.await {
         Ok(()) => {
@@ -61,7 +61,7 @@ pub async fn verify(visit: AccountVisit) -> Result<HttpResponse, Problem> {
     let person = visit.person.clone();
     let told =
         format!("A mail is on its way to {}. Use the link in it to confirm the address.", person.email);
-    visit.change(move |tx, holder| address::ask(tx, &person, holder.now)).await?;
+    visit.change(move |tx, holder| address::send_confirmation(tx, &person, holder.now)).await?;
     Ok(visit.redirect_with(path::account(), told))
 }
 
@@ -72,7 +72,7 @@ pub async fn cancel(visit: AccountVisit) -> Result<HttpResponse, Problem> {
         .change(move |tx, holder| {
             let cancelled = address::cancel(tx, &person, &holder.source, holder.now)?;
             if cancelled {
-                journal::note(tx, holder, &Event::EmailChangeCancelled)?;
+                account_log::append(tx, holder, &Event::EmailChangeCancelled)?;
             }
             Ok(cancelled)
         })

@@ -2,7 +2,7 @@
 
 use jiff::tz::TimeZone;
 
-use crate::audit::entry::Said;
+use crate::audit::entry::EntryBody;
 use crate::audit::event::Event;
 use crate::authority::Actor;
 use crate::id::UserId;
@@ -18,7 +18,7 @@ pub(super) struct ActivityRow {
 /// The latest of these entries about a person. An event that is in the logs of several organisations is
 /// listed once.
 pub(super) fn latest(
-    mut entries: Vec<Said>,
+    mut entries: Vec<EntryBody>,
     person: UserId,
     most: usize,
     now: Time,

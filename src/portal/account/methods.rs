@@ -8,7 +8,7 @@ use crate::audit::event::Event;
 use crate::error::Error;
 use crate::id::MethodId;
 use crate::mail::Change;
-use crate::orgs::journal;
+use crate::orgs::account_log;
 use crate::path;
 use crate::people::oauth::Kind;
 use crate::people::{methods, notice};
@@ -49,8 +49,8 @@ pub async fn disconnect(visit: AccountVisit, path: web::Path<String>) -> Result<
         .change(move |tx, holder| {
             let removed = methods::remove(tx, person.id, id)?;
             let change = Change::MethodRemoved(name(&names, &removed.kind));
-            notice::tell(tx, &person, change, &holder.source, holder.now)?;
-            journal::note(tx, holder, &Event::MethodRemoved { method: removed.kind.clone() })?;
+            notice::send(tx, &person, change, &holder.source, holder.now)?;
+            account_log::append(tx, holder, &Event::MethodRemoved { method: removed.kind.clone() })?;
             Ok(removed)
         })
         .await;

@@ -12,20 +12,20 @@ use askama::Template;
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
-use crate::audit::about;
-use crate::audit::entry::Said;
+use crate::audit::entry::EntryBody;
 use crate::audit::event::{Change, Event};
+use crate::audit::list;
 use crate::email as email_address;
 use crate::error::FieldError;
 use crate::id::{MethodId, SessionId};
-use crate::orgs::journal;
+use crate::orgs::account_log;
 use crate::path;
 use crate::people;
 use crate::people::credential::PASSWORD;
 use crate::people::links::Link;
 use crate::people::methods::Method;
 use crate::people::oauth::Kind;
-use crate::people::sessions::Open;
+use crate::people::sessions::OpenSession;
 use crate::people::store::Profile;
 use crate::portal::account::events::ActivityRow;
 use crate::portal::entrance::provider;
@@ -86,8 +86,8 @@ struct SessionRow {
 
 struct Found {
     methods: Vec<Method>,
-    sessions: Vec<Open>,
-    entries: Vec<Said>,
+    sessions: Vec<OpenSession>,
+    entries: Vec<EntryBody>,
     pending: Option<Link>,
 }
 
@@ -128,7 +128,7 @@ pub async fn save(visit: AccountVisit, fields: Fields) -> Result<HttpResponse, P
             if changes.is_empty() {
                 return Ok(());
             }
-            journal::note(tx, holder, &Event::PersonUpdated { changes })
+            account_log::append(tx, holder, &Event::PersonUpdated { changes })
         })
         .await?;
     Ok(visit.redirect_with(path::account(), "Your profile was saved."))
@@ -147,7 +147,7 @@ async fn page(
         .read(move |conn| {
             let mut entries = Vec::new();
             for org in &orgs {
-                entries.extend(about::latest(conn, *org, &id.to_string(), 2 * EVENTS as i64)?);
+                entries.extend(list::latest_about(conn, *org, &id.to_string(), 2 * EVENTS as i64)?);
             }
             let methods = people::methods::of_person(conn, id)?;
             let sessions = people::sessions::open_of(conn, id, now)?;

@@ -9,9 +9,9 @@ use crate::authority::AccountHolder;
 use crate::db::Tx;
 use crate::error::Error;
 use crate::id::UserId;
-use crate::mail::letter::UNSUBSCRIBE;
+use crate::mail::mailer::UNSUBSCRIBE;
 use crate::notices::preference::{self, EARLY, Muted, Preference};
-use crate::orgs::journal;
+use crate::orgs::account_log;
 use crate::path;
 use crate::portal::kit::visit::{AccountVisit, GuestVisit};
 use crate::text::count;
@@ -110,7 +110,7 @@ fn change(tx: &mut Tx<'_>, holder: &AccountHolder, after: &Preference) -> Result
     preference::set(tx, holder.person, after)?;
     let told = |preference: &Preference| json!({"muted": preference.muted.text(), "mails": if preference.single { "single" } else { "digest" }});
     let changes = vec![Change { field: "notices".into(), before: told(&before), after: told(after) }];
-    journal::note(tx, holder, &Event::PersonUpdated { changes })
+    account_log::append(tx, holder, &Event::PersonUpdated { changes })
 }
 
 /// The steps that people can turn off, longest first.

@@ -9,10 +9,10 @@ use secrecy::SecretString;
 use crate::audit::event::Event;
 use crate::error::{Error, FieldError};
 use crate::mail::Change;
-use crate::orgs::journal;
+use crate::orgs::account_log;
 use crate::path;
 use crate::people::password::NewPassword;
-use crate::people::recovery::{self, Ends};
+use crate::people::recovery::{self, SessionsToEnd};
 use crate::people::sign_in::{self, Attempt, Outcome};
 use crate::people::{credential, notice, password, throttle};
 use crate::portal::kit::visit::AccountVisit;
@@ -61,7 +61,7 @@ pub async fn submit(visit: AccountVisit, fields: Fields) -> Result<HttpResponse,
         match sign_in::with_password(&visit.site.db, throttle, attempt, |_, _| Ok(()), now).await? {
             Outcome::Welcome(proved) if proved.id == person.id => {}
             Outcome::Wait(seconds) => {
-                let told = FieldError::new("password", throttle::words_of_wait(seconds));
+                let told = FieldError::new("password", throttle::wait_message(seconds));
                 let status = StatusCode::TOO_MANY_REQUESTS;
                 let mut response = page(&visit, true, Complaints(vec![told]), status)?;
                 response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
@@ -94,11 +94,11 @@ pub async fn submit(visit: AccountVisit, fields: Fields) -> Result<HttpResponse,
                 // A password gives lasting access to the account.
                 holder.require_fresh()?;
             }
-            recovery::secure(tx, &person, Ends::AllBut(but), now)?;
+            recovery::secure(tx, &person, SessionsToEnd::AllBut(but), now)?;
             throttle::keep_client(tx, &keys, &person, &client, now)?;
             credential::set(tx, person.id, &hashed, now)?;
-            notice::tell(tx, &person, Change::PasswordChanged, &holder.source, now)?;
-            journal::note(tx, holder, &Event::PasswordChanged)
+            notice::send(tx, &person, Change::PasswordChanged, &holder.source, now)?;
+            account_log::append(tx, holder, &Event::PasswordChanged)
         })
         .await?;
     session::prove(&session, now);

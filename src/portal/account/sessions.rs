@@ -8,9 +8,9 @@ use crate::crypto::MacKey;
 use crate::db::Tx;
 use crate::error::Result;
 use crate::id::SessionId;
-use crate::orgs::journal;
+use crate::orgs::account_log;
 use crate::path;
-use crate::people::recovery::{self, Ends};
+use crate::people::recovery::{self, SessionsToEnd};
 use crate::people::store::Person;
 use crate::people::throttle;
 use crate::portal::entrance::sign_in;
@@ -29,7 +29,7 @@ pub async fn end(visit: AccountVisit, path: web::Path<String>) -> Result<HttpRes
     let (keys, client) = client(&visit, &person);
     visit
         .change(move |tx, holder| {
-            let ended = recovery::secure(tx, &person, Ends::One(id), holder.now)?;
+            let ended = recovery::secure(tx, &person, SessionsToEnd::One(id), holder.now)?;
             if ended == 0 {
                 return Ok(());
             }
@@ -49,7 +49,7 @@ pub async fn end_others(visit: AccountVisit) -> Result<HttpResponse, Problem> {
     let (keys, client) = client(&visit, &person);
     let ended = visit
         .change(move |tx, holder| {
-            let ended = recovery::secure(tx, &person, Ends::AllBut(but), holder.now)?;
+            let ended = recovery::secure(tx, &person, SessionsToEnd::AllBut(but), holder.now)?;
             throttle::keep_client(tx, &keys, &person, &client, holder.now)?;
             note(tx, holder, ended)?;
             Ok(ended)
@@ -71,5 +71,5 @@ fn client(visit: &AccountVisit, person: &Person) -> (MacKey, String) {
 }
 
 fn note(tx: &mut Tx<'_>, holder: &AccountHolder, ended: usize) -> Result<()> {
-    journal::note(tx, holder, &Event::SessionsEnded { count: ended })
+    account_log::append(tx, holder, &Event::SessionsEnded { count: ended })
 }

@@ -5,8 +5,8 @@ use askama::Template;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::audit::entry::{Entry, Said};
-use crate::audit::sentence::{self, Piece};
+use crate::audit::description::{self, Piece};
+use crate::audit::entry::{Entry, EntryBody};
 use crate::audit::{store, tree};
 use crate::db::Conn;
 use crate::error::{Error, Result};
@@ -26,7 +26,7 @@ struct EntryPage {
     layout: Layout,
     org: Place,
     row: EntryText,
-    said: Said,
+    said: EntryBody,
     when: String,
     target: String,
     changes: Vec<Change>,
@@ -53,13 +53,13 @@ pub async fn show(visit: Visit, path: web::Path<(String, String)>) -> Result<Htt
     let found = visit.read(move |conn| {
         let entry = store::entry(conn, org, index)?.ok_or(Error::NotFound)?;
         let names = Names::of(conn, org, std::slice::from_ref(&entry))?;
-        let target = entry_text::name(conn, org, &entry.said.target)?;
+        let target = entry_text::name(conn, org, &entry.body.target)?;
         let details = details(conn, &entry)?;
         Ok((entry, names, target, details, store::head(conn, org)?))
     });
     let (entry, names, target, details, head) = found.await?;
-    let value = |value: &serde_json::Value| names.parts(sentence::value(value), &zone);
-    let at: Time = entry.said.at;
+    let value = |value: &serde_json::Value| names.parts(description::value(value), &zone);
+    let at: Time = entry.body.at;
     let view = EntryPage {
         layout: visit.layout(Room::Audit),
         org: visit.place(),
@@ -81,23 +81,23 @@ pub async fn show(visit: Visit, path: web::Path<(String, String)>) -> Result<Htt
         after: (entry.index + 1 < head.entries.cast_signed()).then_some(entry.index + 1),
         zone: visit.zone_name(),
         text: entry.text,
-        said: entry.said,
+        said: entry.body,
     };
     visit.page(&view)
 }
 
 /// The name of a setting or detail, capitalised.
 fn field(name: &str) -> String {
-    let words = sentence::field(name).trim_start_matches("the ").replace('_', " ");
+    let words = description::field(name).trim_start_matches("the ").replace('_', " ");
     let mut letters = words.chars();
     letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
 /// The details of an entry, with the names of people.
 fn details(conn: &mut Conn, entry: &Entry) -> Result<Vec<(String, Vec<Piece>)>> {
-    let details = entry.said.details.as_object().into_iter().flatten();
+    let details = entry.body.details.as_object().into_iter().flatten();
     let mut details: Vec<(String, Vec<Piece>)> =
-        details.map(|(name, detail)| (field(name), sentence::value(detail))).collect();
+        details.map(|(name, detail)| (field(name), description::value(detail))).collect();
     let person = |piece: &Piece| match piece {
         Piece::Person(id) => Some(*id),
         _ => None,

@@ -4,9 +4,9 @@ use std::collections::HashMap;
 
 use jiff::tz::TimeZone;
 
+use crate::audit::description::{self, Piece};
 use crate::audit::entry::{Entry, UNREADABLE};
 use crate::audit::list;
-use crate::audit::sentence::{self, Piece};
 use crate::authority::Actor;
 use crate::db::Conn;
 use crate::error::Result;
@@ -60,14 +60,14 @@ impl Names {
             _ => {}
         };
         for entry in entries {
-            match entry.said.actor() {
+            match entry.body.actor() {
                 Some(Actor::Key(id)) => need(&Piece::Key(id)),
                 Some(Actor::Person(id)) => need(&Piece::Person(id)),
                 _ => {}
             }
             pieces(entry).iter().for_each(&mut need);
             for (_, before, after) in changes(entry) {
-                sentence::value(&before).iter().chain(&sentence::value(&after)).for_each(&mut need);
+                description::value(&before).iter().chain(&description::value(&after)).for_each(&mut need);
             }
         }
         Ok(Names {
@@ -114,7 +114,7 @@ impl Names {
 
     /// The sentence of an entry, with its time in this zone.
     pub fn tell(&self, entry: &Entry, zone: &TimeZone) -> EntryText {
-        let said = &entry.said;
+        let said = &entry.body;
         EntryText {
             index: entry.index,
             number: words::number(entry.index + 1),
@@ -152,19 +152,19 @@ impl EntryText {
 
 /// The sentence of an entry without its subject.
 pub fn pieces(entry: &Entry) -> Vec<Piece> {
-    let said = &entry.said;
+    let said = &entry.body;
     match said.event() {
-        Some(event) => sentence::of(&event, &said.target),
+        Some(event) => description::describe(&event, &said.target),
         None if said.action == UNREADABLE => {
             vec![Piece::Text("left an entry that can't be read any more".to_owned())]
         }
-        None => sentence::of_unknown(&said.action, &said.target),
+        None => description::describe_unknown(&said.action, &said.target),
     }
 }
 
 /// The settings that an entry reports as changed: name, old value, new value.
 pub fn changes(entry: &Entry) -> Vec<(String, serde_json::Value, serde_json::Value)> {
-    let changes = entry.said.details["changes"].as_array();
+    let changes = entry.body.details["changes"].as_array();
     let change = |change: &serde_json::Value| {
         let field = change["field"].as_str().unwrap_or_default().to_owned();
         (field, change["before"].clone(), change["after"].clone())
@@ -187,7 +187,7 @@ pub fn day(at: Time, now: Time, zone: &TimeZone) -> String {
 pub fn name(conn: &mut Conn, org: OrgId, id: &str) -> Result<String> {
     let keys: Vec<KeyId> = KeyId::parse(id).into_iter().collect();
     let mut people: Vec<UserId> = UserId::parse(id).into_iter().collect();
-    if !people.is_empty() && !list::tells_of(conn, org, id)? {
+    if !people.is_empty() && !list::mentions(conn, org, id)? {
         people.clear();
     }
     let key = keys::names::of(conn, org, &keys)?.into_values().next();

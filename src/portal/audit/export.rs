@@ -102,7 +102,7 @@ fn text(conn: &mut Conn, org: OrgId, entries: Vec<Entry>, form: Form, first: boo
     }
     let names = Names::of(conn, org, &entries)?;
     for entry in &entries {
-        let said = &entry.said;
+        let said = &entry.body;
         let told = names.tell(entry, &TimeZone::UTC);
         let details = if said.details.is_null() { String::new() } else { said.details.to_string() };
         let cells = [

@@ -15,7 +15,7 @@ use jiff::tz::TimeZone;
 
 use crate::audit::entry::Entry;
 use crate::audit::list::{self, Filter, Part};
-use crate::audit::store::{self, Head, Kept};
+use crate::audit::store::{self, Head, StoredCheckpoint};
 use crate::db::Conn;
 use crate::error::Error;
 use crate::id::OrgId;
@@ -182,7 +182,7 @@ pub async fn show(visit: Visit) -> Result<HttpResponse, Problem> {
 fn days(entries: &[Entry], names: &Names, now: Time, zone: &TimeZone) -> Vec<Day> {
     let mut days: Vec<Day> = Vec::new();
     for entry in entries {
-        let (title, row) = (entry_text::day(entry.said.at, now, zone), names.tell(entry, zone));
+        let (title, row) = (entry_text::day(entry.body.at, now, zone), names.tell(entry, zone));
         match days.last_mut().filter(|day| day.title == title) {
             Some(day) => day.rows.push(row),
             None => days.push(Day { title, rows: vec![row] }),
@@ -204,7 +204,7 @@ fn narrowed(conn: &mut Conn, org: OrgId, params: &ListParams) -> Result<Vec<(&'s
 }
 
 impl Proof {
-    pub fn of(head: &Head, kept: Option<&Kept>, now: Time, zone: &TimeZone) -> Proof {
+    pub fn of(head: &Head, kept: Option<&StoredCheckpoint>, now: Time, zone: &TimeZone) -> Proof {
         let at = |at: Time| {
             let today = at.start_of_day(zone) == now.start_of_day(zone);
             if today { words::clock(at, zone) } else { words::date_time(at, zone) }

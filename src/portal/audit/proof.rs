@@ -10,6 +10,7 @@ use crate::path;
 use crate::portal::audit::Proof;
 use crate::portal::kit::visit::Visit;
 use crate::portal::kit::words;
+use crate::time::Time;
 use crate::web::page::{Layout, Place, Room};
 use crate::web::problem::Problem;
 

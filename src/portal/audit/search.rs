@@ -19,7 +19,10 @@ pub fn resolve(conn: &mut Conn, org: OrgId, text: &str, most: usize) -> Result<(
         return Ok((Search { entry: Some(id), ..Search::default() }, false));
     }
     if let Some(id) = RequestId::parse(text) {
-        return Ok((Search { request: Some((text.to_owned(), id.made_at())), ..Search::default() }, false));
+        return Ok((
+            Search { request: Some((text.to_owned(), id.created_at())), ..Search::default() },
+            false,
+        ));
     }
     if let Ok(address) = text.parse::<std::net::IpAddr>() {
         return Ok((Search { address: Some(address.to_string()), ..Search::default() }, false));

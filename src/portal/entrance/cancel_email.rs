@@ -7,7 +7,7 @@ use askama::Template;
 use crate::audit::event::Event;
 use crate::authority::AccountHolder;
 use crate::email;
-use crate::orgs::journal;
+use crate::orgs::account_log;
 use crate::path;
 use crate::people::address;
 use crate::portal::kit::visit::GuestVisit;
@@ -36,7 +36,7 @@ enum State {
 pub async fn form(visit: GuestVisit) -> Result<HttpResponse, Problem> {
     let token = visit.query().get("token").to_owned();
     let (keyring, asked, now) = (visit.site.mint.keyring.clone(), token.clone(), visit.now);
-    let open = visit.read(move |conn| address::of_cancel_token(conn, &keyring, &asked, now)).await?;
+    let open = visit.read(move |conn| address::find_by_cancel_token(conn, &keyring, &asked, now)).await?;
     let state = open.map_or(State::Spent, |(person, new)| State::Open {
         token,
         new: email::shown(&new),
@@ -56,7 +56,7 @@ pub async fn submit(visit: GuestVisit, fields: Fields) -> Result<HttpResponse, P
             let cancelled = address::cancel_by_token(tx, &keyring, &token, &source, now)?;
             if let Some(person) = &cancelled {
                 let holder = AccountHolder::just_proved(person.id, source.clone(), now);
-                journal::note(tx, &holder, &Event::EmailChangeCancelled)?;
+                account_log::append(tx, &holder, &Event::EmailChangeCancelled)?;
             }
             Ok(cancelled)
         })

@@ -6,7 +6,7 @@ use actix_web::http::StatusCode;
 use askama::Template;
 
 use crate::audit::checkpoint::Signer;
-use crate::orgs::checkpoint_mail::{self, Hand};
+use crate::orgs::checkpoint_mail::{self, SigningContext};
 use crate::path;
 use crate::portal::kit::visit::GuestVisit;
 use crate::web::form::Fields;
@@ -47,7 +47,7 @@ pub async fn submit(visit: GuestVisit, fields: Fields) -> Result<HttpResponse, P
     let keyring = visit.site.mint.keyring.clone();
     let (host, signers) = (visit.site.public_url.host().to_owned(), Signer::all(&keyring)?);
     let confirmed = visit.site.db.write(move |tx| {
-        let hand = Hand { host: &host, signers: &signers };
+        let hand = SigningContext { host: &host, signers: &signers };
         checkpoint_mail::confirm(tx, &keyring, hand, &token, &source, now)
     });
     let state = confirmed.await?.map_or(State::Spent, |org| State::Done(org.name));

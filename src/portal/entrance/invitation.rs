@@ -8,6 +8,7 @@ use secrecy::SecretString;
 use crate::error::{Error, FieldError};
 use crate::orgs::invitation::{self, Invitation};
 use crate::path;
+use crate::people::methods;
 use crate::people::password::{self, NewPassword};
 use crate::people::store::{self, Profile};
 use crate::portal::kit::visit::GuestVisit;
@@ -90,7 +91,7 @@ pub async fn sign_up(
         if invitation::open(tx.conn, &keyring, &link, now)?.is_none() {
             return Err(Error::NotFound);
         }
-        let person = store::insert(tx, &profile, zone.as_deref(), &hashed, now)?;
+        let person = methods::insert_person(tx, &profile, zone.as_deref(), &hashed, now)?;
         // The link was e-mailed to this address only.
         store::set_verified(tx, person.id, now)?;
         Ok(person)

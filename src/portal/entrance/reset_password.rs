@@ -9,7 +9,7 @@ use secrecy::SecretString;
 use crate::audit::event::Event;
 use crate::authority::AccountHolder;
 use crate::error::{Error, FieldError};
-use crate::orgs::journal;
+use crate::orgs::account_log;
 use crate::path;
 use crate::people::password::NewPassword;
 use crate::people::{password, reset, throttle};
@@ -63,7 +63,7 @@ pub async fn form(visit: GuestVisit) -> Result<HttpResponse, Problem> {
     }
     let token = query.get("token").to_owned();
     let (keyring, asked, now) = (visit.site.mint.keyring.clone(), token.clone(), visit.now);
-    let person = visit.read(move |conn| reset::of_token(conn, &keyring, &asked, now)).await?;
+    let person = visit.read(move |conn| reset::find_by_token(conn, &keyring, &asked, now)).await?;
     match person {
         Some(_) => visit.page(&ResetPage::of(&visit, Step::Choose(token), Vec::new())),
         None => {
@@ -87,11 +87,11 @@ async fn ask(visit: GuestVisit, fields: Fields) -> Result<HttpResponse, Problem>
         );
     }
     let client = address::client(&visit.request).bucket(&email);
-    let wait = reset::ask(&visit.site.db, &visit.site.mint.keyring, &email, &client, visit.now).await?;
+    let wait = reset::request(&visit.site.db, &visit.site.mint.keyring, &email, &client, visit.now).await?;
     if wait == 0 {
         return visit.page(&ResetPage::of(&visit, Step::Asked, Vec::new()));
     }
-    let wrong = vec![FieldError::new("email", throttle::words_of_wait(wait))];
+    let wrong = vec![FieldError::new("email", throttle::wait_message(wait))];
     let page = ResetPage::of(&visit, Step::Ask(email), wrong);
     let mut response = visit.page_with_status(StatusCode::TOO_MANY_REQUESTS, &page)?;
     response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(wait));
@@ -101,7 +101,7 @@ async fn ask(visit: GuestVisit, fields: Fields) -> Result<HttpResponse, Problem>
 async fn choose(visit: GuestVisit, fields: Fields) -> Result<HttpResponse, Problem> {
     let (token, now) = (fields.get("token").to_owned(), visit.now);
     let (keyring, asked) = (visit.site.mint.keyring.clone(), token.clone());
-    let person = visit.read(move |conn| reset::of_token(conn, &keyring, &asked, now)).await?;
+    let person = visit.read(move |conn| reset::find_by_token(conn, &keyring, &asked, now)).await?;
     let Some(person) = person else {
         return visit
             .page_with_status(StatusCode::FORBIDDEN, &ResetPage::of(&visit, Step::Spent, Vec::new()));
@@ -122,10 +122,10 @@ async fn choose(visit: GuestVisit, fields: Fields) -> Result<HttpResponse, Probl
         .site
         .db
         .write(move |tx| {
-            let chosen = reset::choose(tx, &keyring, &token, &hashed, &client, &source, now)?;
+            let chosen = reset::complete(tx, &keyring, &token, &hashed, &client, &source, now)?;
             if let Some(person) = &chosen {
                 let holder = AccountHolder::just_proved(person.id, source.clone(), now);
-                journal::note(tx, &holder, &Event::PasswordReset)?;
+                account_log::append(tx, &holder, &Event::PasswordReset)?;
             }
             Ok(chosen)
         })

@@ -7,8 +7,7 @@ use secrecy::SecretString;
 
 use crate::error::{Error, FieldError};
 use crate::installation;
-use crate::orgs::setup::By;
-use crate::orgs::setup::SetUp;
+use crate::orgs::setup::{OrgSetup, SetupActor};
 use crate::path;
 use crate::people::password::{self, NewPassword};
 use crate::portal::kit::visit::GuestVisit;
@@ -59,7 +58,7 @@ pub async fn submit(visit: GuestVisit, fields: Fields) -> Result<HttpResponse, P
             &SetupPage { layout, open: true, fields, complaints },
         )
     };
-    let parsed = SetUp::parse(organization, name, email);
+    let parsed = OrgSetup::parse(organization, name, email);
     let too_short = password::check_length("password", &password).err();
     let mut set_up = match (parsed, too_short) {
         (Ok(set_up), None) => set_up,
@@ -82,7 +81,7 @@ pub async fn submit(visit: GuestVisit, fields: Fields) -> Result<HttpResponse, P
         if !installation::accepts(tx.conn, &keyring, &token)? {
             return Err(Error::Forbidden);
         }
-        set_up.first(tx, &hashed, By::Link(source.clone()), now)
+        set_up.first(tx, &hashed, SetupActor::Link(source.clone()), now)
     });
     let (org, owner) = made.await?;
     session::sign_in(&visit.request, &owner, now);

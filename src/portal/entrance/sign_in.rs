@@ -8,7 +8,7 @@ use crate::audit::event::Event;
 use crate::authority::AccountHolder;
 use crate::db::Tx;
 use crate::error::Error;
-use crate::orgs::journal;
+use crate::orgs::account_log;
 use crate::path::{self, Href};
 use crate::people::sign_in::{self, Attempt, Outcome};
 use crate::people::store::Person;
@@ -47,7 +47,7 @@ pub async fn form(visit: GuestVisit) -> Result<HttpResponse, Problem> {
 pub async fn submit(visit: GuestVisit, fields: Fields) -> Result<HttpResponse, Problem> {
     let (attempt, source, now) = (attempt(&visit, &fields), visit.source(), visit.now);
     let welcome = move |tx: &mut Tx<'_>, person: &Person| {
-        journal::note(tx, &AccountHolder::just_proved(person.id, source.clone(), now), &Event::SignedIn)
+        account_log::append(tx, &AccountHolder::just_proved(person.id, source.clone(), now), &Event::SignedIn)
     };
     let throttle = &visit.site.mint.keyring.throttle;
     let waits = match sign_in::with_password(&visit.site.db, throttle, attempt, welcome, now).await? {
@@ -59,7 +59,7 @@ pub async fn submit(visit: GuestVisit, fields: Fields) -> Result<HttpResponse, P
         Outcome::Wait(seconds) => Some(seconds),
     };
     let (status, refused) = match waits {
-        Some(seconds) => (StatusCode::TOO_MANY_REQUESTS, throttle::words_of_wait(seconds)),
+        Some(seconds) => (StatusCode::TOO_MANY_REQUESTS, throttle::wait_message(seconds)),
         None => (StatusCode::UNPROCESSABLE_ENTITY, REFUSED.to_owned()),
     };
     let layout = visit.bare_layout();
@@ -82,7 +82,7 @@ pub async fn sign_out(visit: GuestVisit) -> Result<HttpResponse, Problem> {
 
 /// Ends the session that sent the request.
 pub async fn end_session(visit: &AccountVisit) -> Result<HttpResponse, Problem> {
-    match visit.change(|tx, holder| journal::note(tx, holder, &Event::SignedOut)).await {
+    match visit.change(|tx, holder| account_log::append(tx, holder, &Event::SignedOut)).await {
         // The session has already been ended elsewhere.
         Ok(()) | Err(Error::SignedOut) => Ok(signed_out(visit)),
         Err(error) => Err(error.into()),

@@ -7,9 +7,9 @@ use askama::Template;
 use crate::audit::event::Event;
 use crate::authority::AccountHolder;
 use crate::error::Error;
-use crate::orgs::journal;
+use crate::orgs::account_log;
 use crate::path;
-use crate::people::address::{self, Proved};
+use crate::people::address::{self, ConfirmedAddress};
 use crate::people::links::{self, Link, Purpose};
 use crate::portal::kit::visit::GuestVisit;
 use crate::web::form::Fields;
@@ -43,13 +43,13 @@ pub async fn submit(visit: GuestVisit, fields: Fields) -> Result<HttpResponse, P
         .site
         .db
         .write(move |tx| {
-            let proved = address::prove(tx, &keyring, &token, &source, now)?;
+            let proved = address::confirm(tx, &keyring, &token, &source, now)?;
             let (person, event) = match &proved {
-                Some(Proved::Same(person)) => (person, Event::EmailVerified),
-                Some(Proved::Changed(person)) => (person, Event::EmailChanged),
+                Some(ConfirmedAddress::Same(person)) => (person, Event::EmailVerified),
+                Some(ConfirmedAddress::Changed(person)) => (person, Event::EmailChanged),
                 None => return Ok(None),
             };
-            journal::note(tx, &AccountHolder::just_proved(person.id, source.clone(), now), &event)?;
+            account_log::append(tx, &AccountHolder::just_proved(person.id, source.clone(), now), &event)?;
             Ok(proved)
         })
         .await;

@@ -6,7 +6,7 @@ use jiff::tz::TimeZone;
 use crate::db::Conn;
 use crate::error::Error;
 use crate::keys::Key;
-use crate::notices::store::{self, Told};
+use crate::notices::store::{self, SentNotice};
 use crate::path;
 use crate::portal::keys::RequestedKey;
 use crate::portal::kit::visit::Visit;
@@ -37,7 +37,7 @@ pub struct Line {
 }
 
 impl Line {
-    fn new(told: Told, now: Time, zone: &TimeZone) -> Line {
+    fn new(told: SentNotice, now: Time, zone: &TimeZone) -> Line {
         let (state, at) = match told.state.as_deref() {
             Some("sent") => ("sent", told.sent_at),
             Some("failed") => ("failed", told.queued_at),
@@ -69,7 +69,7 @@ fn step(seconds: i64) -> String {
 
 /// What the database knows about a key's notices.
 pub(super) struct Found {
-    told: Vec<Told>,
+    told: Vec<SentNotice>,
     seen: Option<(String, Time)>,
 }
 

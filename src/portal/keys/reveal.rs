@@ -17,7 +17,7 @@ use crate::portal::kit::words;
 use crate::scope::Scope;
 use crate::time::{MINUTE, Time};
 use crate::web::Shared;
-use crate::web::idempotency::{Claim, Refused};
+use crate::web::idempotency::{Claim, ClaimError};
 use crate::web::page::{Layout, Place, Room};
 use crate::web::problem::Problem;
 
@@ -101,7 +101,7 @@ pub fn once(
         match claim.take(tx, keyring, now) {
             Ok(None) => {}
             Ok(Some(earlier)) => return Ok(Err(done(earlier.answer))),
-            Err(Refused::Failed(error)) => return Err(error),
+            Err(ClaimError::Failed(error)) => return Err(error),
             Err(_) => return Ok(Err(Again::Running)),
         }
     }

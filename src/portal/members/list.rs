@@ -118,7 +118,7 @@ async fn page(visit: &Visit, fields: &Fields, complaints: Complaints) -> Result<
         let keys = offboarding::count_by_owner(conn, org, now)?;
         let invited = if in_detail { invitation::pending(conn, org)? } else { Vec::new() };
         let ids: Vec<UserId> = members.iter().map(|member| member.person.id).collect();
-        let methods = people::store::methods(conn, &ids)?;
+        let methods = people::methods::kinds_of(conn, &ids)?;
         let mut answerers = HashMap::new();
         for account in members.iter().filter(|member| member.is_service()) {
             let names = store::answerers(conn, org, account.person.id)?;

@@ -5,7 +5,7 @@ use askama::Template;
 
 use crate::db::Conn;
 use crate::error::{Error, FieldError};
-use crate::orgs::service::{self, Draft};
+use crate::orgs::service::{self, ServiceAccountDraft};
 use crate::orgs::store::{self, Membership};
 use crate::path;
 use crate::portal::kit::visit::Visit;
@@ -35,7 +35,7 @@ pub async fn form(visit: Visit) -> Result<HttpResponse, Problem> {
 /// `POST /o/{org}/service-accounts`.
 pub async fn create(visit: Visit, fields: Fields) -> Result<HttpResponse, Problem> {
     let (name, chosen) = (fields.get("name").to_owned(), fields.all("answerers"));
-    let made = match Draft::parse(&name, &chosen) {
+    let made = match ServiceAccountDraft::parse(&name, &chosen) {
         Ok(draft) => visit.change(move |tx, acting| service::create(tx, acting, &draft)).await,
         Err(errors) => Err(Error::Invalid(errors)),
     };
@@ -58,7 +58,7 @@ pub async fn edit(visit: Visit, requested: RequestedMember, fields: Fields) -> R
     let account = visit.read(move |conn| find_account(conn, requested)).await?;
     let (name, chosen) = (fields.get("name").to_owned(), fields.all("answerers"));
     let id = account.person.id;
-    let changed = match Draft::parse(&name, &chosen) {
+    let changed = match ServiceAccountDraft::parse(&name, &chosen) {
         Ok(draft) => visit.change(move |tx, acting| service::edit(tx, acting, id, &draft)).await,
         Err(errors) => Err(Error::Invalid(errors)),
     };

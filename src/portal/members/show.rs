@@ -96,7 +96,7 @@ async fn page(
         let found = requested.find(conn)?;
         let (org, id) = (requested.org, requested.id);
         let keys = offboarding::owned_by(conn, org, id, now)?.keys;
-        Ok((found, keys, people::store::methods(conn, &[id])?, store::answerers(conn, org, id)?))
+        Ok((found, keys, people::methods::kinds_of(conn, &[id])?, store::answerers(conn, org, id)?))
     });
     let (found, keys, methods, answerers) = read.await?;
     let id = found.person.id;

@@ -5,7 +5,7 @@ use askama::Template;
 
 use crate::audit::checkpoint::Signer;
 use crate::error::{Error, FieldError};
-use crate::orgs::checkpoint_mail::{self, Hand, Outside};
+use crate::orgs::checkpoint_mail::{self, CheckpointMail, SigningContext};
 use crate::path;
 use crate::portal::kit::visit::Visit;
 use crate::portal::kit::words::{self, When};
@@ -43,7 +43,7 @@ pub async fn show(visit: Visit) -> Result<HttpResponse, Problem> {
 pub async fn ask(visit: Visit, fields: Fields) -> Result<HttpResponse, Problem> {
     let typed = fields.get("email").trim().to_owned();
     let email = typed.clone();
-    match visit.change(move |tx, acting| checkpoint_mail::ask(tx, acting, &email)).await {
+    match visit.change(move |tx, acting| checkpoint_mail::request(tx, acting, &email)).await {
         Ok(()) => {
             let told = format!("{typed} was asked. Checkpoints go there once its reader has confirmed it.");
             Ok(visit.redirect_with(path::settings_checkpoints(&visit.org.slug), told))
@@ -57,8 +57,9 @@ pub async fn ask(visit: Visit, fields: Fields) -> Result<HttpResponse, Problem> 
 /// `POST /o/{org}/settings/checkpoints/end`.
 pub async fn end(visit: Visit) -> Result<HttpResponse, Problem> {
     let (host, signers) = (visit.site.public_url.host().to_owned(), Signer::all(&visit.site.mint.keyring)?);
-    let end = visit
-        .change(move |tx, acting| checkpoint_mail::end(tx, acting, Hand { host: &host, signers: &signers }));
+    let end = visit.change(move |tx, acting| {
+        checkpoint_mail::end(tx, acting, SigningContext { host: &host, signers: &signers })
+    });
     if end.await? {
         visit.flash("Checkpoints are not mailed any more.");
     }
@@ -68,7 +69,7 @@ pub async fn end(visit: Visit) -> Result<HttpResponse, Problem> {
 async fn page(visit: &Visit, email: String, wrong: Vec<FieldError>) -> Result<HttpResponse, Problem> {
     let (org, role, now, zone) = (visit.org.id, visit.role, visit.now, visit.zone.clone());
     let found = visit.read(move |conn| {
-        let outside: Outside = checkpoint_mail::find(conn, org)?;
+        let outside: CheckpointMail = checkpoint_mail::find(conn, org)?;
         Ok((outside, Tabs::count_requests(conn, org, role, now)?))
     });
     let (outside, requests) = found.await?;

@@ -5,7 +5,7 @@ use askama::Template;
 
 use crate::error::{Error, Result};
 use crate::keys::policy_effect;
-use crate::orgs::policy::{self, Never, Policy, Rules};
+use crate::orgs::policy::{self, NeverExpire, Policy, Rules};
 use crate::path;
 use crate::portal::kit::fragments::Fragments;
 use crate::portal::kit::visit::Visit;
@@ -180,9 +180,9 @@ impl ReadPage {
 
     fn never(&self) -> &'static str {
         match self.policy.rules.never {
-            Never::Nobody => "not allowed",
-            Never::Admins => "admins only",
-            Never::Everyone => "everyone",
+            NeverExpire::Nobody => "not allowed",
+            NeverExpire::Admins => "admins only",
+            NeverExpire::Everyone => "everyone",
         }
     }
 

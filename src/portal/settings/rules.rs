@@ -3,7 +3,7 @@
 use jiff::tz::TimeZone;
 
 use crate::error::FieldError;
-use crate::orgs::policy::{MAX_DAYS, Never, Policy, Rules};
+use crate::orgs::policy::{MAX_DAYS, NeverExpire, Policy, Rules};
 use crate::portal::kit::words;
 use crate::scope::{Scope, Scopes};
 use crate::time::{DAY, Time};
@@ -87,9 +87,9 @@ impl PolicyFields {
         if member_scopes.is_none() {
             errors.push(FieldError::new("member_scopes", "Choose from the scopes shown."));
         }
-        let never = Never::parse(&self.never).unwrap_or_else(|| {
+        let never = NeverExpire::parse(&self.never).unwrap_or_else(|| {
             errors.push(FieldError::new("never", "Choose who may make keys without an end."));
-            Never::Nobody
+            NeverExpire::Nobody
         });
         let date = self.date.parse::<jiff::civil::Date>().ok();
         let date = date.and_then(|date| Time::start_of(date, zone)).unwrap_or_else(|| {
@@ -153,9 +153,9 @@ pub fn marks(rules: &Rules, fields: &PolicyFields) -> Vec<(&'static str, String)
     let number = |text: &str| text.trim().replace(',', "");
     let rpm = rules.default_rpm.map_or_else(|| "not set".to_owned(), |rpm| words::number(rpm.into()));
     let never = match rules.never {
-        Never::Nobody => "not allowed",
-        Never::Admins => "admins only",
-        Never::Everyone => "everyone",
+        NeverExpire::Nobody => "not allowed",
+        NeverExpire::Admins => "admins only",
+        NeverExpire::Everyone => "everyone",
     };
     let plain = [
         ("longest", as_it_is.longest != fields.longest, days(rules.longest_days, "no limit")),

@@ -1,8 +1,8 @@
-//! How many bytes of unfinished and unanswered request bodies the process holds at once.
+//! The memory budget of request bodies that are unfinished or not yet answered.
 //!
-//! There is one pool for small bodies of requests with keys, one for large ones, one for people
-//! who are signed in and one for everybody else, so that none can use up another's. Within a pool,
-//! one key, person or address gets a share of it.
+//! There is one pool for small bodies of requests with keys, one for large ones, one for signed-in people and
+//! one for everybody else, so that none can use up another's. Within a pool, each key, person or address has a
+//! limited share.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -13,20 +13,18 @@ use crate::web::body::MAX_BODY;
 
 const MIB: usize = 1024 * 1024;
 
-/// Who sends a body.
+/// The sender of a body.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Sender {
-    /// A program with a working key.
     Key(KeyId),
-    /// Someone signed in.
     Person(UserId),
-    /// Anyone else, by their address or, with IPv6, its /64 network.
+    /// An unauthenticated client, by address or, with IPv6, /64 network.
     Address(IpAddr),
 }
 
-/// Why there is no room for more bytes.
+/// Why more bytes can't be reserved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Full {
+pub enum NoRoom {
     /// The sender's share is used up.
     Share,
     /// The pool is used up.
@@ -55,11 +53,11 @@ impl Default for Budget {
 struct Pool {
     most: usize,
     share: usize,
-    taken: Mutex<Taken>,
+    taken: Mutex<Reserved>,
 }
 
 #[derive(Default)]
-struct Taken {
+struct Reserved {
     total: usize,
     by_sender: HashMap<Sender, usize>,
 }
@@ -69,14 +67,14 @@ impl Pool {
         Pool { most, share, taken: Mutex::default() }
     }
 
-    fn take(&self, sender: &Sender, bytes: usize) -> Result<(), Full> {
+    fn take(&self, sender: &Sender, bytes: usize) -> Result<(), NoRoom> {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let own = taken.by_sender.get(sender).copied().unwrap_or_default();
         if own + bytes > self.share {
-            return Err(Full::Share);
+            return Err(NoRoom::Share);
         }
         if taken.total + bytes > self.most {
-            return Err(Full::Pool);
+            return Err(NoRoom::Pool);
         }
         taken.total += bytes;
         taken.by_sender.insert(sender.clone(), own + bytes);
@@ -95,7 +93,7 @@ impl Pool {
     }
 }
 
-/// The bytes that one body has reserved; dropping it gives them back.
+/// The bytes that a body has reserved; dropping it releases them.
 pub struct Reservation {
     budget: Arc<Budget>,
     sender: Sender,
@@ -104,13 +102,13 @@ pub struct Reservation {
 }
 
 impl Reservation {
-    /// Reserves nothing yet.
+    /// Starts with nothing reserved.
     pub fn new(budget: Arc<Budget>, sender: Sender) -> Reservation {
         Reservation { budget, sender, small: 0, large: 0 }
     }
 
-    /// Raises the reservation to so many bytes.
-    pub fn raise_to(&mut self, bytes: usize) -> Result<(), Full> {
+    /// Raises the reservation to this number of bytes.
+    pub fn raise_to(&mut self, bytes: usize) -> Result<(), NoRoom> {
         let is_key = matches!(self.sender, Sender::Key(_));
         let small = if is_key { bytes.min(MAX_BODY) } else { bytes };
         let large = bytes - small;
@@ -161,7 +159,7 @@ mod tests {
         let mut first = Reservation::new(budget.clone(), greedy.clone());
         assert_eq!(first.raise_to(16 * MIB), Ok(()));
         let mut second = Reservation::new(budget.clone(), greedy.clone());
-        assert_eq!(second.raise_to(MIB), Err(Full::Share));
+        assert_eq!(second.raise_to(MIB), Err(NoRoom::Share));
         assert_eq!(Reservation::new(budget.clone(), key()).raise_to(10 * MIB), Ok(()));
         drop(first);
         assert_eq!(second.raise_to(MIB), Ok(()));
@@ -178,7 +176,7 @@ mod tests {
                 Err(full) => break full,
             }
         };
-        assert_eq!((held.len(), full), (3, Full::Pool));
+        assert_eq!((held.len(), full), (3, NoRoom::Pool));
         assert_eq!(Reservation::new(budget.clone(), key()).raise_to(MAX_BODY), Ok(()));
         let stranger = Sender::Address(IpAddr::from([192, 0, 2, 1]));
         assert_eq!(Reservation::new(budget.clone(), stranger).raise_to(MAX_BODY), Ok(()));

@@ -1,7 +1,7 @@
-//! Reading a request's body, in the one place that does: the gate, before the handler.
+//! Reads request bodies. Only the gate does this, before the handler.
 //!
-//! A body has a largest size (counted after decompression), must keep arriving, must be complete
-//! in time, and needs room in the [`Budget`](super::budget::Budget) of the process.
+//! A body has a maximum size (counted after decompression), must keep arriving, must be complete in time, and
+//! needs room in the process's [`Budget`](super::budget::Budget).
 
 use std::io::Write;
 use std::pin::pin;
@@ -17,29 +17,29 @@ use futures_util::StreamExt;
 use tokio::time::{Instant, sleep_until};
 
 use crate::web::Shared;
-use crate::web::body::budget::{Full, Reservation, Sender};
+use crate::web::body::budget::{NoRoom, Reservation, Sender};
 use crate::web::connections::Receiving;
 use crate::web::problem::{Code, Problem};
 
-/// How long a client may send nothing while its body is incomplete.
+/// How long a client may pause while its body is incomplete.
 const IDLE: Duration = Duration::from_secs(10);
 /// How long a body of 64 KiB or less may take.
 const TOTAL: Duration = Duration::from_secs(30);
-/// A larger body gets one more second for so many bytes that have arrived.
+/// A larger body gets one more second for each of these blocks that has arrived.
 const BYTES_PER_SECOND: usize = 64 * 1024;
-/// A body that arrives at once and is no larger lies in the connection's own buffer, so it needs
-/// no reservation.
+/// A body that arrives in one piece and is no larger stays in the connection's own buffer and needs no
+/// reservation.
 const AT_ONCE: usize = 16 * 1024;
-/// The buffer of a body grows by this much at least and by [`LONGEST_STEP`] at most.
+/// The minimum growth of a body's buffer, in bytes.
 const SHORTEST_STEP: usize = 4 * 1024;
+/// The maximum growth of a body's buffer, in bytes.
 const LONGEST_STEP: usize = 1024 * 1024;
 
-/// Reads the body of a request and puts it back in memory, where extractors find it. `most` is its
-/// largest size in bytes; without it, and for methods that change nothing, the body is not read
-/// at all and handlers see none.
+/// Reads the body of a request and puts it back, in memory, where extractors find it. `most` is its maximum
+/// size in bytes; without it, and for safe methods, the body is not read and handlers see none.
 ///
-/// Errors: 408 when it is too slow, 413 when it is too large, 415 for an unknown encoding, 429 when
-/// the sender's share of the budget is used up, 503 when the budget is, 400 when it breaks off.
+/// Errors: 408 if it is too slow, 413 if it is too large, 415 for an unknown encoding, 429 if the sender's share
+/// of the budget is used up, 503 if the budget is, 400 if it breaks off.
 pub async fn buffer(
     request: &mut ServiceRequest,
     most: Option<usize>,
@@ -53,13 +53,13 @@ pub async fn buffer(
     let Some(site) = request.app_data::<Shared>() else { return Err(Problem::not_found()) };
     let reservation = Reservation::new(site.bodies.clone(), sender(request));
     let _receiving = Receiving::new(request.request());
-    // Boxed, so that requests without a body don't carry its state about.
+    // Boxed, so that requests without a body don't carry its state.
     let (bytes, reservation) = Box::pin(read(request.headers(), payload, most, reservation)).await?;
     if !bytes.is_empty() {
         request.set_payload(bytes.into());
     }
     if let Some(reservation) = reservation {
-        // What a handler makes of the body may be as large, so it counts until the answer begins.
+        // A handler's copy of the body may be as large, so the reservation lasts until the response begins.
         request.extensions_mut().insert(Reserved(reservation));
     }
     Ok(())
@@ -72,7 +72,7 @@ struct Reserved(#[allow(dead_code, reason = "held until the request is over")] A
 pub async fn buffered(mut payload: Payload) -> Result<Bytes, Problem> {
     match payload.next().await {
         None => Ok(Bytes::new()),
-        // What the gate puts back is one piece.
+        // The gate puts the body back in one piece.
         Some(bytes) => bytes.map_err(|_| broken_off()),
     }
 }
@@ -111,11 +111,11 @@ async fn read(
             return Ok((part, None));
         }
         arrived = (Instant::now(), arrived.1 + part.len());
-        // Compressed bytes need not become any others, and would otherwise arrive without end.
+        // Compressed bytes may decompress to nothing, and could otherwise arrive forever.
         if arrived.1 > most {
             return Err(too_large(most));
         }
-        // Whoever sends all the time is only looked at by the clock above when they pause.
+        // The clock above fires only when the client pauses, so a steady sender is checked here.
         if arrived.0 > started + TOTAL + Duration::from_secs((arrived.1 / BYTES_PER_SECOND) as u64) {
             return Err(too_slow());
         }
@@ -128,7 +128,7 @@ fn declared_length(headers: &HeaderMap) -> Option<usize> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.trim().parse().ok()
 }
 
-/// Where the bytes of a body go: through a decompressor if it is compressed.
+/// The destination of a body's bytes: a buffer, behind a decompressor if necessary.
 enum Sink {
     Plain(Buffer),
     Gzip(GzDecoder<Buffer>),
@@ -192,13 +192,13 @@ impl Sink {
     }
 }
 
-/// The bytes of a body, which never hold more than is reserved.
+/// The bytes of a body, never more than reserved.
 struct Buffer {
     bytes: Vec<u8>,
     most: usize,
     expected: Option<usize>,
     reservation: Reservation,
-    /// Why it takes no more.
+    /// Why it accepts no more bytes.
     refused: Option<Problem>,
 }
 
@@ -207,12 +207,12 @@ impl Buffer {
         Buffer { bytes: Vec::new(), most, expected, reservation, refused: None }
     }
 
-    /// The declared length is that of the compressed bytes.
+    /// For compressed bodies: the declared length is that of the compressed bytes.
     fn compressed(self) -> Buffer {
         Buffer { expected: None, ..self }
     }
 
-    /// Makes room for so many more bytes.
+    /// Makes room for this many more bytes.
     fn make_room(&mut self, more: usize) -> Result<(), Problem> {
         let needed = self.bytes.len() + more;
         if needed > self.most {
@@ -228,7 +228,7 @@ impl Buffer {
         Ok(())
     }
 
-    /// The bytes, whose reservation lasts until the last part of them is dropped.
+    /// The bytes, which hold the reservation until the last reference is dropped.
     fn into_bytes(self) -> (Bytes, Option<Arc<Reservation>>) {
         struct Owned(Vec<u8>, #[allow(dead_code, reason = "held until the bytes go")] Arc<Reservation>);
         impl AsRef<[u8]> for Owned {
@@ -245,7 +245,7 @@ impl Write for Buffer {
     fn write(&mut self, part: &[u8]) -> std::io::Result<usize> {
         if let Err(problem) = self.make_room(part.len()) {
             self.refused = Some(problem);
-            return Err(std::io::Error::other("no more is taken"));
+            return Err(std::io::Error::other("the buffer is full"));
         }
         self.bytes.extend_from_slice(part);
         Ok(part.len())
@@ -271,16 +271,16 @@ fn too_slow() -> Problem {
 }
 
 fn broken_off() -> Problem {
-    Problem::bad_request("The request could not be read to its end, so nothing was changed. Send it again.")
+    Problem::bad_request("The request body was incomplete, so nothing was changed. Send it again.")
 }
 
-fn no_room(full: Full) -> Problem {
+fn no_room(full: NoRoom) -> Problem {
     let problem = match full {
-        Full::Share => Problem::new(
+        NoRoom::Share => Problem::new(
             Code::RateLimited,
             "Too many request bodies from you are being received at once. Wait until some are answered.",
         ),
-        Full::Pool => Problem::new(
+        NoRoom::Pool => Problem::new(
             Code::Unavailable,
             "Too many request bodies are being received at once. Nothing was changed. Try again in a moment.",
         ),

@@ -1,4 +1,4 @@
-//! What one connection is doing, and for whom.
+//! The state of one connection.
 
 use std::future::{Future, poll_fn};
 use std::net::IpAddr;
@@ -12,13 +12,13 @@ use actix_web::HttpRequest;
 use actix_web::http::header;
 use futures_util::task::AtomicWaker;
 
-use crate::web::connections::pressure::{Candidate, Holder};
+use crate::web::connections::pressure::{Candidate, ConnectionOwner};
 use crate::web::connections::{Connections, milliseconds};
 
-/// How long a new connection may be open without a request, and how long a head may take.
+/// How long a new connection may be open without a request, and how long a request head may take.
 pub(super) const WAITING: Duration = Duration::from_secs(15);
 
-/// How many requests of a known client are answered in one go, at most.
+/// How many requests of a known client are answered before other connections get a turn.
 const IN_ONE_GO: usize = 8;
 
 /// One connection.
@@ -26,32 +26,33 @@ pub struct Connection {
     pub(super) all: Weak<Connections>,
     pub(super) started: Instant,
     pub(super) number: u64,
-    /// Whose it is until someone proves who they are; nothing for trusted proxies.
+    /// The client's address, for counting strangers; `None` for trusted proxies.
     pub(super) address: Option<IpAddr>,
     pub(super) proved: AtomicBool,
-    /// Who its latest authenticated request was for.
-    pub(super) holder: Mutex<Option<Holder>>,
-    /// Whether the body of its request is being received.
+    /// The principal of its latest authenticated request.
+    pub(super) works_for: Mutex<Option<ConnectionOwner>>,
+    /// Whether a request body is being received.
     pub(super) is_receiving: AtomicBool,
-    /// Requests that are being answered.
+    /// The number of requests being answered.
     pub(super) open: AtomicUsize,
-    /// How many requests it has sent.
+    /// The number of requests so far.
     answered: AtomicUsize,
-    /// Since when none is, in milliseconds after the start; 0 while one is.
+    /// Since when no request is being answered, in milliseconds since the start; 0 while one is.
     pub(super) waiting_since: AtomicU64,
-    /// For how long it may wait for its next request, in milliseconds.
+    /// How long it may wait for the next request, in milliseconds.
     patience: u64,
-    /// Whether its request has a body and reading it hasn't begun.
+    /// Whether its request has a body that nothing has started to read.
     is_unread: AtomicBool,
-    /// When the head of its next request has begun; 0 before.
+    /// When the head of its next request began to arrive, in milliseconds since the start; 0 before.
     pub(super) head_since: AtomicU64,
-    /// Until when the client has to take more of its answer; 0 while it does.
+    /// Until when the client has to read more of its response, in milliseconds since the start; 0 if it isn't
+    /// blocking.
     pub(super) blocked_until: AtomicU64,
     pub(super) is_cut: AtomicBool,
     pub(super) waker: AtomicWaker,
     /// How many bytes were read ahead of the request that is being answered.
     pub(super) ahead: AtomicUsize,
-    /// Wakes the reader that waits until that request is answered.
+    /// Wakes the reader when that request is answered.
     pub(super) reader: AtomicWaker,
 }
 
@@ -63,7 +64,7 @@ impl Connection {
             number,
             address,
             proved: AtomicBool::new(false),
-            holder: Mutex::default(),
+            works_for: Mutex::default(),
             is_receiving: AtomicBool::new(false),
             open: AtomicUsize::new(0),
             answered: AtomicUsize::new(0),
@@ -79,7 +80,7 @@ impl Connection {
         }
     }
 
-    /// So many bytes of what was read ahead have been dealt with.
+    /// Marks bytes that were read ahead as processed.
     fn read_on(&self, bytes: usize) {
         let _ = self.ahead.fetch_update(Relaxed, Relaxed, |ahead| Some(ahead.saturating_sub(bytes)));
         self.reader.wake();
@@ -90,10 +91,10 @@ impl Connection {
         self.waker.wake();
     }
 
-    /// Serves this connection to its end, or until it is cut off.
+    /// Serves this connection until it ends or is cut off.
     pub async fn serve<T>(self: Arc<Self>, service: impl Future<Output = T>) -> Option<T> {
-        // It leaves in any case, also when the service panics.
-        let _leaves = Leaves(self.clone());
+        // Removes the connection in any case, even if the service panics.
+        let _remove = RemoveOnDrop(self.clone());
         let mut service = pin!(service);
         poll_fn(|context| {
             self.waker.register(context.waker());
@@ -110,7 +111,7 @@ impl Connection {
         let is_slow = head_since != 0 && now.saturating_sub(head_since) > milliseconds(WAITING);
         match (self.blocked_until.load(Relaxed), self.waiting_since.load(Relaxed)) {
             (0, 0) => false,
-            // actix closes idle connections; this catches those that it misses.
+            // actix closes idle connections itself; this catches those that it misses.
             (0, since) => is_slow || now.saturating_sub(since) > self.patience,
             (until, _) => now > until,
         }
@@ -127,51 +128,51 @@ impl Connection {
     pub(super) fn candidate(&self) -> Candidate {
         let waits = self.waiting_since.load(Relaxed) != 0 || self.blocked_until.load(Relaxed) != 0;
         let is_stalled = waits || self.is_receiving.load(Relaxed);
-        Candidate { number: self.number, holder: *self.holder(), is_stalled }
+        Candidate { number: self.number, works_for: *self.works_for(), is_stalled }
     }
 
-    fn holder(&self) -> MutexGuard<'_, Option<Holder>> {
-        self.holder.lock().unwrap_or_else(PoisonError::into_inner)
+    fn works_for(&self) -> MutexGuard<'_, Option<ConnectionOwner>> {
+        self.works_for.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn prove(&self, holder: Holder) {
-        *self.holder() = Some(holder);
+    pub(super) fn prove(&self, works_for: ConnectionOwner) {
+        *self.works_for() = Some(works_for);
         if self.is_known() {
             return;
         }
         let Some(all) = self.all.upgrade() else { return };
-        let mut held = all.held();
-        // It may have been cut off meanwhile.
-        if held.all.contains_key(&self.number) {
-            held.make_room_for_known(&all.limits);
-            held.forget_stranger(self);
+        let mut set = all.lock();
+        // It may have been cut off in the meantime.
+        if set.all.contains_key(&self.number) {
+            set.make_room_for_known(&all.limits);
+            set.forget_stranger(self);
             self.proved.store(true, Relaxed);
         }
     }
 }
 
-/// Takes a connection out when it has ended.
-struct Leaves(Arc<Connection>);
+/// Removes a connection when it has ended.
+struct RemoveOnDrop(Arc<Connection>);
 
-impl Drop for Leaves {
+impl Drop for RemoveOnDrop {
     fn drop(&mut self) {
         if let Some(all) = self.0.all.upgrade() {
-            all.held().remove(self.0.number);
+            all.lock().remove(self.0.number);
         }
     }
 }
 
-/// Notes for whom the connection works, now that the client has proved who it is: it no longer makes
-/// room for strangers'.
-pub fn prove(request: &HttpRequest, holder: Holder) {
+/// Records for whom the connection works, after the client was authenticated: from now on it doesn't make room
+/// for strangers.
+pub fn prove(request: &HttpRequest, works_for: ConnectionOwner) {
     if let Some(connection) = request.conn_data::<Arc<Connection>>() {
-        connection.prove(holder);
+        connection.prove(works_for);
     }
 }
 
-/// Lets others take their turn before this connection's next request. A client that sends requests ahead
-/// always has another one in the buffer, all of which would be answered in one go.
-pub async fn give_way(request: &HttpRequest) {
+/// Gives other connections a turn before this one's next request. A pipelining client always has another request
+/// in the buffer, and all of them would be answered without interruption.
+pub async fn yield_turn(request: &HttpRequest) {
     let Some(connection) = request.conn_data::<Arc<Connection>>() else { return };
     let answered = connection.answered.fetch_add(1, Relaxed);
     if !connection.is_known() || answered % IN_ONE_GO == IN_ONE_GO - 1 {
@@ -179,11 +180,10 @@ pub async fn give_way(request: &HttpRequest) {
     }
 }
 
-/// The body of a request is being received until this is dropped.
+/// Marks a request body as being received until this is dropped.
 pub struct Receiving(Arc<Connection>);
 
 impl Receiving {
-    /// Begins to receive.
     pub fn new(request: &HttpRequest) -> Option<Receiving> {
         let connection = request.conn_data::<Arc<Connection>>()?;
         connection.is_receiving.store(true, Relaxed);
@@ -199,14 +199,13 @@ impl Drop for Receiving {
     }
 }
 
-/// A request that is being answered; its connection does not wait meanwhile.
+/// Marks a request as being answered until this is dropped; its connection isn't waiting meanwhile.
 pub struct Answering {
     connection: Arc<Connection>,
     head: usize,
 }
 
 impl Answering {
-    /// Begins with the request, and ends with the value.
     pub fn new(request: &HttpRequest) -> Option<Answering> {
         let connection = request.conn_data::<Arc<Connection>>()?;
         connection.open.fetch_add(1, Relaxed);
@@ -218,7 +217,7 @@ impl Answering {
         connection.is_unread.store(has_body, Relaxed);
         if connection.address.is_none() {
             // A proxy sends requests of many clients over one connection.
-            *connection.holder() = None;
+            *connection.works_for() = None;
         }
         Some(Answering { connection: connection.clone(), head: head_size(request) })
     }
@@ -231,14 +230,14 @@ impl Drop for Answering {
             connection.waiting_since.store(connection.now(), Relaxed);
         }
         if connection.is_unread.load(Relaxed) {
-            // The rest of the body has to arrive within the same time as a head.
+            // The rest of the body has to arrive within the time of a request head.
             connection.head_since.store(connection.now(), Relaxed);
         }
         connection.read_on(self.head);
     }
 }
 
-/// How many bytes the head of a request has, at least.
+/// The minimum number of bytes in the head of a request.
 fn head_size(request: &HttpRequest) -> usize {
     let fields =
         request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len());

@@ -1,4 +1,4 @@
-//! Which connections are closed when there is no room for more.
+//! Chooses the connections to close when there is no room.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -6,10 +6,10 @@ use std::hash::Hash;
 
 use crate::id::{KeyId, OrgId, UserId};
 
-/// Who a connection works for.
+/// The principal for whom a connection works.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Holder {
-    /// The organisation of the key; for a person, the first that they belong to.
+pub struct ConnectionOwner {
+    /// The organisation of the key; for a person, their first one.
     pub org: Option<OrgId>,
     /// The key's owner, or the person.
     pub owner: UserId,
@@ -21,30 +21,30 @@ pub struct Holder {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Candidate {
     pub(super) number: u64,
-    /// Nobody for a request through a trusted proxy that is not authenticated.
-    pub(super) holder: Option<Holder>,
-    /// The server waits for the client: for a request, the rest of a body, or for it to read.
+    /// `None` for an unauthenticated request through a trusted proxy.
+    pub(super) works_for: Option<ConnectionOwner>,
+    /// Whether the server is waiting for the client: for a request, the rest of a body, or for it to read.
     pub(super) is_stalled: bool,
 }
 
 impl Candidate {
     fn org(&self) -> Option<OrgId> {
-        self.holder.and_then(|holder| holder.org)
+        self.works_for.and_then(|works_for| works_for.org)
     }
 
     fn owner(&self) -> Option<UserId> {
-        self.holder.map(|holder| holder.owner)
+        self.works_for.map(|works_for| works_for.owner)
     }
 
     fn key(&self) -> Option<KeyId> {
-        self.holder.and_then(|holder| holder.key)
+        self.works_for.and_then(|works_for| works_for.key)
     }
 }
 
-/// Chooses the connections to close, at least one if there is any. The largest owner above `share`
-/// loses connections, then the largest organisation above twice that; those that wait for their
-/// client first, and only then those on which an answer is under way. Up to `batch` stalled
-/// connections above the share are closed together, so that a flood does not need a scan for each.
+/// Chooses the connections to close, at least one if there is any. The largest owner above `share` loses
+/// connections, then the largest organisation above twice that; connections that wait for their client first,
+/// and only then those that are being answered. Up to `batch` stalled connections above the share are closed
+/// together, so that a flood doesn't need a scan for each.
 pub(super) fn choose(candidates: &[Candidate], share: usize, batch: usize) -> Vec<u64> {
     let stalled: Vec<Candidate> = candidates.iter().filter(|one| one.is_stalled).copied().collect();
     let owner_above = |from: &[Candidate]| above(largest(from, Candidate::owner), share);
@@ -62,17 +62,17 @@ pub(super) fn choose(candidates: &[Candidate], share: usize, batch: usize) -> Ve
     chosen.iter().take(excess.clamp(1, batch.max(1))).map(|one| one.number).collect()
 }
 
-/// The group and by how much it exceeds the share, if it does.
+/// The group and its excess over the share, if any.
 fn above(group: Vec<Candidate>, share: usize) -> Option<(Vec<Candidate>, usize)> {
     let excess = group.len().checked_sub(share).filter(|excess| *excess > 0)?;
     Some((group, excess))
 }
 
-/// The largest group that agrees in `of`.
+/// The largest group with the same value of `of`.
 fn largest<T: Hash + Eq>(candidates: &[Candidate], of: fn(&Candidate) -> T) -> Vec<Candidate> {
     let sizes = count(candidates, of);
     let Some(most) = sizes.values().max() else { return Vec::new() };
-    // Of equally large groups, the one with the oldest connection.
+    // Among equally large groups, the one with the oldest connection.
     let Some(first) = candidates.iter().find(|one| sizes.get(&of(one)) == Some(most)) else {
         return Vec::new();
     };
@@ -92,13 +92,13 @@ mod tests {
 
     const SHARE: usize = 4;
 
-    /// A number of connections of each holder, numbered in turn.
-    fn candidates(groups: &[(Option<Holder>, usize, bool)]) -> Vec<Candidate> {
+    /// Connections of each owner, numbered consecutively.
+    fn candidates(groups: &[(Option<ConnectionOwner>, usize, bool)]) -> Vec<Candidate> {
         let each = groups.iter().flat_map(|group| std::iter::repeat_n(group, group.1));
         each.zip(0..)
-            .map(|((holder, _, is_stalled), number)| Candidate {
+            .map(|((works_for, _, is_stalled), number)| Candidate {
                 number,
-                holder: *holder,
+                works_for: *works_for,
                 is_stalled: *is_stalled,
             })
             .collect()
@@ -112,19 +112,19 @@ mod tests {
         UserId::new(Time::from_seconds(0))
     }
 
-    fn held(org: OrgId, owner: UserId) -> Option<Holder> {
-        Some(Holder { org: Some(org), owner, key: Some(KeyId::new(Time::from_seconds(0))) })
+    fn held(org: OrgId, owner: UserId) -> Option<ConnectionOwner> {
+        Some(ConnectionOwner { org: Some(org), owner, key: Some(KeyId::new(Time::from_seconds(0))) })
     }
 
     #[test]
-    fn stalled_connections_go_before_a_larger_number_that_is_being_answered() {
+    fn stalled_connections_are_closed_before_a_larger_number_being_answered() {
         let all = candidates(&[(held(org(), owner()), 9, false), (held(org(), owner()), 6, true)]);
         assert_eq!(choose(&all, SHARE, 8), [9, 10]);
         assert_eq!(choose(&all, SHARE, 1), [9]);
     }
 
     #[test]
-    fn keys_of_one_owner_share_and_the_largest_key_loses_first() {
+    fn keys_of_one_owner_share_a_limit_and_the_largest_key_loses_first() {
         let (org_id, greedy) = (org(), owner());
         let all = candidates(&[
             (held(org_id, owner()), 3, true),
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn many_owners_of_one_organisation_cost_no_other_organisation() {
+    fn many_owners_of_one_organisation_do_not_cost_another_organisation() {
         let greedy = org();
         let mut groups = vec![(held(org(), owner()), 6, false)];
         groups.extend((0..5).map(|_| (held(greedy, owner()), 2, true)));
@@ -143,11 +143,11 @@ mod tests {
     }
 
     #[test]
-    fn answered_requests_go_when_nothing_is_stalled() {
+    fn connections_being_answered_are_closed_if_none_is_stalled() {
         let all = candidates(&[(held(org(), owner()), 2, false), (held(org(), owner()), 6, false)]);
         assert_eq!(choose(&all, SHARE, 8), [2], "one at a time");
         let even = candidates(&[(held(org(), owner()), 1, false), (None, 1, false)]);
-        assert_eq!(choose(&even, SHARE, 8), [0], "somebody always makes room");
+        assert_eq!(choose(&even, SHARE, 8), [0], "one connection always makes room");
         assert!(choose(&[], SHARE, 8).is_empty());
     }
 }

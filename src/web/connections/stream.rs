@@ -1,4 +1,4 @@
-//! The bytes of a connection, and how long its client lets the server wait.
+//! The byte stream of a connection, which limits how long a client can block its response.
 
 use std::io;
 use std::pin::Pin;
@@ -12,17 +12,17 @@ use tokio::net::TcpStream;
 
 use crate::web::connections::{Connection, milliseconds};
 
-/// How long a client may leave its answer lying in all.
+/// How long a client may leave its response unread, in total.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// It gets a second back for so many bytes that it takes.
+/// Reading this many bytes restores a second of patience.
 const BYTES_PER_SECOND: usize = 1024;
 
-/// How many bytes of heads are read ahead of the request that is being answered. Each request in them takes
-/// a hundred times its size as soon as it is read.
+/// How many bytes of request heads are read ahead of the request that is being answered. Parsed requests take a
+/// hundred times their size in memory.
 const AHEAD: usize = 2048;
 
-/// A client's connection. A client that does not take its answer uses up its patience, and what
-/// it takes gives some of that back: whoever takes one byte now and then is cut off too.
+/// A client's byte stream. Not reading its response uses up the client's patience, and reading restores some of
+/// it, so a client that reads a byte now and then is cut off too.
 pub struct Stream {
     io: TcpStream,
     connection: Arc<Connection>,
@@ -31,12 +31,11 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// The bytes of this connection.
+    /// The stream of this connection.
     pub fn new(io: TcpStream, connection: Arc<Connection>) -> Stream {
         Stream { io, connection, blocked_at: None, patience: PATIENCE }
     }
 
-    /// The connection that it belongs to.
     pub fn connection(&self) -> &Arc<Connection> {
         &self.connection
     }
@@ -54,7 +53,7 @@ impl Stream {
                     self.blocked_at = None;
                     self.patience = self.patience.saturating_sub(since.elapsed());
                     self.connection.blocked_until.store(0, Relaxed);
-                    // An answer that is written to its end after its request is over.
+                    // A response that is written to its end after its request is over.
                     if self.connection.waiting_since.load(Relaxed) != 0 {
                         self.connection.waiting_since.store(self.connection.now(), Relaxed);
                     }
@@ -83,9 +82,9 @@ impl AsyncRead for Stream {
         let ahead = connection.ahead.load(Relaxed);
         if ahead >= AHEAD {
             connection.reader.register(context.waker());
-            // The request may have been answered in between.
+            // The request may have been answered in the meantime.
             if is_receiving || connection.open.load(Relaxed) == 0 || connection.ahead.load(Relaxed) < AHEAD {
-                // What was read is taken apart before more is read.
+                // Already-read bytes are parsed before more are read.
                 connection.ahead.store(0, Relaxed);
                 context.waker().wake_by_ref();
             }
@@ -127,7 +126,7 @@ impl AsyncWrite for Stream {
 impl Drop for Stream {
     fn drop(&mut self) {
         if self.connection.is_cut.load(Relaxed) {
-            // What it did not take must not stay in the kernel either.
+            // Unread data must not stay in the kernel either.
             let _ = self.io.set_zero_linger();
         }
     }

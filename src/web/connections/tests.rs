@@ -14,9 +14,9 @@ fn from(address: &str) -> Option<SocketAddr> {
     Some(SocketAddr::new(address.parse().expect("an address"), 1))
 }
 
-fn holder() -> Holder {
+fn new_owner() -> ConnectionOwner {
     let time = Time::from_seconds(0);
-    Holder { org: Some(OrgId::new(time)), owner: UserId::new(time), key: Some(KeyId::new(time)) }
+    ConnectionOwner { org: Some(OrgId::new(time)), owner: UserId::new(time), key: Some(KeyId::new(time)) }
 }
 
 fn cut(connection: &Connection) -> bool {
@@ -28,7 +28,7 @@ fn begin(connection: &Connection) {
 }
 
 #[test]
-fn an_address_makes_room_for_itself_and_proxies_for_none() {
+fn an_address_makes_room_for_itself_and_proxies_are_exempt() {
     let all = Connections::new(LIMITS, vec!["10.0.0.0/8".parse().expect("a network")], KEEP_ALIVE);
     let open = |address| all.admit(from(address));
     let other = open("192.0.2.9");
@@ -39,34 +39,34 @@ fn an_address_makes_room_for_itself_and_proxies_for_none() {
 }
 
 #[test]
-fn strangers_make_room_and_known_connections_keep_theirs() {
+fn strangers_make_room_and_known_connections_stay() {
     let all = Connections::new(LIMITS, Vec::new(), KEEP_ALIVE);
     let open = |number: usize| all.admit(from(&format!("192.0.2.{number}")));
-    let greedy = holder();
+    let greedy = new_owner();
     let known: Vec<_> = (1..=6).map(open).inspect(|connection| connection.prove(greedy)).collect();
     assert!(known.iter().all(|connection| connection.is_known()), "one key may have all there is");
     let last = (7..50).fold(None, |_, number| Some(open(number))).expect("one");
     assert!(!cut(&last) && known.iter().all(|connection| !cut(connection)));
-    let held = all.held();
-    assert_eq!((held.all.len(), held.strangers.len(), held.by_address.len()), (8, 2, 2));
+    let set = all.lock();
+    assert_eq!((set.all.len(), set.strangers.len(), set.by_address.len()), (8, 2, 2));
 }
 
 #[test]
-fn when_all_are_at_work_the_owner_of_most_makes_room_for_a_newcomer() {
+fn if_all_are_being_answered_the_largest_owner_makes_room_for_a_newcomer() {
     let all = Connections::new(LIMITS, Vec::new(), KEEP_ALIVE);
     let open = |number: usize| all.admit(from(&format!("192.0.2.{number}")));
-    let (greedy, modest) = (holder(), holder());
-    let works_for = |number: usize, holder| {
+    let (greedy, modest) = (new_owner(), new_owner());
+    let works_for = |number: usize, works_for| {
         let connection = open(number);
         begin(&connection);
-        connection.prove(holder);
+        connection.prove(works_for);
         connection
     };
     let known: Vec<_> =
         (1..=6).map(|number| works_for(number, if number <= 2 { modest } else { greedy })).collect();
     known[4].is_receiving.store(true, Relaxed);
     for number in 7..=8 {
-        let newcomer = works_for(number, holder());
+        let newcomer = works_for(number, new_owner());
         assert!(newcomer.is_known() && !cut(&newcomer));
     }
     let state: Vec<bool> = known.iter().map(|connection| cut(connection)).collect();
@@ -77,7 +77,7 @@ fn when_all_are_at_work_the_owner_of_most_makes_room_for_a_newcomer() {
 fn proxied_connections_work_for_the_client_of_the_latest_request() {
     let all = Connections::new(LIMITS, vec!["10.0.0.0/8".parse().expect("a network")], KEEP_ALIVE);
     let proxied: Vec<_> = (0..6).map(|_| all.admit(from("10.0.0.1"))).collect();
-    let (greedy, modest) = (holder(), holder());
+    let (greedy, modest) = (new_owner(), new_owner());
     proxied.iter().for_each(|connection| connection.prove(modest));
     proxied[3..].iter().for_each(|connection| connection.prove(greedy));
     proxied[..3].iter().for_each(|connection| begin(connection));
@@ -87,12 +87,12 @@ fn proxied_connections_work_for_the_client_of_the_latest_request() {
 }
 
 #[test]
-fn what_waits_or_blocks_too_long_is_overdue() {
+fn connections_that_wait_or_block_too_long_are_overdue() {
     let all = Connections::new(LIMITS, Vec::new(), KEEP_ALIVE);
     let one = all.admit(None);
     let now = one.now();
     assert!(!one.is_overdue(now) && one.is_overdue(now + milliseconds(WAITING) + 1));
-    // The head of the first request has come, and the response has left.
+    // The head of the first request has arrived, and the response was sent.
     one.head_since.store(0, Relaxed);
     let kept = milliseconds(KEEP_ALIVE + WAITING);
     assert!(!one.is_overdue(now + kept - 1_000) && one.is_overdue(now + kept + 1_000));

@@ -1,4 +1,4 @@
-//! The gate for people: who is signed in, in which organisation, and how lately they proved it.
+//! The gate for people: session, organisation and fresh sign-in.
 
 use actix_session::SessionExt;
 use actix_web::body::{BoxBody, MessageBody};
@@ -14,21 +14,21 @@ use crate::review;
 use crate::role::Act;
 use crate::time::Time;
 use crate::web::body::budget::Sender;
-use crate::web::connections::Holder;
+use crate::web::connections::ConnectionOwner;
 use crate::web::form::Fields;
 use crate::web::permission::Permission;
 use crate::web::principal::{Findings, Member, SignedIn, refuse_key_in_url};
-use crate::web::problem::{Problem, Proof};
+use crate::web::problem::{Problem, RequiredStep};
 use crate::web::{Shared, body, connections, fresh, session};
 
-/// Lets a request through to its handler if the person who is signed in may make it.
+/// Passes a request on to its handler if the signed-in person may make it.
 pub(super) async fn with_person(
     permission: Permission,
     mut request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let admitted = match admit_person(permission, request.request()).await {
-        // Before the admission is final: who is let in depends on what the form says.
+        // Before the admission is final, because it depends on the form.
         Ok(None) => body::buffer(&mut request, permission.max_body(), sender).await.map(|()| None),
         admitted => admitted,
     };
@@ -48,21 +48,21 @@ pub(super) async fn with_person(
     }
 }
 
-/// Answers a change that was refused at its commit, because the session had ended or the sign-in was no
-/// longer fresh, with the page where the person puts that right.
+/// If a change was refused at its commit because the session had ended or the sign-in was not fresh, responds
+/// with the page on which the person can fix that.
 async fn ask_for_proof(
     response: ServiceResponse<BoxBody>,
     form: &Bytes,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let problem = response.response().error().and_then(|error| error.as_error::<Problem>());
-    let Some(proof) = problem.and_then(|problem| problem.asks_for) else { return Ok(response) };
+    let Some(proof) = problem.and_then(|problem| problem.required_step) else { return Ok(response) };
     let request = response.request().clone();
     let answer = match proof {
-        Proof::SignIn => {
+        RequiredStep::SignIn => {
             request.get_session().purge();
             Ok(session::to_sign_in(&request))
         }
-        Proof::Fresh => {
+        RequiredStep::Fresh => {
             let site = request.app_data::<Shared>().cloned().ok_or_else(Problem::not_found);
             let fields = Fields::of_body(form);
             match (site, fields) {
@@ -79,7 +79,7 @@ async fn ask_for_proof(
     })
 }
 
-/// Puts who is signed in into the request. `Some` is a redirect to where they sign in.
+/// Stores the signed-in person in the request. `Some` is a redirect to the sign-in page.
 async fn admit_person(
     permission: Permission,
     request: &HttpRequest,
@@ -102,7 +102,7 @@ async fn admit_person(
         return Ok(stranger());
     };
     let org = orgs.first().map(|(org, _)| org.id);
-    connections::prove(request, Holder { org, owner: id, key: None });
+    connections::prove(request, ConnectionOwner { org, owner: id, key: None });
     let signed_in = SignedIn { person, orgs, principal };
     request.extensions_mut().insert(signed_in.clone());
     let (Permission::Member(act) | Permission::MemberFresh(act)) = permission else { return Ok(None) };
@@ -122,9 +122,9 @@ async fn admit_person(
     if role.may(act) { Ok(None) } else { Err(crate::error::Error::Forbidden.into()) }
 }
 
-/// Takes the confirmation of the person's identity out of a form that carries one, and asks for it where
-/// the route needs a fresh sign-in. Returns the form, for a change that turns out to need one; the inner
-/// `Err` is the page that asks.
+/// Takes the confirmation of the person's identity out of a form that contains one, and asks for it if the route
+/// requires a fresh sign-in. Returns the form, for changes that turn out to require one; the inner `Err` is the
+/// page that asks.
 async fn confirm(
     permission: Permission,
     request: &mut ServiceRequest,
@@ -153,7 +153,7 @@ async fn confirm(
     Ok(page.map_or(Ok(form), Err))
 }
 
-/// Hands on that the person has just proved their identity.
+/// Stores that the person has just confirmed their identity.
 fn replace_principal(request: &ServiceRequest, proved: Option<SignedInPerson>) {
     let mut extensions = request.extensions_mut();
     let Some(proved) = proved else { return };
@@ -165,7 +165,7 @@ fn replace_principal(request: &ServiceRequest, proved: Option<SignedInPerson>) {
     }
 }
 
-/// Who sends a body: the person, once it is known who is signed in.
+/// The sender of a body: the person, once known.
 fn sender(request: &ServiceRequest) -> Sender {
     let person = request.extensions().get::<SignedIn>().map(|signed_in| signed_in.person.id);
     person.map_or_else(|| super::by_address(request), Sender::Person)

@@ -1,4 +1,4 @@
-//! The body of a refusal, for programs.
+//! The JSON body of a problem.
 
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -10,19 +10,19 @@ use crate::web::problem::Problem;
 #[derive(Serialize, ToSchema)]
 #[schema(as = Problem)]
 pub struct Document<'a> {
-    /// Names the kind of problem.
+    /// The kind of problem, as a URN.
     r#type: String,
     /// The kind of problem, for people.
     title: &'static str,
     /// The HTTP status.
     status: u16,
-    /// What went wrong this time and what to do.
+    /// What is wrong and what to do.
     detail: &'a str,
-    /// Names this request.
+    /// This request, as a URN.
     instance: String,
-    /// For programs; it never changes.
+    /// The kind of problem, for programs; it never changes.
     code: &'static str,
-    /// Values that are not acceptable, by field.
+    /// The unacceptable values, by field.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     #[schema(required = false)]
     errors: &'a [FieldError],
@@ -30,21 +30,21 @@ pub struct Document<'a> {
     pub(super) error: OpenAiError<'a>,
 }
 
-/// A refusal in the form of the OpenAI API.
+/// A problem in the form of the OpenAI API.
 #[derive(Serialize, ToSchema)]
 pub(super) struct OpenAiError<'a> {
-    /// What went wrong and what to do.
+    /// What is wrong and what to do.
     message: &'a str,
-    /// The kind of problem.
+    /// The class of problem.
     r#type: &'static str,
-    /// The field, if it is about one.
+    /// The field, if the problem is about one.
     param: Option<&'static str>,
-    /// The same as `code` beside it.
+    /// The same as the outer `code`.
     code: &'static str,
 }
 
 impl<'a> Document<'a> {
-    /// Of this problem of a request.
+    /// The document of a problem with this request id.
     pub(super) fn new(problem: &'a Problem, request: &str) -> Document<'a> {
         let (code, status, title, _) = problem.code.parts();
         let kind = match status {

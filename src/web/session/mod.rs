@@ -1,8 +1,8 @@
-//! Sessions of people: actix-session over our own table.
+//! Sessions of people, stored by actix-session in a database table.
 //!
-//! The cookie holds a random identifier, of which the table keeps a digest. A session ends
-//! after a week without use, after 30 days in any case (NIST SP 800-63B-4, AAL1), and at
-//! sign-out; its identifier changes at sign-in.
+//! The cookie contains a random identifier, of which the table stores a digest. A session ends after a week
+//! without use, after 30 days in any case (NIST SP 800-63B-4, AAL1), and at sign-out; its identifier changes at
+//! sign-in.
 
 mod table;
 
@@ -21,7 +21,7 @@ use crate::people::principal::SignedInPerson;
 use crate::people::store::Person;
 use crate::time::{DAY, Time};
 use crate::web::address;
-use crate::web::session::table::Table;
+use crate::web::session::table::SessionTable;
 
 const IDLE: i64 = 7 * DAY;
 
@@ -30,20 +30,20 @@ const ID: &str = "id";
 const ADDRESS: &str = "address";
 const PROGRAM: &str = "program";
 const PROVED: &str = "proved_at";
-/// The person's access generation when they proved who they are.
+/// The person's access generation when they proved their identity.
 const GENERATION: &str = "generation";
-/// Asks for a new identifier when the session is written.
+/// Requests a new identifier when the session is written.
 const RENEW: &str = "renew";
 const BROWSER: &str = "browser";
 const FLASH: &str = "flash";
 
-/// Who is signed in by this session.
+/// The person who is signed in with this session.
 pub fn person(session: &Session) -> Option<UserId> {
     text(session, PERSON).and_then(|id| UserId::parse(&id))
 }
 
-/// Signs a person in under a new identifier. `person` is as it was read when they proved who they are,
-/// which was at `proved`: if the account was secured since, no session begins.
+/// Signs a person in under a new identifier. `person` was read when they proved their identity, at `proved`: if the
+/// account was secured since, no session begins.
 pub fn sign_in(request: &HttpRequest, person: &Person, proved: Time) {
     let session = request.get_session();
     session.clear();
@@ -57,53 +57,52 @@ pub fn sign_in(request: &HttpRequest, person: &Person, proved: Time) {
     keep(&session, PROVED, &proved.seconds().to_string());
 }
 
-/// The name of this session among the person's.
+/// The session's id on the account page.
 pub fn id(session: &Session) -> Option<SessionId> {
     text(session, ID).and_then(|id| SessionId::parse(&id))
 }
 
-/// Notes that the person has proved again who they are, under a new identifier. Unlike
-/// `Session::renew`, which makes another row, this changes the row that is there: a session that was
-/// ended in the meantime stays ended.
+/// Records that the person has confirmed their identity, under a new identifier. Unlike `Session::renew`, which
+/// inserts a new row, this updates the existing one: a session that was ended in the meantime stays ended.
 pub fn prove(session: &Session, proved: Time) {
     renew(session);
     keep(session, PROVED, &proved.seconds().to_string());
 }
 
-/// Goes on under a new identifier: a copy of the cookie works no more.
+/// Changes the identifier, so that a copy of the cookie stops working.
 pub fn renew(session: &Session) {
     keep(session, RENEW, "1");
 }
 
-/// Who is signed in by this session, for making changes.
+/// The signed-in person as a principal, for changes.
 pub fn principal(session: &Session, must_be_fresh: bool) -> Option<SignedInPerson> {
     let proved = text(session, PROVED).and_then(|seconds| seconds.parse().ok()).map(Time::from_seconds);
     Some(SignedInPerson { id: person(session)?, session: id(session)?, proved, must_be_fresh })
 }
 
-/// Ends the session, also in the table.
+/// Ends the session, including its row.
 pub fn sign_out(session: &Session) {
     session.purge();
 }
 
-/// The secret by which this browser's ways to a provider are its own, if it began one.
+/// The secret that binds sign-in flows to this browser, if it began one.
 pub fn browser(session: &Session) -> Option<String> {
     text(session, BROWSER)
 }
 
-/// Keeps such a secret.
+/// Stores the secret that binds sign-in flows to this browser.
 pub fn set_browser(session: &Session, secret: &str) {
     keep(session, BROWSER, secret);
 }
 
-/// Keeps a sentence for the next page.
+/// Stores a message for the next page.
 pub fn flash(session: &Session, text: &str) {
     keep(session, FLASH, text);
 }
 
-/// The sentence kept for this page, once.
+/// Takes the message for this page out of the session.
 pub fn take_flash(session: &Session) -> Option<String> {
-    // Removing counts as a change, also of what is not there, and a change is written.
+    // Removing an absent value would count as a change and write the session.
     let said = text(session, FLASH)?;
     session.remove(FLASH);
     Some(said)
@@ -114,9 +113,9 @@ fn text(session: &Session, name: &str) -> Option<String> {
 }
 
 fn keep(session: &Session, name: &str, value: &str) {
-    // Only a value that has no JSON form could fail, and text always has one.
+    // Only a value without a JSON form could fail, and text always has one.
     if let Err(error) = session.insert(name, value) {
-        tracing::error!(%error, "the session takes no text");
+        tracing::error!(%error, "cannot store a session value");
     }
 }
 
@@ -125,7 +124,7 @@ pub fn to_sign_in(request: &HttpRequest) -> HttpResponse {
     redirect_by_way_of(path::sign_in(), request)
 }
 
-/// Redirects to the page that asks for a fresh sign-in, and from there back.
+/// Redirects to the page on which a signed-in person confirms their identity, and from there back.
 pub fn to_sign_in_again(request: &HttpRequest) -> HttpResponse {
     redirect_by_way_of(path::sign_in_again(), request)
 }
@@ -136,20 +135,20 @@ fn redirect_by_way_of(stop: Href, request: &HttpRequest) -> HttpResponse {
     let target = stop.then(&next);
     let target = target.as_str();
     if is_partial(request) {
-        // A fragment can't be replaced by a whole page, so the browser is sent there.
+        // A fragment can't be replaced by a whole page, so the browser is redirected.
         return HttpResponse::Ok().insert_header(("HX-Redirect", target)).finish();
     }
     HttpResponse::SeeOther().insert_header((header::LOCATION, target)).finish()
 }
 
-/// Whether htmx asks for a fragment rather than a page.
+/// Whether htmx requests a fragment rather than a page.
 pub fn is_partial(request: &HttpRequest) -> bool {
     request.headers().get("hx-request-type").is_some_and(|kind| kind == "partial")
 }
 
 /// The middleware for the portal's routes.
-pub fn middleware(db: &Db, keyring: &Keyring, https: bool) -> SessionMiddleware<Table> {
-    let table = Table { db: db.clone(), digests: keyring.sessions.clone() };
+pub fn middleware(db: &Db, keyring: &Keyring, https: bool) -> SessionMiddleware<SessionTable> {
+    let table = SessionTable { db: db.clone(), digests: keyring.sessions.clone() };
     let name = if https { "__Host-keydesk" } else { "keydesk" };
     SessionMiddleware::builder(table, Key::from(keyring.cookie_key().as_ref()))
         .cookie_name(name.to_owned())

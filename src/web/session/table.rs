@@ -1,4 +1,4 @@
-//! Sessions in the database, as actix-session stores them.
+//! Sessions in the database, for actix-session.
 
 use std::collections::HashMap;
 
@@ -16,30 +16,30 @@ use crate::schema::sessions;
 use crate::time::{DAY, HOUR, MINUTE, Time};
 
 const ABSOLUTE: i64 = 30 * DAY;
-/// The longest that a session without a person lasts: long enough for a way to a provider.
+/// The lifetime of a session without a person, in seconds: long enough for a sign-in flow.
 const NOBODY: i64 = HOUR;
-/// The last use is written when the one known is older than this.
+/// The last use is updated when the stored one is older than this, in seconds.
 const COARSE: i64 = 5 * MINUTE;
 /// 43 characters of base62 are 256 bits.
 const IDENTIFIER: usize = 43;
 
-/// The table of sessions.
-pub struct Table {
+/// The session store.
+pub struct SessionTable {
     pub(super) db: Db,
     pub(super) digests: MacKey,
 }
 
-type State = HashMap<String, String>;
+type SessionState = HashMap<String, String>;
 
-impl Table {
+impl SessionTable {
     fn digest(&self, key: &SessionKey) -> Digest {
         self.digests.digest(key.as_ref().as_bytes())
     }
 }
 
-/// actix-session gives no time, so this face of ours reads the clock.
-impl SessionStore for Table {
-    async fn load(&self, key: &SessionKey) -> Result<Option<State>, LoadError> {
+/// actix-session provides no time, so this adapter reads the clock.
+impl SessionStore for SessionTable {
+    async fn load(&self, key: &SessionKey) -> Result<Option<SessionState>, LoadError> {
         let (digest, now) = (self.digest(key), Time::now());
         let found = self.db.read(move |conn| {
             let state = sessions::table
@@ -56,14 +56,14 @@ impl SessionStore for Table {
             .map_err(|error| LoadError::Deserialization(error.into()))
     }
 
-    async fn save(&self, state: State, ttl: &Duration) -> Result<SessionKey, SaveError> {
+    async fn save(&self, state: SessionState, ttl: &Duration) -> Result<SessionKey, SaveError> {
         let failed = |error: AnyError| SaveError::Other(error);
         let key = new_key().map_err(failed)?;
         let (digest, now) = (self.digest(&key), Time::now());
         let columns = Columns::of(&state, ttl, now);
         let text = serde_json::to_string(&state).map_err(|error| SaveError::Serialization(error.into()))?;
         let saved = self.db.write(move |tx| {
-            // Whoever signs in while their account is secured gets a cookie that opens nothing.
+            // Someone who signs in while their account is being secured gets a cookie without a session.
             if let Some(person) = columns.person
                 && !people::sessions::may_begin(tx, person, columns.generation, now)?
             {
@@ -89,11 +89,11 @@ impl SessionStore for Table {
         Ok(key)
     }
 
-    /// Changes the row that is there; where there is none any more, none is made.
+    /// Updates the existing row; a deleted one is not created again.
     async fn update(
         &self,
         key: SessionKey,
-        mut state: State,
+        mut state: SessionState,
         ttl: &Duration,
     ) -> Result<SessionKey, UpdateError> {
         let (digest, now) = (self.digest(&key), Time::now());
@@ -157,7 +157,7 @@ fn new_key() -> Result<SessionKey, AnyError> {
     identifier.to_string().try_into().map_err(|_| AnyError::msg("identifier too long"))
 }
 
-/// What of a session's state has a column of its own.
+/// The parts of a session's state that have their own column.
 struct Columns {
     id: SessionId,
     person: Option<UserId>,
@@ -169,15 +169,15 @@ struct Columns {
 }
 
 impl Columns {
-    fn of(state: &State, ttl: &Duration, now: Time) -> Columns {
-        // actix-session keeps each value as JSON.
+    fn of(state: &SessionState, ttl: &Duration, now: Time) -> Columns {
+        // actix-session stores each value as JSON.
         let text = |name| serde_json::from_str::<String>(state.get(name)?).ok();
         let person = text(PERSON).and_then(|id| UserId::parse(&id));
         let longest = if person.is_some() { ttl.whole_seconds() } else { NOBODY };
         Columns {
             id: text(ID).and_then(|id| SessionId::parse(&id)).unwrap_or_else(|| SessionId::new(now)),
             person,
-            // Nobody has a negative one, so a session without it never begins.
+            // No generation is negative, so a session without one never begins.
             generation: text(GENERATION).and_then(|number| number.parse().ok()).unwrap_or(-1),
             address: text(ADDRESS).unwrap_or_default(),
             program: text(PROGRAM).unwrap_or_default(),

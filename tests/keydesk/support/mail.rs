@@ -6,9 +6,9 @@ use std::process::{Child, Command, Stdio};
 
 use keydesk::config::{MailServer as MailServerConfig, PublicUrl};
 use keydesk::crypto::{Keyring, Root};
-use keydesk::mail::letter::Post;
+use keydesk::mail::context::Links;
+use keydesk::mail::mailer::Mailer;
 use keydesk::mail::sender::Sender;
-use keydesk::mail::sheet::Links;
 use tempfile::TempDir;
 
 use super::programs::python;
@@ -76,12 +76,12 @@ impl MailServer {
     }
 
     /// What mails need to leave by this server, for tests of the domain.
-    pub fn post(&self) -> Post {
+    pub fn post(&self) -> Mailer {
         let url = format!("smtp://localhost:{}", self.port);
         let transport = lettre::AsyncSmtpTransport::<lettre::Tokio1Executor>::from_url(&url).unwrap();
         let server = MailServerConfig { transport, host: "localhost".to_owned() };
         let root = Root::parse("MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=").unwrap();
-        Post {
+        Mailer {
             sender: Sender::new(Some(server), self.directory.path().join("unused")),
             from: "Keydesk <keydesk@example.com>".parse().unwrap(),
             links: Links { public_url: PublicUrl::loopback(8080), keyring: Keyring::new(root, None) },

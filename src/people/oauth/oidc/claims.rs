@@ -1,4 +1,4 @@
-//! The claims of a provider's answer, and why an answer is refused.
+//! The claims in a provider's response, and why a response is invalid.
 
 use openidconnect::core::{CoreIdToken, CoreIdTokenClaims, CoreJsonWebKey};
 use openidconnect::{
@@ -7,7 +7,7 @@ use openidconnect::{
 };
 
 use crate::people::oauth::http::HttpError;
-use crate::people::oauth::{Identity, Kind, Refusal, printable};
+use crate::people::oauth::{Identity, Kind, ProviderError, printable};
 use crate::time::Time;
 
 pub(super) fn is_unknown_key(error: &ClaimsVerificationError) -> bool {
@@ -19,13 +19,13 @@ pub(super) fn is_unknown_key(error: &ClaimsVerificationError) -> bool {
     )
 }
 
-/// Where the ID token names the access token that came with it, it must be that one.
+/// If the ID token names an access token, checks that it is the one that came with it.
 pub(super) fn check_hash(
     token: &CoreIdToken,
     claims: &CoreIdTokenClaims,
     verifier: &IdTokenVerifier<'_, CoreJsonWebKey>,
     access_token: &AccessToken,
-) -> Result<(), Refusal> {
+) -> Result<(), ProviderError> {
     let Some(said) = claims.access_token_hash() else { return Ok(()) };
     let key = token.signing_alg().and_then(|algorithm| Ok((algorithm, token.signing_key(verifier)?)));
     let computed =
@@ -33,14 +33,14 @@ pub(super) fn check_hash(
     if computed.as_ref() == Some(said) {
         Ok(())
     } else {
-        Err(Refusal::answer("at_hash is of another access token"))
+        Err(ProviderError::invalid("at_hash belongs to another access token"))
     }
 }
 
-pub(super) fn identity(issuer: &str, claims: &CoreIdTokenClaims) -> Result<Identity, Refusal> {
+pub(super) fn identity(issuer: &str, claims: &CoreIdTokenClaims) -> Result<Identity, ProviderError> {
     let subject: &SubjectIdentifier = claims.subject();
     if subject.is_empty() || subject.len() > 255 || !subject.is_ascii() {
-        return Err(Refusal::answer("sub is empty, too long or not ASCII"));
+        return Err(ProviderError::invalid("sub is empty, too long or not ASCII"));
     }
     let verified = claims.email_verified() == Some(true);
     let label = claims.email().map_or(subject.as_str(), |email| email.as_str());
@@ -55,12 +55,12 @@ pub(super) fn identity(issuer: &str, claims: &CoreIdTokenClaims) -> Result<Ident
     })
 }
 
-/// A token that fits into a header; the crate takes that for granted.
-pub(super) fn bearer(token: &AccessToken) -> Result<AccessToken, Refusal> {
+/// Checks that a token fits into a header, which the openidconnect crate takes for granted.
+pub(super) fn bearer(token: &AccessToken) -> Result<AccessToken, ProviderError> {
     if token.secret().bytes().all(|byte| byte.is_ascii_graphic()) {
         Ok(token.clone())
     } else {
-        Err(Refusal::answer("the access token has characters that no token has"))
+        Err(ProviderError::invalid("the access token has invalid characters"))
     }
 }
 
@@ -72,22 +72,24 @@ pub(super) fn words(error: &ClaimsVerificationError) -> String {
     text.chars().filter(|letter| !letter.is_control()).take(200).collect()
 }
 
-pub(super) fn discovery_refusal(error: DiscoveryError<HttpError>) -> Refusal {
+pub(super) fn discovery_error(error: DiscoveryError<HttpError>) -> ProviderError {
     match error {
         DiscoveryError::Request(error) => error.into(),
         DiscoveryError::Response(status, _, _) => {
-            Refusal::answer(format!("its documents come with status {} or as another type", status.as_u16()))
+            ProviderError::invalid(format!("its metadata has status {} or the wrong type", status.as_u16()))
         }
-        DiscoveryError::Validation(reason) => Refusal::answer(printable(&reason)),
-        DiscoveryError::Parse(_) => Refusal::answer("its documents can't be read"),
-        _ => Refusal::answer("its documents are not there"),
+        DiscoveryError::Validation(reason) => ProviderError::invalid(printable(&reason)),
+        DiscoveryError::Parse(_) => ProviderError::invalid("its metadata can't be parsed"),
+        _ => ProviderError::invalid("its metadata is missing"),
     }
 }
 
-pub(super) fn userinfo_refusal(error: UserInfoError<HttpError>) -> Refusal {
+pub(super) fn userinfo_error(error: UserInfoError<HttpError>) -> ProviderError {
     match error {
         UserInfoError::Request(error) => error.into(),
-        UserInfoError::ClaimsVerification(error) => Refusal::answer(format!("userinfo: {}", words(&error))),
-        _ => Refusal::answer("its userinfo can't be read"),
+        UserInfoError::ClaimsVerification(error) => {
+            ProviderError::invalid(format!("userinfo: {}", words(&error)))
+        }
+        _ => ProviderError::invalid("its userinfo can't be parsed"),
     }
 }

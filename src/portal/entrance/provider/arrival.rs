@@ -8,10 +8,10 @@ use crate::crypto::Keyring;
 use crate::db::Tx;
 use crate::error::Error;
 use crate::mail::Change;
-use crate::orgs::{invitation, journal};
+use crate::orgs::{account_log, invitation};
 use crate::path::{self, Href, Pattern};
 use crate::people::oauth::flow::{self, Flow, Purpose};
-use crate::people::oauth::{Answer, Identity, Kind, Provider, Refusal, printable};
+use crate::people::oauth::{Identity, Kind, Provider, ProviderError, ProviderResponse, printable};
 use crate::people::store::{self, Person, Profile, fold_email};
 use crate::people::{methods, notice, recovery};
 use crate::portal::entrance::provider::refused::{Refused, refuse};
@@ -41,7 +41,7 @@ async fn finish(kind: Kind, visit: GuestVisit) -> Result<HttpResponse, Problem> 
     let taken = match (session::browser(&visit.session()), only(&answer, "state")) {
         (Some(browser), Some(state)) => {
             let keyring = visit.site.mint.keyring.clone();
-            visit.site.db.write(move |tx| flow::take(tx, &keyring, kind, &browser, &state, now)).await?
+            visit.site.db.write(move |tx| flow::consume(tx, &keyring, kind, &browser, &state, now)).await?
         }
         _ => None,
     };
@@ -66,10 +66,11 @@ async fn arrive(
 ) -> Result<Href, Refused> {
     provider.check_issuer(answer.has("iss").then(|| answer.get("iss"))).await?;
     if answer.has("error") {
-        return Err(Refusal::Denied(printable(answer.get("error"))).into());
+        return Err(ProviderError::Denied(printable(answer.get("error"))).into());
     }
-    let code = only(answer, "code").ok_or_else(|| Refusal::Answer("there is no code".to_owned()))?;
-    let answer = Answer { code, nonce: flow.nonce, verifier: flow.verifier };
+    let code =
+        only(answer, "code").ok_or_else(|| ProviderError::InvalidResponse("there is no code".to_owned()))?;
+    let answer = ProviderResponse { code, nonce: flow.nonce, verifier: flow.verifier };
     let identity = provider.identify(answer, now).await?;
     match flow.purpose {
         Purpose::SignIn => sign_in(identity, &flow.next, visit, now).await,
@@ -120,7 +121,7 @@ async fn sign_in(identity: Identity, next: &str, visit: &GuestVisit, now: Time) 
             if person.disabled_at.is_none() {
                 methods::note_use(tx, method, &identity.label, now)?;
                 let holder = AccountHolder::just_proved(person.id, source.clone(), now);
-                journal::note(tx, &holder, &Event::SignedIn)?;
+                account_log::append(tx, &holder, &Event::SignedIn)?;
             }
             Ok(Ok(person))
         })
@@ -158,7 +159,7 @@ fn by_invitation(
     let profile = Profile::parse(name, &invitation.email)
         .or_else(|_| Profile::parse(&invitation.email, &invitation.email))
         .map_err(Error::Invalid)?;
-    let person = store::insert_without_method(tx, &profile, None, now)?;
+    let person = store::insert(tx, &profile, None, now)?;
     store::set_verified(tx, person.id, now)?;
     methods::connect(tx, person.id, identity, now)?;
     Ok(Ok(person))
@@ -174,9 +175,9 @@ async fn connect_to(visit: &AccountVisit, identity: Identity, name: &str) -> Res
                 return Ok(false);
             }
             methods::connect(tx, person.id, &identity, now)?;
-            notice::tell(tx, &person, Change::MethodConnected(called.clone()), &holder.source, now)?;
+            notice::send(tx, &person, Change::MethodConnected(called.clone()), &holder.source, now)?;
             let event = Event::MethodConnected { method: identity.kind.name().to_owned() };
-            journal::note(tx, holder, &event)?;
+            account_log::append(tx, holder, &event)?;
             Ok(true)
         })
         .await;

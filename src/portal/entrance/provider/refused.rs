@@ -8,7 +8,7 @@ use askama::Template;
 use crate::error::Error;
 use crate::path::{self, Href};
 use crate::people::oauth::flow::Purpose;
-use crate::people::oauth::{Provider, Refusal};
+use crate::people::oauth::{Provider, ProviderError};
 use crate::portal::kit::visit::Visit;
 use crate::web::page::{Layout, Room};
 use crate::web::problem::Problem;
@@ -28,7 +28,7 @@ struct RefusedPage {
 /// Why a sign-in through a provider is refused.
 pub(super) enum Refused {
     /// The provider refused it or answered wrongly.
-    Provider(Refusal),
+    Provider(ProviderError),
     /// This browser did not start it, or too long ago.
     Lost,
     /// No account is connected to this identity.
@@ -47,8 +47,8 @@ pub(super) enum Refused {
     Problem(Problem),
 }
 
-impl From<Refusal> for Refused {
-    fn from(refusal: Refusal) -> Refused {
+impl From<ProviderError> for Refused {
+    fn from(refusal: ProviderError) -> Refused {
         Refused::Provider(refusal)
     }
 }
@@ -100,17 +100,17 @@ impl Refused {
     fn parts(&self, provider: &str) -> (String, StatusCode, String) {
         let forbidden = StatusCode::FORBIDDEN;
         match self {
-            Refused::Provider(refusal @ Refusal::Unreachable(_)) => (
+            Refused::Provider(refusal @ ProviderError::Unreachable(_)) => (
                 refusal.to_string(),
                 StatusCode::SERVICE_UNAVAILABLE,
                 format!("{provider} does not answer right now. Nothing was changed. Try again in a moment, or sign in another way."),
             ),
-            Refused::Provider(refusal @ Refusal::Answer(_)) => (
+            Refused::Provider(refusal @ ProviderError::InvalidResponse(_)) => (
                 refusal.to_string(),
                 StatusCode::BAD_REQUEST,
                 format!("What {provider} answered can't be trusted. Nothing was changed. Try again; if it happens again, tell whoever runs Keydesk: its log says why."),
             ),
-            Refused::Provider(refusal @ Refusal::Denied(_)) => {
+            Refused::Provider(refusal @ ProviderError::Denied(_)) => {
                 (refusal.to_string(), forbidden, format!("{provider} did not let you through. Nothing was changed."))
             }
             Refused::Lost => (

@@ -6,7 +6,7 @@ use crate::id::UserId;
 use crate::keys::Key;
 use crate::keys::limit_request::{LimitRequest, State, rows};
 use crate::orgs;
-use crate::orgs::policy::{self, Held, Policy};
+use crate::orgs::policy::{self, KeyTerms, Policy};
 use crate::orgs::store::Membership;
 use crate::portal::kit::visit::Visit;
 use crate::portal::kit::words::{self, When};
@@ -67,7 +67,7 @@ impl LimitsPanel {
     pub(in crate::portal::keys) fn new(visit: &Visit, key: &Key, found: Found) -> LimitsPanel {
         let Found { policy, owner, requests } = found;
         let now = visit.now;
-        let held = Held {
+        let held = KeyTerms {
             made: key.secret_made_at,
             ends: key.expires_at,
             scopes: key.scopes,
@@ -99,7 +99,7 @@ impl LimitsPanel {
 }
 
 /// What the key loses when a pending policy takes effect, and the date.
-fn loses(policy: &Policy, held: &Held, now: Time) -> Option<(Scopes, Option<u32>, Time)> {
+fn loses(policy: &Policy, held: &KeyTerms, now: Time) -> Option<(Scopes, Option<u32>, Time)> {
     let date = policy.earlier.as_ref().map(|earlier| earlier.until).filter(|date| now < *date)?;
     let (is, then) = (policy.effective(held, now), policy.effective(held, date));
     let scopes = is.scopes.without(then.scopes);

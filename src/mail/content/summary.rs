@@ -1,9 +1,9 @@
-//! One e-mail in place of many to the same reader.
+//! One e-mail in place of many to the same recipient.
 
 use serde::{Deserialize, Serialize};
 
-use crate::mail::message::{Letter, Message};
-use crate::mail::sheet::Sheet;
+use crate::mail::context::MailContext;
+use crate::mail::message::{MailContent, Message};
 use crate::path::{self, Href};
 use crate::text::number;
 use crate::time::Time;
@@ -11,7 +11,7 @@ use crate::time::Time;
 /// Several e-mails about keys, combined.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Summary {
-    /// Those that are listed, the most important first.
+    /// Most important first.
     pub listed: Vec<Summarized>,
     /// How many more there are.
     pub more: i64,
@@ -22,9 +22,8 @@ pub struct Summary {
 /// An e-mail that is part of a summary.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Summarized {
-    /// When it would have been sent.
+    /// When it was queued.
     pub at: Time,
-    /// What it would have said.
     pub message: Message,
 }
 
@@ -51,28 +50,28 @@ impl Summary {
 }
 
 impl Summarized {
-    /// The subject that it would have had.
-    pub fn headline(&self, sheet: &Sheet) -> askama::Result<String> {
-        // "Tomorrow" counts from when it would have been sent.
-        let sheet = Sheet { written_at: self.at, ..sheet.clone() };
-        Ok(self.message.headline(&sheet)?.trim().to_owned())
+    /// Its own subject.
+    pub fn headline(&self, context: &MailContext) -> askama::Result<String> {
+        // "Tomorrow" counts from when it was queued.
+        let context = MailContext { written_at: self.at, ..context.clone() };
+        Ok(self.message.headline(&context)?.trim().to_owned())
     }
 
-    /// The key's page, unless the reader may not see the key any more.
+    /// The key's page, unless the recipient may no longer see the key.
     pub fn page(&self) -> Option<Href> {
-        let is_hidden = matches!(&self.message, Message::KeyWidened(letter) if !letter.is_readers());
+        let is_hidden = matches!(&self.message, Message::KeyWidened(content) if !content.is_readers());
         self.message.key().filter(|_| !is_hidden).map(|key| path::key_link(&key))
     }
 }
 
-impl Letter for Summary {}
+impl MailContent for Summary {}
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_title_counts_what_is_not_listed_too() {
+    fn a_title_counts_unlisted_e_mails_too() {
         let summary =
             |event: Option<&str>| Summary { listed: Vec::new(), more: 1530, event: event.map(Into::into) };
         assert_eq!(summary(Some("key_expired")).title(), "1,530 API keys have expired");

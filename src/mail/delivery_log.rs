@@ -1,4 +1,4 @@
-//! The queue of mails as admins see it: what waits, what left, what failed and why.
+//! The e-mail log: what is queued, sent and failed, as admins see it.
 
 use diesel::prelude::*;
 
@@ -9,42 +9,39 @@ use crate::mail::outbox::State;
 use crate::schema::outbox;
 use crate::time::{MINUTE, Time};
 
-/// The event of an invitation, whose mails have rules of their own.
+/// The event of invitations, which are sent again on the members page.
 pub const INVITATION: &str = "invitation";
-/// How often a mail that arrived is sent in all.
+/// How often an e-mail can be sent in all.
 const MOST: i64 = 10;
 
-/// A mail, as admins see it.
+/// An e-mail in the log.
 #[derive(Clone, Debug, Queryable)]
-pub struct Entry {
-    /// Which.
+pub struct LoggedMail {
     pub id: MailId,
-    /// The name told in `X-Keydesk-Event`.
+    /// The name in `X-Keydesk-Event`.
     pub event: String,
     /// The key that it is about.
     pub key: Option<KeyId>,
-    /// The name of its reader.
+    /// The recipient's name.
     pub name: String,
-    /// Where it goes.
     pub address: String,
-    /// [`State`] by its name.
+    /// The name of its [`State`].
     pub state: String,
-    /// How often it was tried.
+    /// The number of attempts so far.
     pub attempts: i64,
-    /// When it is tried next, while it is queued.
+    /// When it is retried, while it is queued.
     pub due_at: Time,
-    /// Why it has not left, in the server's words.
+    /// The server's reason for the last failure.
     pub last_error: Option<String>,
     /// When it was queued.
     pub created_at: Time,
-    /// When the server took it.
     pub sent_at: Option<Time>,
-    /// Whether it was told in another e-mail along with others.
+    /// Whether it is part of a summary.
     pub is_combined: bool,
 }
 
-/// The mails of an organisation in a state, newest first.
-pub fn list(conn: &mut Conn, org: OrgId, state: State, most: i64) -> Result<Vec<Entry>> {
+/// An organisation's e-mails in a state, newest first.
+pub fn list(conn: &mut Conn, org: OrgId, state: State, most: i64) -> Result<Vec<LoggedMail>> {
     Ok(outbox::table
         .filter(outbox::org_id.eq(org).and(outbox::state.eq_any(state.stored())))
         .order((outbox::created_at.desc(), outbox::id.desc()))
@@ -66,7 +63,7 @@ pub fn list(conn: &mut Conn, org: OrgId, state: State, most: i64) -> Result<Vec<
         .load(conn)?)
 }
 
-/// How many mails of an organisation are in a state.
+/// The number of an organisation's e-mails in a state.
 pub fn count(conn: &mut Conn, org: OrgId, state: State) -> Result<i64> {
     Ok(outbox::table
         .filter(outbox::org_id.eq(org).and(outbox::state.eq_any(state.stored())))
@@ -74,8 +71,8 @@ pub fn count(conn: &mut Conn, org: OrgId, state: State) -> Result<i64> {
         .get_result(conn)?)
 }
 
-/// Queues a mail once more, as it was: the same words under the same `Message-ID`. One that the server took is
-/// sent ten times at most, a minute apart. An invitation is sent again where those who may are known.
+/// Queues an e-mail again, unchanged and with the same `Message-ID`. A sent one can be sent at most ten times, a
+/// minute apart. Invitations have their own action, which checks the right to invite.
 ///
 /// Errors: `NotFound`, `Conflict`.
 pub fn send_again(tx: &mut Tx<'_>, org: OrgId, id: MailId, now: Time) -> Result<()> {
@@ -83,10 +80,10 @@ pub fn send_again(tx: &mut Tx<'_>, org: OrgId, id: MailId, now: Time) -> Result<
     let found = own.select((outbox::event, outbox::sent_at, outbox::attempts)).first(tx.conn).optional()?;
     let (event, sent_at, attempts): (String, Option<Time>, i64) = found.ok_or(Error::NotFound)?;
     if event == INVITATION {
-        return Err(Error::Conflict("Send an invitation again on the page of members."));
+        return Err(Error::Conflict("Send invitations again on the members page."));
     }
     if sent_at.is_some_and(|sent_at| now.since(sent_at) < MINUTE || attempts >= MOST) {
-        return Err(Error::Conflict("This mail was sent within the last minute, or ten times already."));
+        return Err(Error::Conflict("This e-mail was sent less than a minute ago, or ten times already."));
     }
     let changed = diesel::update(outbox::table.find(id))
         .filter(outbox::org_id.eq(org))
@@ -95,7 +92,7 @@ pub fn send_again(tx: &mut Tx<'_>, org: OrgId, id: MailId, now: Time) -> Result<
             outbox::due_at.eq(now),
             outbox::last_error.eq(None::<String>),
             outbox::combined_in.eq(None::<MailId>),
-            // Whoever holds it may be gone; a second copy has the same name.
+            // The process that holds it may be gone; a second copy has the same id.
             outbox::claimed_by.eq(None::<Vec<u8>>),
             outbox::lease_until.eq(None::<Time>),
         ))

@@ -1,4 +1,4 @@
-//! What a mail is written on: who reads it, in which zone, and where its links lead.
+//! The context in which an e-mail is rendered: recipient, time zone and links.
 
 use std::cell::Cell;
 use std::fmt::Display;
@@ -11,36 +11,34 @@ use crate::path::Href;
 use crate::text::one_line;
 use crate::time::Time;
 
-/// Makes links. Tokens are made only when a mail is sent, so that no queue holds them.
+/// Builds links. Tokens are computed only when an e-mail is sent, so the outbox holds none.
 #[derive(Clone)]
 pub struct Links {
-    /// The origin of all links.
     pub public_url: PublicUrl,
-    /// What tokens are made with.
+    /// Computes the tokens.
     pub keyring: Keyring,
 }
 
-/// What a mail is written on.
+/// The context in which an e-mail is rendered.
 #[derive(Clone)]
-pub struct Sheet {
-    /// The reader's name, or nothing.
+pub struct MailContext {
+    /// The recipient's name, or empty.
     pub name: String,
-    /// The name of the organisation that it is about.
+    /// The name of the organisation that the e-mail is about.
     pub org: Option<String>,
-    /// The reader's zone.
+    /// The recipient's time zone.
     pub zone: TimeZone,
-    /// When it was written: "tomorrow" counts from then.
+    /// When it was queued, from which "tomorrow" counts.
     pub written_at: Time,
-    /// Where links lead.
     pub links: Links,
-    /// Whether a token was written, so that what others quote of the mail must not be kept.
+    /// Whether a token was rendered, so that nothing that others quote from the e-mail may be stored.
     pub holds_token: Cell<bool>,
 }
 
-/// Subjects are cut here: RFC 5322 section 2.1.1 asks for short lines.
+/// The maximum length of a subject: RFC 5322 section 2.1.1 recommends short lines.
 const SUBJECT: usize = 150;
 
-impl Sheet {
+impl MailContext {
     /// The absolute form of a link.
     pub fn link(&self, href: impl AsRef<Href>) -> String {
         self.links.public_url.link(href.as_ref())
@@ -52,8 +50,8 @@ impl Sheet {
         self.links.keyring.link_token(purpose, &id.to_string())
     }
 
-    /// The organisation's name, or ours.
-    pub fn house(&self) -> &str {
+    /// The organisation's name, or "Keydesk".
+    pub fn sender_name(&self) -> &str {
         self.org.as_deref().unwrap_or("Keydesk")
     }
 
@@ -67,7 +65,7 @@ impl Sheet {
         at.in_zone(&self.zone).strftime("%A, %-d %b %Y, %H:%M").to_string()
     }
 
-    /// "Europe/Berlin (22:59 UTC)", with the day where it is another one.
+    /// "Europe/Berlin (22:59 UTC)", with the date if it differs in UTC.
     pub fn zones(&self, at: &Time) -> String {
         let here = at.in_zone(&self.zone);
         let there = at.in_zone(&TimeZone::UTC);
@@ -78,7 +76,7 @@ impl Sheet {
         }
     }
 
-    /// How many midnights of the reader lie between the writing and an instant.
+    /// The number of midnights, in the recipient's zone, between `written_at` and an instant.
     pub fn days_to(&self, at: &Time) -> i64 {
         let date = |at: &Time| at.in_zone(&self.zone).date();
         let days = date(at) - date(&self.written_at);
@@ -90,14 +88,14 @@ impl Sheet {
         at.in_zone(&self.zone).strftime("%-d %b").to_string()
     }
 
-    /// The line of the subject: `[Acme] …`, without a character that could end it.
+    /// The subject: `[Acme] …`, without line breaks.
     pub(super) fn subject(&self, text: &str) -> String {
-        header_text(&format!("[{}] {}", self.house(), text.trim()), SUBJECT)
+        header_text(&format!("[{}] {}", self.sender_name(), text.trim()), SUBJECT)
     }
 }
 
-/// A text on one line that no reader takes for an encoded one (RFC 2047), whose decoded form could
-/// hold anything.
+/// Text on one line that no mail program takes for an encoded word (RFC 2047), which could decode to
+/// anything.
 pub(super) fn header_text(text: &str, most: usize) -> String {
     one_line(&text.replace("=?", "= ?"), most)
 }

@@ -1,51 +1,56 @@
-//! Putting sentences together out of pieces: what identifiers name, scopes, changed settings.
+//! Builds descriptions from pieces.
 
 use std::borrow::Cow;
 
 use serde_json::Value;
 
+use crate::audit::description::Piece;
 use crate::audit::event::Change;
-use crate::audit::sentence::Piece;
 use crate::id::{KeyId, UserId};
 use crate::scope::Scopes;
 use crate::time::Time;
 
-/// A sentence in the making.
+/// A description under construction.
 #[derive(Debug, Default)]
-pub(super) struct Sentence(pub(super) Vec<Piece>);
+pub(super) struct Description(pub(super) Vec<Piece>);
 
-impl Sentence {
-    pub(super) fn and(mut self, piece: Piece) -> Sentence {
+impl Description {
+    pub(super) fn and(mut self, piece: Piece) -> Description {
         self.0.push(piece);
         self
     }
 
-    pub(super) fn text(self, words: &str) -> Sentence {
+    pub(super) fn text(self, words: &str) -> Description {
         self.and(Piece::Text(words.to_owned()))
     }
 
-    pub(super) fn code(self, text: &str) -> Sentence {
+    pub(super) fn code(self, text: &str) -> Description {
         self.and(Piece::Code(text.to_owned()))
     }
 
-    pub(super) fn name(self, text: &str) -> Sentence {
+    pub(super) fn name(self, text: &str) -> Description {
         self.and(Piece::Name(text.to_owned()))
     }
 
-    pub(super) fn number(self, number: u32) -> Sentence {
+    pub(super) fn number(self, number: u32) -> Description {
         self.and(Piece::Number(number.into()))
     }
 
-    pub(super) fn person(self, id: UserId) -> Sentence {
+    pub(super) fn person(self, id: UserId) -> Description {
         self.and(Piece::Person(id))
     }
 
-    pub(super) fn time(self, at: Time) -> Sentence {
+    pub(super) fn time(self, at: Time) -> Description {
         self.and(Piece::Time(at))
     }
 
-    /// Whatever an identifier names.
-    pub(super) fn target(self, id: &str) -> Sentence {
+    /// A person's message: `: “…”`.
+    pub(super) fn quote(self, message: &str) -> Description {
+        self.text(": “").name(message).text("”")
+    }
+
+    /// The name of the thing with this id.
+    pub(super) fn target(self, id: &str) -> Description {
         if let Some(key) = KeyId::parse(id) {
             return self.and(Piece::Key(key));
         }
@@ -56,15 +61,15 @@ impl Sentence {
         }
     }
 
-    pub(super) fn scopes(mut self, scopes: Scopes) -> Sentence {
+    pub(super) fn scopes(mut self, scopes: Scopes) -> Description {
         for (place, scope) in scopes.names().into_iter().enumerate() {
             self = if place > 0 { self.text(", ") } else { self }.code(scope);
         }
         self
     }
 
-    /// A finding of the review: the scope that it is about, or its kind in words.
-    pub(super) fn finding(self, kind: &str, scope: Option<&str>) -> Sentence {
+    /// A finding of the review: its scope, or its kind in words.
+    pub(super) fn finding(self, kind: &str, scope: Option<&str>) -> Description {
         match scope {
             Some(scope) => self.code(scope),
             None => self.text(&kind.replace('_', " ")),
@@ -72,30 +77,29 @@ impl Sentence {
     }
 
     /// "the limit of prod: 600 → 1,200 a minute", or "the limit and the description of prod".
-    pub(super) fn changes(self, changes: &[Change], target: &str) -> Sentence {
+    pub(super) fn changes(self, changes: &[Change], target: &str) -> Description {
         if let [change] = changes {
-            let of = if change.field == "answerers" { " for " } else { " of " };
-            return self.text(&setting(&change.field)).text(of).target(target).change(change);
+            return self.text(&setting(&change.field)).text(" of ").target(target).change(change);
         }
-        let mut sentence = self;
+        let mut description = self;
         for (place, change) in changes.iter().enumerate() {
             let joint = match place {
                 0 => "",
                 _ if place + 1 == changes.len() => " and ",
                 _ => ", ",
             };
-            sentence = sentence.text(joint).text(&setting(&change.field));
+            description = description.text(joint).text(&setting(&change.field));
         }
-        sentence.text(" of ").target(target)
+        description.text(" of ").target(target)
     }
 
-    /// What was before and after, for one change.
-    fn change(self, change: &Change) -> Sentence {
+    /// The values before and after one change.
+    fn change(self, change: &Change) -> Description {
         let (before, after) = (&change.before, &change.after);
         match &*change.field {
-            // Texts are too long for a sentence; the entry's own page has them.
+            // Texts are too long for a description; the page of the entry shows them.
             "description" => self,
-            // Names of people stay out of the log.
+            // The log doesn't hold people's names.
             _ if before.is_null() && after.is_null() => self,
             "scopes" => {
                 let scopes = |value: &Value| serde_json::from_value::<Scopes>(value.clone()).ok();
@@ -112,8 +116,8 @@ impl Sentence {
         }
     }
 
-    /// A value as a person reads it.
-    pub(super) fn value(self, value: &Value) -> Sentence {
+    /// A value in words.
+    pub(super) fn value(self, value: &Value) -> Description {
         match value {
             Value::Null => self.text("none"),
             Value::Bool(yes) => self.text(if *yes { "yes" } else { "no" }),
@@ -129,21 +133,21 @@ impl Sentence {
                 _ => self.name(text),
             },
             Value::Array(values) if values.is_empty() => self.text("none"),
-            Value::Array(values) => values.iter().enumerate().fold(self, |sentence, (place, value)| {
-                if place > 0 { sentence.text(", ") } else { sentence }.value(value)
+            Value::Array(values) => values.iter().enumerate().fold(self, |description, (place, value)| {
+                if place > 0 { description.text(", ") } else { description }.value(value)
             }),
             Value::Object(_) => self.code(&value.to_string()),
         }
     }
 }
 
-/// A value as the pieces that a person reads.
+/// A value in words, as pieces.
 pub fn value(value: &Value) -> Vec<Piece> {
-    Sentence::default().value(value).0
+    Description::default().value(value).0
 }
 
-/// A setting in a sentence: "the limit", and "the tokens per minute" for a name that [`field`] does not
-/// know.
+/// The name of a setting in a description: "the limit", and "the tokens per minute" for a name that [`field`]
+/// does not know.
 fn setting(name: &str) -> Cow<'_, str> {
     match field(name) {
         words if words == name => format!("the {}", name.replace('_', " ")).into(),
@@ -151,29 +155,29 @@ fn setting(name: &str) -> Cow<'_, str> {
     }
 }
 
-/// A setting in words.
+/// The name of a setting in words.
 pub fn field(name: &str) -> &str {
     match name {
         "description" => "the description",
         "scopes" => "the scopes",
-        "expires_at" => "the end",
+        "expires_at" => "the expiry",
         "requests_per_minute" => "the limit",
         "allowed_ips" => "the allowed addresses",
         "owner" => "the owner",
         "backup" => "the backup",
-        "disabled" => "whether it is disabled",
-        "self_rotate" => "whether it may rotate itself",
-        "longest_life_days" => "the longest life of keys, in days,",
-        "keys_without_end" => "who may make keys without an end, a rule",
-        "default_expiry_days" => "the preselected life of keys, in days,",
-        "member_scopes" => "the scopes that members may grant, a rule",
+        "disabled" => "the disabled setting",
+        "self_rotate" => "the self-rotation setting",
+        "longest_life_days" => "the maximum lifetime of keys, in days,",
+        "keys_without_end" => "the rule on keys that never expire",
+        "default_expiry_days" => "the default lifetime of keys, in days,",
+        "member_scopes" => "the scopes that members may grant",
         "default_requests_per_minute" => "the default limit",
-        "largest_requests_per_minute" => "the largest limit",
+        "largest_requests_per_minute" => "the maximum limit",
         "zone" => "the time zone",
         "name" => "the name",
         "email" => "the e-mail address",
         "role" => "the role",
-        "answerers" => "who answers",
+        "answerers" => "the responsible people",
         "sha256_prefix" => "SHA-256 begins with",
         "old_sha256_prefix" => "the old SHA-256 begins with",
         other => other,

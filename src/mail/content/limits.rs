@@ -1,37 +1,39 @@
-//! Mails about limits of keys: someone asks for more, someone answers.
+//! E-mails about limit requests and the decisions on them.
 
 use serde::{Deserialize, Serialize};
 
 use crate::id::{KeyId, OrgSlug};
-use crate::mail::letters::keys::Why;
-use crate::mail::message::Letter;
+use crate::mail::content::keys::Why;
+use crate::mail::message::MailContent;
 use crate::text::number;
 
-/// Someone asks for a higher limit; to whoever can answer.
+/// A limit request, sent to those who can decide it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct LimitRequest {
-    /// The key.
     pub key: KeyId,
-    /// Its name.
     pub key_name: String,
     pub org: OrgSlug,
-    /// Who asks, by name.
+    /// The requester's name.
     pub asker: String,
-    /// Requests a minute as it is.
+    /// The current requests per minute.
     pub limit: u32,
-    /// Requests a minute that are asked for.
+    /// The requested requests per minute.
     pub asked: u32,
-    /// Why.
     pub reason: String,
 }
 
-impl Letter for LimitRequest {
+impl MailContent for LimitRequest {
     fn key(&self) -> Option<KeyId> {
         Some(self.key)
     }
 }
 
 impl LimitRequest {
+    /// "Mara requests a higher limit".
+    pub fn title(&self) -> String {
+        format!("{} requests a higher limit", self.asker)
+    }
+
     /// "2,000".
     pub fn asked(&self) -> String {
         number(self.asked.into())
@@ -43,59 +45,56 @@ impl LimitRequest {
     }
 }
 
-/// What was answered; to whoever asked, and to whoever answers for the key.
+/// A decision on a limit request, sent to the requester and the recipients of the key's e-mails.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct LimitDecision {
-    /// The key.
     pub key: KeyId,
-    /// Its name.
     pub key_name: String,
-    /// Who answers, by name.
+    /// The name of the person who decided.
     pub decider: String,
-    /// Requests a minute from now on.
+    /// The requests per minute from now on.
     pub limit: u32,
-    /// Requests a minute that were asked for.
+    /// The requested requests per minute.
     pub asked: u32,
     /// Whether the limit was raised.
     pub granted: bool,
-    /// What was said with it, or nothing.
+    /// The message with the decision, or empty.
     pub words: String,
-    /// Who asked, where the reader did not.
+    /// The requester, if that is not the recipient.
     #[serde(default)]
-    pub asker: Option<Asker>,
+    pub asker: Option<Requester>,
 }
 
-/// Whoever asked for a limit, as someone else is told.
+/// The requester of a limit, for a recipient who is someone else.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Asker {
-    /// Their name.
+pub struct Requester {
     pub name: String,
-    /// Why the reader is told.
+    /// Why the recipient receives the e-mail.
     pub why: Why,
 }
 
-impl Letter for LimitDecision {
+impl MailContent for LimitDecision {
     fn key(&self) -> Option<KeyId> {
         Some(self.key)
     }
 }
 
 impl LimitDecision {
-    /// What became of it, in a line.
+    /// The decision in one line.
     pub fn heading(&self) -> &'static str {
         match (self.granted, &self.asker) {
             (true, None) => "Your key has a higher limit",
             (true, Some(_)) => "A key has a higher limit",
-            (false, None) => "The limit of your key stays",
-            (false, Some(_)) => "The limit of a key stays",
+            (false, None) => "Your limit request was declined",
+            (false, Some(_)) => "A limit request was declined",
         }
     }
 
-    /// Why the reader gets it.
+    /// Why the recipient receives the e-mail.
     pub fn why(&self) -> &'static str {
-        self.asker
-            .as_ref()
-            .map_or("You get this because you asked for a higher limit.", |asker| asker.why.sentence())
+        self.asker.as_ref().map_or("You are receiving this because you requested a higher limit.", |asker| {
+            asker.why.sentence()
+        })
     }
 
     /// "600".

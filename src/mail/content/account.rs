@@ -1,95 +1,91 @@
-//! Mails about a person's own account.
+//! E-mails about a person's own account.
 
 use serde::{Deserialize, Serialize};
 
 use crate::id::LinkId;
-use crate::mail::message::Letter;
+use crate::mail::message::MailContent;
 use crate::time::Time;
 
-/// A link by which a new password is chosen.
+/// A link to choose a new password.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct PasswordReset {
-    /// The link; its token is made when the mail is sent.
+    /// Its token is computed when the e-mail is sent.
     pub link: LinkId,
-    /// Until when it counts.
     pub ends_at: Time,
 }
 
-impl Letter for PasswordReset {}
+impl MailContent for PasswordReset {}
 
-/// A link by which someone proves that an address is theirs.
+/// A link to confirm an e-mail address.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct EmailVerification {
-    /// The link; its token is made when the mail is sent.
+    /// Its token is computed when the e-mail is sent.
     pub link: LinkId,
-    /// The address.
     pub email: String,
-    /// Until when it counts.
     pub ends_at: Time,
 }
 
-impl Letter for EmailVerification {}
+impl MailContent for EmailVerification {}
 
-/// Something changed by which an account is guarded.
+/// A notice of a change that affects an account's security.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct SecurityNotice {
-    /// What.
     pub what: Change,
-    /// When.
     pub at: Time,
-    /// From which address, where that is known.
+    /// The client's address, if known.
     pub address: Option<String>,
-    /// On which device, where that is known.
+    /// The client's device, if known.
     pub device: Option<String>,
 }
 
-impl Letter for SecurityNotice {}
+impl MailContent for SecurityNotice {}
 
-/// What changed.
+/// A change that affects an account's security.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Change {
-    /// Its person changed the password.
+    /// The person changed the password.
     PasswordChanged,
-    /// The password was replaced by a link in a mail.
+    /// The password was reset through an e-mailed link.
     PasswordReset,
-    /// Whoever runs the server replaced the password.
+    /// An operator replaced the password on the command line.
     PasswordReplaced,
-    /// A change of the address was requested; the address before it is told.
+    /// A change of the address was requested; sent to the old address.
     EmailChangeRequested {
         /// The new address.
         email: String,
-        /// The link that cancels the change; its token is made when the mail is sent.
+        /// The link that cancels the change; its token is computed when the e-mail is sent.
         cancel: LinkId,
         /// Until when the change can be confirmed.
         ends_at: Time,
     },
-    /// A requested change of the address was cancelled.
     EmailChangeCancelled,
-    /// The address was changed; the one before is told too.
+    /// The address was changed; sent to the old address.
     EmailChanged,
-    /// A way to sign in was added.
+    /// A sign-in method of this name was added.
     MethodConnected(String),
-    /// A way to sign in was given up.
+    /// A sign-in method of this name was removed.
     MethodRemoved(String),
 }
 
 impl SecurityNotice {
-    /// What changed, as a sentence without its full stop.
+    /// The change as a sentence without its full stop.
     pub fn headline(&self) -> String {
         match &self.what {
             Change::PasswordChanged => "Your password was changed".to_owned(),
-            Change::PasswordReset => "Your password was replaced by a link in a mail".to_owned(),
-            Change::PasswordReplaced => "Whoever runs Keydesk replaced your password".to_owned(),
-            Change::EmailChangeRequested { .. } => "Someone asked to change your e-mail address".to_owned(),
+            Change::PasswordReset => "Your password was reset through an e-mailed link".to_owned(),
+            Change::PasswordReplaced => "An operator of Keydesk replaced your password".to_owned(),
+            Change::EmailChangeRequested { .. } => {
+                "Someone requested a change of your e-mail address".to_owned()
+            }
             Change::EmailChangeCancelled => "The change of your e-mail address was cancelled".to_owned(),
             Change::EmailChanged => "Your e-mail address was changed".to_owned(),
-            Change::MethodConnected(name) => format!("{name} was connected to your account"),
-            Change::MethodRemoved(name) => format!("{name} was removed from your account"),
+            Change::MethodConnected(name) => format!("{name} was added to your sign-in methods"),
+            Change::MethodRemoved(name) => format!("{name} was removed from your sign-in methods"),
         }
     }
 
-    /// The new address and the link that cancels the change, where one was requested.
+    /// The new address, the link that cancels the change, and until when it is pending, if one was requested.
     pub fn requested(&self) -> Option<(String, String, &Time)> {
         match &self.what {
             Change::EmailChangeRequested { email, cancel, ends_at } => {
@@ -99,7 +95,7 @@ impl SecurityNotice {
         }
     }
 
-    /// What to do when someone else did it, after "If this was not you,". In lines for the text part.
+    /// What to do if someone else did it, to follow "If this was not you,". Has line breaks for the text part.
     pub fn remedy(&self) -> &'static str {
         match &self.what {
             Change::EmailChangeRequested { .. } => {
@@ -112,17 +108,17 @@ impl SecurityNotice {
                 "ask the people who run Keydesk to restore your account,\nand an admin of your organisation to disable your membership until then."
             }
             _ => {
-                "choose a new password at once and look at your sessions and sign-in methods.\nIf you can’t sign in any more, tell an admin of your organisation."
+                "choose a new password at once and check your sessions and sign-in methods.\nIf you can’t sign in any more, tell an admin of your organisation."
             }
         }
     }
 
-    /// Whether the reader can still open the account.
+    /// Whether the recipient can still open the account.
     pub fn has_account(&self) -> bool {
         !matches!(self.what, Change::EmailChanged)
     }
 
-    /// What else follows from it.
+    /// The consequence of the change.
     pub fn consequence(&self) -> &'static str {
         match &self.what {
             Change::PasswordChanged | Change::PasswordReset | Change::PasswordReplaced => {
@@ -135,8 +131,8 @@ impl SecurityNotice {
             Change::EmailChanged => {
                 "E-mail for your account now goes to the new address, and you sign in with that one. This address no longer works."
             }
-            Change::MethodConnected(_) => "You can sign in with it from now on.",
-            Change::MethodRemoved(_) => "You can't sign in with it any more.",
+            Change::MethodConnected(_) => "You can now use it to sign in.",
+            Change::MethodRemoved(_) => "You can no longer use it to sign in.",
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What there is to say about a key whose moment has come.
+//! The content of a due notice.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -16,9 +16,9 @@ use crate::scope::Scopes;
 use crate::time::{DAY, HOUR, Time};
 use crate::usage::recent::{self, KeyUse};
 
-/// From this step on a notice that nobody has seen says so.
+/// From this step on, a notice says that no one has acknowledged it.
 const UNSEEN: i64 = 3 * DAY;
-/// How many addresses a mail names.
+/// How many addresses an e-mail names.
 const NAMED: usize = 5;
 
 /// A key that may be due.
@@ -61,14 +61,14 @@ impl DueKey {
     }
 }
 
-/// A key with the moment that has come for it.
-pub(super) struct Told<'a> {
+/// A due notice.
+pub(super) struct DueNotice<'a> {
     pub(super) key: &'a DueKey,
     pub(super) ends_at: Time,
     pub(super) moment: Moment,
 }
 
-/// What was found out about the keys of a batch.
+/// The facts that notices mention, for a batch of keys.
 pub(super) struct Facts {
     used: HashMap<KeyId, KeyUse>,
     used_after_end: HashMap<KeyId, KeyUse>,
@@ -76,14 +76,14 @@ pub(super) struct Facts {
 }
 
 impl Facts {
-    /// Finds it out for all of them at once.
-    pub(super) fn load(conn: &mut Conn, org: OrgId, due: &[Told<'_>], now: Time) -> Result<Facts> {
+    /// Loads the facts for all of them at once.
+    pub(super) fn load(conn: &mut Conn, org: OrgId, due: &[DueNotice<'_>], now: Time) -> Result<Facts> {
         let (mut before, mut after) = (Vec::new(), BTreeMap::<Time, Vec<KeyId>>::new());
-        for told in due {
-            match told.moment.step {
-                // Calls of the hour in which the key ended may have been before its end.
-                AFTER => after.entry(told.ends_at.plus(HOUR).hour()).or_default().push(told.key.id),
-                _ => before.push(told.key.id),
+        for notice in due {
+            match notice.moment.step {
+                // Requests in the hour of the expiry may have come before it.
+                AFTER => after.entry(notice.ends_at.plus(HOUR).hour()).or_default().push(notice.key.id),
+                _ => before.push(notice.key.id),
             }
         }
         let mut used_after_end = HashMap::new();
@@ -95,14 +95,14 @@ impl Facts {
         Ok(Facts { used, used_after_end, seen })
     }
 
-    /// The letter about a key; none where it ended and nobody calls with it.
-    pub(super) fn letter(&self, told: &Told<'_>) -> Option<Letter> {
-        let (key, ends_at, step) = (told.key.facts(), told.ends_at, told.moment.step);
-        // Whoever reads it is filled in for each reader.
+    /// The content of a notice; `None` if it is about an expired key that is no longer used.
+    pub(super) fn content(&self, notice: &DueNotice<'_>) -> Option<NoticeContent> {
+        let (key, ends_at, step) = (notice.key.facts(), notice.ends_at, notice.moment.step);
+        // Replaced for each recipient.
         let why = Why::Owner;
         if step == AFTER {
             let calls = self.used_after_end.get(&key.id).filter(|calls| calls.calls > 0)?;
-            return Some(Letter::StillUsed(KeyExpiredStillUsed {
+            return Some(NoticeContent::StillUsed(KeyExpiredStillUsed {
                 key,
                 why,
                 ended_at: ends_at,
@@ -111,7 +111,7 @@ impl Facts {
                 callers: calls.callers(NAMED),
             }));
         }
-        let mut impact = Impact { last_used_at: told.key.last_used_at, ..Impact::default() };
+        let mut impact = Impact { last_used_at: notice.key.last_used_at, ..Impact::default() };
         if let Some(calls) = self.used.get(&key.id) {
             impact.calls = calls.calls;
             impact.addresses = calls.addresses();
@@ -119,15 +119,15 @@ impl Facts {
             impact.scopes.clone_from(&calls.scopes);
         }
         if step == END {
-            return Some(Letter::Expired(KeyExpired { key, why, ended_at: ends_at, impact }));
+            return Some(NoticeContent::Expired(KeyExpired { key, why, ended_at: ends_at, impact }));
         }
-        let unseen = step <= UNSEEN && !self.seen.contains(&(key.id, told.key.secret, ends_at));
+        let unseen = step <= UNSEEN && !self.seen.contains(&(key.id, notice.key.secret, ends_at));
         let early = step >= EARLY;
-        Some(Letter::Expiring(KeyExpiring { key, why, ends_at, step, impact, unseen, early }))
+        Some(NoticeContent::Expiring(KeyExpiring { key, why, ends_at, step, impact, unseen, early }))
     }
 }
 
-/// The ends of these keys that someone has seen coming.
+/// The acknowledged expiries of these keys.
 fn seen(conn: &mut Conn, org: OrgId, keys: &[KeyId]) -> Result<HashSet<(KeyId, SecretId, Time)>> {
     let rows: Vec<(KeyId, SecretId, Time)> = notice_seen::table
         .filter(notice_seen::org_id.eq(org).and(notice_seen::key_id.eq_any(keys)))
@@ -136,31 +136,33 @@ fn seen(conn: &mut Conn, org: OrgId, keys: &[KeyId]) -> Result<HashSet<(KeyId, S
     Ok(rows.into_iter().collect())
 }
 
-/// What is said about a key that ends or has ended.
+/// The content of a notice.
 #[derive(Clone)]
-pub(super) enum Letter {
+pub(super) enum NoticeContent {
     Expiring(KeyExpiring),
     Expired(KeyExpired),
     StillUsed(KeyExpiredStillUsed),
 }
 
-impl Letter {
-    /// The same for a reader who is told for this reason.
-    pub(super) fn to(&self, why: Why) -> Letter {
+impl NoticeContent {
+    /// The same content with this recipient's reason.
+    pub(super) fn to(&self, why: Why) -> NoticeContent {
         match self.clone() {
-            Letter::Expiring(letter) => Letter::Expiring(KeyExpiring { why, ..letter }),
-            Letter::Expired(letter) => Letter::Expired(KeyExpired { why, ..letter }),
-            Letter::StillUsed(letter) => Letter::StillUsed(KeyExpiredStillUsed { why, ..letter }),
+            NoticeContent::Expiring(letter) => NoticeContent::Expiring(KeyExpiring { why, ..letter }),
+            NoticeContent::Expired(letter) => NoticeContent::Expired(KeyExpired { why, ..letter }),
+            NoticeContent::StillUsed(letter) => {
+                NoticeContent::StillUsed(KeyExpiredStillUsed { why, ..letter })
+            }
         }
     }
 }
 
-impl From<Letter> for Message {
-    fn from(letter: Letter) -> Message {
+impl From<NoticeContent> for Message {
+    fn from(letter: NoticeContent) -> Message {
         match letter {
-            Letter::Expiring(letter) => letter.into(),
-            Letter::Expired(letter) => letter.into(),
-            Letter::StillUsed(letter) => letter.into(),
+            NoticeContent::Expiring(letter) => letter.into(),
+            NoticeContent::Expired(letter) => letter.into(),
+            NoticeContent::StillUsed(letter) => letter.into(),
         }
     }
 }

@@ -1,31 +1,31 @@
-//! Answers about large organisations that took long, remembered for a while: the longer the more
-//! time they took, so that asking again and again costs a fiftieth of it. Whoever asks says
-//! whether an answer is a large one; the others are always found anew.
+//! A cache for slow queries about large organisations. The slower a query was, the longer its result is
+//! reused, so repeated requests cost a fiftieth of it. The caller decides whether a result is large;
+//! others are never cached.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How many keys make an organisation a large one.
+/// The number of keys from which an organisation counts as large.
 pub const LARGE: usize = 2_000;
-/// For how many times as long as it took an answer is remembered.
+/// A result is reused for this multiple of the time that it took.
 const REST: u32 = 50;
-/// For how long at most.
+/// The longest time that a result is reused.
 const LONGEST: Duration = Duration::from_secs(60);
 
-/// Some answers, by what was asked.
-pub struct Remembered<V> {
+/// Results by the text of their query.
+pub struct SlowCache<V> {
     most: usize,
     answers: Mutex<HashMap<String, (V, Instant)>>,
 }
 
-impl<V: Clone> Remembered<V> {
-    /// Remembers so many answers at most.
-    pub fn new(most: usize) -> Remembered<V> {
-        Remembered { most, answers: Mutex::default() }
+impl<V: Clone> SlowCache<V> {
+    /// A cache of at most `most` results.
+    pub fn new(most: usize) -> SlowCache<V> {
+        SlowCache { most, answers: Mutex::default() }
     }
 
-    /// The answer that is remembered, or a new one, which is remembered if it is a large one.
+    /// The cached result, or a new one, which is cached if it is large.
     pub fn or<E>(
         &self,
         question: String,
@@ -69,14 +69,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_large_is_remembered_and_what_is_not_is_found_anew() {
-        let memory = Remembered::new(2);
+    fn large_results_are_reused_and_small_ones_are_not() {
+        let memory = SlowCache::new(2);
         let ask = |question: &str, answer| {
             memory.or(question.to_owned(), |found| *found >= LARGE, || slow(answer)).unwrap()
         };
         assert_eq!((ask("large", LARGE), ask("large", 0)), (LARGE, LARGE));
         assert_eq!((ask("small", 1), ask("small", 2)), (1, 2));
-        // No more than two; the one that would end first goes.
+        // At most two results: the one that would expire first is dropped.
         ask("other", LARGE);
         ask("third", LARGE);
         assert_eq!(ask("large", LARGE + 1), LARGE + 1);

@@ -1,4 +1,4 @@
-//! What each mail is about: plain data, and the words that its templates ask for.
+//! The content of each e-mail: plain data, and the text for its templates.
 
 mod account;
 mod checkpoints;
@@ -15,7 +15,7 @@ pub use checkpoints::{AuditCheckpoint, AuditConfirmation, Occasion};
 pub use ends::{Digest, KeyExpired, KeyExpiredStillUsed, KeyExpiring};
 pub use invitation::Invitation;
 pub use keys::{Impact, KeyCreated, KeyFacts, KeyRevoked, KeyRotated, KeyWidened, Why, Widening};
-pub use limits::{Asker, LimitDecision, LimitRequest};
+pub use limits::{LimitDecision, LimitRequest, Requester};
 pub use review::{Finding as ReviewFinding, ReviewReminder};
 pub use summary::{Summarized, Summary};
 pub use test::Test;

@@ -1,36 +1,36 @@
-//! The mail about the review of keys.
+//! The reminder to review keys.
 
 use serde::{Deserialize, Serialize};
 
 use crate::id::OrgSlug;
-use crate::mail::message::Letter;
+use crate::mail::message::MailContent;
 use crate::text::number;
 
-/// What the review holds; to admins.
+/// The current findings of the review, sent to admins.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ReviewReminder {
     pub org: OrgSlug,
-    /// What was found, most urgent first.
+    /// Most urgent first.
     pub findings: Vec<Finding>,
 }
 
-/// Findings of one kind.
+/// The findings of one kind.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Finding {
-    /// How many.
+    /// Their number.
     pub found: i64,
-    /// Of what, in words that go with any number.
+    /// What was found, worded to fit any number.
     pub what: String,
 }
 
-impl Letter for ReviewReminder {}
+impl MailContent for ReviewReminder {}
 
 impl ReviewReminder {
-    /// "3 findings wait for a review".
+    /// "3 findings to review".
     pub fn title(&self) -> String {
         match self.findings.iter().map(|finding| finding.found).sum() {
-            1 => "1 finding waits for a review".to_owned(),
-            all => format!("{} findings wait for a review", number(all)),
+            1 => "1 finding to review".to_owned(),
+            all => format!("{} findings to review", number(all)),
         }
     }
 }

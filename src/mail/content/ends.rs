@@ -1,67 +1,56 @@
-//! Mails about the end of keys.
+//! E-mails about the expiry of keys.
 
 use serde::{Deserialize, Serialize};
 
 use crate::id::KeyId;
-use crate::mail::letters::keys::{Impact, KeyFacts, Why, about_one_key, callers};
-use crate::mail::message::Letter;
-use crate::mail::sheet::Sheet;
+use crate::mail::content::keys::{Impact, KeyFacts, Why, about_one_key, callers};
+use crate::mail::context::MailContext;
+use crate::mail::message::MailContent;
 use crate::text::count;
 use crate::time::{DAY, HOUR, MINUTE, Time};
 
-/// A step before the end of a key has come.
+/// A notice step of a key has been reached.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct KeyExpiring {
-    /// The key.
     pub key: KeyFacts,
-    /// Why they get it.
     pub why: Why,
-    /// When it ends.
     pub ends_at: Time,
-    /// The step, in seconds.
+    /// The step, in seconds before the expiry.
     pub step: i64,
-    /// What will stop.
     pub impact: Impact,
-    /// Whether nobody has said that they have seen it, so close before the end.
+    /// Whether no one has acknowledged the expiry although it is close.
     pub unseen: bool,
-    /// Whether this is one of the early steps, which nobody needs to get.
+    /// Whether this is an early step, which people can turn off.
     pub early: bool,
 }
 
-/// A key has ended.
+/// A key has expired.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct KeyExpired {
-    /// The key.
     pub key: KeyFacts,
-    /// Why they get it.
     pub why: Why,
-    /// When it ended.
     pub ended_at: Time,
-    /// What has stopped.
     pub impact: Impact,
 }
 
-/// A key ended a day ago and programs still call with it.
+/// A key expired a day ago and clients still use it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct KeyExpiredStillUsed {
-    /// The key.
     pub key: KeyFacts,
-    /// Why they get it.
     pub why: Why,
-    /// When it ended.
     pub ended_at: Time,
-    /// The refused calls since.
+    /// The number of requests refused since.
     pub calls: i64,
-    /// From how many addresses.
+    /// The number of addresses from which they came.
     pub addresses: i64,
-    /// Some of these.
+    /// Some of these addresses.
     pub callers: Vec<String>,
 }
 
-/// Several keys of one reader end soon.
+/// Several keys of one recipient expire soon.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Digest {
-    /// The keys, by their end.
+    /// The keys, by expiry.
     pub keys: Vec<KeyExpiring>,
     /// How many more there are.
     pub more: i64,
@@ -78,9 +67,9 @@ fn span(seconds: i64) -> String {
 }
 
 impl KeyExpiring {
-    /// "in 7 days", which is rounded down; "tomorrow" where it is for this reader.
-    pub fn left(&self, sheet: &Sheet) -> String {
-        match sheet.days_to(&self.ends_at) {
+    /// "in 7 days", rounded down, or "tomorrow" in the recipient's zone.
+    pub fn left(&self, context: &MailContext) -> String {
+        match context.days_to(&self.ends_at) {
             1 if self.step == DAY => "tomorrow".to_owned(),
             0 if self.step == DAY => "today".to_owned(),
             _ => format!("in {}", span(self.step)),
@@ -90,17 +79,17 @@ impl KeyExpiring {
 
 impl KeyExpiredStillUsed {
     /// "yesterday".
-    pub fn ended(&self, sheet: &Sheet) -> String {
-        if sheet.days_to(&self.ended_at) == -1 {
+    pub fn ended(&self, context: &MailContext) -> String {
+        if context.days_to(&self.ended_at) == -1 {
             "yesterday".to_owned()
         } else {
-            format!("on {}", sheet.day(&self.ended_at))
+            format!("on {}", context.day(&self.ended_at))
         }
     }
 
-    /// "312 calls from 2 addresses".
+    /// "312 requests from 2 addresses".
     pub fn sentence(&self) -> String {
-        let calls = count(self.calls, "call", "calls");
+        let calls = count(self.calls, "request", "requests");
         format!("{calls} from {}", count(self.addresses, "address", "addresses"))
     }
 
@@ -117,13 +106,18 @@ impl Digest {
         count(listed.saturating_add(self.more), "API key expires soon", "API keys expire soon")
     }
 
-    /// How many of those listed are in use.
+    /// How many of the listed keys are in use.
     pub fn busy(&self) -> usize {
         self.keys.iter().filter(|line| line.impact.is_busy()).count()
     }
+
+    /// Whether all keys, listed or not, are known to be in use.
+    pub fn all_busy(&self) -> bool {
+        self.more == 0 && self.busy() == self.keys.len()
+    }
 }
 
-impl Letter for KeyExpiring {
+impl MailContent for KeyExpiring {
     fn key(&self) -> Option<KeyId> {
         Some(self.key.id)
     }
@@ -133,7 +127,7 @@ impl Letter for KeyExpiring {
     }
 }
 
-impl Letter for Digest {
+impl MailContent for Digest {
     fn is_early(&self) -> bool {
         self.more == 0 && self.keys.iter().all(|line| line.early)
     }
@@ -146,8 +140,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn spans_are_told_in_their_largest_unit() {
-        let told: Vec<String> = [7 * DAY, DAY, 12 * HOUR, 90, 30 * MINUTE, 1].map(span).to_vec();
-        assert_eq!(told, ["7 days", "1 day", "12 hours", "90 seconds", "30 minutes", "1 second"]);
+    fn spans_are_written_in_their_largest_unit() {
+        let written: Vec<String> = [7 * DAY, DAY, 12 * HOUR, 90, 30 * MINUTE, 1].map(span).to_vec();
+        assert_eq!(written, ["7 days", "1 day", "12 hours", "90 seconds", "30 minutes", "1 second"]);
     }
 }

@@ -1,127 +1,119 @@
-//! Mails about one key.
+//! E-mails about one key.
 
 use serde::{Deserialize, Serialize};
 
 use crate::id::KeyId;
-use crate::mail::message::Letter;
-use crate::mail::sheet::Sheet;
+use crate::mail::context::MailContext;
+use crate::mail::message::MailContent;
 use crate::text::{count, number};
 use crate::time::Time;
 
-/// A key, as mails show one.
+/// A key, as shown in e-mails.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct KeyFacts {
-    /// Its identifier, for links.
     pub id: KeyId,
     pub name: String,
-    /// How its secret looks: `kd_…x9Ka`.
+    /// `kd_…x9Ka`.
     pub hint: String,
+    /// The owner's name.
     pub owner: String,
     pub scopes: Vec<String>,
 }
 
-/// Why someone gets a mail about a key.
+/// Why someone receives an e-mail about a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Why {
     /// They own it.
     Owner,
-    /// They answer for the service account that owns it.
+    /// They are responsible for the service account that owns it.
     Answerer,
     /// They are its backup.
     Backup,
-    /// They manage the organisation.
+    /// They manage the organisation's keys.
     Admin,
-    /// They owned it, or were its backup, until the change that the e-mail is about.
+    /// They were its owner or backup until the change that the e-mail is about.
     Former,
 }
 
-/// What a key was used for in the 7 days before.
+/// The use of a key in the last 7 days.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Impact {
-    /// Calls with it.
+    /// The number of requests.
     pub calls: i64,
-    /// From how many addresses.
+    /// The number of addresses from which they came.
     pub addresses: i64,
-    /// Some of these.
+    /// Some of these addresses.
     pub callers: Vec<String>,
-    /// With which scopes.
+    /// The scopes that they used.
     pub scopes: Vec<String>,
-    /// When it was last used, also before.
+    /// When the key was last used, even if earlier.
     pub last_used_at: Option<Time>,
 }
 
-/// A key was made.
+/// A key was created.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct KeyCreated {
     pub key: KeyFacts,
     pub why: Why,
-    /// Who made it, in words.
+    /// The actor's name.
     pub by: String,
-    /// When.
     pub at: Time,
-    /// When it ends; never if `None`.
+    /// `None` if the key never expires.
     pub ends_at: Option<Time>,
 }
 
-/// A key got a new secret.
+/// A key was rotated.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct KeyRotated {
-    /// The key.
     pub key: KeyFacts,
-    /// Why they get it.
     pub why: Why,
-    /// Who did it, in words.
+    /// The actor's name.
     pub by: String,
-    /// When.
     pub at: Time,
-    /// Until when the old secret works.
+    /// The end of the overlap.
     pub old_ends_at: Time,
-    /// When the key ends now; never if `None`.
+    /// The key's new expiry; `None` if it never expires.
     pub ends_at: Option<Time>,
 }
 
-/// A key can do something that it could not do before.
+/// A key can do more than before.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct KeyWidened {
-    /// The key.
     pub key: KeyFacts,
-    /// Why they get it.
     pub why: Why,
-    /// Who changed it, in words.
+    /// The actor's name.
     pub by: String,
-    /// When.
     pub at: Time,
-    /// What is different.
     pub changes: Vec<Widening>,
 }
 
-/// Something that a key can do from now on.
+/// Something that a key can newly do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Widening {
-    /// It got these scopes.
+    /// It has these new scopes.
     Scopes(Vec<String>),
-    /// It expires later; never if `None`.
+    /// It expires later; `None` if never.
     Expiry(Option<Time>),
     /// It may be used from more addresses: from these networks, or from anywhere if there are none.
     Addresses(Vec<String>),
-    /// It may make this many requests a minute.
+    /// It may make this many requests per minute.
     Limit(u32),
-    /// It was disabled and works again.
+    /// It was disabled and is enabled again.
     Enabled,
-    /// It belongs to this member now.
+    /// It has this new owner.
     Owner(String),
-    /// This member is its backup now.
+    /// It has this new backup.
     Backup(String),
-    /// It may replace its own secret.
+    /// It may rotate itself.
     SelfRotation,
-    /// The secret that was replaced works longer, until then.
+    /// Its old secret works longer, until then.
     OldSecret(Time),
 }
 
 impl KeyWidened {
-    /// What happened, without a full stop. `open` and `close` stand around the key's name.
+    /// The main message, without a full stop. `open` and `close` surround the key's name.
     pub fn headline(&self, open: &str, close: &str) -> String {
         let key = format!("{open}{}{close}", self.key.name);
         match self.changes.as_slice() {
@@ -133,7 +125,7 @@ impl KeyWidened {
         }
     }
 
-    /// What a reader who did not expect it can do.
+    /// What a recipient who did not expect the change can do.
     pub fn remedy(&self) -> &'static str {
         match self.why {
             Why::Owner | Why::Answerer | Why::Admin => {
@@ -146,32 +138,34 @@ impl KeyWidened {
         }
     }
 
-    /// Whether the reader may still see the key.
+    /// Whether the recipient may still see the key.
     pub fn is_readers(&self) -> bool {
         self.why != Why::Former
     }
 }
 
 impl Widening {
-    /// The sentence about it in an e-mail.
-    pub fn sentence(&self, sheet: &Sheet) -> String {
+    /// The change as a sentence.
+    pub fn sentence(&self, context: &MailContext) -> String {
         match self {
             Widening::Scopes(names) => format!("New scopes: {}.", names.join(", ")),
-            Widening::Expiry(Some(at)) => format!("It now expires later: {}.", sheet.exact(at)),
-            Widening::Expiry(None) => "It never expires now.".to_owned(),
+            Widening::Expiry(Some(at)) => format!("It now expires later: {}.", context.exact(at)),
+            Widening::Expiry(None) => "It now never expires.".to_owned(),
             Widening::Addresses(networks) if networks.is_empty() => {
                 "It can be used from any address.".to_owned()
             }
             Widening::Addresses(networks) => {
                 format!("It can be used from more addresses: {}.", networks.join(", "))
             }
-            Widening::Limit(limit) => format!("New limit: {} requests a minute.", number(i64::from(*limit))),
+            Widening::Limit(limit) => {
+                format!("New limit: {} requests per minute.", number(i64::from(*limit)))
+            }
             Widening::Enabled => "It is enabled again.".to_owned(),
             Widening::Owner(name) => format!("New owner: {name}."),
             Widening::Backup(name) => format!("New backup: {name}."),
-            Widening::SelfRotation => "It can now replace its own secret.".to_owned(),
+            Widening::SelfRotation => "It can now rotate itself.".to_owned(),
             Widening::OldSecret(until) => {
-                format!("The old secret works longer: until {}.", sheet.exact(until))
+                format!("The old secret works longer: until {}.", context.exact(until))
             }
         }
     }
@@ -180,32 +174,28 @@ impl Widening {
 /// A key was revoked.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct KeyRevoked {
-    /// The key.
     pub key: KeyFacts,
-    /// Why they get it.
     pub why: Why,
-    /// Who did it, in words.
+    /// The actor's name.
     pub by: String,
-    /// When.
     pub at: Time,
-    /// Why, in their words.
     pub reason: Option<String>,
 }
 
 impl KeyFacts {
-    /// Its scopes on one line.
+    /// The scopes on one line.
     pub fn scope_line(&self) -> String {
         self.scopes.join(", ")
     }
 
-    /// Its owner, as this reader knows them.
+    /// The owner's name, with "(you)" if that is the recipient.
     pub fn owner_line(&self, why: &Why) -> String {
         if *why == Why::Owner { format!("{} (you)", self.owner) } else { self.owner.clone() }
     }
 }
 
 impl Why {
-    /// The same for someone who would be told so of a key that they are the backup for.
+    /// The reason for the recipients of a backup's e-mails.
     pub fn of_backup(self) -> Why {
         match self {
             Why::Owner | Why::Answerer | Why::Backup => Why::Backup,
@@ -214,14 +204,16 @@ impl Why {
         }
     }
 
-    /// "You get this because you own the key."
+    /// "You are receiving this because you own the key."
     pub fn sentence(self) -> &'static str {
         match self {
-            Why::Owner => "You get this because you own the key.",
-            Why::Answerer => "You get this because you answer for the service account that owns the key.",
-            Why::Backup => "You get this because you are the backup for the key.",
-            Why::Admin => "You get this because you manage the organisation's keys.",
-            Why::Former => "You get this because you were the key's owner or backup until now.",
+            Why::Owner => "You are receiving this because you own the key.",
+            Why::Answerer => {
+                "You are receiving this because you are responsible for the service account that owns the key."
+            }
+            Why::Backup => "You are receiving this because you are the key's backup.",
+            Why::Admin => "You are receiving this because you manage the organisation's keys.",
+            Why::Former => "You are receiving this because you were the key's owner or backup until now.",
         }
     }
 }
@@ -232,34 +224,34 @@ impl Impact {
         self.calls > 0
     }
 
-    /// "1,204 calls in the last 7 days from 3 addresses".
+    /// "1,204 requests in the last 7 days from 3 addresses".
     pub fn sentence(&self) -> String {
-        let calls = count(self.calls, "call", "calls");
+        let calls = count(self.calls, "request", "requests");
         format!("{calls} in the last 7 days from {}", count(self.addresses, "address", "addresses"))
     }
 
-    /// Some addresses, and how many more.
+    /// Some addresses, and the number of others.
     pub fn caller_line(&self) -> String {
         callers(&self.callers, self.addresses)
     }
 
-    /// The scopes of the calls on one line.
+    /// The used scopes on one line.
     pub fn scope_line(&self) -> String {
         self.scopes.join(", ")
     }
 }
 
-/// Some addresses, and how many more.
+/// Some addresses, and the number of others.
 pub(super) fn callers(named: &[String], all: i64) -> String {
     let more = all - i64::try_from(named.len()).unwrap_or(i64::MAX);
     let named = named.join(", ");
     if more > 0 { format!("{named} and {} more", number(more)) } else { named }
 }
 
-/// Letters of which each is about one key.
+/// Implements [`MailContent`] for content about one key.
 macro_rules! about_one_key {
-    ($($letter:ident),*) => {
-        $(impl Letter for $letter {
+    ($($content:ident),*) => {
+        $(impl MailContent for $content {
             fn key(&self) -> Option<KeyId> {
                 Some(self.key.id)
             }
@@ -276,7 +268,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn callers_beyond_the_named_are_counted() {
+    fn addresses_beyond_the_named_ones_are_counted() {
         assert_eq!(callers(&["10.2.0.4".into(), "10.2.0.9".into()], 2), "10.2.0.4, 10.2.0.9");
         assert_eq!(callers(&["10.2.0.4".into()], 1_301), "10.2.0.4 and 1,300 more");
     }

@@ -1,12 +1,12 @@
-//! Looking after logs: at each tick all ends are compared with the register; what is new is checked
-//! and signed every ten minutes; all of it is checked once a day and after a start.
+//! Monitoring the logs: every tick, all heads are compared with the register; new entries are checked and
+//! signed every ten minutes, and all entries once a day and after a start.
 
 use std::sync::Arc;
 
 use diesel::prelude::*;
 
 use crate::audit::checkpoint::{Note, Signer};
-use crate::audit::verify::{Fault, Progress, Stepwise};
+use crate::audit::verify::{Fault, LogCheck, Progress};
 use crate::audit::{head, register, signing};
 use crate::db::{Conn, Db, Tx};
 use crate::error::{Error, Result};
@@ -17,16 +17,16 @@ use crate::time::{DAY, MINUTE, Time};
 const NEW: i64 = 10 * MINUTE;
 const WHOLE: i64 = DAY;
 
-/// A log that is to be checked.
+/// A log to check.
 #[derive(Clone, Copy, Debug)]
 pub struct Due {
     org: OrgId,
-    /// From which entry on.
+    /// The first entry to check.
     from: u64,
 }
 
-/// Compares the ends of all logs with the register and what this process remembers. Broken ones are
-/// marked, and the register is brought up to date.
+/// Compares the heads of all logs with the register and with what this process remembers. Marks broken
+/// logs and updates the register.
 pub async fn compare(db: &Db) -> Result<()> {
     let logs = db.logs().clone();
     let found = db.read(move |conn| register::survey(conn, &logs)).await?;
@@ -36,10 +36,10 @@ pub async fn compare(db: &Db) -> Result<()> {
     Ok(())
 }
 
-/// The logs that are to be checked now, in a process that was started at `started`. A log that is
-/// known to be broken is checked until its first bad entry was looked for and admins were notified.
+/// The logs to check now, in a process that was started at `started`. A broken log is checked until its
+/// first bad entry is found and the admins are notified.
 pub fn due(conn: &mut Conn, started: Time, now: Time) -> Result<Vec<Due>> {
-    // A later time was noted by a clock that was ahead, and says nothing.
+    // A later time was written by a clock that was ahead, and is ignored.
     let ahead = now.plus(MINUTE);
     let before = |at: Option<Time>, seconds: i64| at.is_none_or(|at| at <= now.plus(-seconds) || at > ahead);
     let whole_before = now.plus(-WHOLE).max(started);
@@ -76,30 +76,30 @@ pub fn due(conn: &mut Conn, started: Time, now: Time) -> Result<Vec<Due>> {
     Ok(rows.into_iter().filter_map(due).collect())
 }
 
-/// Checks a log, some entries at a time, and signs it if it is sound.
+/// Checks a log in batches, and signs it if it is intact.
 pub async fn check(db: &Db, due: Due, signers: &Arc<Vec<Signer>>, host: &str, now: Time) -> Result<()> {
     let (org, all, logs) = (due.org, signers.clone(), db.logs().clone());
-    let mut check = db.read(move |conn| Stepwise::begin(conn, &logs, org, &all, None, due.from)).await?;
+    let mut check = db.read(move |conn| LogCheck::begin(conn, &logs, org, &all, None, due.from)).await?;
     let result = loop {
         let (back, progress) =
             db.read(move |conn| check.step(conn).map(|progress| (check, progress))).await?;
         check = back;
         match progress {
             Progress::More => {}
-            Progress::Sound(size) => break Ok(size),
+            Progress::Intact(size) => break Ok(size),
             Progress::Broken(fault) => break Err(fault),
         }
     };
     let (host, signers) = (host.to_owned(), signers.clone());
     db.write(move |tx| match &result {
-        Ok(size) => note_sound(tx, due, *size, &host, &signers, now),
+        Ok(size) => record_intact(tx, due, *size, &host, &signers, now),
         Err(Fault { index, why }) => head::mark_broken(tx, org, Some(index.cast_signed()), why),
     })
     .await
 }
 
-/// Signs and keeps the log as it is now, and notes until where it was checked.
-fn note_sound(
+/// Signs the current state, stores the checkpoint, and records how far the log was checked.
+fn record_intact(
     tx: &mut Tx<'_>,
     due: Due,
     checked: u64,
@@ -108,16 +108,16 @@ fn note_sound(
     now: Time,
 ) -> Result<()> {
     let signed = signing::sign(tx, due.org, host, signers, now).and_then(|note| {
-        let told = Note::parse(&note).and_then(|note| note.checkpoint());
-        signing::keep_checkpoint(tx, due.org, &note, told.map_or(0, |told| told.size), now)
+        let checkpoint = Note::parse(&note).and_then(|note| note.checkpoint());
+        signing::store_checkpoint(tx, due.org, &note, checkpoint.map_or(0, |checkpoint| checkpoint.size), now)
     });
     match signed {
         Ok(()) => {}
-        // It was changed while it was checked. The next comparison finds that too.
+        // The log was changed during the check. The next comparison finds that too.
         Err(Error::LogBroken { .. }) => return Ok(()),
         Err(error) => return Err(error),
     }
-    let mut head = head::lock_sound(tx, due.org)?;
+    let mut head = head::lock_intact(tx, due.org)?;
     head.checked = checked.cast_signed();
     head.checked_at = Some(now);
     if due.from == 0 {

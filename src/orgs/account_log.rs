@@ -1,4 +1,4 @@
-//! Entries about people's accounts, in the log of each organisation that they belong to.
+//! Records account events in the log of each organisation to which the person belongs.
 
 use crate::audit::event::Event;
 use crate::audit::log;
@@ -7,8 +7,8 @@ use crate::db::Tx;
 use crate::error::Result;
 use crate::orgs::store;
 
-/// Enters an event about the holder of an account.
-pub fn note(tx: &mut Tx<'_>, holder: &AccountHolder, event: &Event) -> Result<()> {
+/// Appends an event about the account's owner.
+pub fn append(tx: &mut Tx<'_>, holder: &AccountHolder, event: &Event) -> Result<()> {
     for org in store::ids_of_person(tx.conn, holder.person)? {
         log::append(tx, &holder.in_org(org), &holder.person.to_string(), event)?;
     }

@@ -1,4 +1,4 @@
-//! Responses that contain a new secret, and their replay by `Idempotency-Key`.
+//! Responses that contain a new secret once, and their replay by `Idempotency-Key`.
 
 use actix_web::HttpResponse;
 use actix_web::http::{StatusCode, header};
@@ -13,29 +13,28 @@ use crate::keys::Key;
 use crate::keys::secret::PlainSecret;
 use crate::path;
 use crate::time::Time;
-use crate::web::idempotency::{Claim, Earlier, Refused};
+use crate::web::idempotency::{Claim, ClaimError, EarlierResponse};
 
-/// A secret that this request created, or an earlier one with the same idempotency key.
-pub(super) enum Minted {
+/// A secret created for this request, or for an earlier identical one.
+pub(super) enum CreatedSecret {
     /// Created now, with the key object.
     Now(Value, PlainSecret),
-    /// Created by the earlier request.
-    Before(Earlier),
+    Before(EarlierResponse),
 }
 
-/// Creates a secret, unless an earlier request with the same idempotency key has done so.
+/// Creates a secret, unless an earlier request with the same idempotency key has created it.
 pub(super) fn once(
     tx: &mut Tx<'_>,
     claim: Option<&Claim>,
     keyring: &Keyring,
     now: Time,
     mint: impl FnOnce(&mut Tx<'_>) -> Result<(Key, PlainSecret)>,
-) -> Result<Result<Minted, Refused>> {
+) -> Result<Result<CreatedSecret, ClaimError>> {
     if let Some(claim) = claim {
         match claim.take(tx, keyring, now) {
             Ok(None) => {}
-            Ok(Some(earlier)) => return Ok(Ok(Minted::Before(earlier))),
-            Err(Refused::Failed(error)) => return Err(error),
+            Ok(Some(earlier)) => return Ok(Ok(CreatedSecret::Before(earlier))),
+            Err(ClaimError::Failed(error)) => return Err(error),
             Err(refused) => return Ok(Err(refused)),
         }
     }
@@ -44,14 +43,14 @@ pub(super) fn once(
     if let Some(claim) = claim {
         claim.keep(tx, keyring, &answer.to_string(), secret.expose())?;
     }
-    Ok(Ok(Minted::Now(answer, secret)))
+    Ok(Ok(CreatedSecret::Now(answer, secret)))
 }
 
-/// The key object with its secret.
-pub(super) fn answer(status: StatusCode, minted: Minted) -> Result<HttpResponse> {
-    let (mut object, secret, replayed) = match minted {
-        Minted::Now(object, secret) => (object, Some(secret.expose().to_owned().into()), false),
-        Minted::Before(earlier) => {
+/// The response with the key object and its secret.
+pub(super) fn answer(status: StatusCode, created: CreatedSecret) -> Result<HttpResponse> {
+    let (mut object, secret, replayed) = match created {
+        CreatedSecret::Now(object, secret) => (object, Some(secret.expose().to_owned().into()), false),
+        CreatedSecret::Before(earlier) => {
             (serde_json::from_str(&earlier.answer).map_err(Error::internal)?, earlier.secret, true)
         }
     };

@@ -1,12 +1,12 @@
-//! The log in the database against its authenticated end, the register of all logs and the
-//! checkpoints that were kept. Nothing is changed.
+//! Checks the log in the database against its authenticated head, the register of all logs and the
+//! stored checkpoints. Changes nothing.
 
 use std::collections::BTreeMap;
 
 use crate::audit::checkpoint::{Note, Signer, Verifier};
-use crate::audit::head::{self, Row, chain};
-use crate::audit::register::{self, Anchor, Register};
-use crate::audit::store::{self, Head, Kept, Stored};
+use crate::audit::head::{self, HeadRow, chain};
+use crate::audit::register::{self, LogRecord, Register};
+use crate::audit::store::{self, Head, StoredCheckpoint, StoredNodes};
 use crate::audit::tree::{self, Edge, Hash};
 use crate::audit::verify::Fault;
 use crate::db::{Conn, LogGuard};
@@ -17,41 +17,43 @@ const BATCH: i64 = 2_000;
 
 const MISSING: &str = "it is missing";
 
-/// A check of the log in the database, some entries at a time.
-pub struct Stepwise {
+/// A check of the log in the database, in batches.
+pub struct LogCheck {
     org: OrgId,
     head: Head,
-    row: Option<Row>,
-    /// What is known to be wrong with the end of the log, so that it vouches for nothing.
+    row: Option<HeadRow>,
+    /// What is known to be wrong with the head, so that it vouches for nothing.
     wrong: Option<Fault>,
-    /// The number of entries to check.
+    /// How many entries to check.
     end: u64,
+    /// How many entries to check at once.
     batch: i64,
     edge: Edge,
-    /// Whether all entries, and so all kept checkpoints, are checked.
+    /// Whether the check covers all entries, and so all stored checkpoints too.
     is_whole: bool,
-    /// The entries for which something vouches that only the owner of the root secret can make.
+    /// How many entries are vouched for by something that requires the root secret.
     vouched: u64,
-    anchor: Option<Anchor>,
+    anchor: Option<LogRecord>,
     names: Vec<Verifier>,
     key: Option<Verifier>,
-    /// The entries of the largest kept checkpoint that the key from outside has signed.
+    /// The size of the largest stored checkpoint that the external key has signed.
     by_key: Option<u64>,
 }
 
+/// The result of one step.
 #[derive(Debug)]
 pub enum Progress {
     More,
-    /// All entries are sound: their number.
-    Sound(u64),
+    /// All entries are intact; holds their number.
+    Intact(u64),
     Broken(Fault),
 }
 
-impl Stepwise {
-    /// Begins behind entries that were checked before, or at the first.
+impl LogCheck {
+    /// Starts after `checked` entries that were checked before.
     ///
-    /// Kept checkpoints have to be signed by one of the signers, or by the owner of a key from
-    /// outside, where they bear a signature under the name of either.
+    /// A stored checkpoint with a signature under the name of a signer or of the external key must bear a
+    /// valid signature by one of them.
     pub fn begin(
         conn: &mut Conn,
         logs: &LogGuard,
@@ -59,8 +61,8 @@ impl Stepwise {
         signers: &[Signer],
         key: Option<&Verifier>,
         checked: u64,
-    ) -> Result<Stepwise> {
-        // What is known is read before the log, which only grows.
+    ) -> Result<LogCheck> {
+        // The known state is read before the log, which only grows.
         let mark = logs.mark(org);
         let register = Register::read(conn, logs)?;
         let (row, last) = head::find_with_last(conn, org)?;
@@ -77,13 +79,13 @@ impl Stepwise {
         let names = own.collect();
         let behind = last.map_or(0, |last| last.cast_unsigned().saturating_add(1));
         let (end, from) = if wrong.is_some() { (behind, 0) } else { (view.size, checked.min(view.size)) };
-        let edge = match Edge::at(from, &mut Stored { conn, org }) {
+        let edge = match Edge::at(from, &mut StoredNodes { conn, org }) {
             Ok(edge) => edge,
             Err(Error::Unavailable(cause)) => return Err(Error::Unavailable(cause)),
             Err(_) => Edge::default(),
         };
         let anchor = register.as_ref().and_then(|register| register.logs.get(&org)).copied();
-        let mut check = Stepwise {
+        let mut check = LogCheck {
             org,
             head: view,
             row,
@@ -104,7 +106,7 @@ impl Stepwise {
         Ok(check)
     }
 
-    /// What is wrong beside the entries, if the end of the log is authentic.
+    /// What is wrong apart from the entries, if the head is authentic.
     fn wrong_around(&self, register: Option<&Register>, behind: u64) -> Option<Fault> {
         let at_end = |why: &str| Some(Fault::new(self.head.size, why));
         let Some(register) = register else {
@@ -121,28 +123,33 @@ impl Stepwise {
         }
     }
 
+    /// The head when the check began.
     pub fn head(&self) -> &Head {
         &self.head
     }
 
+    /// What was wrong before any entry was checked.
     pub fn wrong(&self) -> Option<&Fault> {
         self.wrong.as_ref()
     }
 
+    /// The size of the largest stored checkpoint that the external key has signed.
     pub fn by_key(&self) -> Option<u64> {
         self.by_key
     }
 
+    /// Whether there are stored checkpoints.
     pub fn has_kept(&self) -> bool {
         self.row.as_ref().is_some_and(|row| row.kept_size > 0)
     }
 
+    /// Checks the next batch.
     pub fn step(&mut self, conn: &mut Conn) -> Result<Progress> {
         let start = self.edge.size();
         match self.entries(conn) {
             Ok(progress) => Ok(progress.unwrap_or_else(Progress::Broken)),
             Err(Error::Unavailable(cause)) => Err(Error::Unavailable(cause)),
-            // Which of them can't be read is found one by one.
+            // Reads one entry at a time to find the unreadable one.
             Err(_) if self.batch > 1 && self.edge.size() == start => {
                 self.batch = 1;
                 Ok(Progress::More)
@@ -161,7 +168,7 @@ impl Stepwise {
         let is_broken = self.wrong.is_some();
         let kept_size = self.row.as_ref().map_or(0, |row| row.kept_size);
         let kept = store::checkpoints_after(conn, self.org, start, BATCH)?.into_iter();
-        // One that is larger was kept after the check began.
+        // A larger one was stored after the check began.
         let mut kept = kept
             .filter(|kept| kept.size.cast_unsigned() <= end)
             .filter(|kept| is_broken || kept.size <= kept_size)
@@ -178,7 +185,7 @@ impl Stepwise {
             if row.leaf.as_deref() != Some(leaf.as_slice()) {
                 return Ok(Err(Fault::new(index, "its text is not what was written")));
             }
-            if !row.is_found() {
+            if !row.is_consistent() {
                 let why = "the columns by which it is found do not say what its text says";
                 return Ok(Err(Fault::new(index, why)));
             }
@@ -211,16 +218,16 @@ impl Stepwise {
         self.finish(conn, size)
     }
 
-    /// A kept checkpoint against the entries that it is about.
-    fn compare(&mut self, kept: &Kept) -> Result<(), Fault> {
+    /// Compares a stored checkpoint with the entries that it covers.
+    fn compare(&mut self, kept: &StoredCheckpoint) -> Result<(), Fault> {
         let size = self.edge.size();
         let Some(note) = Note::parse(&kept.note) else {
             return Err(Fault::new(size, format!("the kept checkpoint of {size} entries can't be read")));
         };
         let by_key = self.key.as_ref().is_some_and(|key| key.has_signed(&note));
         let is_ours = by_key || self.names.iter().any(|name| name.has_signed(&note));
-        // A secret of long ago has signed what is under none of the names that are known now. The
-        // digest of all kept checkpoints tells whether it is what was kept.
+        // A note without any name known now was signed under a root secret of long ago. The digest of
+        // all stored checkpoints shows whether it is genuine.
         let is_known = is_ours || !self.names.iter().chain(&self.key).any(|name| name.is_named_in(&note));
         if !is_known {
             return Err(Fault::new(
@@ -228,7 +235,10 @@ impl Stepwise {
                 format!("the kept checkpoint of {size} entries is not signed by us"),
             ));
         }
-        if note.checkpoint().is_none_or(|told| (told.size, told.root) != (size, self.edge.root())) {
+        if note
+            .checkpoint()
+            .is_none_or(|checkpoint| (checkpoint.size, checkpoint.root) != (size, self.edge.root()))
+        {
             let why = format!("it, or one before entry {size}, is not what a kept checkpoint says");
             return Err(Fault::new(self.vouched, why));
         }
@@ -260,9 +270,10 @@ impl Stepwise {
         Ok(None)
     }
 
+    /// Checks the head after all entries.
     fn finish(&self, conn: &mut Conn, size: u64) -> Result<Result<Progress, Fault>> {
         if let Some(wrong) = &self.wrong {
-            // What vouches for entries says that they are whole.
+            // Entries that something vouches for are intact.
             let index = wrong.index.max(self.vouched);
             return Ok(Err(Fault { index, why: wrong.why.clone() }));
         }
@@ -271,7 +282,7 @@ impl Stepwise {
             return Ok(Err(Fault::new(self.vouched, why)));
         }
         if !self.is_whole {
-            return Ok(Ok(Progress::Sound(size)));
+            return Ok(Ok(Progress::Intact(size)));
         }
         let row = self.row.as_ref();
         let mut kept: Option<Hash> = None;
@@ -291,10 +302,10 @@ impl Stepwise {
         if row.and_then(|row| row.kept.as_deref()) != kept.as_ref().map(Hash::as_slice) {
             return Ok(Err(Fault::new(size, "a kept checkpoint is missing or was replaced")));
         }
-        Ok(Ok(Progress::Sound(size)))
+        Ok(Ok(Progress::Intact(size)))
     }
 
     pub fn root_at(&self, conn: &mut Conn, size: u64) -> Result<Hash> {
-        Ok(Edge::at(size, &mut Stored { conn, org: self.org })?.root())
+        Ok(Edge::at(size, &mut StoredNodes { conn, org: self.org })?.root())
     }
 }

@@ -1,4 +1,4 @@
-//! A mail with its headers, out of a row of the queue.
+//! Building an e-mail with its headers from a row of the outbox.
 
 use std::cell::Cell;
 use std::time::{Duration, UNIX_EPOCH};
@@ -8,32 +8,29 @@ use lettre::message::header::{ContentTransferEncoding, ContentType, HeaderName, 
 use lettre::message::{Attachment, Body, Mailbox, MultiPart};
 
 use crate::email::deliverable;
-use crate::mail::claim::Claimed;
-use crate::mail::sender::{Sender, Written};
-use crate::mail::sheet::{Links, Sheet, header_text};
+use crate::mail::claim::ClaimedMail;
+use crate::mail::context::{Links, MailContext, header_text};
+use crate::mail::sender::{BuiltMail, Sender};
 use crate::path;
 
 const NAME: usize = 100;
-/// What the link that ends early notices is made for.
+/// The purpose of the token in unsubscribe links.
 pub const UNSUBSCRIBE: &str = "unsubscribe";
 
-/// Everything that mails need to leave.
-pub struct Post {
-    /// How they leave.
+/// Builds and sends e-mails.
+pub struct Mailer {
     pub sender: Sender,
-    /// Whom they are from.
     pub from: Mailbox,
-    /// Where their links lead.
     pub links: Links,
 }
 
-impl Post {
-    /// Writes a mail. The same row gives the same `Message-ID` and `Date` each time.
+impl Mailer {
+    /// Builds an e-mail. The same row has the same `Message-ID` and `Date` every time.
     ///
     /// Errors: why it can never be sent.
-    pub fn write(&self, mail: &Claimed) -> Result<Written, String> {
+    pub fn build(&self, mail: &ClaimedMail) -> Result<BuiltMail, String> {
         let zone = mail.zone.as_deref().and_then(|name| TimeZone::get(name).ok()).unwrap_or(TimeZone::UTC);
-        let sheet = Sheet {
+        let context = MailContext {
             name: mail.name.clone(),
             org: mail.org.clone(),
             zone,
@@ -41,11 +38,11 @@ impl Post {
             links: self.links.clone(),
             holds_token: Cell::new(false),
         };
-        let rendered = mail.message.render(&sheet).map_err(|error| error.to_string())?;
+        let rendered = mail.message.render(&context).map_err(|error| error.to_string())?;
         let address = deliverable(&mail.address)
             .parse()
-            .map_err(|_| format!("{} is no address for mail.", mail.address))?;
-        // Some parsers stumble over a phrase that begins with a dot.
+            .map_err(|_| format!("{} is not a valid e-mail address.", mail.address))?;
+        // Some parsers reject a phrase that begins with a dot.
         let name = header_text(&mail.name, NAME).trim_start_matches(['.', ' ']).to_owned();
         let name = Some(name).filter(|name| !name.is_empty());
         let host = self.links.public_url.host_name();
@@ -57,12 +54,12 @@ impl Post {
             .date(UNIX_EPOCH + queued)
             .message_id(Some(format!("<{}@{host}>", mail.id)));
         if let Some(key) = mail.message.key() {
-            // Mails about one key become one thread.
+            // E-mails about one key form a thread.
             builder = builder.references(format!("<{key}@{host}>"));
         }
         let mut body = MultiPart::alternative_plain_html(rendered.text, rendered.html);
         if let Some((name, text)) = mail.message.file() {
-            // What is signed must arrive byte for byte, line ends included.
+            // Signed text must arrive byte for byte, including line endings.
             let bytes = Body::new_with_encoding(text.into_bytes(), ContentTransferEncoding::Base64);
             let bytes = bytes.map_err(|_| "The file can't be encoded.".to_owned())?;
             let file = Attachment::new(name).body(bytes, ContentType::TEXT_PLAIN);
@@ -81,11 +78,11 @@ impl Post {
             add("X-Keydesk-Key", key.to_string());
         }
         if let Some(person) = mail.person.filter(|_| mail.message.is_early()) {
-            let link = sheet.link(&path::unsubscribe(&sheet.token(UNSUBSCRIBE, person)));
+            let link = context.link(&path::unsubscribe(&context.token(UNSUBSCRIBE, person)));
             add("List-Unsubscribe", format!("<{link}>"));
             add("List-Unsubscribe-Post", "List-Unsubscribe=One-Click".to_owned());
         }
-        Ok(Written { message, holds_token: sheet.holds_token.get() })
+        Ok(BuiltMail { message, holds_token: context.holds_token.get() })
     }
 }
 
@@ -98,15 +95,15 @@ mod tests {
     use crate::mail::Test;
     use crate::time::Time;
 
-    fn written(org: &str, name: &str, address: &str) -> Result<String, String> {
+    fn built(org: &str, name: &str, address: &str) -> Result<String, String> {
         let root = Root::parse("MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=").expect("long enough");
-        let post = Post {
+        let mailer = Mailer {
             sender: Sender::Directory("mail".into()),
             from: "Keydesk <keydesk@localhost>".parse().expect("an address"),
             links: Links { public_url: PublicUrl::loopback(8080), keyring: Keyring::new(root, None) },
         };
         let now = Time::from_seconds(1_800_000_000);
-        let mail = Claimed {
+        let mail = ClaimedMail {
             id: MailId::new(now),
             message: Test { asked_by: name.to_owned() }.into(),
             name: name.to_owned(),
@@ -117,7 +114,8 @@ mod tests {
             created_at: now,
             attempts: 0,
         };
-        let (first, again) = (post.write(&mail)?.message.formatted(), post.write(&mail)?.message.formatted());
+        let (first, again) =
+            (mailer.build(&mail)?.message.formatted(), mailer.build(&mail)?.message.formatted());
         let id = format!("Message-ID: <{}@localhost>\r\n", mail.id);
         for bytes in [&first, &again] {
             assert!(String::from_utf8_lossy(bytes).contains(&id));
@@ -126,12 +124,12 @@ mod tests {
     }
 
     #[test]
-    fn a_mail_says_what_it_is_to_people_and_programs() {
-        let mail = written("Acme", "Ada", "ada@example.com").expect("can be written");
+    fn an_email_identifies_itself_to_people_and_programs() {
+        let mail = built("Acme", "Ada", "ada@example.com").expect("can be written");
         for line in [
             "From: Keydesk <keydesk@localhost>",
             "To: Ada <ada@example.com>",
-            "Subject: [Acme] Test mail",
+            "Subject: [Acme] Test e-mail",
             "Date: Fri, 15 Jan 2027 08:00:00 +0000",
             "Auto-Submitted: auto-generated",
             "List-Id: Keydesk <keydesk.localhost>",
@@ -145,15 +143,15 @@ mod tests {
     }
 
     #[test]
-    fn no_name_makes_a_header_of_its_own() {
+    fn a_name_cannot_inject_a_header() {
         for name in ["Ada\r\nBcc: eve@example.com", "Ada\nX-Keydesk-Event: forged", "A\u{2028}B\0"] {
-            let mail = written(name, name, "ada@example.com").expect("can be written");
+            let mail = built(name, name, "ada@example.com").expect("can be written");
             let (head, _) = mail.split_once("\r\n\r\n").expect("has a body");
             let names = head.split("\r\n").filter(|line| !line.starts_with([' ', '\t']));
             let names: Vec<&str> = names.filter_map(|line| line.split(':').next()).collect();
             assert_eq!(names.iter().filter(|name| **name == "X-Keydesk-Event").count(), 1, "{head}");
             assert!(!names.contains(&"Bcc"), "{head}");
         }
-        assert!(written("Acme", "Ada", "ada@example.com>\r\nBcc: eve@example.com").is_err());
+        assert!(built("Acme", "Ada", "ada@example.com>\r\nBcc: eve@example.com").is_err());
     }
 }
