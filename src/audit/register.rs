@@ -54,7 +54,6 @@ pub struct Register {
 /// The register's record of one log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LogRecord {
-    /// The number of entries.
     pub size: u64,
     pub root: Hash,
     /// Only a recovery resets this.
@@ -70,7 +69,6 @@ pub struct Survey {
     latest: i64,
     /// Whether the register exists and has that epoch.
     is_current: bool,
-    /// Whether the register lags behind the logs.
     pub is_behind: bool,
     /// Broken logs that are not marked yet, with their faults.
     pub faults: Vec<(OrgId, &'static str)>,
@@ -118,7 +116,6 @@ impl Register {
         Ok(())
     }
 
-    /// Writes the register with its current epoch.
     pub fn store(&self, conn: &mut Conn, seal: &LogSeal) -> Result<()> {
         let mut bytes = Vec::with_capacity(self.logs.len() * RECORD);
         for (org, anchor) in &self.logs {

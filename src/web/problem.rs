@@ -62,7 +62,6 @@ codes! {
 }
 
 impl Code {
-    /// The code, for programs.
     pub fn name(self) -> &'static str {
         self.parts().0
     }
@@ -88,7 +87,6 @@ pub struct Problem {
     pub code: Code,
     /// What is wrong and what to do, in sentences.
     pub detail: String,
-    /// The unacceptable values.
     pub errors: Vec<FieldError>,
     /// What a person has to do before they try again.
     pub required_step: Option<RequiredStep>,
@@ -193,7 +191,6 @@ impl Problem {
         response.body(serde_json::to_string(&Document::new(self, request)).unwrap_or_default())
     }
 
-    /// Adds the headers of the problem to a response.
     pub fn add_headers(&self, response: &mut actix_web::HttpResponseBuilder) {
         for (name, value) in &self.headers {
             if let Ok(value) = HeaderValue::from_str(value) {

@@ -24,9 +24,7 @@ pub struct LogCheck {
     row: Option<HeadRow>,
     /// What is known to be wrong with the head, so that it vouches for nothing.
     wrong: Option<Fault>,
-    /// How many entries to check.
     end: u64,
-    /// How many entries to check at once.
     batch: i64,
     edge: Edge,
     /// Whether the check covers all entries, and so all stored checkpoints too.
@@ -36,15 +34,12 @@ pub struct LogCheck {
     anchor: Option<LogRecord>,
     names: Vec<Verifier>,
     key: Option<Verifier>,
-    /// The size of the largest stored checkpoint that the external key has signed.
     by_key: Option<u64>,
 }
 
-/// The result of one step.
 #[derive(Debug)]
 pub enum Progress {
     More,
-    /// All entries are intact; holds their number.
     Intact(u64),
     Broken(Fault),
 }
@@ -123,27 +118,22 @@ impl LogCheck {
         }
     }
 
-    /// The head when the check began.
     pub fn head(&self) -> &Head {
         &self.head
     }
 
-    /// What was wrong before any entry was checked.
     pub fn wrong(&self) -> Option<&Fault> {
         self.wrong.as_ref()
     }
 
-    /// The size of the largest stored checkpoint that the external key has signed.
     pub fn by_key(&self) -> Option<u64> {
         self.by_key
     }
 
-    /// Whether there are stored checkpoints.
     pub fn has_kept(&self) -> bool {
         self.row.as_ref().is_some_and(|row| row.kept_size > 0)
     }
 
-    /// Checks the next batch.
     pub fn step(&mut self, conn: &mut Conn) -> Result<Progress> {
         let start = self.edge.size();
         match self.entries(conn) {
@@ -270,7 +260,6 @@ impl LogCheck {
         Ok(None)
     }
 
-    /// Checks the head after all entries.
     fn finish(&self, conn: &mut Conn, size: u64) -> Result<Result<Progress, Fault>> {
         if let Some(wrong) = &self.wrong {
             // Entries that something vouches for are intact.
