@@ -16,7 +16,7 @@ use crate::portal::kit::visit::Visit;
 use crate::portal::kit::words::{self, When};
 use crate::role::Act;
 use crate::time::Time;
-use crate::web::page::{Layout, Place, Room};
+use crate::web::page::{Layout, NavSection, OrgLink};
 use crate::web::problem::Problem;
 
 /// The number of e-mails shown.
@@ -26,7 +26,7 @@ const SHOWN: i64 = 200;
 #[template(path = "portal/mail_log.html")]
 struct MailPage {
     layout: Layout,
-    org: Place,
+    org: OrgLink,
     state: State,
     counts: Vec<(State, i64)>,
     rows: Vec<Row>,
@@ -123,11 +123,11 @@ pub async fn show(visit: Visit) -> Result<HttpResponse, Problem> {
         Ok((state, counts, delivery_log::list(conn, org, state, SHOWN)?))
     });
     let (state, counts, entries) = found.await?;
-    let layout = visit.layout(Room::Settings);
+    let layout = visit.layout(NavSection::Settings);
     let view = MailPage {
         writable: layout.may(Act::WriteMail),
         layout,
-        org: visit.place(),
+        org: visit.org_link(),
         state,
         counts,
         rows: entries.into_iter().map(|entry| Row::new(entry, now, &zone)).collect(),

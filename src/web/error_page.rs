@@ -5,7 +5,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 
 use crate::path;
-use crate::web::page::{Layout, Room};
+use crate::web::page::{Layout, NavSection};
 use crate::web::problem::{Code, Problem};
 use crate::web::session::is_partial;
 
@@ -67,7 +67,7 @@ impl ProblemText<'_> {
 
 /// The error page, or only its content for htmx.
 pub fn whole(request: &HttpRequest, problem: &Problem, id: &str) -> HttpResponse {
-    let layout = Layout::of(request, Room::None);
+    let layout = Layout::of(request, NavSection::None);
     if layout.person.is_none() {
         return bare(problem, id);
     }
@@ -82,7 +82,7 @@ pub fn bare(problem: &Problem, id: &str) -> HttpResponse {
         org: None,
         role: None,
         orgs: Vec::new(),
-        room: Room::None,
+        room: NavSection::None,
         flash: None,
         findings: 0,
         host: String::new(),

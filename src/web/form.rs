@@ -69,9 +69,9 @@ impl FromRequest for Fields {
 
 /// The errors of a form, by field, for its template.
 #[derive(Clone, Debug, Default)]
-pub struct Complaints(pub Vec<FieldError>);
+pub struct FormErrors(pub Vec<FieldError>);
 
-impl Complaints {
+impl FormErrors {
     /// The error of a field, if any.
     pub fn on(&self, field: &str) -> Option<&str> {
         self.0.iter().find(|error| error.field == field).map(|error| error.message.as_str())

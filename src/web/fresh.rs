@@ -18,7 +18,7 @@ use crate::people::sign_in::{self, Attempt, Outcome};
 use crate::people::throttle;
 use crate::time::Time;
 use crate::web::form::Fields;
-use crate::web::page::{Layout, Room, html};
+use crate::web::page::{Layout, NavSection, html};
 use crate::web::principal::SignedIn;
 use crate::web::problem::Problem;
 use crate::web::providers::ProviderLink;
@@ -134,7 +134,7 @@ pub async fn page(
         ProviderLink::new(provider, start.then(&next))
     };
     let view = AgainPage {
-        layout: Layout::of(request, Room::None),
+        layout: Layout::of(request, NavSection::None),
         email: person.email,
         action: request.uri().path_and_query().map(|path| path.to_string()).unwrap_or_default(),
         cancel: came_from(request, fields),

@@ -89,7 +89,9 @@ impl Requirement {
             }
             // Some proxies append the requested path to the bare route; its query is the client's and
             // does not say what is needed.
-            Permission::ScopesInQuery if request.match_info().get("rest").is_none() => Requirement::asked(request),
+            Permission::ScopesInQuery if request.match_info().get("rest").is_none() => {
+                Requirement::asked(request)
+            }
             Permission::AnyKey => Ok(Requirement { of_itself: true, ..need(Scopes::NONE) }),
             _ => Ok(need(Scopes::NONE)),
         }

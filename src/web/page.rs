@@ -19,15 +19,15 @@ use crate::web::{Shared, assets};
 /// The frame of a page: navigation, signed-in person and message.
 pub struct Layout {
     /// The signed-in person.
-    pub person: Option<Reader>,
+    pub person: Option<CurrentUser>,
     /// The current organisation.
-    pub org: Option<Place>,
+    pub org: Option<OrgLink>,
     /// The person's role in that organisation.
     pub role: Option<Role>,
     /// The person's organisations.
-    pub orgs: Vec<Other>,
+    pub orgs: Vec<OrgSwitch>,
     /// The section of the page.
-    pub room: Room,
+    pub section: NavSection,
     /// The message about the last action, shown once.
     pub flash: Option<String>,
     /// The number of open review findings, if the person may see them.
@@ -37,7 +37,7 @@ pub struct Layout {
 }
 
 /// The signed-in person.
-pub struct Reader {
+pub struct CurrentUser {
     pub name: String,
     pub email: String,
     /// The name of their time zone.
@@ -45,23 +45,23 @@ pub struct Reader {
 }
 
 /// An organisation, for links.
-pub struct Place {
+pub struct OrgLink {
     pub slug: OrgSlug,
     pub name: String,
 }
 
 /// An organisation to which the person may switch.
-pub struct Other {
+pub struct OrgSwitch {
     pub slug: OrgSlug,
     pub name: String,
     /// The path of the switch: the same section, if the person may see it there.
     pub href: Href,
 }
 
-impl Place {
+impl OrgLink {
     /// The link to this organisation.
-    pub fn of(org: &Org) -> Place {
-        Place { slug: org.slug.clone(), name: org.name.clone() }
+    pub fn of(org: &Org) -> OrgLink {
+        OrgLink { slug: org.slug.clone(), name: org.name.clone() }
     }
 
     /// The first letter of the name, for its tile.
@@ -72,7 +72,7 @@ impl Place {
 
 /// The sections of the navigation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Room {
+pub enum NavSection {
     None,
     Keys,
     Usage,
@@ -86,17 +86,17 @@ pub enum Room {
     Account,
 }
 
-impl Room {
+impl NavSection {
     /// Its path in an organisation and what a role must allow. `None` if it lies in no organisation.
     fn of_org(self) -> Option<(fn(&OrgSlug) -> Href, Act)> {
         match self {
-            Room::Keys => Some((path::keys, Act::ReadKeys)),
-            Room::Usage => Some((path::usage, Act::ReadUsage)),
-            Room::Review => Some((path::review, Act::ReadReview)),
-            Room::Audit => Some((path::audit, Act::ReadAudit)),
-            Room::Members => Some((path::members, Act::ReadMembers)),
-            Room::Settings => Some((path::settings, Act::ReadSettings)),
-            Room::None | Room::Docs | Room::Account => None,
+            NavSection::Keys => Some((path::keys, Act::ReadKeys)),
+            NavSection::Usage => Some((path::usage, Act::ReadUsage)),
+            NavSection::Review => Some((path::review, Act::ReadReview)),
+            NavSection::Audit => Some((path::audit, Act::ReadAudit)),
+            NavSection::Members => Some((path::members, Act::ReadMembers)),
+            NavSection::Settings => Some((path::settings, Act::ReadSettings)),
+            NavSection::None | NavSection::Docs | NavSection::Account => None,
         }
     }
 
@@ -124,7 +124,7 @@ impl askama::filters::HtmlSafe for Icon {}
 
 impl Layout {
     /// The layout for this request.
-    pub fn of(request: &HttpRequest, room: Room) -> Layout {
+    pub fn of(request: &HttpRequest, section: NavSection) -> Layout {
         let extensions = request.extensions();
         let signed_in = extensions.get::<SignedIn>();
         let here = match extensions.get::<Member>() {
@@ -132,23 +132,23 @@ impl Layout {
             None => signed_in.and_then(|signed_in| signed_in.orgs.first()).map(|(org, role)| (org, *role)),
         };
         Layout {
-            person: signed_in.map(|signed_in| Reader {
+            person: signed_in.map(|signed_in| CurrentUser {
                 name: signed_in.person.name.clone(),
                 email: signed_in.person.email.clone(),
                 zone: signed_in.person.zone_name(),
             }),
-            org: here.map(|(org, _)| Place::of(org)),
+            org: here.map(|(org, _)| OrgLink::of(org)),
             role: here.map(|(_, role)| role),
             orgs: signed_in
                 .into_iter()
                 .flat_map(|signed_in| &signed_in.orgs)
-                .map(|(org, role)| Other {
+                .map(|(org, role)| OrgSwitch {
                     slug: org.slug.clone(),
                     name: org.name.clone(),
-                    href: room.href_in(&org.slug, *role),
+                    href: section.href_in(&org.slug, *role),
                 })
                 .collect(),
-            room,
+            section,
             flash: None,
             findings: extensions.get::<Findings>().map_or(0, |findings| findings.0),
             host: request
@@ -182,13 +182,13 @@ impl Layout {
     }
 
     /// Whether the person's role may see this section.
-    pub fn enters(&self, room: Room) -> bool {
-        room.of_org().is_none_or(|(_, act)| self.may(act))
+    pub fn may_see(&self, section: NavSection) -> bool {
+        section.of_org().is_none_or(|(_, act)| self.may(act))
     }
 
     /// Whether the page is in this section, for `aria-current`.
-    pub fn is_in(&self, room: Room) -> bool {
-        self.room == room
+    pub fn is_in(&self, section: NavSection) -> bool {
+        self.section == section
     }
 }
 

@@ -10,8 +10,8 @@ use crate::path;
 use crate::people::address;
 use crate::people::store::Profile;
 use crate::portal::kit::visit::AccountVisit;
-use crate::web::form::{Complaints, Fields};
-use crate::web::page::{Layout, Room};
+use crate::web::form::{Fields, FormErrors};
+use crate::web::page::{Layout, NavSection};
 use crate::web::problem::Problem;
 
 #[derive(Template)]
@@ -20,7 +20,7 @@ struct EmailPage {
     layout: Layout,
     now: String,
     email: String,
-    complaints: Complaints,
+    form_errors: FormErrors,
 }
 
 /// `GET /account/email`.
@@ -87,7 +87,7 @@ pub async fn cancel(visit: AccountVisit) -> Result<HttpResponse, Problem> {
 }
 
 fn page(visit: &AccountVisit, email: String, wrong: Vec<FieldError>) -> Result<HttpResponse, Problem> {
-    let (layout, now) = (visit.layout(Room::Account), visit.person.email.clone());
-    let view = EmailPage { layout, now, email, complaints: Complaints(wrong) };
-    visit.form(&view.complaints, &view)
+    let (layout, now) = (visit.layout(NavSection::Account), visit.person.email.clone());
+    let view = EmailPage { layout, now, email, form_errors: FormErrors(wrong) };
+    visit.form(&view.form_errors, &view)
 }

@@ -14,7 +14,7 @@ use crate::people::oauth::Kind;
 use crate::people::{methods, notice};
 use crate::portal::kit::visit::AccountVisit;
 use crate::web::Shared;
-use crate::web::page::{Layout, Room};
+use crate::web::page::{Layout, NavSection};
 use crate::web::problem::Problem;
 
 #[derive(Template)]
@@ -32,7 +32,7 @@ pub async fn confirm(visit: AccountVisit, path: web::Path<String>) -> Result<Htt
     let own = visit.read(move |conn| methods::of_person(conn, person)).await?;
     let method = own.iter().find(|method| method.id == id).ok_or_else(Problem::not_found)?;
     let page = DisconnectPage {
-        layout: visit.layout(Room::Account),
+        layout: visit.layout(NavSection::Account),
         id,
         name: name(&visit.site, &method.kind),
         is_last: own.len() == 1,
@@ -60,7 +60,7 @@ pub async fn disconnect(visit: AccountVisit, path: web::Path<String>) -> Result<
             Ok(visit.redirect_with(path::account(), told))
         }
         Err(Error::Conflict(_)) => {
-            let layout = visit.layout(Room::Account);
+            let layout = visit.layout(NavSection::Account);
             let page = DisconnectPage { layout, id, name: String::new(), is_last: true };
             visit.page_with_status(StatusCode::UNPROCESSABLE_ENTITY, &page)
         }

@@ -33,8 +33,8 @@ use crate::portal::kit::visit::AccountVisit;
 use crate::portal::kit::words::{self, When};
 use crate::time::Time;
 use crate::web::device;
-use crate::web::form::{Complaints, Fields};
-use crate::web::page::{Layout, Room};
+use crate::web::form::{Fields, FormErrors};
+use crate::web::page::{Layout, NavSection};
 use crate::web::problem::Problem;
 use crate::web::providers::{self, ProviderLink};
 use crate::web::{Shared, session};
@@ -61,7 +61,7 @@ struct AccountPage {
     connectable: Vec<ProviderLink>,
     sessions: Vec<SessionRow>,
     events: Vec<ActivityRow>,
-    complaints: Complaints,
+    form_errors: FormErrors,
 }
 
 struct MethodRow {
@@ -93,7 +93,7 @@ struct Found {
 
 /// `GET /account`.
 pub async fn show(visit: AccountVisit) -> Result<HttpResponse, Problem> {
-    page(&visit, None, Complaints::default()).await
+    page(&visit, None, FormErrors::default()).await
 }
 
 /// `POST /account`: saves name and zone.
@@ -111,7 +111,7 @@ pub async fn save(visit: AccountVisit, fields: Fields) -> Result<HttpResponse, P
         wrong.push(FieldError::new("zone", "Choose a time zone from the list."));
     }
     if !wrong.is_empty() {
-        return page(&visit, Some((name, zone)), Complaints(wrong)).await;
+        return page(&visit, Some((name, zone)), FormErrors(wrong)).await;
     }
     visit
         .change(move |tx, holder| {
@@ -138,7 +138,7 @@ pub async fn save(visit: AccountVisit, fields: Fields) -> Result<HttpResponse, P
 async fn page(
     visit: &AccountVisit,
     typed: Option<(String, String)>,
-    complaints: Complaints,
+    form_errors: FormErrors,
 ) -> Result<HttpResponse, Problem> {
     let (person, now, tz) = (&visit.person, visit.now, visit.zone.clone());
     let (id, orgs) = (person.id, visit.orgs.iter().map(|(org, _)| org.id).collect::<Vec<_>>());
@@ -162,7 +162,7 @@ async fn page(
     };
     let open = visit.site.providers.all().filter(|provider| !connected(provider.kind(), provider.issuer()));
     let view = AccountPage {
-        layout: visit.layout(Room::Account),
+        layout: visit.layout(NavSection::Account),
         name,
         email: person.email.clone(),
         verified: person.email_verified_at.map(|at| words::date(at, &tz)),
@@ -191,9 +191,9 @@ async fn page(
             })
             .collect(),
         events: events::latest(found.entries, person.id, EVENTS, now, &tz),
-        complaints,
+        form_errors,
     };
-    visit.form(&view.complaints, &view)
+    visit.form(&view.form_errors, &view)
 }
 
 fn method_row(method: &Method, site: &Shared, now: Time, tz: &TimeZone) -> MethodRow {

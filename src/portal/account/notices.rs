@@ -18,7 +18,7 @@ use crate::text::count;
 use crate::time::DAY;
 use crate::web::Shared;
 use crate::web::form::Fields;
-use crate::web::page::{Layout, Room};
+use crate::web::page::{Layout, NavSection};
 use crate::web::problem::Problem;
 
 #[derive(Template)]
@@ -55,7 +55,7 @@ pub async fn form(visit: AccountVisit) -> Result<HttpResponse, Problem> {
         wanted: chosen.wants(seconds),
     });
     let view = NoticesPage {
-        layout: visit.layout(Room::Account),
+        layout: visit.layout(NavSection::Account),
         early: early.collect(),
         single: chosen.single,
         email: visit.person.email.clone(),
@@ -77,7 +77,7 @@ pub async fn save(visit: AccountVisit, fields: Fields) -> Result<HttpResponse, P
 /// `GET /unsubscribe/{token}`. Mail scanners follow links, so this changes nothing.
 pub async fn unsubscribe_form(visit: GuestVisit, token: web::Path<String>) -> Result<HttpResponse, Problem> {
     reader(&visit.site, &token)?;
-    let layout = visit.layout(Room::None);
+    let layout = visit.layout(NavSection::None);
     visit.page(&UnsubscribePage { layout, token: token.into_inner(), done: false })
 }
 
@@ -93,7 +93,7 @@ pub async fn unsubscribe(visit: GuestVisit, token: web::Path<String>) -> Result<
             change(tx, &holder, &Preference { muted: Muted::All, ..before })
         })
         .await?;
-    let layout = visit.layout(Room::None);
+    let layout = visit.layout(NavSection::None);
     visit.page(&UnsubscribePage { layout, token: token.into_inner(), done: true })
 }
 

@@ -16,8 +16,8 @@ use crate::people::recovery::{self, SessionsToEnd};
 use crate::people::sign_in::{self, Attempt, Outcome};
 use crate::people::{credential, notice, password, throttle};
 use crate::portal::kit::visit::AccountVisit;
-use crate::web::form::{Complaints, Fields};
-use crate::web::page::{Layout, Room};
+use crate::web::form::{Fields, FormErrors};
+use crate::web::page::{Layout, NavSection};
 use crate::web::problem::Problem;
 use crate::web::{address, fresh, session};
 
@@ -27,7 +27,7 @@ struct PasswordPage {
     layout: Layout,
     email: String,
     has_password: bool,
-    complaints: Complaints,
+    form_errors: FormErrors,
 }
 
 /// `GET /account/password`.
@@ -36,7 +36,7 @@ pub async fn form(visit: AccountVisit) -> Result<HttpResponse, Problem> {
     if let Some(elsewhere) = first_needs_proof(&visit, has_password) {
         return Ok(elsewhere);
     }
-    page(&visit, has_password, Complaints::default(), StatusCode::OK)
+    page(&visit, has_password, FormErrors::default(), StatusCode::OK)
 }
 
 /// `POST /account/password`: requires the current password, or a fresh sign-in if there is none.
@@ -63,7 +63,7 @@ pub async fn submit(visit: AccountVisit, fields: Fields) -> Result<HttpResponse,
             Outcome::Wait(seconds) => {
                 let told = FieldError::new("password", throttle::wait_message(seconds));
                 let status = StatusCode::TOO_MANY_REQUESTS;
-                let mut response = page(&visit, true, Complaints(vec![told]), status)?;
+                let mut response = page(&visit, true, FormErrors(vec![told]), status)?;
                 response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
                 return Ok(response);
             }
@@ -72,14 +72,14 @@ pub async fn submit(visit: AccountVisit, fields: Fields) -> Result<HttpResponse,
         }
     }
     if !wrong.is_empty() {
-        return page(&visit, has_password, Complaints(wrong), StatusCode::UNPROCESSABLE_ENTITY);
+        return page(&visit, has_password, FormErrors(wrong), StatusCode::UNPROCESSABLE_ENTITY);
     }
     // Last, because it takes long: only with the current password can anyone cause the work.
     let new = match NewPassword::check("new_password", new, &context).await {
         Ok(new) => new,
         Err(Error::Invalid(wrong)) => {
             let status = StatusCode::UNPROCESSABLE_ENTITY;
-            return page(&visit, has_password, Complaints(wrong), status);
+            return page(&visit, has_password, FormErrors(wrong), status);
         }
         Err(other) => return Err(other.into()),
     };
@@ -121,12 +121,12 @@ async fn has_password(visit: &AccountVisit) -> Result<bool, Problem> {
 fn page(
     visit: &AccountVisit,
     has_password: bool,
-    complaints: Complaints,
+    form_errors: FormErrors,
     status: StatusCode,
 ) -> Result<HttpResponse, Problem> {
-    let layout = visit.layout(Room::Account);
+    let layout = visit.layout(NavSection::Account);
     visit.page_with_status(
         status,
-        &PasswordPage { layout, email: visit.person.email.clone(), has_password, complaints },
+        &PasswordPage { layout, email: visit.person.email.clone(), has_password, form_errors },
     )
 }

@@ -17,14 +17,14 @@ use crate::portal::audit::entry_text::{self, EntryText, Names, Part};
 use crate::portal::kit::visit::Visit;
 use crate::portal::kit::words;
 use crate::time::Time;
-use crate::web::page::{Layout, Place, Room};
+use crate::web::page::{Layout, NavSection, OrgLink};
 use crate::web::problem::Problem;
 
 #[derive(Template)]
 #[template(path = "portal/audit/entry.html")]
 struct EntryPage {
     layout: Layout,
-    org: Place,
+    org: OrgLink,
     row: EntryText,
     said: EntryBody,
     when: String,
@@ -61,8 +61,8 @@ pub async fn show(visit: Visit, path: web::Path<(String, String)>) -> Result<Htt
     let value = |value: &serde_json::Value| names.parts(description::value(value), &zone);
     let at: Time = entry.body.at;
     let view = EntryPage {
-        layout: visit.layout(Room::Audit),
-        org: visit.place(),
+        layout: visit.layout(NavSection::Audit),
+        org: visit.org_link(),
         row: names.tell(&entry, &zone),
         when: words::date_time(at, &zone),
         target,

@@ -60,8 +60,8 @@ async fn filtered(visit: &Visit, form: Form) -> Result<HttpResponse, Problem> {
     let now = visit.now;
     let org = visit.org.id;
     let mut query = EntryQuery::read(visit)?;
-    if !query.complaints.is_empty() {
-        return Err(Error::Invalid(query.complaints.0).into());
+    if !query.form_errors.is_empty() {
+        return Err(Error::Invalid(query.form_errors.0).into());
     }
     let (filter, any) = visit
         .read(move |conn| {

@@ -27,17 +27,17 @@ use crate::portal::kit::fragments::Fragments;
 use crate::portal::kit::visit::Visit;
 use crate::portal::kit::words;
 use crate::time::Time;
-use crate::web::form::Complaints;
-use crate::web::page::{Layout, Place, Room};
+use crate::web::form::FormErrors;
+use crate::web::page::{Layout, NavSection, OrgLink};
 use crate::web::problem::Problem;
 
 #[derive(Template)]
 #[template(path = "portal/audit/list.html", blocks = ["rows", "dates", "exports"])]
 struct ListPage {
     layout: Layout,
-    org: Place,
+    org: OrgLink,
     params: ListParams,
-    complaints: Complaints,
+    form_errors: FormErrors,
     proof: Proof,
     kinds: Vec<Kind>,
     /// The filters that links set: parameter, label.
@@ -85,15 +85,15 @@ pub struct EntryQuery {
     /// The filter for the database.
     pub filter: Filter,
     /// Errors in the parameters.
-    pub complaints: Complaints,
+    pub form_errors: FormErrors,
     /// Whether the search matched more keys or people than were found.
     pub more: bool,
 }
 
 impl EntryQuery {
     pub fn read(visit: &Visit) -> Result<EntryQuery, Problem> {
-        let (params, filter, complaints) = ListParams::parse(&visit.query(), visit.now, &visit.zone)?;
-        Ok(EntryQuery { params, filter, complaints, more: false })
+        let (params, filter, form_errors) = ListParams::parse(&visit.query(), visit.now, &visit.zone)?;
+        Ok(EntryQuery { params, filter, form_errors, more: false })
     }
 
     /// Resolves the search: at most `most` keys and as many people. `false`: nothing can match.
@@ -137,7 +137,7 @@ pub async fn show(visit: Visit) -> Result<HttpResponse, Problem> {
         Ok::<_, Error>((query, entries, names, narrowed, actions, head, kept))
     });
     let (query, mut entries, names, narrowed, actions, head, kept) = found.await?;
-    let EntryQuery { params, complaints, more: more_names, .. } = query;
+    let EntryQuery { params, form_errors, more: more_names, .. } = query;
     let most = usize::try_from(PAGE).unwrap_or_default();
     let more = entries.len() > most;
     let (newer, older) = match params.part {
@@ -156,8 +156,8 @@ pub async fn show(visit: Visit) -> Result<HttpResponse, Problem> {
         }
     };
     let view = ListPage {
-        layout: visit.layout(Room::Audit),
-        org: visit.place(),
+        layout: visit.layout(NavSection::Audit),
+        org: visit.org_link(),
         proof: Proof::of(&head, kept.as_ref(), now, &zone),
         kinds: kinds(&actions),
         narrowed,
@@ -169,9 +169,9 @@ pub async fn show(visit: Visit) -> Result<HttpResponse, Problem> {
         zone: visit.zone_name(),
         more: more_names,
         params,
-        complaints,
+        form_errors,
     };
-    let wrong = !view.complaints.is_empty();
+    let wrong = !view.form_errors.is_empty();
     match visit.is_partial() {
         true => view.fragments(),
         false => visit

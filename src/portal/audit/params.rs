@@ -7,7 +7,7 @@ use crate::audit::list::{Filter, Part};
 use crate::error::FieldError;
 use crate::portal::kit::list_query::{ListQuery, invalid_parameter};
 use crate::time::{DAY, Time};
-use crate::web::form::{Complaints, Fields, query};
+use crate::web::form::{Fields, FormErrors, query};
 use crate::web::problem::Problem;
 
 /// Entries per page.
@@ -44,7 +44,7 @@ impl ListParams {
         fields: &Fields,
         now: Time,
         zone: &TimeZone,
-    ) -> Result<(ListParams, Filter, Complaints), Problem> {
+    ) -> Result<(ListParams, Filter, FormErrors), Problem> {
         let query = ListQuery(fields);
         let place = |name| query.choice(name, |text| text.parse().ok().filter(|place| *place >= 0));
         let part = match (place("before")?, place("after")?) {
@@ -72,7 +72,7 @@ impl ListParams {
             to,
             ..Filter::default()
         };
-        Ok((params, filter, Complaints(errors)))
+        Ok((params, filter, FormErrors(errors)))
     }
 
     fn range(

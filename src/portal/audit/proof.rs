@@ -11,14 +11,14 @@ use crate::portal::audit::Proof;
 use crate::portal::kit::visit::Visit;
 use crate::portal::kit::words;
 use crate::time::Time;
-use crate::web::page::{Layout, Place, Room};
+use crate::web::page::{Layout, NavSection, OrgLink};
 use crate::web::problem::Problem;
 
 #[derive(Template)]
 #[template(path = "portal/audit/proof.html")]
 struct ProofPage {
     layout: Layout,
-    org: Place,
+    org: OrgLink,
     proof: Proof,
     /// The signed checkpoint; `None` for a broken log.
     note: Option<String>,
@@ -45,8 +45,8 @@ pub async fn show(visit: Visit) -> Result<HttpResponse, Problem> {
     });
     let (note, head, kept, verifiers) = found.await?;
     let view = ProofPage {
-        layout: visit.layout(Room::Audit),
-        org: visit.place(),
+        layout: visit.layout(NavSection::Audit),
+        org: visit.org_link(),
         proof: Proof::of(&head, kept.as_ref(), now, &zone),
         note,
         verifiers: verifiers.into_iter().map(|(key, since)| (key, words::date_time(since, &zone))).collect(),

@@ -8,7 +8,7 @@ use crate::api::openapi::{Document, SharedDocument};
 use crate::path;
 use crate::portal::kit::visit::GuestVisit;
 use crate::web::endpoint::Method;
-use crate::web::page::{Layout, Room};
+use crate::web::page::{Layout, NavSection};
 use crate::web::problem::Problem;
 
 #[derive(Template)]
@@ -46,7 +46,7 @@ struct Schema {
 
 /// `GET /docs/api`.
 pub async fn show(visit: GuestVisit, document: SharedDocument) -> Result<HttpResponse, Problem> {
-    let layout = visit.layout(Room::Docs);
+    let layout = visit.layout(NavSection::Docs);
     let schemas = ["ApiKey", "VerifyAnswer", "InferenceAnswer", "Usage", "UsageLine", "Problem"];
     let schemas = schemas.map(|name| {
         let schema = &document.json["components"]["schemas"][name];

@@ -8,7 +8,7 @@ use askama::Template;
 use crate::path;
 use crate::portal::kit::visit::GuestVisit;
 use crate::scope::Scope;
-use crate::web::page::{Layout, Room};
+use crate::web::page::{Layout, NavSection};
 use crate::web::problem::{Code, Problem};
 use crate::web::{Shared, body};
 
@@ -23,7 +23,7 @@ macro_rules! guides {
 
         $(#[$doc])*
         pub async fn $handler(visit: GuestVisit) -> Result<HttpResponse, Problem> {
-            visit.page(&$page { layout: visit.layout(Room::Docs), here: Here::of(&visit.site) })
+            visit.page(&$page { layout: visit.layout(NavSection::Docs), here: Here::of(&visit.site) })
         }
     )*};
 }

@@ -8,7 +8,7 @@ use crate::path::{Href, Pattern};
 use crate::portal::kit::visit::GuestVisit;
 use crate::web::form::Fields;
 use crate::web::fresh;
-use crate::web::page::{Layout, Room};
+use crate::web::page::{Layout, NavSection};
 use crate::web::problem::Problem;
 
 /// A page with a link to the next page: browsers don't let a form be redirected to another site.
@@ -21,7 +21,7 @@ struct GoOnPage {
 
 impl GoOnPage {
     fn of(visit: &GuestVisit, next: Option<Href>) -> GoOnPage {
-        GoOnPage { layout: visit.layout(Room::None), next }
+        GoOnPage { layout: visit.layout(NavSection::None), next }
     }
 }
 

@@ -13,7 +13,7 @@ use crate::people::password::{self, NewPassword};
 use crate::people::store::{self, Profile};
 use crate::portal::kit::visit::GuestVisit;
 use crate::portal::kit::words;
-use crate::web::form::{Complaints, Fields};
+use crate::web::form::{Fields, FormErrors};
 use crate::web::page::Layout;
 use crate::web::problem::Problem;
 use crate::web::providers::{self, ProviderLink};
@@ -25,7 +25,7 @@ struct InvitationPage {
     layout: Layout,
     /// `None` for every invalid link, whatever the reason.
     open: Option<Open>,
-    complaints: Complaints,
+    form_errors: FormErrors,
 }
 
 /// A valid invitation.
@@ -184,5 +184,5 @@ fn page(
         providers: providers::to_sign_in(&visit.site, &path::invitation(token)),
     });
     let layout = visit.bare_layout();
-    visit.page_with_status(status, &InvitationPage { layout, open, complaints: Complaints(errors) })
+    visit.page_with_status(status, &InvitationPage { layout, open, form_errors: FormErrors(errors) })
 }

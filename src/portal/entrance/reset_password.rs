@@ -15,7 +15,7 @@ use crate::people::password::NewPassword;
 use crate::people::{password, reset, throttle};
 use crate::portal::kit::visit::GuestVisit;
 use crate::web::address;
-use crate::web::form::{Complaints, Fields};
+use crate::web::form::{Fields, FormErrors};
 use crate::web::page::Layout;
 use crate::web::problem::Problem;
 
@@ -24,7 +24,7 @@ use crate::web::problem::Problem;
 struct ResetPage {
     layout: Layout,
     step: Step,
-    complaints: Complaints,
+    form_errors: FormErrors,
 }
 
 enum Step {
@@ -39,9 +39,9 @@ enum Step {
 }
 
 impl ResetPage {
-    fn of(visit: &GuestVisit, step: Step, complaints: Vec<FieldError>) -> ResetPage {
+    fn of(visit: &GuestVisit, step: Step, form_errors: Vec<FieldError>) -> ResetPage {
         let layout = visit.bare_layout();
-        ResetPage { layout, step, complaints: Complaints(complaints) }
+        ResetPage { layout, step, form_errors: FormErrors(form_errors) }
     }
 
     fn title(&self) -> &'static str {

@@ -11,7 +11,7 @@ use crate::orgs::setup::{OrgSetup, SetupActor};
 use crate::path;
 use crate::people::password::{self, NewPassword};
 use crate::portal::kit::visit::GuestVisit;
-use crate::web::form::{Complaints, Fields};
+use crate::web::form::{Fields, FormErrors};
 use crate::web::page::Layout;
 use crate::web::problem::Problem;
 use crate::web::session;
@@ -23,7 +23,7 @@ struct SetupPage {
     /// Whether the link is valid. Without it, the page says where to find it.
     open: bool,
     fields: Fields,
-    complaints: Complaints,
+    form_errors: FormErrors,
 }
 
 /// `GET /setup`.
@@ -36,7 +36,7 @@ pub async fn form(visit: GuestVisit) -> Result<HttpResponse, Problem> {
     }
     let status = if open || !fields.has("token") { StatusCode::OK } else { StatusCode::FORBIDDEN };
     let layout = visit.bare_layout();
-    visit.page_with_status(status, &SetupPage { layout, open, fields, complaints: Complaints::default() })
+    visit.page_with_status(status, &SetupPage { layout, open, fields, form_errors: FormErrors::default() })
 }
 
 /// `POST /setup`.
@@ -44,18 +44,18 @@ pub async fn submit(visit: GuestVisit, fields: Fields) -> Result<HttpResponse, P
     if !is_open(&visit, &fields).await? {
         let layout = visit.bare_layout();
         let detail = "This link does not count, or not any more.";
-        let complaints = Complaints(vec![FieldError::new("main", detail)]);
-        let page = SetupPage { layout, open: false, fields, complaints };
+        let form_errors = FormErrors(vec![FieldError::new("main", detail)]);
+        let page = SetupPage { layout, open: false, fields, form_errors };
         return visit.page_with_status(StatusCode::UNPROCESSABLE_ENTITY, &page);
     }
     let password: SecretString = fields.get("password").into();
     let [organization, name, email] = ["organization", "name", "email"].map(|field| fields.get(field));
     let refused = |errors, fields: &Fields| {
-        let (fields, complaints) = (fields.clone(), Complaints(errors));
+        let (fields, form_errors) = (fields.clone(), FormErrors(errors));
         let layout = visit.bare_layout();
         visit.page_with_status(
             StatusCode::UNPROCESSABLE_ENTITY,
-            &SetupPage { layout, open: true, fields, complaints },
+            &SetupPage { layout, open: true, fields, form_errors },
         )
     };
     let parsed = OrgSetup::parse(organization, name, email);

@@ -15,7 +15,7 @@ use crate::people::store::Person;
 use crate::people::throttle;
 use crate::portal::kit::visit::{AccountVisit, GuestVisit, Visit};
 use crate::web::form::Fields;
-use crate::web::page::{Layout, Room};
+use crate::web::page::{Layout, NavSection};
 use crate::web::problem::Problem;
 use crate::web::providers::{self, ProviderLink};
 use crate::web::{address, session};
@@ -38,7 +38,7 @@ pub async fn form(visit: GuestVisit) -> Result<HttpResponse, Problem> {
     if visit.signed_in.is_some() {
         return Ok(visit.redirect(Href::next(fields.get("next"))));
     }
-    let layout = visit.layout(Room::None);
+    let layout = visit.layout(NavSection::None);
     let providers = providers::to_sign_in(&visit.site, &Href::next(fields.get("next")));
     visit.page(&SignInPage { layout, fields, refused: None, providers })
 }

@@ -17,7 +17,7 @@ use crate::portal::kit::ical::{self, Event};
 use crate::portal::kit::visit::{AccountVisit, GuestVisit, Visit};
 use crate::portal::kit::words;
 use crate::time::{DAY, Time};
-use crate::web::page::{Layout, Place, Room};
+use crate::web::page::{Layout, NavSection, OrgLink};
 use crate::web::problem::Problem;
 
 /// The most keys in a feed, soonest expiry first.
@@ -29,7 +29,7 @@ const KEPT: i64 = 30;
 #[template(path = "portal/keys/calendar.html")]
 struct CalendarPage {
     layout: Layout,
-    org: Place,
+    org: OrgLink,
     /// The date on which the address was created.
     made: Option<String>,
     /// The address, only on the page that creates it.
@@ -60,8 +60,8 @@ async fn page(visit: &Visit, address: Option<String>) -> Result<HttpResponse, Pr
     let (org, person, zone) = (visit.org.id, visit.person.id, visit.zone.clone());
     let made = visit.read(move |conn| calendar::made_at(conn, org, person)).await?;
     let view = CalendarPage {
-        layout: visit.layout(Room::Keys),
-        org: visit.place(),
+        layout: visit.layout(NavSection::Keys),
+        org: visit.org_link(),
         made: made.map(|at| words::date_time(at, &zone)),
         address,
         own_keys_only: !visit.role.sees_all_keys(),

@@ -16,9 +16,9 @@ use crate::portal::keys::reveal::{self, Again};
 use crate::portal::kit::visit::Visit;
 use crate::scope::Scope;
 use crate::time::{DAY, Time};
-use crate::web::form::{Complaints, Fields};
+use crate::web::form::{Fields, FormErrors};
 use crate::web::idempotency::Claim;
-use crate::web::page::{Layout, Place, Room};
+use crate::web::page::{Layout, NavSection, OrgLink};
 use crate::web::principal::Member;
 use crate::web::problem::Problem;
 
@@ -26,9 +26,9 @@ use crate::web::problem::Problem;
 #[template(path = "portal/keys/create.html")]
 struct CreatePage {
     layout: Layout,
-    org: Place,
+    org: OrgLink,
     fields: KeyForm,
-    complaints: Complaints,
+    form_errors: FormErrors,
     choices: Choices,
     zone: String,
     /// Identifies the form, so that submitting it twice has one effect.
@@ -50,7 +50,7 @@ pub async fn form(visit: Visit) -> Result<HttpResponse, Problem> {
     let (source, policy) = found.await?;
     let choices = choices(&visit, &policy);
     let fields = prefilled(&query, source.as_ref(), &choices, visit.now, &visit);
-    page(&visit, choices, fields, Complaints::default())
+    page(&visit, choices, fields, FormErrors::default())
 }
 
 /// `POST /o/{org}/keys`: makes the key and answers with the page that shows it.
@@ -67,8 +67,8 @@ pub async fn submit(visit: Visit, submitted: Fields) -> Result<HttpResponse, Pro
             let (choices, taken) = choices_and_taken_name(&visit, fields.get("name")).await?;
             // Report a taken name together with the other errors.
             errors.splice(0..0, taken);
-            let complaints = fields::complaints(Error::Invalid(errors))?;
-            return page(&visit, choices, fields, complaints);
+            let form_errors = fields::form_errors(Error::Invalid(errors))?;
+            return page(&visit, choices, fields, form_errors);
         }
     };
     let mint = visit.site.mint.clone();
@@ -86,9 +86,9 @@ pub async fn submit(visit: Visit, submitted: Fields) -> Result<HttpResponse, Pro
         Ok(Ok((key, secret))) => reveal::show(&visit, &key, &secret),
         Ok(Err(again)) => reveal::again(&visit, again),
         Err(error) => {
-            let complaints = fields::complaints(error)?;
+            let form_errors = fields::form_errors(error)?;
             let (choices, _) = choices_and_taken_name(&visit, "").await?;
-            page(&visit, choices, fields, complaints)
+            page(&visit, choices, fields, form_errors)
         }
     }
 }
@@ -187,23 +187,23 @@ fn page(
     visit: &Visit,
     choices: Choices,
     fields: KeyForm,
-    complaints: Complaints,
+    form_errors: FormErrors,
 ) -> Result<HttpResponse, Problem> {
     let view = CreatePage {
-        layout: visit.layout(Room::Keys),
-        org: visit.place(),
-        complaints,
+        layout: visit.layout(NavSection::Keys),
+        org: visit.org_link(),
+        form_errors,
         choices,
         zone: visit.zone_name(),
         nonce: random_base62(22)?.to_string(),
         fields,
     };
-    visit.form(&view.complaints, &view)
+    visit.form(&view.form_errors, &view)
 }
 
 impl CreatePage {
     /// What the key will be able to do, where no script says it live.
     fn summary(&self) -> Option<String> {
-        self.fields.summary(&self.choices).filter(|_| self.complaints.is_empty())
+        self.fields.summary(&self.choices).filter(|_| self.form_errors.is_empty())
     }
 }

@@ -11,7 +11,7 @@ use crate::portal::kit::disable::{DisablePage, Disabling, Effect};
 use crate::portal::kit::visit::Visit;
 use crate::portal::kit::words;
 use crate::usage;
-use crate::web::page::Room;
+use crate::web::page::NavSection;
 use crate::web::problem::Problem;
 
 /// `GET /o/{org}/keys/{id}/disable` and `…/enable`.
@@ -40,7 +40,7 @@ pub async fn confirm(
         "Whoever holds the key can use it again at once."
     };
     let view = DisablePage {
-        layout: visit.layout(Room::Keys),
+        layout: visit.layout(NavSection::Keys),
         page: path::key(org, &id),
         action: if disabling { path::key_disable(org, &id) } else { path::key_enable(org, &id) },
         name: key.name,

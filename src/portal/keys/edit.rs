@@ -15,19 +15,19 @@ use crate::portal::keys::fields::{self, Choices, KeyForm};
 use crate::portal::kit::visit::Visit;
 use crate::portal::kit::words;
 use crate::time::DAY;
-use crate::web::form::{Complaints, Fields};
-use crate::web::page::{Layout, Place, Room};
+use crate::web::form::{Fields, FormErrors};
+use crate::web::page::{Layout, NavSection, OrgLink};
 use crate::web::problem::Problem;
 
 #[derive(Template)]
 #[template(path = "portal/keys/edit.html")]
 struct EditPage {
     layout: Layout,
-    org: Place,
+    org: OrgLink,
     id: KeyId,
     name: String,
     fields: KeyForm,
-    complaints: Complaints,
+    form_errors: FormErrors,
     choices: Choices,
     /// The current expiry.
     ends: String,
@@ -36,7 +36,7 @@ struct EditPage {
 
 /// `GET /o/{org}/keys/{id}/edit`.
 pub async fn form(visit: Visit, requested: RequestedKey) -> Result<HttpResponse, Problem> {
-    page(&visit, requested, None, Complaints::default()).await
+    page(&visit, requested, None, FormErrors::default()).await
 }
 
 fn fields_of(key: &Key) -> KeyForm {
@@ -75,8 +75,8 @@ pub async fn submit(
             Ok(visit.redirect_with(path::key(&visit.org.slug, &key.id), format!("{} was changed.", key.name)))
         }
         Err(error) => {
-            let complaints = fields::complaints(error)?;
-            page(&visit, requested, Some(fields), complaints).await
+            let form_errors = fields::form_errors(error)?;
+            page(&visit, requested, Some(fields), form_errors).await
         }
     }
 }
@@ -85,7 +85,7 @@ async fn page(
     visit: &Visit,
     requested: RequestedKey,
     typed: Option<KeyForm>,
-    complaints: Complaints,
+    form_errors: FormErrors,
 ) -> Result<HttpResponse, Problem> {
     let (now, zone) = (visit.now, &visit.zone);
     let found = visit.read(move |conn| {
@@ -101,15 +101,15 @@ async fn page(
     let choices = Choices::new(&policy, visit.role, latest, now, zone, visit.site.mint.default_rpm)
         .with_held(&policy, visit.role, key.scopes);
     let view = EditPage {
-        layout: visit.layout(Room::Keys),
-        org: visit.place(),
+        layout: visit.layout(NavSection::Keys),
+        org: visit.org_link(),
         id: key.id,
         name: key.name.clone(),
-        complaints,
+        form_errors,
         choices,
         ends: key.expires_at.map_or_else(|| "never".to_owned(), |end| words::date(end, zone)),
         zone: visit.zone_name(),
         fields,
     };
-    visit.form(&view.complaints, &view)
+    visit.form(&view.form_errors, &view)
 }

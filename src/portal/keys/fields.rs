@@ -11,7 +11,7 @@ use crate::portal::kit::words;
 use crate::role::Role;
 use crate::scope::{Scope, Scopes};
 use crate::time::{DAY, Time};
-use crate::web::form::{Complaints, Fields};
+use crate::web::form::{Fields, FormErrors};
 use crate::web::problem::Problem;
 
 /// Days after which a key may be asked to end with one click.
@@ -223,19 +223,19 @@ fn offered(grantable: Scopes, held: Scopes) -> Vec<Scope> {
 }
 
 /// What the domain says is wrong with fields, for the form; everything else is a problem.
-pub fn complaints(error: Error) -> Result<Complaints, Problem> {
+pub fn form_errors(error: Error) -> Result<FormErrors, Problem> {
     let message = error.to_string();
     match error {
         Error::Invalid(errors) => {
             let field = |field| {
                 if field == "expires_at" { "expires" } else { field }
             };
-            Ok(Complaints(
+            Ok(FormErrors(
                 errors.into_iter().map(|error| FieldError { field: field(error.field), ..error }).collect(),
             ))
         }
-        Error::NameTaken(_) => Ok(Complaints(vec![FieldError::new("name", message)])),
-        Error::ScopeNotGrantable(_) => Ok(Complaints(vec![FieldError::new("scopes", message)])),
+        Error::NameTaken(_) => Ok(FormErrors(vec![FieldError::new("name", message)])),
+        Error::ScopeNotGrantable(_) => Ok(FormErrors(vec![FieldError::new("scopes", message)])),
         other => Err(other.into()),
     }
 }

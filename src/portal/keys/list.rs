@@ -19,7 +19,7 @@ use crate::role::Act;
 use crate::scope::Scope;
 use crate::time::{DAY, Time};
 use crate::usage;
-use crate::web::page::{Layout, Place, Room};
+use crate::web::page::{Layout, NavSection, OrgLink};
 use crate::web::problem::Problem;
 
 const SPARK_DAYS: usize = 7;
@@ -32,7 +32,7 @@ const BANNER: i64 = 100;
 #[template(path = "portal/keys/list.html", blocks = ["tabs", "rows"])]
 struct ListPage {
     layout: Layout,
-    org: Place,
+    org: OrgLink,
     params: ListParams,
     tabs: Vec<Tab>,
     owners: Vec<(String, String)>,
@@ -55,7 +55,7 @@ struct ListPage {
 #[template(path = "portal/keys/empty.html")]
 struct EmptyPage {
     layout: Layout,
-    org: Place,
+    org: OrgLink,
     may_create: bool,
 }
 
@@ -122,18 +122,18 @@ pub async fn show(visit: Visit) -> Result<HttpResponse, Problem> {
         Ok::<_, Error>((keys, matching, counts, ending, rotating, daily, owners, waiting))
     });
     let (keys, matching, counts, ending, rotating, daily, owners, waiting) = found.await?;
-    let place = visit.place();
-    let layout = visit.layout(Room::Keys);
+    let org = visit.org_link();
+    let layout = visit.layout(NavSection::Keys);
     let may_create = manager.role.may(Act::WriteKeys);
     if counts.total == 0 {
-        return visit.page(&EmptyPage { layout, org: place, may_create });
+        return visit.page(&EmptyPage { layout, org, may_create });
     }
     let row =
         |key: &Key, daily: &HashMap<KeyId, Vec<i64>>| Row::new(key, daily.get(&key.id), &manager, now, &zone);
     let ends_in_week = |key: &&Key| key.expires_at.is_some_and(|end| end.since(now) <= SOON * DAY);
     let is_rotating = |key: &&Key| manager.sees(key) && key.rotation(now).is_some();
     let view = ListPage {
-        org: place,
+        org,
         tabs: tabs(&counts),
         owners: owners
             .into_iter()

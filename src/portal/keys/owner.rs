@@ -11,15 +11,15 @@ use crate::orgs::store::{self, Membership};
 use crate::path;
 use crate::portal::keys::{RequestedKey, fields};
 use crate::portal::kit::visit::Visit;
-use crate::web::form::{Complaints, Fields};
-use crate::web::page::{Layout, Place, Room};
+use crate::web::form::{Fields, FormErrors};
+use crate::web::page::{Layout, NavSection, OrgLink};
 use crate::web::problem::Problem;
 
 #[derive(Template)]
 #[template(path = "portal/keys/owner.html")]
 struct OwnerPage {
     layout: Layout,
-    org: Place,
+    org: OrgLink,
     id: KeyId,
     name: String,
     /// Ids and labels of possible owners; empty for members who don't manage all keys.
@@ -27,12 +27,12 @@ struct OwnerPage {
     backups: Vec<(String, String)>,
     owner: String,
     backup: String,
-    complaints: Complaints,
+    form_errors: FormErrors,
 }
 
 /// `GET /o/{org}/keys/{id}/owner`.
 pub async fn form(visit: Visit, requested: RequestedKey) -> Result<HttpResponse, Problem> {
-    page(&visit, requested, None, Complaints::default()).await
+    page(&visit, requested, None, FormErrors::default()).await
 }
 
 /// `POST /o/{org}/keys/{id}/owner`.
@@ -56,8 +56,8 @@ pub async fn submit(
             Ok(visit.redirect_with(path::key(&visit.org.slug, &id), done))
         }
         Err(error) => {
-            let complaints = fields::complaints(error)?;
-            page(&visit, requested, Some((owner, backup)), complaints).await
+            let form_errors = fields::form_errors(error)?;
+            page(&visit, requested, Some((owner, backup)), form_errors).await
         }
     }
 }
@@ -67,7 +67,7 @@ async fn page(
     visit: &Visit,
     requested: RequestedKey,
     chosen: Option<(String, String)>,
-    complaints: Complaints,
+    form_errors: FormErrors,
 ) -> Result<HttpResponse, Problem> {
     let now = visit.now;
     let found = visit.read(move |conn| {
@@ -87,8 +87,8 @@ async fn page(
         (member.person.id.to_string(), format!("{} ({kind})", member.person.name))
     };
     let view = OwnerPage {
-        layout: visit.layout(Room::Keys),
-        org: visit.place(),
+        layout: visit.layout(NavSection::Keys),
+        org: visit.org_link(),
         id: key.id,
         name: key.name.clone(),
         owners: if visit.role.manages_all_keys() {
@@ -107,7 +107,7 @@ async fn page(
             .collect(),
         owner,
         backup,
-        complaints,
+        form_errors,
     };
-    visit.form(&view.complaints, &view)
+    visit.form(&view.form_errors, &view)
 }

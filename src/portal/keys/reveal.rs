@@ -18,7 +18,7 @@ use crate::scope::Scope;
 use crate::time::{MINUTE, Time};
 use crate::web::Shared;
 use crate::web::idempotency::{Claim, ClaimError};
-use crate::web::page::{Layout, Place, Room};
+use crate::web::page::{Layout, NavSection, OrgLink};
 use crate::web::problem::Problem;
 
 /// How long the page polls for the first request, in seconds.
@@ -28,7 +28,7 @@ const PATIENCE: i64 = 10 * MINUTE;
 #[template(path = "portal/keys/reveal.html", blocks = ["first_use"])]
 struct RevealPage<'a> {
     layout: Layout,
-    org: Place,
+    org: OrgLink,
     id: KeyId,
     name: &'a str,
     fingerprint: &'a Fingerprint,
@@ -57,8 +57,8 @@ enum FirstUse {
 /// Shows the secret. The response is not stored and has no address of its own.
 pub fn show(visit: &Visit, key: &Key, secret: &PlainSecret) -> Result<HttpResponse, Problem> {
     let page = RevealPage {
-        layout: visit.layout(Room::Keys),
-        org: visit.place(),
+        layout: visit.layout(NavSection::Keys),
+        org: visit.org_link(),
         id: key.id,
         name: &key.name,
         fingerprint: &key.fingerprint,
@@ -117,7 +117,7 @@ pub fn once(
 #[template(path = "portal/keys/again.html")]
 struct AgainPage {
     layout: Layout,
-    org: Place,
+    org: OrgLink,
     id: Option<KeyId>,
     rotated: bool,
 }
@@ -129,8 +129,8 @@ pub fn again(visit: &Visit, again: Again) -> Result<HttpResponse, Problem> {
         Again::Rotated(id) => (KeyId::parse(&id), true),
         Again::Running => (None, false),
     };
-    let org = visit.place();
-    visit.page(&AgainPage { layout: visit.layout(Room::Keys), org, id, rotated })
+    let org = visit.org_link();
+    visit.page(&AgainPage { layout: visit.layout(NavSection::Keys), org, id, rotated })
 }
 
 /// `GET /o/{org}/keys/{id}/first-use`: the line that waits for the first request.
@@ -153,8 +153,8 @@ pub async fn first_use(visit: Visit, requested: RequestedKey) -> Result<HttpResp
         None => FirstUse::Waiting,
     };
     let page = RevealPage {
-        layout: visit.layout(Room::Keys),
-        org: visit.place(),
+        layout: visit.layout(NavSection::Keys),
+        org: visit.org_link(),
         id: key.id,
         name: &key.name,
         fingerprint: &key.fingerprint,

@@ -18,8 +18,8 @@ use crate::portal::kit::words::{self, When};
 use crate::time::{DAY, Time};
 use crate::usage;
 use crate::usage::journal;
-use crate::web::form::{Complaints, Fields};
-use crate::web::page::{Layout, Place, Room};
+use crate::web::form::{Fields, FormErrors};
+use crate::web::page::{Layout, NavSection, OrgLink};
 use crate::web::problem::Problem;
 
 const CALLERS: usize = 5;
@@ -28,7 +28,7 @@ const CALLERS: usize = 5;
 #[template(path = "portal/keys/revoke.html", blocks = ["act"])]
 struct RevokePage {
     layout: Layout,
-    org: Place,
+    org: OrgLink,
     id: KeyId,
     name: String,
     /// Whether it is shown in the dialog, which also receives the responses.
@@ -45,13 +45,13 @@ struct RevokePage {
     can_disable: bool,
     reason: String,
     typed: String,
-    complaints: Complaints,
+    form_errors: FormErrors,
 }
 
 /// `GET /o/{org}/keys/{id}/revoke`.
 pub async fn confirm(visit: Visit, requested: RequestedKey) -> Result<HttpResponse, Problem> {
     visit.site.meter.wait_until_written().await;
-    page(&visit, requested, &Fields::default(), Complaints::default()).await
+    page(&visit, requested, &Fields::default(), FormErrors::default()).await
 }
 
 /// `POST /o/{org}/keys/{id}/revoke`.
@@ -68,7 +68,7 @@ pub async fn submit(visit: Visit, requested: RequestedKey, fields: Fields) -> Re
         ));
     }
     if !errors.is_empty() {
-        return page(&visit, requested, &fields, Complaints(errors)).await;
+        return page(&visit, requested, &fields, FormErrors(errors)).await;
     }
     let id = key.id;
     visit.change(move |tx, acting| lifecycle::revoke(tx, acting, id, reason.clone())).await?;
@@ -91,7 +91,7 @@ async fn page(
     visit: &Visit,
     requested: RequestedKey,
     fields: &Fields,
-    complaints: Complaints,
+    form_errors: FormErrors,
 ) -> Result<HttpResponse, Problem> {
     let (now, zone) = (visit.now, visit.zone.clone());
     let found = visit.read(move |conn| {
@@ -108,8 +108,8 @@ async fn page(
         .iter()
         .map(|(scope, requests)| format!("{} {}", words::number(*requests), scope_name(scope)));
     let view = RevokePage {
-        layout: visit.layout(Room::Keys),
-        org: visit.place(),
+        layout: visit.layout(NavSection::Keys),
+        org: visit.org_link(),
         id: key.id,
         name: key.name.clone(),
         in_dialog: visit.is_partial(),
@@ -122,11 +122,11 @@ async fn page(
         can_disable: rights.edit && key.disabled.is_none(),
         reason: fields.get("reason").to_owned(),
         typed: fields.get("confirm").to_owned(),
-        complaints,
+        form_errors,
     };
     if view.in_dialog {
-        visit.form(&view.complaints, &view.as_act())
+        visit.form(&view.form_errors, &view.as_act())
     } else {
-        visit.form(&view.complaints, &view)
+        visit.form(&view.form_errors, &view)
     }
 }

@@ -19,7 +19,7 @@ use crate::role::Act;
 use crate::time::{HOUR, Time};
 use crate::usage;
 use crate::usage::recent::CallerUse;
-use crate::web::page::{Layout, Place, Room};
+use crate::web::page::{Layout, NavSection, OrgLink};
 use crate::web::problem::Problem;
 
 const CALLERS: usize = 20;
@@ -28,7 +28,7 @@ const CALLERS: usize = 20;
 #[template(path = "portal/keys/show.html")]
 struct KeyPage {
     layout: Layout,
-    org: Place,
+    org: OrgLink,
     key: Key,
     badge: Badge,
     status: Status,
@@ -140,8 +140,8 @@ pub async fn show(visit: Visit, requested: RequestedKey) -> Result<HttpResponse,
         calls_after: found.requests_after_end,
     });
     let view = KeyPage {
-        layout: visit.layout(Room::Keys),
-        org: visit.place(),
+        layout: visit.layout(NavSection::Keys),
+        org: visit.org_link(),
         badge: Badge::of(key.status(now)),
         status: key.status(now),
         created: words::date_time(key.created_at, &zone),

@@ -7,7 +7,7 @@ use actix_web::{FromRequest, HttpRequest};
 use askama::Template;
 
 use crate::path::{self, Href};
-use crate::web::page::{Layout, Room};
+use crate::web::page::{Layout, NavSection};
 use crate::web::problem::Problem;
 
 /// Whether the path ends in `/disable` rather than `/enable`.

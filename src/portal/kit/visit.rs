@@ -16,8 +16,8 @@ use crate::db::{self, Conn, Tx};
 use crate::error::Error;
 use crate::path::Href;
 use crate::time::Time;
-use crate::web::form::{Complaints, Fields};
-use crate::web::page::{self, Layout, Place, Room};
+use crate::web::form::{Fields, FormErrors};
+use crate::web::page::{self, Layout, NavSection, OrgLink};
 use crate::web::principal::{Member, SignedIn};
 use crate::web::problem::Problem;
 use crate::web::request::source;
@@ -139,13 +139,13 @@ impl<V> Visit<V> {
     }
 
     /// What surrounds the page, with the message that [`Visit::flash`] left for it.
-    pub fn layout(&self, section: Room) -> Layout {
+    pub fn layout(&self, section: NavSection) -> Layout {
         Layout::of(&self.request, section).with_flash(&self.request)
     }
 
     /// A page for a visitor whose sign-in is not shown, such as the target of a link in an e-mail.
     pub fn bare_layout(&self) -> Layout {
-        Layout { person: None, org: None, ..self.layout(Room::None) }
+        Layout { person: None, org: None, ..self.layout(NavSection::None) }
     }
 
     pub fn page(&self, view: &impl Template) -> Result<HttpResponse, Problem> {
@@ -161,7 +161,7 @@ impl<V> Visit<V> {
     }
 
     /// A page with a form: 422 if the form has errors.
-    pub fn form(&self, errors: &Complaints, view: &impl Template) -> Result<HttpResponse, Problem> {
+    pub fn form(&self, errors: &FormErrors, view: &impl Template) -> Result<HttpResponse, Problem> {
         let status = if errors.is_empty() { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
         page::html(status, view)
     }
@@ -184,8 +184,8 @@ impl<V> Visit<V> {
 
 impl Visit<Member> {
     /// The organisation, for links.
-    pub fn place(&self) -> Place {
-        Place::of(&self.org)
+    pub fn org_link(&self) -> OrgLink {
+        OrgLink::of(&self.org)
     }
 
     /// The name of the time zone in which times are shown.

@@ -11,7 +11,7 @@ use crate::portal::kit::words;
 use crate::portal::members::RequestedMember;
 use crate::time::DAY;
 use crate::usage;
-use crate::web::page::Room;
+use crate::web::page::NavSection;
 use crate::web::problem::Problem;
 
 /// `GET /o/{org}/members/{id}/disable` and `…/enable`.
@@ -32,7 +32,7 @@ pub async fn confirm(
     let (found, keys, requests) = read.await?;
     let id = found.person.id;
     let view = DisablePage {
-        layout: visit.layout(Room::Members),
+        layout: visit.layout(NavSection::Members),
         page: path::member(&visit.org.slug, &id),
         action: if disabling {
             path::member_disable(&visit.org.slug, &id)

@@ -17,15 +17,15 @@ use crate::portal::kit::words::When;
 use crate::portal::members::method;
 use crate::role::Role;
 use crate::time::Time;
-use crate::web::form::{Complaints, Fields};
-use crate::web::page::{Layout, Place, Room};
+use crate::web::form::{Fields, FormErrors};
+use crate::web::page::{Layout, NavSection, OrgLink};
 use crate::web::problem::Problem;
 
 #[derive(Template)]
 #[template(path = "portal/members/list.html")]
 struct ListPage {
     layout: Layout,
-    org: Place,
+    org: OrgLink,
     people: Vec<Row>,
     accounts: Vec<Row>,
     invitations: Vec<Invited>,
@@ -35,7 +35,7 @@ struct ListPage {
     roles: Vec<Role>,
     email: String,
     role: String,
-    complaints: Complaints,
+    form_errors: FormErrors,
     zone: String,
 }
 
@@ -64,7 +64,7 @@ struct Invited {
 
 /// `GET /o/{org}/members`.
 pub async fn show(visit: Visit) -> Result<HttpResponse, Problem> {
-    page(&visit, &Fields::default(), Complaints::default()).await
+    page(&visit, &Fields::default(), FormErrors::default()).await
 }
 
 /// `POST /o/{org}/members`: invites someone.
@@ -107,10 +107,10 @@ pub async fn withdraw(visit: Visit, path: web::Path<(String, String)>) -> Result
 }
 
 async fn refused(visit: &Visit, fields: &Fields, errors: Vec<FieldError>) -> Result<HttpResponse, Problem> {
-    page(visit, fields, Complaints(errors)).await
+    page(visit, fields, FormErrors(errors)).await
 }
 
-async fn page(visit: &Visit, fields: &Fields, complaints: Complaints) -> Result<HttpResponse, Problem> {
+async fn page(visit: &Visit, fields: &Fields, form_errors: FormErrors) -> Result<HttpResponse, Problem> {
     let (org, now, zone) = (visit.org.id, visit.now, visit.zone.clone());
     let in_detail = visit.role.sees_all_keys();
     let found = visit.read(move |conn| {
@@ -147,8 +147,8 @@ async fn page(visit: &Visit, fields: &Fields, complaints: Complaints) -> Result<
     };
     let (accounts, people): (Vec<_>, Vec<_>) = members.into_iter().partition(Membership::is_service);
     let view = ListPage {
-        layout: visit.layout(Room::Members),
-        org: visit.place(),
+        layout: visit.layout(NavSection::Members),
+        org: visit.org_link(),
         people: people.into_iter().map(&mut row).collect(),
         accounts: accounts.into_iter().map(&mut row).collect(),
         invitations: invited
@@ -159,10 +159,10 @@ async fn page(visit: &Visit, fields: &Fields, complaints: Complaints) -> Result<
         roles: visit.role.appoints().collect(),
         email: fields.get("email").to_owned(),
         role: if fields.has("role") { fields.get("role") } else { Role::Member.name() }.to_owned(),
-        complaints,
+        form_errors,
         zone: visit.zone_name(),
     };
-    visit.form(&view.complaints, &view)
+    visit.form(&view.form_errors, &view)
 }
 
 impl Invited {

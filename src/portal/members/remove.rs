@@ -18,8 +18,8 @@ use crate::portal::members::RequestedMember;
 use crate::role::Role;
 use crate::time::DAY;
 use crate::usage;
-use crate::web::form::{Complaints, Fields};
-use crate::web::page::{Layout, Place, Room};
+use crate::web::form::{Fields, FormErrors};
+use crate::web::page::{Layout, NavSection, OrgLink};
 use crate::web::problem::Problem;
 
 /// The number of keys with a choice of their own, busiest first. One choice applies to all others.
@@ -31,7 +31,7 @@ const TOLD: usize = 10;
 #[template(path = "portal/members/remove.html")]
 struct RemovePage {
     layout: Layout,
-    org: Place,
+    org: OrgLink,
     action: Href,
     id: UserId,
     name: String,
@@ -47,7 +47,7 @@ struct RemovePage {
     accounts: Vec<Account>,
     answerers: Vec<Choice>,
     in_use: i64,
-    complaints: Complaints,
+    form_errors: FormErrors,
     zone: String,
     counted_to: String,
 }
@@ -82,7 +82,7 @@ type Find = fn(RequestedMember, &mut Conn) -> Result<Membership, Error>;
 /// `GET /o/{org}/members/{id}/remove`.
 pub async fn confirm(visit: Visit, requested: RequestedMember) -> Result<HttpResponse, Problem> {
     let find = RequestedMember::find_managed;
-    page(&visit, requested, find, &Fields::default(), Complaints::default()).await
+    page(&visit, requested, find, &Fields::default(), FormErrors::default()).await
 }
 
 /// `POST /o/{org}/members/{id}/remove`.
@@ -97,7 +97,7 @@ pub async fn submit(
 /// `GET /o/{org}/leave`.
 pub async fn confirm_leaving(visit: Visit) -> Result<HttpResponse, Problem> {
     let (oneself, find) = (RequestedMember::oneself(&visit), RequestedMember::find);
-    page(&visit, oneself, find, &Fields::default(), Complaints::default()).await
+    page(&visit, oneself, find, &Fields::default(), FormErrors::default()).await
 }
 
 /// `POST /o/{org}/leave`.
@@ -126,7 +126,7 @@ async fn end(
         Err(other) => return Err(other.into()),
     };
     errors.truncate(TOLD);
-    page(visit, requested, find, fields, Complaints(errors)).await
+    page(visit, requested, find, fields, FormErrors(errors)).await
 }
 
 /// The choices of the form: fields `key_…`, `user_…` for service accounts, and `rest`.
@@ -173,7 +173,7 @@ async fn page(
     requested: RequestedMember,
     find: Find,
     fields: &Fields,
-    complaints: Complaints,
+    form_errors: FormErrors,
 ) -> Result<HttpResponse, Problem> {
     let (org, id, now, zone) = (requested.org, requested.id, visit.now, visit.zone.clone());
     visit.site.meter.wait_until_written().await;
@@ -218,8 +218,8 @@ async fn page(
     let choice = |heir: &&Membership| Choice { value: heir.person.id.to_string(), label: label(heir) };
     let slug = &visit.org.slug;
     let view = RemovePage {
-        layout: visit.layout(Room::Members),
-        org: visit.place(),
+        layout: visit.layout(NavSection::Members),
+        org: visit.org_link(),
         action: if is_self { path::leave(slug) } else { path::member_remove(slug, &id) },
         id,
         is_self,
@@ -240,11 +240,11 @@ async fn page(
             .collect(),
         answerers: others.iter().filter(|other| !other.is_service()).map(choice).collect(),
         name: leaving.person.name,
-        complaints,
+        form_errors,
         zone: visit.zone_name(),
         counted_to: words::clock(now, &zone),
     };
-    visit.form(&view.complaints, &view)
+    visit.form(&view.form_errors, &view)
 }
 
 /// A label that distinguishes members with the same name.

@@ -7,14 +7,14 @@ use crate::path;
 use crate::portal::kit::visit::Visit;
 use crate::role::{Reach, Role, TABLE};
 use crate::scope::Scope;
-use crate::web::page::{Layout, Place, Room};
+use crate::web::page::{Layout, NavSection, OrgLink};
 use crate::web::problem::Problem;
 
 #[derive(Template)]
 #[template(path = "portal/members/roles.html")]
 struct RolesPage {
     layout: Layout,
-    org: Place,
+    org: OrgLink,
     own: Role,
     acts: Vec<(&'static str, [Reach; 4])>,
     scopes: Vec<(Scope, [bool; 4])>,
@@ -25,8 +25,8 @@ struct RolesPage {
 /// `GET /o/{org}/members/roles`.
 pub async fn show(visit: Visit) -> Result<HttpResponse, Problem> {
     let view = RolesPage {
-        layout: visit.layout(Room::Members),
-        org: visit.place(),
+        layout: visit.layout(NavSection::Members),
+        org: visit.org_link(),
         own: visit.role,
         acts: TABLE.iter().map(|(_, words, reaches)| (*words, *reaches)).collect(),
         scopes: Scope::ALL

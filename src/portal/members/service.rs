@@ -10,26 +10,26 @@ use crate::orgs::store::{self, Membership};
 use crate::path;
 use crate::portal::kit::visit::Visit;
 use crate::portal::members::RequestedMember;
-use crate::web::form::{Complaints, Fields};
-use crate::web::page::{Layout, Place, Room};
+use crate::web::form::{Fields, FormErrors};
+use crate::web::page::{Layout, NavSection, OrgLink};
 use crate::web::problem::Problem;
 
 #[derive(Template)]
 #[template(path = "portal/members/service.html")]
 struct ServicePage {
     layout: Layout,
-    org: Place,
+    org: OrgLink,
     /// `None` for a new account.
     account: Option<Membership>,
     name: String,
     /// Possible responsible people: id, name, address, and whether they are chosen.
     people: Vec<(String, String, String, bool)>,
-    complaints: Complaints,
+    form_errors: FormErrors,
 }
 
 /// `GET /o/{org}/service-accounts/new`.
 pub async fn form(visit: Visit) -> Result<HttpResponse, Problem> {
-    page(&visit, None, None, Complaints::default()).await
+    page(&visit, None, None, FormErrors::default()).await
 }
 
 /// `POST /o/{org}/service-accounts`.
@@ -44,13 +44,13 @@ pub async fn create(visit: Visit, fields: Fields) -> Result<HttpResponse, Proble
             path::member(&visit.org.slug, &account.id),
             format!("{} was created.", account.name),
         )),
-        Err(error) => page(&visit, None, Some((name, chosen)), Complaints(invalid(error)?)).await,
+        Err(error) => page(&visit, None, Some((name, chosen)), FormErrors(invalid(error)?)).await,
     }
 }
 
 /// `GET /o/{org}/service-accounts/{id}/edit`.
 pub async fn edit_form(visit: Visit, requested: RequestedMember) -> Result<HttpResponse, Problem> {
-    page(&visit, Some(requested), None, Complaints::default()).await
+    page(&visit, Some(requested), None, FormErrors::default()).await
 }
 
 /// `POST /o/{org}/service-accounts/{id}/edit`.
@@ -66,7 +66,7 @@ pub async fn edit(visit: Visit, requested: RequestedMember, fields: Fields) -> R
         Ok(()) => {
             Ok(visit.redirect_with(path::member(&visit.org.slug, &id), "The service account was changed."))
         }
-        Err(error) => page(&visit, Some(requested), Some((name, chosen)), Complaints(invalid(error)?)).await,
+        Err(error) => page(&visit, Some(requested), Some((name, chosen)), FormErrors(invalid(error)?)).await,
     }
 }
 
@@ -88,7 +88,7 @@ async fn page(
     visit: &Visit,
     requested: Option<RequestedMember>,
     typed: Option<(String, Vec<String>)>,
-    complaints: Complaints,
+    form_errors: FormErrors,
 ) -> Result<HttpResponse, Problem> {
     let org = visit.org.id;
     let found = visit.read(move |conn| {
@@ -109,8 +109,8 @@ async fn page(
     });
     let people = members.into_iter().filter(|member| member.is_active() && !member.is_service());
     let view = ServicePage {
-        layout: visit.layout(Room::Members),
-        org: visit.place(),
+        layout: visit.layout(NavSection::Members),
+        org: visit.org_link(),
         account,
         name,
         people: people
@@ -120,7 +120,7 @@ async fn page(
                 (id, member.person.name, member.person.email, is_chosen)
             })
             .collect(),
-        complaints,
+        form_errors,
     };
-    visit.form(&view.complaints, &view)
+    visit.form(&view.form_errors, &view)
 }

@@ -14,15 +14,15 @@ use crate::portal::kit::visit::Visit;
 use crate::portal::kit::words::{self, When};
 use crate::portal::members::{RequestedMember, method};
 use crate::role::Role;
-use crate::web::form::{Complaints, Fields};
-use crate::web::page::{Layout, Place, Room};
+use crate::web::form::{Fields, FormErrors};
+use crate::web::page::{Layout, NavSection, OrgLink};
 use crate::web::problem::Problem;
 
 #[derive(Template)]
 #[template(path = "portal/members/show.html")]
 struct MemberPage {
     layout: Layout,
-    org: Place,
+    org: OrgLink,
     id: UserId,
     name: String,
     email: String,
@@ -43,13 +43,13 @@ struct MemberPage {
     manageable: bool,
     /// The roles that the visitor may grant, each with the number of keys that would lose scopes.
     roles: Vec<(Role, i64)>,
-    complaints: Complaints,
+    form_errors: FormErrors,
     zone: String,
 }
 
 /// `GET /o/{org}/members/{id}`.
 pub async fn show(visit: Visit, requested: RequestedMember) -> Result<HttpResponse, Problem> {
-    page(&visit, requested, Complaints::default()).await
+    page(&visit, requested, FormErrors::default()).await
 }
 
 /// `POST /o/{org}/members/{id}/role`.
@@ -83,13 +83,13 @@ pub async fn set_role(
         Err(Error::Conflict(message)) => vec![FieldError::new("role", message)],
         Err(other) => return Err(other.into()),
     };
-    page(&visit, requested, Complaints(errors)).await
+    page(&visit, requested, FormErrors(errors)).await
 }
 
 async fn page(
     visit: &Visit,
     requested: RequestedMember,
-    complaints: Complaints,
+    form_errors: FormErrors,
 ) -> Result<HttpResponse, Problem> {
     let (now, zone) = (visit.now, visit.zone.clone());
     let read = visit.read(move |conn| {
@@ -107,8 +107,8 @@ async fn page(
     methods.dedup();
     let answerers: Vec<String> = answerers.into_iter().map(|member| member.person.name).collect();
     let view = MemberPage {
-        layout: visit.layout(Room::Members),
-        org: visit.place(),
+        layout: visit.layout(NavSection::Members),
+        org: visit.org_link(),
         id,
         is_service: found.is_service(),
         is_self: id == visit.person.id,
@@ -130,10 +130,10 @@ async fn page(
         name: found.person.name,
         email: found.person.email,
         role: found.role,
-        complaints,
+        form_errors,
         zone: visit.zone_name(),
     };
-    visit.form(&view.complaints, &view)
+    visit.form(&view.form_errors, &view)
 }
 
 /// The number of keys that would lose scopes by a change of their owner's role.

@@ -13,7 +13,7 @@ use crate::review::findings::Findings;
 use crate::review::rules::FindingKind;
 use crate::review::store::Scan;
 use crate::role::Act;
-use crate::web::page::{Layout, Place, Room};
+use crate::web::page::{Layout, NavSection, OrgLink};
 use crate::web::problem::Problem;
 
 /// How many findings a page shows.
@@ -25,7 +25,7 @@ const DECIDED: i64 = 25;
 #[template(path = "portal/review/page.html")]
 struct ReviewPage {
     layout: Layout,
-    org: Place,
+    org: OrgLink,
     cards: Vec<ShownCard>,
     /// The checks without a finding, in one sentence.
     nothing: Option<String>,
@@ -76,8 +76,8 @@ pub async fn show(visit: Visit) -> Result<HttpResponse, Problem> {
     let nothing: Vec<&str> =
         FindingKind::ALL.into_iter().filter(|card| of(*card) == 0).map(|card| told(card).nothing).collect();
     let view = ReviewPage {
-        layout: visit.layout(Room::Review),
-        org: visit.place(),
+        layout: visit.layout(NavSection::Review),
+        org: visit.org_link(),
         cards,
         nothing: (!nothing.is_empty()).then(|| format!("Nothing to settle: {}.", nothing.join(", "))),
         found: chosen.map_or(0, of),

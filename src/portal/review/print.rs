@@ -12,7 +12,7 @@ use crate::portal::review::{Told, told};
 use crate::review::findings::Findings;
 use crate::review::rules::FindingKind;
 use crate::review::store::Scan;
-use crate::web::page::{Layout, Place, Room};
+use crate::web::page::{Layout, NavSection, OrgLink};
 use crate::web::problem::Problem;
 
 /// How many findings of a check, and decisions, are printed.
@@ -22,7 +22,7 @@ const MOST: i64 = 500;
 #[template(path = "portal/review/print.html")]
 struct PrintPage {
     layout: Layout,
-    org: Place,
+    org: OrgLink,
     sections: Vec<Section>,
     kept: Vec<Decided>,
     removed: Vec<Decided>,
@@ -58,8 +58,8 @@ pub async fn show(visit: Visit) -> Result<HttpResponse, Problem> {
     let (sections, kept, removed, findings) = found.await?;
     let scanned_at = findings.scanned_at(visit.site.scans.last(org));
     let view = PrintPage {
-        layout: visit.layout(Room::Review),
-        org: visit.place(),
+        layout: visit.layout(NavSection::Review),
+        org: visit.org_link(),
         sections,
         kept,
         removed,

@@ -12,15 +12,15 @@ use crate::portal::kit::words::{self, When};
 use crate::portal::settings::Tabs;
 use crate::role::Act;
 use crate::time::Time;
-use crate::web::form::{Complaints, Fields};
-use crate::web::page::{Layout, Place, Room};
+use crate::web::form::{Fields, FormErrors};
+use crate::web::page::{Layout, NavSection, OrgLink};
 use crate::web::problem::Problem;
 
 #[derive(Template)]
 #[template(path = "portal/settings/checkpoints.html")]
 struct CheckpointsPage {
     layout: Layout,
-    org: Place,
+    org: OrgLink,
     tabs: Tabs,
     /// The confirmed address, and the date of its confirmation.
     address: Option<(String, When)>,
@@ -30,7 +30,7 @@ struct CheckpointsPage {
     sent: Option<(When, String)>,
     /// The value of the field.
     email: String,
-    complaints: Complaints,
+    form_errors: FormErrors,
     zone: String,
 }
 
@@ -76,8 +76,8 @@ async fn page(visit: &Visit, email: String, wrong: Vec<FieldError>) -> Result<Ht
     let past = |at: Time| When::past(at, now, &zone);
     let open = outside.asked_until.filter(|until| *until > now);
     let view = CheckpointsPage {
-        layout: visit.layout(Room::Settings),
-        org: visit.place(),
+        layout: visit.layout(NavSection::Settings),
+        org: visit.org_link(),
         tabs: Tabs::new(visit, "checkpoints", requests),
         sent: outside
             .sent_at
@@ -86,8 +86,8 @@ async fn page(visit: &Visit, email: String, wrong: Vec<FieldError>) -> Result<Ht
         address: outside.address.zip(outside.since.map(past)),
         asked: outside.asked_address.zip(open.map(|until| words::date(until, &zone))),
         email,
-        complaints: Complaints(wrong),
+        form_errors: FormErrors(wrong),
         zone: visit.zone_name(),
     };
-    visit.form(&view.complaints, &view)
+    visit.form(&view.form_errors, &view)
 }

@@ -11,15 +11,15 @@ use crate::portal::kit::words;
 use crate::portal::settings::Tabs;
 use crate::role::Act;
 use crate::verify::limit::State;
-use crate::web::form::{Complaints, Fields};
-use crate::web::page::{Layout, Place, Room};
+use crate::web::form::{Fields, FormErrors};
+use crate::web::page::{Layout, NavSection, OrgLink};
 use crate::web::problem::Problem;
 
 #[derive(Template)]
 #[template(path = "portal/settings/organization.html")]
 struct OrganizationPage {
     layout: Layout,
-    org: Place,
+    org: OrgLink,
     tabs: Tabs,
     id: String,
     created: String,
@@ -30,7 +30,7 @@ struct OrganizationPage {
     replacement: Option<String>,
     /// The value of the field.
     name: String,
-    complaints: Complaints,
+    form_errors: FormErrors,
 }
 
 /// A notice about limits that are not enforced exactly.
@@ -65,7 +65,7 @@ impl Limits {
 /// `GET /o/{org}/settings`.
 pub async fn show(visit: Visit) -> Result<HttpResponse, Problem> {
     let name = visit.org.name.clone();
-    page(&visit, name, Complaints::default()).await
+    page(&visit, name, FormErrors::default()).await
 }
 
 /// `POST /o/{org}/settings`: saves the name.
@@ -73,14 +73,14 @@ pub async fn save(visit: Visit, fields: Fields) -> Result<HttpResponse, Problem>
     let name = match rename::check_name("name", fields.get("name")) {
         Ok(name) => name,
         Err(error) => {
-            return page(&visit, fields.get("name").to_owned(), Complaints(vec![error])).await;
+            return page(&visit, fields.get("name").to_owned(), FormErrors(vec![error])).await;
         }
     };
     visit.change(move |tx, acting| rename::rename(tx, acting, &name)).await?;
     Ok(visit.redirect_with(path::settings(&visit.org.slug), "The organisation was saved."))
 }
 
-async fn page(visit: &Visit, name: String, complaints: Complaints) -> Result<HttpResponse, Problem> {
+async fn page(visit: &Visit, name: String, form_errors: FormErrors) -> Result<HttpResponse, Problem> {
     let (org, role, now) = (visit.org.id, visit.role, visit.now);
     let keyring = &visit.site.mint.keyring;
     let root = keyring.previous_root_tag().map(|_| keyring.root_tag());
@@ -96,8 +96,8 @@ async fn page(visit: &Visit, name: String, complaints: Complaints) -> Result<Htt
     });
     let (replaced, requests) = found.await?;
     let view = OrganizationPage {
-        layout: visit.layout(Room::Settings),
-        org: visit.place(),
+        layout: visit.layout(NavSection::Settings),
+        org: visit.org_link(),
         tabs: Tabs::new(visit, "organization", requests),
         id: visit.org.id.to_string(),
         created: words::date(visit.org.created_at, &visit.zone),
@@ -105,9 +105,9 @@ async fn page(visit: &Visit, name: String, complaints: Complaints) -> Result<Htt
         limits: Limits::of(visit.site.limiter.state()),
         replacement: replaced.map(|(left, all)| replacement(left, all)),
         name,
-        complaints,
+        form_errors,
     };
-    visit.form(&view.complaints, &view)
+    visit.form(&view.form_errors, &view)
 }
 
 /// The progress of replacing the root secret: `left` of `all` secrets still need the previous one.

@@ -17,20 +17,20 @@ use crate::role::Act;
 use crate::scope::Scope;
 use crate::time::DAY;
 use crate::usage;
-use crate::web::form::{Complaints, Fields};
-use crate::web::page::{Layout, Place, Room};
+use crate::web::form::{Fields, FormErrors};
+use crate::web::page::{Layout, NavSection, OrgLink};
 use crate::web::problem::Problem;
 
 #[derive(Template)]
 #[template(path = "portal/settings/policy.html", blocks = ["preview"])]
 struct PolicyPage {
     layout: Layout,
-    org: Place,
+    org: OrgLink,
     tabs: Tabs,
     policy: Policy,
     fields: PolicyFields,
     marks: Vec<(&'static str, String)>,
-    complaints: Complaints,
+    form_errors: FormErrors,
     /// The preview, if it was requested.
     changes: Option<Changes>,
     /// The first and the last date to choose from.
@@ -46,7 +46,7 @@ struct PolicyPage {
 #[template(path = "portal/settings/policy_read.html")]
 struct ReadPage {
     layout: Layout,
-    org: Place,
+    org: OrgLink,
     tabs: Tabs,
     policy: Policy,
     waiting: Option<String>,
@@ -95,8 +95,8 @@ pub async fn submit(visit: Visit, submitted: Fields) -> Result<HttpResponse, Pro
         Err(error) => Err(error),
     };
     let (new, errors) = match parsed {
-        Ok(new) => (Some(new), Complaints::default()),
-        Err(Error::Invalid(errors)) => (None, Complaints(errors)),
+        Ok(new) => (Some(new), FormErrors::default()),
+        Err(Error::Invalid(errors)) => (None, FormErrors(errors)),
         Err(error) => return Err(error.into()),
     };
     let (org, role, now) = (visit.org.id, visit.role, visit.now);
@@ -113,8 +113,8 @@ pub async fn submit(visit: Visit, submitted: Fields) -> Result<HttpResponse, Pro
     let (changes, policy, requests) = found.await?;
     let mut view = PolicyPage::new(&visit, requests, policy, fields);
     view.changes = changes.map(|(preview, uses)| Changes::new(&preview, &uses, &visit.zone));
-    view.complaints = errors;
-    if visit.is_partial() { view.fragments() } else { visit.form(&view.complaints, &view) }
+    view.form_errors = errors;
+    if visit.is_partial() { view.fragments() } else { visit.form(&view.form_errors, &view) }
 }
 
 impl PolicyPage {
@@ -123,11 +123,11 @@ impl PolicyPage {
         let day = |days: i64| now.plus(days * DAY).in_zone(zone).date().to_string();
         let waiting = policy.earlier.as_ref().map(|earlier| earlier.until).filter(|until| now < *until);
         PolicyPage {
-            layout: visit.layout(Room::Settings),
-            org: visit.place(),
+            layout: visit.layout(NavSection::Settings),
+            org: visit.org_link(),
             tabs: Tabs::new(visit, "policy", requests),
             marks: marks(&policy.rules, &fields),
-            complaints: Complaints::default(),
+            form_errors: FormErrors::default(),
             changes: None,
             range: (day(1), day(365)),
             waiting: waiting.map(|until| words::date(until, zone)),

@@ -8,7 +8,7 @@ use crate::path;
 use crate::portal::kit::visit::Visit;
 use crate::portal::kit::words::{self, When};
 use crate::portal::settings::Tabs;
-use crate::web::page::{Layout, Place, Room};
+use crate::web::page::{Layout, NavSection, OrgLink};
 use crate::web::problem::Problem;
 
 /// The number of decisions shown.
@@ -18,7 +18,7 @@ const ANSWERS: i64 = 20;
 #[template(path = "portal/settings/requests.html")]
 struct RequestsPage {
     layout: Layout,
-    org: Place,
+    org: OrgLink,
     tabs: Tabs,
     open: Vec<Line>,
     answered: Vec<Line>,
@@ -47,8 +47,8 @@ pub async fn show(visit: Visit) -> Result<HttpResponse, Problem> {
         request,
     };
     let view = RequestsPage {
-        layout: visit.layout(Room::Settings),
-        org: visit.place(),
+        layout: visit.layout(NavSection::Settings),
+        org: visit.org_link(),
         tabs: Tabs::new(&visit, "requests", requests),
         open: open.into_iter().map(line).collect(),
         answered: answered.into_iter().map(line).collect(),

@@ -37,9 +37,9 @@ const HEAD: [&str; 14] = [
 
 /// `GET /o/{org}/usage.csv`.
 pub async fn show(visit: Visit) -> Result<HttpResponse, Problem> {
-    let (params, mut question, complaints) = UsageParams::parse(&visit.query(), visit.now)?;
-    if !complaints.is_empty() {
-        return Err(Error::Invalid(complaints.0).into());
+    let (params, mut question, form_errors) = UsageParams::parse(&visit.query(), visit.now)?;
+    if !form_errors.is_empty() {
+        return Err(Error::Invalid(form_errors.0).into());
     }
     if question.filter.key.is_some() {
         let requested = RequestedKey::of(&visit, &params.key)?;

@@ -24,17 +24,17 @@ use crate::portal::usage::{Coverage, within_reach};
 use crate::time::{DAY, Time};
 use crate::usage::question::{self, Group, Question, Range};
 use crate::usage::{self, report};
-use crate::web::form::Complaints;
-use crate::web::page::{Layout, Place, Room};
+use crate::web::form::FormErrors;
+use crate::web::page::{Layout, NavSection, OrgLink};
 use crate::web::problem::Problem;
 
 #[derive(Template)]
 #[template(path = "portal/usage/show.html")]
 struct UsagePage {
     layout: Layout,
-    org: Place,
+    org: OrgLink,
     params: UsageParams,
-    complaints: Complaints,
+    form_errors: FormErrors,
     /// The key, on the page of one key.
     key: Option<Key>,
     /// The keys and the period that the page covers.
@@ -65,7 +65,7 @@ pub(super) async fn page(visit: &Visit, requested: Option<RequestedKey>) -> Resu
     // Before the queries: they include at least everything counted until then.
     let counted_until = visit.site.meter.counted_until();
     let now = visit.now;
-    let (params, mut question, complaints) = UsageParams::parse(&visit.query(), now)?;
+    let (params, mut question, form_errors) = UsageParams::parse(&visit.query(), now)?;
     question.filter.key = requested.map(|requested| requested.id);
     within_reach(visit, &mut question)?;
     let segments = if requested.is_some() { By::OF_KEY } else { By::OF_ORG };
@@ -144,8 +144,8 @@ pub(super) async fn page(visit: &Visit, requested: Option<RequestedKey>) -> Resu
         (None, false, None) => format!("All keys of {}", visit.org.name),
     };
     let view = UsagePage {
-        layout: visit.layout(Room::Usage),
-        org: visit.place(),
+        layout: visit.layout(NavSection::Usage),
+        org: visit.org_link(),
         title: format!("{of}, {} (UTC).", span(&question)),
         tiles,
         chart: figures.chart(&question),
@@ -159,9 +159,9 @@ pub(super) async fn page(visit: &Visit, requested: Option<RequestedKey>) -> Resu
         ranked_at: ranked_at.map(|at| words::clock(at, &visit.zone)),
         key,
         params,
-        complaints,
+        form_errors,
     };
-    visit.form(&view.complaints, &view)
+    visit.form(&view.form_errors, &view)
 }
 
 /// Whether there was ever a request that passes the filter.

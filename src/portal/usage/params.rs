@@ -7,7 +7,7 @@ use crate::portal::kit::list_query::{ListQuery, invalid_parameter};
 use crate::time::{DAY, HOUR, Time};
 use crate::usage::part::{Part, Sort};
 use crate::usage::question::{Question, Range, RawQuestion};
-use crate::web::form::{Complaints, Fields, query};
+use crate::web::form::{Fields, FormErrors, query};
 use crate::web::problem::Problem;
 
 /// Rows per page.
@@ -41,7 +41,7 @@ pub struct UsageParams {
 
 impl UsageParams {
     /// With invalid dates, the range is the last 30 days. Errors: 400 for any other invalid parameter.
-    pub fn parse(fields: &Fields, now: Time) -> Result<(UsageParams, Question, Complaints), Problem> {
+    pub fn parse(fields: &Fields, now: Time) -> Result<(UsageParams, Question, FormErrors), Problem> {
         let query = ListQuery(fields);
         let mut params = UsageParams {
             range: query.text("range")?,
@@ -78,7 +78,7 @@ impl UsageParams {
             .check(now)
             .map_err(|errors| invalid_parameter(errors.first().map_or("", |error| error.field)))?;
         question.range = range;
-        Ok((params, question, Complaints(errors)))
+        Ok((params, question, FormErrors(errors)))
     }
 
     /// The rows of the page.

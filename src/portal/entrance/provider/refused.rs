@@ -10,7 +10,7 @@ use crate::path::{self, Href};
 use crate::people::oauth::flow::Purpose;
 use crate::people::oauth::{Provider, ProviderError};
 use crate::portal::kit::visit::Visit;
-use crate::web::page::{Layout, Room};
+use crate::web::page::{Layout, NavSection};
 use crate::web::problem::Problem;
 use crate::web::request::request_id;
 
@@ -86,7 +86,7 @@ pub(super) fn refuse<V>(
             ("It is not confirmed that it is you".to_owned(), (path::sign_in_again().then(next), "Try again"))
         }
     };
-    let layout = visit.layout(Room::None);
+    let layout = visit.layout(NavSection::None);
     let page = RefusedPage { layout, title, words, again, request: request_id(&visit.request) };
     let mut response = visit.page_with_status(status, &page)?;
     if status == StatusCode::SERVICE_UNAVAILABLE {

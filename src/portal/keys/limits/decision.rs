@@ -13,8 +13,8 @@ use crate::portal::kit::visit::Visit;
 use crate::portal::kit::words::{self, When};
 use crate::time::DAY;
 use crate::usage;
-use crate::web::form::{Complaints, Fields};
-use crate::web::page::{Layout, Place, Room};
+use crate::web::form::{Fields, FormErrors};
+use crate::web::page::{Layout, NavSection, OrgLink};
 use crate::web::problem::Problem;
 
 /// The period for counting requests, in days.
@@ -24,7 +24,7 @@ const USE_DAYS: i64 = 7;
 #[template(path = "portal/keys/limits/decision.html")]
 struct DecisionPage {
     layout: Layout,
-    org: Place,
+    org: OrgLink,
     asked: LimitRequest,
     when: When,
     requests: i64,
@@ -32,13 +32,13 @@ struct DecisionPage {
     /// The values of the fields.
     limit: String,
     answer: String,
-    complaints: Complaints,
+    form_errors: FormErrors,
     zone: String,
 }
 
 /// `GET /o/{org}/keys/{id}/limit/decision`.
 pub async fn form(visit: Visit, requested: RequestedKey) -> Result<HttpResponse, Problem> {
-    page(&visit, requested, None, Complaints::default()).await
+    page(&visit, requested, None, FormErrors::default()).await
 }
 
 /// `POST /o/{org}/keys/{id}/limit/decision`.
@@ -71,7 +71,7 @@ pub async fn submit(visit: Visit, requested: RequestedKey, fields: Fields) -> Re
             };
             Ok(visit.redirect_with(path::key(&visit.org.slug, &id), done))
         }
-        Err(Error::Invalid(errors)) => page(&visit, requested, Some([limit, said]), Complaints(errors)).await,
+        Err(Error::Invalid(errors)) => page(&visit, requested, Some([limit, said]), FormErrors(errors)).await,
         Err(error) => Err(error.into()),
     }
 }
@@ -81,7 +81,7 @@ async fn page(
     visit: &Visit,
     requested: RequestedKey,
     typed: Option<[&str; 2]>,
-    complaints: Complaints,
+    form_errors: FormErrors,
 ) -> Result<HttpResponse, Problem> {
     let (now, zone) = (visit.now, &visit.zone);
     let found = visit.read(move |conn| {
@@ -92,7 +92,7 @@ async fn page(
     });
     let (id, open, policy, requests) = found.await?;
     let Some(asked) = open else {
-        if !complaints.is_empty() {
+        if !form_errors.is_empty() {
             return Err(Error::Conflict("This request has been answered already.").into());
         }
         return Ok(visit.redirect_with(path::key(&visit.org.slug, &id), "Nothing waits for an answer here."));
@@ -100,16 +100,16 @@ async fn page(
     let current = asked.asked_limit.to_string();
     let [limit, answer] = typed.unwrap_or([&current, ""]);
     let view = DecisionPage {
-        layout: visit.layout(Room::Keys),
-        org: visit.place(),
+        layout: visit.layout(NavSection::Keys),
+        org: visit.org_link(),
         when: When::past(asked.asked_at, now, zone),
         asked,
         requests,
         largest: policy.rules.largest_rpm,
         limit: limit.to_owned(),
         answer: answer.to_owned(),
-        complaints,
+        form_errors,
         zone: visit.zone_name(),
     };
-    visit.form(&view.complaints, &view)
+    visit.form(&view.form_errors, &view)
 }

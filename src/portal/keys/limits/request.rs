@@ -12,15 +12,15 @@ use crate::path;
 use crate::portal::keys::RequestedKey;
 use crate::portal::kit::visit::Visit;
 use crate::portal::kit::words;
-use crate::web::form::{Complaints, Fields};
-use crate::web::page::{Layout, Place, Room};
+use crate::web::form::{Fields, FormErrors};
+use crate::web::page::{Layout, NavSection, OrgLink};
 use crate::web::problem::Problem;
 
 #[derive(Template)]
 #[template(path = "portal/keys/limits/request.html")]
 struct AskPage {
     layout: Layout,
-    org: Place,
+    org: OrgLink,
     id: KeyId,
     name: String,
     now: String,
@@ -28,12 +28,12 @@ struct AskPage {
     /// The values of the fields.
     limit: String,
     reason: String,
-    complaints: Complaints,
+    form_errors: FormErrors,
 }
 
 /// `GET /o/{org}/keys/{id}/limit`.
 pub async fn form(visit: Visit, requested: RequestedKey) -> Result<HttpResponse, Problem> {
-    page(&visit, requested, ["", ""], Complaints::default()).await
+    page(&visit, requested, ["", ""], FormErrors::default()).await
 }
 
 /// `POST /o/{org}/keys/{id}/limit`: sends the request.
@@ -50,7 +50,7 @@ pub async fn submit(visit: Visit, requested: RequestedKey, fields: Fields) -> Re
             path::key(&visit.org.slug, &id),
             "Your admins were asked. The answer comes by mail.",
         )),
-        Err(Error::Invalid(errors)) => page(&visit, requested, [limit, reason], Complaints(errors)).await,
+        Err(Error::Invalid(errors)) => page(&visit, requested, [limit, reason], FormErrors(errors)).await,
         Err(error) => Err(error.into()),
     }
 }
@@ -66,7 +66,7 @@ async fn page(
     visit: &Visit,
     requested: RequestedKey,
     [limit, reason]: [&str; 2],
-    complaints: Complaints,
+    form_errors: FormErrors,
 ) -> Result<HttpResponse, Problem> {
     let now = visit.now;
     let found = visit.read(move |conn| {
@@ -80,15 +80,15 @@ async fn page(
         return Ok(visit.redirect(path::key(&visit.org.slug, &key.id)));
     }
     let view = AskPage {
-        layout: visit.layout(Room::Keys),
-        org: visit.place(),
+        layout: visit.layout(NavSection::Keys),
+        org: visit.org_link(),
         id: key.id,
         name: key.name.clone(),
         now: words::number(key.settings.requests_per_minute.get().into()),
         largest: words::number(policy.rules.largest_rpm.into()),
         limit: limit.to_owned(),
         reason: reason.to_owned(),
-        complaints,
+        form_errors,
     };
-    visit.form(&view.complaints, &view)
+    visit.form(&view.form_errors, &view)
 }

@@ -15,7 +15,7 @@ use crate::portal::kit::visit::Visit;
 use crate::portal::kit::words::{self, When};
 use crate::time::DAY;
 use crate::usage::refusals::store::{self, REQUEST_DAYS};
-use crate::web::page::{Layout, Place, Room};
+use crate::web::page::{Layout, NavSection, OrgLink};
 use crate::web::problem::{Code, Problem};
 
 const DAYS: i64 = 7;
@@ -25,7 +25,7 @@ const MOST: usize = 100;
 #[template(path = "portal/keys/refusals/key.html")]
 struct KeyPage {
     layout: Layout,
-    org: Place,
+    org: OrgLink,
     key: Key,
     /// The request id to look for, as typed.
     searched: String,
@@ -79,8 +79,8 @@ pub async fn of_key(visit: Visit, requested: RequestedKey) -> Result<HttpRespons
     let bucket = visit.site.limiter.look(key.id, limit, std::time::Instant::now()).await;
     let allowed = bucket.remaining > 0;
     let view = KeyPage {
-        layout: visit.layout(Room::Keys),
-        org: visit.place(),
+        layout: visit.layout(NavSection::Keys),
+        org: visit.org_link(),
         shown: chosen.map(|kept| Shown {
             request: kept.request.clone(),
             when: words::date_time(kept.at, &zone),
@@ -139,7 +139,7 @@ fn remedy(name: &str) -> String {
 #[template(path = "portal/keys/refusals/list.html")]
 struct OrgPage {
     layout: Layout,
-    org: Place,
+    org: OrgLink,
     searched: String,
     rows: Vec<OrgRow>,
     zone: String,
@@ -183,8 +183,8 @@ pub async fn of_org(visit: Visit) -> Result<HttpResponse, Problem> {
         last: When::past(last, now, &zone),
     };
     let view = OrgPage {
-        layout: visit.layout(Room::Keys),
-        org: visit.place(),
+        layout: visit.layout(NavSection::Keys),
+        org: visit.org_link(),
         rows: rows.into_iter().map(row).collect(),
         zone: visit.zone_name(),
         searched,

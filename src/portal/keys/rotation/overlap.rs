@@ -14,8 +14,8 @@ use crate::portal::kit::visit::Visit;
 use crate::portal::kit::words;
 use crate::time::{DAY, HOUR};
 use crate::usage::rotation_progress;
-use crate::web::form::{Complaints, Fields};
-use crate::web::page::{Layout, Place, Room};
+use crate::web::form::{Fields, FormErrors};
+use crate::web::page::{Layout, NavSection, OrgLink};
 use crate::web::problem::Problem;
 
 /// The number of clients listed.
@@ -32,7 +32,7 @@ const LONGER: [(&str, &str, i64); 4] = [
 #[template(path = "portal/keys/rotation/end.html", blocks = ["act"])]
 struct EndPage {
     layout: Layout,
-    org: Place,
+    org: OrgLink,
     id: KeyId,
     name: String,
     hint: String,
@@ -49,7 +49,7 @@ struct EndPage {
 #[template(path = "portal/keys/rotation/move.html")]
 struct MovePage {
     layout: Layout,
-    org: Place,
+    org: OrgLink,
     id: KeyId,
     name: String,
     ends: String,
@@ -57,7 +57,7 @@ struct MovePage {
     choices: Vec<(&'static str, &'static str, String)>,
     chosen: String,
     zone: String,
-    complaints: Complaints,
+    form_errors: FormErrors,
 }
 
 /// The key with its open rotation, if one is open.
@@ -91,8 +91,8 @@ pub async fn confirm_end(visit: Visit, requested: RequestedKey) -> Result<HttpRe
     };
     let rows = found.still.iter().take(CALLERS).map(|caller| CallerRow::new(caller, now, &zone));
     let view = EndPage {
-        layout: visit.layout(Room::Keys),
-        org: visit.place(),
+        layout: visit.layout(NavSection::Keys),
+        org: visit.org_link(),
         id: key.id,
         name: key.name.clone(),
         hint: old.fingerprint.hint.clone(),
@@ -121,7 +121,7 @@ pub async fn end(visit: Visit, requested: RequestedKey) -> Result<HttpResponse, 
 pub async fn move_form(visit: Visit, requested: RequestedKey) -> Result<HttpResponse, Problem> {
     let (key, old) = open(&visit, requested, Deed::Edit).await?;
     match old {
-        Some(old) => move_page(&visit, &key, &old, "24h", Complaints::default()),
+        Some(old) => move_page(&visit, &key, &old, "24h", FormErrors::default()),
         None => Ok(visit.redirect(path::key(&visit.org.slug, &key.id))),
     }
 }
@@ -136,9 +136,9 @@ pub async fn move_end(
     let Some(old) = old else { return Ok(visit.redirect(path::key(&visit.org.slug, &key.id))) };
     let chosen = fields.get("longer");
     let Some((_, _, longer)) = LONGER.iter().find(|(value, _, _)| *value == chosen) else {
-        let complaints =
-            Complaints(vec![FieldError::new("longer", "Choose how much longer the old secret works.")]);
-        return move_page(&visit, &key, &old, chosen, complaints);
+        let form_errors =
+            FormErrors(vec![FieldError::new("longer", "Choose how much longer the old secret works.")]);
+        return move_page(&visit, &key, &old, chosen, form_errors);
     };
     let to = old.ends_at.plus(*longer).min(old.latest_end());
     let id = key.id;
@@ -153,7 +153,7 @@ fn move_page(
     key: &Key,
     old: &Superseded,
     chosen: &str,
-    complaints: Complaints,
+    form_errors: FormErrors,
 ) -> Result<HttpResponse, Problem> {
     let zone = visit.zone.clone();
     let latest = old.latest_end();
@@ -161,8 +161,8 @@ fn move_page(
         (value, label, words::date_time(old.ends_at.plus(longer).min(latest), &zone))
     };
     let view = MovePage {
-        layout: visit.layout(Room::Keys),
-        org: visit.place(),
+        layout: visit.layout(NavSection::Keys),
+        org: visit.org_link(),
         id: key.id,
         name: key.name.clone(),
         ends: words::date_time(old.ends_at, &zone),
@@ -170,7 +170,7 @@ fn move_page(
         choices: if old.ends_at < latest { LONGER.iter().map(choice).collect() } else { Vec::new() },
         chosen: chosen.to_owned(),
         zone: visit.zone_name(),
-        complaints,
+        form_errors,
     };
-    visit.form(&view.complaints, &view)
+    visit.form(&view.form_errors, &view)
 }

@@ -6,9 +6,9 @@ use askama::Template;
 use crate::crypto::random_base62;
 use crate::error::FieldError;
 use crate::id::KeyId;
+use crate::keys::Status;
 use crate::keys::manager::Deed;
 use crate::keys::rotation::{self, MAX_OVERLAP, parse_overlap};
-use crate::keys::Status;
 use crate::orgs::policy;
 use crate::path;
 use crate::portal::keys::RequestedKey;
@@ -17,9 +17,9 @@ use crate::portal::kit::visit::Visit;
 use crate::portal::kit::words::{self, When};
 use crate::time::{DAY, HOUR, Time};
 use crate::usage;
-use crate::web::form::{Complaints, Fields};
+use crate::web::form::{Fields, FormErrors};
 use crate::web::idempotency::Claim;
-use crate::web::page::{Layout, Place, Room};
+use crate::web::page::{Layout, NavSection, OrgLink};
 use crate::web::problem::Problem;
 
 /// The preset overlaps: value, label, seconds.
@@ -37,7 +37,7 @@ const PRESELECTED: &str = "24h";
 #[template(path = "portal/keys/rotation/rotate.html")]
 struct RotatePage {
     layout: Layout,
-    org: Place,
+    org: OrgLink,
     id: KeyId,
     name: String,
     hint: String,
@@ -57,7 +57,7 @@ struct RotatePage {
     zone: String,
     /// Identifies the form, so that submitting it twice has one effect.
     nonce: String,
-    complaints: Complaints,
+    form_errors: FormErrors,
 }
 
 /// A choice of overlap.
@@ -71,7 +71,7 @@ pub struct OverlapChoice {
 
 /// `GET /o/{org}/keys/{id}/rotate`.
 pub async fn form(visit: Visit, requested: RequestedKey) -> Result<HttpResponse, Problem> {
-    page(&visit, requested, &Fields::default(), Complaints::default()).await
+    page(&visit, requested, &Fields::default(), FormErrors::default()).await
 }
 
 /// `POST /o/{org}/keys/{id}/rotate`: responds with the page that shows the new secret, as creating a key
@@ -86,7 +86,7 @@ pub async fn submit(
     let overlap = match overlap(&submitted, &visit) {
         Ok(overlap) => overlap,
         Err(error) => {
-            return page(&visit, requested, &submitted, Complaints(vec![error])).await;
+            return page(&visit, requested, &submitted, FormErrors(vec![error])).await;
         }
     };
     let mint = visit.site.mint.clone();
@@ -142,7 +142,7 @@ async fn page(
     visit: &Visit,
     requested: RequestedKey,
     fields: &Fields,
-    complaints: Complaints,
+    form_errors: FormErrors,
 ) -> Result<HttpResponse, Problem> {
     let (now, zone) = (visit.now, visit.zone.clone());
     let found = visit.read(move |conn| {
@@ -157,8 +157,8 @@ async fn page(
     }
     let day = |at: Time| at.in_zone(&zone).date().to_string();
     let view = RotatePage {
-        layout: visit.layout(Room::Keys),
-        org: visit.place(),
+        layout: visit.layout(NavSection::Keys),
+        org: visit.org_link(),
         id: key.id,
         name: key.name.clone(),
         hint: key.fingerprint.hint.clone(),
@@ -177,7 +177,7 @@ async fn page(
         range: (day(now), day(now.plus(MAX_OVERLAP - DAY))),
         zone: visit.zone_name(),
         nonce: random_base62(22)?.to_string(),
-        complaints,
+        form_errors,
     };
-    visit.form(&view.complaints, &view)
+    visit.form(&view.form_errors, &view)
 }
