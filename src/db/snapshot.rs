@@ -16,10 +16,8 @@ pub fn snapshot<T>(conn: &mut Conn, query: impl FnOnce(&mut Conn) -> Result<T>) 
     }
     let result = query(conn);
     // There is nothing to commit, and a rollback also ends a transaction in which a query failed.
-    let ended = each!(conn, |c| AnsiTransactionManager::rollback_transaction(c));
-    let value = result?;
-    ended?;
-    Ok(value)
+    each!(conn, |c| AnsiTransactionManager::rollback_transaction(c))?;
+    result
 }
 
 #[cfg(test)]
