@@ -14,7 +14,7 @@ use crate::db::Conn;
 use crate::error::{Error, Result};
 use crate::schema::schema_compatibility as row;
 
-/// The oldest version of the tables whose programs work with the tables of this version. Those since usage_journal do
+/// The oldest version of the tables whose programs work with the tables of this version. Those since `usage_journal` do
 /// not use the tables of windows.
 const OLDEST: &str = "20261130000160";
 

@@ -78,7 +78,7 @@ impl Mailer {
             add("X-Keydesk-Key", key.to_string());
         }
         if let Some(person) = mail.person.filter(|_| mail.message.is_early()) {
-            let link = context.link(&path::unsubscribe(&context.token(UNSUBSCRIBE, person)));
+            let link = context.link(path::unsubscribe(&context.token(UNSUBSCRIBE, person)));
             add("List-Unsubscribe", format!("<{link}>"));
             add("List-Unsubscribe-Post", "List-Unsubscribe=One-Click".to_owned());
         }

@@ -87,15 +87,15 @@ pub enum NavSection {
 }
 
 impl NavSection {
-    /// Its path in an organisation and what a role must allow. `None` if it lies in no organisation.
-    fn of_org(self) -> Option<(fn(&OrgSlug) -> Href, Act)> {
+    /// The right that a role needs to see the section. `None` if it belongs to no organisation.
+    fn act(self) -> Option<Act> {
         match self {
-            NavSection::Keys => Some((path::keys, Act::ReadKeys)),
-            NavSection::Usage => Some((path::usage, Act::ReadUsage)),
-            NavSection::Review => Some((path::review, Act::ReadReview)),
-            NavSection::Audit => Some((path::audit, Act::ReadAudit)),
-            NavSection::Members => Some((path::members, Act::ReadMembers)),
-            NavSection::Settings => Some((path::settings, Act::ReadSettings)),
+            NavSection::Keys => Some(Act::ReadKeys),
+            NavSection::Usage => Some(Act::ReadUsage),
+            NavSection::Review => Some(Act::ReadReview),
+            NavSection::Audit => Some(Act::ReadAudit),
+            NavSection::Members => Some(Act::ReadMembers),
+            NavSection::Settings => Some(Act::ReadSettings),
             NavSection::None | NavSection::Docs | NavSection::Account => None,
         }
     }
@@ -103,9 +103,14 @@ impl NavSection {
     /// The path of the section in an organisation; the key list if the role may not see it or the section
     /// belongs to no organisation.
     fn href_in(self, org: &OrgSlug, role: Role) -> Href {
-        match self.of_org() {
-            Some((path, act)) if role.may(act) => path(org),
-            _ => path::keys(org),
+        match self {
+            _ if !self.act().is_some_and(|act| role.may(act)) => path::keys(org),
+            NavSection::Usage => path::usage(org),
+            NavSection::Review => path::review(org),
+            NavSection::Audit => path::audit(org),
+            NavSection::Members => path::members(org),
+            NavSection::Settings => path::settings(org),
+            NavSection::Keys | NavSection::None | NavSection::Docs | NavSection::Account => path::keys(org),
         }
     }
 }
@@ -183,7 +188,7 @@ impl Layout {
 
     /// Whether the person's role may see this section.
     pub fn may_see(&self, section: NavSection) -> bool {
-        section.of_org().is_none_or(|(_, act)| self.may(act))
+        section.act().is_none_or(|act| self.may(act))
     }
 
     /// Whether the page is in this section, for `aria-current`.

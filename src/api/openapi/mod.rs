@@ -117,7 +117,7 @@ fn build(calls: &[Call]) -> Value {
         "info": {
             "title": "Keydesk",
             "version": env!("CARGO_PKG_VERSION"),
-            "description": "Create, check and revoke API keys, and call models with them.",
+            "description": "Create, verify and revoke API keys, and call models with them.",
             "license": {"name": "MIT", "identifier": "MIT"},
         },
         "servers": [{"url": "/"}],
@@ -163,13 +163,13 @@ fn operation(call: &Call, method: &str) -> Value {
             "rest",
             "path",
             true,
-            "The path that was called.",
+            "The path of the original request.",
             json!({"type": "string"}),
         ));
     }
     if call.operation.idempotent {
         let schema = json!({"type": "string", "pattern": "^[A-Za-z0-9._:-]{1,255}$"});
-        let meaning = "Makes a repeated request act once; within ten minutes the answer repeats the key.";
+        let meaning = "Makes a repeated request take effect only once. Within ten minutes, the response repeats the secret.";
         parameters.push(parameter("Idempotency-Key", "header", false, meaning, schema));
     }
     let name = format!(
@@ -200,11 +200,11 @@ fn parameter(name: &str, place: &str, required: bool, meaning: &str, schema: Val
 
 fn needs(permission: Permission) -> String {
     match permission {
-        Permission::Key(scope) => format!("Needs the scope `{scope}`."),
-        Permission::AdminOrSelf => "Needs the scope `admin`, or is about the calling key itself.".to_owned(),
-        Permission::ScopesInQuery => "Needs the scopes that the query names.".to_owned(),
-        Permission::AnyKey => "Needs any working key.".to_owned(),
-        _ => "Needs no key.".to_owned(),
+        Permission::Key(scope) => format!("Requires the scope `{scope}`."),
+        Permission::AdminOrSelf => "Requires the scope `admin`, unless a key acts on itself.".to_owned(),
+        Permission::ScopesInQuery => "Requires the scopes that the query names.".to_owned(),
+        Permission::AnyKey => "Requires any valid key.".to_owned(),
+        _ => "Requires no key.".to_owned(),
     }
 }
 
@@ -219,7 +219,7 @@ fn body(body: &Body) -> Option<Value> {
             json(json!({"type": "object", "required": ["model"], "properties": known}), true)
         }
         Body::Token => {
-            let token = json!({"token": {"type": "string", "description": "The key in question."}});
+            let token = json!({"token": {"type": "string", "description": "The key to introspect."}});
             let schema = json!({"type": "object", "required": ["token"], "properties": token});
             json!({"required": true, "content": {"application/x-www-form-urlencoded": {"schema": schema}}})
         }

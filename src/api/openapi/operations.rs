@@ -104,17 +104,17 @@ pub fn list_keys() -> Operation {
             "Keys in this status; `active` includes `expiring`.",
             one_of(&Status::ALL.map(Status::name)),
         )
-        .parameter("scope", "Keys that hold this scope.", scope())
+        .parameter("scope", "Keys with this scope.", scope())
         .parameter("owner", "Keys of this member.", id("user"))
         .parameter("q", "Words in the name, or a fingerprint.", json!({"type": "string", "maxLength": 200}))
         .parameter("fingerprint", "8 to 64 digits of the key's SHA-256.", matching("^[0-9a-fA-F]{8,64}$"))
-        .parameter("limit", "How many at most.", limit())
-        .parameter("cursor", "`next_cursor` of the answer before.", id("key"))
+        .parameter("limit", "The largest number of entries to return.", limit())
+        .parameter("cursor", "`next_cursor` of the previous response.", id("key"))
         .fails_with(&[ValidationFailed])
 }
 
 pub fn show_own_key() -> Operation {
-    Operation::new("Show the caller's own key", Json("ApiKey")).fails_with(&[NotFound])
+    Operation::new("Show the client's own key", Json("ApiKey")).fails_with(&[NotFound])
 }
 
 pub fn show_key() -> Operation {
@@ -137,7 +137,7 @@ pub fn revoke_key() -> Operation {
 }
 
 pub fn delete_key() -> Operation {
-    Operation { status: 204, ..Operation::new("Revoke a key, without an answer", Empty) }
+    Operation { status: 204, ..Operation::new("Revoke a key without returning it", Empty) }
         .fails_with(&[Forbidden])
 }
 
@@ -148,13 +148,13 @@ pub fn rotate_key() -> Operation {
 }
 
 pub fn move_rotation() -> Operation {
-    Operation::new("Move the old secret's end", Json("ApiKey"))
+    Operation::new("Change when the old secret expires", Json("ApiKey"))
         .accepts(Body::Json("RotationBody"))
         .fails_with(&[Forbidden, KeyEnded, Conflict])
 }
 
 pub fn end_rotation() -> Operation {
-    Operation::new("End the old secret now", Json("ApiKey")).fails_with(&[Forbidden, KeyEnded])
+    Operation::new("End the overlap now", Json("ApiKey")).fails_with(&[Forbidden, KeyEnded])
 }
 
 pub fn verify_key() -> Operation {
@@ -169,16 +169,16 @@ pub fn authorize() -> Operation {
     let scope = Scope::ALL.map(Scope::name).join("|");
     let scopes = matching(&format!("^[ ,]*(({scope})([ ,]+({scope}))*[ ,]*)?$"));
     Operation::new("Authorize a request for a proxy", Empty)
-        .parameter("scope", "Scopes that are needed, separated by spaces or commas.", scopes)
+        .parameter("scope", "Required scopes, separated by spaces or commas.", scopes)
         .parameter("deny", "403 turns every refusal into a 403 with `X-Keydesk-Code`.", one_of(&["403"]))
 }
 
 pub fn authorize_rest() -> Operation {
-    Operation::new("The same, with the path that was called appended", Empty)
+    Operation::new("Authorize a request for a proxy that appends the original path", Empty)
 }
 
 pub fn list_models() -> Operation {
-    Operation::new("List what can be called", Object("A list of models, as OpenAI's `GET /models`."))
+    Operation::new("List models", Object("A list of models, as OpenAI's `GET /models`."))
         .fails_with(&[UpstreamError])
 }
 
@@ -206,22 +206,22 @@ pub fn respond() -> Operation {
 
 pub fn usage() -> Operation {
     Operation::new("Read usage", Json("Usage"))
+        .parameter("from", "Buckets that end after this time; 24 hours before `to` if omitted.", time())
+        .parameter("to", "Buckets that begin before this time; now if omitted.", time())
         .parameter(
-            "from",
-            "Buckets that reach beyond this instant; 24 hours before `to` if left out.",
-            time(),
+            "bucket",
+            "The width of a bucket. Hourly counts are kept for 100 days.",
+            one_of(&["hour", "day"]),
         )
-        .parameter("to", "Buckets that begin before this instant; now if left out.", time())
-        .parameter("bucket", "The width of a bucket; hours are kept for 100 days.", one_of(&["hour", "day"]))
-        .parameter("group_by", "What to tell apart.", one_of(&["key", "model", "scope"]))
-        .parameter("key", "Only calls with this key.", id("key"))
+        .parameter("group_by", "How to group the counts.", one_of(&["key", "model", "scope"]))
+        .parameter("key", "Only requests with this key.", id("key"))
         .parameter(
             "owner",
-            "Only calls with the keys that this person owns now. A key of a member sees its owner's alone.",
+            "Only requests with keys that this person owns now. A member's key sees only its owner's.",
             id("user"),
         )
-        .parameter("scope", "Only calls of routes that need this scope.", scope())
-        .parameter("model", "Only calls that asked for this model.", json!({"type": "string"}))
+        .parameter("scope", "Only requests to routes that require this scope.", scope())
+        .parameter("model", "Only requests for this model.", json!({"type": "string"}))
         .fails_with(&[ValidationFailed])
 }
 
@@ -229,32 +229,28 @@ pub fn audit_events() -> Operation {
     let text = || json!({"type": "string", "maxLength": 100});
     Operation::new("Read the audit log", Json("AuditEvents"))
         .parameter("actor", "Entries by this actor: `user_…`, `key_…`, `system:cli` or `system`.", text())
-        .parameter("action", "Entries of this action, such as `key.revoked`.", text())
+        .parameter("action", "Entries with this action, such as `key.revoked`.", text())
         .parameter("target", "Entries about this identifier.", text())
-        .parameter("from", "Entries of this instant or later.", time())
-        .parameter("to", "Entries before this instant.", time())
-        .parameter("limit", "How many at most.", limit())
-        .parameter("cursor", "`next_cursor` of the answer before.", matching("^[0-9]{1,18}$"))
+        .parameter("from", "Entries from this time on.", time())
+        .parameter("to", "Entries before this time.", time())
+        .parameter("limit", "The largest number of entries to return.", limit())
+        .parameter("cursor", "`next_cursor` of the previous response.", matching("^[0-9]{1,18}$"))
         .fails_with(&[ValidationFailed])
 }
 
 pub fn audit_checkpoint() -> Operation {
     Operation::new(
-        "Read the signed state of the audit log",
+        "Read the current checkpoint of the audit log",
         Text("A signed note (c2sp.org/tlog-checkpoint)."),
     )
 }
 
 pub fn audit_proof() -> Operation {
     let at_least = |minimum: u64| json!({"type": "integer", "minimum": minimum});
-    Operation::new("Prove what the audit log holds", Json("AuditProof"))
-        .parameter("index", "The entry that the log is to be proven to include.", at_least(0))
-        .parameter("from", "The older size with which the log is to be proven to begin.", at_least(1))
-        .parameter(
-            "size",
-            "The size of the log, as a checkpoint tells it; that of now if left out.",
-            at_least(1),
-        )
+    Operation::new("Prove that the audit log includes an entry or has only grown", Json("AuditProof"))
+        .parameter("index", "The entry whose inclusion to prove.", at_least(0))
+        .parameter("from", "The older size from which to prove that the log has only grown.", at_least(1))
+        .parameter("size", "The size of the log in a checkpoint; the current size if omitted.", at_least(1))
         .fails_with(&[ValidationFailed])
 }
 

@@ -36,10 +36,10 @@ pub(super) fn responses(call: &Call, is_head: bool) -> Value {
     for (status, codes) in by_status {
         let mut headers = headers(permission, false);
         if [429, 503].contains(&status) {
-            headers["Retry-After"] = header("Seconds until it is worth trying again.");
+            headers["Retry-After"] = header("Seconds to wait before trying again.");
         }
         if status == 401 {
-            headers["WWW-Authenticate"] = header("What is missing (RFC 6750).");
+            headers["WWW-Authenticate"] = header("Why authentication failed (RFC 6750).");
         }
         let mut response = json!({"description": format!("`{}`", codes.join("`, `")), "headers": headers});
         if !is_head {
@@ -57,37 +57,37 @@ fn success(call: &Call, is_head: bool) -> Value {
         Answer::Empty => {
             if permission == Permission::ScopesInQuery {
                 for (name, meaning) in [
-                    ("X-Keydesk-Key-Id", "Whose key it is."),
+                    ("X-Keydesk-Key-Id", "The key's id."),
                     ("X-Keydesk-Key-Name", "The key's name, percent-encoded."),
                     ("X-Keydesk-Org", "The organisation's slug."),
-                    ("X-Keydesk-Scopes", "What the key may do now."),
+                    ("X-Keydesk-Scopes", "The scopes that are effective now."),
                 ] {
                     headers[name] = header(meaning);
                 }
             }
-            ("Done.", None)
+            ("Success.", None)
         }
         Answer::Json(schema) => {
-            ("The answer.", Some(json!({"application/json": {"schema": reference(schema)}})))
+            ("Success.", Some(json!({"application/json": {"schema": reference(schema)}})))
         }
         Answer::CreatedSecret => {
             if call.operation.status == 201 {
-                headers["Location"] = header("Where the key is shown from now on.");
+                headers["Location"] = header("The URL of the key.");
             }
-            headers["Idempotency-Replayed"] = json!({"description": "`true` for the answer of an earlier request.", "schema": {"type": "string"}});
+            headers["Idempotency-Replayed"] = json!({"description": "`true` if this repeats the response to an earlier request.", "schema": {"type": "string"}});
             let secret = json!({
-                "key": {"type": ["string", "null"], "description": "The key itself, this once; null in a replay after ten minutes."},
+                "key": {"type": ["string", "null"], "description": "The secret, returned only once; null in a replay after ten minutes."},
                 "code": {"type": "string", "enum": ["secret_already_shown"]},
             });
             let schema = json!({"allOf": [reference("ApiKey"), {"type": "object", "required": ["key"], "properties": secret}]});
-            ("The key object with the key itself.", Some(json!({"application/json": {"schema": schema}})))
+            ("The key object with its secret.", Some(json!({"application/json": {"schema": schema}})))
         }
         Answer::Text(what) => (*what, Some(json!({"text/plain": {"schema": {"type": "string"}}}))),
         Answer::Object(what) => (*what, Some(json!({"application/json": {"schema": {"type": "object"}}}))),
         Answer::Streamed(what) => {
             let schema = if what.ends_with('.') { json!({"type": "object"}) } else { reference(what) };
             let content = json!({"application/json": {"schema": schema}, "text/event-stream": {}});
-            (if what.ends_with('.') { *what } else { "The answer." }, Some(content))
+            (if what.ends_with('.') { *what } else { "Success." }, Some(content))
         }
     };
     let mut response = json!({"description": description, "headers": headers});
@@ -99,21 +99,21 @@ fn success(call: &Call, is_head: bool) -> Value {
 
 /// Headers of every response. Those about the limit are certain only where the key was accepted.
 fn headers(permission: Permission, is_success: bool) -> Value {
-    let mut headers = json!({"X-Request-Id": {"description": "Names this request.", "required": true, "schema": {"type": "string"}}});
+    let mut headers = json!({"X-Request-Id": {"description": "Identifies this request.", "required": true, "schema": {"type": "string"}}});
     if permission != Permission::Public {
         for (name, meaning) in [
             ("RateLimit-Policy", "The key's limit."),
-            ("RateLimit", "What is left of it, and when it is whole again."),
-            ("X-RateLimit-Limit", "Requests a minute."),
-            ("X-RateLimit-Remaining", "Requests that are left."),
-            ("X-RateLimit-Reset", "Seconds until all are there again."),
+            ("RateLimit", "The requests that remain, and the seconds until the limit is full again."),
+            ("X-RateLimit-Limit", "Requests per minute."),
+            ("X-RateLimit-Remaining", "Requests that remain."),
+            ("X-RateLimit-Reset", "Seconds until the limit is full again."),
         ] {
             headers[name] = header(meaning);
             headers[name]["required"] = is_success.into();
         }
         headers["X-Key-Expires-At"] =
-            header("The end of the key or of this secret of it, in the last 14 days.");
-        headers["X-Key-Superseded"] = header("`true` where a rotation has replaced this secret.");
+            header("When the key or this secret expires; sent in its last 14 days.");
+        headers["X-Key-Superseded"] = header("`true` if a rotation has replaced this secret.");
     }
     headers
 }

@@ -110,7 +110,7 @@ pub async fn submit(visit: AccountVisit, fields: Fields) -> Result<HttpResponse,
 /// A first password gives lasting access to the account, so choosing it requires a fresh sign-in.
 fn first_needs_proof(visit: &AccountVisit, has_password: bool) -> Option<HttpResponse> {
     let needed = !has_password && !fresh::is_fresh(&visit.request, visit.now);
-    needed.then(|| visit.redirect(path::sign_in_again().then(&path::account_password())))
+    needed.then(|| visit.redirect(path::sign_in_again().then(path::account_password())))
 }
 
 async fn has_password(visit: &AccountVisit) -> Result<bool, Problem> {
