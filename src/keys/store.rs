@@ -44,6 +44,11 @@ struct Row {
     disabled_by_admin: bool,
     #[diesel(embed)]
     settings: KeySettings,
+    // Only read so that a key with an invalid reference is refused as unreadable.
+    #[diesel(column_name = backup_id)]
+    _backup_id: Option<UserId>,
+    #[diesel(column_name = previous_secret_id)]
+    _previous_secret_id: Option<SecretId>,
 }
 
 type ContactRow = (UserId, String, String);
