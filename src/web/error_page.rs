@@ -82,7 +82,7 @@ pub fn bare(problem: &Problem, id: &str) -> HttpResponse {
         org: None,
         role: None,
         orgs: Vec::new(),
-        room: NavSection::None,
+        section: NavSection::None,
         flash: None,
         findings: 0,
         host: String::new(),
