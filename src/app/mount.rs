@@ -66,7 +66,9 @@ impl Mounted {
             Method::GET => "GET, HEAD",
             method => method.name(),
         });
-        let allowed = names.collect::<Vec<_>>().join(", ");
+        let mut names: Vec<_> = names.collect();
+        names.sort_unstable();
+        let allowed = names.join(", ");
         let mut resource = actix::resource(self.path.as_str());
         for route in &self.routes {
             let permission = route.endpoint.permission;

@@ -15,7 +15,7 @@ use crate::time::Time;
 use crate::web::problem::{Code, Problem};
 
 const ECHO: &str = "echo";
-const PREFIX: &str = "This is Keydesk's built-in echo, for trying out; no model was called. You prompt:";
+const PREFIX: &str = "This is Keydesk's built-in echo, for trying out; no model was called. You said:";
 /// The dimensions of an echoed embedding.
 const DIMENSIONS: usize = 8;
 

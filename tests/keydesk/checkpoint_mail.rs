@@ -170,7 +170,7 @@ fn a_broken_log_is_told_at_once() {
          UPDATE audit_heads SET whole_at = 1",
     );
     let told = checkpoint(&desk, WITNESS, "The audit log is broken at entry 2");
-    assert!(told.text().contains("behind Keydesk's back"), "{}", told.text());
+    assert!(told.text().contains("changed the log without Keydesk"), "{}", told.text());
     // Nothing is signed, so there is nothing to attach. Admins are notified too.
     assert_eq!(MessageParser::default().parse(told.raw.as_bytes()).unwrap().attachment_count(), 0);
     let alarm = desk.wait_for_mails("audit_checkpoint", 3);

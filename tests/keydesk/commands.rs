@@ -50,7 +50,7 @@ fn key_create_prints_the_key_alone() {
     let again =
         desk.run(&["key", "create", "--org", &org.slug, "--name", "Batch", "--scope", "inference:read"]);
     assert_eq!(again.status.code(), Some(1));
-    assert!(String::from_utf8(again.stderr).unwrap().contains("already called"));
+    assert!(String::from_utf8(again.stderr).unwrap().contains("is taken by another key"));
     let unknown = desk.run(&["key", "create", "--org", "nobody", "--name", "x", "--scope", "admin"]);
     assert_eq!(unknown.status.code(), Some(1));
     let wrong = desk.run(&[

@@ -125,7 +125,7 @@ fn a_stop_tells_open_streams_why_they_end_and_counts_them() {
         open.until("Hi");
         server.ask_to_stop();
         let seen = open.until("\"unavailable\"");
-        assert!(seen.contains("is being restarted") && !seen.contains("[DONE]"), "{path}: {seen}");
+        assert!(seen.contains("is restarting") && !seen.contains("[DONE]"), "{path}: {seen}");
         has_ended.recv_timeout(std::time::Duration::from_secs(10)).expect("the upstream is told");
         assert_eq!(server.wait(), Some(0));
         let counted = "SELECT CAST(COALESCE(SUM(requests), 0) AS BIGINT) AS count FROM all_usage_counts \

@@ -141,6 +141,8 @@ fn whatever_does_not_open_an_invitation_is_answered_alike() {
         (page.status, page.body)
     };
     let first = answer(&closed[0]);
+    // The message about the invitation is shown once, on the next page.
+    owner.get(&format!("/o/{}/members", org.slug));
     assert_eq!(first.0, 404);
     for path in &closed {
         assert_eq!(answer(path), first, "{path}");

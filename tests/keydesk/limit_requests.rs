@@ -117,7 +117,7 @@ fn a_refusal_needs_words_and_leaves_the_limit() {
     let stale = owner.post(
         &page(&org, &key, "/limit/decision"),
         &[
-            ("request", "req_00000000000000000000000000"),
+            ("request", "lim_00000000000000000000000000"),
             ("answer", "approve"),
             ("limit", "900"),
             ("words", ""),

@@ -80,7 +80,10 @@ fn owner_and_backup_hear_of_a_new_a_rotated_and_a_revoked_key() {
             "{to:?}"
         );
         let text = about(&mails, id, event)[0].text();
-        assert!(text.contains("The key admin-key") && text.contains("Was this not you"), "{text}");
+        assert!(
+            text.contains("The key admin-key") && text.contains("If you don't know who did this"),
+            "{text}"
+        );
         assert!(about(&mails, id, event)[0].headers.iter().all(|(name, _)| name != "Bcc"));
     }
 }
