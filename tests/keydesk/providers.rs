@@ -318,7 +318,7 @@ fn whatever_the_provider_does_nobody_is_signed_in_and_the_log_says_why() {
         (Mood::Failing, 503, "it returned status 502"),
         (Mood::Huge, 400, "its response is too large"),
         (Mood::NoId, 400, "GET /user can't be parsed"),
-        (Mood::EmailsForbidden, 400, "GET /user/emails answers 403"),
+        (Mood::EmailsForbidden, 400, "GET /user/emails returned status 403"),
         (Mood::EvilToken, 400, "the access token has invalid characters"),
     ] {
         let mut browser = server.browser();

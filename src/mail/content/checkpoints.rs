@@ -119,8 +119,8 @@ impl AuditCheckpoint {
                 "An admin changed this setting. Keep this last checkpoint. If you didn't expect the change, ask why."
             }
             (None, _) => {
-                "Keep this e-mail. No one who runs the server can change it, so it can later show whether \
-                 anything in the log was changed, removed or added."
+                "Keep this e-mail. No one who runs the server can change it. It can later show whether anything in \
+                 the log was changed, removed or added."
             }
         }
     }
