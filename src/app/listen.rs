@@ -8,8 +8,9 @@ use socket2::{Domain, Socket, Type};
 
 use crate::web::health::STOPPING;
 
-/// How many connections may wait to be accepted.
-const BACKLOG: i32 = 1024;
+/// How many connections may wait to be accepted. With more, a burst is accepted faster than the connections that it
+/// replaces can be closed, and descriptors run out.
+const BACKLOG: i32 = 128;
 /// How long the process on the address may take to say that it is stopping.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// More than the response of `/readyz` takes, in bytes.

@@ -101,6 +101,15 @@ fn bodies_heads_and_idle_connections_have_deadlines() {
             assert!(raw.end().after < Duration::from_secs(60));
         });
         scope.spawn(|| {
+            // The same after a request whose body nobody read, because it was refused.
+            let mut raw = Raw::open(&server);
+            raw.send(head("/v1/api-keys", "", "", 12) + "{\"name\":\"a\"}");
+            assert!(raw.some().contains("missing_credential"));
+            std::thread::sleep(Duration::from_secs(17));
+            raw.send("GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n");
+            assert!(raw.some().contains("alive"), "a body that nobody read does not shorten the time");
+        });
+        scope.spawn(|| {
             let mut raw = Raw::open(&server);
             raw.send(head("/v1/api-keys", key, "", 37) + "{\"nam");
             let ended = raw.end();

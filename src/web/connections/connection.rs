@@ -18,6 +18,9 @@ use crate::web::connections::{Connections, milliseconds};
 /// How long a new connection may be open without a request, and how long a request head may take.
 pub(super) const WAITING: Duration = Duration::from_secs(15);
 
+/// The length of a chunked body.
+const UNKNOWN: usize = usize::MAX;
+
 /// How many requests of a known client are answered before other connections get a turn.
 const IN_ONE_GO: usize = 8;
 
@@ -41,8 +44,9 @@ pub struct Connection {
     pub(super) waiting_since: AtomicU64,
     /// How long it may wait for the next request, in milliseconds.
     patience: u64,
-    /// Whether its request has a body that nothing has started to read.
-    is_unread: AtomicBool,
+    /// How many bytes of its request's body have not arrived although nothing reads the body; [`UNKNOWN`] if the body
+    /// does not state its length.
+    unread: AtomicUsize,
     /// When the head of its next request began to arrive, in milliseconds since the start; 0 before.
     pub(super) head_since: AtomicU64,
     /// Until when the client has to read more of its response, in milliseconds since the start; 0 if it isn't
@@ -70,7 +74,7 @@ impl Connection {
             answered: AtomicUsize::new(0),
             waiting_since: AtomicU64::new(all.now()),
             patience: milliseconds(all.keep_alive + WAITING),
-            is_unread: AtomicBool::new(false),
+            unread: AtomicUsize::new(0),
             head_since: AtomicU64::new(all.now()),
             blocked_until: AtomicU64::new(0),
             is_cut: AtomicBool::new(false),
@@ -84,6 +88,25 @@ impl Connection {
     fn read_on(&self, bytes: usize) {
         let _ = self.ahead.fetch_update(Relaxed, Relaxed, |ahead| Some(ahead.saturating_sub(bytes)));
         self.reader.wake();
+    }
+
+    /// Counts bytes that arrived while no request is being answered: first the rest of the last one's body, then the
+    /// head of the next one.
+    pub(super) fn received(&self, bytes: usize) {
+        let unread = self.unread.load(Relaxed);
+        if unread > 0 && self.expect(unread, bytes) == 0 {
+            self.head_since.store(0, Relaxed);
+        }
+        if bytes > unread {
+            let _ = self.head_since.compare_exchange(0, self.now(), Relaxed, Relaxed);
+        }
+    }
+
+    /// Returns how many bytes of the body have yet to arrive after these.
+    fn expect(&self, unread: usize, arrived: usize) -> usize {
+        let rest = if unread == UNKNOWN { UNKNOWN } else { unread.saturating_sub(arrived) };
+        self.unread.store(rest, Relaxed);
+        rest
     }
 
     pub(super) fn cut(&self) {
@@ -187,7 +210,7 @@ impl Receiving {
     pub fn new(request: &HttpRequest) -> Option<Receiving> {
         let connection = request.conn_data::<Arc<Connection>>()?;
         connection.is_receiving.store(true, Relaxed);
-        connection.is_unread.store(false, Relaxed);
+        connection.unread.store(0, Relaxed);
         connection.read_on(usize::MAX);
         Some(Receiving(connection.clone()))
     }
@@ -212,9 +235,9 @@ impl Answering {
         connection.waiting_since.store(0, Relaxed);
         connection.head_since.store(0, Relaxed);
         let fields = request.headers();
-        let has_body = fields.contains_key(header::TRANSFER_ENCODING)
-            || fields.get(header::CONTENT_LENGTH).is_some_and(|length| length != "0");
-        connection.is_unread.store(has_body, Relaxed);
+        let length = fields.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+        let is_chunked = fields.contains_key(header::TRANSFER_ENCODING);
+        connection.unread.store(if is_chunked { UNKNOWN } else { length.unwrap_or(0) }, Relaxed);
         if connection.address.is_none() {
             // A proxy sends requests of many clients over one connection.
             *connection.works_for() = None;
@@ -229,11 +252,12 @@ impl Drop for Answering {
         if connection.open.fetch_sub(1, Relaxed) == 1 {
             connection.waiting_since.store(connection.now(), Relaxed);
         }
-        if connection.is_unread.load(Relaxed) {
+        connection.read_on(self.head);
+        let unread = connection.unread.load(Relaxed);
+        if unread > 0 && connection.expect(unread, connection.ahead.load(Relaxed)) > 0 {
             // The rest of the body has to arrive within the time of a request head.
             connection.head_since.store(connection.now(), Relaxed);
         }
-        connection.read_on(self.head);
     }
 }
 

@@ -97,7 +97,7 @@ impl AsyncRead for Stream {
         buffer.put_slice(some.filled());
         connection.ahead.fetch_add(some.filled().len(), Relaxed);
         if !some.filled().is_empty() && connection.open.load(Relaxed) == 0 {
-            let _ = connection.head_since.compare_exchange(0, connection.now(), Relaxed, Relaxed);
+            connection.received(some.filled().len());
         }
         read
     }
