@@ -16,8 +16,7 @@ const MAX_LOCAL_BYTES: usize = 64;
 
 /// The form of an address used for comparison. Every text has one, so lookups never fail.
 pub fn fold(email: &str) -> String {
-    // PostgreSQL has no U+0000, and no address has either.
-    let email = &*email.trim().replace('\0', "\u{fffd}");
+    let email = &*storable(email);
     if email.is_ascii() {
         return email.to_ascii_lowercase();
     }
@@ -36,7 +35,12 @@ pub fn fold(email: &str) -> String {
 /// The address as written, in normal form. Used instead of the folded form where two people would
 /// otherwise share one; no folded form starts like it.
 pub fn exact(email: &str) -> String {
-    format!("{EXACT}{}", email.trim().nfc())
+    format!("{EXACT}{}", storable(email).nfc())
+}
+
+/// PostgreSQL can't store U+0000, and no address contains it.
+fn storable(email: &str) -> String {
+    email.trim().replace('\0', "\u{fffd}")
 }
 
 /// The prefix of exact forms. A valid address has no colon.

@@ -46,9 +46,13 @@ impl Fields {
         self.0.iter()
     }
 
-    /// The fields of a form's body.
+    /// The fields of a form's body. U+0000 is refused, since PostgreSQL can't store it.
     pub fn of_body(bytes: &[u8]) -> Result<Fields, Problem> {
-        pairs(bytes, "The form").map(Fields)
+        let pairs = pairs(bytes, "The form")?;
+        if pairs.iter().any(|(name, value)| name.contains('\0') || value.contains('\0')) {
+            return Err(Problem::bad_request("The form contains a null character (U+0000). Remove it."));
+        }
+        Ok(Fields(pairs))
     }
 
     /// All values of that name.

@@ -12,26 +12,28 @@ pub fn query(own: &[(&str, &str)], changes: &[(&str, &str)]) -> Vec<(String, Str
     given.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
-/// How many fields a query or a form may have.
+/// The maximum number of fields in a query or form.
 pub const MAX_FIELDS: usize = 256;
 
-/// Refuses a query with too many fields, before anybody looks at it.
+/// Refuses a query with too many fields, before anything parses it.
 pub fn check_query(query: &str) -> Result<(), Problem> {
     check_fields(query.as_bytes(), "The query")
 }
 
-/// The names and values of a form or a query, in their order. `what` is what a refusal calls it.
+/// The names and values of a form or query, in order. `what` names it in errors.
 pub fn pairs(text: &[u8], what: &str) -> Result<Vec<(String, String)>, Problem> {
     check_fields(text, what)?;
     serde_html_form::from_bytes(text)
         .map_err(|_| Problem::bad_request(format!("{what} can't be read: it is not form-encoded.")))
 }
 
-/// Counts before parsing, so that what is too much costs nothing.
+/// Counts fields before parsing, so that an excessive number costs nothing.
 fn check_fields(text: &[u8], what: &str) -> Result<(), Problem> {
     let fields = text.iter().filter(|byte| **byte == b'&').count() + 1;
     if fields > MAX_FIELDS {
-        return Err(Problem::bad_request(format!("{what} has {fields} fields; the most is {MAX_FIELDS}.")));
+        return Err(Problem::bad_request(format!(
+            "{what} has {fields} fields; at most {MAX_FIELDS} are allowed."
+        )));
     }
     Ok(())
 }
