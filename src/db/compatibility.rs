@@ -14,9 +14,8 @@ use crate::db::Conn;
 use crate::error::{Error, Result};
 use crate::schema::schema_compatibility as row;
 
-/// The oldest version of the tables whose programs work with the tables of this version. Those since `usage_journal` do
-/// not use the tables of windows.
-const OLDEST: &str = "20261130000160";
+/// The oldest version of the tables whose programs work with the tables of this version.
+const OLDEST: &str = "20261129000150";
 
 /// The versions of the tables in a database that a program does not know, and the latest that it knows.
 pub(super) struct Versions {

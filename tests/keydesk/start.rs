@@ -247,13 +247,13 @@ fn an_older_program_refuses_tables_that_it_does_not_fit() {
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(said.contains("upgraded by a later version of Keydesk"), "{said}");
     // Where the later version says that this one still fits, it goes on, and says so.
-    upgrade("20261130000190");
+    upgrade("20261130000180");
     let server = desk.start();
     assert_eq!(server.api("").get("/readyz").status, 200);
     assert!(server.whole_log().contains("with which this one still works"));
     assert_eq!(
         desk.database
-            .count("SELECT COUNT(*) AS count FROM schema_compatibility WHERE oldest = '20261130000190'"),
+            .count("SELECT COUNT(*) AS count FROM schema_compatibility WHERE oldest = '20261130000180'"),
         1
     );
 }
