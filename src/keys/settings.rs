@@ -1,6 +1,6 @@
 //! The settings of a key: how much it may use, from where, and whether it may rotate itself.
 //!
-//! [`for_each_key_setting!`] is the one list of settings. Everything that treats all settings alike
+//! `for_each_key_setting!` is the one list of settings. Everything that treats all settings alike
 //! is generated from it: the columns that are read and written, the bodies and the key object of the
 //! API, the options of the command line, what a form submits, the checks, and the changes in the
 //! audit log. What differs from setting to setting stands below the list: the value of a new key,
