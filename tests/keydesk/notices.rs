@@ -170,7 +170,7 @@ fn the_page_of_a_key_shows_who_was_told_and_that_someone_has_seen_it() {
     let (id, _) = ending(&org, "prod-batch", 7_300);
     let mut browser = server.signed_in(&org);
     let page = browser.get(&format!("/o/{}/keys/{id}", org.slug));
-    assert!(page.body.contains("Nobody was told yet"), "{}", page.body);
+    assert!(page.body.contains("No notice has been sent yet"), "{}", page.body);
     // As if an hour and a little had passed.
     desk.database.change(
         "UPDATE api_keys SET created_at = created_at - 4000000000, expires_at = expires_at - 4000000000,
