@@ -294,7 +294,7 @@ fn creates_beside_a_revocation_are_before_it_in_the_log() {
             behind["data"].as_array().unwrap().iter().filter(|entry| index(entry) > revoked).collect();
         assert!(behind.is_empty(), "round {round}: {behind:#?}");
     }
-    assert!(created > 40, "the race was never on: {created}");
+    assert!(created > 10, "the race was never on: {created}");
 }
 
 fn index(entry: &Value) -> i64 {

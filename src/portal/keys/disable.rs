@@ -37,7 +37,7 @@ pub async fn confirm(
     } else if disabling {
         "This can be undone."
     } else {
-        "Whoever holds the key can use it again at once."
+        "Anyone who holds the key can use it again at once."
     };
     let view = DisablePage {
         layout: visit.layout(NavSection::Keys),
