@@ -246,6 +246,20 @@ fn a_null_character_is_no_error_of_ours() {
         let status = server.browser().post(path, &fields).status;
         assert!(status < 500, "{path}: {status}");
     }
+    let mut browser = server.signed_in(&org);
+    for path in [
+        "/o/a%00b/keys".to_owned(),
+        format!("/o/{}/keys/%00", org.slug),
+        format!("/o/{}/keys?q=%00", org.slug),
+        format!("/o/{}/members/%00", org.slug),
+        "/calendar/%00.ics".to_owned(),
+        "/reset-password?token=%00".to_owned(),
+        "/verify-email?token=%00".to_owned(),
+        "/sign-in?next=%00".to_owned(),
+    ] {
+        let status = browser.get(&path).status;
+        assert!(status < 500, "{path}: {status}");
+    }
     for owner in ["a\0@b.example", "\0", "ada@example.com\0"] {
         let body = json!({"name": "x", "scopes": ["inference:read"], "owner": owner});
         assert_eq!(org.admin.post("/v1/api-keys", &body).status, 422, "{owner:?}");
