@@ -2,8 +2,9 @@
 //!
 //! SQLite's messages are always English, so errors are recognised by them. PostgreSQL's are in the language of its
 //! operator (`lc_messages`), and diesel 2.3 does not hand on their SQLSTATE, only the kinds that it has names for.
-//! What has none, a deadlock, a timeout, a full disk or a fault of ours, is told apart by how it behaves: a deadlock
-//! is gone when the transaction runs again, a timeout comes after some time, and on a full disk nothing can be stored.
+//! Errors without a kind (a deadlock, a timeout, a full disk, a fault of ours) are recognised by how they behave: a
+//! deadlock is gone when the transaction runs again, a timeout comes after some time, and on a full disk nothing can be
+//! stored.
 
 use std::time::Duration;
 

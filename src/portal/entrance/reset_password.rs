@@ -49,7 +49,7 @@ impl ResetPage {
             Step::Ask(_) => "Forgot your password?",
             Step::Asked => "Look at your mail",
             Step::Choose(_) => "Choose a new password",
-            Step::Spent => "This link does not count any more",
+            Step::Spent => "This link no longer works",
         }
     }
 }
