@@ -18,6 +18,8 @@ class Ledger:
     def __init__(self, books, windows, cluster):
         self.books, self.windows, self.cluster = books, windows, cluster
         self.lost, self.allowed, self.extra, self.counted = 0, 0, 0, 0
+        # When the requests of a key, scope and outcome were answered, where counts are missing.
+        self.suspects = {}
 
     def run(self):
         self.check_keys()
@@ -60,6 +62,7 @@ class Ledger:
         admin = next(digits for digits, row in self.rows.items() if row[0] == "load")
         names = {id_digits(key.id): key.name for key in self.books.known} | {admin: "the admin key"}
         answered, unknown, losable = collections.Counter(), collections.Counter(), collections.Counter()
+        times = collections.defaultdict(list)
         spans = [self.loss_of(*kill) for kill in self.windows.kills]
         for request in self.books.requests:
             digits = id_digits(request.key.id) if request.key else admin
@@ -70,6 +73,7 @@ class Ledger:
             if outcome:
                 place = digits, request.scope, outcome
                 answered[place] += 1
+                times[place].append(request.end)
                 losable[place] += any(
                     replica == request.replica and first < request.end <= last for replica, first, last in spans
                 )
@@ -93,6 +97,27 @@ class Ledger:
                     f"counted {counted[place]}; a kill may have lost {losable[place]}, "
                     f"{unknown[digits, scope]} more may be counted",
                 )
+                if counted[place] < answered[place] - losable[place]:
+                    self.suspects[place] = times[place]
+        self.explain_loss()
+
+    def explain_loss(self):
+        """Names the shortest time in which each key whose counts are missing made a request: the lost batch, if it
+        was one."""
+        if len(self.suspects) < 3:
+            return
+        moments = sorted((moment, place) for place, times in self.suspects.items() for moment in times)
+        within, first, best = collections.Counter(), 0, None
+        for moment, place in moments:
+            within[place] += 1
+            while within[moments[first][1]] > 1:
+                within[moments[first][1]] -= 1
+                first += 1
+            span = moment - moments[first][0], moments[first][0]
+            if len(within) == len(self.suspects) and (best is None or span < best):
+                best = span
+        length, begin = best
+        self.books.note(f"all {len(self.suspects)} missing counts fit into {length:.2f} s from {self.books.at(begin)}")
 
     def loss_of(self, replica, moment):
         """The span before a kill whose counts may be lost. Freezes and faults of the database lengthen it."""
