@@ -1,4 +1,4 @@
-//! The steps of checking a key, each by itself: shape and checksum, digest, table, limit.
+//! The steps of checking a key, measured separately: shape and checksum, digest, table, limit.
 
 #![allow(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 #![allow(clippy::unwrap_used, reason = "a benchmark that can't go on fails")]
@@ -19,7 +19,7 @@ use keydesk::time::Time;
 use keydesk::verify::limit::Limiter;
 use keydesk::verify::table::Table;
 
-/// A step that leads through any table in no order that a processor could guess.
+/// A stride through a table of any size, in an order that a processor can't predict.
 const STRIDE: usize = 7_919;
 
 fn steps(criterion: &mut Criterion) {
@@ -36,7 +36,7 @@ fn steps(criterion: &mut Criterion) {
     });
 }
 
-/// A key that is held, among few and among many: digest and look-up.
+/// Digest and look-up of a cached key, among few and among many.
 fn look_ups(criterion: &mut Criterion) {
     let dir = tempfile::tempdir().unwrap();
     let db = Db::open(&Location::Sqlite(dir.path().join("keydesk.db"))).unwrap();

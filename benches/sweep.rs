@@ -1,13 +1,12 @@
-//! Looks for notices that are due among many keys, and tells how long it took and what memory it
-//! needed:
+//! Finds due notices among many keys, and prints the time and memory this takes:
 //!
 //! ```text
-//! cargo bench --bench sweep                      # SQLite, in a folder that is thrown away
+//! cargo bench --bench sweep                      # SQLite, in a temporary directory
 //! cargo bench --bench sweep -- postgres://…      # an empty database on PostgreSQL
 //! ```
 //!
-//! A million keys of 200 people; 5,000 come to the step of seven days, each to its own second and
-//! used by three callers. Then the same 5,000 end, which is a mail for each key and reader.
+//! There are a million keys of 200 people. 5,000 of them reach the step of seven days, each at its own second
+//! and used by three clients. Then the same 5,000 expire, which means one e-mail per key and recipient.
 
 #![allow(clippy::print_stdout, reason = "it reports to a person")]
 
@@ -33,7 +32,7 @@ const PEOPLE: i64 = 200;
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    // `cargo test --benches` comes without it, and is not to take minutes.
+    // `cargo test --benches` runs without it, and must not take minutes.
     if !arguments.iter().any(|argument| argument == "--bench") {
         return Ok(());
     }
@@ -74,7 +73,7 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// A figure of this process, in the words of the system.
+/// A value from /proc/self/status, with its unit.
 fn memory(name: &str) -> Result<String> {
     let status = std::fs::read_to_string("/proc/self/status")?;
     let line = status.lines().find_map(|line| line.strip_prefix(name)).context("it is told")?;
@@ -83,12 +82,12 @@ fn memory(name: &str) -> Result<String> {
     Ok(format!("{:.1} MiB", kilobytes as f64 / 1_024.0))
 }
 
-/// The peak is that from now on.
+/// Resets the peak.
 fn forget_peak() -> Result<()> {
     Ok(std::fs::write("/proc/self/clear_refs", "5")?)
 }
 
-/// An organisation with an audit log, which nothing but Keydesk can begin.
+/// An organisation with an audit log, which only Keydesk can start.
 fn set_up(location: &Location, folder: &Path) -> Result<()> {
     let url = match location {
         Location::Sqlite(path) => format!("sqlite:{}", path.display()),
@@ -128,7 +127,7 @@ fn fill(location: &Location, ends: Time) -> Result<()> {
     Ok(())
 }
 
-/// Identifiers of 16 bytes that end on a number.
+/// Identifiers of 16 bytes that end with a number.
 fn id(number: &str, sqlite: bool) -> String {
     match sqlite {
         true => format!("CAST(printf('%016d', {number}) AS BLOB)"),
@@ -159,7 +158,7 @@ fn statements(sqlite: bool, ends: Time) -> Vec<String> {
             numbers(PEOPLE),
             numbers(PEOPLE)
         ),
-        // Those that are due end within one hour, the others three months later.
+        // Due keys expire within one hour, the others three months later.
         format!(
             "INSERT INTO api_keys (id, org_id, name, name_folded, live_name, description, scopes, owner_id, created_by,
                 created_at, expires_at, requests_per_minute, allowed_ips, self_rotate, secret_id, notice_at)

@@ -78,17 +78,17 @@ impl Application {
         let failed = |cause| BuildError::Listen { address: options.listen, cause };
         let listener = listen::bind(options.listen).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        let mint = KeyDefaults {
+        let defaults = KeyDefaults {
             keyring,
             prefix: options.key_prefix,
             notices: Steps::new(options.notices),
             default_rpm: options.default_rpm,
         };
-        let notices = mint.notices.clone();
+        let notices = defaults.notices.clone();
         db.write(move |tx| lifecycle::mark_expiring(tx, &notices, Time::now())).await?;
         let table = Arc::new(
             Table::new(options.max_staleness, &db, Instant::now())
-                .with_roots(&mint.keyring, db.logs().clone()),
+                .with_roots(&defaults.keyring, db.logs().clone()),
         );
         let heard = table.clone();
         db.after_change(Box::new(move |conn| {
@@ -103,7 +103,7 @@ impl Application {
         let post = Mailer {
             sender: Sender::new(options.mail_server, options.data_dir.join("mail")),
             from: options.mail_from,
-            links: Links { public_url: public_url.clone(), keyring: mint.keyring.clone() },
+            links: Links { public_url: public_url.clone(), keyring: defaults.keyring.clone() },
         };
         let redirect = |kind: Kind| {
             public_url.link(&match kind {
@@ -121,7 +121,7 @@ impl Application {
         let site = Arc::new(Site {
             db,
             table,
-            mint,
+            defaults,
             public_url,
             post,
             providers,

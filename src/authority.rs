@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use crate::db::{Asker, Db, Line, Tx};
+use crate::db::{Db, QueueKey, Requester, Tx};
 use crate::error::{Error, Result};
 use crate::id::{KeyId, OrgId, UserId};
 use crate::role::Role;
@@ -88,8 +88,8 @@ pub trait Principal: Send + 'static {
     /// `Forbidden`, `NotFresh`.
     fn verify(&self, tx: &mut Tx<'_>, now: Time) -> Result<VerifiedPrincipal>;
 
-    /// The queue key under which this principal's changes wait for their turn.
-    fn asker(&self) -> Asker;
+    /// Whom the fair order of changes counts as the requester.
+    fn requester(&self) -> Requester;
 }
 
 /// The result of reading a principal again inside the transaction.
@@ -290,8 +290,8 @@ impl<P: Principal> Change<P> {
         T: Send + 'static,
         F: FnMut(&mut Tx<'_>, &Acting) -> Result<T> + Send + 'static,
     {
-        let asker = self.request.principal.asker();
-        db.write_in_turn(Line::Org(self.org), asker, move |tx| self.run(tx, &mut work)).await
+        let requester = self.request.principal.requester();
+        db.write_in_turn(QueueKey::Org(self.org), requester, move |tx| self.run(tx, &mut work)).await
     }
 
     /// A blocking [`Change::commit`], for the command line.
@@ -337,7 +337,7 @@ impl<P: Principal> AccountChange<P> {
         T: Send + 'static,
         F: FnMut(&mut Tx<'_>, &AccountHolder) -> Result<T> + Send + 'static,
     {
-        let asker = self.request.principal.asker();
+        let requester = self.request.principal.requester();
         let person = self.person;
         let work = move |tx: &mut Tx<'_>| {
             let Request { principal, source, now, .. } = &self.request;
@@ -349,6 +349,6 @@ impl<P: Principal> AccountChange<P> {
             (verified.recheck)(self.request.moment(), holder.needed_fresh.get())?;
             Ok(done)
         };
-        db.write_in_turn(Line::Person(person), asker, work).await
+        db.write_in_turn(QueueKey::Person(person), requester, work).await
     }
 }

@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sealed_text_opens_only_with_its_context_and_secret() {
+    fn sealed_text_opens_only_with_its_context_and_secret() {
         let sealed = keyring(1).seal(b"context", b"text").expect("seals");
         assert_eq!(
             keyring(1).open(b"context", &sealed).as_deref().map(Vec::as_slice),
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn the_token_of_a_link_opens_for_its_purpose_only() {
+    fn link_token_opens_only_for_its_purpose() {
         let token = keyring(1).link_token("invitation", "inv_1");
         assert_eq!(keyring(1).open_link_token("invitation", &token), Some("inv_1"));
         assert_eq!(keyring(1).open_link_token("reset", &token), None);

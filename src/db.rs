@@ -6,16 +6,16 @@
 //! so Keydesk recovers by itself.
 
 mod addresses;
+mod change_queue;
 mod compatibility;
 mod connect;
 mod fault;
 mod guard;
-mod lane;
-mod line;
+mod long_reads;
 mod postgres;
+mod queued_pool;
 mod snapshot;
 mod statistics;
-mod turns;
 mod tx;
 
 use std::path::PathBuf;
@@ -28,14 +28,14 @@ use crate::error::{Error, Result};
 use crate::id::OrgId;
 use crate::task;
 
+use self::change_queue::ChangeQueues;
+pub use self::change_queue::{QueueKey, Requester};
 use self::connect::{connect, migrate};
 pub use self::fault::{each_readable, violates};
 pub use self::guard::{LogGuard, Mark};
-use self::lane::{Lane, lend};
-use self::line::Lines;
-pub use self::line::{Asker, Line};
+use self::long_reads::LongReads;
+use self::queued_pool::{QueuedPool, lend};
 pub use self::snapshot::snapshot;
-use self::turns::Turns;
 pub use self::tx::Tx;
 use self::tx::transact;
 
@@ -92,12 +92,12 @@ pub enum Location {
 /// The database: cheap to clone, shared by all threads.
 #[derive(Clone)]
 pub struct Db {
-    writers: Lane,
-    readers: Lane,
-    for_keys: Lane,
-    for_feed: Lane,
-    turns: Arc<Turns>,
-    lines: Arc<Lines>,
+    writers: QueuedPool,
+    readers: QueuedPool,
+    for_keys: QueuedPool,
+    for_feed: QueuedPool,
+    long_reads: Arc<LongReads>,
+    change_queues: Arc<ChangeQueues>,
     logs: Arc<LogGuard>,
     after_change: Arc<OnceLock<AfterChange>>,
     mail_queued: Arc<Notify>,
@@ -114,19 +114,21 @@ impl Db {
     pub fn open_with(location: &Location, connections: u32) -> Result<Db> {
         migrate(&mut connect(location).map_err(Error::internal)?)?;
         let (writers, readers) = match location {
-            Location::Sqlite(_) => (Lane::new(location, 1)?, Lane::new(location, SQLITE_READERS)?),
+            Location::Sqlite(_) => {
+                (QueuedPool::new(location, 1)?, QueuedPool::new(location, SQLITE_READERS)?)
+            }
             Location::Postgres(_) => {
-                let lane = Lane::new(location, connections)?;
-                (lane.clone(), lane)
+                let pool = QueuedPool::new(location, connections)?;
+                (pool.clone(), pool)
             }
         };
         Ok(Db {
             writers,
             readers,
-            for_keys: Lane::with_spare(location, LOOK_UPS, SPARE)?,
-            for_feed: Lane::with_spare(location, 1, SPARE)?,
-            turns: Arc::default(),
-            lines: Arc::default(),
+            for_keys: QueuedPool::with_spare(location, LOOK_UPS, SPARE)?,
+            for_feed: QueuedPool::with_spare(location, 1, SPARE)?,
+            long_reads: Arc::default(),
+            change_queues: Arc::default(),
             logs: Arc::default(),
             after_change: Arc::default(),
             mail_queued: Arc::default(),
@@ -208,7 +210,7 @@ impl Db {
     {
         let db = self.clone();
         task::drive(async move {
-            let turn = db.turns.take(org).await?;
+            let turn = db.long_reads.take(org).await?;
             let query = move |conn: &mut Conn| {
                 // Held until the read ends, even if the client disconnects.
                 let _turn = turn;
@@ -230,15 +232,15 @@ impl Db {
         self.writers.clone().off_thread(move |_| db.write_now(change)).await
     }
 
-    /// [`Db::write`] when it is the turn of `asker` in a line.
-    pub async fn write_in_turn<T, F>(&self, line: Line, asker: Asker, mut change: F) -> Result<T>
+    /// [`Db::write`] when it is the turn of `requester` in the queue for `key`.
+    pub async fn write_in_turn<T, F>(&self, key: QueueKey, requester: Requester, mut change: F) -> Result<T>
     where
         T: Send + 'static,
         F: FnMut(&mut Tx<'_>) -> Result<T> + Send + 'static,
     {
         let db = self.clone();
         task::drive(async move {
-            let turn = db.lines.take(line, asker).await?;
+            let turn = db.change_queues.take(key, requester).await?;
             let change = move |tx: &mut Tx<'_>| {
                 // Held until the change ends, even if the client disconnects.
                 let _turn = &turn;

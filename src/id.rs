@@ -252,7 +252,7 @@ mod tests {
 
     // Vectors of the TypeID specification, valid.json.
     #[test]
-    fn the_published_vectors_hold() {
+    fn published_vectors_are_verified() {
         let cases = [
             ("00000000000000000000000000", [0_u8; 16]),
             ("7zzzzzzzzzzzzzzzzzzzzzzzzz", [255_u8; 16]),

@@ -96,6 +96,16 @@ impl Role {
         }
     }
 
+    /// The name on pages.
+    pub fn title(self) -> &'static str {
+        match self {
+            Role::Owner => "Owner",
+            Role::Admin => "Admin",
+            Role::Member => "Member",
+            Role::Auditor => "Auditor",
+        }
+    }
+
     /// The name with its article: "an owner".
     pub fn with_article(self) -> String {
         format!("{} {}", if self == Role::Member { "a" } else { "an" }, self.name())
@@ -174,7 +184,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_table_has_one_line_for_each_act_and_an_auditor_changes_nothing() {
+    fn table_has_one_line_per_act_and_auditors_change_nothing() {
         for (index, (act, words, _)) in TABLE.iter().enumerate() {
             assert!(TABLE.iter().skip(index + 1).all(|(other, _, _)| other != act), "{words}");
             let harmless = format!("{act:?}").starts_with("Read") || *act == Act::Leave;
@@ -184,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_manages_an_equal_or_higher_role_but_owners_owners() {
+    fn only_owners_manage_members_with_their_own_role() {
         let managed = |role: Role| role.appoints().map(Role::name).collect::<Vec<_>>();
         assert_eq!(managed(Role::Owner), ["owner", "admin", "member", "auditor"]);
         assert_eq!(managed(Role::Admin), ["member", "auditor"]);

@@ -160,7 +160,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_set_prints_and_parses_to_itself() {
+    fn scope_set_round_trips_through_text() {
         for bits in 0..32 {
             let scopes = Scopes(bits);
             assert_eq!(Scopes::from_text(&scopes.text()), scopes);

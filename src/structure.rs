@@ -179,7 +179,7 @@ fn layer(module: &str) -> usize {
 }
 
 #[test]
-fn dependencies_run_down() {
+fn dependencies_point_down() {
     for (module, used) in dependencies() {
         for used in used {
             assert!(layer(&used) <= layer(&module), "{module} uses {used}, which is in a layer above");
@@ -188,7 +188,7 @@ fn dependencies_run_down() {
 }
 
 #[test]
-fn no_files_depend_on_each_other() {
+fn no_import_cycles() {
     let mut left = dependencies();
     assert!(left.values().flatten().count() > 500, "the dependencies are found");
     loop {
@@ -202,7 +202,7 @@ fn no_files_depend_on_each_other() {
             used.retain(|used| !free.contains(used));
         }
     }
-    // What is left is in a circle or uses one; without what nobody uses, only circles are left.
+    // The remaining files are in a cycle or use one; without unused files, only cycles remain.
     loop {
         let used: BTreeSet<String> = left.values().flatten().cloned().collect();
         let before = left.len();
@@ -215,7 +215,7 @@ fn no_files_depend_on_each_other() {
 }
 
 #[test]
-fn files_are_short_or_say_why_not() {
+fn files_over_300_lines_state_a_reason() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut long = BTreeSet::new();
     for file in modules().values() {

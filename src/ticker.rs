@@ -92,7 +92,7 @@ async fn queue_notices(site: &Site) -> Result<Option<Time>> {
     let mut next = site.db.read(sweep::next_at).await?;
     while next.is_some_and(|at| at <= Time::now()) {
         // Another process holds what is due and can't be claimed.
-        if sweep::sweep_readable(&site.db, &site.mint.notices, Time::now()).await? == 0 {
+        if sweep::sweep_readable(&site.db, &site.defaults.notices, Time::now()).await? == 0 {
             break;
         }
         next = site.db.read(sweep::next_at).await?;

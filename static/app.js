@@ -15,14 +15,14 @@ async function copy(button) {
     say("Copied");
     setTimeout(() => { label.textContent = "Copy"; button.classList.remove("copied"); }, 2000);
   } catch {
-    // The clipboard is only there on https and localhost.
+    // The clipboard is available only on https and localhost.
     if (source.select) source.select(); else getSelection().selectAllChildren(source);
     say("Press Ctrl+C to copy");
     label.textContent = "Press Ctrl+C";
   }
 }
 
-// ---- The reveal page: the file is made here, so that the key travels no second time.
+// ---- The reveal page: the file is created here, so that the secret is not sent again.
 function saveEnv(button) {
   const secret = document.querySelector("[data-secret]").value;
   const link = document.createElement("a");
@@ -98,28 +98,28 @@ document.addEventListener("submit", (event) => {
   button.setAttribute("aria-busy", "true");
 });
 
-// ---- The sentence that says what a new key will be.
+// ---- The summary of a new key.
 function summarise(form) {
   const place = document.querySelector("[data-summary]");
   const name = form.elements.name.value.trim();
   const phrases = [...form.querySelectorAll("[name=scopes]:checked")].map((box) => box.dataset.phrase);
   place.replaceChildren();
   if (!name || !phrases.length) {
-    place.append("Choose a name and at least one scope to see what the key may do.");
+    place.append("Choose a name and at least one scope to see what the key can do.");
     return;
   }
   const bold = (text) => { const element = document.createElement("strong"); element.textContent = text; return element; };
   const list = phrases.length > 1 ? `${phrases.slice(0, -1).join(", ")} and ${phrases.at(-1)}` : phrases[0];
   const chosen = form.querySelector("[name=expires]:checked");
   const day = chosen?.value === "custom" ? form.elements.expires_on.value : chosen?.dataset.until;
-  const until = chosen?.value === "never" ? [bold("for ever")] : ["until ", bold(day || "the day you choose")];
+  const until = chosen?.value === "never" ? [bold("indefinitely")] : ["until ", bold(day || "the day you choose")];
   const limit = Number(form.elements.requests_per_minute.value || 0).toLocaleString("en");
   const values = { name: bold(name), acts: list, until, limit };
-  // Every other part of the sentence names a placeholder.
+  // Every second part of the sentence is the name of a placeholder.
   place.append(...place.dataset.summary.split(/[{}]/).flatMap((part, index) => (index % 2 ? values[part] : part)));
 }
 
-// ---- Times: the server's words, kept fresh.
+// ---- Relative times, kept up to date.
 function ago(seconds) {
   if (seconds < 60) return "just now";
   if (seconds < 3600) return `${Math.floor(seconds / 60)} min ago`;
@@ -138,7 +138,7 @@ document.addEventListener("DOMContentLoaded", () => {
   const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
   for (const field of document.querySelectorAll("[data-zone]")) field.value ||= zone;
   document.querySelector("[data-focus]")?.focus();
-  // On a phone the tab that is shown may lie beside the screen.
+  // On a phone, the current tab may be off screen.
   document.querySelector(".tabs [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
   const form = document.querySelector("form[data-summarised]");
   if (form) { summarise(form); form.addEventListener("input", () => summarise(form)); }

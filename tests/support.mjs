@@ -1,4 +1,4 @@
-// A Keydesk of one's own, on an empty database.
+// Starts a Keydesk on an empty database.
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";

@@ -8,7 +8,7 @@ use keydesk::role::Role;
 use keydesk::scope::{Scope, Scopes};
 use keydesk::time::Time;
 
-/// A typical key: without allowed networks, with a name of usual length.
+/// A typical key: no allowed networks, a name of typical length.
 pub(crate) fn key(number: usize) -> PresentedKey {
     let now = Time::now();
     PresentedKey {

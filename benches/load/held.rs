@@ -1,4 +1,4 @@
-//! What the database and the memory are filled with.
+//! Fills the database and the memory.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use keydesk::verify::table::Table;
 use crate::common::key;
 use crate::peers::resident;
 
-/// Puts as many keys beside those that there are, as copies of them under new names.
+/// Adds this many keys, as copies of existing ones under new names.
 pub(crate) fn add_keys(data: &Path, count: usize) -> Result<()> {
     let file = data.join("keydesk.sqlite3");
     let mut conn = SqliteConnection::establish(&file.display().to_string())?;
@@ -39,8 +39,8 @@ pub(crate) fn add_keys(data: &Path, count: usize) -> Result<()> {
     Ok(())
 }
 
-/// Bytes of memory for each key, when a process holds so many. To be measured in a process of
-/// its own, since memory that was used before would be used again.
+/// Bytes of memory per key when a process holds this many. Measure it in a new process, because memory that was
+/// freed before would be reused.
 pub(crate) fn bytes_per_key(count: usize) -> Result<u64> {
     let dir = tempfile::tempdir()?;
     let db =

@@ -1,10 +1,8 @@
-//! Keydesk under load, beside nginx and a bare actix server, interleaved in one run on
-//! loopback. Prints the figures of the design with their targets; `benches/run` installs what
-//! it needs.
+//! Keydesk under load, compared with nginx and a bare actix server, interleaved in one run on loopback. Prints
+//! the measurements and their targets; `benches/run` installs the required programs.
 //!
-//! Neighbours on the same processors disturb rates and high percentiles. What can be relied on
-//! is processor time for a request, and the ratio of two peers within a round; both are shown
-//! as the median of the rounds.
+//! Other load on the same processors distorts rates and high percentiles. CPU time per request and the ratio of
+//! two peers within a round are reliable; both are printed as the median of the rounds.
 
 #![allow(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 #![allow(clippy::print_stdout, reason = "it reports to a person")]
@@ -36,10 +34,10 @@ const HELD: usize = 1_000_000;
 const STORED: usize = 100_000;
 const STARTS: usize = 5;
 const STREAMS: usize = 50;
-/// More than a second asks for.
+/// More requests than one second can use.
 const STRANGERS: usize = 40_000;
 const CHAT: &str = r#"{"model":"m","messages":[{"role":"system","content":"Answer in one sentence."},{"role":"user","content":"What do keys do?"}]}"#;
-/// Shaped like a key, with a right checksum, and nobody's.
+/// A well-formed secret with a valid checksum that belongs to no key.
 const UNKNOWN: &str = "Bearer kd_zQWBuTSOoRi4A9spHcVY5ncnsDkxkJ01234567892Hf9po";
 const MALFORMED: &str = "Bearer kd_not-a-key-at-all-but-about-as-long-as-one-00000";
 
@@ -51,13 +49,13 @@ fn main() -> Result<()> {
             println!("{}", held::bytes_per_key(HELD)?);
             Ok(())
         }
-        // `cargo test --benches` comes without it, and is not to take minutes.
+        // `cargo test --benches` runs without it, and must not take minutes.
         words if !words.contains(&"--bench") => Ok(()),
         _ => measure(),
     }
 }
 
-/// A server that does nothing but answer, with the settings of Keydesk's.
+/// A server that only responds, with the settings of Keydesk's server.
 fn bare(address: &str) -> Result<()> {
     let server = HttpServer::new(|| App::new().route("/", web::get().to(HttpResponse::Ok)))
         .bind(address)?
@@ -71,7 +69,7 @@ fn measure() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let data = dir.path().join("data");
     let org = peers::set_up(&data)?;
-    // A bucket holds a million requests, so each kind of call has a key of its own.
+    // A bucket holds a million requests, so each kind of request has its own key.
     let key = |name: &str| peers::make_key(&data, &org, name);
     let (checked, forwarded, streamed) = (key("checked")?, key("forwarded")?, key("streamed")?);
     held::add_keys(&data, STORED)?;
@@ -119,7 +117,7 @@ fn measure() -> Result<()> {
     Ok(())
 }
 
-/// Starts Keydesk several times, each until it answers that it is ready; the last goes on.
+/// Starts Keydesk several times, each time until it is ready; the last one keeps running.
 fn started(data: &Path, upstream: &Peer) -> Result<(Peer, Vec<f64>)> {
     let mut times = Vec::new();
     loop {
@@ -135,7 +133,7 @@ fn started(data: &Path, upstream: &Peer) -> Result<(Peer, Vec<f64>)> {
     }
 }
 
-/// Every peer once at each number of connections, those to be compared one after the other.
+/// Runs every peer once at each number of connections; peers to compare run one after the other.
 fn round(peers: &Peers, checked: &str, forwarded: &str, script: &Path) -> Result<Round> {
     let bearer = |key: &str| format!("Bearer {key}");
     let (checked, forwarded) = (bearer(checked), bearer(forwarded));
@@ -167,7 +165,7 @@ fn round(peers: &Peers, checked: &str, forwarded: &str, script: &Path) -> Result
     })
 }
 
-/// A script that sends a new key with every call: well-formed, and nobody's.
+/// A script that sends a different well-formed, unknown secret with every request.
 fn strangers(beside: &Path) -> Result<PathBuf> {
     let mut text = "local keys = {\n".to_owned();
     for _ in 0..STRANGERS {
@@ -183,7 +181,7 @@ fn strangers(beside: &Path) -> Result<PathBuf> {
     Ok(file)
 }
 
-/// Times of streams through a Keydesk of its own.
+/// Times of streams through a separate Keydesk.
 fn streams(data: &Path, key: &str) -> Result<Vec<f64>> {
     let upstream = stream::Upstream::start()?;
     let keydesk = Peer::keydesk(data, upstream.address)?;

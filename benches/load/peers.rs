@@ -1,4 +1,4 @@
-//! The processes that are measured: nginx in three roles, a bare actix server, Keydesk.
+//! The measured processes: nginx in three roles, a bare actix server, and Keydesk.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -9,29 +9,29 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
-/// What the upstream answers: a chat completion of usual size.
+/// The response of the upstream: a chat completion of typical size.
 pub(crate) const ANSWER: &str = r#"{"id":"chatcmpl-1","object":"chat.completion","created":1800000000,"model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"Keys open doors."},"finish_reason":"stop"}],"usage":{"prompt_tokens":12,"completion_tokens":4,"total_tokens":16}}"#;
 
 const KEYDESK: &str = env!("CARGO_BIN_EXE_keydesk");
 const PATIENCE: Duration = Duration::from_secs(30);
-/// How long a start may be followed by work in the background.
+/// How long background work may continue after a start.
 const SETTLING: Duration = Duration::from_secs(180);
-/// Processor time within two seconds, in seconds, of a server that only follows its feed.
+/// CPU time, in seconds within two seconds, of a server that only follows its feed.
 const IDLE: f64 = 0.05;
-/// The unit of the times in /proc (`getconf CLK_TCK` is 100 on every Linux of today).
+/// The unit of the times in /proc (`getconf CLK_TCK` is 100 on current Linux systems).
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// A process that ends with its value.
+/// A process that is killed when dropped.
 pub(crate) struct Peer {
     child: Child,
-    /// Where it listens.
+    /// The address on which it listens.
     pub(crate) address: SocketAddr,
-    /// Kept open, so that the process can write.
+    /// Kept open so that the process can write.
     _output: Option<BufReader<ChildStdout>>,
 }
 
 impl Peer {
-    /// nginx as one process, with the body of its `http` block.
+    /// nginx as one process, with this body of its `http` block.
     pub(crate) fn nginx(dir: &Path, name: &str, http: impl FnOnce(SocketAddr) -> String) -> Result<Peer> {
         let dir = dir.join(name);
         fs::create_dir(&dir)?;
@@ -53,18 +53,18 @@ impl Peer {
         Peer { child, address, _output: None }.reached()
     }
 
-    /// This program again, in the role of a bare actix server.
+    /// This program, started as a bare actix server.
     pub(crate) fn bare() -> Result<Peer> {
         let address = free_address()?;
         let child = Command::new(std::env::current_exe()?).args(["bare", &address.to_string()]).spawn()?;
         Peer { child, address, _output: None }.reached()
     }
 
-    /// `keydesk serve` over a data directory, until it has told its address.
+    /// Starts `keydesk serve` on a data directory and waits until it prints its address.
     pub(crate) fn keydesk(data: &Path, upstream: SocketAddr) -> Result<Peer> {
         let mut child = command(data)
             .arg("serve")
-            // nginx writes no line a request either.
+            // nginx does not log requests either.
             .env("KEYDESK_LOG", "warn")
             .env("KEYDESK_UPSTREAM_URL", format!("http://{upstream}/v1"))
             .stdout(Stdio::piped())
@@ -86,7 +86,7 @@ impl Peer {
         Ok(self)
     }
 
-    /// Processor time used until now, user and system, in seconds.
+    /// User and system CPU time used so far, in seconds.
     pub(crate) fn cpu(&self) -> Result<f64> {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
         // The second field is the name in brackets; user and system time are the 14th and 15th.
@@ -95,7 +95,7 @@ impl Peer {
         Ok(ticks.sum::<Result<f64, _>>()? / TICKS_PER_SECOND)
     }
 
-    /// Waits until it does nothing for two seconds.
+    /// Waits until it is idle for two seconds.
     pub(crate) fn settled(&self) -> Result<()> {
         let deadline = Instant::now() + SETTLING;
         loop {
@@ -108,7 +108,7 @@ impl Peer {
         }
     }
 
-    /// Memory that is held now, in bytes.
+    /// Current memory, in bytes.
     pub(crate) fn resident(&self) -> Result<u64> {
         resident(&self.child.id().to_string())
     }
@@ -121,7 +121,7 @@ impl Drop for Peer {
     }
 }
 
-/// Memory that a process holds, in bytes.
+/// The memory of a process, in bytes.
 pub(crate) fn resident(process: &str) -> Result<u64> {
     let status = fs::read_to_string(format!("/proc/{process}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS")?;
@@ -129,7 +129,7 @@ pub(crate) fn resident(process: &str) -> Result<u64> {
     Ok(kilobytes * 1024)
 }
 
-/// Keydesk over a data directory, on a free port, with the highest limit there is.
+/// Keydesk on a data directory and a free port, with the highest possible limit.
 fn command(data: &Path) -> Command {
     let mut command = Command::new(KEYDESK);
     command
@@ -139,7 +139,7 @@ fn command(data: &Path) -> Command {
     command
 }
 
-/// Sets up an organisation, and returns its slug.
+/// Sets up an organisation and returns its slug.
 pub(crate) fn set_up(data: &Path) -> Result<String> {
     let mut child = command(data)
         .args(["setup", "--org", "Bench", "--name", "Ada", "--email", "ada@example.com", "--password-stdin"])
@@ -150,7 +150,7 @@ pub(crate) fn set_up(data: &Path) -> Result<String> {
     printed(child)
 }
 
-/// Makes a key for inference, and returns it.
+/// Creates a key for inference and returns its secret.
 pub(crate) fn make_key(data: &Path, org: &str, name: &str) -> Result<String> {
     let scopes = "inference:read,inference:write";
     let child = command(data)

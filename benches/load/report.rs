@@ -1,23 +1,23 @@
-//! The figures of the design, each with its target.
+//! The measurements and their targets.
 
 use crate::peers::Peer;
 use crate::wrk::Run;
 
-/// How many connections ask at once.
+/// The numbers of connections.
 pub(crate) const CONNECTIONS: [usize; 3] = [1, 16, 64];
-/// The place of 16 connections, at which processor time is compared.
+/// The index of 16 connections, at which CPU time is compared.
 const SOME: usize = 1;
 const MIB: f64 = 1024.0 * 1024.0;
 
-/// Who is measured.
+/// What is measured.
 pub(crate) struct Peers {
     /// nginx, `return 200`.
     pub(crate) floor: Peer,
-    /// nginx, a model's answer.
+    /// nginx, a model's response.
     pub(crate) upstream: Peer,
-    /// nginx, a map of keys before a proxy.
+    /// nginx, a map of keys in front of a proxy.
     pub(crate) proxy: Peer,
-    /// actix without anything.
+    /// Bare actix.
     pub(crate) bare: Peer,
     /// Keydesk.
     pub(crate) keydesk: Peer,
@@ -25,7 +25,7 @@ pub(crate) struct Peers {
 
 type Runs = [Run; CONNECTIONS.len()];
 
-/// What one round showed.
+/// The results of one round.
 pub(crate) struct Round {
     pub(crate) floor: Runs,
     pub(crate) bare: Runs,
@@ -38,23 +38,23 @@ pub(crate) struct Round {
     pub(crate) forwarded: Runs,
 }
 
-/// All that was measured.
+/// All results.
 #[derive(Default)]
 pub(crate) struct Report {
     pub(crate) rounds: Vec<Round>,
-    /// Milliseconds of starts until ready.
+    /// Milliseconds from start to ready.
     pub(crate) start: Vec<f64>,
-    /// Milliseconds of streams.
+    /// Milliseconds per stream.
     pub(crate) streams: Vec<f64>,
-    /// Bytes of the process before the load and after it.
+    /// Memory of the process in bytes, before and after the load.
     pub(crate) idle: u64,
     pub(crate) loaded: u64,
-    /// Bytes for each key held.
+    /// Bytes per key held.
     pub(crate) held: u64,
 }
 
 impl Report {
-    /// Prints it as tables.
+    /// Prints them as tables.
     pub(crate) fn print(&self) {
         let cpu = |pick: fn(&Round) -> f64| self.median(pick);
         println!("| what | target | measured | |");
@@ -108,7 +108,7 @@ impl Report {
         self.runs("Keydesk `/v1/chat/completions`", |round| (round.forwarded, round.upstream));
     }
 
-    /// A line for each number of connections, with the rate as a ratio to a first peer.
+    /// One line per number of connections, with the rate as a ratio to a reference peer.
     fn runs(&self, name: &str, pick: fn(&Round) -> (Runs, Runs)) {
         for (place, connections) in CONNECTIONS.iter().enumerate() {
             let value = |of: fn(&Run) -> f64| self.median(|round| of(&pick(round).0[place]));

@@ -1,5 +1,5 @@
-//! A stream through Keydesk, chunk by chunk: the upstream writes one only after the one before
-//! has arrived at the client. So whoever held a chunk back would wait for ever.
+//! A stream through Keydesk, chunk by chunk: the upstream writes a chunk only after the previous one has arrived
+//! at the client. A proxy that held a chunk back would wait forever.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -17,13 +17,13 @@ const BODY: &str = r#"{"model":"m","stream":true,"messages":[{"role":"user","con
 
 /// An upstream whose streams are written chunk by chunk.
 pub(crate) struct Upstream {
-    /// Where it listens.
+    /// The address on which it listens.
     pub(crate) address: SocketAddr,
     arrived: Sender<()>,
 }
 
 impl Upstream {
-    /// Starts it in a thread of this process.
+    /// Starts it in a thread.
     pub(crate) fn start() -> Result<Upstream> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let address = listener.local_addr()?;
@@ -32,14 +32,14 @@ impl Upstream {
         thread::spawn(move || {
             for connection in listener.incoming().flatten() {
                 let next = next.clone();
-                // A broken connection shows at the client.
+                // The client notices a broken connection.
                 thread::spawn(move || drop(serve(&connection, &next)));
             }
         });
         Ok(Upstream { address, arrived })
     }
 
-    /// The time from a call until the end of its stream, in milliseconds.
+    /// The time from a request to the end of its stream, in milliseconds.
     pub(crate) fn time(&self, asked: SocketAddr, key: &str) -> Result<f64> {
         let mut connection = TcpStream::connect(asked)?;
         connection.set_nodelay(true)?;
@@ -71,7 +71,7 @@ impl Upstream {
     }
 }
 
-/// Answers calls on one connection, as long as it lasts.
+/// Answers requests on one connection until it is closed.
 fn serve(mut connection: &TcpStream, next: &Mutex<Receiver<()>>) -> Result<()> {
     connection.set_nodelay(true)?;
     let mut reader = BufReader::new(connection);

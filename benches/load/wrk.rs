@@ -7,32 +7,32 @@ use anyhow::{Context, Result, ensure};
 
 use crate::peers::Peer;
 
-/// What is asked for, again and again.
+/// The request to repeat.
 pub(crate) struct Request<'a> {
     /// The path.
     pub(crate) path: &'a str,
     /// The key, with its scheme.
     pub(crate) authorization: &'a str,
-    /// A script that makes it another than a GET with this key.
+    /// A script, for anything other than a GET with this key.
     pub(crate) script: Option<&'a Path>,
-    /// Whether it is to be refused.
+    /// Whether it must be refused.
     pub(crate) refused: bool,
 }
 
-/// What one run showed.
+/// The result of one run.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Run {
-    /// Requests a second.
+    /// Requests per second.
     pub(crate) rate: f64,
     /// The median latency, in milliseconds.
     pub(crate) p50: f64,
     /// The 99th percentile, in milliseconds.
     pub(crate) p99: f64,
-    /// Processor time of the peer for one request, in microseconds.
+    /// CPU time of the peer per request, in microseconds.
     pub(crate) cpu: f64,
 }
 
-/// Asks as fast as the peer answers, over so many connections for so many seconds.
+/// Sends requests as fast as the peer responds, over this many connections for this many seconds.
 pub(crate) fn run(peer: &Peer, request: &Request<'_>, connections: usize, seconds: u32) -> Result<Run> {
     let mut wrk = Command::new("wrk");
     wrk.args(["-t1", &format!("-c{connections}"), &format!("-d{seconds}s"), "--latency"])

@@ -1,8 +1,7 @@
 //! Fills the audit log of a database's first organisation.
 //!
-//! The entries are about the people and keys that are there: some of them have a great part in the
-//! log, most have little. They are hashed as the server hashes them, but not authenticated: Keydesk
-//! takes them over by `keydesk audit recover`.
+//! The entries are about existing people and keys: a few of them have many entries, most have few. They are hashed
+//! as the server hashes them but not authenticated; `keydesk audit recover` adopts them.
 
 use std::fmt::Write;
 use std::time::Instant;
@@ -22,10 +21,10 @@ use serde_json::json;
 
 /// How many entries are written in one transaction.
 const BATCH: u64 = 2_000;
-/// Over how many days the entries lie.
+/// The number of days over which the entries are spread.
 const DAYS: i64 = 730;
 
-/// Writes so many entries.
+/// Writes this many entries.
 pub(crate) fn fill(url: &str, wanted: u64) -> Result<()> {
     let mut conn = open(url)?;
     let org: OrgId =
@@ -39,7 +38,7 @@ pub(crate) fn fill(url: &str, wanted: u64) -> Result<()> {
         dice: Dice(0x9E37_79B9_7F4A_7C15),
     };
     if story.keys.is_empty() {
-        bail!("there are no keys to tell of");
+        bail!("there are no keys");
     }
     let (began, now) = (Instant::now(), Time::now());
     let mut written = 0;
@@ -128,7 +127,7 @@ fn batch(conn: &mut Conn, story: &mut Story, times: impl Iterator<Item = Time>) 
     Ok(sql)
 }
 
-/// What happens in an organisation.
+/// Generates events of an organisation.
 struct Story {
     org: OrgId,
     people: Vec<UserId>,
@@ -192,7 +191,7 @@ impl Story {
     }
 }
 
-/// Numbers that look random and are the same each time (xorshift64).
+/// Reproducible pseudo-random numbers (xorshift64).
 struct Dice(u64);
 
 impl Dice {
@@ -203,7 +202,7 @@ impl Dice {
         self.0 % end
     }
 
-    /// One of many; the first ones much more often than the last.
+    /// One of many; the first ones are much more frequent than the last.
     fn pick<T>(&mut self, of: &[T]) -> usize {
         let part = self.below(1 << 20) as f64 / (1_u64 << 20) as f64;
         ((part * part * part) * of.len() as f64) as usize

@@ -1,8 +1,8 @@
 //! Fills a database with keys and their counts.
 //!
-//! Each key gets 100 rows of counts: one for each of 90 days and ten hours. A thousand members
-//! own them; some of the keys never end, were never used, are idle, ended or revoked. The first
-//! keys are called most, as is usual: the key at place n about n times less often than the first.
+//! Each key gets 100 rows of counts: one for each of 90 days and ten hours. A thousand members own the keys. Some
+//! keys never expire, were never used, are idle, expired or revoked. Use is skewed, as is typical: key n gets about
+//! one nth of the requests of the first key.
 
 use std::time::Instant;
 
@@ -13,7 +13,7 @@ use keydesk::time::Time;
 
 type Run = Box<dyn FnMut(&str) -> Result<()>>;
 
-/// Fills a database in which an organisation was set up.
+/// Fills a database with one organisation.
 pub(crate) fn fill(url: &str, keys: i64) -> Result<()> {
     let sqlite = url.strip_prefix("sqlite:");
     let mut run: Run = match sqlite {
@@ -36,7 +36,7 @@ pub(crate) fn fill(url: &str, keys: i64) -> Result<()> {
     Ok(())
 }
 
-/// Identifiers of 16 bytes that end on a number.
+/// Identifiers of 16 bytes that end with a number.
 fn id(number: &str, sqlite: bool) -> String {
     match sqlite {
         true => format!("CAST(printf('%016d', {number}) AS BLOB)"),

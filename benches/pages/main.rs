@@ -1,15 +1,14 @@
-//! Pages of large organisations: how long the server takes for each, as the median and the 99th
-//! percentile of requests one after the other on loopback, and how much memory a long export
-//! takes.
+//! Pages of large organisations: the server time of each, as median and 99th percentile of sequential requests on
+//! loopback, and the memory of a long export.
 //!
 //! ```text
 //! cargo bench --bench pages -- 10000 100000                    numbers of keys
 //! cargo bench --bench pages -- fill sqlite:FILE 100000         fill a database and leave it
 //! ```
 //!
-//! For each key there are about 100 rows of counts and ten entries of the audit trail. A filled
-//! database was set up before: `keydesk setup` makes the organisation. Its audit log was written without
-//! Keydesk, so run `keydesk audit recover --org SLUG --new-name` before the server.
+//! Each key has about 100 rows of counts and ten audit entries. Before filling a database, create its organisation
+//! with `keydesk setup`. The audit log is written without Keydesk, so run
+//! `keydesk audit recover --org SLUG --new-name` before the server.
 //!
 //! It measures on SQLite and, when `KEYDESK_TEST_DATABASE` names a PostgreSQL server, on databases
 //! of its own there. `benches/run pages` starts such a server.

@@ -1,4 +1,4 @@
-//! A Keydesk with a database of its own, and someone who is signed in to it.
+//! A Keydesk with its own database, and a signed-in person.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -12,10 +12,10 @@ use ureq::Agent;
 
 const KEYDESK: &str = env!("CARGO_BIN_EXE_keydesk");
 const PASSWORD: &str = "a long password for measuring";
-/// What the start leaves to do is done after this time.
+/// After this time, the background work of the start is done.
 const SETTLE: Duration = Duration::from_secs(5);
 
-/// A data directory and a database, which end with their value.
+/// A data directory and a database, deleted when dropped.
 pub(crate) struct Place {
     data: TempDir,
     pub(crate) url: String,
@@ -24,7 +24,7 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// A new one: a file, or a database of a PostgreSQL server.
+    /// A new one: a file, or a database on a PostgreSQL server.
     pub(crate) fn new(postgres: Option<&str>) -> Result<Place> {
         let data = tempfile::tempdir()?;
         let Some(server) = postgres else {
@@ -61,7 +61,7 @@ impl Place {
         Ok(())
     }
 
-    /// Has Keydesk take over entries that were written without it, as an operator does with a broken log.
+    /// Makes Keydesk adopt entries that were written without it, as an operator recovers a broken log.
     pub(crate) fn recover_log(&self) -> Result<()> {
         let words = ["audit", "recover", "--org", "large", "--new-name"];
         let status = self.command(&words).stdout(Stdio::null()).status()?;
@@ -86,7 +86,7 @@ pub(crate) struct Server {
     base: String,
     cookie: String,
     agent: Agent,
-    /// Kept open, so that the process can write.
+    /// Kept open so that the process can write.
     _output: BufReader<ChildStdout>,
 }
 
@@ -117,21 +117,21 @@ impl Server {
         Ok(body)
     }
 
-    /// The body of a page, to be read as it comes.
+    /// The body of a page as a stream.
     pub(crate) fn open(&self, path: &str) -> Result<impl Read + use<>> {
         let answer = self.agent.get(format!("{}{path}", self.base)).header("Cookie", &self.cookie).call()?;
         ensure!(answer.status() == 200, "{path}: {}", answer.status());
         Ok(answer.into_body().into_reader())
     }
 
-    /// How many milliseconds a page takes.
+    /// The time of a page, in milliseconds.
     pub(crate) fn time(&self, path: &str) -> Result<f64> {
         let began = Instant::now();
         self.get(path)?;
         Ok(began.elapsed().as_secs_f64() * 1e3)
     }
 
-    /// Its process.
+    /// The process.
     pub(crate) fn process(&self) -> u32 {
         self.child.id()
     }

@@ -68,7 +68,7 @@ pub(crate) fn all(server: &Server) -> Result<Vec<(String, String)>> {
         add(format!("review, {card}"), format!("/review?card={card}"));
     }
     add("review, never_used, page 10".to_owned(), "/review?card=never_used&page=10".to_owned());
-    add("review for print".to_owned(), "/review/print".to_owned());
+    add("review, print view".to_owned(), "/review/print".to_owned());
     for (name, query) in [
         ("keys", ""),
         ("keys, expired", "?status=expired"),

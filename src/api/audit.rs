@@ -149,7 +149,7 @@ impl EventsQuery {
 /// `GET /v1/audit/checkpoint`: a signed checkpoint of the current log (c2sp.org/tlog-checkpoint).
 pub async fn checkpoint(site: Shared, caller: KeyCaller) -> Result<HttpResponse, Problem> {
     let (org, logs) = (caller.key.org, site.db.logs().clone());
-    let (host, signers) = (site.public_url.host().to_owned(), Signer::all(&site.mint.keyring)?);
+    let (host, signers) = (site.public_url.host().to_owned(), Signer::all(&site.defaults.keyring)?);
     let note = site.db.read(move |conn| signing::current(conn, &logs, org, &host, &signers)).await?;
     Ok(HttpResponse::Ok().content_type("text/plain; charset=utf-8").body(note))
 }

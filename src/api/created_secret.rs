@@ -28,7 +28,7 @@ pub(super) fn once(
     claim: Option<&Claim>,
     keyring: &Keyring,
     now: Time,
-    mint: impl FnOnce(&mut Tx<'_>) -> Result<(Key, PlainSecret)>,
+    create: impl FnOnce(&mut Tx<'_>) -> Result<(Key, PlainSecret)>,
 ) -> Result<Result<CreatedSecret, ClaimError>> {
     if let Some(claim) = claim {
         match claim.take(tx, keyring, now) {
@@ -38,7 +38,7 @@ pub(super) fn once(
             Err(refused) => return Ok(Err(refused)),
         }
     }
-    let (key, secret) = mint(tx)?;
+    let (key, secret) = create(tx)?;
     let answer = object::key(&key, now);
     if let Some(claim) = claim {
         claim.keep(tx, keyring, &answer.to_string(), secret.expose())?;

@@ -33,7 +33,7 @@ pub async fn introspect(
         return Err(Problem::bad_request("Send the key once, as the field token."));
     }
     let found = match PlainSecret::parse(fields.get("token")) {
-        Some(secret) => site.table.look_up(&site.db, &site.mint.keyring, &secret, Instant::now()).await?,
+        Some(secret) => site.table.look_up(&site.db, &site.defaults.keyring, &secret, Instant::now()).await?,
         None => None,
     };
     let now = Time::now();

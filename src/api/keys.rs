@@ -10,7 +10,7 @@ use crate::api::{created_secret, object};
 use crate::error::{Error, Result};
 use crate::id::KeyId;
 use crate::keys::input::{EditInput, Expiry, NewKeyInput, check_reason};
-use crate::keys::manager::Manager;
+use crate::keys::manager::KeyManager;
 use crate::keys::settings::{SettingsInput, for_each_key_setting};
 use crate::keys::{Key, lifecycle, store};
 use crate::time::Time;
@@ -147,13 +147,13 @@ pub async fn create(
     let change = caller.change(&request, now);
     let claim = name.map(|name| {
         let route = "POST /v1/api-keys";
-        Claim::new(&site.mint.keyring, caller.key.org, caller.secret.expose(), route, &name, &body.bytes)
+        Claim::new(&site.defaults.keyring, caller.key.org, caller.secret.expose(), route, &name, &body.bytes)
     });
     let _place = claim.as_ref().map(|claim| site.running.enter(claim)).transpose()?;
-    let mint = site.mint.clone();
+    let defaults = site.defaults.clone();
     let made = change.commit(&site.db, move |tx, acting| {
-        created_secret::once(tx, claim.as_ref(), &mint.keyring, now, |tx| {
-            lifecycle::create(tx, acting, &mint, &new)
+        created_secret::once(tx, claim.as_ref(), &defaults.keyring, now, |tx| {
+            lifecycle::create(tx, acting, &defaults, &new)
         })
     });
     Ok(created_secret::answer(StatusCode::CREATED, made.await??)?)
@@ -175,7 +175,7 @@ async fn show_key(
     site: &Shared,
     org: crate::id::OrgId,
     id: KeyId,
-    manager: Option<Manager>,
+    manager: Option<KeyManager>,
 ) -> Result<HttpResponse, Problem> {
     let key = site.db.read(move |conn| store::find(conn, org, id)?.ok_or(Error::NotFound)).await?;
     if manager.is_some_and(|manager| !manager.sees(&key)) {
@@ -205,9 +205,9 @@ pub async fn patch(
         return Err(Error::NameImmutable.into());
     }
     let edit = body.input().check(now).map_err(Error::Invalid)?;
-    let (change, mint) = (caller.change(&request, now), site.mint.clone());
+    let (change, defaults) = (caller.change(&request, now), site.defaults.clone());
     let key =
-        change.commit(&site.db, move |tx, acting| lifecycle::edit(tx, acting, &mint, id, &edit)).await?;
+        change.commit(&site.db, move |tx, acting| lifecycle::edit(tx, acting, &defaults, id, &edit)).await?;
     Ok(answer(&key))
 }
 

@@ -44,14 +44,14 @@ pub async fn rotate(
         let route = format!("POST {}", path::v1_api_key_rotate(&id));
         // An empty body and the default overlap are the same request.
         let request_text = format!("overlap {overlap}");
-        let (keyring, org, proof) = (&site.mint.keyring, caller.key.org, caller.secret.expose());
+        let (keyring, org, proof) = (&site.defaults.keyring, caller.key.org, caller.secret.expose());
         Claim::new(keyring, org, proof, &route, &name, request_text.as_bytes())
     });
     let _place = claim.as_ref().map(|claim| site.running.enter(claim)).transpose()?;
-    let mint = site.mint.clone();
+    let defaults = site.defaults.clone();
     let made = change.commit(&site.db, move |tx, acting| {
-        created_secret::once(tx, claim.as_ref(), &mint.keyring, now, |tx| {
-            rotation::rotate(tx, acting, &mint, id, overlap)
+        created_secret::once(tx, claim.as_ref(), &defaults.keyring, now, |tx| {
+            rotation::rotate(tx, acting, &defaults, id, overlap)
         })
     });
     Ok(created_secret::answer(StatusCode::OK, made.await??)?)

@@ -91,7 +91,7 @@ pub async fn verify(
     let (began, now) = (Instant::now(), Time::now());
     let (text, question) = body.value.check()?;
     let found = match PlainSecret::parse(&text) {
-        Some(secret) => site.table.look_up(&site.db, &site.mint.keyring, &secret, began).await?,
+        Some(secret) => site.table.look_up(&site.db, &site.defaults.keyring, &secret, began).await?,
         None => None,
     };
     // A key of another organisation is treated like one that doesn't exist.

@@ -39,7 +39,7 @@ pub(super) fn mount(service: &mut ServiceConfig, site: &Arc<Site>) {
     let https = site.public_url.is_https();
     let pages = actix::scope("")
         .wrap(Compress::default())
-        .wrap(session::middleware(&site.db, &site.mint.keyring, https))
+        .wrap(session::middleware(&site.db, &site.defaults.keyring, https))
         .wrap(from_fn(csrf::guard));
     let pages = portal.into_iter().fold(pages, |pages, mounted| pages.service(mounted.resource()));
     service.service(pages.default_service(actix::to(unknown_page)));

@@ -181,7 +181,7 @@ mod tests {
         Uw2QOkn8srV1yJGh2VYRlL1Tnagv1YEq6TfXppzi2ONncAlTgK7Ztg1ERYNZXsYjOBH3mFXmRKuwHjG1Yu72IneyaQM=\n";
 
     #[test]
-    fn the_published_example_holds() {
+    fn published_example_is_verified() {
         let verifier = Verifier::parse(VERIFIER).unwrap();
         assert_eq!(verifier.to_string(), VERIFIER);
         let note = Note::parse(NOTE).unwrap();
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn a_checkpoint_is_signed_by_the_new_key_and_the_one_before() {
+    fn checkpoint_is_signed_by_the_new_and_the_previous_key() {
         let (old, new) = (Signer::from_seed(&[1; 32]).unwrap(), Signer::from_seed(&[2; 32]).unwrap());
         let checkpoint =
             Checkpoint { origin: "keys.example.com/acme".into(), size: 20_852_163, root: [9; 32] };

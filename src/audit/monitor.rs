@@ -29,7 +29,7 @@ pub struct Due {
 /// logs and updates the register.
 pub async fn compare(db: &Db) -> Result<()> {
     let logs = db.logs().clone();
-    let found = db.read(move |conn| register::survey(conn, &logs)).await?;
+    let found = db.read(move |conn| register::check(conn, &logs)).await?;
     if found.is_behind || !found.faults.is_empty() {
         db.write(|tx| register::update(tx).map(|_| ())).await?;
     }

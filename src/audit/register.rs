@@ -1,4 +1,4 @@
-//! The register of logs: the size and root of every log at the last survey, and whether it was broken, in
+//! The register of logs: the size and root of every log at the last check, and whether it was broken, in
 //! one row that is authenticated as a whole. An old copy of one organisation's log contradicts it.
 //!
 //! The first start of an installation writes the register, and each organisation is added in the
@@ -62,7 +62,7 @@ pub struct LogRecord {
 
 /// The result of checking all logs against the register.
 #[derive(Debug, Default)]
-pub struct Survey {
+pub struct RegisterCheck {
     /// Intact logs, and logs already marked as broken.
     known: Vec<HeadRow>,
     /// The latest register epoch that any log or this process has seen.
@@ -189,7 +189,7 @@ fn latest(heads: &[HeadRow], logs: &LogGuard) -> i64 {
 
 /// Checks that each log exists, is authentic, ends with its last entry, and continues the state that the
 /// register and this process know. Changes nothing.
-pub fn survey(conn: &mut Conn, logs: &LogGuard) -> Result<Survey> {
+pub fn check(conn: &mut Conn, logs: &LogGuard) -> Result<RegisterCheck> {
     // The known state is read first and the logs last: they only grow.
     let marks = logs.all_marks();
     let before = Register::read(conn, logs)?.unwrap_or_default();
@@ -198,7 +198,7 @@ pub fn survey(conn: &mut Conn, logs: &LogGuard) -> Result<Survey> {
     let cut = without_end(conn)?;
     // By now the register contains every log whose head was read, with its epoch.
     let register = Register::read(conn, logs)?;
-    let mut found = Survey { latest: latest(&heads, logs), ..Survey::default() };
+    let mut found = RegisterCheck { latest: latest(&heads, logs), ..RegisterCheck::default() };
     let all = match &register {
         None => Some(LOST),
         Some(register) if register.epoch < found.latest => Some(REGISTER_OLDER),
@@ -279,11 +279,11 @@ fn continues(conn: &mut Conn, head: &HeadRow, anchor: &LogRecord) -> Result<Opti
     }
 }
 
-/// Runs a [`survey`] under a lock, marks broken logs, and updates the register unless it is lost or
+/// Runs a [`check`] under a lock, marks broken logs, and updates the register unless it is lost or
 /// outdated. Returns the latest known epoch.
 pub fn update(tx: &mut Tx<'_>) -> Result<i64> {
     let register = Register::lock(tx)?;
-    let found = survey(tx.conn, tx.logs)?;
+    let found = check(tx.conn, tx.logs)?;
     for (org, why) in &found.faults {
         head::mark_broken(tx, *org, None, why)?;
     }

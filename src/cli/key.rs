@@ -163,8 +163,8 @@ impl Create {
             settings: self.settings.input(),
         };
         let new = input.check(command.now.whole_second()).map_err(Error::Invalid)?;
-        let mint = command.mint();
-        let (key, secret) = command.change(|tx, acting| lifecycle::create(tx, acting, &mint, &new))?;
+        let defaults = command.defaults();
+        let (key, secret) = command.change(|tx, acting| lifecycle::create(tx, acting, &defaults, &new))?;
         eprintln!("Created {} ({}). Its secret is shown only this once:", key.name, key.id);
         print_once(secret.expose(), &format!("Revoke {} and create another key.", key.id))
     }
@@ -196,9 +196,9 @@ fn rotate(target: &Target, overlap: &str) -> Result<(), Failure> {
         Failure::Usage(format!("--overlap is {overlap:?}. Use a duration from 0s to 30d, such as 24h."))
     })?;
     let command = KeyCommand::open(&target.org)?;
-    let mint = command.mint();
+    let defaults = command.defaults();
     let id = command.find(&target.key)?.id;
-    let (key, secret) = command.change(|tx, acting| rotation::rotate(tx, acting, &mint, id, overlap))?;
+    let (key, secret) = command.change(|tx, acting| rotation::rotate(tx, acting, &defaults, id, overlap))?;
     let overlap_end = key.previous.as_ref().map(|old| old.ends_at.rfc3339()).unwrap_or_default();
     eprintln!(
         "Rotated {} ({}). The old secret works until {overlap_end}. The new secret is shown only this once:",
@@ -222,8 +222,8 @@ fn rotate(target: &Target, overlap: &str) -> Result<(), Failure> {
 
 fn set_disabled(target: &Target, disabled: bool) -> Result<(), Failure> {
     change(target, |command, id| {
-        let mint = command.mint();
-        Ok(command.change(|tx, acting| lifecycle::set_disabled(tx, acting, &mint, id, disabled))?)
+        let defaults = command.defaults();
+        Ok(command.change(|tx, acting| lifecycle::set_disabled(tx, acting, &defaults, id, disabled))?)
     })
 }
 

@@ -17,7 +17,7 @@ use crate::error::Error;
 /// A transaction that fails later than that has waited for a timeout, and not run into a deadlock.
 const REPEATED_WITHIN: Duration = Duration::from_secs(5);
 
-/// SQLite's messages after which nobody can tell how far the database came.
+/// SQLite's messages after which it is unknown how far the database came.
 const CUT_OFF: [&str; 1] = ["disk I/O error"];
 /// SQLite's messages where it has refused.
 const REFUSED: [&str; 5] = [
@@ -55,7 +55,7 @@ pub fn each_readable<K, T>(
     Ok(rows)
 }
 
-/// Whether the database is away or too busy, rather than the statement wrong.
+/// Whether the database is unavailable or too busy, as opposed to a wrong statement.
 pub(super) fn is_lost(error: &DieselError) -> bool {
     let is_refused = matches!(
         error,

@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parameters_of_the_operator_stay() {
+    fn operators_parameters_are_kept() {
         let url = "postgres://keydesk@db/keydesk?connect_timeout=9&keepalives_idle=60";
         let all = with_defaults(url);
         assert!(all.starts_with(url));
@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn several_hosts_mean_the_one_that_accepts_writes() {
+    fn several_hosts_select_the_writable_one() {
         let all = with_defaults("postgres://keydesk:a,b@db1:5432,db2:5432/keydesk");
         assert!(all.contains("/keydesk?connect_timeout=3&") && all.ends_with("=read-write"), "{all}");
         assert!(!with_defaults("postgres://keydesk:a,b@db/keydesk").contains("target_session_attrs"));

@@ -88,7 +88,7 @@ impl Tx<'_> {
     }
 }
 
-/// What is to be done after the commit.
+/// Actions after the commit.
 #[derive(Default)]
 pub(super) struct AfterCommit {
     pub(super) changes_keys: bool,

@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_that_is_too_long_keeps_its_end_and_does_not_spoil_others() {
+    fn overlong_event_keeps_its_end_and_does_not_affect_others() {
         let long = format!("data: {}the end\r\n\r\ndata: next\n\n", "x".repeat(5 * MAX_EVENT));
         let lines = format!("{}data: the end\n\ndata: next\n\n", "data: line\n".repeat(MAX_EVENT));
         for (text, size) in [(&long, 1), (&long, 1000), (&long, usize::MAX), (&lines, 7), (&lines, 8192)] {

@@ -43,7 +43,7 @@ pub fn widened(
     }
     let mut recipients = readers(tx.conn, acting, after)?;
     recipients.extend(admins(tx.conn, acting, after)?);
-    // Last, so that somebody who has another reason too gets that reason.
+    // Last, so that someone who has another reason too gets that reason.
     let former = readers(tx.conn, acting, before)?.into_iter();
     recipients.extend(former.map(|(person, _)| (person, Why::Former)));
     send_widened(tx, acting, after, changes, recipients)

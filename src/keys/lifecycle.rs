@@ -11,7 +11,7 @@ use crate::db::Tx;
 use crate::error::{Error, FieldError, Result};
 use crate::id::{KeyId, SecretId};
 use crate::keys::input::{Edit, NewKey};
-use crate::keys::manager::{Deed, Manager, appointed, member};
+use crate::keys::manager::{KeyAction, KeyManager, appointed, member};
 use crate::keys::secret::PlainSecret;
 use crate::keys::settings::KeySettings;
 use crate::keys::{Disabled, Key, Revocation, emails, expiry_store, feed, gains, store};
@@ -22,7 +22,7 @@ use crate::scope::{Scope, Scopes};
 use crate::time::Time;
 use crate::usage;
 
-/// The error for somebody who may not enable a key that an admin disabled.
+/// The error for someone who may not enable a key that an admin disabled.
 pub const ADMINS_ONLY: &str = "An admin disabled this key, so only an admin can enable it.";
 
 /// The parts of the configuration that creating a key needs.
@@ -44,10 +44,10 @@ pub struct KeyDefaults {
 pub fn create(
     tx: &mut Tx<'_>,
     acting: &Acting,
-    mint: &KeyDefaults,
+    defaults: &KeyDefaults,
     new: &NewKey,
 ) -> Result<(Key, PlainSecret)> {
-    let manager = Manager::of(acting)?;
+    let manager = KeyManager::of(acting)?;
     let now = acting.now.whole_second();
     let policy = policy::store::lock_shared(tx, acting.org)?;
     let (owner, role) = manager.choose_owner(tx, acting, new.owner.as_deref())?;
@@ -56,9 +56,9 @@ pub fn create(
         acting.require_fresh()?;
     }
     let expires_at = new.expires_at.map(Time::whole_second);
-    let mut settings = KeySettings::new(&policy, mint.default_rpm);
+    let mut settings = KeySettings::new(&policy, defaults.default_rpm);
     new.settings.apply(&mut settings);
-    let mut errors = settings.check_policy(None, &policy, manager.role, mint.default_rpm);
+    let mut errors = settings.check_policy(None, &policy, manager.role, defaults.default_rpm);
     errors.extend(check_end(&policy, new.expiry_field, now, expires_at, manager.role).err());
     if !errors.is_empty() {
         return Err(Error::Invalid(errors));
@@ -67,7 +67,7 @@ pub fn create(
         Some(who) => Some(appointed(tx, acting, "backup", who)?.0),
         None => None,
     };
-    let secret = PlainSecret::generate(&mint.prefix)?;
+    let secret = PlainSecret::generate(&defaults.prefix)?;
     let key = Key {
         id: KeyId::new(now),
         org: acting.org,
@@ -80,7 +80,7 @@ pub fn create(
         created_by: acting.actor.to_string(),
         created_at: now,
         expires_at,
-        expiring_at: expires_at.and_then(|end| mint.notices.expiring_at(now, end)),
+        expiring_at: expires_at.and_then(|end| defaults.notices.expiring_at(now, end)),
         disabled: None,
         revoked: None,
         settings,
@@ -91,7 +91,7 @@ pub fn create(
         end_changes: 0,
         last_used_at: None,
     };
-    store::insert(tx, &key, &secret, &mint.keyring)?;
+    store::insert(tx, &key, &secret, &defaults.keyring)?;
     let event = Event::KeyCreated {
         name: key.name.clone(),
         scopes: key.scopes,
@@ -107,9 +107,9 @@ pub fn create(
 /// Changes a key that has not ended. Nothing is recorded if no value differs.
 ///
 /// Errors: `NotFound`, `Forbidden`, `KeyEnded`, `ScopeNotGrantable`, `Invalid`.
-pub fn edit(tx: &mut Tx<'_>, acting: &Acting, mint: &KeyDefaults, id: KeyId, edit: &Edit) -> Result<Key> {
-    let manager = Manager::of(acting)?;
-    let before = lock_for(tx, acting, Deed::Edit, id)?;
+pub fn edit(tx: &mut Tx<'_>, acting: &Acting, defaults: &KeyDefaults, id: KeyId, edit: &Edit) -> Result<Key> {
+    let manager = KeyManager::of(acting)?;
+    let before = lock_for(tx, acting, KeyAction::Edit, id)?;
     let mut key = before.clone();
     let policy = policy::store::lock_shared(tx, acting.org)?;
     if let Some(owner) = &edit.owner {
@@ -130,7 +130,7 @@ pub fn edit(tx: &mut Tx<'_>, acting: &Acting, mint: &KeyDefaults, id: KeyId, edi
     }
     let mut errors = Vec::new();
     if let Some(expires_at) = edit.expires_at {
-        key.set_end(expires_at.map(Time::whole_second), &mint.notices);
+        key.set_end(expires_at.map(Time::whole_second), &defaults.notices);
         let later = match (before.expires_at, key.expires_at) {
             (Some(before), Some(after)) => after > before,
             (before, after) => before.is_some() && after.is_none(),
@@ -145,7 +145,12 @@ pub fn edit(tx: &mut Tx<'_>, acting: &Acting, mint: &KeyDefaults, id: KeyId, edi
         key.description.clone_from(description);
     }
     edit.settings.apply(&mut key.settings);
-    errors.extend(key.settings.check_policy(Some(&before.settings), &policy, manager.role, mint.default_rpm));
+    errors.extend(key.settings.check_policy(
+        Some(&before.settings),
+        &policy,
+        manager.role,
+        defaults.default_rpm,
+    ));
     if !errors.is_empty() {
         return Err(Error::Invalid(errors));
     }
@@ -180,7 +185,7 @@ pub fn edit(tx: &mut Tx<'_>, acting: &Acting, mint: &KeyDefaults, id: KeyId, edi
 /// The new value of [`Key::disabled`] after a request to disable or enable the key.
 fn disable(
     acting: &Acting,
-    manager: &Manager,
+    manager: &KeyManager,
     before: Option<&Disabled>,
     disabled: bool,
 ) -> Result<Option<Disabled>> {
@@ -201,11 +206,11 @@ fn disable(
 pub fn set_disabled(
     tx: &mut Tx<'_>,
     acting: &Acting,
-    mint: &KeyDefaults,
+    defaults: &KeyDefaults,
     id: KeyId,
     disabled: bool,
 ) -> Result<Key> {
-    edit(tx, acting, mint, id, &Edit { disabled: Some(disabled), ..Edit::default() })
+    edit(tx, acting, defaults, id, &Edit { disabled: Some(disabled), ..Edit::default() })
 }
 
 /// Revokes a key. A key that is revoked already stays as it is. A key may always revoke itself,
@@ -215,7 +220,7 @@ pub fn set_disabled(
 pub fn revoke(tx: &mut Tx<'_>, acting: &Acting, id: KeyId, reason: Option<String>) -> Result<Key> {
     let key = store::lock(tx, acting.org, id)?;
     if acting.actor != Actor::Key(id) {
-        Manager::of(acting)?.check(tx, Deed::Revoke, &key)?;
+        KeyManager::of(acting)?.check(tx, KeyAction::Revoke, &key)?;
     }
     acting.require_current_secret_of(id)?;
     end(tx, acting, key, reason)
@@ -257,10 +262,10 @@ pub(super) fn finish(tx: &mut Tx<'_>, acting: &Acting, key: KeyId, event: &Event
 /// Locks a key that the principal may change and that has not ended.
 ///
 /// Errors: `NotFound`, `Forbidden`, `Denied`, `KeyEnded`.
-pub(super) fn lock_for(tx: &mut Tx<'_>, acting: &Acting, deed: Deed, id: KeyId) -> Result<Key> {
+pub(super) fn lock_for(tx: &mut Tx<'_>, acting: &Acting, action: KeyAction, id: KeyId) -> Result<Key> {
     let key = store::lock(tx, acting.org, id)?;
-    Manager::of(acting)?.check(tx, deed, &key)?;
-    if deed == Deed::Edit {
+    KeyManager::of(acting)?.check(tx, action, &key)?;
+    if action == KeyAction::Edit {
         acting.require_current_secret_of(id)?;
     }
     if key.status(acting.now).is_ended() { Err(Error::KeyEnded) } else { Ok(key) }

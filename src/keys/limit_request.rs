@@ -14,7 +14,7 @@ use crate::db::Tx;
 use crate::error::{Error, Result};
 use crate::id::{KeyId, LimitRequestId, UserId};
 use crate::keys::lifecycle::{self, KeyDefaults};
-use crate::keys::manager::{Deed, Manager};
+use crate::keys::manager::{KeyAction, KeyManager};
 use crate::keys::settings::PerMinute;
 use crate::keys::{Key, emails as key_emails, feed, store};
 use crate::mail::Widening;
@@ -80,9 +80,9 @@ pub struct LimitRequest {
 ///
 /// Errors: `NotFound`, `Forbidden`, `KeyEnded`, `Conflict` if a request is open, `Invalid` for a limit that
 /// is not higher, that the policy does not allow, or that needs no request.
-pub fn ask(tx: &mut Tx<'_>, acting: &Acting, mint: &KeyDefaults, id: KeyId, ask: &Ask) -> Result<()> {
-    let manager = Manager::of(acting)?;
-    let key = lifecycle::lock_for(tx, acting, Deed::Edit, id)?;
+pub fn ask(tx: &mut Tx<'_>, acting: &Acting, defaults: &KeyDefaults, id: KeyId, ask: &Ask) -> Result<()> {
+    let manager = KeyManager::of(acting)?;
+    let key = lifecycle::lock_for(tx, acting, KeyAction::Edit, id)?;
     let policy = policy::store::lock_shared(tx, acting.org)?;
     let refuse = |message: String| Err(Error::invalid("limit", message));
     let limit = key.settings.requests_per_minute.get();
@@ -92,7 +92,7 @@ pub fn ask(tx: &mut Tx<'_>, acting: &Acting, mint: &KeyDefaults, id: KeyId, ask:
     if ask.limit > policy.rules.largest_rpm {
         return refuse(format!("The organisation’s policy allows at most {}.", policy.rules.largest_rpm));
     }
-    if ask.limit <= policy.most_rpm(manager.role, mint.default_rpm) {
+    if ask.limit <= policy.most_rpm(manager.role, defaults.default_rpm) {
         return refuse("You can set this limit yourself: edit the key.".to_owned());
     }
     if rows::open(tx.conn, acting.org, id)?.is_some() {
@@ -120,13 +120,13 @@ pub fn decide(
     request: LimitRequestId,
     answer: &Answer,
 ) -> Result<Key> {
-    let manager = Manager::of(acting)?;
+    let manager = KeyManager::of(acting)?;
     if !decides(manager.role) {
         return Err(Error::Forbidden);
     }
     let mut key = store::lock(tx, acting.org, id)?;
     let open = rows::open(tx.conn, acting.org, id)?.filter(|open| open.id == request);
-    let open = open.ok_or(Error::Conflict("This request has been answered already."))?;
+    let open = open.ok_or(Error::Conflict("This request has already been decided."))?;
     let was = key.settings.requests_per_minute.get();
     let (state, granted, words) = match answer {
         Answer::Decline { words } => (State::Declined, None, Some(words.clone())),
@@ -174,12 +174,12 @@ pub fn decide(
 
 /// Cancels a request.
 ///
-/// Errors: `NotFound`, `Forbidden` for the request of somebody else, `Conflict` if it is closed already.
+/// Errors: `NotFound`, `Forbidden` for the request of someone else, `Conflict` if it is closed already.
 pub fn withdraw(tx: &mut Tx<'_>, acting: &Acting, id: KeyId) -> Result<()> {
-    let manager = Manager::of(acting)?;
+    let manager = KeyManager::of(acting)?;
     store::lock(tx, acting.org, id)?;
     let open = rows::open(tx.conn, acting.org, id)?;
-    let open = open.ok_or(Error::Conflict("This request has been answered already."))?;
+    let open = open.ok_or(Error::Conflict("This request has already been decided."))?;
     if open.asked_by != manager.person {
         return Err(Error::Forbidden);
     }

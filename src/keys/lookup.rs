@@ -130,7 +130,7 @@ pub fn lock(tx: &mut Tx<'_>, secret: SecretId) -> Result<Option<PresentedKey>> {
 }
 
 /// The key of a row. `None` if the key or its owner cannot be read completely, because something other
-/// than Keydesk changed their rows: nobody could see or revoke such a key.
+/// than Keydesk changed their rows: no one could see or revoke such a key.
 fn only_readable(conn: &mut Conn, found: QueryResult<Row>) -> Result<Option<PresentedKey>> {
     let read_whole = |row| {
         let presented = read(row)?;

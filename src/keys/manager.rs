@@ -11,20 +11,20 @@ use crate::orgs::store::Membership;
 use crate::role::{Act, Reach, Role};
 use crate::scope::Scope;
 
-/// A member who wants to see or change keys.
+/// A member who sees or changes keys.
 #[derive(Clone, Copy, Debug)]
-pub struct Manager {
+pub struct KeyManager {
     /// The signed-in person, or the owner of the calling key.
     pub person: UserId,
     pub role: Role,
 }
 
-impl Manager {
+impl KeyManager {
     /// The member who makes a change.
     ///
     /// Errors: `Forbidden` for a principal without a role.
-    pub fn of(acting: &Acting) -> Result<Manager> {
-        Ok(Manager { person: acting.person()?, role: acting.role()? })
+    pub fn of(acting: &Acting) -> Result<KeyManager> {
+        Ok(KeyManager { person: acting.person()?, role: acting.role()? })
     }
 
     /// Whether they may see the key. Everyone who receives its e-mail may.
@@ -35,14 +35,14 @@ impl Manager {
     /// Whether they may do this to the key. The backup, and the people responsible for a service account,
     /// stand in for the owner: they may revoke the key if their role could grant all of its scopes, and rotate
     /// it if the new secret gives them nothing that a key of their own could not do.
-    pub fn may(&self, deed: Deed, key: &Key, bounds: &StandInBounds) -> bool {
+    pub fn may(&self, action: KeyAction, key: &Key, bounds: &StandInBounds) -> bool {
         self.edits(key)
             || (self.role.may(Act::WriteKeys)
                 && self.stands_in_for(key)
-                && match deed {
-                    Deed::Edit => false,
-                    Deed::Rotate => bounds.allow(self.role, key),
-                    Deed::Revoke => key.scopes.without(self.role.grantable()).is_empty(),
+                && match action {
+                    KeyAction::Edit => false,
+                    KeyAction::Rotate => bounds.allow(self.role, key),
+                    KeyAction::Revoke => key.scopes.without(self.role.grantable()).is_empty(),
                 })
     }
 
@@ -62,22 +62,22 @@ impl Manager {
     /// Checks that they may do this to the key.
     ///
     /// Errors: `NotFound` if they may not see the key, `Forbidden` or `Denied` if they may not do this.
-    pub(super) fn check(&self, tx: &mut Tx<'_>, deed: Deed, key: &Key) -> Result<()> {
+    pub(super) fn check(&self, tx: &mut Tx<'_>, action: KeyAction, key: &Key) -> Result<()> {
         if self.edits(key) {
             return Ok(());
         }
         policy::store::lock_shared(tx, key.org)?;
-        self.check_within(&StandInBounds::read(tx.conn, key)?, deed, key)
+        self.check_within(&StandInBounds::read(tx.conn, key)?, action, key)
     }
 
     /// The same with bounds that were read before.
-    pub fn check_within(&self, bounds: &StandInBounds, deed: Deed, key: &Key) -> Result<()> {
+    pub fn check_within(&self, bounds: &StandInBounds, action: KeyAction, key: &Key) -> Result<()> {
         if !self.sees(key) {
             return Err(Error::NotFound);
         }
-        match (self.may(deed, key, bounds), self.stands_in_for(key)) {
+        match (self.may(action, key, bounds), self.stands_in_for(key)) {
             (true, _) => Ok(()),
-            (false, true) if deed == Deed::Edit => Err(Error::Denied(
+            (false, true) if action == KeyAction::Edit => Err(Error::Denied(
                 "A backup can view, rotate and revoke this key. Ask its owner or an admin to change it.",
             )),
             (false, true) => Err(Error::Denied(
@@ -110,7 +110,7 @@ impl Manager {
 
 /// A kind of change to a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Deed {
+pub enum KeyAction {
     /// Change its settings, owner or backup, disable or enable it, extend an overlap.
     Edit,
     /// Rotate it, or end or shorten an overlap.
@@ -133,7 +133,7 @@ impl StandInBounds {
         Ok(StandInBounds { policy, owner_role: owner.map(|owner| owner.role) })
     }
 
-    /// Whether somebody in this role could create a key that can do as much as this one.
+    /// Whether someone in this role could create a key that can do as much as this one.
     fn allow(&self, role: Role, key: &Key) -> bool {
         key.scopes.without(self.policy.grantable(role)).is_empty()
             && self.owner_role.is_none_or(|owner| !reaches_further(key, owner, role))
@@ -178,7 +178,7 @@ pub(super) fn appointed(
 pub(super) fn member(tx: &mut Tx<'_>, acting: &Acting, field: &'static str, who: &str) -> Result<Membership> {
     let unknown = || Error::invalid(field, "Enter the id or e-mail address of a member of the organisation.");
     let found = orgs::store::find_member(tx.conn, acting.org, who)?.ok_or_else(unknown)?;
-    // Read again now that the row is locked: somebody who has just left must not get a key.
+    // Read again now that the row is locked: someone who has just left must not get a key.
     orgs::store::lock_member_shared(tx, acting.org, found.person.id)?;
     let id = found.person.id.to_string();
     orgs::store::find_member(tx.conn, acting.org, &id)?.ok_or_else(unknown)

@@ -52,7 +52,7 @@ pub struct OwnedKeys {
     pub keys: Vec<Key>,
     /// Keys of others that have not ended and whose backup they are.
     pub backed_up: Vec<Key>,
-    /// Service accounts for which nobody else is responsible.
+    /// Service accounts for which no one else is responsible.
     pub accounts: Vec<Person>,
 }
 
@@ -104,7 +104,7 @@ pub fn count_by_owner(conn: &mut Conn, org: OrgId, now: Time) -> Result<HashMap<
 /// Carries out the plan and then ends the membership.
 ///
 /// Errors: `NotFound`, `Forbidden`, `Conflict` for the last owner, `Invalid` on `keys` or
-/// `answerers` where the plan leaves something out or names somebody who cannot take over.
+/// `answerers` where the plan leaves something out or names someone who cannot take over.
 pub fn offboard(
     tx: &mut Tx<'_>,
     acting: &Acting,
@@ -194,7 +194,7 @@ fn new_owner(
     if !gained.is_empty() {
         return refuse(format!("You may not grant {}, which {} has.", gained.names().join(", "), key.name));
     }
-    // Somebody who leaves knows the secret, and must not gain rights by giving the key away.
+    // Someone who leaves knows the secret, and must not gain rights by giving the key away.
     if !acting_role.manages_all_keys() && StandInBounds::read(tx.conn, key)?.grows_for(owner.role, key) {
         let (name, owner) = (&key.name, &owner.person.name);
         return refuse(format!(

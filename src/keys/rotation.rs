@@ -11,7 +11,7 @@ use crate::db::Tx;
 use crate::error::{Error, Result};
 use crate::id::{KeyId, SecretId};
 use crate::keys::lifecycle::{KeyDefaults, finish, lock_for};
-use crate::keys::manager::{Deed, Manager};
+use crate::keys::manager::{KeyAction, KeyManager};
 use crate::keys::secret::PlainSecret;
 use crate::keys::{Key, Status, Superseded, emails, secret_store, store};
 use crate::mail::Widening;
@@ -44,7 +44,7 @@ pub fn parse_overlap(text: Option<&str>) -> Result<i64> {
 pub fn rotate(
     tx: &mut Tx<'_>,
     acting: &Acting,
-    mint: &KeyDefaults,
+    defaults: &KeyDefaults,
     id: KeyId,
     overlap: i64,
 ) -> Result<(Key, PlainSecret)> {
@@ -52,7 +52,7 @@ pub fn rotate(
     let by_itself =
         acting.actor == Actor::Key(id) && !acting.key().is_some_and(|key| key.scopes.has(Scope::Admin));
     let mut key =
-        if by_itself { own(tx, acting, id, overlap)? } else { lock_for(tx, acting, Deed::Rotate, id)? };
+        if by_itself { own(tx, acting, id, overlap)? } else { lock_for(tx, acting, KeyAction::Rotate, id)? };
     if key.scopes.has(Scope::Admin) {
         acting.require_fresh()?;
     }
@@ -72,13 +72,13 @@ pub fn rotate(
     } else {
         next_end(&policy::store::lock_shared(tx, acting.org)?, acting.role()?, &key, now)
     };
-    let secret = PlainSecret::generate(&mint.prefix)?;
+    let secret = PlainSecret::generate(&defaults.prefix)?;
     key.secret = SecretId::new(now);
     key.fingerprint = secret.fingerprint();
     key.secret_made_at = now;
-    key.set_end(end, &mint.notices);
+    key.set_end(end, &defaults.notices);
     secret_store::supersede(tx, key.org, &old)?;
-    secret_store::insert(tx, &key, &secret, &mint.keyring)?;
+    secret_store::insert(tx, &key, &secret, &defaults.keyring)?;
     let event = Event::KeyRotated {
         old_ends_at: old.ends_at,
         old_sha256_prefix: old.fingerprint.sha256_prefix.clone(),
@@ -96,7 +96,7 @@ pub fn rotate(
 ///
 /// Errors: `NotFound`, `Forbidden`, `KeyEnded`, `Conflict` when none is open, `Invalid`.
 pub fn move_end(tx: &mut Tx<'_>, acting: &Acting, id: KeyId, to: Time) -> Result<Key> {
-    let key = lock_for(tx, acting, Deed::Rotate, id)?;
+    let key = lock_for(tx, acting, KeyAction::Rotate, id)?;
     let Some(old) = key.rotation(acting.now) else {
         return Err(Error::Conflict("No rotation of this key is open."));
     };
@@ -110,7 +110,7 @@ pub fn move_end(tx: &mut Tx<'_>, acting: &Acting, id: KeyId, to: Time) -> Result
     }
     let event = Event::RotationMoved { before: old.ends_at, after: to };
     if to > old.ends_at {
-        Manager::of(acting)?.check(tx, Deed::Edit, &key)?;
+        KeyManager::of(acting)?.check(tx, KeyAction::Edit, &key)?;
         acting.require_current_secret_of(id)?;
         if key.scopes.has(Scope::Admin) {
             acting.require_fresh()?;
@@ -124,7 +124,7 @@ pub fn move_end(tx: &mut Tx<'_>, acting: &Acting, id: KeyId, to: Time) -> Result
 ///
 /// Errors: `NotFound`, `Forbidden`, `KeyEnded`.
 pub fn end(tx: &mut Tx<'_>, acting: &Acting, id: KeyId) -> Result<Key> {
-    let key = lock_for(tx, acting, Deed::Rotate, id)?;
+    let key = lock_for(tx, acting, KeyAction::Rotate, id)?;
     let Some(old) = key.rotation(acting.now) else { return Ok(key) };
     let event = Event::RotationEnded { before: old.ends_at };
     set_end_of_old(tx, acting, key, acting.now.whole_second(), &event)
@@ -180,7 +180,7 @@ fn until(at: Time, end: Option<Time>) -> Time {
     end.map_or(at, |end| end.min(at))
 }
 
-/// The expiry of a key that somebody in this role rotates at `now`: after another lifetime of the same
+/// The expiry of a key that someone in this role rotates at `now`: after another lifetime of the same
 /// length, as far as the policy allows. A key that never expires stays so only if they may choose that.
 pub fn next_end(policy: &Policy, role: Role, key: &Key, now: Time) -> Option<Time> {
     let latest = policy.latest_end(now);

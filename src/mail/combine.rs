@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_has_used_its_allowance_gets_one_every_five_minutes() {
+    fn address_beyond_its_allowance_gets_one_every_five_minutes() {
         assert_eq!(planned(1, 0, 30, 299), Plan::Wait(Time::from_seconds(NOW + 1)));
         assert_eq!(planned(1, 0, 30, 300), Plan::Combine(vec![]));
         assert_eq!(planned(2, 2, 41, 300), Plan::Combine((0..4).collect()));

@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn an_email_identifies_itself_to_people_and_programs() {
+    fn email_identifies_itself_to_people_and_programs() {
         let mail = built("Acme", "Ada", "ada@example.com").expect("can be written");
         for line in [
             "From: Keydesk <keydesk@localhost>",
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_cannot_inject_a_header() {
+    fn name_cannot_inject_a_header() {
         for name in ["Ada\r\nBcc: eve@example.com", "Ada\nX-Keydesk-Event: forged", "A\u{2028}B\0"] {
             let mail = built(name, name, "ada@example.com").expect("can be written");
             let (head, _) = mail.split_once("\r\n\r\n").expect("has a body");

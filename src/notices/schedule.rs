@@ -42,13 +42,13 @@ impl Steps {
     pub fn moments(&self, made: Time, stands_since: Time, ends: Time, zone: &TimeZone) -> Vec<Moment> {
         let life = ends.since(made);
         let counting = self.0.iter().filter(|&&step| step * 2 < life);
-        let told = counting.map(|&step| {
+        let steps = counting.map(|&step| {
             let plain = ends.plus(-step);
             let morning = if step < DAY { plain } else { plain.last_morning(zone) };
             // 09:00 may be before the expiry was set even though the step itself is not.
             Moment { step, at: if morning > stands_since { morning } else { plain } }
         });
-        let mut moments: Vec<Moment> = told.filter(|moment| moment.at > stands_since).collect();
+        let mut moments: Vec<Moment> = steps.filter(|moment| moment.at > stands_since).collect();
         moments.push(Moment { step: END, at: ends });
         moments.push(Moment { step: AFTER, at: ends.plus(-AFTER) });
         moments
@@ -83,7 +83,7 @@ mod tests {
         let steps = Steps::new(vec![7 * DAY, DAY, 3_600]);
         let zone = TimeZone::get("Europe/Berlin").expect("bundled");
         let (made, ends) = (at("2026-09-01T10:00:00Z"), at("2026-11-30T22:59:00Z"));
-        let told: Vec<(i64, String)> = steps
+        let sent: Vec<(i64, String)> = steps
             .moments(made, made, ends, &zone)
             .into_iter()
             .map(|moment| (moment.step, moment.at.rfc3339()))
@@ -95,37 +95,37 @@ mod tests {
             (END, "2026-11-30T22:59:00Z"),
             (AFTER, "2026-12-01T22:59:00Z"),
         ];
-        assert_eq!(told, expected.map(|(step, at)| (step, at.to_owned())));
+        assert_eq!(sent, expected.map(|(step, at)| (step, at.to_owned())));
         // After a change to daylight saving time: 09:00 in October is 07:00 UTC.
         let summer = steps.moments(made, made, at("2026-10-27T06:00:00Z"), &zone);
         assert_eq!(summer[0].at.rfc3339(), "2026-10-19T07:00:00Z");
     }
 
     #[test]
-    fn moving_the_expiry_moves_the_steps_and_skips_those_already_past() {
+    fn changing_the_expiry_moves_the_steps_and_skips_past_ones() {
         let steps = Steps::new([30, 14, 7, 3, 1].map(|days| days * DAY).to_vec());
         let made = at("2026-01-01T12:00:00Z");
         let moved = made.plus(85 * DAY);
-        let told = steps.moments(made, moved, made.plus(100 * DAY), &TimeZone::UTC);
-        let told: Vec<i64> = told.iter().map(|moment| moment.step / DAY).collect();
-        assert_eq!(told, [14, 7, 3, 1, 0, -1]);
+        let moments = steps.moments(made, moved, made.plus(100 * DAY), &TimeZone::UTC);
+        let sent: Vec<i64> = moments.iter().map(|moment| moment.step / DAY).collect();
+        assert_eq!(sent, [14, 7, 3, 1, 0, -1]);
     }
 
     #[test]
-    fn a_short_lifetime_has_no_early_steps() {
+    fn short_lifetime_has_no_early_steps() {
         let steps = Steps::new(vec![30, 10]);
         let made = Time::from_seconds(1_000);
-        let told = |life: i64| -> Vec<i64> {
+        let sent = |life: i64| -> Vec<i64> {
             let moments = steps.moments(made, made, made.plus(life), &TimeZone::UTC);
             moments.iter().filter(|moment| moment.step > END).map(|moment| moment.step).collect()
         };
-        assert_eq!(told(90), [30, 10]);
-        assert_eq!(told(60), [10]);
-        assert_eq!(told(20), [0_i64; 0]);
+        assert_eq!(sent(90), [30, 10]);
+        assert_eq!(sent(60), [10]);
+        assert_eq!(sent(20), [0_i64; 0]);
     }
 
     #[test]
-    fn a_step_applies_only_if_it_is_shorter_than_half_the_lifetime() {
+    fn step_applies_only_if_it_is_shorter_than_half_the_lifetime() {
         let steps = Steps::new([1, 30, 7, 3, 14].map(|days| days * DAY).to_vec());
         let start = Time::from_seconds(0);
         let warned = |days: i64| {

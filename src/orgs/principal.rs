@@ -1,7 +1,7 @@
 //! The principals that make changes in an organisation: members, and the command line.
 
 use crate::authority::{Actor, Principal, VerifiedPrincipal};
-use crate::db::{Asker, Tx};
+use crate::db::{Requester, Tx};
 use crate::error::{Error, Result};
 use crate::id::{OrgId, UserId};
 use crate::orgs::store::{self, Membership};
@@ -35,8 +35,8 @@ impl Principal for SignedInMember {
         Ok(VerifiedPrincipal { role: Some(member.role), ..verified })
     }
 
-    fn asker(&self) -> Asker {
-        self.person.asker()
+    fn requester(&self) -> Requester {
+        self.person.requester()
     }
 }
 
@@ -55,8 +55,8 @@ impl Principal for CommandLine {
         Ok(VerifiedPrincipal { actor, person: owner, role, is_fresh: true, key: None, recheck })
     }
 
-    fn asker(&self) -> Asker {
+    fn requester(&self) -> Requester {
         // It is the only principal in its process.
-        Asker::Person(UserId::from_bytes([0; 16]))
+        Requester::Person(UserId::from_bytes([0; 16]))
     }
 }

@@ -267,16 +267,16 @@ pub fn first_owner(conn: &mut Conn, org: OrgId) -> Result<Option<UserId>> {
 /// The recipients of e-mails about a key of this owner, with the reason: the owner, or the people
 /// responsible for a service account; if none of them is active, the organisation's owners.
 pub fn recipients(conn: &mut Conn, org: OrgId, owner: UserId) -> Result<Vec<(Person, Why)>> {
-    let (told, why) = match find_member(conn, org, &owner.to_string())? {
+    let (members, why) = match find_member(conn, org, &owner.to_string())? {
         Some(membership) if membership.is_service() => (answerers(conn, org, owner)?, Why::Answerer),
         membership => (membership.into_iter().collect(), Why::Owner),
     };
-    let told = told.into_iter().filter(Membership::is_active).map(|member| (member.person, why));
-    let told: Vec<_> = told.collect();
-    if told.is_empty() {
+    let recipients: Vec<_> =
+        members.into_iter().filter(Membership::is_active).map(|member| (member.person, why)).collect();
+    if recipients.is_empty() {
         return Ok(owners(conn, org)?.into_iter().map(|person| (person, Why::Admin)).collect());
     }
-    Ok(told)
+    Ok(recipients)
 }
 
 /// The people who are responsible for a service account, by name.

@@ -1,7 +1,7 @@
 //! A signed-in person as a principal.
 
 use crate::authority::{Actor, FRESH, Principal, VerifiedPrincipal};
-use crate::db::{Asker, Tx};
+use crate::db::{Requester, Tx};
 use crate::error::{Error, Result};
 use crate::id::{SessionId, UserId};
 use crate::people::{sessions, store};
@@ -54,7 +54,7 @@ impl Principal for SignedInPerson {
         })
     }
 
-    fn asker(&self) -> Asker {
-        Asker::Person(self.id)
+    fn requester(&self) -> Requester {
+        Requester::Person(self.id)
     }
 }

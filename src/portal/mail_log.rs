@@ -12,8 +12,8 @@ use crate::mail::delivery_log::{self, LoggedMail};
 use crate::mail::outbox::{self, NewMail, State};
 use crate::mail::sender::Sender;
 use crate::path;
+use crate::portal::kit::format::{self, When};
 use crate::portal::kit::visit::Visit;
-use crate::portal::kit::words::{self, When};
 use crate::role::Act;
 use crate::time::Time;
 use crate::web::page::{Layout, NavSection, OrgLink};
@@ -66,7 +66,7 @@ impl Row {
             queued: When::past(entry.created_at, now, zone),
             sent: entry.sent_at.map(|at| When::past(at, now, zone)),
             next: When::ahead(entry.due_at.max(now), now, zone),
-            attempts: words::count(entry.attempts, "attempt", "attempts"),
+            attempts: format::count(entry.attempts, "attempt", "attempts"),
             words: entry.last_error,
             is_combined: entry.is_combined,
         }
@@ -77,7 +77,7 @@ impl Row {
 fn about(event: &str) -> &'static str {
     match event {
         "key_created" => "New key",
-        "key_expiring" => "Key ends soon",
+        "key_expiring" => "Key expires soon",
         "key_expired" => "Key has expired",
         "key_expired_still_used" => "Expired key still used",
         "key_rotated" => "New secret",
@@ -86,12 +86,12 @@ fn about(event: &str) -> &'static str {
         "digest" => "Several keys",
         "invitation" => "Invitation",
         "password_reset" => "New password",
-        "email_verification" => "Check of an address",
+        "email_verification" => "Address confirmation",
         "security_notice" => "Security notice",
         "limit_request" | "limit_decision" => "Higher limit",
         "audit_checkpoint" => "Checkpoint",
-        "audit_confirmation" => "Address for checkpoints",
-        "quota" => "Quota",
+        "audit_confirmation" => "Checkpoint confirmation",
+        "quota" => "Budget",
         "review_reminder" => "Review",
         "test" => "Test",
         _ => "Notice",
@@ -156,7 +156,7 @@ pub async fn test(visit: Visit) -> Result<HttpResponse, Problem> {
         .await?;
     Ok(visit.redirect_with(
         path::mail(&visit.org.slug).query("state", "sent"),
-        format!("A test mail to {} is queued.", visit.person.email),
+        format!("A test e-mail to {} is queued.", visit.person.email),
     ))
 }
 
@@ -169,5 +169,6 @@ pub async fn send_again(visit: Visit, path: web::Path<(String, String)>) -> Resu
             log::append(tx, acting, &id.to_string(), &Event::MailSentAgain)
         })
         .await?;
-    Ok(visit.redirect_with(path::mail(&visit.org.slug).query("state", "queued"), "The mail is queued again."))
+    Ok(visit
+        .redirect_with(path::mail(&visit.org.slug).query("state", "queued"), "The e-mail is queued again."))
 }

@@ -19,7 +19,13 @@ pub const UNDO_DAYS: i64 = 7;
 /// Removes a scope that a key does not use.
 ///
 /// Errors: `NotFound`, `Forbidden`, `KeyEnded`; `Conflict` if the scope is in use or the key no longer holds it.
-pub fn remove(tx: &mut Tx<'_>, acting: &Acting, mint: &KeyDefaults, id: KeyId, scope: Scope) -> Result<Key> {
+pub fn remove(
+    tx: &mut Tx<'_>,
+    acting: &Acting,
+    defaults: &KeyDefaults,
+    id: KeyId,
+    scope: Scope,
+) -> Result<Key> {
     let now = acting.now;
     let key = keys::lock(tx, acting.org, id)?;
     let facts = facts::read(tx.conn, acting.org, Which::These(&[id]), now)?;
@@ -32,7 +38,7 @@ pub fn remove(tx: &mut Tx<'_>, acting: &Acting, mint: &KeyDefaults, id: KeyId, s
         ));
     }
     let scopes = key.scopes.without(Scopes::from_iter([scope]));
-    let key = lifecycle::edit(tx, acting, mint, id, &Edit { scopes: Some(scopes), ..Edit::default() })?;
+    let key = lifecycle::edit(tx, acting, defaults, id, &Edit { scopes: Some(scopes), ..Edit::default() })?;
     store::insert_removal(tx, acting.org, id, scope, acting.person()?, now)?;
     scan::scan_key(tx, acting.org, id, now)?;
     Ok(key)
@@ -41,14 +47,20 @@ pub fn remove(tx: &mut Tx<'_>, acting: &Acting, mint: &KeyDefaults, id: KeyId, s
 /// Restores a scope that was removed on advice in the last 7 days.
 ///
 /// Errors: as for [`remove`]; `ScopeNotGrantable`.
-pub fn undo(tx: &mut Tx<'_>, acting: &Acting, mint: &KeyDefaults, id: KeyId, scope: Scope) -> Result<Key> {
+pub fn undo(
+    tx: &mut Tx<'_>,
+    acting: &Acting,
+    defaults: &KeyDefaults,
+    id: KeyId,
+    scope: Scope,
+) -> Result<Key> {
     let now = acting.now;
     let key = keys::lock(tx, acting.org, id)?;
     if !store::undo_removal(tx, acting.org, id, scope, (now.plus(-UNDO_DAYS * DAY), now))? {
         return Err(Error::Conflict("The scope was already restored, or was removed too long ago."));
     }
     let scopes = key.scopes.iter().chain([scope]).collect();
-    let key = lifecycle::edit(tx, acting, mint, id, &Edit { scopes: Some(scopes), ..Edit::default() })?;
+    let key = lifecycle::edit(tx, acting, defaults, id, &Edit { scopes: Some(scopes), ..Edit::default() })?;
     scan::scan_key(tx, acting.org, id, now)?;
     Ok(key)
 }

@@ -34,7 +34,7 @@ pub struct Findings {
     pub scan: Option<Scan>,
 }
 
-/// The findings about these keys that nobody has snoozed.
+/// The findings about these keys that no one has snoozed.
 pub fn open(conn: &mut Conn, org: OrgId, facts: &[Facts], now: Time) -> Result<Places> {
     let keys: Vec<KeyId> = facts.iter().map(|facts| facts.key).collect();
     let snoozed = store::snoozed(conn, org, &keys, now)?;

@@ -22,7 +22,7 @@ pub fn is_due(conn: &mut Conn, org: OrgId, now: Time) -> Result<bool> {
     Ok(at.is_some_and(|at| at.is_none_or(|at| at <= now)))
 }
 
-/// Queues the reminders if they are due. Without findings nobody is reminded, and the next reminder is due
+/// Queues the reminders if they are due. Without findings no one is reminded, and the next reminder is due
 /// 90 days later all the same.
 pub fn remind(tx: &mut Tx<'_>, org: OrgId, now: Time) -> Result<()> {
     use review_looks as l;
@@ -54,11 +54,11 @@ pub fn remind(tx: &mut Tx<'_>, org: OrgId, now: Time) -> Result<()> {
 
 fn describe(kind: FindingKind) -> &'static str {
     match kind {
-        FindingKind::CalledAfterEnd => "still called after they expired or were revoked",
+        FindingKind::CalledAfterEnd => "still used after they expired or were revoked",
         FindingKind::OwnerLeft => "without an active owner",
         FindingKind::EndsSoon => "expire within 7 days",
         FindingKind::ManyErrors => "with over 5 % errors",
-        FindingKind::NewAddress => "called from a new address",
+        FindingKind::NewAddress => "used from a new address",
         FindingKind::ScopeUnused => "with unused scopes",
         FindingKind::NeverUsed => "never used",
         FindingKind::Idle90 => "not used for 90 days",

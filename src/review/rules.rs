@@ -140,7 +140,7 @@ pub fn findings(facts: &Facts, now: Time) -> Vec<Finding> {
     if facts.expires_at.is_none() {
         add(FindingKind::NoExpiry, facts.created_at);
     }
-    // Nobody expects a disabled key to be used.
+    // No one expects a disabled key to be used.
     if facts.disabled {
         return found;
     }
@@ -220,12 +220,12 @@ mod tests {
     }
 
     #[test]
-    fn key_in_order_has_no_finding() {
+    fn unproblematic_key_has_no_finding() {
         assert_eq!(kinds(&facts()), [""; 0]);
     }
 
     #[test]
-    fn each_rule_applies_from_its_threshold_on() {
+    fn each_rule_applies_from_its_threshold() {
         let change = |change: fn(&mut Facts)| {
             let mut facts = facts();
             change(&mut facts);
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn last_scope_and_disabled_key_need_not_be_used() {
+    fn last_scope_and_disabled_keys_need_no_use() {
         let mut only = facts();
         only.scopes = [Scope::InferenceWrite].into_iter().collect();
         only.scope_uses.clear();

@@ -28,10 +28,10 @@ const REST: u32 = 100;
 
 /// When this process last scanned each organisation.
 #[derive(Debug, Default)]
-pub struct Scans(Mutex<HashMap<OrgId, Scanned>>);
+pub struct Scans(Mutex<HashMap<OrgId, LastScan>>);
 
 #[derive(Clone, Copy, Debug)]
-struct Scanned {
+struct LastScan {
     at: Time,
     rests_until: Instant,
 }
@@ -47,26 +47,26 @@ impl Scans {
     }
 
     fn note(&self, org: OrgId, at: Time, took: Duration) {
-        self.all().insert(org, Scanned { at, rests_until: Instant::now() + took * REST });
+        self.all().insert(org, LastScan { at, rests_until: Instant::now() + took * REST });
     }
 
-    fn all(&self) -> std::sync::MutexGuard<'_, HashMap<OrgId, Scanned>> {
+    fn all(&self) -> std::sync::MutexGuard<'_, HashMap<OrgId, LastScan>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Keys counted by a scan.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Counted {
+struct KeyCount {
     active: i64,
     with_findings: i64,
 }
 
-/// What a scan finds about a few hundred keys.
+/// The result of scanning a few hundred keys.
 struct Step {
     stored: Places,
     found: Places,
-    counted: Counted,
+    counted: KeyCount,
     /// The last key, if there are more behind it.
     next: Option<KeyId>,
 }
@@ -93,7 +93,7 @@ pub async fn scan_all(db: &Db, scans: &Scans, clock: fn() -> Time, go_on: impl F
 
 /// Scans all keys of an organisation. Returns whether it came to the end.
 pub async fn scan(db: &Db, org: OrgId, now: Time, go_on: impl Fn() -> bool) -> Result<bool> {
-    let mut counted = Counted::default();
+    let mut counted = KeyCount::default();
     let mut after = None;
     loop {
         if !go_on() {
@@ -124,7 +124,7 @@ impl Step {
         let found = findings::open(conn, org, &facts, now)?;
         let open: HashSet<KeyId> = found.keys().map(|(key, _, _)| *key).collect();
         let active = facts.iter().filter(|facts| facts.is_active(now));
-        let mut counted = Counted::default();
+        let mut counted = KeyCount::default();
         let is_last = i64::try_from(facts.len()).unwrap_or(STEP) < STEP;
         for facts in active {
             counted.active += 1;
@@ -183,14 +183,14 @@ fn count(conn: &mut Conn, org: OrgId) -> Result<HashMap<String, i64>> {
 }
 
 /// Whether the stored numbers differ from those of a scan, or a reminder is due.
-fn is_summary_old(conn: &mut Conn, org: OrgId, counted: Counted, now: Time) -> Result<bool> {
+fn is_summary_old(conn: &mut Conn, org: OrgId, counted: KeyCount, now: Time) -> Result<bool> {
     let Some(last) = store::last_scan(conn, org)? else { return Ok(true) };
     let same = (last.active_keys, last.open_keys) == (counted.active, counted.with_findings);
     Ok(!same || reminder::is_due(conn, org, now)? || count(conn, org)? != store::counts(conn, org)?)
 }
 
 /// Stores the numbers of a scan, and reminds people if that is due.
-fn summarize(tx: &mut Tx<'_>, org: OrgId, counted: Counted, now: Time) -> Result<()> {
+fn summarize(tx: &mut Tx<'_>, org: OrgId, counted: KeyCount, now: Time) -> Result<()> {
     tx.take_turn(org)?;
     let (before, after) = (store::counts(tx.conn, org)?, count(tx.conn, org)?);
     for kind in before.keys().filter(|kind| !after.contains_key(*kind)) {

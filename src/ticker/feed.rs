@@ -31,7 +31,7 @@ pub(super) async fn follow(site: Arc<Site>, reader: Reader, mut stop: watch::Rec
                 let table = site.table.clone();
                 let read = site.db.read_feed(move |conn| {
                     let position = table.catch_up(conn, began)?;
-                    // A process that is alone has nobody to say anything to.
+                    // A single process has no one to notify.
                     let is_alone = is_due && feed::is_only_reader(conn, &reader)?;
                     Ok((position, is_alone))
                 });
@@ -60,7 +60,7 @@ pub(super) async fn follow(site: Arc<Site>, reader: Reader, mut stop: watch::Rec
     }
 }
 
-/// Tells the limiter how many processes there are, and logs once what that means for limits.
+/// Passes the number of processes to the limiter, and logs once what it means for limits.
 fn note_processes(site: &Site, processes: u32) {
     let before = site.limiter.state();
     site.limiter.note_processes(processes);

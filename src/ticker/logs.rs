@@ -35,7 +35,7 @@ pub(super) async fn check(site: Arc<Site>, tick: Duration, mut stop: watch::Rece
 }
 
 async fn check_logs(site: &Site, started: Time) -> Result<()> {
-    let signers = Arc::new(Signer::all(&site.mint.keyring)?);
+    let signers = Arc::new(Signer::all(&site.defaults.keyring)?);
     let now = Time::now();
     let compared = monitor::compare(&site.db).await;
     for due in site.db.read(move |conn| monitor::due(conn, started, now)).await? {

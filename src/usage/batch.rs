@@ -91,7 +91,7 @@ impl Batch {
         parts
     }
 
-    /// The batch with minutes older than an hour combined into hours, so that a database that is away for days does not
+    /// The batch with minutes older than an hour combined into hours, so that a database that is unavailable for days does not
     /// fill the memory.
     pub fn coarser(self, now: Time) -> Batch {
         let start = |start: Time| if now.since(start) > HOUR { start.hour() } else { start };

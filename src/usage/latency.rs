@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bucket_reaches_twice_as_far_as_the_one_before() {
+    fn each_bucket_reaches_twice_as_far_as_the_previous_one() {
         let cases =
             [(0, 0), (250, 0), (251, 1), (500, 1), (501, 2), (1_000, 2), (65_536_000, 18), (65_536_001, 19)];
         for (micros, expected) in cases {

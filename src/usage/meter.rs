@@ -1,8 +1,8 @@
 //! Counters in memory, written once a second in one transaction.
 //!
 //! A killed process loses at most the last second of counts. Clients can't make the counters grow without bound: keys
-//! are proven, and each secret has at most [`MAX_CALLERS`](super::counted::MAX_CALLERS) clients and
-//! [`MAX_MODELS`](super::counted::MAX_MODELS) models an hour; the rest count as `other`.
+//! are proven, and each secret has at most [`MAX_CALLERS`](super::secret_counters::MAX_CALLERS) clients and
+//! [`MAX_MODELS`](super::secret_counters::MAX_MODELS) models an hour; the rest count as `other`.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
@@ -15,16 +15,16 @@ use crate::id::SecretId;
 use crate::time::Time;
 use crate::usage::batch::Batch;
 use crate::usage::call::Call;
-use crate::usage::counted::Counted;
 use crate::usage::journal::Writer;
 use crate::usage::refusals::RefusedCall;
+use crate::usage::secret_counters::SecretCounters;
 
 /// Parts with a lock each, so that threads seldom wait for each other.
 const SHARDS: usize = 16;
 /// How long a page waits for counts to be written.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-type Shard = HashMap<SecretId, Counted>;
+type Shard = HashMap<SecretId, SecretCounters>;
 
 /// The counters of this process.
 pub struct Meter {
@@ -36,7 +36,7 @@ pub struct Meter {
     /// This process in the journal.
     pub writer: Writer,
     /// Held from taking counts until they are written.
-    pub flushing: tokio::sync::Mutex<Flushing>,
+    pub flushing: tokio::sync::Mutex<FlushState>,
     /// Pages that wait until counts are written.
     pub waiters: Waiters,
 }
@@ -70,7 +70,7 @@ impl Waiters {
 
 /// The state that one flush leaves to the next.
 #[derive(Debug, Default)]
-pub struct Flushing {
+pub struct FlushState {
     /// The number of the last batch.
     pub number: i64,
     /// A batch that may or may not have been written.
@@ -103,7 +103,7 @@ impl Meter {
         let is_idle = self.flushing.try_lock().is_ok_and(|flushing| flushing.unconfirmed.is_none());
         is_idle
             && lock(&self.unwritten).is_empty()
-            && self.shards.iter().all(|shard| lock(shard).values().all(Counted::is_written))
+            && self.shards.iter().all(|shard| lock(shard).values().all(SecretCounters::is_written))
     }
 
     /// Counts one request.
@@ -111,11 +111,11 @@ impl Meter {
         // The last byte of an id is random.
         let shard = usize::from(call.secret.bytes()[15]) % SHARDS;
         let mut shard = lock(&self.shards[shard]);
-        let counted = shard.entry(call.secret).or_insert_with(|| Counted::new(call));
+        let counted = shard.entry(call.secret).or_insert_with(|| SecretCounters::new(call));
         if call.at.hour() > counted.hour {
             // The names of the previous hour are no longer needed.
             counted.take(call.secret, &mut lock(&self.unwritten));
-            *counted = Counted::new(call);
+            *counted = SecretCounters::new(call);
         }
         counted.record(call);
     }
@@ -169,7 +169,7 @@ mod tests {
     use crate::id::{KeyId, OrgId};
     use crate::keys::secret::PlainSecret;
     use crate::usage::call::{Outcome, Tokens};
-    use crate::usage::counted::{MAX_CALLERS, MAX_MODELS};
+    use crate::usage::secret_counters::{MAX_CALLERS, MAX_MODELS};
     use crate::usage::totals::Sum;
 
     const NOON: i64 = 1_800_014_400;
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_bounded_whatever_clients_send() {
+    fn client_names_are_bounded() {
         let at = Time::from_seconds(NOON);
         let (meter, ids) = (Meter::new(Writer::new([0; 16]), at), ids(at));
         for number in 0..1_000_u32 {
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_someone_put_into_a_name_is_kept_nowhere() {
+    fn secret_in_a_client_name_is_stored_nowhere() {
         let at = Time::from_seconds(NOON);
         let (meter, ids) = (Meter::new(Writer::new([0; 16]), at), ids(at));
         let key = PlainSecret::generate("kd").expect("random bytes");
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn each_organisations_part_of_a_batch_is_its_own_and_nothing_is_lost() {
+    fn batch_is_split_by_organisation_without_loss() {
         let at = Time::from_seconds(NOON);
         let meter = Meter::new(Writer::new([0; 16]), at);
         let local = IpAddr::from([127, 0, 0, 1]);
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_lost_when_an_hour_ends_or_a_batch_cannot_be_written() {
+    fn no_count_is_lost_when_an_hour_ends_or_a_batch_cannot_be_written() {
         let hour = Time::from_seconds(NOON);
         let (meter, ids) = (Meter::new(Writer::new([0; 16]), hour), ids(hour));
         let local = IpAddr::from([127, 0, 0, 1]);

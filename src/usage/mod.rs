@@ -7,7 +7,6 @@
 mod additions;
 pub mod batch;
 pub mod call;
-pub mod counted;
 pub mod export;
 pub mod journal;
 pub mod latency;
@@ -19,6 +18,7 @@ pub mod recent;
 pub mod refusals;
 pub mod report;
 pub mod rotation_progress;
+pub mod secret_counters;
 pub mod sums;
 pub mod top;
 pub mod totals;
@@ -29,7 +29,7 @@ use crate::db::{Conn, Db};
 use crate::error::{Error, Result};
 use crate::time::Time;
 use crate::usage::batch::Batch;
-use crate::usage::meter::{Flushing, Meter};
+use crate::usage::meter::{FlushState, Meter};
 
 /// Writes what was counted until `now`. Counts that can't be written are kept until next time.
 pub async fn flush(meter: &Meter, db: &Db, now: Time) -> Result<()> {
@@ -67,7 +67,7 @@ async fn write(meter: &Meter, db: &Db, number: i64, batch: Arc<Batch>, now: Time
 async fn write_new(
     meter: &Meter,
     db: &Db,
-    flushing: &mut Flushing,
+    flushing: &mut FlushState,
     batch: Arc<Batch>,
     now: Time,
 ) -> Result<()> {
@@ -94,11 +94,11 @@ async fn write_new(
     Ok(())
 }
 
-/// Writes a batch under a new number. It is kept for next time if the database is away, or was lost during the commit.
+/// Writes a batch under a new number. It is kept for next time if the database is unavailable, or was lost during the commit.
 async fn write_once(
     meter: &Meter,
     db: &Db,
-    flushing: &mut Flushing,
+    flushing: &mut FlushState,
     batch: Arc<Batch>,
     now: Time,
 ) -> Result<()> {

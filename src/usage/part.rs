@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reversed_table_ends_as_the_other_begins() {
+    fn reversed_table_is_the_table_in_reverse() {
         let of = |requests| Totals { requests, ..Totals::default() };
         let rows = vec![("a", of(2)), ("b", of(9)), ("c", of(2)), ("d", of(5))];
         let part = |reversed, offset, limit| Part { sort: Sort::Requests, reversed, offset, limit };

@@ -204,8 +204,8 @@ mod tests {
     use super::*;
 
     fn parts(range: Range, now: Time) -> Vec<(String, String, i64)> {
-        let told = |part: &Range| (part.from.rfc3339(), part.to.rfc3339(), part.width);
-        range.before(now).iter().map(told).collect()
+        let bounds = |part: &Range| (part.from.rfc3339(), part.to.rfc3339(), part.width);
+        range.before(now).iter().map(bounds).collect()
     }
 
     fn part(from: &str, to: &str, width: i64) -> (String, String, i64) {
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn whole_days_and_days_without_hours_are_compared_with_whole_days() {
+    fn whole_days_are_compared_with_whole_days() {
         let now = Time::parse("2026-11-23T14:22:00Z").expect("valid");
         let midnight = |text| Time::parse(text).expect("valid");
         let (from, to) = (midnight("2026-11-10T00:00:00Z"), midnight("2026-11-14T00:00:00Z"));

@@ -60,7 +60,7 @@ impl Default for Rankings {
 impl Rankings {
     /// The usage of keys, or `None` while it is being computed. `now` is the time of the question.
     ///
-    /// Error: `Unavailable` if the database is away.
+    /// Error: `Unavailable` if the database is unavailable.
     pub async fn of(
         self: &Arc<Rankings>,
         db: &Db,

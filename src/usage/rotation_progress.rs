@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn client_of_the_old_secret_still_uses_it_or_has_switched_or_is_quiet() {
+    fn client_of_the_old_secret_still_uses_it_has_switched_or_is_quiet() {
         let started = Time::from_seconds(100_000);
         let now = started.plus(2 * HOUR);
         let ago = |seconds: i64| now.plus(-seconds).seconds();
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_has_switched_just_after_the_start() {
+    fn no_client_has_switched_just_after_the_start() {
         let started = Time::from_seconds(100_000);
         let found = classify(uses(&[("caller", 99_990)]), &Uses::new(), started, started.plus(1));
         assert_eq!((found.still.len(), found.unseen.len()), (0, 1));

@@ -61,7 +61,7 @@ struct Next {
 }
 
 #[derive(QueryableByName)]
-struct Taken {
+struct LockRow {
     #[diesel(sql_type = Bool)]
     taken: bool,
 }
@@ -139,7 +139,7 @@ fn move_rows(tx: &mut Tx<'_>, keys: Keys) -> Result<bool> {
     if let Conn::Postgres(conn) = tx.conn {
         diesel::sql_query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ").execute(conn)?;
         let lock = format!("SELECT pg_try_advisory_xact_lock({ADVISORY_LOCK}) AS taken");
-        if !diesel::sql_query(lock).get_result::<Taken>(conn)?.taken {
+        if !diesel::sql_query(lock).get_result::<LockRow>(conn)?.taken {
             return Ok(false);
         }
     }

@@ -85,7 +85,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_key_ends_at_its_second_and_not_before() {
+    fn key_expires_at_its_second_and_not_before() {
         assert_eq!(is_usable(&key(), HERE, Time::from_seconds(99)), Ok(()));
         assert_eq!(is_usable(&key(), HERE, Time::from_seconds(100)), Err(Refusal::Expired));
     }
@@ -105,7 +105,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_key_bound_to_networks_works_only_there() {
+    fn key_restricted_to_networks_works_only_there() {
         let mut bound = key();
         bound.settings.allowed_ips = Networks::check(vec!["10.0.0.0/8".to_owned()]).expect("valid");
         let inside = "::ffff:10.1.2.3".parse().ok();
@@ -115,7 +115,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn rights_are_those_of_key_and_owner_together() {
+    fn effective_rights_are_those_of_key_and_owner() {
         for (role, admin, write) in [
             (Some(Role::Owner), true, true),
             (Some(Role::Admin), true, true),

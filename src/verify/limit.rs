@@ -3,7 +3,7 @@
 //! A bucket holds R tokens, where R is the key's requests per minute. It is full at first and refills evenly. So any t
 //! seconds admit at most R + R·t/60 requests, and a client at or below R a minute is never refused.
 //!
-//! With Valkey, all processes share one bucket ([`shared`]). While Valkey is away, each process has its share of a bucket:
+//! With Valkey, all processes share one bucket ([`shared`]). While Valkey is unavailable, each process has its share of a bucket:
 //! its capacity and its rate are divided by the number of processes, so the time until it is full stays the same.
 
 pub mod shared;
@@ -34,7 +34,7 @@ struct Bucket {
     /// When it is full again, in nanoseconds after the limiter started.
     full_at: u64,
     /// The connection to Valkey that last reported this; 0 for none.
-    told_by: u64,
+    reported_by: u64,
 }
 
 /// The decision of a bucket.
@@ -83,9 +83,9 @@ impl Limiter {
             match answer.await {
                 Ok((allowed, missing)) => {
                     let full_at = now + missing;
-                    let told = Bucket { full_at, told_by: connection.number };
+                    let bucket = Bucket { full_at, reported_by: connection.number };
                     if act == Act::Take {
-                        self.buckets.insert(key, told);
+                        self.buckets.insert(key, bucket);
                     }
                     return Verdict { allowed, ..look(full_at, now, Rate::of(limit, 1)) };
                 }
@@ -98,7 +98,7 @@ impl Limiter {
     /// The use of the bucket that only this process knows, in nanoseconds of its refill: Valkey may have lost what it knew
     /// before it was away, and does not know what was taken meanwhile.
     fn owed(&self, key: KeyId, connection: u64, now: u64) -> Duration {
-        let bucket = self.buckets.get(&key).filter(|bucket| bucket.told_by != connection);
+        let bucket = self.buckets.get(&key).filter(|bucket| bucket.reported_by != connection);
         Duration::from_nanos(bucket.map_or(0, |bucket| bucket.full_at.saturating_sub(now)))
     }
 
@@ -108,9 +108,9 @@ impl Limiter {
             let full_at = self.buckets.get(&key).map_or(now, |bucket| bucket.full_at);
             return look(full_at, now, rate);
         }
-        let mut bucket = self.buckets.entry(key).or_insert(Bucket { full_at: now, told_by: 0 });
+        let mut bucket = self.buckets.entry(key).or_insert(Bucket { full_at: now, reported_by: 0 });
         let (next, verdict) = take(bucket.full_at, now, rate);
-        *bucket = Bucket { full_at: next, told_by: 0 };
+        *bucket = Bucket { full_at: next, reported_by: 0 };
         verdict
     }
 
@@ -146,7 +146,7 @@ impl Limiter {
 pub enum State {
     /// Each key has one bucket.
     Exact,
-    /// Valkey is away: each of this many processes has its share of each bucket.
+    /// Valkey is unavailable: each of this many processes has its share of each bucket.
     Divided(u32),
     /// There is no Valkey: each of this many processes has whole buckets of its own.
     PerProcess(u32),
@@ -213,7 +213,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_burst_passes_exactly_the_limit() {
+    fn burst_of_exactly_the_limit_is_admitted() {
         for limit in [1, 7, 60, 600, 1_000_000] {
             let (mut full_at, mut passed) = (0, 0);
             for _ in 0..limit + 50 {
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn any_stretch_of_time_passes_at_most_a_bucket_and_its_refill() {
+    fn any_period_admits_at_most_a_bucket_and_its_refill() {
         let (mut full_at, mut passed) = (0, 0_u64);
         let limit = 60;
         for step in 0..100_000_u64 {
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn shares_of_a_bucket_pass_together_what_one_passes() {
+    fn shares_of_a_bucket_admit_together_what_one_bucket_admits() {
         for (limit, processes) in [(600_u32, 3_u32), (1_000, 7), (60, 2)] {
             let mut buckets = vec![0; processes as usize];
             let mut passed = 0;

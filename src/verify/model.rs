@@ -126,7 +126,7 @@ struct State {
     requests: [Request; 2],
     /// The follower of the feed, and the reading that the revocation itself makes.
     readers: [Reader; 2],
-    /// Whether a yes was told that may not be.
+    /// Whether a key was accepted that must not be.
     wrong: bool,
 }
 
@@ -308,7 +308,7 @@ impl Model for Process {
     fn properties(&self) -> Vec<Property<Process>> {
         vec![
             Property::always("no yes that may not be", |_, state: &State| !state.wrong),
-            // That the model can do something at all.
+            // The model must be able to do something.
             Property::sometimes("a key is held", |_, state: &State| state.known == Some(false)),
             Property::sometimes("a revoked key is held as such", |_, state: &State| {
                 state.known == Some(true)
@@ -333,7 +333,7 @@ fn check(table: Table, revokes: bool, fails_over: bool) -> (bool, usize) {
 }
 
 #[test]
-fn no_order_of_steps_lets_a_revoked_key_through() {
+fn no_order_of_steps_admits_a_revoked_key() {
     for (revokes, fails_over) in [(true, false), (false, false), (true, true), (false, true)] {
         let (wrong, states) = check(Table::AsBuilt, revokes, fails_over);
         assert!(!wrong);
@@ -343,7 +343,7 @@ fn no_order_of_steps_lets_a_revoked_key_through() {
 }
 
 #[test]
-fn the_check_finds_each_known_fault() {
+fn check_finds_each_known_fault() {
     for table in [Table::PutsThenCompares, Table::NeverCompares, Table::RemovesFirst] {
         assert!(check(table, true, false).0, "{table:?}");
     }

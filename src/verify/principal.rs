@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use crate::authority::{Actor, Principal, VerifiedKey, VerifiedPrincipal};
-use crate::db::{Asker, Tx};
+use crate::db::{Requester, Tx};
 use crate::error::{Error, Result};
 use crate::id::SecretId;
 use crate::keys::lookup;
@@ -42,7 +42,7 @@ impl Principal for ActingKey {
         })
     }
 
-    fn asker(&self) -> Asker {
-        Asker::Program(self.secret)
+    fn requester(&self) -> Requester {
+        Requester::Program(self.secret)
     }
 }

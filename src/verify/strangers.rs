@@ -29,18 +29,18 @@ struct Line {
 impl Strangers {
     /// Whether a key's secret has this digest, by a query that begins after this call.
     ///
-    /// Error: `Unavailable` if the database is away.
+    /// Error: `Unavailable` if the database is unavailable.
     pub(super) async fn is_key(self: &Arc<Strangers>, db: &Db, digest: Digest) -> Result<bool> {
-        let (answer, told) = oneshot::channel();
+        let (sender, answer) = oneshot::channel();
         let idle = self.with_line(|line| {
-            line.waiting.push((digest, answer));
+            line.waiting.push((digest, sender));
             !std::mem::replace(&mut line.is_running, true)
         });
         if idle {
             // A separate task: it serves other requests too, and must not end with this one.
             tokio::spawn(ask(self.clone(), db.clone()));
         }
-        told.await.unwrap_or_else(|_| Err(Error::Unavailable("the server is stopping".into())))
+        answer.await.unwrap_or_else(|_| Err(Error::Unavailable("the server is stopping".into())))
     }
 
     fn with_line<T>(&self, act: impl FnOnce(&mut Line) -> T) -> T {

@@ -45,7 +45,7 @@ const HELD: Duration = Duration::from_secs(10 * 60);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Round(u64);
 
-struct Held {
+struct CachedKey {
     key: Arc<PresentedKey>,
     /// When it is read again.
     until: Instant,
@@ -61,7 +61,7 @@ struct Roots {
 pub struct Table {
     lease: Lease,
     roots: Option<Roots>,
-    known: DashMap<Digest, Held>,
+    known: DashMap<Digest, CachedKey>,
     unknown: DashMap<Digest, ()>,
     /// How often entries were removed because of changes.
     rounds: AtomicU64,
@@ -167,7 +167,7 @@ impl Table {
                     self.known.retain(|digest, _| digest[31] & 1 == 0);
                 }
                 let until = now + held_for(&digest);
-                self.put(&self.known, digest, Held { key, until }, before);
+                self.put(&self.known, digest, CachedKey { key, until }, before);
             }
             None => {
                 self.known.remove(&digest);
@@ -180,7 +180,7 @@ impl Table {
     }
 
     fn put<V>(&self, map: &DashMap<Digest, V>, digest: Digest, value: V, before: Round) {
-        // The entry is locked until after the comparison, so that nobody sees one of an earlier round: a change
+        // The entry is locked until after the comparison, so that no one sees one of an earlier round: a change
         // waits here before it removes the entry.
         let place = map.entry(digest);
         if self.round() == before {
@@ -282,7 +282,7 @@ mod tests {
 
     /// A key that is held, but that the database no longer knows: something other than Keydesk removed it.
     #[tokio::test]
-    async fn key_is_read_again_after_a_while_although_no_change_was_heard_of() {
+    async fn cached_key_is_reread_after_a_while_without_a_change() {
         let dir = tempfile::tempdir().unwrap();
         let db = Db::open(&Location::Sqlite(dir.path().join("keydesk.db"))).unwrap();
         let keyring = Keyring::new(Root::generate().unwrap(), None);

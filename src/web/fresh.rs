@@ -87,7 +87,7 @@ pub async fn confirm(
         session: session::id(&request.get_session()),
     };
     let (status, refused, wait) =
-        match sign_in::with_password(&site.db, &site.mint.keyring.throttle, attempt, |_, _| Ok(()), now)
+        match sign_in::with_password(&site.db, &site.defaults.keyring.throttle, attempt, |_, _| Ok(()), now)
             .await?
         {
             Outcome::Welcome(proved) if proved.id == person.id => {

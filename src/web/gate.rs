@@ -238,7 +238,7 @@ async fn admit_key(site: &Site, need: Requirement, request: &HttpRequest, now: T
         Ok(secret) => secret,
         Err(problem) => return Admission::Stranger(problem),
     };
-    let key = match site.table.look_up(&site.db, &site.mint.keyring, &secret, Instant::now()).await {
+    let key = match site.table.look_up(&site.db, &site.defaults.keyring, &secret, Instant::now()).await {
         Ok(Some(key)) => key,
         Ok(None) => return Admission::Stranger(Problem::invalid_token(Code::InvalidToken)),
         Err(error) => return Admission::Stranger(error.into()),

@@ -48,7 +48,7 @@ use crate::verify::table::Table;
 pub struct Site {
     pub db: Db,
     /// Defaults for new keys, and the keyring.
-    pub mint: KeyDefaults,
+    pub defaults: KeyDefaults,
     /// The origin of all links.
     pub public_url: PublicUrl,
     pub post: Mailer,

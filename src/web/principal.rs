@@ -10,7 +10,7 @@ use actix_web::http::header;
 use crate::authority::{AccountChange, Change};
 use crate::error::Error;
 use crate::keys::lookup::PresentedKey;
-use crate::keys::manager::Manager;
+use crate::keys::manager::KeyManager;
 use crate::keys::secret::{PlainSecret, contains_key};
 use crate::orgs::principal::SignedInMember;
 use crate::orgs::store::Org;
@@ -76,7 +76,8 @@ impl KeyCaller {
     ///
     /// Errors: the gate's current response, and unavailable.
     pub async fn check_again(&mut self, site: &Site, now: Time) -> Result<(), Problem> {
-        let found = site.table.look_up(&site.db, &site.mint.keyring, &self.secret, Instant::now()).await?;
+        let found =
+            site.table.look_up(&site.db, &site.defaults.keyring, &self.secret, Instant::now()).await?;
         self.key = found.ok_or_else(|| Problem::invalid_token(Code::InvalidToken))?;
         decision::is_usable(&self.key, self.address.ip(), now)?;
         self.needed.map_or(Ok(()), |needed| decision::has_scopes(&self.key, needed, now))?;
@@ -84,9 +85,9 @@ impl KeyCaller {
     }
 
     /// The key's rights over keys: those of its owner's role.
-    pub fn manager(&self) -> Result<Manager, Problem> {
+    pub fn manager(&self) -> Result<KeyManager, Problem> {
         let role = self.key.owner_role.ok_or(Error::Forbidden)?;
-        Ok(Manager { person: self.key.owner, role })
+        Ok(KeyManager { person: self.key.owner, role })
     }
 }
 
@@ -99,8 +100,8 @@ impl Member {
     }
 
     /// The member's rights over keys.
-    pub fn manager(&self) -> Manager {
-        Manager { person: self.person.id, role: self.role }
+    pub fn manager(&self) -> KeyManager {
+        KeyManager { person: self.person.id, role: self.role }
     }
 }
 

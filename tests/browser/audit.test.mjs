@@ -1,5 +1,5 @@
-// The audit trail, why a call was denied, and checkpoints by mail: every page in both themes and
-// three widths, from the question to an address outside until it is given up.
+// The audit trail, refused requests, and checkpoints by e-mail: every page in both themes and three widths, from
+// the confirmation of an external address to its removal.
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { closeBrowser, closePage, inspect, openPage, signIn, startKeydesk } from "./support.mjs";
@@ -22,7 +22,7 @@ async function fill(keydesk) {
   return { gateway, ended, request: denied.headers.get("x-request-id") };
 }
 
-// A desk for each theme: nobody may ask more than five addresses in an hour.
+// A server per theme: an admin can ask at most five addresses an hour.
 for (const colorScheme of ["light", "dark"]) describe(`audit, ${colorScheme}`, () => {
   let keydesk, made;
   before(async () => {
@@ -59,13 +59,13 @@ for (const colorScheme of ["light", "dark"]) describe(`audit, ${colorScheme}`, (
       const outside = `witness-${colorScheme}-${width}@outside.example`;
       await go("/o/acme-ai/settings/checkpoints");
       await inspect(page, "checkpoints-none");
-      await page.getByLabel("E-mail address outside").fill("nobody");
-      await page.getByRole("button", { name: "Ask this address" }).click();
-      await page.getByText("Nobody was asked").waitFor();
+      await page.getByLabel("External e-mail address").fill("nobody");
+      await page.getByRole("button", { name: "Send confirmation" }).click();
+      await page.getByText("Confirmation not sent").waitFor();
       await inspect(page, "checkpoints-error");
-      await page.getByLabel("E-mail address outside").fill(outside);
-      await page.getByRole("button", { name: "Ask this address" }).click();
-      await page.getByText("can agree until").waitFor();
+      await page.getByLabel("External e-mail address").fill(outside);
+      await page.getByRole("button", { name: "Send confirmation" }).click();
+      await page.getByText("can confirm until").waitFor();
       await inspect(page, "checkpoints-asked");
 
       const reader = await openPage(keydesk, { colorScheme, viewport: { width, height: 860 } });
@@ -81,8 +81,8 @@ for (const colorScheme of ["light", "dark"]) describe(`audit, ${colorScheme}`, (
 
       await page.reload();
       await inspect(page, "checkpoints-mailed");
-      await page.getByRole("button", { name: "Stop mailing checkpoints" }).click();
-      await page.getByText("Checkpoints are not mailed any more").waitFor();
+      await page.getByRole("button", { name: "Stop sending checkpoints" }).click();
+      await page.getByText("Checkpoints are no longer sent by e-mail").waitFor();
       await go("/docs/audit");
       await inspect(page, "docs-audit");
       await closePage(page);

@@ -1,5 +1,5 @@
-// A hostile OpenID provider: each forged answer is refused for its own reason, never with a fault,
-// and nobody is signed in. The honest answer in between shows that the rest would have done.
+// A hostile OpenID provider: each forged response is refused for its own reason, never with an internal error, and
+// no one is signed in. A valid response in between shows that everything else is correct.
 import assert from "node:assert/strict";
 import { createHmac } from "node:crypto";
 import { createServer } from "node:http";
@@ -84,7 +84,7 @@ before(async () => {
   await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
   issuer = `http://127.0.0.1:${server.address().port}`;
   keydesk = await startKeydesk({
-    // A return that nobody began is a stranger's, so only debug logs it.
+    // A callback without a sign-in flow is logged only at debug level.
     KEYDESK_LOG: "info,keydesk::portal::entrance::provider=debug",
     KEYDESK_OIDC_ISSUER: issuer,
     KEYDESK_OIDC_CLIENT_ID: CLIENT,
@@ -131,7 +131,7 @@ async function logs(server, reason, from = 0) {
 
 const signedIn = async (visit) => (await visit("/account")).status === 200;
 
-test("the honest answer connects, and then signs in", async () => {
+test("the valid response connects, and then signs in", async () => {
   const visit = browser();
   await visit("/sign-in", { email: person.email, password });
   const link = (await visit("/account")).text.match(/\/account\/connect\/oidc\?token=[\w.]+/)[0];
@@ -188,7 +188,7 @@ const cases = [
   ["a silent token endpoint", { at: { "/token": silent } }, 503, /provider is unreachable/],
 ];
 
-test("each forged answer is refused for its own reason", async (context) => {
+test("each forged response is refused for its own reason", async (context) => {
   for (const [name, forged, status, reason] of cases) {
     await context.test(name, async () => {
       forge = { ...forged, key: forged.key?.() };
@@ -205,7 +205,7 @@ test("each forged answer is refused for its own reason", async (context) => {
   assert.ok(cases.length >= 20);
 });
 
-test("documents that do not hold lead nobody anywhere", async (context) => {
+test("invalid provider documents redirect no one", async (context) => {
   const documents = "/.well-known/openid-configuration";
   for (const [name, forged, status, reason] of [
     ["another issuer", { documents: { issuer: "https://evil.example" } }, 400, /issuer/],
@@ -217,14 +217,14 @@ test("documents that do not hold lead nobody anywhere", async (context) => {
     ["a failing provider", { at: { [documents]: failing } }, 503, /returned status 500/],
   ]) {
     await context.test(name, async () => {
-      // A server that has read no documents yet.
+      // A server that has not fetched the provider's documents yet.
       const fresh = await startKeydesk({ KEYDESK_OIDC_ISSUER: issuer, KEYDESK_OIDC_CLIENT_ID: CLIENT, KEYDESK_OIDC_CLIENT_SECRET: SECRET });
       try {
         forge = forged;
         const response = await fetch(`${fresh.base}/sign-in/oidc`, { redirect: "manual" });
         assert.equal(response.status, status);
         await logs(fresh, reason);
-        // It heals by itself.
+        // It recovers by itself.
         forge = {};
         assert.equal((await fetch(`${fresh.base}/sign-in/oidc`, { redirect: "manual" })).status, 303);
       } finally {
@@ -235,13 +235,13 @@ test("documents that do not hold lead nobody anywhere", async (context) => {
   }
 });
 
-test("confirming asks the provider to ask again, and believes a fresh answer about the same person alone", async (context) => {
+test("confirming requests a new sign-in, and accepts only a fresh one of the same person", async (context) => {
   const visit = browser();
   const isAsked = async () => {
     const { status, location } = await visit("/account/email");
     return status === 303 && location.startsWith("/sign-in/again?next=");
   };
-  // A session that was opened at the provider long ago is no fresh sign-in here.
+  // An old session at the provider is not a fresh sign-in.
   forge = { claims: { auth_time: second() - 3600 } };
   assert.equal((await go(visit)).status, 303);
   forge = {};
@@ -276,7 +276,7 @@ test("confirming asks the provider to ask again, and believes a fresh answer abo
   assert.equal((await visit("/account/email")).status, 200);
 });
 
-test("keys that the provider changes are read again", async () => {
+test("changed keys of the provider are fetched again", async () => {
   forge = { published: ["two"], header: { kid: "two" }, key: keys.two.privateKey };
   const visit = browser();
   assert.equal((await go(visit)).status, 303);
@@ -284,7 +284,7 @@ test("keys that the provider changes are read again", async () => {
   forge = {};
 });
 
-test("an answer counts once, in the browser that began", async () => {
+test("a callback is valid once, in the browser that started the flow", async () => {
   const [one, other] = [browser(), browser()];
   const begun = async (visit) => new URL((await visit("/sign-in/oidc")).location).searchParams;
   const [first, second] = [await begun(one), await begun(other)];

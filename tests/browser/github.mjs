@@ -1,5 +1,5 @@
-// A stand-in that speaks GitHub's documented web application flow and the two calls that say who
-// someone is, as an Enterprise server of one's own does. It knows the users that it is given.
+// A substitute for GitHub Enterprise: the documented web application flow, and the two requests that identify a
+// user. It knows the users that it is given.
 import assert from "node:assert/strict";
 import { createHash, randomBytes } from "node:crypto";
 import { createServer } from "node:http";
@@ -42,7 +42,7 @@ export async function startGitHub({ client, secret, users }) {
       codes.delete(form.get("code"));
       const digest = createHash("sha256").update(form.get("code_verifier") ?? "").digest("base64url");
       const right = form.get("client_id") === client && form.get("client_secret") === secret;
-      // GitHub tells errors with status 200.
+      // GitHub reports errors with status 200.
       if (!right) return json({ error: "incorrect_client_credentials" });
       if (granted?.challenge !== digest || granted.redirect !== form.get("redirect_uri")) return json({ error: "bad_verification_code" });
       const token = `gho_${randomBytes(18).toString("hex")}`;

@@ -1,5 +1,5 @@
-// From the invitation to the last day, signing in by a provider: invited, joined, signed in, a key
-// made, removed by an admin with the key handed over. Every step and every mail has its pictures.
+// A membership from start to end, with sign-in through a provider: invited, joined, signed in, a key created,
+// removed by an admin with the key handed over. Takes screenshots of every step and e-mail.
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { startGitHub } from "./github.mjs";
@@ -20,7 +20,7 @@ async function bySso() {
     origin: provider.issuer,
     settings: provider.settings,
     ready: provider.sendBackTo,
-    // The second time the provider still knows who it is.
+    // The second time, the person is still signed in at the provider.
     sayYes: async (page, again) => again || beUser(page, "bo"),
     stop: provider.stop,
   };
@@ -90,7 +90,7 @@ for (const [kind, start] of [["sso", bySso], ["github", byGitHub]]) {
         await guest.getByRole("button", { name: "Accept" }).waitFor();
         await look(guest, "4-accept");
         await guest.getByRole("button", { name: "Accept" }).click();
-        await guest.getByText("You belong to Acme AI now.").waitFor();
+        await guest.getByText("Welcome to Acme AI.").waitFor();
         await guest.getByRole("heading", { name: "No API keys yet" }).waitFor();
         await look(guest, "5-joined");
         await guest.goto(`${keydesk.base}/account`);
@@ -108,7 +108,7 @@ for (const [kind, start] of [["sso", bySso], ["github", byGitHub]]) {
         await guest.getByLabel("I have saved this key in a safe place").check();
         await guest.getByRole("button", { name: "Done" }).click();
         assert.equal((await keydesk.call(secret, "/v1/models")).status, 200);
-        // The e-mail about the key of the round before lies there already.
+        // The e-mail about the previous round's key is there already.
         let created = await mail("key_created", email, "8-mail-created");
         for (let tries = 0; tries < 100 && !created.subject.includes(`bos-key-${colorScheme}`); tries += 1) {
           await new Promise((resolve) => setTimeout(resolve, 100));
@@ -125,13 +125,13 @@ for (const [kind, start] of [["sso", bySso], ["github", byGitHub]]) {
         await look(owner, "10-member");
         await owner.getByRole("link", { name: "Remove" }).click();
         await owner.getByRole("heading", { name: `Remove ${provider.called}?` }).waitFor();
-        await owner.getByLabel(`What becomes of bos-key-${colorScheme}`).selectOption({ label: `Hand over to ${person.name} (owner)` });
+        await owner.getByLabel(`What happens to bos-key-${colorScheme}`).selectOption({ label: `Hand over to ${person.name} (owner)` });
         await look(owner, "11-remove");
         await owner.getByRole("button", { name: "Remove member" }).click();
         await owner.getByText(`${provider.called} was removed. 1 key was handed over.`).waitFor();
         await look(owner, "12-removed");
 
-        // The key goes on, under its heir; the session of who left opens nothing here any more.
+        // The key keeps working under its new owner; the former member's session gives no access here any more.
         const itself = await (await keydesk.call(secret, "/v1/api-keys/self")).json();
         assert.deepEqual([itself.owner.email, itself.status], [person.email, "active"]);
         assert.equal((await keydesk.call(secret, "/v1/models")).status, 200);
@@ -139,7 +139,7 @@ for (const [kind, start] of [["sso", bySso], ["github", byGitHub]]) {
         await guest.getByRole("heading", { name: "Page not found" }).waitFor();
         await look(guest, "13-gone");
         await guest.goto(keydesk.base);
-        await guest.getByText("You belong to no organisation here.").waitFor();
+        await guest.getByText("You are not a member of any organisation.").waitFor();
         await look(guest, "14-no-organisation");
         await closePage(guest);
         await closePage(owner);

@@ -1,4 +1,4 @@
-// The life of a key by clicks alone, from the printed link.
+// The life of a key through the portal only, from the printed set-up link.
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { closeBrowser, closePage, openPage, person, startKeydesk } from "./support.mjs";
@@ -27,7 +27,7 @@ for (const javaScriptEnabled of [true, false]) {
       await page.getByRole("heading", { name: "No API keys yet" }).waitFor();
     });
 
-    test("whoever signed out is led from / to sign-in and back", async () => {
+    test("a signed-out person is redirected from / to sign-in and back", async () => {
       await page.getByText(person.email).click();
       await page.getByRole("button", { name: "Sign out" }).click();
       await page.getByRole("heading", { name: "Sign in to Keydesk" }).waitFor();
@@ -50,7 +50,7 @@ for (const javaScriptEnabled of [true, false]) {
       assert.equal(await expiration.getByRole("radio", { name: "90 days" }).isChecked(), true);
       if (javaScriptEnabled) {
         const summary = page.locator("[data-summary]");
-        assert.match(await summary.innerText(), /^invoice-parser may list models and run models until \d+ \w+ 20\d\d, \d\d:\d\d, at most 600 times a minute\.$/);
+        assert.match(await summary.innerText(), /^invoice-parser can list models and run models until \d+ \w+ 20\d\d, \d\d:\d\d, limited to 600 requests a minute\.$/);
       }
       await page.getByRole("button", { name: "Create API key" }).click();
       await page.getByRole("heading", { name: "Copy your key now" }).waitFor();
@@ -59,13 +59,13 @@ for (const javaScriptEnabled of [true, false]) {
     });
 
     if (javaScriptEnabled) {
-      test("Copy puts it on the clipboard and says so", async () => {
+      test("Copy copies the secret and says so", async () => {
         await page.getByRole("button", { name: "Copy" }).first().click();
         await page.waitForFunction(() => document.getElementById("live").textContent === "Copied");
         assert.equal(await page.evaluate(() => navigator.clipboard.readText()), secret);
       });
 
-      test("the .env is made in the browser", async () => {
+      test("the .env file is created in the browser", async () => {
         const waiting = page.waitForEvent("download");
         await page.getByRole("button", { name: "Download .env" }).click();
         const download = await waiting;
@@ -87,7 +87,7 @@ for (const javaScriptEnabled of [true, false]) {
         await page.getByText(/^First used \d\d:\d\d from 127\.0\.0\.1\.$/).waitFor({ timeout: 15000 });
       });
 
-      test("leaving is held up until the key is said to be saved", async () => {
+      test("leaving asks for confirmation until the key is marked as saved", async () => {
         let asked = 0;
         page.once("dialog", (dialog) => { asked += 1; return dialog.dismiss(); });
         await page.evaluate(() => { location.href = "/account"; });
@@ -100,7 +100,7 @@ for (const javaScriptEnabled of [true, false]) {
       });
     }
 
-    test("Done wants the key to be saved first", async () => {
+    test("Done requires the key to be marked as saved", async () => {
       await page.getByRole("button", { name: "Done" }).click();
       assert.equal(await page.getByRole("heading", { name: "Copy your key now" }).isVisible(), true);
       await page.getByLabel("I have saved this key in a safe place").check();
@@ -108,7 +108,7 @@ for (const javaScriptEnabled of [true, false]) {
       await page.getByRole("heading", { name: "invoice-parser" }).waitFor();
     });
 
-    test("neither Back nor reload brings the secret again", async () => {
+    test("neither Back nor reload shows the secret again", async () => {
       const holdsIt = () => page.evaluate((text) => document.documentElement.outerHTML.includes(text) ||
         [...document.querySelectorAll("textarea, input")].some((field) => field.value.includes(text)), secret);
       if (!javaScriptEnabled) return;
@@ -120,7 +120,7 @@ for (const javaScriptEnabled of [true, false]) {
       assert.ok(!kept.includes(secret));
     });
 
-    test("the list tells it by its last four", async () => {
+    test("the list shows its last four characters", async () => {
       await page.goto(`${keydesk.base}/o/acme-ai/keys`);
       const row = page.getByRole("row", { name: /invoice-parser/ });
       await row.getByText(`kd_…${secret.slice(-4)}`).waitFor();
@@ -146,7 +146,7 @@ for (const javaScriptEnabled of [true, false]) {
   });
 }
 
-// The counts are written once a second.
+// Counts are written once a second.
 async function waitUntilUsed(page) {
   for (let tries = 0; tries < 50; tries += 1) {
     const text = await page.getByRole("row", { name: /invoice-parser/ }).innerText();

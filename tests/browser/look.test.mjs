@@ -1,4 +1,4 @@
-// Every page, in both themes and three widths: accessible, whole, quiet.
+// Every page, in both themes and three widths: accessible, nothing clipped, no errors.
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { closeBrowser, closePage, inspect, openPage, person, signIn, startKeydesk } from "./support.mjs";
@@ -141,7 +141,7 @@ describe("every page", () => {
         await go(key(keys.used, "/refusals"));
         await inspect(page, "refusals-none");
         await go(key(keys.ended, "/refusals"));
-        await page.getByText("The latest refused calls").waitFor();
+        await page.getByText("Latest refused requests").waitFor();
         await inspect(page, "refusals");
         await go("/account");
         await inspect(page, "account");

@@ -1,4 +1,4 @@
-// Every mail as its reader sees it, out of the HTML that the suite writes to target/mails.
+// Every e-mail as its recipient sees it, from the HTML that the test suite writes to target/mails.
 import assert from "node:assert/strict";
 import { readdir } from "node:fs/promises";
 import { after, test } from "node:test";
@@ -11,7 +11,7 @@ after(closeBrowser);
 const folder = fileURLToPath(new URL("../../target/mails", import.meta.url));
 const screenshots = fileURLToPath(new URL("../../target/screenshots", import.meta.url));
 
-test("every mail fits and can be read, light and dark, wide and narrow", async () => {
+test("every e-mail fits and is legible, light and dark, wide and narrow", async () => {
   const files = (await readdir(folder)).filter((file) => file.endsWith(".html"));
   assert.ok(files.length >= 10, "run the suite first: it writes the mails");
   for (const colorScheme of ["light", "dark"]) {

@@ -1,4 +1,4 @@
-// Someone is invited, joins, makes a key, and is removed with the key handed over.
+// A person is invited, joins, creates a key, and is removed with the key handed over.
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { closeBrowser, closePage, inspect, openPage, person, signIn, startKeydesk } from "./support.mjs";
@@ -13,7 +13,7 @@ describe("members", () => {
   });
   after(() => keydesk.stop());
 
-  test("invite, accept, make a key, be removed with the key handed over", async () => {
+  test("a person is invited, accepts, creates a key, and is removed with the key handed over", async () => {
     const owner = await openPage(keydesk);
     await signIn(owner, keydesk);
     await owner.getByRole("link", { name: "Members" }).click();
@@ -34,7 +34,7 @@ describe("members", () => {
     await guest.getByLabel("Password").fill("seven purple lanterns sail");
     await guest.getByRole("button", { name: "Create account" }).click();
     await guest.getByRole("button", { name: "Accept" }).click();
-    await guest.getByText("You belong to Acme AI now.").waitFor();
+    await guest.getByText("Welcome to Acme AI.").waitFor();
     await guest.getByRole("heading", { name: "No API keys yet" }).waitFor();
     await guest.goto(`${keydesk.base}/o/acme-ai/keys/new?name=bos-key&scopes=inference:read`);
     await guest.getByRole("button", { name: "Create API key" }).click();
@@ -50,7 +50,7 @@ describe("members", () => {
     await owner.getByText("1 key was used in the last 24 hours.").waitFor();
     await owner.getByRole("button", { name: "Remove member" }).click();
     await owner.getByText("Choose what happens to bos-key.").waitFor();
-    await owner.getByLabel("What becomes of bos-key").selectOption({ label: `Hand over to ${person.name} (owner)` });
+    await owner.getByLabel("What happens to bos-key").selectOption({ label: `Hand over to ${person.name} (owner)` });
     await owner.getByRole("button", { name: "Remove member" }).click();
     await owner.getByText("Bo Ek was removed. 1 key was handed over.").waitFor();
 
@@ -93,7 +93,7 @@ describe("pages about members", () => {
       await guest.getByLabel("Password").fill("seven purple lanterns sail");
       await guest.getByRole("button", { name: "Create account" }).click();
       await guest.getByRole("button", { name: "Accept" }).click();
-      await guest.getByText("You belong to Acme AI now.").waitFor();
+      await guest.getByText("Welcome to Acme AI.").waitFor();
       await closePage(guest);
     };
     await join("bo@example.com", "admin", "Bo Ek");
@@ -155,7 +155,7 @@ describe("pages about members", () => {
         await inspect(page, "service-account-new");
         await go(paths.key);
         await page.getByRole("link", { name: "Change owner and backup" }).click();
-        await page.getByRole("heading", { name: /^Who answers for/ }).waitFor();
+        await page.getByRole("heading", { name: /^Owner and backup of/ }).waitFor();
         await inspect(page, "key-owner");
         await go("/o/acme-ai/leave");
         await inspect(page, "leave");

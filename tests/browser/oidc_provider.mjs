@@ -1,5 +1,5 @@
-// A certified OpenID provider, with a sign-in page of its own. Runs in a newer Node than the tests:
-// prints its issuer, and begins when it is told on standard input where people are sent back to.
+// A certified OpenID provider with its own sign-in page. Needs a newer Node than the tests. It prints its issuer,
+// and starts when it reads the redirect URI from standard input.
 import { createServer } from "node:http";
 import { createInterface } from "node:readline";
 import { Provider } from "oidc-provider";
@@ -27,7 +27,7 @@ const provider = new Provider(issuer, {
     }),
   }),
   interactions: { url: (_context, interaction) => `/interaction/${interaction.uid}` },
-  // Who signs in here has agreed to what this one client asks for.
+  // Everyone who signs in here has consented to this client.
   async loadExistingGrant(context) {
     const { client, session } = context.oidc;
     const grant = new context.oidc.provider.Grant({ clientId: client.clientId, accountId: session.accountId });

@@ -1,4 +1,4 @@
-// The OpenID provider of `oidc_provider.mjs`, in a process of its own.
+// Runs the OpenID provider of `oidc_provider.mjs` in its own process.
 import { spawn } from "node:child_process";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";

@@ -1,4 +1,4 @@
-// A key is rotated by clicks alone, its callers watched, and the old secret ended.
+// A key is rotated in the portal, its clients are watched, and the old secret is ended.
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { closeBrowser, closePage, inspect, openPage, signIn, startKeydesk } from "./support.mjs";
@@ -21,7 +21,7 @@ for (const javaScriptEnabled of [true, false]) {
       await keydesk.stop();
     });
 
-    test("the list leads to the form, which says what happens", async () => {
+    test("the list links to the form, which explains the effect", async () => {
       await page.getByRole("link", { name: "Rotate web-gateway" }).click();
       await page.getByRole("heading", { name: "Rotate web-gateway" }).waitFor();
       assert.equal(await page.getByRole("radio", { name: /^24 hours/ }).isChecked(), true);
@@ -39,20 +39,20 @@ for (const javaScriptEnabled of [true, false]) {
       await page.getByText(/^The old secret works until \d+ \w+ 20\d\d, \d\d:\d\d\.$/).waitFor();
     });
 
-    test("the key's page names who still uses the old secret", async () => {
+    test("the key's page names the clients that still use the old secret", async () => {
       await page.getByLabel("I have saved this key in a safe place").check();
       await page.getByRole("button", { name: "Done" }).click();
       await page.getByRole("heading", { name: "web-gateway", level: 1 }).waitFor();
       const cockpit = page.getByRole("region", { name: /^Rotation: the old secret works for another 2[34] h/ });
       await cockpit.waitFor();
-      await cockpit.getByText("has not come back yet").waitFor();
+      await cockpit.getByText("has not switched yet").waitFor();
       assert.equal((await keydesk.call(old, "/v1/models")).headers.get("x-key-superseded"), "true");
       if (javaScriptEnabled) {
         await page.evaluate(() => { window.sameDocument = true; document.getElementById("rotation-end").focus(); });
       }
-      // A call within the second of the rotation may have been before it, and counts are written
-      // once a second; programs call again.
-      const told = cockpit.getByText("If you end it now, this caller gets");
+      // A request in the second of the rotation may count as earlier, and counts are written once a second, so
+      // keep sending requests.
+      const told = cockpit.getByText("If you end it now, this client gets");
       for (let tries = 0; tries < 100 && !(await told.isVisible()); tries++) {
         await keydesk.call(old, "/v1/models");
         if (javaScriptEnabled) {
@@ -71,10 +71,10 @@ for (const javaScriptEnabled of [true, false]) {
       }
     });
 
-    test("it is given more time, and ended after a question", async () => {
-      await page.getByRole("link", { name: "Give it more time" }).click();
-      await page.getByRole("radio", { name: /^3 days more/ }).check();
-      await page.getByRole("button", { name: "Give it more time" }).click();
+    test("the old secret is extended, and ended after a confirmation", async () => {
+      await page.getByRole("link", { name: "Extend" }).click();
+      await page.getByRole("radio", { name: /^3 days/ }).check();
+      await page.getByRole("button", { name: "Extend old secret" }).click();
       await page.getByText(/^The old secret of web-gateway works until/).waitFor();
       await page.getByRole("link", { name: "End the old secret now" }).click();
       const place = javaScriptEnabled ? page.getByRole("dialog") : page;
@@ -89,16 +89,16 @@ for (const javaScriptEnabled of [true, false]) {
       await page.getByRole("link", { name: "Rotate", exact: true }).waitFor();
     });
 
-    test("a calendar address is made, shown once, and revoked", async () => {
+    test("a calendar address is created, shown once, and revoked", async () => {
       await page.goto(`${keydesk.base}/o/acme-ai/keys`);
-      await page.getByRole("link", { name: "Calendar of expiries" }).click();
-      await page.getByRole("button", { name: "Create the address" }).click();
+      await page.getByRole("link", { name: "Expiry calendar" }).click();
+      await page.getByRole("button", { name: "Create address" }).click();
       const address = await page.getByLabel("Calendar address").inputValue();
       const read = async () => (await fetch(address)).status;
       assert.equal(await read(), 200);
       await page.goto(`${keydesk.base}/o/acme-ai/calendar`);
       assert.equal(await page.getByLabel("Calendar address").count(), 0);
-      await page.getByRole("button", { name: "Revoke the address" }).click();
+      await page.getByRole("button", { name: "Revoke address" }).click();
       await page.getByText("Your calendar address no longer works.").waitFor();
       assert.equal(await read(), 404);
     });

@@ -1,4 +1,4 @@
-// The settings of an organisation: the key policy with its live preview, and requests for limits.
+// The settings of an organisation: the key policy with its live preview, and limit requests.
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { closeBrowser, closePage, inspect, openPage, person, signIn, startKeydesk } from "./support.mjs";
@@ -29,44 +29,44 @@ describe("the settings", () => {
         await inspect(page, "settings");
         await go("/settings/policy");
         await inspect(page, "policy");
-        await page.getByLabel("Longest life of a key").selectOption("90");
+        await page.getByLabel("Maximum key lifetime").selectOption("90");
         await page.getByLabel("Not allowed").check();
         await page.getByLabel("analytics:read").uncheck();
-        await page.getByLabel("Largest limit").fill("1000");
-        // The preview and the marks follow what is chosen.
-        await page.getByText("keys would end earlier").waitFor();
+        await page.getByLabel("Maximum limit").fill("1000");
+        // The preview and the marks follow the choices.
+        await page.getByText("keys would expire earlier").waitFor();
         await page.getByText("1 key would get a lower limit").waitFor();
-        await page.getByText("was no limit").waitFor();
+        await page.getByText("was up to 10 years").waitFor();
         await page.getByText("was on").waitFor();
         await inspect(page, "policy-preview");
-        await page.getByLabel("Largest limit").fill("none");
+        await page.getByLabel("Maximum limit").fill("none");
         await page.getByRole("button", { name: "Save policy" }).click();
         await page.getByText("The policy was not saved").waitFor();
         await inspect(page, "policy-error");
         await go("/settings/requests");
         await inspect(page, "limit-requests");
         await go(`/keys/${key.id}/limit`);
-        await page.getByLabel("Requests a minute").fill("900000");
-        await page.getByRole("button", { name: "Ask for it" }).click();
-        await page.getByText("Nobody was asked").waitFor();
+        await page.getByLabel("Requests per minute").fill("900000");
+        await page.getByRole("button", { name: "Send request" }).click();
+        await page.getByText("Request not sent").waitFor();
         await inspect(page, "limit-ask-error");
         await closePage(page);
       });
     }
   }
 
-  test("save a policy that binds the form for new keys", async () => {
+  test("a saved policy applies to the form for new keys", async () => {
     const page = await openPage(keydesk);
     await signIn(page, keydesk);
     await page.goto(`${keydesk.base}/o/acme-ai/settings/policy`);
-    await page.getByLabel("Longest life of a key").selectOption("90");
+    await page.getByLabel("Maximum key lifetime").selectOption("90");
     await page.getByLabel("Not allowed").check();
-    await page.getByText("keys would end earlier").waitFor();
+    await page.getByText("keys would expire earlier").waitFor();
     await page.getByRole("button", { name: "Save policy" }).click();
     await page.getByText("The key policy was saved.").waitFor();
     await inspect(page, "policy-waiting");
     await page.goto(`${keydesk.base}/o/acme-ai/keys/new`);
-    await page.getByText("Keys live at most 90 days here.").waitFor();
+    await page.getByText("The key policy allows at most 90 days.").waitFor();
     assert.equal(await page.getByLabel("Never").count(), 0);
     assert.equal(await page.getByRole("radio", { name: /180 days/ }).count(), 0);
     await inspect(page, "create-under-policy");

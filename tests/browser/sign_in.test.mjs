@@ -1,4 +1,4 @@
-// Signing in by a real OpenID provider, in a real browser.
+// Sign-in through a real OpenID provider, in a real browser.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { beUser, startProvider } from "./provider.mjs";
@@ -25,7 +25,7 @@ after(async () => {
   provider.stop();
 });
 
-test("who connects a provider signs in with it, and lands on the page that was asked for", async () => {
+test("a person who connects a provider signs in with it and lands on the requested page", async () => {
   const page = await openPage(keydesk, { foreign: [issuer] });
   await signIn(page, keydesk);
   await page.goto(`${keydesk.base}/account`);
@@ -41,7 +41,7 @@ test("who connects a provider signs in with it, and lands on the page that was a
   await page.goto(`${keydesk.base}/o/acme-ai/keys/new`);
   await page.waitForURL(/sign-in\?next=/);
   await page.getByRole("link", { name: "Continue with Acme SSO" }).click();
-  // The provider still knows who it is.
+  // The person is still signed in at the provider.
   await page.waitForURL(`${keydesk.base}/o/acme-ai/keys/new`);
   const cookies = await page.context().cookies(keydesk.base);
   assert.deepEqual(
@@ -51,7 +51,7 @@ test("who connects a provider signs in with it, and lands on the page that was a
   await closePage(page);
 });
 
-test("an equal address opens no account, and whoever says no is not signed in", async () => {
+test("a matching address opens no account, and a person who declines is not signed in", async () => {
   const page = await openPage(keydesk, { foreign: [issuer] });
   await page.goto(`${keydesk.base}/sign-in`);
   await page.getByRole("link", { name: "Continue with Acme SSO" }).click();
@@ -70,7 +70,7 @@ test("an equal address opens no account, and whoever says no is not signed in", 
   await closePage(other);
 });
 
-test("whoever was signed in for long confirms that it is them, by the provider or the password", async () => {
+test("a person whose sign-in is not fresh confirms their identity with the provider or the password", async () => {
   for (const colorScheme of ["light", "dark"]) {
     const page = await openPage(keydesk, { foreign: [issuer], colorScheme });
     const look = async (name) => {
@@ -82,28 +82,28 @@ test("whoever was signed in for long confirms that it is them, by the provider o
     await signIn(page, keydesk);
     await keydesk.growStale();
     await page.goto(`${keydesk.base}/account/email`);
-    await page.getByRole("heading", { name: "Confirm that it is you" }).waitFor();
+    await page.getByRole("heading", { name: "Confirm your identity" }).waitFor();
     await look("confirm");
     await page.getByLabel("Password").fill("not the right one");
     await page.getByRole("button", { name: "Confirm" }).click();
     await page.getByRole("alert").waitFor();
     await look("confirm-error");
     await page.getByRole("link", { name: "Confirm with Acme SSO" }).click();
-    // However lately they signed in there, it asks.
+    // The provider asks again, even after a recent sign-in.
     await beUser(page, "mara");
     await page.getByRole("heading", { name: "Change e-mail address" }).waitFor();
 
-    // A form that comes too late keeps what was typed while it is confirmed in another tab.
+    // A form submitted too late keeps its input while the identity is confirmed in another tab.
     await page.goto(`${keydesk.base}/o/acme-ai/keys/new?name=late-${colorScheme}&scopes=admin`);
     await keydesk.growStale();
     await page.getByRole("button", { name: "Create API key" }).click();
-    await page.getByText("What you entered is kept.").waitFor();
+    await page.getByText("Your input is kept.").waitFor();
     await look("confirm-beside");
     const opened = page.context().waitForEvent("page");
     await page.getByRole("link", { name: "Confirm with Acme SSO in a new tab" }).click();
     const tab = await opened;
     await beUser(tab, "mara");
-    await tab.getByRole("heading", { name: "It is you" }).waitFor();
+    await tab.getByRole("heading", { name: "Identity confirmed" }).waitFor();
     await inspect(tab, "confirmed");
     await tab.close();
     await page.getByRole("button", { name: "Continue" }).click();
@@ -112,7 +112,7 @@ test("whoever was signed in for long confirms that it is them, by the provider o
   }
 });
 
-test("the pages about signing in look right", async () => {
+test("the sign-in pages look right", async () => {
   for (const colorScheme of ["light", "dark"]) {
     const page = await openPage(keydesk, { foreign: [issuer], colorScheme });
     const at = async (width, name) => {
@@ -131,7 +131,7 @@ test("the pages about signing in look right", async () => {
     await everyWidth("reset-password-error");
     await page.getByLabel("E-mail").fill("nobody@acme.example");
     await page.getByRole("button", { name: "Send link" }).click();
-    await page.getByRole("heading", { name: "Look at your mail" }).waitFor();
+    await page.getByRole("heading", { name: "Check your e-mail" }).waitFor();
     await everyWidth("reset-password-asked");
     await signIn(page, keydesk);
     for (const [path, name] of [

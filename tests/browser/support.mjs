@@ -1,4 +1,4 @@
-// Pages that notice whatever a person would be spared.
+// Pages that fail the test on errors that a person would not see.
 import assert from "node:assert/strict";
 import { mkdir, readFile } from "node:fs/promises";
 import { createRequire } from "node:module";
@@ -26,20 +26,20 @@ export async function closeBrowser() {
   browser = undefined;
 }
 
-/** A page that keeps a list of everything that must not happen; it may go to `foreign` origins. */
+/** A page that records everything that must not happen; it may open the origins in `foreign`. */
 export async function openPage(keydesk, { foreign = [], ...options } = {}) {
   const context = await (await openBrowser()).newContext({
     viewport: { width: 1280, height: 860 },
     permissions: ["clipboard-read", "clipboard-write"],
     timezoneId: "Europe/Berlin",
-    // What moves can't be looked at.
+    // Animations would disturb screenshots.
     reducedMotion: "reduce",
     ...options,
   });
   const page = await context.newPage();
   const faults = [];
   page.on("console", (message) => {
-    // A refused form is answered with 4xx, which Chromium reports for every page.
+    // A refused form gets a 4xx response, which Chromium reports as an error.
     const expected = /Failed to load resource: the server responded with a status of 4\d\d/.test(message.text());
     if (["error", "warning"].includes(message.type()) && !expected) faults.push(message.text());
   });
@@ -106,7 +106,7 @@ function cutOff() {
   for (const element of document.querySelectorAll("body *")) {
     if (!seen(element)) continue;
     const box = element.getBoundingClientRect();
-    // What scrolls by itself, also by keyboard, cuts nothing off.
+    // Regions that scroll, also by keyboard, clip nothing.
     if (!box.width || element.matches(".skip, .scroll[role=region][tabindex='0'] *")) continue;
     const clip = element.parentElement.closest(".panel, .options, .code, dialog, main");
     const bounds = clip?.getBoundingClientRect();

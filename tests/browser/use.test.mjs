@@ -1,4 +1,4 @@
-// Ways of using the portal: keyboard, live search, wrong input, a form sent twice.
+// Using the portal: keyboard, live search, invalid input, a form submitted twice.
 import assert from "node:assert/strict";
 import { after, before, beforeEach, afterEach, describe, test } from "node:test";
 import { closeBrowser, closePage, openPage, signIn, startKeydesk } from "./support.mjs";
@@ -24,7 +24,7 @@ describe("using the portal", () => {
 
   const names = () => page.locator("tbody th a").allInnerTexts();
 
-  test("typing narrows the rows, and the address follows", async () => {
+  test("typing filters the rows and updates the URL", async () => {
     await page.evaluate(() => { window.sameDocument = true; });
     await page.getByRole("searchbox").pressSequentially("prod");
     await page.waitForFunction(() => document.querySelectorAll("tbody tr").length === 2);
@@ -37,7 +37,7 @@ describe("using the portal", () => {
     await page.reload();
     assert.equal((await names()).length, 2);
     await page.getByLabel("Scope").selectOption("admin");
-    await page.getByRole("heading", { name: "No key matches" }).waitFor();
+    await page.getByRole("heading", { name: "No matching keys" }).waitFor();
     await page.getByRole("link", { name: "Clear filters" }).click();
     await page.waitForFunction(() => document.querySelectorAll("tbody tr").length >= 4);
   });
@@ -51,7 +51,7 @@ describe("using the portal", () => {
     await closePage(plain);
   });
 
-  test("a refused form takes the focus to its summary, and from there to the fields", async () => {
+  test("a refused form focuses its summary, which links to the fields", async () => {
     await page.goto(`${keydesk.base}/o/acme-ai/keys/new`);
     await page.getByLabel("Name", { exact: true }).fill("prod-batch");
     await page.getByLabel("Description").fill("kept");
@@ -64,7 +64,7 @@ describe("using the portal", () => {
     assert.equal(await page.getByLabel("Description").inputValue(), "kept");
   });
 
-  test("a custom date of the past is refused", async () => {
+  test("a custom date in the past is refused", async () => {
     await page.goto(`${keydesk.base}/o/acme-ai/keys/new?name=past`);
     await page.getByRole("radio", { name: /Custom date/ }).check();
     await page.getByLabel("Last day").fill("2001-01-01");
@@ -72,7 +72,7 @@ describe("using the portal", () => {
     await page.locator("#expires-error").getByText("Choose a time in the future.").waitFor();
   });
 
-  test("a form sent twice makes one key and says so", async () => {
+  test("a form submitted twice creates one key and says so", async () => {
     await page.goto(`${keydesk.base}/o/acme-ai/keys/new?name=twice`);
     const fields = await page.evaluate(() => new URLSearchParams(new FormData(document.querySelector("form.with-side"))).toString());
     const send = () => page.evaluate(async (body) => {
@@ -87,7 +87,7 @@ describe("using the portal", () => {
     assert.equal(found.data.length, 1);
   });
 
-  test("a key is created and revoked by keyboard alone, with the focus in sight", async () => {
+  test("a key is created and revoked by keyboard only, with visible focus", async () => {
     const press = (key) => page.keyboard.press(key);
     const reach = async (name, role) => {
       for (let steps = 0; steps < 60; steps += 1) {
@@ -133,7 +133,7 @@ describe("using the portal", () => {
     await page.getByText("by-keyboard was revoked.").waitFor();
   });
 
-  test("tabs, order and pages are in the address", async () => {
+  test("tab, sort order and page are in the URL", async () => {
     await page.getByRole("link", { name: /^Active/ }).click();
     await page.waitForURL(/status=active/);
     await page.getByRole("link", { name: "Name" }).click();

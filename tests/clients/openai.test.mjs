@@ -1,4 +1,4 @@
-// The openai client, unchanged but for base URL and key.
+// The openai client; only the base URL and the key are set.
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import OpenAI from "openai";
@@ -55,7 +55,7 @@ describe("the openai client", () => {
     assert.equal(text, response.output_text);
   });
 
-  test("maps each refusal to its class, with its code and its request", async () => {
+  test("maps each error to its class, with its code and request id", async () => {
     const refused = async (call) => {
       const error = await call().then(() => assert.fail("it was answered"), (thrown) => thrown);
       assert.match(error.requestID, /^req_/);
@@ -74,12 +74,12 @@ describe("the openai client", () => {
     assert.deepEqual(await refused(missing), [OpenAI.NotFoundError, 404, "not_found"]);
   });
 
-  test("waits as long as it is told and then succeeds", async () => {
+  test("waits as long as Retry-After says and then succeeds", async () => {
     const slow = await create({ name: "slow", requests_per_minute: 30 });
     const patient = clientOf(slow.key, { maxRetries: 3 });
     const started = performance.now();
     for (let call = 0; call < 31; call += 1) await patient.models.list();
-    // The thirty-first has to wait for a token, of which one comes every two seconds.
+    // The 31st request has to wait for a token; one arrives every two seconds.
     assert.ok(performance.now() - started >= 1000);
   });
 });

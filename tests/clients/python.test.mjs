@@ -1,4 +1,4 @@
-// The openai client for Python, unchanged but for base URL and key.
+// The openai client for Python; only the base URL and the key are set.
 import { execFile } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { test } from "node:test";

@@ -1,4 +1,4 @@
-// The server does what its OpenAPI document says, whatever it is sent.
+// The server behaves as its OpenAPI document says, whatever it receives.
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import path from "node:path";

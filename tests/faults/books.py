@@ -4,7 +4,7 @@ import dataclasses
 import threading
 import time
 
-# Statuses of requests without an answer. A refused connection reached nobody; after a lost one nobody knows.
+# Statuses of requests without an answer. A refused connection reached no one; after a lost one no one knows.
 UNREACHED = 0
 LOST = -1
 
@@ -62,7 +62,7 @@ class Change:
     # When it was acknowledged, and by which replica.
     acknowledged: float = None
     replica: int = None
-    # Whether an attempt may have made it although nobody acknowledged it.
+    # Whether an attempt may have made it although no one acknowledged it.
     may_be_made: bool = False
     overlap: int = 0
     # Other replicas that acknowledged the same change when it was sent again, and when.

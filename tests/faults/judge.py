@@ -16,7 +16,7 @@ class Closure:
 
     change: object
     may: float
-    # For the replica that acknowledged it, and for others; None if nobody did.
+    # For the replica that acknowledged it, and for others; None if no one did.
     must: float = None
     must_elsewhere: float = None
     # The change that lets the secret work again.

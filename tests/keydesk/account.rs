@@ -1,4 +1,4 @@
-//! What people do with their own account: password, address, sessions, and getting back in by mail.
+//! A person's own account: password, address, sessions, and recovery by e-mail.
 
 use crate::fresh_sign_in::grow_stale;
 use crate::support::mail::{Mail, mails_in};
@@ -6,7 +6,7 @@ use crate::support::{Browser, Desk, PASSWORD, Page, Server, desk, eventually};
 
 const NEW: &str = "a wholly new passphrase";
 
-/// Waits for that many mails of an event and returns them, in no order.
+/// Waits for this many e-mails of an event and returns them, in no particular order.
 fn mails(desk: &Desk, event: &str, number: usize) -> Vec<Mail> {
     let directory = desk.data.path().join("mail");
     let found = || mails_in(&directory).into_iter().filter(|mail| mail.event() == event).collect::<Vec<_>>();
@@ -16,7 +16,7 @@ fn mails(desk: &Desk, event: &str, number: usize) -> Vec<Mail> {
     mails
 }
 
-/// The path of the link in a mail.
+/// The path of the link in an e-mail.
 fn path(mail: &Mail, to: &str) -> String {
     let link = mail.link(to);
     link[link.find(to).unwrap()..].to_owned()
@@ -40,7 +40,7 @@ fn token(path: &str) -> &str {
 }
 
 #[test]
-fn a_forgotten_password_is_replaced_once_by_a_link_in_a_mail() {
+fn reset_link_replaces_a_forgotten_password_once() {
     let (desk, server, org) = desk();
     let mut open = server.signed_in(&org);
     assert_eq!(ask(&server, &org.email.to_uppercase()).status, 200);
@@ -79,11 +79,11 @@ fn a_forgotten_password_is_replaced_once_by_a_link_in_a_mail() {
 }
 
 #[test]
-fn a_link_counts_for_half_an_hour_until_the_next_and_not_for_the_disabled() {
+fn reset_link_works_for_half_an_hour_until_the_next_and_not_for_disabled_people() {
     let (desk, server, org) = desk();
     let opens = |path: &str| server.browser().get(path).status;
     let seen = std::cell::RefCell::new(Vec::new());
-    // The path in the mail that has come since.
+    // The path in the e-mail that has arrived since.
     let next = || {
         ask(&server, &org.email);
         let mut seen = seen.borrow_mut();
@@ -115,7 +115,7 @@ fn a_link_counts_for_half_an_hour_until_the_next_and_not_for_the_disabled() {
 }
 
 #[test]
-fn of_many_uses_of_a_link_at_once_one_counts() {
+fn concurrent_uses_of_a_reset_link_succeed_once() {
     let (desk, server, org) = desk();
     ask(&server, &org.email);
     let path = path(&mails(&desk, "password_reset", 1)[0], "/reset-password");
@@ -136,7 +136,7 @@ fn of_many_uses_of_a_link_at_once_one_counts() {
 }
 
 #[test]
-fn who_asks_for_a_link_is_answered_the_same_for_any_address() {
+fn reset_request_gets_the_same_response_for_any_address() {
     let (desk, server, org) = desk();
     let answer = |email: &str| {
         let page = ask(&server, email);
@@ -158,7 +158,7 @@ fn who_asks_for_a_link_is_answered_the_same_for_any_address() {
         assert_eq!(plain(known), plain(unknown));
     }
     assert!(tries.iter().any(|(known, _)| known.0 == 429), "{:?}", tries.last());
-    // What was sent, was sent to the known address.
+    // Everything was sent to the known address.
     eventually("the queue is empty", || {
         desk.database.count("SELECT COUNT(*) AS count FROM outbox WHERE state = 'queued'") == 0
     });
@@ -168,7 +168,7 @@ fn who_asks_for_a_link_is_answered_the_same_for_any_address() {
 }
 
 #[test]
-fn a_thousand_forwarded_addresses_are_one_client() {
+fn thousand_forwarded_addresses_of_an_untrusted_client_count_as_one() {
     let (_desk, server, org) = desk();
     let mut statuses = [0_u32; 600];
     for number in 0..1000 {
@@ -193,7 +193,7 @@ fn a_thousand_forwarded_addresses_are_one_client() {
 }
 
 #[test]
-fn a_changed_password_ends_every_other_session_and_is_told() {
+fn password_change_ends_all_other_sessions_and_is_notified() {
     let (desk, server, org) = desk();
     let (mut here, mut there) = (server.signed_in(&org), server.signed_in(&org));
     let change = |browser: &mut Browser, old: &str, new: &str| {
@@ -201,7 +201,7 @@ fn a_changed_password_ends_every_other_session_and_is_told() {
     };
     let wrong = change(&mut here, "not the right password", NEW);
     assert_eq!(wrong.status, 422);
-    assert!(wrong.text("#password-error").starts_with("This is not your password"));
+    assert!(wrong.text("#password-error").starts_with("The password is wrong"));
     assert_eq!(change(&mut here, PASSWORD, "short").status, 422);
     assert!(is_signed_in(&mut there) && sign_in(&server, &org.email, PASSWORD) == 303);
     let before = here.cookie.clone();
@@ -216,7 +216,7 @@ fn a_changed_password_ends_every_other_session_and_is_told() {
 }
 
 #[test]
-fn sessions_are_listed_with_their_device_and_ended_one_by_one_or_all() {
+fn sessions_are_listed_with_their_device_and_can_be_ended() {
     let (desk, server, org) = desk();
     let mut here = server.signed_in(&org);
     let mut others: Vec<Browser> = ["Firefox/153.0", "Chrome/156.0"]
@@ -235,7 +235,7 @@ fn sessions_are_listed_with_their_device_and_ended_one_by_one_or_all() {
     for told in ["Firefox on Linux", "Chrome on Linux", "127.0.0.1", "this session"] {
         assert!(rows.contains(told), "{told}: {rows}");
     }
-    // Nobody ends a session of someone else.
+    // No one can end a session of someone else.
     let action = page.attribute("form[action$='/end']", "action").unwrap();
     let theirs = desk.set_up(&server, "Other Org");
     let mut stranger = server.signed_in(&theirs);
@@ -251,7 +251,7 @@ fn sessions_are_listed_with_their_device_and_ended_one_by_one_or_all() {
 }
 
 #[test]
-fn an_address_changes_when_the_new_one_is_proved_and_the_old_one_is_told() {
+fn address_changes_when_the_new_one_is_confirmed_and_the_old_one_is_notified() {
     let (desk, server, org) = desk();
     let mut owner = server.signed_in(&org);
     grow_stale(&desk);
@@ -265,7 +265,7 @@ fn an_address_changes_when_the_new_one_is_proved_and_the_old_one_is_told() {
     let mail = mails(&desk, "email_verification", 1).remove(0);
     assert!(mail.header("To").contains("new@example.com"));
     let path = path(&mail, "/verify-email");
-    // Whatever looks into mails and follows links changes nothing.
+    // Scanners that open links in e-mails change nothing.
     let page = server.browser().get(&path);
     assert!(page.status == 200 && page.body.contains("new@example.com"));
     assert_eq!(sign_in(&server, "new@example.com", PASSWORD), 422);
@@ -280,11 +280,11 @@ fn an_address_changes_when_the_new_one_is_proved_and_the_old_one_is_told() {
 }
 
 #[test]
-fn an_address_of_someone_else_is_not_taken_over() {
+fn address_of_another_account_cannot_be_taken_over() {
     let (desk, server, org) = desk();
     let theirs = desk.set_up(&server, "Other Org");
     let mut owner = server.signed_in(&org);
-    // Who asks does not learn whether the address is known.
+    // The response does not reveal whether the address is known.
     assert_eq!(owner.post("/account/email", &[("email", &theirs.email)]).status, 303);
     let mail = mails(&desk, "email_verification", 1).remove(0);
     assert!(mail.header("To").contains(&theirs.email));
@@ -297,7 +297,7 @@ fn an_address_of_someone_else_is_not_taken_over() {
 }
 
 #[test]
-fn a_name_is_saved_and_stays_out_of_the_log() {
+fn profile_name_is_saved_and_kept_out_of_the_audit_log() {
     let (desk, server, org) = desk();
     let mut owner = server.signed_in(&org);
     assert_eq!(owner.post("/account", &[("name", "Countess"), ("zone", "Asia/Tokyo")]).status, 303);

@@ -1,4 +1,4 @@
-//! `/v1/api-keys`: making, reading, changing and ending keys.
+//! `/v1/api-keys`: creating, reading, changing and revoking keys.
 
 use serde_json::{Value, json};
 
@@ -9,7 +9,7 @@ fn simple(name: &str) -> Value {
 }
 
 #[test]
-fn a_created_key_is_answered_whole_and_once() {
+fn response_to_a_creation_is_complete_and_shows_the_secret_once() {
     let (_desk, server, org) = desk();
     let answer = org.admin.post("/v1/api-keys", &simple("production-key"));
     assert_eq!(answer.status, 201);
@@ -65,7 +65,7 @@ fn the_fingerprint_is_what_sha256sum_prints() {
 }
 
 #[test]
-fn an_expiry_in_days_is_counted_in_seconds_of_utc() {
+fn expiry_in_days_is_a_multiple_of_86400_seconds() {
     let (_desk, _server, org) = desk();
     let key = org.admin.create(&simple("ninety"));
     let at = |field: &str| key[field].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
@@ -73,7 +73,7 @@ fn an_expiry_in_days_is_counted_in_seconds_of_utc() {
 }
 
 #[test]
-fn without_an_expiry_a_key_never_ends() {
+fn key_without_an_expiry_never_expires() {
     let (_desk, _server, org) = desk();
     assert_eq!(
         org.admin.create(&json!({"name": "forever", "scopes": ["inference:read"]}))["expires_at"],
@@ -82,7 +82,7 @@ fn without_an_expiry_a_key_never_ends() {
 }
 
 #[test]
-fn a_key_is_refused_from_its_exact_second() {
+fn key_is_refused_from_the_second_of_its_expiry() {
     let (_desk, server, org) = desk();
     let ends = jiff::Timestamp::now().as_second() + 3;
     let ends_at = jiff::Timestamp::from_second(ends).unwrap().to_string();
@@ -111,7 +111,7 @@ fn a_key_is_refused_from_its_exact_second() {
 }
 
 #[test]
-fn a_name_belongs_to_one_living_key_whatever_its_case() {
+fn name_is_unique_among_keys_that_have_not_ended_ignoring_case() {
     let (_desk, _server, org) = desk();
     let first = org.admin.create(&simple("Prod-Straße"));
     let taken = org.admin.post("/v1/api-keys", &simple("pROD-STRASSE"));
@@ -124,7 +124,7 @@ fn a_name_belongs_to_one_living_key_whatever_its_case() {
 }
 
 #[test]
-fn an_expired_key_gives_its_name_to_whoever_wants_it() {
+fn name_of_an_expired_key_can_be_reused() {
     let (desk, _server, org) = desk();
     let first = org.admin.create(&simple("batch"));
     desk.database.change("UPDATE api_keys SET expires_at = 1000000 WHERE name = 'batch'");
@@ -133,7 +133,7 @@ fn an_expired_key_gives_its_name_to_whoever_wants_it() {
 }
 
 #[test]
-fn settings_change_and_the_name_never() {
+fn settings_can_be_changed_and_the_name_cannot() {
     let (_desk, _server, org) = desk();
     let key = org.admin.create(&simple("edited"));
     let path = format!("/v1/api-keys/{}", key["id"].as_str().unwrap());
@@ -181,7 +181,7 @@ fn each_change_has_one_audit_entry_and_one_place_in_the_feed() {
     assert_eq!(actions, ["key.created", "key.updated", "key.disabled", "key.enabled", "key.revoked"]);
     assert!(entries[4].contains("no longer needed"));
     assert!(!entries.concat().contains(key["key"].as_str().unwrap()));
-    // Two more: the organisation was made, and its admin key.
+    // Two more: the organisation's set-up and its admin key.
     assert_eq!(desk.database.count("SELECT COUNT(*) AS count FROM audit_entries"), 7);
     assert_eq!(desk.database.count("SELECT MAX(position) AS count FROM audit_entries"), 6);
     assert_eq!(desk.database.count("SELECT size AS count FROM audit_heads"), 7);
@@ -201,7 +201,7 @@ fn a_failing_audit_entry_leaves_no_change() {
 }
 
 #[test]
-fn revoking_works_before_it_answers_and_again_changes_nothing() {
+fn revocation_takes_effect_before_the_response_and_is_idempotent() {
     let (_desk, server, org) = desk();
     let key = org.admin.create(&simple("leaked"));
     let api = server.api(key["key"].as_str().unwrap());
@@ -223,7 +223,7 @@ fn revoking_works_before_it_answers_and_again_changes_nothing() {
 }
 
 #[test]
-fn a_key_may_end_itself_and_no_other() {
+fn key_can_revoke_itself_and_no_other() {
     let (_desk, server, org) = desk();
     let key = org.admin.create(&simple("self-ending"));
     let other = org.admin.create(&simple("other"));
@@ -237,7 +237,7 @@ fn a_key_may_end_itself_and_no_other() {
 }
 
 #[test]
-fn a_disabled_key_says_so_and_works_again_when_enabled() {
+fn disabled_key_is_refused_as_disabled_until_it_is_enabled() {
     let (_desk, server, org) = desk();
     let key = org.admin.create(&simple("paused"));
     let api = server.api(key["key"].as_str().unwrap());
@@ -259,11 +259,11 @@ fn a_key_bound_to_addresses_works_only_there() {
     assert_eq!(bound("here in IPv6", json!(["::ffff:127.0.0.1"])).get("/v1/models").status, 200);
     let elsewhere = bound("elsewhere", json!(["203.0.113.0/24"]));
     assert_eq!(elsewhere.get("/v1/models").refusal(), (403, "ip_not_allowed".into()));
-    // The limit is told, and not used up by whoever found the key.
+    // The limit is reported, and someone who found the secret does not use it up.
     for _ in 0..3 {
         assert_eq!(elsewhere.get("/v1/models").header("x-ratelimit-remaining"), Some("600"));
     }
-    // Nobody has said that this client is a proxy.
+    // This client is not configured as a proxy.
     let forged = elsewhere.send("GET", "/v1/models", &[("x-forwarded-for", "203.0.113.7")], None);
     assert_eq!(forged.status, 403);
 }
@@ -308,7 +308,7 @@ fn lists_are_filtered_and_read_page_by_page() {
 }
 
 #[test]
-fn whoever_may_not_grant_a_scope_is_told_and_nothing_is_dropped() {
+fn scope_that_cannot_be_granted_is_refused_and_not_dropped() {
     let (desk, server, org) = desk();
     desk.database.change("UPDATE members SET role = 'member'");
     // The owner's role now allows no key management at all.
@@ -325,7 +325,7 @@ fn whoever_may_not_grant_a_scope_is_told_and_nothing_is_dropped() {
 }
 
 #[test]
-fn parallel_creations_of_one_name_make_one_key() {
+fn parallel_creations_with_one_name_create_one_key() {
     let (_desk, _server, org) = desk();
     let answers: Vec<(u16, String)> = std::thread::scope(|scope| {
         let calls: Vec<_> = (0..64)

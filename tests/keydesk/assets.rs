@@ -1,9 +1,9 @@
-//! The embedded files and the headers around every answer.
+//! The embedded files, and the headers of every response.
 
 use crate::support::desk;
 
 #[test]
-fn assets_are_cached_for_ever_under_hashed_names_and_compressed() {
+fn assets_are_cached_indefinitely_under_hashed_names_and_compressed() {
     let (_desk, server, _org) = desk();
     let page = server.browser().get("/sign-in");
     let style = page.attribute("link[rel=stylesheet]", "href").unwrap();
@@ -20,7 +20,7 @@ fn assets_are_cached_for_ever_under_hashed_names_and_compressed() {
 }
 
 #[test]
-fn every_answer_carries_the_headers_that_guard_browsers() {
+fn every_response_has_the_headers_that_protect_browsers() {
     let (_desk, server, org) = desk();
     let mut browser = server.signed_in(&org);
     let pages =
@@ -43,7 +43,7 @@ fn every_answer_carries_the_headers_that_guard_browsers() {
 }
 
 #[test]
-fn what_answers_get_answers_head() {
+fn routes_for_get_also_support_head() {
     let (_desk, server, org) = desk();
     for path in ["/healthz", "/sign-in", "/v1/api-keys/self"] {
         let answer = org.admin.send("HEAD", path, &[], None);
@@ -53,7 +53,7 @@ fn what_answers_get_answers_head() {
 }
 
 #[test]
-fn links_come_from_the_configuration_and_never_from_the_request() {
+fn links_use_the_configured_url_and_never_the_request() {
     let (_desk, server, org) = desk();
     let forged =
         [("host", "evil.example"), ("x-forwarded-host", "evil.example"), ("x-forwarded-proto", "https")];

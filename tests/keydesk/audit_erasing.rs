@@ -1,5 +1,5 @@
-//! Someone who can write to the database, but does not know the root secret, removes audit logs, or puts
-//! there what can't be read.
+//! Attackers who can write to the database, but do not know the root secret, delete audit logs or insert
+//! unreadable rows.
 
 use serde_json::json;
 
@@ -26,7 +26,7 @@ impl Place {
 }
 
 #[test]
-fn erased_logs_are_never_begun_again_under_their_names() {
+fn erased_logs_are_never_restarted_under_their_names() {
     for (what, statements) in [
         ("erased", vec![ERASE, ERASE_REGISTER]),
         ("erased with signatures", vec![ERASE, ERASE_REGISTER, ERASE_SIGNED]),
@@ -45,7 +45,7 @@ fn erased_logs_are_never_begun_again_under_their_names() {
             let (status, said) = place.verify(&more);
             assert_eq!(status, Some(1), "{what}: {said}");
         }
-        // An organisation that is made now is signed only where the register tells of the others.
+        // A new organisation is signed only where the register knows the others.
         let third = place.desk.set_up(&server, "Third Org");
         let signed = if statements.contains(&ERASE_REGISTER) { 409 } else { 200 };
         assert_eq!(checkpoint(&third, &server).status, signed, "{what}");
@@ -54,7 +54,7 @@ fn erased_logs_are_never_begun_again_under_their_names() {
         let server = place.desk.start();
         stays_unsigned(what, &place, &server);
         server.stop();
-        // An operator goes on with each under a new name.
+        // An operator recovers each under a new name.
         for org in [&place.org, &other] {
             assert_eq!(place.recover(org, &[]).0, Some(1), "{what}");
             let (status, said) = place.recover(org, &["--new-name"]);
@@ -107,7 +107,7 @@ fn erasing_logs_or_their_last_entry_while_the_server_runs_is_found_without_anoth
 }
 
 #[test]
-fn broken_log_is_not_made_sound_by_an_old_copy_of_it() {
+fn old_copy_of_a_broken_log_does_not_repair_it() {
     let (place, server) = place();
     place.copy();
     let epoch = || place.desk.database.count("SELECT epoch AS count FROM audit_register");
@@ -128,7 +128,7 @@ fn broken_log_is_not_made_sound_by_an_old_copy_of_it() {
 }
 
 #[test]
-fn lost_register_is_written_again_by_a_recovery_of_each_log_alone() {
+fn lost_register_is_rewritten_only_by_recovering_each_log() {
     let (place, server) = place();
     let other = place.desk.set_up(&server, "Other Org");
     place.registered();
@@ -151,7 +151,7 @@ fn lost_register_is_written_again_by_a_recovery_of_each_log_alone() {
 }
 
 #[test]
-fn rows_that_can_not_be_read_hide_no_change_of_a_log() {
+fn unreadable_rows_hide_no_change_of_a_log() {
     let unreadable = |place: &Place| {
         let mut rows = vec![
             format!(
@@ -185,7 +185,7 @@ fn rows_that_can_not_be_read_hide_no_change_of_a_log() {
 }
 
 #[test]
-fn log_with_rows_that_can_not_be_read_is_recovered() {
+fn log_with_unreadable_rows_is_recovered() {
     let damage = |place: &Place| {
         let mut all = vec![
             format!("UPDATE audit_entries SET id = {} WHERE position = 4", place.blob(b"x")),
@@ -228,7 +228,7 @@ fn log_with_rows_that_can_not_be_read_is_recovered() {
 }
 
 #[test]
-fn entries_out_of_all_order_keep_nobody_from_revoking() {
+fn entries_at_wrong_positions_do_not_prevent_revocations() {
     let mut positions = vec!["9223372036854775807", "9223372036854775806", "4611686018427387903", "-1"];
     let (first, _) = place();
     if !first.desk.database.is_postgres() {
@@ -264,7 +264,7 @@ fn stays_unsigned_but_for_the_name(what: &str, place: &Place, server: &Server) {
 }
 
 #[test]
-fn rows_of_others_in_the_feed_and_among_checkpoints_keep_nobody_from_revoking_and_checking() {
+fn foreign_rows_in_feed_and_checkpoints_prevent_neither_revocations_nor_checks() {
     let (place, server) = place();
     place.execute(
         "INSERT INTO key_changes (position, org_id, key_id, at)

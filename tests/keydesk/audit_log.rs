@@ -46,7 +46,7 @@ fn read_checkpoint(note: &str, verifier: &str) -> Checkpoint {
 }
 
 #[test]
-fn others_accept_checkpoints_and_proofs() {
+fn independent_verifiers_accept_checkpoints_and_proofs() {
     let (desk, _server, org) = desk();
     fill(&org, 5);
     let (_, verifier) = export(&desk, &org);
@@ -91,7 +91,7 @@ fn fill_more(org: &Org, keys: usize) {
 }
 
 #[test]
-fn an_export_can_be_hashed_again_byte_for_byte() {
+fn export_hashes_to_the_signed_root() {
     let (desk, _server, org) = desk();
     org.admin.create(&json!({"name": "Ünïcode \u{1F600} \"quoted\"", "scopes": ["inference:read"]}));
     fill(&org, 6);
@@ -121,7 +121,7 @@ fn an_export_can_be_hashed_again_byte_for_byte() {
 }
 
 #[test]
-fn a_tampered_export_is_found_out_and_the_first_bad_entry_named() {
+fn tampered_export_is_detected_and_the_first_bad_entry_named() {
     let (desk, _server, org) = desk();
     fill(&org, 12);
     let file = desk.data.path().join("log.jsonl");
@@ -165,7 +165,7 @@ fn a_tampered_export_is_found_out_and_the_first_bad_entry_named() {
 }
 
 #[test]
-fn a_tampered_database_is_found_out_by_the_command_and_by_the_server() {
+fn tampered_database_is_detected_by_the_command_and_by_the_server() {
     let desk = Desk::new().with("KEYDESK_TICK", "1s");
     let server = desk.start();
     let org = desk.set_up(&server, "Acme AI");
@@ -196,7 +196,7 @@ fn a_tampered_database_is_found_out_by_the_command_and_by_the_server() {
 }
 
 #[test]
-fn new_secret_signs_beside_the_old_one() {
+fn new_and_old_root_secret_both_sign() {
     let old = STANDARD.encode([1; 32]);
     let desk = Desk::new().with("KEYDESK_SECRET", &old);
     let server = desk.start();
@@ -218,7 +218,7 @@ fn new_secret_signs_beside_the_old_one() {
 }
 
 #[test]
-fn events_are_filtered_and_told_page_by_page() {
+fn events_are_filtered_and_paginated() {
     let (desk, _server, org) = desk();
     fill(&org, 7);
     let admin = org.admin.get("/v1/api-keys/self").json()["id"].as_str().unwrap().to_owned();

@@ -1,4 +1,4 @@
-//! The audit trail for people: sentences, filters, one entry, files.
+//! The audit trail in the portal: sentences, filters, single entries, exports.
 
 use serde_json::{Value, json};
 
@@ -28,7 +28,7 @@ fn sentences(browser: &mut Browser, path: &str) -> Vec<String> {
 }
 
 #[test]
-fn the_trail_tells_who_did_what() {
+fn trail_shows_who_did_what() {
     let (_desk, server, org, id) = history();
     let mut browser = server.signed_in(&org);
     let trail = format!("/o/{}/audit", org.slug);
@@ -36,7 +36,7 @@ fn the_trail_tells_who_did_what() {
     let expected = [
         "Ada Lovelace signed in",
         "The key admin-key changed the description and the scopes of web-gateway",
-        "The key admin-key changed the limit of web-gateway: 600 → 1,200 a minute",
+        "The key admin-key changed the limit of web-gateway: 600 → 1,200 requests a minute",
         "The key admin-key created web-gateway with inference:read, inference:write; it never expires",
         "The command line created admin-key with admin; it never expires",
         "The command line set up the organisation Acme AI with Ada Lovelace as its owner",
@@ -61,7 +61,7 @@ fn the_trail_tells_who_did_what() {
 }
 
 #[test]
-fn search_and_filters_stand_in_the_address() {
+fn search_and_filters_are_part_of_the_url() {
     let (_desk, server, org, id) = history();
     let mut browser = server.signed_in(&org);
     let trail = format!("/o/{}/audit", org.slug);
@@ -86,7 +86,7 @@ fn search_and_filters_stand_in_the_address() {
     for wrong in ["range=ever", "before=x", "kind=%00"] {
         assert_eq!(browser.get(&format!("{trail}?{wrong}")).status, 400, "{wrong}");
     }
-    // What is wrong with dates is told beside them, and nothing that was typed is lost.
+    // Errors about dates are shown beside them, and the input is kept.
     for (wrong, field) in
         [("from=x", "from"), ("from=2026-11-02&to=2026-11-01", "to"), ("to=2026-02-30", "to")]
     {
@@ -104,7 +104,7 @@ fn search_and_filters_stand_in_the_address() {
 }
 
 #[test]
-fn a_search_says_when_more_are_called_so_and_a_file_holds_them_all() {
+fn search_reports_further_matches_and_an_export_contains_all() {
     let (_desk, server, org) = desk();
     for number in 1..=12 {
         org.admin.create(&json!({"name": format!("bulk-{number}"), "scopes": ["inference:read"]}));
@@ -112,7 +112,7 @@ fn a_search_says_when_more_are_called_so_and_a_file_holds_them_all() {
     let mut browser = server.signed_in(&org);
     let trail = format!("/o/{}/audit", org.slug);
     let page = browser.get(&format!("{trail}?q=bulk"));
-    assert!(page.text("#rows").contains("More than 8 keys or people are called so"));
+    assert!(page.text("#rows").contains("More than 8 keys or people match"));
     assert_eq!(sentences(&mut browser, &format!("{trail}?q=bulk")).len(), 8);
     assert_eq!(browser.get(&format!("{trail}/export.csv?q=bulk")).body.lines().count(), 1 + 12);
     assert!(!browser.get(&format!("{trail}?q=bulk-12")).text("#rows").contains("More than"));
@@ -121,7 +121,7 @@ fn a_search_says_when_more_are_called_so_and_a_file_holds_them_all() {
 }
 
 #[test]
-fn people_are_found_when_they_have_left_and_are_taken_for_nobody_else() {
+fn people_who_have_left_are_found_and_not_confused_with_others() {
     let (desk, server, org) = desk();
     let grace_id = desk.add_member(&org, "grace@example.com", "member");
     let mut grace = server.signed_in_as("grace@example.com");
@@ -141,7 +141,7 @@ fn people_are_found_when_they_have_left_and_are_taken_for_nobody_else() {
 }
 
 #[test]
-fn the_trail_is_read_page_by_page_both_ways() {
+fn trail_is_paginated_in_both_directions() {
     let (_desk, server, org, _) = history();
     for number in 0..60 {
         org.admin.create(&json!({"name": format!("key-{number}"), "scopes": ["inference:read"]}));
@@ -177,7 +177,7 @@ fn an_entry_shows_before_and_after_and_the_hashed_text() {
 }
 
 #[test]
-fn files_hold_what_the_filters_leave_and_no_formula() {
+fn exports_follow_the_filters_and_contain_no_formulas() {
     let (desk, server, org, _) = history();
     let mut browser = server.signed_in(&org);
     let export = format!("/o/{}/audit", org.slug);
@@ -199,7 +199,7 @@ fn files_hold_what_the_filters_leave_and_no_formula() {
 }
 
 #[test]
-fn members_see_no_trail_and_auditors_do() {
+fn auditors_see_the_trail_and_members_do_not() {
     let (desk, server, org) = desk();
     let mut browser = server.signed_in(&org);
     for (role, status) in [("member", 403), ("auditor", 200), ("admin", 200)] {

@@ -1,4 +1,4 @@
-//! Someone who can write to the database, but does not know the root secret, changes the audit log.
+//! Attackers who can write to the database, but do not know the root secret, change the audit log.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -24,7 +24,7 @@ fn entry_edited_while_the_server_was_stopped_is_found_and_never_hashed_again() {
     assert!(subject.contains("The audit log is broken at entry 6"), "{subject}");
     assert!(alarms[0].text().contains("signs nothing"), "{}", alarms[0].text());
     let page = server.signed_in(&place.org).get(&format!("/o/{}/audit", place.org.slug));
-    assert!(page.text(".notice.bad").contains("Entry 6 is not what was written"), "{}", page.body);
+    assert!(page.text(".notice.bad").contains("The log is broken at entry 6"), "{}", page.body);
     let proof = server.signed_in(&place.org).get(&format!("/o/{}/audit/proof", place.org.slug));
     assert_eq!((proof.status, proof.texts("#note").len()), (200, 0));
     server.stop();
@@ -41,14 +41,14 @@ fn entry_edited_while_the_server_runs_is_found() {
     let (place, server) = place();
     place.execute(EDIT);
     place.execute(FORGET_HASHES);
-    // The next change finds the end of the log to be another, and happens all the same.
+    // The next change notices that the end of the log is different, and is still made.
     fill_one(&place.org, &server, "while-broken");
     let server = is_found("edited", &place, Some(server), Some(5));
     stays_unsigned("edited", &place, &server);
 }
 
 #[test]
-fn whatever_is_changed_in_a_stopped_database_is_found() {
+fn every_change_to_a_stopped_database_is_detected() {
     let (place, server) = place();
     server.stop();
     let keep = ["audit_heads", "audit_entries", "audit_nodes", "audit_checkpoints", "audit_register"];
@@ -71,7 +71,7 @@ fn whatever_is_changed_in_a_stopped_database_is_found() {
             assert!(said.contains(&format!("first bad entry: {index} (")), "{what}: {said}");
         }
     }
-    // What the server makes of them, for those that touch other things each.
+    // The server's findings, for changes that affect different things.
     let served = ["log removed", "tail cut off", "checkpoint removed", "all codes removed", "node changed"];
     for (what, statements, first_bad) in TAMPERINGS.iter().filter(|(what, ..)| served.contains(what)) {
         restore();
@@ -191,7 +191,7 @@ fn old_copy_of_everything_is_found_by_a_running_server_and_by_a_checkpoint_kept_
 }
 
 #[test]
-fn ends_of_two_logs_can_not_be_swapped() {
+fn ends_of_two_logs_cannot_be_swapped() {
     let (place, server) = place();
     place.desk.set_up(&server, "Other Org");
     place.registered();
@@ -209,7 +209,7 @@ fn ends_of_two_logs_can_not_be_swapped() {
 }
 
 #[test]
-fn only_what_is_derived_from_entries_is_made_again_under_the_same_name() {
+fn only_data_derived_from_entries_is_rebuilt_under_the_same_name() {
     let (place, server) = place();
     let before = checkpoint(&place.org, &server).body;
     server.stop();
@@ -261,7 +261,7 @@ fn logs_stay_authentic_when_the_root_secret_is_replaced() {
     let server = desk.start();
     assert_eq!(checkpoint(&org, &server).status, 200);
     fill_one(&org, &server, "under-the-new-secret");
-    // What still needs the old secret is revoked.
+    // Keys that still need the old root secret are revoked.
     let admin = server.api(&org.admin.key);
     for key in admin.get("/v1/api-keys").json()["data"].as_array().unwrap() {
         let name = key["name"].as_str().unwrap();
@@ -282,7 +282,7 @@ fn logs_stay_authentic_when_the_root_secret_is_replaced() {
 }
 
 #[test]
-fn replacing_the_root_secret_does_not_authenticate_what_was_changed() {
+fn replacing_the_root_secret_does_not_authenticate_changed_entries() {
     let (place, server) = place();
     server.stop();
     place.execute(EDIT);
@@ -297,7 +297,7 @@ fn replacing_the_root_secret_does_not_authenticate_what_was_changed() {
 }
 
 #[test]
-fn database_of_before_is_authenticated_once_and_none_can_pretend_to_be_one() {
+fn database_of_an_older_version_is_authenticated_once_and_cannot_be_faked() {
     let (place, server) = place();
     server.stop();
     let forget = "UPDATE audit_heads SET mac = NULL, kept = NULL, kept_size = 0, epoch = 0;
@@ -326,7 +326,7 @@ fn database_of_before_is_authenticated_once_and_none_can_pretend_to_be_one() {
     let (status, said) = place.verify(&[]);
     assert_eq!(status, Some(0), "{said}");
     assert_eq!(place.count(&format!("installation WHERE secret_check = {check}")), 0);
-    // An old check value beside codes of now is no upgrade.
+    // An old check value with current codes is not an upgrade.
     place.execute(EDIT);
     place.execute(FORGET_HASHES);
     place.execute(&format!("UPDATE installation SET secret_check = {check}"));
@@ -336,7 +336,7 @@ fn database_of_before_is_authenticated_once_and_none_can_pretend_to_be_one() {
 }
 
 #[test]
-fn verifier_key_of_a_stranger_is_not_shown_as_ours() {
+fn foreign_verifier_key_is_not_shown() {
     let (place, server) = place();
     let stranger = "localhost/acme-ai+00000000+AAAA";
     place.execute(&format!(
@@ -393,7 +393,7 @@ fn busy_logs_of_two_servers_raise_no_false_alarm() {
 }
 
 #[test]
-fn an_edit_is_found_although_a_clock_that_was_ahead_noted_the_last_check() {
+fn edit_is_detected_even_if_the_last_check_has_a_future_time() {
     let (place, server) = place();
     server.stop();
     place.execute(EDIT);

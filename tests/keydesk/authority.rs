@@ -1,5 +1,5 @@
-//! A right that ends while a request is in transit is no right: every route that may change something, with
-//! every way in which the right of its caller can end between the head of a request and the end of its body.
+//! A right must still exist at the commit: every route that can change something, combined with every way in
+//! which the right of its principal can end between the head of a request and the end of its body.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -13,10 +13,10 @@ use serde_json::{Value, json};
 use crate::support::stage::{Call, ELSEWHERE, IN_PASSING, Request, Stage};
 use crate::support::{Api, Desk, TABLE, desk};
 
-/// How a right ends. Each is written behind the server's back and put right again afterwards.
+/// How a right ends. Each is written directly to the database, and undone afterwards.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Ending {
-    /// Nothing ends: the request must succeed, or the other cases prove nothing.
+    /// Nothing ends: the request must succeed, otherwise the other cases prove nothing.
     Control,
     KeyRevoked,
     KeyExpired,
@@ -59,16 +59,16 @@ impl Ending {
             Permission::MemberFresh(act) => Ending::of_member(act).chain([Stale]).collect(),
             Permission::SignedIn => vec![Control, SignedOut, PersonDisabled],
             Permission::SignedInFresh => vec![Control, SignedOut, PersonDisabled, Stale],
-            // Of the pages that anyone may see, this one needs somebody who is signed in.
+            // Of the public pages, this one needs a signed-in person.
             Permission::Page if pattern.ends_with("/accept") => vec![Control, SignedOut, PersonDisabled],
-            // What is left is done with a link or a password in the body.
+            // The others are authorised by a link or a password in the body.
             Permission::Page | Permission::Public => Vec::new(),
         }
     }
 
     fn of_member(act: Act) -> impl Iterator<Item = Ending> {
         let all = [Control, SignedOut, PersonDisabled, MembershipDisabled, Removed];
-        // What an auditor may do as well ends with no role.
+        // No change of role ends a right that auditors have too.
         all.into_iter().chain((!Role::Auditor.may(act)).then_some(Demoted))
     }
 }
@@ -162,7 +162,7 @@ impl Stage {
     }
 }
 
-/// What a request that was refused may leave behind besides what the server's own loops write.
+/// What a refused request may write, besides the server's background work.
 fn state(stage: &Stage) -> Vec<String> {
     let kept = ["kept_sessions", "kept_people", "kept_members", "kept_keys", "feed_head", "key_changes"];
     let tables: Vec<&str> = ELSEWHERE.iter().copied().chain(kept).collect();
@@ -208,7 +208,7 @@ fn no_right_outlives_its_end(is_meant: impl Fn(Permission) -> bool) -> usize {
                     SignedOut | PersonDisabled if request.path.starts_with("/v1/") => {
                         assert_eq!(status, 403, "{case}");
                     }
-                    // Nobody who is disabled has a right password.
+                    // A disabled person has no valid password.
                     PersonDisabled if status == 422 => assert_eq!(*pattern, "/account/password", "{case}"),
                     SignedOut | PersonDisabled => {
                         // This one changes nothing but the session, and where that is over its cookie opens
@@ -241,7 +241,7 @@ fn no_right_outlives_its_end(is_meant: impl Fn(Permission) -> bool) -> usize {
 }
 
 #[test]
-fn a_key_that_stops_working_in_transit_changes_nothing() {
+fn key_that_stops_working_during_a_request_changes_nothing() {
     let is_of_keys =
         |permission| matches!(permission, Permission::Key(_) | Permission::AdminOrSelf | Permission::AnyKey);
     let cases = no_right_outlives_its_end(is_of_keys);
@@ -249,14 +249,14 @@ fn a_key_that_stops_working_in_transit_changes_nothing() {
 }
 
 #[test]
-fn a_member_who_loses_the_right_in_transit_changes_nothing() {
+fn member_who_loses_the_right_during_a_request_changes_nothing() {
     let is_of_members = |permission| matches!(permission, Permission::Member(_) | Permission::MemberFresh(_));
     let cases = no_right_outlives_its_end(is_of_members);
     assert!(cases > 200, "{cases}");
 }
 
 #[test]
-fn a_person_who_is_signed_out_in_transit_changes_nothing() {
+fn person_who_is_signed_out_during_a_request_changes_nothing() {
     let is_of_people = |permission| {
         matches!(permission, Permission::SignedIn | Permission::SignedInFresh | Permission::Page)
     };
@@ -265,7 +265,7 @@ fn a_person_who_is_signed_out_in_transit_changes_nothing() {
 }
 
 #[test]
-fn creates_beside_a_revocation_are_before_it_in_the_log() {
+fn keys_created_during_a_revocation_precede_it_in_the_log() {
     let (_desk, server, org) = desk();
     let mut created = 0;
     for round in 0..40 {
@@ -301,7 +301,7 @@ fn index(entry: &Value) -> i64 {
     entry["index"].as_i64().unwrap_or_else(|| panic!("{entry}"))
 }
 
-/// Creates keys until it is refused or told to stop; how many.
+/// Creates keys until it is refused or told to stop. Returns how many.
 fn creates(api: &Api, round: usize, thread: usize, stop: &AtomicBool) -> usize {
     let mut made = 0;
     while !stop.load(Ordering::Relaxed) {
@@ -317,7 +317,7 @@ fn creates(api: &Api, round: usize, thread: usize, stop: &AtomicBool) -> usize {
 }
 
 #[test]
-fn a_stored_answer_is_not_repeated_to_a_key_that_no_longer_works() {
+fn stored_response_is_not_replayed_to_a_key_that_no_longer_works() {
     let (_desk, server, org) = desk();
     let key = org.admin.create(&json!({"name": "actor", "scopes": ["admin"]}));
     let api = server.api(key["key"].as_str().unwrap());
@@ -345,7 +345,7 @@ fn a_stored_answer_is_not_repeated_to_a_key_that_no_longer_works() {
 }
 
 #[test]
-fn interfaces_open_changes_with_the_one_who_asks() {
+fn interfaces_open_changes_with_the_acting_principal() {
     // Transactions that no signed-in person or key asks for: each uses up a link, a token or a provider's
     // answer, or signs what the log already holds.
     let others = [

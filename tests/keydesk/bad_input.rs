@@ -1,11 +1,11 @@
-//! Wrong input is refused with its field's name, changes nothing and prints no secret.
+//! Invalid input is refused with the name of its field, changes nothing and prints no secret.
 
 use serde_json::{Value, json};
 
 use crate::support::desk;
 
 #[test]
-fn each_field_of_a_new_key_is_refused_by_its_name() {
+fn errors_name_the_invalid_fields_of_a_new_key() {
     let (desk, _server, org) = desk();
     let long = "x".repeat(10_000);
     let cases: Vec<(&str, Value, u16)> = vec![
@@ -74,7 +74,7 @@ fn each_field_of_a_new_key_is_refused_by_its_name() {
 }
 
 #[test]
-fn a_body_that_is_no_clean_json_is_refused() {
+fn body_that_is_not_valid_json_is_refused() {
     let (desk, _server, org) = desk();
     let valid = r#"{"name": "n", "scopes": ["admin"]}"#;
     let deep = format!("{}{}", "[".repeat(5_000), "]".repeat(5_000));
@@ -131,7 +131,7 @@ fn a_body_that_is_no_clean_json_is_refused() {
 }
 
 #[test]
-fn queries_are_refused_by_the_name_of_their_parameter() {
+fn errors_name_the_invalid_query_parameter() {
     let (_desk, _server, org) = desk();
     for (query, status) in [
         ("limit=0", 422),
@@ -155,7 +155,7 @@ fn queries_are_refused_by_the_name_of_their_parameter() {
 }
 
 #[test]
-fn there_is_one_credential_in_one_place() {
+fn second_credential_or_one_in_the_url_is_refused() {
     let (_desk, server, org) = desk();
     let key = org.admin.key.clone();
     let nobody = server.api("");
@@ -211,7 +211,7 @@ fn every_mutant_of_a_key_is_unknown() {
 }
 
 #[test]
-fn wrong_addresses_and_methods_are_answered_as_the_contract_says() {
+fn unknown_paths_and_methods_get_404_and_405() {
     let (_desk, server, org) = desk();
     assert_eq!(org.admin.get("/v1/nothing").refusal(), (404, "not_found".into()));
     assert_eq!(org.admin.get("/v1/api-keys/not-an-id").refusal(), (404, "not_found".into()));
@@ -239,7 +239,7 @@ fn wrong_addresses_and_methods_are_answered_as_the_contract_says() {
 }
 
 #[test]
-fn a_null_character_is_no_error_of_ours() {
+fn null_character_is_a_client_error() {
     let (_desk, server, org) = desk();
     for path in ["/sign-in", "/reset-password"] {
         let fields = [("email", "ada@example.com\0"), ("password", "long enough to be one")];

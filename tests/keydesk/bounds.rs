@@ -1,4 +1,4 @@
-//! All that comes from outside has a largest size, a deadline and a share of what there is.
+//! Everything that comes from outside has a maximum size, a deadline and a share of the resources.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
@@ -20,7 +20,7 @@ struct Raw {
     opened: Instant,
 }
 
-/// What came back until the server closed the connection.
+/// The response, read until the server closes the connection.
 struct Ended {
     text: String,
     after: Duration,
@@ -48,7 +48,7 @@ impl Raw {
         self.stream.write_all(bytes.as_ref()).is_ok()
     }
 
-    /// Reads until something has come, without waiting for the end.
+    /// Reads until some data has arrived, without waiting for the end.
     fn some(&mut self) -> String {
         let mut bytes = [0; 16 * 1024];
         let length = self.stream.read(&mut bytes).unwrap_or_default();
@@ -83,7 +83,7 @@ fn head(path: &str, key: &str, headers: &str, length: usize) -> String {
 const FROM_OURS: &str = "sec-fetch-site: same-origin\r\n";
 
 #[test]
-fn bodies_heads_and_idle_connections_have_deadlines() {
+fn bodies_heads_and_idle_connections_time_out() {
     let desk = Desk::new().with("KEYDESK_KEEP_ALIVE", "20s");
     let server = desk.start();
     let org = desk.set_up(&server, "Acme AI");
@@ -101,13 +101,13 @@ fn bodies_heads_and_idle_connections_have_deadlines() {
             assert!(raw.end().after < Duration::from_secs(60));
         });
         scope.spawn(|| {
-            // The same after a request whose body nobody read, because it was refused.
+            // The same after a refused request whose body was not read.
             let mut raw = Raw::open(&server);
             raw.send(head("/v1/api-keys", "", "", 12) + "{\"name\":\"a\"}");
             assert!(raw.some().contains("missing_credential"));
             std::thread::sleep(Duration::from_secs(17));
             raw.send("GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n");
-            assert!(raw.some().contains("alive"), "a body that nobody read does not shorten the time");
+            assert!(raw.some().contains("alive"), "an unread body does not shorten the time");
         });
         scope.spawn(|| {
             let mut raw = Raw::open(&server);
@@ -138,7 +138,7 @@ fn bodies_heads_and_idle_connections_have_deadlines() {
             ended.within("408", 9..16);
             assert!(ended.text.contains("<html"), "{}", ended.text);
         });
-        // What strangers and unknown routes send is not read, and does not keep them.
+        // Bodies without a valid key or a known route are not read, and don't keep the connection open.
         for (path, status) in
             [("/v1/api-keys", "401"), ("/v1/nope", "404"), ("/healthz", "405"), ("/v1/models", "405")]
         {
@@ -191,7 +191,7 @@ fn bodies_heads_and_idle_connections_have_deadlines() {
 }
 
 #[test]
-fn bodies_have_a_largest_size_before_and_after_decompression() {
+fn bodies_have_a_maximum_size_before_and_after_decompression() {
     let (_desk, server, org) = desk();
     let key = org.admin.create(&json!({"name": "caller", "scopes": ["inference:write"]}));
     let key = key["key"].as_str().unwrap();
@@ -228,7 +228,7 @@ fn bodies_have_a_largest_size_before_and_after_decompression() {
 }
 
 #[test]
-fn unfinished_bodies_of_one_key_fill_no_memory_and_leave_room_for_others() {
+fn unfinished_bodies_of_one_key_use_bounded_memory_and_leave_room_for_others() {
     let desk = Desk::new().with("KEYDESK_DEFAULT_RPM", "100000");
     let server = desk.start();
     let org = desk.set_up(&server, "Acme");
@@ -275,12 +275,12 @@ fn unfinished_bodies_of_one_key_fill_no_memory_and_leave_room_for_others() {
         refused.text
     );
     drop(held);
-    // What was reserved comes back.
+    // Reservations are released.
     eventually("room again", || callers[0].post("/v1/chat/completions", &large).status == 200);
 }
 
 #[test]
-fn requests_sent_ahead_fill_no_memory() {
+fn pipelined_requests_use_bounded_memory() {
     let (_desk, server, _org) = desk();
     let before = server.memory();
     let ahead = "GET /nope HTTP/1.1\r\nhost: localhost\r\n\r\n".repeat(3000);
@@ -308,7 +308,7 @@ fn requests_sent_ahead_fill_no_memory() {
 }
 
 #[test]
-fn a_body_of_millions_of_values_fills_no_memory() {
+fn body_with_millions_of_values_uses_bounded_memory() {
     let (_desk, server, org) = desk();
     let key = org.admin.create(&json!({"name": "caller", "scopes": ["inference:write"]}));
     let api = server.api(key["key"].as_str().unwrap());
@@ -319,7 +319,7 @@ fn a_body_of_millions_of_values_fills_no_memory() {
 }
 
 #[test]
-fn idle_bodies_beyond_the_descriptors_leave_requests_with_keys_answered() {
+fn requests_with_keys_are_answered_while_idle_bodies_exhaust_descriptors() {
     let desk = Desk::new().with("KEYDESK_DEFAULT_RPM", "100000");
     let server = desk.start_with_descriptors(1024);
     let org = desk.set_up(&server, "Acme");
@@ -345,8 +345,8 @@ fn idle_bodies_beyond_the_descriptors_leave_requests_with_keys_answered() {
     }
 }
 
-/// Keeps so many connections busy with bodies that arrive a byte at a time, and reopens those that the
-/// server closes, until told to stop. Returns how many it had to reopen.
+/// Keeps this many connections busy with bodies that arrive a byte at a time, and reopens those that the server
+/// closes, until `stop` is set. Returns how many it reopened.
 fn trickle(server: &Server, key: &str, connections: usize, opened: &AtomicUsize, stop: &AtomicBool) -> usize {
     let open = || {
         let mut raw = Raw::from(server, Ipv4Addr::LOCALHOST).ok()?;
@@ -389,7 +389,7 @@ fn is_answered(server: &Server, key: &str, path: &str) -> bool {
 }
 
 #[test]
-fn slow_bodies_of_a_few_keys_leave_everyone_else_answered() {
+fn slow_bodies_of_a_few_keys_do_not_block_others() {
     let desk = Desk::new().with("KEYDESK_DEFAULT_RPM", "100000");
     for keys in [2, 4] {
         let server = desk.start_with_descriptors(1024);
@@ -434,7 +434,7 @@ fn slow_bodies_of_a_few_keys_leave_everyone_else_answered() {
 }
 
 #[test]
-fn a_client_that_does_not_take_its_answer_is_cut_off() {
+fn client_that_does_not_read_its_response_is_disconnected() {
     let (closed, closing) = mpsc::channel();
     let url = upstream(move |_, mut stream| {
         stream.write_all(STREAM_HEAD.as_bytes()).unwrap();
@@ -457,7 +457,7 @@ fn a_client_that_does_not_take_its_answer_is_cut_off() {
 }
 
 #[test]
-fn a_stream_without_line_ends_passes_and_is_not_collected() {
+fn stream_without_line_ends_is_passed_on_without_buffering() {
     const PARTS: usize = 64;
     let url = upstream(|_, mut stream| {
         stream.write_all(STREAM_HEAD.as_bytes()).unwrap();
@@ -492,7 +492,7 @@ fn a_stream_without_line_ends_passes_and_is_not_collected() {
 }
 
 #[test]
-fn queries_and_forms_have_a_largest_number_of_fields() {
+fn queries_and_forms_have_a_maximum_number_of_fields() {
     let (_desk, server, org) = desk();
     let fields = |count: usize| (0..count).map(|number| format!("f{number}=")).collect::<Vec<_>>().join("&");
     let answer = org.admin.get(&format!("/v1/api-keys?{}", fields(257)));
@@ -513,7 +513,7 @@ fn queries_and_forms_have_a_largest_number_of_fields() {
 }
 
 #[test]
-fn a_new_password_is_judged_only_after_the_old_one() {
+fn new_password_is_checked_only_after_the_current_one() {
     let (_desk, server, org) = desk();
     let mut browser = server.signed_in(&org);
     let weak = "p4$$w0rd1".repeat(100);
@@ -529,7 +529,7 @@ fn a_new_password_is_judged_only_after_the_old_one() {
 }
 
 #[test]
-fn a_compressed_body_that_becomes_nothing_does_not_arrive_without_end() {
+fn endless_compressed_body_without_content_is_stopped() {
     let (_desk, server, _org) = desk();
     let head = "POST /sign-in HTTP/1.1\r\nHost: x\r\nSec-Fetch-Site: none\r\nConnection: close\r\n\
                 Content-Type: application/x-www-form-urlencoded\r\nContent-Encoding: deflate\r\n\

@@ -1,4 +1,4 @@
-//! When keys end, in calendars.
+//! Key expiries in calendars.
 
 use serde_json::json;
 
@@ -26,7 +26,7 @@ fn values(calendar: &Page, property: &str) -> Vec<String> {
 }
 
 #[test]
-fn a_calendar_reads_all_ends_at_an_address_that_can_be_revoked() {
+fn calendar_shows_all_expiries_at_an_address_that_can_be_revoked() {
     let (_desk, server, org) = desk();
     let mut browser = server.signed_in(&org);
     let create = |name: &str, days: i64| {
@@ -42,7 +42,7 @@ fn a_calendar_reads_all_ends_at_an_address_that_can_be_revoked() {
     assert_eq!(values(&read(), "DTSTART"), [stamp(&soon), stamp(&late)]);
     let uids = values(&read(), "UID");
     assert_eq!(uids[0], format!("{}@keydesk", soon["id"].as_str().unwrap()));
-    // The event stays the same and moves with the end.
+    // The event stays the same and moves with the expiry.
     let path = format!("/v1/api-keys/{}", soon["id"].as_str().unwrap());
     assert_eq!(values(&read(), "SEQUENCE"), ["0", "0"]);
     org.admin.patch(&path, &json!({"expires_at": late["expires_at"], "description": "x"}));
@@ -68,7 +68,7 @@ fn a_calendar_reads_all_ends_at_an_address_that_can_be_revoked() {
 }
 
 #[test]
-fn an_address_follows_the_member_behind_it() {
+fn calendar_address_follows_the_rights_of_its_member() {
     let (desk, server, org) = desk();
     let mut browser = server.signed_in(&org);
     let other = desk.set_up(&server, "Other");
@@ -97,7 +97,7 @@ fn an_address_follows_the_member_behind_it() {
 }
 
 #[test]
-fn one_key_has_a_file_of_its_own_for_whoever_may_see_it() {
+fn calendar_file_of_a_key_is_available_to_those_who_can_see_it() {
     let (desk, server, org) = desk();
     let mut browser = server.signed_in(&org);
     let made = org.admin.create(&json!({"name": "mine", "scopes": ["inference:read"], "expires_in_days": 5}));

@@ -1,4 +1,4 @@
-//! Checkpoints by mail, to an address outside that agreed.
+//! Checkpoints by e-mail, sent to an external address that has confirmed.
 
 use keydesk::db::{Db, Location};
 use keydesk::orgs::checkpoint_mail;
@@ -28,7 +28,7 @@ fn ask(browser: &mut Browser, org: &Org, email: &str) -> Page {
     browser.post(&settings(org), &[("email", email)])
 }
 
-/// Waits for a mail of an event to an address, whose subject contains these words.
+/// Waits for an e-mail of an event to an address whose subject contains these words.
 fn mail(desk: &Desk, event: &str, to: &str, words: &str) -> Mail {
     let mut found = None;
     eventually(&format!("a mail of {event} to {to}: {words}"), || {
@@ -86,14 +86,14 @@ fn age(desk: &Desk, seconds: i64) {
 }
 
 #[test]
-fn an_address_gets_checkpoints_once_its_reader_has_agreed() {
+fn address_gets_checkpoints_once_its_recipient_has_confirmed() {
     let (desk, server, org) = quick();
     let mut owner = server.signed_in(&org);
     assert_eq!(ask(&mut owner, &org, WITNESS).header("location"), Some(settings(&org).as_str()));
     let page = owner.get(&settings(&org));
     assert!(page.text("main .notice.info").contains(WITNESS), "{}", page.body);
     let token = token(&desk, WITNESS);
-    // What scans links opens them, and changes nothing.
+    // Link scanners open links, which must change nothing.
     let link = format!("/checkpoints?token={token}");
     for _ in 0..3 {
         let page = server.browser().get(&link);
@@ -107,7 +107,7 @@ fn an_address_gets_checkpoints_once_its_reader_has_agreed() {
     let (name, note) = file(&first);
     assert_eq!(name, format!("checkpoint-{}-{}.txt", org.slug, size(&first)));
     assert!(first.text().replace("\r\n", "\n").contains(&note), "{}", first.text());
-    // Both what is attached and what a reader copies out of the mail check the log.
+    // Both the attachment and the text of the e-mail verify the log.
     let kept = desk.data.path().join("kept");
     for copy in [note.clone(), note.replace('\n', "\r\n")] {
         std::fs::write(&kept, copy).unwrap();
@@ -124,7 +124,7 @@ fn an_address_gets_checkpoints_once_its_reader_has_agreed() {
     assert_eq!(desk.run(&arguments).status.code(), Some(1));
     let page = owner.get(&settings(&org));
     assert!(page.text("dl.facts").contains(WITNESS), "{}", page.body);
-    // It is told in the log, but not to whom: the address may be a person's.
+    // The log records it without the address, which may be personal.
     let told = owner.get(&format!("/o/{}/audit?kind=audit", org.slug)).texts("table.audit td:nth-child(2)");
     assert_eq!(
         told,
@@ -138,7 +138,7 @@ fn an_address_gets_checkpoints_once_its_reader_has_agreed() {
 }
 
 #[test]
-fn a_growing_log_is_told_of_once_a_day_and_a_silent_one_once_a_week() {
+fn checkpoint_of_a_growing_log_is_sent_daily_and_of_an_idle_one_weekly() {
     let (desk, server, org) = quick();
     ask(&mut server.signed_in(&org), &org, WITNESS);
     assert_eq!(confirm(&server, &token(&desk, WITNESS)), 200);
@@ -160,7 +160,7 @@ fn a_growing_log_is_told_of_once_a_day_and_a_silent_one_once_a_week() {
 }
 
 #[test]
-fn a_broken_log_is_told_at_once() {
+fn broken_log_is_reported_at_once() {
     let (desk, server, org) = quick();
     ask(&mut server.signed_in(&org), &org, WITNESS);
     assert_eq!(confirm(&server, &token(&desk, WITNESS)), 200);
@@ -180,7 +180,7 @@ fn a_broken_log_is_told_at_once() {
 }
 
 #[test]
-fn the_address_before_is_told_that_it_was_replaced_or_given_up() {
+fn previous_address_is_notified_of_its_replacement_or_removal() {
     let (desk, server, org) = quick();
     let mut owner = server.signed_in(&org);
     ask(&mut owner, &org, WITNESS);
@@ -202,7 +202,7 @@ fn the_address_before_is_told_that_it_was_replaced_or_given_up() {
 }
 
 #[test]
-fn only_admins_choose_an_address_and_only_lately_proved_ones() {
+fn only_admins_with_a_fresh_sign_in_choose_the_address() {
     let (desk, server, org) = quick();
     for (role, read, write) in [("member", 403, 403), ("auditor", 200, 403), ("admin", 200, 303)] {
         let email = format!("{role}@example.com");
@@ -218,13 +218,13 @@ fn only_admins_choose_an_address_and_only_lately_proved_ones() {
     grow_stale(&desk);
     for path in [settings(&org), format!("{}/end", settings(&org))] {
         let asked = owner.post(&path, &[("email", WITNESS)]);
-        assert_eq!((asked.status, asked.text("h1").as_str()), (403, "Confirm that it is you"), "{path}");
+        assert_eq!((asked.status, asked.text("h1").as_str()), (403, "Confirm your identity"), "{path}");
     }
     assert_eq!(actions(&desk), ["audit.address_asked", "audit.address_ended"]);
 }
 
 #[test]
-fn what_is_no_address_or_no_longer_counts_is_refused() {
+fn invalid_addresses_and_used_links_are_refused() {
     let (desk, server, org) = quick();
     let mut owner = server.signed_in(&org);
     for wrong in ["", "nobody", "a@b@c", "two@example.com, three@example.com", "x@exa mple.com"] {
@@ -234,7 +234,7 @@ fn what_is_no_address_or_no_longer_counts_is_refused() {
     }
     assert_eq!(ask(&mut owner, &org, WITNESS).status, 303);
     let first = token(&desk, WITNESS);
-    // The link is for this alone, and a newer question ends the older one.
+    // The link has only this purpose, and a newer request invalidates the older one.
     assert_eq!(server.browser().post("/verify-email", &[("token", &first)]).status, 403);
     assert_eq!(ask(&mut owner, &org, WITNESS).status, 303);
     let mut second = None;
@@ -248,13 +248,13 @@ fn what_is_no_address_or_no_longer_counts_is_refused() {
     assert_eq!(confirm(&server, &second), 200);
     let same = ask(&mut owner, &org, &WITNESS.to_uppercase());
     assert!(same.text("#email-error").contains("already"), "{}", same.body);
-    // Nor can one of somebody who may not ask any more.
+    // Nor is a request valid whose admin has lost the right.
     assert_eq!(ask(&mut owner, &org, "fourth@outside.example").status, 303);
     let fourth = token(&desk, "fourth@outside.example");
     desk.database.execute("UPDATE members SET role = 'member'");
     assert_eq!(confirm(&server, &fourth), 403);
     desk.database.execute("UPDATE members SET role = 'owner'");
-    // A question that was taken back can't be answered any more.
+    // A cancelled request can't be confirmed any more.
     assert_eq!(ask(&mut owner, &org, "third@outside.example").status, 303);
     let third = token(&desk, "third@outside.example");
     assert_eq!(owner.post(&format!("{}/end", settings(&org)), &[]).status, 303);

@@ -1,4 +1,4 @@
-//! Where a client is, behind proxies that write addresses in many ways.
+//! The client's address, behind proxies that report addresses in various forms.
 
 use serde_json::json;
 
@@ -22,7 +22,7 @@ fn from(api: &Api, forwarded: &str) -> u16 {
 }
 
 #[test]
-fn every_form_of_an_address_is_read() {
+fn every_form_of_an_address_is_parsed() {
     let (_desk, server, org) = behind_a_proxy();
     let v4 = bound(&server, &org, "v4", "203.0.113.7");
     let v6 = bound(&server, &org, "v6", "2001:db8::/32");
@@ -51,7 +51,7 @@ fn every_form_of_an_address_is_read() {
 }
 
 #[test]
-fn unreadable_address_is_no_allowed_one_and_is_logged_once() {
+fn unreadable_address_matches_no_allowed_one_and_is_logged_once() {
     let (desk, server, org) = behind_a_proxy();
     // The proxy itself is in the network: an unreadable address must not become the proxy's.
     let inside = bound(&server, &org, "inside", "127.0.0.0/8");
@@ -81,7 +81,7 @@ fn unreadable_address_is_no_allowed_one_and_is_logged_once() {
 }
 
 #[test]
-fn attacker_behind_an_unreadable_address_slows_down_nobody_else() {
+fn attacker_with_an_unreadable_address_slows_down_no_one_else() {
     let (_desk, server, org) = behind_a_proxy();
     let sign_in = |email: &str, password: &str, forwarded: &str| {
         let headers = [("sec-fetch-site", "same-origin"), ("x-forwarded-for", forwarded)];
@@ -107,7 +107,7 @@ fn attacker_behind_an_unreadable_address_slows_down_nobody_else() {
 }
 
 #[test]
-fn forwarded_address_of_a_stranger_is_not_believed() {
+fn forwarded_address_of_an_untrusted_client_is_ignored() {
     let (_desk, server, org) = desk();
     let key = bound(&server, &org, "bound", "203.0.113.7");
     assert_eq!(from(&key, "203.0.113.7"), 403);

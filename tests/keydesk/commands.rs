@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::support::{Desk, PASSWORD, desk, is_key, text};
 
 #[test]
-fn setup_prints_the_slug_alone_and_refuses_a_second_organisation() {
+fn setup_prints_only_the_slug_and_refuses_a_second_organisation() {
     let desk = Desk::new();
     let setup = |more: &[&str], email: &str| {
         let mut arguments =
@@ -25,7 +25,7 @@ fn setup_prints_the_slug_alone_and_refuses_a_second_organisation() {
 }
 
 #[test]
-fn key_create_prints_the_key_alone() {
+fn key_create_prints_only_the_secret() {
     let (desk, server, org) = desk();
     let output = desk.run(&[
         "key",
@@ -91,7 +91,7 @@ fn keys_are_listed_shown_disabled_enabled_and_revoked() {
 }
 
 #[test]
-fn commands_need_no_running_server() {
+fn commands_work_without_a_running_server() {
     let desk = Desk::new();
     let setup = ["setup", "--org", "Acme", "--name", "Ada", "--email", "ada@example.com", "--password-stdin"];
     assert_eq!(text(&desk.run_with_input(&setup, PASSWORD)), "acme");
@@ -107,7 +107,7 @@ fn commands_need_no_running_server() {
 }
 
 #[test]
-fn a_key_that_cannot_be_printed_is_no_success() {
+fn command_fails_if_the_secret_cannot_be_printed() {
     let (desk, _server, org) = desk();
     let full = || std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
     let into_full = |arguments: &[&str]| desk.command(arguments).stdout(full()).output().unwrap();
@@ -123,7 +123,7 @@ fn a_key_that_cannot_be_printed_is_no_success() {
 }
 
 #[test]
-fn looking_at_what_is_not_there_is_refused() {
+fn commands_fail_without_a_database() {
     let desk = Desk::new();
     for arguments in [&["audit", "verify"][..], &["secret", "status"]] {
         let output = desk.run(arguments);

@@ -1,4 +1,4 @@
-//! Counts of several processes, and what becomes of them when things go wrong.
+//! Counts of several processes, and what happens to them when something fails.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -75,7 +75,7 @@ fn tables() -> (Desk, Db) {
 }
 
 #[test]
-fn each_request_counts_once_however_many_processes_write_and_add_up_at_the_same_time() {
+fn each_request_counts_once_while_several_processes_write_and_aggregate() {
     let (desk, db) = tables();
     let others = desk.database.open();
     let keys: Arc<Vec<Ids>> = Arc::new((0..40).map(|_| ids()).collect());
@@ -90,7 +90,7 @@ fn each_request_counts_once_however_many_processes_write_and_add_up_at_the_same_
                         count(&meter, *key, 1 + round % 3);
                     }
                     runtime.block_on(flush(&meter, &db, Time::now())).unwrap();
-                    // Whatever another process moves meanwhile is not there to be moved.
+                    // Rows that another process moves in the meantime are gone.
                     let _ = runtime.block_on(sums::settle(&db, || false));
                 }
             });
@@ -110,7 +110,7 @@ fn each_request_counts_once_however_many_processes_write_and_add_up_at_the_same_
 }
 
 #[test]
-fn batch_that_is_written_again_because_nobody_knows_counts_once() {
+fn batch_that_is_rewritten_after_a_lost_commit_counts_once() {
     let (desk, db) = tables();
     let (meter, now) = (meter(1), Time::now());
     count(&meter, ids(), 12);
@@ -124,7 +124,7 @@ fn batch_that_is_written_again_because_nobody_knows_counts_once() {
 }
 
 #[test]
-fn counts_that_can_not_be_added_up_stay_and_hold_up_no_others() {
+fn counts_that_overflow_stay_in_the_journal_and_do_not_block_others() {
     let (desk, db) = tables();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let meter = meter(1);
@@ -137,7 +137,7 @@ fn counts_that_can_not_be_added_up_stay_and_hold_up_no_others() {
     count(&meter, good, 5);
     runtime.block_on(flush(&meter, &db, Time::now())).unwrap();
     runtime.block_on(sums::settle(&db, || false)).unwrap();
-    // SQLite adds up whatever it is given.
+    // SQLite adds up any values.
     let left = i64::from(desk.database.is_postgres());
     assert_eq!(waiting(&desk), left);
     assert_eq!(requests(&desk, "usage_counts WHERE width = 86400"), 7 - left);
@@ -145,7 +145,7 @@ fn counts_that_can_not_be_added_up_stay_and_hold_up_no_others() {
 }
 
 #[test]
-fn rows_of_the_journal_that_no_process_wrote_hold_up_no_others_and_reach_no_sum() {
+fn foreign_journal_rows_do_not_block_others_and_reach_no_total() {
     let (desk, db) = tables();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let meter = meter(1);
@@ -174,7 +174,7 @@ fn rows_of_the_journal_that_no_process_wrote_hold_up_no_others_and_reach_no_sum(
 }
 
 #[test]
-fn counted_until_waits_for_the_slowest_process_that_counts_and_for_none_that_ended() {
+fn counted_until_waits_for_the_slowest_live_process_only() {
     let (desk, server, org) = desk();
     let analyst = server.api(&desk.key(&org.slug, "analyst", "analytics:read"));
     let until = || Time::parse(analyst.get("/v1/usage").json()["counted_until"].as_str().unwrap()).unwrap();
@@ -224,7 +224,7 @@ fn usage_is_the_same_from_each_process_within_seconds() {
     }
 }
 
-/// Counts of so many keys, a different number for each.
+/// Counts of this many keys, a different number for each.
 fn used(desk: &Desk, org: OrgId, keys: usize) {
     let bytes = |id: &[u8; 16]| match desk.database.is_postgres() {
         true => format!("'\\x{}'::bytea", hex::encode(id)),
@@ -247,7 +247,7 @@ fn used(desk: &Desk, org: OrgId, keys: usize) {
 }
 
 #[test]
-fn large_rankings_are_made_once_for_many_who_look_and_small_ones_each_time() {
+fn large_rankings_are_cached_and_small_ones_are_not() {
     let (desk, db) = tables();
     let rankings = Arc::new(Rankings::default());
     let runtime = tokio::runtime::Runtime::new().unwrap();

@@ -1,4 +1,4 @@
-//! E-mails that would crowd a mailbox: combined, limited by the hour, over few connections.
+//! E-mails that would flood a mailbox: combined, limited per hour, sent over few connections.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use serde_json::json;
 use crate::support::mail::{Mail, MailServer};
 use crate::support::{Desk, Org, Server, eventually};
 
-/// A desk with an organisation, whose first mail has been sent.
+/// A desk with an organisation whose first e-mail has been sent.
 fn with_mail_server(mail: &MailServer) -> (Desk, Server, Org) {
     let desk = mail.at(Desk::new());
     let server = desk.start();
@@ -23,7 +23,7 @@ fn with_mail_server(mail: &MailServer) -> (Desk, Server, Org) {
     (desk, server, org)
 }
 
-/// How often each key is told of, by the number at the end of its name.
+/// How often e-mails mention each key, by the number at the end of its name.
 fn told(mails: &[Mail], numbers: std::ops::Range<usize>) -> BTreeMap<usize, usize> {
     let texts: Vec<String> = mails.iter().map(Mail::text).collect();
     let times = |number: usize| {
@@ -34,7 +34,7 @@ fn told(mails: &[Mail], numbers: std::ops::Range<usize>) -> BTreeMap<usize, usiz
 }
 
 #[test]
-fn many_new_keys_are_few_mails_and_each_key_is_told_of_once() {
+fn many_new_keys_are_combined_into_few_mails() {
     let mail = MailServer::start();
     let (desk, server, org) = with_mail_server(&mail);
     mail.does("busy");
@@ -55,7 +55,7 @@ fn many_new_keys_are_few_mails_and_each_key_is_told_of_once() {
         .collect();
     assert!(mails.len() < 20, "{} mails", mails.len());
     let times = told(&mails, 10..50);
-    // A mail that is about one key names it in its heading and may name it again; a digest has a line for it.
+    // An e-mail about one key names it in its heading and possibly again; a digest has a line for it.
     assert!(times.values().all(|times| *times > 0), "{times:?}");
     let digest = mails.iter().find(|mail| mail.event() == "digest").expect("a digest");
     assert!(digest.header("Subject").ends_with("API keys were created"), "{}", digest.header("Subject"));
@@ -65,7 +65,7 @@ fn many_new_keys_are_few_mails_and_each_key_is_told_of_once() {
     assert!(page.body.contains("Combined with others in one e-mail"), "{}", page.body);
 }
 
-/// A database with an organisation and no mails, and the organisation.
+/// A database with an organisation and no e-mails, and the organisation.
 fn still(desk: &Desk) -> (Db, OrgId) {
     let server = desk.start();
     let org = desk.set_up(&server, "Acme AI");
@@ -93,7 +93,7 @@ fn revoked(to: Recipient, number: i64, now: Time) -> NewMail {
 }
 
 #[test]
-fn an_address_gets_a_limited_number_of_mails_an_hour_and_misses_nothing() {
+fn address_gets_a_limited_number_of_mails_an_hour_and_misses_none() {
     let mail = MailServer::start();
     let desk = Desk::new();
     let (db, org) = still(&desk);
@@ -134,7 +134,7 @@ fn an_address_gets_a_limited_number_of_mails_an_hour_and_misses_nothing() {
 }
 
 #[test]
-fn what_somebody_waits_for_leaves_before_notices_about_keys() {
+fn mail_that_someone_is_waiting_for_is_sent_before_notices() {
     let desk = Desk::new();
     let (db, org) = still(&desk);
     let now = Time::from_seconds(1_800_000_000);
@@ -149,7 +149,7 @@ fn what_somebody_waits_for_leaves_before_notices_about_keys() {
 }
 
 #[test]
-fn a_clock_that_was_ahead_keeps_no_mail_waiting() {
+fn mail_dated_in_the_future_is_not_delayed() {
     let desk = Desk::new();
     let (db, org) = still(&desk);
     let now = Time::from_seconds(1_800_000_000);
@@ -159,7 +159,7 @@ fn a_clock_that_was_ahead_keeps_no_mail_waiting() {
 }
 
 #[test]
-fn few_connections_to_a_mail_server_are_open_at_once() {
+fn connections_to_a_mail_server_are_limited() {
     let mail = MailServer::start();
     let desk = Desk::new();
     let (db, org) = still(&desk);

@@ -76,7 +76,7 @@ fn every_file_that_the_documentation_names_exists() {
     let mut missing = Vec::new();
     for (file, text) in documents() {
         let names = code(&text).filter(|name| FOLDERS.iter().any(|folder| name.starts_with(folder)));
-        // `<name>` stands for many. What follows a space are arguments of a command.
+        // `<name>` is a placeholder. Text after a space is the arguments of a command.
         for name in names.filter(|name| !name.contains('<')) {
             if !Path::new(name.split(' ').next().unwrap()).exists() {
                 missing.push(format!("{}: {name}", file.display()));
@@ -87,7 +87,7 @@ fn every_file_that_the_documentation_names_exists() {
 }
 
 #[test]
-fn every_name_of_the_code_in_the_glossary_exists() {
+fn every_code_name_in_the_glossary_exists() {
     let mut known = HashSet::new();
     words(Path::new("src"), &mut known);
     let glossary = fs::read_to_string("docs/glossary.md").unwrap();

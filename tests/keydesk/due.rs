@@ -1,4 +1,4 @@
-//! Notices as time passes: the domain with the time passed in, on a database that servers use too.
+//! Notices as time passes: tests pass the time to the domain, on a database that servers use too.
 
 use keydesk::db::Db;
 use keydesk::error::Error;
@@ -41,7 +41,7 @@ impl Still {
         }
     }
 
-    /// Copies the template into keys `from` to `to`, whose names end in their number.
+    /// Copies the template into keys `from` to `to`, whose names end with their number.
     fn keys(&self, from: i64, to: i64, made: Time, ends: Time) {
         let (id, digest) = (self.blob("i", 16), self.blob("i", 32));
         let (made, ends) = (micros(made), micros(ends));
@@ -84,7 +84,7 @@ impl Still {
         look(&self.db, &self.steps, now)
     }
 
-    /// The mails of an event, in their order.
+    /// The e-mails of an event, in order.
     fn letters(&self, event: &str) -> Vec<Value> {
         let query =
             format!("SELECT message AS line FROM outbox WHERE event = '{event}' ORDER BY created_at, id");
@@ -106,7 +106,7 @@ fn look(db: &Db, steps: &Steps, now: Time) -> bool {
     if db.read_now(sweep::next_at).unwrap().is_none_or(|at| at > now) {
         return false;
     }
-    // A database that is too busy is asked again at the next tick, as servers do.
+    // If the database is too busy, the next tick tries again, as in a server.
     let more = |written: Result<usize, Error>| match written {
         Ok(number) => number > 0,
         Err(Error::Unavailable(_)) => false,
@@ -122,7 +122,7 @@ fn at(text: &str) -> Time {
 }
 
 #[test]
-fn key_that_can_not_be_read_keeps_nobody_from_being_told() {
+fn unreadable_key_does_not_block_notices_of_others() {
     let still = still(Desk::new(), &DAYS);
     let (made, ends) = (at("2027-01-01T00:00:00Z"), at("2027-04-01T12:00:00Z"));
     still.keys(1, 3, made, ends);
@@ -149,7 +149,7 @@ fn key_that_can_not_be_read_keeps_nobody_from_being_told() {
 }
 
 #[test]
-fn each_step_is_told_once_in_the_morning_of_the_owner_and_the_end_when_it_comes() {
+fn each_step_is_sent_once_in_the_owners_morning_and_the_expiry_when_it_is_due() {
     let still = still(Desk::new(), &DAYS);
     still.desk.database.execute("UPDATE people SET zone = 'America/New_York'");
     let (made, ends) = (at("2027-01-01T00:00:00Z"), at("2027-04-01T12:00:00Z"));
@@ -175,7 +175,7 @@ fn each_step_is_told_once_in_the_morning_of_the_owner_and_the_end_when_it_comes(
         })
         .collect();
     let expected = [
-        // The key ends at 8 in New York, so the last 9 o'clock is that of the day before.
+        // The key expires at 08:00 in New York, so the last 09:00 is on the day before.
         ("key_expiring", 30, "2027-03-01T14:00:00Z"),
         // Clocks go forward on 14 March: 9 o'clock is an hour earlier in UTC.
         ("key_expiring", 14, "2027-03-17T13:00:00Z"),
@@ -188,13 +188,13 @@ fn each_step_is_told_once_in_the_morning_of_the_owner_and_the_end_when_it_comes(
 }
 
 #[test]
-fn a_rotated_a_revoked_and_an_extended_key_are_not_warned_about() {
+fn rotated_revoked_and_extended_keys_get_no_notices() {
     let still = still(Desk::new(), &DAYS);
     let (made, ends) = (at("2027-01-01T00:00:00Z"), at("2027-04-01T12:00:00Z"));
     still.keys(1, 4, made, ends);
     let change = |statement: &str| still.desk.database.execute(statement);
     change("UPDATE api_keys SET revoked_at = 1, notice_at = NULL WHERE name = 'template-1'");
-    // A new secret that ends with the key has steps of its own.
+    // A new secret that expires with the key has its own steps.
     let (old, new) = (still.blob("2", 16), still.blob("902", 16));
     change(&format!(
         "INSERT INTO key_secrets (id, org_id, key_id, digest, prefix, last4, sha256_prefix, created_at)
@@ -236,7 +236,7 @@ fn a_rotated_a_revoked_and_an_extended_key_are_not_warned_about() {
 }
 
 #[test]
-fn several_keys_of_one_day_are_one_mail_unless_someone_wants_one_for_each() {
+fn keys_of_one_day_share_one_mail_unless_the_recipient_wants_separate_ones() {
     let still = still(Desk::new(), &DAYS);
     let (made, ends) = (at("2027-01-01T00:00:00Z"), at("2027-04-01T12:00:00Z"));
     still.keys(1, 70, made, ends);
@@ -257,7 +257,7 @@ fn several_keys_of_one_day_are_one_mail_unless_someone_wants_one_for_each() {
 }
 
 #[test]
-fn who_has_seen_it_is_not_asked_again_and_admins_hear_of_the_last_days() {
+fn acknowledged_expiry_is_not_repeated_and_admins_get_the_last_notices() {
     let still = still(Desk::new(), &DAYS);
     let (made, ends) = (at("2027-01-01T00:00:00Z"), at("2027-04-01T12:00:00Z"));
     still.keys(1, 2, made, ends);
@@ -285,7 +285,7 @@ fn who_has_seen_it_is_not_asked_again_and_admins_hear_of_the_last_days() {
 }
 
 #[test]
-fn a_key_that_is_still_called_a_day_after_its_end_is_told_with_its_callers() {
+fn key_still_used_a_day_after_its_expiry_is_reported_with_its_clients() {
     let still = still(Desk::new(), &DAYS);
     let (made, ends) = (at("2027-01-01T00:00:00Z"), at("2027-04-01T12:00:00Z"));
     still.keys(1, 2, made, ends);
@@ -313,7 +313,7 @@ fn many() -> i64 {
 }
 
 #[test]
-fn an_outage_of_a_day_with_three_processes_loses_no_mail() {
+fn outage_of_a_day_with_three_processes_loses_no_mail() {
     let mail = MailServer::start();
     let still = still(Desk::new(), &[12 * HOUR]);
     let (made, ends) = (at("2027-01-01T00:00:00Z"), at("2027-01-03T12:00:00Z"));

@@ -1,4 +1,4 @@
-//! What was acknowledged survives a kill at any moment, and nothing is there by half.
+//! Acknowledged changes survive a kill at any moment, and nothing is stored incompletely.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::support::{desk, eventually};
 const KILLS: u64 = 20;
 
 #[test]
-fn acknowledged_keys_survive_kills_and_none_is_half_there() {
+fn acknowledged_keys_survive_kills_and_none_is_incomplete() {
     let (desk, mut server, org) = desk();
     let mut acknowledged: Vec<String> = Vec::new();
     for round in 0..KILLS {
@@ -31,7 +31,7 @@ fn acknowledged_keys_survive_kills_and_none_is_half_there() {
                                 }
                                 Ok(answer) => assert_eq!(answer.status, 429, "{}", answer.body),
                                 Err(_) => {
-                                    assert!(killed.load(Ordering::SeqCst), "a call failed although nobody killed the server");
+                                    assert!(killed.load(Ordering::SeqCst), "a request failed although the server was not killed");
                                     return made;
                                 }
                             }
@@ -72,7 +72,7 @@ fn acknowledged_keys_survive_kills_and_none_is_half_there() {
 }
 
 #[test]
-fn who_looks_at_the_database_beside_a_server_takes_nothing_from_it() {
+fn command_that_reads_the_database_does_not_disturb_the_server() {
     let (desk, mut server, org) = desk();
     for round in 0..3 {
         // As an administrator's `sqlite3` does: opened, read, closed.

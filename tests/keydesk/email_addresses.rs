@@ -1,4 +1,4 @@
-//! When two e-mail addresses are the same, and which can be used at all.
+//! Which e-mail addresses are the same, and which can be used.
 
 use serde_json::json;
 
@@ -22,10 +22,10 @@ fn invite(server: &Server, org: &Org, email: &str) -> crate::support::Page {
 }
 
 #[test]
-fn an_address_that_looks_like_another_is_another() {
+fn addresses_that_look_alike_are_different() {
     let (desk, server, org) = desk();
     text(&set_up(&desk, "Evil Corp", "ceo@fırma.example", true));
-    // Nobody has the real address, so nobody becomes the owner without a password.
+    // No one has the real address, so setup needs a password for the owner.
     let refused = set_up(&desk, "Victim Corp", "ceo@firma.example", false);
     assert_eq!(refused.status.code(), Some(1));
     let key = |owner: &str| {
@@ -45,7 +45,7 @@ fn an_address_that_looks_like_another_is_another() {
 }
 
 #[test]
-fn two_spellings_of_one_domain_are_one_address() {
+fn spellings_of_one_domain_are_the_same_address() {
     let (desk, server, org) = desk();
     assert_eq!(invite(&server, &org, "bob@bücher.example").status, 303);
     let again = invite(&server, &org, "BOB@xn--bcher-kva.example");
@@ -63,7 +63,7 @@ fn two_spellings_of_one_domain_are_one_address() {
 }
 
 #[test]
-fn addresses_stored_under_a_wrong_form_are_compared_rightly_after_a_start() {
+fn addresses_stored_in_an_old_form_are_compared_correctly_after_a_start() {
     let (desk, server, _) = desk();
     text(&set_up(&desk, "Evil Corp", "ceo@fırma.example", true));
     assert_eq!(server.stop(), Some(0));
@@ -75,7 +75,7 @@ fn addresses_stored_under_a_wrong_form_are_compared_rightly_after_a_start() {
 }
 
 #[test]
-fn two_people_who_turn_out_to_have_one_address_both_stay_and_are_reported() {
+fn people_who_share_an_address_are_kept_and_reported() {
     let (desk, server, org) = desk();
     let (one, two) = ("bob@xn--bcher-kva.example", "bob@bücher.example");
     desk.add_member(&org, two, "member");
@@ -103,7 +103,7 @@ fn two_people_who_turn_out_to_have_one_address_both_stay_and_are_reported() {
         browser.get("/account").text(".title-row p").split(' ').next().unwrap().to_owned()
     };
     assert_eq!((who(one), who(two)), (one.to_owned(), two.to_owned()));
-    // Nobody else gets the address while two have it.
+    // No one else can get the address while two people have it.
     assert_eq!(invite(&server, &org, "BOB@bücher.example").status, 422);
     let mut owner = server.signed_in(&org);
     assert_eq!(owner.post("/account/email", &[("email", "Bob@Bücher.example")]).status, 303);
@@ -131,7 +131,7 @@ fn two_people_who_turn_out_to_have_one_address_both_stay_and_are_reported() {
 }
 
 #[test]
-fn an_address_to_which_no_mail_can_be_sent_is_refused_at_the_form() {
+fn address_that_cannot_receive_mail_is_refused_by_the_form() {
     let (desk, server, org) = desk();
     let long = format!("{}@example.com", "x".repeat(80));
     let mut owner = server.signed_in(&org);

@@ -1,4 +1,4 @@
-//! Every user of the machine can read flags, so they take no credential.
+//! Every user of the machine can read flags, so no flag takes a credential.
 
 use crate::support::Desk;
 
@@ -35,7 +35,7 @@ fn credential_in_a_flag_is_refused_and_not_repeated() {
 }
 
 #[test]
-fn database_password_is_taken_from_variable_and_file() {
+fn database_password_is_read_from_variable_and_file() {
     // Nothing listens there, so each gets as far as connecting.
     let url = "postgres://keydesk:hunter2@127.0.0.1:1/keydesk";
     let desk = Desk::new();

@@ -1,7 +1,5 @@
-//! Real proxies in front of another service, configured as the guide prints it.
-//!
-//! Only addresses, ports and the place of a file are replaced. The programs come from `tests/run`,
-//! which names each in a variable; without them these tests do nothing.
+//! Real proxies in front of another service, configured as in the guide. Only addresses, ports and the path of a
+//! file are replaced. `tests/run install` installs the programs.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -34,7 +32,7 @@ struct Recipe {
     write: fn(&Page, &Places) -> Vec<String>,
 }
 
-/// What stands in for the addresses that the guide prints.
+/// The replacements for the addresses in the guide.
 struct Places {
     directory: String,
     front: u16,
@@ -197,7 +195,7 @@ fn reached(answer: &Answer, name: &str) -> bool {
     answer.body.lines().any(|line| line.split(':').next() == Some(name))
 }
 
-/// What a proxy answers to these bytes, in lower case.
+/// The proxy's response to these bytes, in lower case.
 fn whole_answer(proxy: &Proxy, request: &str) -> String {
     let mut stream = TcpStream::connect(proxy.base.strip_prefix("http://").unwrap()).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
@@ -207,7 +205,7 @@ fn whole_answer(proxy: &Proxy, request: &str) -> String {
     answer.to_lowercase()
 }
 
-/// What every configuration promises.
+/// The properties that every configuration must have.
 fn holds(recipe: &Recipe) {
     let desk = Desk::new().with("KEYDESK_TRUSTED_PROXIES", "127.0.0.1");
     let server = desk.start();
@@ -325,22 +323,22 @@ fn unreachable(server: &Server, proxy: &Proxy, key: &Api) {
 }
 
 #[test]
-fn nginx_passes_what_keydesk_allows() {
+fn nginx_passes_only_requests_that_keydesk_allows() {
     holds(&NGINX);
 }
 
 #[test]
-fn caddy_passes_what_keydesk_allows() {
+fn caddy_passes_only_requests_that_keydesk_allows() {
     holds(&CADDY);
 }
 
 #[test]
-fn haproxy_passes_what_keydesk_allows() {
+fn haproxy_passes_only_requests_that_keydesk_allows() {
     holds(&HAPROXY);
 }
 
 #[test]
-fn envoy_passes_what_keydesk_allows() {
+fn envoy_passes_only_requests_that_keydesk_allows() {
     holds(&ENVOY);
 }
 

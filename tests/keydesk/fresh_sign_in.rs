@@ -1,4 +1,4 @@
-//! What needs a fresh sign-in, and how it is given without losing anything.
+//! Actions that need a fresh sign-in, and confirming the identity without losing input.
 
 use crate::support::{Browser, Desk, Org, PASSWORD, Page, desk};
 
@@ -40,14 +40,14 @@ fn path(org: &Org) -> String {
 }
 
 #[test]
-fn a_key_with_admin_needs_a_fresh_sign_in_and_nothing_typed_is_lost() {
+fn creating_an_admin_key_needs_a_fresh_sign_in_and_keeps_the_input() {
     let (desk, server, org) = desk();
     let mut browser = server.signed_in(&org);
     assert_eq!(browser.post(&path(&org), &admin_key("fresh", &[])).status, 200);
     grow_stale(&desk);
     let asked = browser.post(&path(&org), &admin_key("stale", &[]));
     assert_eq!((asked.status, keys_of(&desk, "stale")), (403, 0));
-    assert_eq!(asked.text("h1"), "Confirm that it is you");
+    assert_eq!(asked.text("h1"), "Confirm your identity");
     let wrong = send_on(&mut browser, &asked, ("confirm_password", "not the right password"));
     assert_eq!((wrong.status, keys_of(&desk, "stale")), (422, 0));
     assert!(wrong.text("title").starts_with("Error: "));
@@ -93,7 +93,7 @@ fn widening_a_key_to_admin_needs_a_fresh_sign_in_and_other_changes_do_not() {
 }
 
 #[test]
-fn the_page_that_confirms_leads_back_to_pages_of_this_site_alone() {
+fn confirmation_page_returns_only_to_pages_of_this_site() {
     let (desk, server, org) = desk();
     let mut browser = server.signed_in(&org);
     assert_eq!(browser.get("/sign-in/again?next=%2Faccount").header("location"), Some("/account"));

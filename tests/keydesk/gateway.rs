@@ -39,11 +39,11 @@ fn each_chunk_of_a_stream_is_passed_on_before_the_next_arrives() {
 }
 
 #[test]
-fn a_client_that_goes_away_ends_the_call_upstream() {
+fn client_that_disconnects_ends_the_upstream_request() {
     let (ended, has_ended) = mpsc::channel::<()>();
     let url = upstream(move |_, mut stream| {
         stream.write_all(STREAM_HEAD.as_bytes()).unwrap();
-        // Until nobody takes it any more; bounded, so that a failure shows.
+        // Until no one reads it any more; bounded, so that a failure shows.
         for _ in 0..2_000 {
             if send_chunk(&mut stream, "data: {}\n\n").is_err() {
                 ended.send(()).unwrap();
@@ -104,14 +104,14 @@ fn a_stream_ends_when_its_key_is_revoked_disabled_or_loses_its_scope() {
             assert_eq!(changed.status, 200, "{}", changed.body);
             let seen = open.until(&format!("\"{code}\""));
             assert!(!seen.contains("[DONE]"), "{path}: {seen}");
-            // The upstream is let go of at once too, not when it has told all that it has to tell.
+            // The upstream request ends at once too, not only after its whole response.
             has_ended.recv_timeout(std::time::Duration::from_secs(10)).expect("the upstream is told");
         }
     }
 }
 
 #[test]
-fn a_stop_tells_open_streams_why_they_end_and_counts_them() {
+fn stop_ends_open_streams_with_an_error_and_counts_them() {
     for (path, body) in [
         ("/v1/chat/completions", json!({"model": "m", "messages": [], "stream": true})),
         ("/v1/inference", json!({"model": "m", "prompt": "Hello", "stream": true})),
@@ -135,7 +135,7 @@ fn a_stop_tells_open_streams_why_they_end_and_counts_them() {
 }
 
 #[test]
-fn an_answer_that_is_waited_for_is_given_up_when_the_key_is_revoked() {
+fn pending_response_is_abandoned_when_the_key_is_revoked() {
     let url = upstream(|_, stream| {
         std::thread::sleep(std::time::Duration::from_secs(30));
         drop(stream);
@@ -181,7 +181,7 @@ fn inference_streams_deltas_then_usage_then_the_end() {
 }
 
 #[test]
-fn a_stream_that_breaks_off_says_so() {
+fn broken_stream_ends_with_an_error_event() {
     let url = upstream(|_, mut stream| {
         stream.write_all(STREAM_HEAD.as_bytes()).unwrap();
         send_chunk(&mut stream, "data: {\"choices\":[{\"delta\":{\"content\":\"Hi\"}}]}\n\n").unwrap();
@@ -194,7 +194,7 @@ fn a_stream_that_breaks_off_says_so() {
 }
 
 #[test]
-fn a_call_goes_on_as_it_came_with_our_credential_and_few_headers() {
+fn request_is_passed_on_unchanged_with_our_credential_and_few_headers() {
     let (tell, told) = mpsc::channel();
     let url = upstream(move |request, mut stream| {
         tell.send(request).unwrap();
@@ -221,7 +221,7 @@ fn a_call_goes_on_as_it_came_with_our_credential_and_few_headers() {
 }
 
 #[test]
-fn what_decides_about_a_call_is_checked_before_it_goes_on() {
+fn invalid_model_and_stream_values_are_refused_before_forwarding() {
     let (desk, server, org) = desk();
     let api = caller(&desk, &server, &org);
     for path in ["/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses"] {
@@ -244,7 +244,7 @@ fn what_decides_about_a_call_is_checked_before_it_goes_on() {
 }
 
 #[test]
-fn the_echo_speaks_every_route() {
+fn echo_supports_every_route() {
     let (desk, server, org) = desk();
     let api = caller(&desk, &server, &org);
     let post = |path: &str, body: Value| {

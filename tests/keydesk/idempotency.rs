@@ -1,4 +1,4 @@
-//! `Idempotency-Key`: a request sent twice acts once.
+//! `Idempotency-Key`: a request that is sent twice has one effect.
 
 use serde_json::json;
 
@@ -10,7 +10,7 @@ fn create(api: &Api, idempotency_key: &str, name: &str) -> Answer {
 }
 
 #[test]
-fn the_same_request_again_is_answered_as_the_first_time() {
+fn repeated_request_gets_the_first_response() {
     let (desk, _server, org) = desk();
     let first = create(&org.admin, "job-1", "once");
     let again = create(&org.admin, "\"job-1\"", "once");
@@ -33,14 +33,14 @@ fn after_ten_minutes_the_secret_is_no_longer_repeated() {
 }
 
 #[test]
-fn another_body_under_the_same_key_is_refused() {
+fn different_body_with_the_same_key_is_refused() {
     let (_desk, _server, org) = desk();
     create(&org.admin, "job-1", "once");
     assert_eq!(create(&org.admin, "job-1", "twice").refusal(), (422, "validation_failed".into()));
 }
 
 #[test]
-fn another_caller_with_the_same_key_is_another_request() {
+fn same_key_of_another_client_is_another_request() {
     let (desk, server, org) = desk();
     let other = server.api(&desk.key(&org.slug, "second-admin", "admin"));
     let first = create(&org.admin, "job-1", "once");
@@ -49,14 +49,14 @@ fn another_caller_with_the_same_key_is_another_request() {
 }
 
 #[test]
-fn a_refused_request_is_not_kept() {
+fn refused_request_is_not_stored() {
     let (_desk, _server, org) = desk();
     assert_eq!(create(&org.admin, "job-1", "").status, 422);
     assert_eq!(create(&org.admin, "job-1", "once").status, 201);
 }
 
 #[test]
-fn a_key_that_can_not_stand_there_is_refused() {
+fn invalid_idempotency_key_is_refused() {
     let (_desk, _server, org) = desk();
     for wrong in ["a b", "ü", &"x".repeat(256), "\"\"", "a,b"] {
         assert_eq!(create(&org.admin, wrong, "once").refusal(), (400, "invalid_request".into()), "{wrong}");
@@ -64,7 +64,7 @@ fn a_key_that_can_not_stand_there_is_refused() {
 }
 
 #[test]
-fn of_sixty_four_at_once_one_makes_the_key() {
+fn sixty_four_concurrent_requests_create_one_key() {
     let (desk, _server, org) = desk();
     let answers: Vec<Answer> = std::thread::scope(|scope| {
         let calls: Vec<_> =
@@ -90,7 +90,7 @@ fn of_sixty_four_at_once_one_makes_the_key() {
 }
 
 #[test]
-fn the_secret_lies_nowhere_in_clear() {
+fn stored_secret_is_encrypted() {
     let (desk, server, org) = desk();
     let secret = create(&org.admin, "job-1", "once").json()["key"].as_str().unwrap().to_owned();
     server.api(&secret).get("/v1/models");

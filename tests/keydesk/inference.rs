@@ -47,7 +47,7 @@ const CHAT: &str = r#"{"id":"chatcmpl-1","object":"chat.completion","model":"gpt
     {"role":"assistant","content":"Hi there"},"finish_reason":"stop"}],"usage":{"prompt_tokens":9,"completion_tokens":3}}"#;
 
 #[test]
-fn without_an_upstream_the_prompt_is_echoed_and_says_so() {
+fn without_an_upstream_the_prompt_is_echoed_and_marked_as_such() {
     let (_desk, server, org) = desk();
     let key = org.admin.create(&json!({"name": "caller", "scopes": ["inference:read", "inference:write"]}));
     let api = server.api(key["key"].as_str().unwrap());
@@ -94,7 +94,7 @@ fn an_upstream_gets_one_chat_message_and_its_own_credential() {
 }
 
 #[test]
-fn what_goes_wrong_upstream_is_told_apart() {
+fn upstream_failures_get_distinct_errors() {
     let answers = vec![
         (401, r#"{"error":{"message":"bad key upstream-secret"}}"#),
         (302, ""),
@@ -123,12 +123,12 @@ fn what_goes_wrong_upstream_is_told_apart() {
     let busy = call();
     assert_eq!(busy.refusal(), (503, "unavailable".into()));
     assert!(busy.header("retry-after").is_some());
-    // Nobody listens any more.
+    // Nothing listens there any more.
     assert_eq!(call().refusal(), (502, "upstream_error".into()));
 }
 
 #[test]
-fn each_wrong_field_of_a_call_is_named() {
+fn errors_name_each_invalid_field_of_an_inference_request() {
     let (desk, server, org) = desk();
     let api = server.api(&desk.key(&org.slug, "caller", "inference:write"));
     for (field, value, status) in [
@@ -158,7 +158,7 @@ fn each_wrong_field_of_a_call_is_named() {
 }
 
 #[test]
-fn the_echo_says_a_very_long_prompt_again_only_in_part() {
+fn echo_truncates_a_very_long_prompt() {
     let (desk, server, org) = desk();
     let api = server.api(&desk.key(&org.slug, "batch", "inference:write"));
     let prompt = "a ".repeat(500_000);

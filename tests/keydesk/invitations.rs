@@ -1,4 +1,4 @@
-//! Inviting someone, and becoming a member.
+//! Inviting people, and joining.
 
 use crate::support::{Browser, Desk, Org, PASSWORD, desk};
 
@@ -26,7 +26,7 @@ fn age(desk: &Desk, seconds: i64) {
 }
 
 #[test]
-fn an_invitation_makes_a_member_of_its_address_once() {
+fn invitation_creates_one_member_with_its_address() {
     let (desk, server, org) = desk();
     let mut owner = server.signed_in(&org);
     assert_eq!(invite(&mut owner, &org, "Bo@Example.com", "member"), 303);
@@ -34,7 +34,11 @@ fn an_invitation_makes_a_member_of_its_address_once() {
     let mut bo = server.browser();
     let page = bo.get(&path);
     assert_eq!(page.status, 200);
-    assert!(page.text("main").contains("Ada Lovelace invites Bo@Example.com as a member."), "{}", page.body);
+    assert!(
+        page.text("main").contains("Ada Lovelace invited Bo@Example.com to join as a member."),
+        "{}",
+        page.body
+    );
     // A refused attempt leaves it open.
     let weak = bo.post(&path, &[("name", "Bo"), ("password", "short")]);
     assert_eq!(weak.status, 422);
@@ -60,7 +64,7 @@ fn an_invitation_makes_a_member_of_its_address_once() {
     assert!(!log.iter().any(|entry| entry.to_lowercase().contains("bo@example.com")), "people are ids there");
     let page = owner.get(&format!("/o/{}/members", org.slug));
     assert!(
-        page.texts("tbody tr").iter().any(|row| row.starts_with("BoBo@Example.com member")),
+        page.texts("tbody tr").iter().any(|row| row.starts_with("BoBo@Example.com Member")),
         "{}",
         page.body
     );
@@ -74,13 +78,13 @@ fn an_invitation_is_bound_to_its_address() {
     invite(&mut owner, &org, "bo@example.com", "admin");
     let path = link(&desk, "bo@example.com");
     let mut elsewhere = server.signed_in(&other);
-    assert!(elsewhere.get(&path).text("main").contains("counts for its own address alone"));
+    assert!(elsewhere.get(&path).text("main").contains("is for another address"));
     let refused = elsewhere.post(&format!("{path}/accept"), &[]);
     assert_eq!(refused.status, 422);
     assert!(refused.text("main").contains("The invitation stays open."));
     assert_eq!(members(&desk), 2);
     assert_eq!(server.browser().get(&path).status, 200);
-    // Whoever is known by the address signs in and accepts; nobody makes a second account of it.
+    // A person who already has an account with the address signs in and accepts; no second account is created.
     invite(&mut owner, &org, &other.email.to_uppercase(), "auditor");
     let path = link(&desk, &other.email.to_uppercase());
     let known = server.browser().post(&path, &[("name", "Eve"), ("password", NEW_PASSWORD)]);
@@ -99,7 +103,7 @@ fn an_invitation_is_bound_to_its_address() {
 }
 
 #[test]
-fn whatever_does_not_open_an_invitation_is_answered_alike() {
+fn all_invalid_invitation_links_get_the_same_response() {
     let (desk, server, org) = desk();
     let mut owner = server.signed_in(&org);
     let mut closed = Vec::new();
@@ -153,7 +157,7 @@ fn whatever_does_not_open_an_invitation_is_answered_alike() {
 }
 
 #[test]
-fn inviting_says_nothing_about_who_is_known_elsewhere() {
+fn inviting_does_not_reveal_accounts_of_other_organisations() {
     let (desk, server, org) = desk();
     let other = desk.set_up(&server, "Other Org");
     let mut owner = server.signed_in(&org);
@@ -169,7 +173,7 @@ fn inviting_says_nothing_about_who_is_known_elsewhere() {
         let path = link(&desk, email);
         let token = path.strip_prefix("/invitations/").unwrap();
         let page = server.browser().get(&path).body.replace(token, "TOKEN").replace(email, "ADDRESS");
-        let ends = page.find("counts once, until").unwrap();
+        let ends = page.find("can be used once, until").unwrap();
         page[..ends].to_owned()
     };
     assert_eq!(page(&other.email), page("nobody@example.com"));
@@ -252,7 +256,7 @@ fn invitations_end_with_the_right_to_invite() {
 }
 
 #[test]
-fn of_many_who_accept_at_once_one_does() {
+fn concurrent_acceptances_succeed_once() {
     let (desk, server, org) = desk();
     let mut owner = server.signed_in(&org);
     invite(&mut owner, &org, "bo@example.com", "member");

@@ -1,4 +1,4 @@
-//! PostgreSQL's messages are in the language of its operator, which must make no difference.
+//! Errors are recognised whatever language PostgreSQL reports them in.
 
 use std::sync::Barrier;
 

@@ -1,4 +1,4 @@
-//! Every mail, read by two parsers, however hostile the names in it.
+//! Every e-mail is read by two parsers, with hostile names in it.
 
 use std::path::Path;
 use std::process::Command;
@@ -24,7 +24,7 @@ use tempfile::TempDir;
 
 use crate::support::programs::python;
 
-/// What people and programs may have been called to break a mail apart.
+/// Names that try to break the structure of an e-mail.
 const HOSTILE: [&str; 16] = [
     "prod\r\nBcc: eve@example.com",
     "prod\nX-Keydesk-Event: forged",
@@ -178,7 +178,7 @@ fn messages(name: &str) -> Vec<Message> {
         .into(),
         ReviewReminder {
             org: "acme".to_owned().into(),
-            findings: [(2, "still called after their end"), (1_204, "scopes that nobody needs")]
+            findings: [(2, "still used after they expired or were revoked"), (1_204, "with unused scopes")]
                 .map(|(found, what)| ReviewFinding { found, what: what.to_owned() })
                 .to_vec(),
         }
@@ -243,7 +243,7 @@ fn messages(name: &str) -> Vec<Message> {
     messages
 }
 
-/// When each is written: at its step, or a day after the end.
+/// When each is written: at its step, or a day after the expiry.
 fn written_at(message: &Message) -> Time {
     match message {
         Message::KeyExpiring(letter) => letter.ends_at.plus(-letter.step),
@@ -259,7 +259,7 @@ fn written(message: Message, reader: &str) -> Vec<u8> {
     post().build(&mail).unwrap().message.formatted()
 }
 
-/// The subject of a mail.
+/// The subject of an e-mail.
 fn subject_of(message: Message, now: Time, zone: &str) -> String {
     let bytes = post().build(&claimed(message, "Mara", now, zone)).unwrap().message.formatted();
     MessageParser::default().parse(&bytes).unwrap().subject().unwrap().to_owned()
@@ -301,7 +301,7 @@ fn by_python(directory: &Path) -> Vec<Value> {
 }
 
 #[test]
-fn no_name_changes_the_shape_of_a_mail() {
+fn no_name_changes_the_structure_of_a_mail() {
     let directory = TempDir::new().unwrap();
     let plain: Vec<_> =
         messages("prod-batch").into_iter().map(|message| shape(&written(message, "Mara"))).collect();
@@ -333,7 +333,7 @@ fn no_name_changes_the_shape_of_a_mail() {
 }
 
 #[test]
-fn tomorrow_is_tomorrow_for_the_reader() {
+fn tomorrow_is_relative_to_the_recipients_time_zone() {
     let subject = |told: &str, ends: &str, zone: &str| {
         let key = KeyFacts {
             id: KeyId::new(at(told)),
@@ -356,14 +356,14 @@ fn tomorrow_is_tomorrow_for_the_reader() {
     };
     let (told, ends) = ("2026-11-29T08:00:00Z", "2026-11-30T20:00:00Z");
     assert_eq!(subject(told, ends, "Europe/Berlin"), "tomorrow (30 Nov)");
-    // The same mail to a reader for whom it is another day.
+    // The same e-mail to a recipient for whom it is a different day.
     assert_eq!(subject(told, ends, "Asia/Tokyo"), "in 1 day (1 Dec)");
-    // The last 9 o'clock that was not too late lies up to two days before the end.
+    // The last 09:00 that is not too late is up to two days before the expiry.
     assert_eq!(subject(told, "2026-12-01T07:00:00Z", "Europe/Berlin"), "in 1 day (1 Dec)");
     assert_eq!(subject("2026-11-30T01:00:00Z", "2026-11-30T22:00:00Z", "UTC"), "today (30 Nov)");
 }
 
-/// The mails as pictures are made of them, in a folder that `tests/browser` looks at.
+/// Writes the e-mails to a folder for the screenshots of `tests/browser`.
 #[test]
 fn every_mail_reads_well_as_text_and_in_html() {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/mails");
@@ -411,9 +411,9 @@ fn every_mail_reads_well_as_text_and_in_html() {
             "[Acme AI] Choose a new password",
             "[Acme AI] Someone requested a change of your e-mail address",
             "[Acme AI] SSO of prod-batch was added to your sign-in methods",
-            "[Acme AI] Bo prod-batch requests 5,000 requests per minute for \"prod-batch\"",
-            "[Acme AI] API key \"prod-batch\" may now make 2,000 requests per minute",
-            "[Acme AI] The limit of API key \"prod-batch\" stays at 600 per minute",
+            "[Acme AI] Bo prod-batch requests 5,000 requests a minute for \"prod-batch\"",
+            "[Acme AI] API key \"prod-batch\" is now limited to 2,000 requests a minute",
+            "[Acme AI] The limit of API key \"prod-batch\" stays at 600 requests a minute",
             "[Acme AI] Confirm that you want to receive audit checkpoints",
             "[Acme AI] The first checkpoint of the audit log (23 Nov)",
             "[Acme AI] The audit log has 1,284 entries (23 Nov)",

@@ -1,4 +1,4 @@
-//! Asking for a higher limit: by members, on the key's page; answered by admins, told by mail.
+//! Limit requests: made by members on the key's page, decided by admins, notified by e-mail.
 
 use serde_json::{Value, json};
 
@@ -26,7 +26,7 @@ fn limit(org: &Org, key: &Value) -> Value {
         .clone()
 }
 
-/// Subjects and addresses of the mails of an event, in their order.
+/// Subjects and addresses of the e-mails of an event, in order.
 fn mails(desk: &Desk, event: &str) -> Vec<String> {
     desk.database.lines(&format!(
         "SELECT address || ' ' || message AS line FROM outbox WHERE event = '{event}' ORDER BY created_at, address"
@@ -43,13 +43,13 @@ fn answer(browser: &mut Browser, org: &Org, key: &Value, fields: &[(&str, &str)]
 }
 
 #[test]
-fn a_member_asks_and_an_admin_approves_another_number() {
+fn admin_approves_a_different_limit_than_requested() {
     let (desk, server, org) = desk();
     let second = desk.start();
     let (mut member, email, key) = member_with_key(&desk, &server, &org);
     let mut owner = server.signed_in(&org);
     let shown = member.get(&page(&org, &key, ""));
-    assert_eq!(shown.texts("dd a[href$='/limit']"), ["Ask for more"]);
+    assert_eq!(shown.texts("dd a[href$='/limit']"), ["Request more"]);
     assert_eq!(owner.get(&page(&org, &key, "")).texts("dd a[href$='/limit']"), [] as [&str; 0]);
     let ask = page(&org, &key, "/limit");
     assert_eq!(member.get(&ask).status, 200);
@@ -58,10 +58,10 @@ fn a_member_asks_and_an_admin_approves_another_number() {
     let told = mails(&desk, "limit_request");
     assert_eq!(told.len(), 1);
     assert!(told[0].starts_with(&org.email) && told[0].contains("Nightly runs"), "{}", told[0]);
-    // The key works as before until someone answers.
+    // The key keeps its limit until someone decides.
     assert_eq!(limit(&org, &key), 600);
     let open = owner.get(&page(&org, &key, ""));
-    assert!(open.body.contains("asks for 5,000 requests a minute"), "{}", open.body);
+    assert!(open.body.contains("requested a limit of 5,000 requests a minute"), "{}", open.body);
     let list = owner.get(&format!("/o/{}/settings/requests", org.slug));
     assert_eq!(list.texts("tbody th a"), ["batch"]);
     assert_eq!(list.text("[aria-current=page] span"), "1");
@@ -90,7 +90,7 @@ fn a_member_asks_and_an_admin_approves_another_number() {
         .database
         .lines("SELECT action AS line FROM audit_entries WHERE action LIKE 'key.limit%' ORDER BY position");
     assert_eq!(entries, ["key.limit_requested", "key.limit_request_approved"]);
-    // The mail leaves as a file that says what it is.
+    // The e-mail is written as a file with its event in a header.
     eventually("the mails have left", || {
         let directory = desk.data.path().join("mail");
         let mails = std::fs::read_dir(directory).map(|files| files.count()).unwrap_or(0);
@@ -99,7 +99,7 @@ fn a_member_asks_and_an_admin_approves_another_number() {
 }
 
 #[test]
-fn a_refusal_needs_words_and_leaves_the_limit() {
+fn declining_needs_a_message_and_keeps_the_limit() {
     let (desk, server, org) = desk();
     let (mut member, email, key) = member_with_key(&desk, &server, &org);
     let mut owner = server.signed_in(&org);
@@ -113,7 +113,7 @@ fn a_refusal_needs_words_and_leaves_the_limit() {
     assert_eq!(limit(&org, &key), 600);
     let told = mails(&desk, "limit_decision");
     assert!(told[0].starts_with(&email) && told[0].contains("Use batches"), "{told:?}");
-    // Answered once; and whoever was refused may ask again.
+    // It is decided once; after a decline, the member can request again.
     let stale = owner.post(
         &page(&org, &key, "/limit/decision"),
         &[
@@ -131,7 +131,7 @@ fn a_refusal_needs_words_and_leaves_the_limit() {
 }
 
 #[test]
-fn what_can_not_be_asked_is_refused() {
+fn invalid_limit_requests_are_refused() {
     let (desk, server, org) = desk();
     let (mut member, _, key) = member_with_key(&desk, &server, &org);
     let ask = page(&org, &key, "/limit");
@@ -148,7 +148,7 @@ fn what_can_not_be_asked_is_refused() {
     assert_eq!(desk.database.count("SELECT COUNT(*) AS count FROM limit_requests"), 0);
     assert_eq!(member.post(&ask, &[("limit", "700"), ("reason", "x")]).status, 303);
     assert_eq!(member.post(&ask, &[("limit", "800"), ("reason", "y")]).status, 409);
-    // Nobody but admins answers, and nobody asks for the keys of others.
+    // Only admins decide, and members can't make requests for keys of others.
     assert_eq!(member.get(&page(&org, &key, "/limit/decision")).status, 403);
     assert_eq!(
         member.post(&page(&org, &key, "/limit/decision"), &[("answer", "approve"), ("limit", "700")]).status,
@@ -160,13 +160,13 @@ fn what_can_not_be_asked_is_refused() {
     // Taken back, it is gone from the list.
     assert_eq!(member.post(&page(&org, &key, "/limit/withdraw"), &[]).status, 303);
     let list = server.signed_in(&org).get(&format!("/o/{}/settings/requests", org.slug));
-    assert!(list.body.contains("Nothing waits for an answer"));
+    assert!(list.body.contains("No open requests"));
     assert_eq!(member.post(&page(&org, &key, "/limit/withdraw"), &[]).status, 409);
     assert_eq!(limit(&org, &key), 600);
 }
 
 #[test]
-fn a_service_account_is_told_nothing_and_who_answers_for_its_keys_is() {
+fn decision_goes_to_the_responsible_people_and_not_to_the_service_account() {
     let (desk, server, org) = desk();
     let (mut member, email, key) = member_with_key(&desk, &server, &org);
     let robot = "robot@acme-ai.invalid";
@@ -190,7 +190,7 @@ fn a_service_account_is_told_nothing_and_who_answers_for_its_keys_is() {
     let mut admin = server.signed_in_as("ad@example.com");
     let yes = [("answer", "approve"), ("limit", "900"), ("words", "")];
     assert_eq!(answer(&mut admin, &org, &key, &yes), (303, None));
-    // Whoever asked, and the owner of the organisation, who answers for the program.
+    // The requester, and the owner of the organisation, who is responsible for the service account.
     let mut told = vec![email.clone(), org.email.clone()];
     told.sort();
     assert_eq!(addresses("limit_decision"), told);
@@ -200,7 +200,7 @@ fn a_service_account_is_told_nothing_and_who_answers_for_its_keys_is() {
     };
     assert!(of(&email).contains("\"asker\":null"));
     assert!(of(&org.email).contains("\"why\":\"answerer\""), "{}", of(&org.email));
-    // Nor does any other mail go to where no mail arrives.
+    // No other e-mail goes to an address that receives none.
     let path = format!("/v1/api-keys/{id}");
     assert_eq!(org.admin.post(&format!("{path}/rotate"), &json!({"overlap": "1h"})).status, 200);
     assert_eq!(server.browser().post("/reset-password", &[("email", robot)]).status, 200);
@@ -213,7 +213,7 @@ fn a_service_account_is_told_nothing_and_who_answers_for_its_keys_is() {
 }
 
 #[test]
-fn admins_find_on_the_list_of_keys_that_someone_waits_for_them() {
+fn list_of_keys_shows_admins_open_limit_requests() {
     let (desk, server, org) = desk();
     let (mut member, _, key) = member_with_key(&desk, &server, &org);
     let mut owner = server.signed_in(&org);
@@ -222,9 +222,12 @@ fn admins_find_on_the_list_of_keys_that_someone_waits_for_them() {
     let notice = format!(".notice a[href='{requests}']");
     assert!(owner.get(&list).texts(&notice).is_empty());
     member.post(&page(&org, &key, "/limit"), &[("limit", "900"), ("reason", "More")]);
-    assert_eq!(owner.get(&list).texts(&notice), ["Answer"]);
+    assert_eq!(owner.get(&list).texts(&notice), ["View requests"]);
     assert!(
-        owner.get(&list).text(".notice").starts_with("1 request for a higher limit waits for an answer.")
+        owner
+            .get(&list)
+            .text(".notice")
+            .starts_with("1 request for a higher limit is waiting for a decision.")
     );
     assert!(member.get(&list).texts(&notice).is_empty());
     answer(&mut owner, &org, &key, &[("answer", "refuse"), ("words", "Use batches")]);

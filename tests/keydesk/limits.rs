@@ -1,11 +1,11 @@
-//! The limit of a key, told in headers.
+//! The limit of a key, as reported in headers.
 
 use serde_json::json;
 
 use crate::support::desk;
 
 #[test]
-fn a_burst_passes_exactly_the_bucket() {
+fn burst_of_exactly_the_bucket_size_is_admitted() {
     let (_desk, server, org) = desk();
     let key = org
         .admin
@@ -28,7 +28,7 @@ fn a_burst_passes_exactly_the_bucket() {
 }
 
 #[test]
-fn every_answer_to_a_key_tells_its_limit() {
+fn every_response_to_a_key_reports_its_limit() {
     let (_desk, server, org) = desk();
     let key =
         org.admin.create(&json!({"name": "told", "scopes": ["inference:read"], "requests_per_minute": 3}));
@@ -56,7 +56,7 @@ fn every_answer_to_a_key_tells_its_limit() {
 }
 
 #[test]
-fn who_shows_no_valid_key_learns_nothing_of_limits() {
+fn response_without_a_valid_key_reports_no_limit() {
     let (_desk, server, _org) = desk();
     let stranger = server.api("").get("/v1/models");
     assert_eq!(stranger.refusal(), (401, "missing_credential".into()));

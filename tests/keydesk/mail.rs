@@ -1,23 +1,23 @@
-//! Mails: by a real server or into a directory, each at least once.
+//! Sending e-mails: through a real server or into a directory, each at least once.
 
 use std::time::{Duration, Instant};
 
 use crate::support::mail::{Mail, MailServer, mails_in};
 use crate::support::{Desk, Org, Server, desk, eventually};
 
-/// Sends the owner a test mail.
+/// Sends the owner a test e-mail.
 fn test_mail(server: &Server, org: &Org) {
     let sent = server.signed_in(org).post(&format!("/o/{}/mail/test", org.slug), &[]);
     assert_eq!(sent.status, 303, "{}", sent.body);
 }
 
-/// How many mails of the organisation are in a state.
+/// The number of the organisation's e-mails in a state.
 fn in_state(desk: &Desk, state: &str) -> i64 {
     desk.database
         .count(&format!("SELECT COUNT(*) AS count FROM outbox WHERE state = '{state}' AND event = 'test'"))
 }
 
-/// A desk whose mails go to the server, with an organisation.
+/// A desk that sends its e-mails to the server, with an organisation.
 fn with_mail_server(mail: &MailServer) -> (Desk, Server, Org) {
     let desk = mail.at(Desk::new());
     let server = desk.start();
@@ -30,18 +30,18 @@ fn with_mail_server(mail: &MailServer) -> (Desk, Server, Org) {
     (desk, server, org)
 }
 
-/// The test mails that the server was given.
+/// The test e-mails that the server received.
 fn given(mail: &MailServer) -> Vec<Mail> {
     mail.mails().into_iter().filter(|mail| mail.event() == "test").collect()
 }
 
 #[test]
-fn without_a_mail_server_mails_are_files_and_admins_are_told() {
+fn without_a_mail_server_mails_are_files_and_admins_see_a_notice() {
     let (desk, server, org) = desk();
     let mut browser = server.signed_in(&org);
     let path = format!("/o/{}/mail", org.slug);
     let page = browser.get(&path);
-    assert!(page.text(".notice.warn").contains("No mail server is set"), "{}", page.body);
+    assert!(page.text(".notice.warn").contains("No mail server is configured"), "{}", page.body);
     test_mail(&server, &org);
     let directory = desk.data.path().join("mail");
     eventually("the file", || mails_in(&directory).iter().any(|mail| mail.event() == "test"));
@@ -58,7 +58,7 @@ fn without_a_mail_server_mails_are_files_and_admins_are_told() {
 }
 
 #[test]
-fn only_who_may_sees_and_sends_mails() {
+fn only_permitted_roles_see_and_send_mails() {
     let (desk, server, org) = desk();
     let other = desk.set_up(&server, "Other");
     let mut stranger = server.signed_in(&other);
@@ -66,7 +66,7 @@ fn only_who_may_sees_and_sends_mails() {
     test_mail(&server, &org);
     let id = desk.database.lines("SELECT target AS line FROM audit_entries WHERE action = 'mail.tested'");
     let id = &id[0];
-    // The same mail, asked for in an organisation that it does not belong to.
+    // The same e-mail, requested in an organisation that it does not belong to.
     assert_eq!(stranger.post(&format!("/o/{}/mail/{id}/send", other.slug), &[]).status, 404);
     let mut owner = server.signed_in(&org);
     let again = format!("/o/{}/mail/{id}/send", org.slug);
@@ -98,7 +98,7 @@ fn a_mail_reaches_its_server() {
 }
 
 #[test]
-fn what_a_server_refuses_for_good_has_failed_in_its_words_and_can_be_sent_again() {
+fn permanent_rejection_is_shown_with_the_servers_reply_and_can_be_sent_again() {
     let mail = MailServer::start();
     let (desk, server, org) = with_mail_server(&mail);
     mail.does("refuse");
@@ -116,7 +116,7 @@ fn what_a_server_refuses_for_good_has_failed_in_its_words_and_can_be_sent_again(
 }
 
 #[test]
-fn of_what_a_server_says_to_a_mail_with_a_token_only_the_codes_are_kept() {
+fn only_codes_are_stored_of_a_reply_to_a_mail_with_a_token() {
     let mail = MailServer::start();
     let (desk, server, org) = with_mail_server(&mail);
     mail.does("quote");
@@ -139,7 +139,7 @@ fn of_what_a_server_says_to_a_mail_with_a_token_only_the_codes_are_kept() {
 }
 
 #[test]
-fn what_a_server_refuses_for_now_is_tried_again() {
+fn temporary_rejection_is_retried() {
     let mail = MailServer::start();
     let (desk, server, org) = with_mail_server(&mail);
     for mode in ["later", "busy", "drop"] {
@@ -153,7 +153,7 @@ fn what_a_server_refuses_for_now_is_tried_again() {
         eventually("it is marked as sent", || in_state(&desk, "queued") == 0);
         let given = given(&mail);
         let [.., first, second] = given.as_slice() else { panic!("{given:?}") };
-        // Nobody can know whether a server took what it was given before it fell silent.
+        // No one can know whether a server accepted an e-mail before it fell silent.
         assert_eq!((first.mode.as_str(), second.mode.as_str()), (mode, "accept"));
         assert_eq!(first.id(), second.id());
         assert_eq!(first.header("Date"), second.header("Date"));
@@ -183,7 +183,7 @@ fn a_certificate_of_another_host_is_not_trusted() {
 }
 
 #[test]
-fn a_server_that_hangs_delays_neither_answers_nor_the_stop_and_loses_nothing() {
+fn hanging_mail_server_delays_neither_responses_nor_the_stop_and_loses_nothing() {
     let mail = MailServer::start();
     let (desk, server, org) = with_mail_server(&mail);
     mail.does("hang");
@@ -203,7 +203,7 @@ fn a_server_that_hangs_delays_neither_answers_nor_the_stop_and_loses_nothing() {
 }
 
 #[test]
-fn a_mail_that_cannot_be_read_holds_up_no_other() {
+fn unreadable_mail_does_not_block_others() {
     let (desk, server, org) = desk();
     let id = if desk.database.is_postgres() {
         "'\\x0198aaaaaaaa7000800000000000000b'::bytea"
@@ -214,7 +214,7 @@ fn a_mail_that_cannot_be_read_holds_up_no_other() {
         "INSERT INTO outbox (id, org_id, name, address, event, message, state, attempts, due_at, created_at)
             SELECT {id}, id, 'Ada', 'ada@example.com', 'from_tomorrow', '{{}}', 'queued', 0, 0, 0 FROM organizations"
     ));
-    // Rows that Keydesk can't have written.
+    // Rows that Keydesk can't have written itself.
     let foreign = if desk.database.is_postgres() { "'\\x01'::bytea" } else { "x'01'" };
     desk.database.execute(&format!(
         "INSERT INTO outbox (id, org_id, name, address, event, message, state, attempts, due_at, created_at)
@@ -237,7 +237,7 @@ fn a_mail_that_cannot_be_read_holds_up_no_other() {
 }
 
 #[test]
-fn what_a_killed_server_held_is_sent_by_another_once_its_claim_is_over() {
+fn mail_claimed_by_a_killed_process_is_sent_by_another_once_the_claim_expires() {
     let desk = Desk::new().with("KEYDESK_TICK", "1s");
     let server = desk.start();
     let org = desk.set_up(&server, "Acme AI");
@@ -260,7 +260,7 @@ fn what_a_killed_server_held_is_sent_by_another_once_its_claim_is_over() {
 }
 
 #[test]
-fn a_claim_that_ends_is_not_left_until_the_next_tick() {
+fn expired_claim_is_taken_over_before_the_next_tick() {
     let desk = Desk::new().with("KEYDESK_TICK", "1h");
     let server = desk.start();
     let org = desk.set_up(&server, "Acme AI");
@@ -270,13 +270,13 @@ fn a_claim_that_ends_is_not_left_until_the_next_tick() {
     desk.database.execute(&format!(
         "UPDATE outbox SET state = 'queued', sent_at = NULL, claimed_by = id, lease_until = {lease} WHERE event = 'test'"
     ));
-    // The server looks once more, finds it held, and comes back when it is not.
+    // The server checks again, finds it claimed, and returns when the claim has expired.
     test_mail(&server, &org);
     eventually("both are sent", || in_state(&desk, "sent") == 2);
 }
 
 #[test]
-fn a_mail_of_which_nobody_could_note_that_it_was_sent_is_sent_again_by_the_same_server() {
+fn mail_whose_success_could_not_be_recorded_is_sent_again() {
     let mail = MailServer::start();
     let (desk, server, org) = with_mail_server(&mail);
     let (forbid, allow) = if desk.database.is_postgres() {

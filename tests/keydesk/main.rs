@@ -1,8 +1,8 @@
 //! Keydesk from outside: the real binary, over HTTP and its command line.
 //!
-//! Every test has a server and a database of its own, an SQLite file or, when
-//! `KEYDESK_TEST_DATABASE` names a PostgreSQL server, a database there. A test that needs a program
-//! fails without it; one that needs PostgreSQL is ignored unless `tests/run postgres` asks for it.
+//! Every test has its own server and database: an SQLite file or, if `KEYDESK_TEST_DATABASE` names a PostgreSQL
+//! server, a database there. A test whose program is missing fails; one that needs PostgreSQL is ignored unless
+//! `tests/run postgres` runs it.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that can't go on fails")]
 #![allow(clippy::disallowed_methods, reason = "a test compares with the clock")]

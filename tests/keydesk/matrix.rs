@@ -1,5 +1,5 @@
-//! Who gets how far, on every route there is: role × owner's role × route × credential, and
-//! status × route × credential, both enumerated from the tables that decide.
+//! Access to every route: role × owner's role × route × credential, and status × route × credential, both
+//! enumerated from the tables that decide.
 
 use keydesk::role::{Act, Reach, Role};
 use keydesk::scope::{Scope, Scopes};
@@ -22,7 +22,7 @@ fn visit(browser: &Browser, method: &str, path: &str, key: Option<&Api>) -> Answ
         headers.push(("authorization", &authorization));
     }
     let fields = [("nothing", "like it")];
-    // What it is given in return must not count for the next.
+    // Cookies from the response must not affect the next request.
     browser.clone().request(method, path, &fields, &headers)
 }
 
@@ -33,7 +33,7 @@ fn call(api: &Api, method: &str, path: &str, browser: Option<&Browser>) -> Answe
     api.send(method, path, &[("cookie", cookie)], body)
 }
 
-/// A key of this person with these scopes, by whatever means: its object, and the key.
+/// A key of this person with these scopes: its object and its secret.
 fn key_of(desk: &Desk, org: &Org, email: &str, name: &str, scopes: &str) -> (String, Api) {
     let scopes: Vec<&str> = scopes.split(',').collect();
     let key = org.admin.create(&json!({"name": name, "scopes": scopes, "expires_in_days": 90}));
@@ -45,19 +45,19 @@ fn key_of(desk: &Desk, org: &Org, email: &str, name: &str, scopes: &str) -> (Str
     (key["id"].as_str().unwrap().to_owned(), api)
 }
 
-/// Keeps the sessions of now, so that whatever ends one ends it for one case alone.
+/// Saves the current sessions, so that ending one affects only one case.
 fn keep_sessions(desk: &Desk) {
     desk.database.execute("DROP TABLE IF EXISTS kept; CREATE TABLE kept AS SELECT * FROM sessions");
 }
 
-/// The same sessions again, and nobody who has to wait before they sign in.
+/// Restores the sessions, and clears throttling.
 fn restore_sessions(desk: &Desk) {
     desk.database.execute(
         "DELETE FROM sessions; INSERT INTO sessions SELECT * FROM kept; DELETE FROM sign_in_attempts",
     );
 }
 
-/// What a role's reach to an act lets through, for something that someone of the other role owns.
+/// What a role's reach allows for something that a member with the other role owns.
 fn reaches(role: Role, act: Act, is_own: bool) -> bool {
     match role.reach(act) {
         Reach::All => true,
@@ -87,7 +87,7 @@ fn is_empty(pattern: &str) -> bool {
 }
 
 #[test]
-fn each_role_gets_as_far_as_the_table_says_on_every_page_and_form() {
+fn each_role_can_use_exactly_the_pages_and_forms_in_the_table() {
     let (desk, server, org) = desk();
     let people: Vec<(Role, String, Browser)> = Role::ALL
         .into_iter()
@@ -158,7 +158,7 @@ fn each_role_gets_as_far_as_the_table_says_on_every_page_and_form() {
 }
 
 #[test]
-fn a_key_gets_as_far_as_its_owners_role_on_every_route_of_the_api() {
+fn key_can_use_exactly_the_routes_that_its_owners_role_allows() {
     let (desk, server, org) = desk();
     let owners: Vec<(Role, String)> =
         Role::ALL.into_iter().map(|role| (role, format!("{}@example.com", role.name()))).collect();
@@ -210,8 +210,8 @@ fn a_key_gets_as_far_as_its_owners_role_on_every_route_of_the_api() {
     assert_eq!(server.stop(), Some(0));
 }
 
-/// What keeps someone from an organisation whose owner they were until just now.
-const STATUSES: [&str; 4] = ["invited", "disabled here", "disabled everywhere", "removed"];
+/// Why someone has no access to an organisation that they owned a moment ago.
+const STATUSES: [&str; 4] = ["invited", "disabled in this organisation", "disabled everywhere", "removed"];
 
 fn become_so(desk: &Desk, server: &Server, org: &Org, status: &str, email: &str) {
     let of = format!("person_id = (SELECT id FROM people WHERE email = '{email}')");
@@ -222,7 +222,9 @@ fn become_so(desk: &Desk, server: &Server, org: &Org, status: &str, email: &str)
             let invited = server.signed_in(org).post(&format!("/o/{}/members", org.slug), &fields);
             assert_eq!(invited.status, 303);
         }
-        "disabled here" => desk.database.change(&format!("UPDATE members SET disabled_at = 1 WHERE {of}")),
+        "disabled in this organisation" => {
+            desk.database.change(&format!("UPDATE members SET disabled_at = 1 WHERE {of}"))
+        }
         "disabled everywhere" => {
             desk.database.change(&format!("UPDATE people SET disabled_at = 1 WHERE email = '{email}'"));
         }
@@ -231,7 +233,7 @@ fn become_so(desk: &Desk, server: &Server, org: &Org, status: &str, email: &str)
 }
 
 #[test]
-fn who_is_invited_disabled_or_removed_gets_in_nowhere_with_whatever_they_have() {
+fn invited_disabled_and_removed_people_get_no_access() {
     let desk = Desk::new();
     let server = desk.start();
     let org = desk.set_up(&server, "Hidden House");
@@ -317,11 +319,10 @@ fn who_is_invited_disabled_or_removed_gets_in_nowhere_with_whatever_they_have() 
     assert_eq!(cases, STATUSES.len() * TABLE.len() * 3);
 }
 
-/// Nobody has an account here but by setting up or by an invitation to their address: whoever has
-/// not confirmed theirs is who they were taken for, and an address that was never confirmed gives
-/// and takes nothing. It opens no account at a provider either; `providers` has that.
+/// Accounts are created only by set-up and by invitations to an address, so an unconfirmed address neither adds nor
+/// removes rights. It opens no account at a provider either; see `providers`.
 #[test]
-fn an_address_that_was_never_confirmed_makes_no_difference_on_any_route() {
+fn unconfirmed_address_makes_no_difference_on_any_route() {
     let (desk, server, org) = desk();
     let mut twins = Vec::new();
     for (email, confirmed) in [("one@example.com", "1"), ("two@example.com", "NULL")] {

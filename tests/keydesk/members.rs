@@ -1,9 +1,9 @@
-//! Organisations, their members, and what happens when one goes.
+//! Organisations, their members, and disabling people.
 
 use crate::support::{PASSWORD, desk, text};
 
 #[test]
-fn someone_known_owns_another_organisation_and_keeps_their_password() {
+fn existing_person_can_own_another_organisation_and_keeps_their_password() {
     let (desk, server, first) = desk();
     let another = |email: &str| {
         ["setup", "--another", "--org", "Second", "--name", "Someone", "--email", email].map(String::from)
@@ -20,7 +20,7 @@ fn someone_known_owns_another_organisation_and_keeps_their_password() {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     assert!(desk.run_with_input(&arguments, "another good long password").status.success());
     server.signed_in(&first);
-    // Who is not known needs one, and without `--another` nobody gets in.
+    // A new person needs one, and without `--another` setup is refused.
     let stranger = another("stranger@example.com");
     assert_eq!(desk.run(&stranger.each_ref().map(String::as_str)).status.code(), Some(1));
     let plain = ["setup", "--org", "Third", "--name", "X", "--email", &first.email, "--password-stdin"];
@@ -30,7 +30,7 @@ fn someone_known_owns_another_organisation_and_keeps_their_password() {
 }
 
 #[test]
-fn whoever_is_disabled_by_the_command_line_is_out_everywhere_until_enabled() {
+fn person_disabled_by_the_command_line_has_no_access_until_enabled() {
     let (desk, server, org) = desk();
     let second = desk.start();
     let (mut browser, elsewhere) = (server.signed_in(&org), second.api(&org.admin.key));

@@ -1,4 +1,4 @@
-//! The two sets of migrations make the same tables.
+//! Both sets of migrations create the same tables.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -37,7 +37,7 @@ fn no_two_migrations_have_the_same_number() {
 }
 
 #[test]
-fn every_table_of_an_organisations_data_names_the_organisation() {
+fn every_table_of_organisation_data_has_an_org_id() {
     let without = [
         "installation",
         "organizations",

@@ -1,11 +1,11 @@
-//! Nobody is surprised by a key's end: who is told what, when, and never twice.
+//! Notices about a key's expiry: recipients, times, and each only once.
 
 use serde_json::json;
 
 use crate::support::mail::{Mail, MailServer, mails_in};
 use crate::support::{Desk, Org, Server, desk, eventually};
 
-/// Makes a key that ends in some seconds.
+/// Creates a key that expires in some seconds.
 fn ending(org: &Org, name: &str, seconds: i64) -> (String, String) {
     let at = keydesk::time::Time::now().whole_second().plus(seconds + 1);
     let key =
@@ -18,7 +18,7 @@ fn about<'a>(mails: &'a [Mail], key: &str, event: &str) -> Vec<&'a Mail> {
 }
 
 #[test]
-fn each_step_arrives_once_and_nothing_for_what_was_revoked_or_extended() {
+fn each_notice_arrives_once_and_none_for_revoked_or_extended_keys() {
     let mail = MailServer::start();
     let desk = mail.at(Desk::new()).with("KEYDESK_NOTICES", "8s,4s").with("KEYDESK_TICK", "30s");
     // Two processes look for the same notices.
@@ -60,7 +60,7 @@ fn files(desk: &Desk) -> Vec<Mail> {
 }
 
 #[test]
-fn owner_and_backup_hear_of_a_new_a_rotated_and_a_revoked_key() {
+fn owner_and_backup_are_notified_of_new_rotated_and_revoked_keys() {
     let (desk, server, org) = desk();
     let invited = "mara@example.com";
     let backup = member(&desk, &server, &org, invited);
@@ -81,7 +81,7 @@ fn owner_and_backup_hear_of_a_new_a_rotated_and_a_revoked_key() {
         );
         let text = about(&mails, id, event)[0].text();
         assert!(
-            text.contains("The key admin-key") && text.contains("If you don't know who did this"),
+            text.contains("The key admin-key") && text.contains("If you don’t know who did this"),
             "{text}"
         );
         assert!(about(&mails, id, event)[0].headers.iter().all(|(name, _)| name != "Bcc"));
@@ -102,7 +102,7 @@ fn member(desk: &Desk, server: &Server, org: &Org, email: &str) -> String {
 }
 
 #[test]
-fn early_notices_are_ended_by_one_click_and_only_by_a_post() {
+fn early_notices_are_turned_off_with_one_click_and_only_by_post() {
     let (desk, server, org) = desk();
     let keyring = keyring(&desk);
     let owner =
@@ -113,13 +113,13 @@ fn early_notices_are_ended_by_one_click_and_only_by_a_post() {
     let path = format!("/unsubscribe/{token}");
     let chosen =
         || desk.database.count("SELECT COUNT(*) AS count FROM notice_preferences WHERE muted = 'all'");
-    // What scans links opens them, and changes nothing.
+    // Link scanners open links, which must change nothing.
     for _ in 0..10 {
         let page = server.browser().get(&path);
-        assert_eq!((page.status, page.text("form button").as_str()), (200, "End early notices"));
+        assert_eq!((page.status, page.text("form button").as_str()), (200, "Turn off early notices"));
     }
     assert_eq!(chosen(), 0);
-    // A mail program: from nowhere, without cookies.
+    // A mail program: no origin, no cookies.
     let clicked = server.browser().post_with(
         &path,
         &[("List-Unsubscribe", "One-Click")],
@@ -163,7 +163,7 @@ fn people_choose_which_early_notices_they_get() {
 }
 
 #[test]
-fn the_page_of_a_key_shows_who_was_told_and_that_someone_has_seen_it() {
+fn key_page_shows_recipients_and_the_acknowledgement() {
     let desk = Desk::new().with("KEYDESK_NOTICES", "1h");
     let server = desk.start();
     let org = desk.set_up(&server, "Acme AI");
@@ -184,12 +184,12 @@ fn the_page_of_a_key_shows_who_was_told_and_that_someone_has_seen_it() {
         let rows = browser.get(&path).texts("section tbody tr");
         rows.iter().any(|row| row.starts_with("1 hour before") && row.contains("sent"))
     });
-    assert!(browser.get(&path).body.contains("I have seen this"));
+    assert!(browser.get(&path).body.contains(">Acknowledge<"));
     assert_eq!(browser.post(&format!("{path}/seen"), &[]).status, 303);
     assert_eq!(browser.post(&format!("{path}/seen"), &[]).status, 303);
     let page = browser.get(&path);
     assert!(
-        page.body.contains("Seen by Ada Lovelace") && !page.body.contains("I have seen this"),
+        page.body.contains("Acknowledged by Ada Lovelace") && !page.body.contains(">Acknowledge<"),
         "{}",
         page.body
     );
@@ -202,7 +202,7 @@ fn the_page_of_a_key_shows_who_was_told_and_that_someone_has_seen_it() {
 }
 
 #[test]
-fn whoever_gets_a_keys_mails_may_do_what_their_buttons_offer() {
+fn recipients_of_a_keys_mails_can_take_the_actions_they_offer() {
     let (desk, server, org) = desk();
     for name in ["bo", "eve"] {
         desk.add_member(&org, &format!("{name}@example.com"), "member");
@@ -219,7 +219,7 @@ fn whoever_gets_a_keys_mails_may_do_what_their_buttons_offer() {
     let list = format!("/o/{}/keys", org.slug);
     assert!(backup.get(&list).body.contains(">prod-batch</a>"));
     assert!(!stranger.get(&list).body.contains("prod-batch"));
-    // "Rotate this key", "Say that you have seen this", "Put its end into your calendar".
+    // "Rotate this key", "Acknowledge this", "Add the expiry to your calendar".
     let led = backup.get(&format!("/keys/{id}/rotate"));
     assert_eq!(led.header("location"), Some(format!("{page}/rotate").as_str()));
     assert_eq!(backup.get(&format!("{page}/rotate")).status, 200);
@@ -242,7 +242,7 @@ fn whoever_gets_a_keys_mails_may_do_what_their_buttons_offer() {
 }
 
 #[test]
-fn who_answers_for_a_service_account_may_do_what_the_mails_of_its_keys_offer() {
+fn responsible_people_can_take_the_actions_in_mails_of_a_service_account() {
     let (desk, server, org) = desk();
     for name in ["bo", "eve"] {
         desk.add_member(&org, &format!("{name}@example.com"), "member");
@@ -274,7 +274,7 @@ fn who_answers_for_a_service_account_may_do_what_the_mails_of_its_keys_offer() {
 }
 
 #[test]
-fn the_button_of_a_mail_leads_to_the_keys_page_after_signing_in() {
+fn button_of_a_mail_leads_to_the_keys_page_after_sign_in() {
     let (_desk, server, org) = desk();
     let (id, _) = ending(&org, "prod-batch", 7_300);
     let mut stranger = server.browser();

@@ -21,7 +21,7 @@ fn remove_path(org: &Org, id: &str) -> String {
 }
 
 #[test]
-fn removing_a_member_settles_each_of_their_keys_in_one_step() {
+fn removing_a_member_handles_all_their_keys_in_one_transaction() {
     let (desk, server, org) = desk();
     let second = desk.start();
     let bo = desk.add_member(&org, "bo@example.com", "member");
@@ -82,7 +82,7 @@ fn removing_a_member_settles_each_of_their_keys_in_one_step() {
     assert_eq!(done.status, 303, "{}", done.body);
     assert_eq!(
         owner.get(&format!("/o/{}/members", org.slug)).text(".notice.ok"),
-        "Bo was removed. 2 keys were handed over. 2 keys were revoked. 1 key has no backup any more."
+        "Bo was removed. 2 keys were handed over. 2 keys were revoked. 1 key now has no backup."
     );
     assert_eq!(find(&org, "to-cy")["owner"]["email"], "cy@example.com");
     let backed = find(&org, "to-backup");
@@ -113,7 +113,7 @@ fn removing_a_member_settles_each_of_their_keys_in_one_step() {
 }
 
 #[test]
-fn a_key_is_handed_to_nobody_who_could_not_hold_it() {
+fn key_is_not_handed_to_a_member_whose_role_does_not_allow_its_scopes() {
     let (desk, server, org) = desk();
     let bo = desk.add_member(&org, "bo@example.com", "admin");
     let cy = desk.add_member(&org, "cy@example.com", "member");
@@ -142,7 +142,7 @@ fn a_key_is_handed_to_nobody_who_could_not_hold_it() {
 }
 
 #[test]
-fn an_organisation_keeps_an_owner() {
+fn organisation_always_has_an_owner() {
     let (desk, server, org) = desk();
     let mut owner = server.signed_in(&org);
     let own = desk.id_of(&org.email);
@@ -175,7 +175,7 @@ fn an_organisation_keeps_an_owner() {
 }
 
 #[test]
-fn a_service_account_owns_keys_and_people_answer_for_it() {
+fn service_account_owns_keys_and_has_responsible_people() {
     let (desk, server, org) = desk();
     let (mut owner, own) = (server.signed_in(&org), desk.id_of(&org.email));
     let bo = desk.add_member(&org, "bo@example.com", "member");
@@ -196,7 +196,7 @@ fn a_service_account_owns_keys_and_people_answer_for_it() {
     let secret = key_of(&desk, &org, &address, "batch", "inference:read");
     assert_eq!(server.api(&secret).get("/v1/models").status, 200);
     assert_eq!(find(&org, "batch")["owner"], json!({"id": account, "email": address}));
-    // It is made a member: no key of it opens more, unless an owner raises it.
+    // It becomes a member: its keys can do no more, unless an owner promotes it.
     let admin = json!({"name": "ruler", "scopes": ["admin"], "owner": account});
     assert_eq!(org.admin.post("/v1/api-keys", &admin).refusal(), (403, "scope_not_grantable".into()));
     for role in ["owner", "auditor"] {
@@ -205,7 +205,7 @@ fn a_service_account_owns_keys_and_people_answer_for_it() {
     assert_eq!(owner.post(&format!("{page}/role"), &[("role", "admin")]).status, 303);
     assert_eq!(org.admin.post("/v1/api-keys", &admin).status, 201);
     assert_eq!(owner.post(&format!("{page}/role"), &[("role", "member")]).status, 303);
-    // Nobody signs in as it, is invited as it, or makes a password for it.
+    // No one can sign in as it, invite it, or set a password for it.
     let signed_in = server.browser().post("/sign-in", &[("email", &address), ("password", PASSWORD)]);
     assert_eq!(signed_in.status, 422);
     let reset = ["user", "reset-password", "--email", &address, "--password-stdin"];
@@ -215,12 +215,12 @@ fn a_service_account_owns_keys_and_people_answer_for_it() {
         422
     );
     assert!(!text(&desk.run(&["user", "list"])).contains("invalid"));
-    // Who answers alone can't go without another in their place.
+    // The only responsible person can't leave without a replacement.
     let refused = owner.post(&remove_path(&org, &bo), &[("rest", "revoke")]);
     assert_eq!(refused.texts(".summary li"), ["Choose who is responsible for Nightly Batch from now on."]);
     assert_eq!(owner.post(&remove_path(&org, &bo), &[("rest", "revoke"), (&account, &account)]).status, 422);
     assert_eq!(owner.post(&remove_path(&org, &bo), &[("rest", "revoke"), (&account, &own)]).status, 303);
-    assert!(owner.get(&page).text(".facts").contains("Who answersAda Lovelace"));
+    assert!(owner.get(&page).text(".facts").contains("Responsible peopleAda Lovelace"));
     assert_eq!(server.api(&secret).get("/v1/models").status, 200, "it outlives who answered for it");
     let edited = owner.post(&format!("{make}/{account}/edit"), &[("name", "Batch"), ("answerers", &own)]);
     assert_eq!(edited.status, 303);
@@ -255,7 +255,7 @@ fn rights_of_keys_follow_each_change_of_their_owner_in_every_process() {
 }
 
 #[test]
-fn a_member_who_is_disabled_here_goes_on_elsewhere() {
+fn member_disabled_in_one_organisation_stays_active_in_others() {
     let (desk, server, org) = desk();
     let other = desk.set_up(&server, "Other Org");
     desk.join(&org, &other.email, "member");
@@ -271,12 +271,12 @@ fn a_member_who_is_disabled_here_goes_on_elsewhere() {
     assert_eq!(ways(&format!("/o/{}/members", org.slug), &mut browser), format!("/o/{}/members", other.slug));
     assert_eq!(ways(&format!("/o/{}/keys", org.slug), &mut browser), format!("/o/{}/keys", other.slug));
     let asked = owner.get(&format!("/o/{}/members/{id}/disable", org.slug));
-    assert!(asked.text("main").contains("alone. This can be undone."));
+    assert!(asked.text("main").contains("and can be undone."));
     assert_eq!(owner.post(&format!("/o/{}/members/{id}/disable", org.slug), &[]).status, 303);
     assert_eq!(browser.get(&format!("/o/{}/keys", org.slug)).status, 404);
     assert_eq!(browser.get(&format!("/o/{}/keys", other.slug)).status, 200);
     assert_eq!(other.admin.get("/v1/api-keys").status, 200);
-    // Nobody gives a key to someone who is disabled.
+    // A key can't be given to a disabled member.
     let body = json!({"name": "x", "scopes": ["inference:read"], "owner": other.email});
     assert_eq!(org.admin.post("/v1/api-keys", &body).fields(), ["owner"]);
     assert_eq!(owner.post(&format!("/o/{}/members/{id}/enable", org.slug), &[]).status, 303);
@@ -284,7 +284,7 @@ fn a_member_who_is_disabled_here_goes_on_elsewhere() {
 }
 
 #[test]
-fn a_key_made_while_its_owner_is_removed_is_never_without_one() {
+fn key_created_while_its_owner_is_removed_always_has_an_owner() {
     let (desk, server, org) = desk();
     let make = |server: &Server, round: u32, number: u32| {
         let body = json!({"name": format!("race-{round}-{number}"), "scopes": ["inference:read"],
@@ -324,7 +324,7 @@ fn admins_hand_a_key_over_and_owners_choose_their_backup() {
     let path = format!("/o/{}/keys/{id}/owner", org.slug);
     let mut owner = server.signed_in(&org);
     let page = owner.get(&path);
-    // Who could not hold its scopes is no owner of it; a program is no backup.
+    // A member whose role does not allow its scopes can't own it; a service account can't be a backup.
     let offered = |select: &str| page.texts(&format!("{select} option"));
     assert!(!offered("#owner").iter().any(|choice| choice.starts_with("Cy")));
     assert!(offered("#owner").contains(&"Nightly (service account)".to_owned()));

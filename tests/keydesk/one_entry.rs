@@ -1,5 +1,5 @@
-//! Every route that may change something, taken from the table of permissions: a call that succeeds
-//! makes exactly one audit entry, and one whose entry can't be written changes nothing at all.
+//! Every route that can change something, from the table of permissions: a successful request writes exactly one
+//! audit entry, and one whose entry can't be written changes nothing.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use crate::support::stage::{ELSEWHERE, IN_PASSING, Mark, Stage};
 use crate::support::{Desk, TABLE};
 
 #[test]
-fn every_route_that_changes_something_makes_one_entry_or_changes_nothing() {
+fn every_changing_route_writes_one_entry_or_changes_nothing() {
     // Mails that a command queues leave at a tick.
     let desk = Desk::new().with("KEYDESK_TICK", "1s");
     let server = desk.start();

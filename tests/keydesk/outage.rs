@@ -1,4 +1,4 @@
-//! A lost database: refused for now, never a yes past the lease, and back by itself.
+//! A lost database: requests are refused, no key is accepted after the lease, and the server recovers by itself.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -16,7 +16,7 @@ use crate::support::{Desk, desk, eventually};
 struct Cable {
     port: u16,
     cut: Arc<AtomicBool>,
-    /// Connections with a smaller number pass nothing on any more, and nobody is told.
+    /// Connections with a smaller number silently pass nothing on any more.
     silent_below: Arc<AtomicUsize>,
     streams: Arc<Mutex<Vec<TcpStream>>>,
 }
@@ -58,12 +58,12 @@ impl Cable {
         }
     }
 
-    /// Makes all connections that are open pass nothing on, without an end; new ones work.
+    /// Makes all open connections pass nothing on without closing them; new ones work.
     fn silence(&self) {
         self.silent_below.store(self.streams.lock().unwrap().len() / 2, Ordering::SeqCst);
     }
 
-    /// Makes all connections pass nothing on, also new ones, without an end.
+    /// Makes all connections, including new ones, pass nothing on without closing them.
     fn freeze(&self) {
         self.silent_below.store(usize::MAX, Ordering::SeqCst);
     }
@@ -107,7 +107,7 @@ fn behind_cable(desk: Desk) -> (Cable, Desk) {
 
 #[test]
 #[ignore = "needs PostgreSQL"]
-fn a_lost_database_is_told_and_comes_back_by_itself() {
+fn lost_database_is_reported_and_recovers_by_itself() {
     let desk = on_postgres();
     let (cable, desk) = behind_cable(desk);
     let server = desk.start();
@@ -153,7 +153,7 @@ fn revoke_elsewhere(desk: &Desk) {
 
 #[test]
 #[ignore = "needs PostgreSQL"]
-fn connections_that_fall_silent_keep_no_process_from_answering_and_hearing() {
+fn silent_connections_stop_no_process_from_responding_and_following_the_feed() {
     let desk = on_postgres();
     let (cable, desk) = behind_cable(desk.with("KEYDESK_DEFAULT_RPM", "1000000"));
     let server = desk.start();
@@ -189,7 +189,7 @@ fn a_frozen_database_does_not_keep_a_process_from_stopping() {
 
 #[test]
 #[ignore = "needs PostgreSQL"]
-fn no_key_is_told_yes_from_memory_once_the_lease_is_over() {
+fn no_key_is_accepted_from_memory_after_the_lease_has_expired() {
     let desk = on_postgres();
     let (cable, desk) =
         behind_cable(desk.with("KEYDESK_MAX_STALENESS", "1s").with("KEYDESK_DEFAULT_RPM", "1000000"));
@@ -201,7 +201,7 @@ fn no_key_is_told_yes_from_memory_once_the_lease_is_over() {
     assert_eq!(api.get("/v1/models").status, 200);
     cable.cut();
     let cut = Instant::now();
-    // Until then it may be answered from memory; what was asked before the end may be read after it.
+    // Until then, the response may come from memory; a request from before the end may be read after it.
     let mut answered = 0;
     let refused = loop {
         let asked = Instant::now();
@@ -230,7 +230,7 @@ fn no_key_is_told_yes_from_memory_once_the_lease_is_over() {
 /// The database fails over to a copy that lacks the latest change, and another process revokes a key there
 /// before this one looks: the feed has the same length as before.
 #[test]
-fn a_fail_over_that_loses_a_change_hides_no_revocation_that_follows() {
+fn fail_over_that_loses_a_change_hides_no_later_revocation() {
     let (desk, server, org) = desk();
     let api = server.api(&desk.key(&org.slug, "caller", "inference:read"));
     org.admin.create(&json!({"name": "lost", "scopes": ["inference:read"]}));
@@ -255,7 +255,7 @@ fn a_fail_over_that_loses_a_change_hides_no_revocation_that_follows() {
 }
 
 #[test]
-fn whoever_confirms_a_revocation_that_another_process_made_accepts_the_key_no_more() {
+fn process_that_confirms_a_revocation_no_longer_accepts_the_key() {
     let desk = Desk::new();
     let (one, other) = (desk.start(), desk.start());
     let org = desk.set_up(&one, "Acme AI");
@@ -273,7 +273,7 @@ fn whoever_confirms_a_revocation_that_another_process_made_accepts_the_key_no_mo
 }
 
 #[test]
-fn a_right_that_ends_by_time_while_a_change_waits_makes_nothing() {
+fn right_that_expires_while_a_change_waits_changes_nothing() {
     let (desk, server, org) = desk();
     let made = org.admin.create(&json!({"name": "brief", "scopes": ["admin"]}));
     let brief = server.api(made["key"].as_str().unwrap());
@@ -305,7 +305,7 @@ fn a_right_that_ends_by_time_while_a_change_waits_makes_nothing() {
 
 #[test]
 #[ignore = "needs PostgreSQL"]
-fn a_start_waits_for_its_database() {
+fn start_waits_for_the_database() {
     let desk = on_postgres();
     let url = desk.database.url.clone();
     let (server, name) = url.rsplit_once('/').unwrap();

@@ -1,4 +1,4 @@
-//! Who may do what: scopes, organisations, sign-in.
+//! Permissions: scopes, organisations, sign-in.
 
 use serde_json::json;
 
@@ -36,7 +36,7 @@ fn routes(id: &str) -> Vec<(&'static str, String, Option<String>, &'static str)>
 }
 
 #[test]
-fn each_scope_opens_its_routes_and_no_other() {
+fn each_scope_allows_its_routes_and_no_others() {
     let (desk, server, org) = desk();
     let mut cases = 0;
     for bits in 1..32_u32 {
@@ -61,7 +61,7 @@ fn each_scope_opens_its_routes_and_no_other() {
 }
 
 #[test]
-fn another_organisations_keys_do_not_exist() {
+fn keys_of_another_organisation_are_not_found() {
     let (desk, server, ours) = desk();
     let theirs = desk.set_up(&server, "Other Org");
     let key = theirs
@@ -102,7 +102,7 @@ fn another_organisations_keys_do_not_exist() {
 }
 
 #[test]
-fn an_owner_of_another_organisation_can_not_own_a_key_here() {
+fn owner_of_another_organisation_cannot_own_a_key() {
     let (desk, server, ours) = desk();
     let theirs = desk.set_up(&server, "Other Org");
     for field in ["owner", "backup"] {
@@ -130,7 +130,7 @@ fn rights_follow_the_owners_role_at_the_next_request() {
 }
 
 #[test]
-fn a_key_that_is_left_without_rights_is_good_for_nothing_even_where_none_is_named() {
+fn key_without_effective_rights_is_refused_even_where_no_scope_is_required() {
     let (desk, server, org) = desk();
     desk.add_member(&org, "bo@example.com", "member");
     let body = json!({"name": "bos-key", "scopes": ["inference:read"], "owner": "bo@example.com"});
@@ -154,12 +154,12 @@ fn a_key_that_is_left_without_rights_is_good_for_nothing_even_where_none_is_name
         assert_eq!(said(), (403, "insufficient_scope".to_owned(), json!(false)), "{change}");
         desk.database.change("UPDATE people SET disabled_at = NULL");
     }
-    // What it is, it may still ask.
+    // It can still read its own object.
     assert_eq!(bos.get("/v1/api-keys/self").status, 200);
 }
 
 #[test]
-fn pages_lead_strangers_to_sign_in_and_change_nothing() {
+fn pages_redirect_visitors_to_sign_in_and_change_nothing() {
     let (desk, server, org) = desk();
     let key = org.admin.create(&json!({"name": "target", "scopes": ["inference:read"]}));
     let id = key["id"].as_str().unwrap();

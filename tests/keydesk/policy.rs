@@ -1,5 +1,5 @@
-//! The key policy of an organisation: it binds every way of making a key, new keys at once and
-//! existing ones from a date, and its preview is what happens.
+//! The key policy: it applies to every way of creating a key, to new keys at once and to existing ones from a
+//! date, and its preview matches the effect.
 
 use std::collections::BTreeMap;
 
@@ -80,7 +80,7 @@ const STRICT: [(&str, &str); 5] = [
 ];
 
 #[test]
-fn a_policy_binds_the_api() {
+fn policy_applies_to_the_api() {
     let (_desk, server, org) = desk();
     let key = |name: &str, more: Value| {
         let mut body = json!({"name": name, "scopes": ["inference:read"]});
@@ -134,7 +134,7 @@ fn a_policy_binds_the_api() {
 }
 
 #[test]
-fn a_policy_binds_the_command_line() {
+fn policy_applies_to_the_command_line() {
     let (desk, server, org) = desk();
     save(&mut server.signed_in(&org), &org, &STRICT);
     let create = |more: &[&str]| {
@@ -154,7 +154,7 @@ fn a_policy_binds_the_command_line() {
 }
 
 #[test]
-fn a_policy_binds_the_portal_and_shows_what_can_be_chosen() {
+fn policy_applies_to_the_portal_which_shows_the_allowed_choices() {
     let (_desk, server, org) = desk();
     let mut browser = server.signed_in(&org);
     let form = format!("/o/{}/keys/new", org.slug);
@@ -169,7 +169,7 @@ fn a_policy_binds_the_portal_and_shows_what_can_be_chosen() {
     }
     assert!(page.attribute("[name=expires][value='30']", "value").is_some());
     assert!(page.attribute("#expires_on", "max").unwrap() < in_days(31));
-    assert!(page.body.contains("Keys live at most 30 days here."));
+    assert!(page.body.contains("The key policy allows at most 30 days."));
     assert_eq!(page.attribute("#requests_per_minute", "value").as_deref(), Some("100"));
     let mut create = |expires: &str, rpm: &str| {
         let name = format!("key-{expires}-{rpm}");
@@ -192,7 +192,7 @@ fn a_policy_binds_the_portal_and_shows_what_can_be_chosen() {
 }
 
 #[test]
-fn members_grant_what_the_policy_lets_them_and_no_more() {
+fn members_grant_only_scopes_that_the_policy_allows() {
     let (desk, server, org) = desk();
     let (mut member, email) = member(&desk, &server, &org);
     let mut owner = server.signed_in(&org);
@@ -207,7 +207,7 @@ fn members_grant_what_the_policy_lets_them_and_no_more() {
     save(&mut owner, &org, &[("member_scopes", "inference:read keys:verify"), ("default_rpm", "700")]);
     assert_eq!((create("analytics:read", "600"), create("keys:verify", "600")), (422, 200));
     assert_eq!((create("inference:read", "700"), create("inference:read", "701")), (200, 422));
-    // Whoever makes a key for a member gives no more than the member may hold.
+    // A key created for a member can have no more scopes than the member may grant.
     let body = |scope: &str| json!({"name": scope, "scopes": [scope], "owner": email});
     let refused = org.admin.post("/v1/api-keys", &body("inference:write"));
     assert_eq!(refused.refusal(), (403, "scope_not_grantable".into()));
@@ -245,7 +245,7 @@ fn existing_keys_keep_their_rights_until_the_date_in_every_process() {
 }
 
 #[test]
-fn a_change_can_be_taken_back_before_its_date() {
+fn policy_change_can_be_undone_before_its_date() {
     let (desk, server, org) = desk();
     let mut owner = server.signed_in(&org);
     let body = json!({"name": "for-ever", "scopes": ["inference:read"]});
@@ -269,7 +269,7 @@ fn a_change_can_be_taken_back_before_its_date() {
 }
 
 #[test]
-fn only_owners_and_admins_change_the_policy_and_everyone_reads_it() {
+fn only_owners_and_admins_change_the_policy_and_everyone_sees_it() {
     let (desk, server, org) = desk();
     let (mut member, _) = member(&desk, &server, &org);
     save(&mut server.signed_in(&org), &org, &[("longest", "45"), ("default_expiry", "30")]);
@@ -291,7 +291,7 @@ fn only_owners_and_admins_change_the_policy_and_everyone_reads_it() {
 }
 
 #[test]
-fn rules_that_contradict_each_other_and_dates_of_the_past_are_refused() {
+fn contradictory_rules_and_past_dates_are_refused() {
     let (desk, server, org) = desk();
     let mut owner = server.signed_in(&org);
     let (today, far) = (in_days(0), in_days(400));
@@ -365,7 +365,7 @@ struct Told {
 fn told(page: &Page) -> BTreeMap<String, Told> {
     let mut told: BTreeMap<String, Told> = BTreeMap::new();
     let on = page.texts(".notice.warn").into_iter().find_map(|text| {
-        text.split_once("would end earlier, on ").map(|(_, date)| date.trim_end_matches('.').to_owned())
+        text.split_once("would expire earlier, on ").map(|(_, date)| date.trim_end_matches('.').to_owned())
     });
     for kind in ["in_use", "unused", "earlier", "limited"] {
         let names = page.texts(&format!("[data-kind={kind}] a"));
@@ -379,8 +379,9 @@ fn told(page: &Page) -> BTreeMap<String, Told> {
                     told.limit = Some(what.split(' ').next().unwrap().replace(',', "").parse().unwrap())
                 }
                 _ => {
-                    told.ends =
-                        Some(on.clone().unwrap_or_else(|| what.split(", now").next().unwrap().to_owned()))
+                    told.ends = Some(
+                        on.clone().unwrap_or_else(|| what.split(", currently").next().unwrap().to_owned()),
+                    )
                 }
             }
         }
@@ -394,7 +395,7 @@ fn day(at: &Value) -> Option<String> {
 }
 
 #[test]
-fn what_a_preview_shows_is_what_happens_when_the_date_comes() {
+fn preview_matches_the_effect_on_the_date() {
     let (desk, server, _) = desk();
     let (mut lost, mut ended, mut limited, mut same) = (0, 0, 0, 0);
     for seed in 1..=12_u64 {
@@ -446,7 +447,7 @@ fn what_a_preview_shows_is_what_happens_when_the_date_comes() {
         let before: Vec<Value> = keys.iter().map(verify).collect();
         let told = told(&send(&mut owner, &org, "preview", &rules));
         save(&mut owner, &org, &rules);
-        // Whoever checks the others must not end with them.
+        // The key that verifies the others must not expire with them.
         desk.database.change("UPDATE api_keys SET expires_at = NULL WHERE name = 'checker'");
         let after: Vec<Value> = keys
             .iter()

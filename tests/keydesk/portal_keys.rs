@@ -50,7 +50,7 @@ fn a_key_is_shown_once_and_works() {
 }
 
 #[test]
-fn a_form_sent_twice_makes_one_key_and_says_so() {
+fn form_submitted_twice_creates_one_key_and_says_so() {
     let (desk, server, org) = desk();
     let mut browser = server.signed_in(&org);
     create(&mut browser, &org, &[]);
@@ -64,7 +64,7 @@ fn a_form_sent_twice_makes_one_key_and_says_so() {
 }
 
 #[test]
-fn a_refused_form_names_each_field_and_keeps_what_was_typed() {
+fn refused_form_names_each_field_and_keeps_the_input() {
     let (desk, server, org) = desk();
     let mut browser = server.signed_in(&org);
     create(&mut browser, &org, &[]);
@@ -105,7 +105,7 @@ fn a_refused_form_names_each_field_and_keeps_what_was_typed() {
 }
 
 #[test]
-fn what_people_type_is_never_markup() {
+fn input_is_never_rendered_as_markup() {
     let (_desk, server, org) = desk();
     let mut browser = server.signed_in(&org);
     let nasty = "<img src=x onerror=alert(1)>\"'";
@@ -117,7 +117,7 @@ fn what_people_type_is_never_markup() {
 }
 
 #[test]
-fn a_form_can_be_filled_from_the_address_and_from_another_key() {
+fn form_can_be_prefilled_from_the_url_and_from_another_key() {
     let (_desk, server, org) = desk();
     let mut browser = server.signed_in(&org);
     let path = format!("/o/{}/keys/new", org.slug);
@@ -149,7 +149,7 @@ fn a_form_can_be_filled_from_the_address_and_from_another_key() {
 }
 
 #[test]
-fn a_custom_date_ends_with_its_day_in_the_persons_zone() {
+fn custom_date_lasts_until_the_end_of_the_day_in_the_persons_zone() {
     let (_desk, server, org) = desk();
     let mut browser = server.signed_in(&org);
     browser.post("/account", &[("zone", "Asia/Tokyo")]);
@@ -159,7 +159,7 @@ fn a_custom_date_ends_with_its_day_in_the_persons_zone() {
 }
 
 #[test]
-fn the_list_is_searched_filtered_sorted_and_paged_by_its_address() {
+fn list_is_searched_filtered_sorted_and_paginated_by_url() {
     let (desk, server, org) = desk();
     for number in 0..60 {
         let body = json!({"name": format!("key-{number:02}"), "scopes": ["inference:read"], "expires_in_days": 10 + number});
@@ -197,7 +197,7 @@ fn the_list_is_searched_filtered_sorted_and_paged_by_its_address() {
         ended.ends_with(&["key-07".to_owned(), "key-33".to_owned()]) || ended.contains(&"key-33".to_owned())
     );
     let nothing = browser.get(&format!("{path}?q=zzz"));
-    assert_eq!(nothing.text("#rows h2"), "No key matches");
+    assert_eq!(nothing.text("#rows h2"), "No matching keys");
     assert_eq!(nothing.text("#rows a"), "Clear filters");
     for wrong in ["status=gone", "page=0", "page=x", "sort=colour", "owner=ada", "scope=x"] {
         assert_eq!(browser.get(&format!("{path}?{wrong}")).status, 400, "{wrong}");
@@ -205,7 +205,7 @@ fn the_list_is_searched_filtered_sorted_and_paged_by_its_address() {
 }
 
 #[test]
-fn htmx_gets_the_rows_and_the_address_and_others_the_page() {
+fn htmx_gets_the_rows_and_the_url_and_others_the_page() {
     let (_desk, server, org) = desk();
     let mut browser = server.signed_in(&org);
     let path = format!("/o/{}/keys?q=admin", org.slug);
@@ -256,7 +256,7 @@ fn a_key_is_edited_disabled_enabled_and_its_name_stays() {
 }
 
 #[test]
-fn revoking_shows_what_stops_and_asks_for_the_name_of_a_used_key() {
+fn revoking_shows_the_impact_and_asks_for_the_name_of_a_used_key() {
     let (_desk, server, org) = desk();
     let mut browser = server.signed_in(&org);
     let secret = create(&mut browser, &org, &[]).text("[data-secret]");
@@ -286,7 +286,7 @@ fn revoking_shows_what_stops_and_asks_for_the_name_of_a_used_key() {
 }
 
 #[test]
-fn a_key_used_just_now_is_a_used_one() {
+fn key_used_a_moment_ago_counts_as_used() {
     let (_desk, server, org) = desk();
     let mut browser = server.signed_in(&org);
     let key = org.admin.create(&json!({"name": "busy", "scopes": ["inference:read"]}));
@@ -308,7 +308,7 @@ fn a_key_never_used_is_revoked_without_typing_its_name() {
 }
 
 #[test]
-fn the_waiting_line_turns_into_the_first_use() {
+fn waiting_line_is_replaced_by_the_first_use() {
     let (_desk, server, org) = desk();
     let mut browser = server.signed_in(&org);
     let page = create(&mut browser, &org, &[]);
@@ -322,7 +322,7 @@ fn the_waiting_line_turns_into_the_first_use() {
 }
 
 #[test]
-fn the_link_of_mails_leads_to_the_key() {
+fn link_in_mails_leads_to_the_key() {
     let (_desk, server, org) = desk();
     let key = org.admin.create(&json!({"name": "mailed", "scopes": ["inference:read"]}));
     let id = key["id"].as_str().unwrap();

@@ -1,4 +1,4 @@
-//! Rotating a key in the portal, and watching its callers go over.
+//! Rotating a key in the portal, and watching its clients switch.
 
 use serde_json::{Value, json};
 
@@ -28,7 +28,7 @@ fn secret(page: &Page) -> String {
 }
 
 #[test]
-fn the_form_tells_what_happens_and_leads_to_the_page_that_shows_the_secret_once() {
+fn rotation_form_explains_the_effect_and_shows_the_secret_once() {
     let (_desk, server, org) = desk();
     let mut browser = server.signed_in(&org);
     let (made, old, page) = key(&server, &org, "web-gateway", json!({"expires_in_days": 90}));
@@ -59,7 +59,7 @@ fn the_form_tells_what_happens_and_leads_to_the_page_that_shows_the_secret_once(
 }
 
 #[test]
-fn a_wrong_overlap_comes_back_with_what_was_chosen() {
+fn invalid_overlap_is_refused_and_the_choice_kept() {
     let (_desk, server, org) = desk();
     let mut browser = server.signed_in(&org);
     let (_, old, page) = key(&server, &org, "batch", json!({}));
@@ -88,7 +88,7 @@ fn cockpit(browser: &mut Browser, page: &str) -> Page {
 }
 
 #[test]
-fn the_cockpit_names_who_still_uses_the_old_secret_until_nobody_does() {
+fn rotation_panel_lists_clients_of_the_old_secret_until_there_are_none() {
     let (desk, server, org) = desk();
     let mut browser = server.signed_in(&org);
     let (_, old, page) = key(&server, &org, "web-gateway", json!({}));
@@ -100,7 +100,7 @@ fn the_cockpit_names_who_still_uses_the_old_secret_until_nobody_does() {
     let new = server.api(&secret(&rotate(&mut browser, &page, "24h")));
     let started = jiff::Timestamp::now().as_second();
     let seen = cockpit(&mut browser, &page);
-    assert!(seen.body.contains("2 callers of the last 7 days have not come back yet"), "{}", seen.body);
+    assert!(seen.body.contains("2 clients seen in the last 7 days have not switched yet"), "{}", seen.body);
     eventually("the second of the start is over", || jiff::Timestamp::now().as_second() > started);
     for _ in 0..3 {
         call(&new, "openai-python/2.9.1");
@@ -111,9 +111,9 @@ fn the_cockpit_names_who_still_uses_the_old_secret_until_nobody_does() {
     assert_eq!(seen.texts("tbody td:nth-child(2)"), ["batch-export/1.4"]);
     assert!(seen.texts(".figure").iter().all(|rate| rate != "0"), "{}", seen.body);
     assert!(seen.text(".share strong").ends_with('%'));
-    assert!(seen.body.contains("this caller gets"), "{}", seen.body);
+    assert!(seen.body.contains("this client gets"), "{}", seen.body);
     assert!(seen.attribute("#rotation", "hx-trigger").is_some_and(|trigger| trigger == "every 10s"));
-    // Whoever moves is no longer named once the old secret was quiet for ten minutes.
+    // A client that has switched is no longer listed after ten minutes without requests with the old secret.
     call(&new, "batch-export/1.4");
     cockpit(&mut browser, &page);
     added_up(&desk);
@@ -132,7 +132,7 @@ fn the_cockpit_names_who_still_uses_the_old_secret_until_nobody_does() {
 }
 
 #[test]
-fn the_old_secret_is_given_more_time_and_ended() {
+fn old_secret_is_extended_and_ended() {
     let (_desk, server, org) = desk();
     let mut browser = server.signed_in(&org);
     let (_, old, page) = key(&server, &org, "web-gateway", json!({}));
@@ -151,7 +151,7 @@ fn the_old_secret_is_given_more_time_and_ended() {
         browser.post(&format!("{page}/rotation/move"), &[("longer", "7d")]);
     }
     assert_eq!(ends(&rotation()), before - 3_600 + 30 * 86_400);
-    assert!(browser.get(&format!("{page}/rotation/move")).body.contains("as much time as it can have"));
+    assert!(browser.get(&format!("{page}/rotation/move")).body.contains("be extended any further"));
     let asked = browser.get(&format!("{page}/rotation/end"));
     assert_eq!(asked.text("h1"), "End the old secret of web-gateway?");
     assert_eq!(old.get("/v1/models").status, 200);
@@ -163,7 +163,7 @@ fn the_old_secret_is_given_more_time_and_ended() {
     assert!(
         seen.texts("#rotation").is_empty() && seen.body.contains("The old secret of web-gateway has ended.")
     );
-    // A page that was open all the time is told, and stops asking.
+    // A page that is still open learns of the end, and stops polling.
     let seen = cockpit(&mut browser, &page);
     assert!(seen.body.contains("the old secret has ended"));
     assert_eq!(seen.attribute("#rotation", "hx-trigger"), None);
@@ -174,7 +174,7 @@ fn the_old_secret_is_given_more_time_and_ended() {
 }
 
 #[test]
-fn the_list_tells_what_is_rotating_and_offers_to_rotate_the_rest() {
+fn list_shows_open_rotations_and_offers_to_rotate_other_keys() {
     let (_desk, server, org) = desk();
     let mut browser = server.signed_in(&org);
     let (_, _, page) = key(&server, &org, "web-gateway", json!({"expires_in_days": 90}));

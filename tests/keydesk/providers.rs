@@ -1,5 +1,5 @@
-//! Signing in by a provider, played by a stand-in for GitHub. What OpenID Connect adds is tried
-//! with a real provider in the browser tests.
+//! Sign-in through a provider, with a substitute for GitHub. OpenID Connect is tested with a real provider in the
+//! browser tests.
 
 use crate::fresh_sign_in::grow_stale;
 use crate::support::github::{GitHub, Mood, User};
@@ -46,7 +46,7 @@ fn ada() -> User {
 }
 
 #[test]
-fn a_connected_account_signs_in_and_lands_on_the_page_that_was_asked_for() {
+fn connected_account_signs_in_and_lands_on_the_requested_page() {
     let (github, desk, server, org) = desk();
     let mut owner = connected(&github, &server, &org, &ada());
     let account = owner.get("/account");
@@ -75,7 +75,7 @@ fn a_connected_account_signs_in_and_lands_on_the_page_that_was_asked_for() {
 }
 
 #[test]
-fn an_equal_address_opens_no_account_and_nobody_is_signed_up() {
+fn matching_address_opens_no_account_and_creates_none() {
     let (github, desk, server, org) = desk();
     for verified in [true, false] {
         let mut user = User::new(1, "mallory", &org.email);
@@ -139,7 +139,7 @@ fn an_invitation_is_accepted_with_the_verified_address_of_a_provider_and_with_no
     assert_eq!(browser.get(&keys).status, 200);
     assert!(browser.get("/account").text(".foot").contains("Asia/Tokyo"), "no provider tells a zone");
     assert_eq!(location(&go(&mut server.browser(), &github, "/sign-in/github", &bo)), "/");
-    // Used, it lets in nobody else: not even who has its address at the provider now.
+    // Once used, it admits no one else, not even the person who now has its address at the provider.
     let again = format!("/sign-in/github?next={}", path.replace('/', "%2F"));
     let other = User { id: 79, ..bo.clone() };
     assert_eq!(go(&mut server.browser(), &github, &again, &other).status, 403);
@@ -147,7 +147,7 @@ fn an_invitation_is_accepted_with_the_verified_address_of_a_provider_and_with_no
 }
 
 #[test]
-fn an_invitation_of_someone_known_does_not_open_their_account_to_who_has_the_address_at_a_provider() {
+fn invitation_of_an_existing_person_does_not_open_their_account_through_a_provider() {
     let (github, desk, server, org) = desk();
     let known = desk.set_up(&server, "Other Org");
     let mut owner = server.signed_in(&org);
@@ -173,7 +173,7 @@ fn an_invitation_of_someone_known_does_not_open_their_account_to_who_has_the_add
 }
 
 #[test]
-fn a_state_counts_once_in_its_browser_for_its_provider_and_for_ten_minutes() {
+fn state_is_valid_once_in_its_browser_for_its_provider_for_ten_minutes() {
     let (github, desk, server, org) = desk();
     connected(&github, &server, &org, &ada());
     let refused = |browser: &mut Browser, path: &str| {
@@ -201,7 +201,7 @@ fn a_state_counts_once_in_its_browser_for_its_provider_and_for_ten_minutes() {
     ] {
         refused(&mut one, &format!("/sign-in/github/callback?{query}"));
     }
-    // Still open for whoever began it, once.
+    // It can still be used once, by the browser that started it.
     assert_eq!(location(&one.get(&of_one)), "/");
     let mut replay = server.browser();
     replay.get("/sign-in/github");
@@ -218,7 +218,7 @@ fn a_state_counts_once_in_its_browser_for_its_provider_and_for_ten_minutes() {
 }
 
 #[test]
-fn of_many_answers_at_once_one_signs_in() {
+fn concurrent_callbacks_sign_in_once() {
     let (github, _desk, server, org) = desk();
     connected(&github, &server, &org, &ada());
     let mut browser = server.browser();
@@ -237,7 +237,7 @@ fn of_many_answers_at_once_one_signs_in() {
 }
 
 #[test]
-fn connecting_takes_a_link_of_this_session_a_fresh_sign_in_and_an_identity_of_nobody_else() {
+fn connecting_needs_this_sessions_link_a_fresh_sign_in_and_an_unused_identity() {
     let (github, desk, server, org) = desk();
     let mut owner = server.signed_in(&org);
     let mut elsewhere = server.signed_in(&org);
@@ -273,7 +273,7 @@ fn connecting_takes_a_link_of_this_session_a_fresh_sign_in_and_an_identity_of_no
 }
 
 #[test]
-fn a_way_to_sign_in_can_be_given_up_but_not_the_last_one() {
+fn sign_in_method_can_be_removed_unless_it_is_the_last_one() {
     let (github, desk, server, org) = desk();
     let mut owner = connected(&github, &server, &org, &ada());
     let page = owner.get("/account");
@@ -289,7 +289,7 @@ fn a_way_to_sign_in_can_be_given_up_but_not_the_last_one() {
     assert_eq!(owner.post(&link, &[]).status, 422);
     let mut browser = server.browser();
     assert_eq!(location(&go(&mut browser, &github, "/sign-in/github", &ada())), "/");
-    // Whoever has no password yet chooses one, and then may give GitHub up.
+    // A person without a password chooses one, and can then remove GitHub.
     assert_eq!(browser.post("/account/password", &[("new_password", "a wholly new passphrase")]).status, 303);
     grow_stale(&desk);
     assert!(location(&browser.get(&link)).starts_with("/sign-in/again?next="));
@@ -298,7 +298,7 @@ fn a_way_to_sign_in_can_be_given_up_but_not_the_last_one() {
 }
 
 #[test]
-fn a_disabled_person_is_not_let_in_by_a_provider() {
+fn disabled_person_cannot_sign_in_with_a_provider() {
     let (github, desk, server, org) = desk();
     connected(&github, &server, &org, &ada());
     desk.database.change("UPDATE people SET disabled_at = 1");
@@ -308,7 +308,7 @@ fn a_disabled_person_is_not_let_in_by_a_provider() {
 }
 
 #[test]
-fn whatever_the_provider_does_nobody_is_signed_in_and_the_log_says_why() {
+fn misbehaving_provider_signs_no_one_in_and_the_log_says_why() {
     let (github, _desk, server, org) = desk();
     connected(&github, &server, &org, &ada());
     for (mood, status, reason) in [
@@ -349,7 +349,7 @@ fn whatever_the_provider_does_nobody_is_signed_in_and_the_log_says_why() {
 }
 
 #[test]
-fn a_provider_confirms_that_it_is_the_person_who_is_signed_in() {
+fn provider_confirms_the_identity_of_the_signed_in_person() {
     let (github, desk, server, org) = desk();
     let mut owner = connected(&github, &server, &org, &ada());
     grow_stale(&desk);
@@ -358,7 +358,7 @@ fn a_provider_confirms_that_it_is_the_person_who_is_signed_in() {
     // A wrong password does not make it a form that waits beside.
     let wrong = owner.post("/sign-in/again?next=%2Faccount", &[("confirm_password", "not the right one")]);
     assert_eq!((wrong.status, wrong.attribute(".providers a", "href")), (422, Some(link.clone())));
-    assert!(!wrong.body.contains("What you entered is kept") && !wrong.body.contains("new tab"));
+    assert!(!wrong.body.contains("Your input is kept") && !wrong.body.contains("new tab"));
     assert_eq!(go(&mut owner, &github, &link, &User { id: 9, ..ada() }).status, 403);
     assert_eq!(owner.get("/sign-in/again?next=%2Faccount").status, 200);
     assert_eq!(location(&go(&mut owner, &github, &link, &ada())), "/account");
@@ -366,7 +366,7 @@ fn a_provider_confirms_that_it_is_the_person_who_is_signed_in() {
 }
 
 #[test]
-fn a_form_that_came_too_late_waits_beside_while_a_provider_confirms() {
+fn late_form_is_kept_while_a_provider_confirms_in_another_tab() {
     let (github, desk, server, org) = desk();
     let mut owner = connected(&github, &server, &org, &ada());
     grow_stale(&desk);
@@ -374,11 +374,11 @@ fn a_form_that_came_too_late_waits_beside_while_a_provider_confirms() {
     let fields = [("name", "late"), ("scopes", "admin"), ("expires", "90"), ("requests_per_minute", "600")];
     let asked = owner.post(&keys, &fields);
     assert_eq!(asked.status, 403);
-    assert!(asked.body.contains("What you entered is kept."));
+    assert!(asked.body.contains("Your input is kept."));
     let link = asked.attribute(".providers a[target=_blank]", "href").unwrap();
     let back = location(&go(&mut owner, &github, &link, &ada()));
     let beside = owner.get(&back);
-    assert_eq!((beside.status, beside.text("h1").as_str()), (200, "It is you"));
+    assert_eq!((beside.status, beside.text("h1").as_str()), (200, "Identity confirmed"));
     let mut again = fields.to_vec();
     again.push(("confirmed_elsewhere", "1"));
     assert_eq!(owner.post(&keys, &again).status, 200);
@@ -386,7 +386,7 @@ fn a_form_that_came_too_late_waits_beside_while_a_provider_confirms() {
 }
 
 #[test]
-fn without_settings_there_are_no_providers() {
+fn without_configuration_there_are_no_providers() {
     let (_desk, server, org) = crate::support::desk();
     let mut browser = server.browser();
     for path in

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::support::{Browser, Desk, Org, Server, TABLE, eventually};
 
-/// What a request with a key counts.
+/// The tables in which a request with a key is counted.
 const COUNTS: &[&str] = &[
     "key_addresses",
     "scope_uses",

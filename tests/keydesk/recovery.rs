@@ -1,4 +1,4 @@
-//! Securing an account: what a thief has begun comes to nothing.
+//! Securing an account cancels everything that an intruder has started.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -19,7 +19,7 @@ const REVOKED: [(&str, &str); 4] = [
     ("sign_in_flows", "person_id IS NOT NULL"),
     ("calendar_feeds", "person_id IS NOT NULL"),
 ];
-/// Tables with a person's rows by which nobody gets in, or which outlast a recovery: with why.
+/// Tables with rows of a person that give no access or outlast a recovery, with the reason.
 const KEPT: [(&str, &str); 7] = [
     ("sign_in_methods", "the person checks them; each change of them is told by mail"),
     ("members", "an organisation decides who belongs to it"),
@@ -45,7 +45,7 @@ fn token(path: &str) -> String {
     path.split_once("token=").unwrap().1.to_owned()
 }
 
-/// The token of the latest mail of an event to an address.
+/// The token of the latest e-mail of an event to an address.
 fn mailed(desk: &Desk, email: &str, event: &str, start: &str) -> String {
     let mut found = None;
     eventually(&format!("{event} to {email}"), || {
@@ -108,7 +108,7 @@ fn begin_everything(desk: &Desk, server: &Server, org: &Org, email: &str) -> Bro
 }
 
 #[test]
-fn every_act_of_recovery_revokes_everything_pending() {
+fn every_recovery_action_revokes_everything_pending() {
     let (desk, server, org) = desk();
     let other = member(&desk, &org);
     begin_everything(&desk, &server, &org, &other);
@@ -194,7 +194,7 @@ fn a_pending_change_of_address_does_not_outlast_a_reset() {
 }
 
 #[test]
-fn a_confirmation_asked_of_an_outside_address_does_not_outlast_a_recovery() {
+fn pending_confirmation_of_an_external_address_does_not_outlast_a_recovery() {
     let (desk, server, org) = desk();
     let (mut owner, mut thief) = (server.signed_in(&org), server.signed_in(&org));
     let settings = format!("/o/{}/settings/checkpoints", org.slug);
@@ -203,11 +203,11 @@ fn a_confirmation_asked_of_an_outside_address_does_not_outlast_a_recovery() {
     let asked = mailed(&desk, "mallory@evil.example", "audit_confirmation", "/checkpoints?");
     assert_eq!(owner.post("/account/sessions/end-others", &[]).status, 303);
     assert_eq!(server.browser().post("/checkpoints", &[("token", &asked)]).status, 403);
-    assert!(!owner.get(&settings).body.contains("mallory@evil.example"), "nobody waits for an answer");
+    assert!(!owner.get(&settings).body.contains("mallory@evil.example"), "no confirmation is pending");
 }
 
 #[test]
-fn the_address_before_is_told_of_a_change_and_cancels_it_without_signing_in() {
+fn previous_address_is_notified_of_a_change_and_can_cancel_it_without_signing_in() {
     let (desk, server, org) = desk();
     let mut thief = server.signed_in(&org);
     assert_eq!(thief.post("/account/email", &[("email", "mallory@evil.example")]).status, 303);
@@ -237,7 +237,7 @@ fn the_address_before_is_told_of_a_change_and_cancels_it_without_signing_in() {
 }
 
 #[test]
-fn any_notice_of_a_change_cancels_the_one_that_is_pending() {
+fn every_notice_of_a_change_cancels_the_pending_one() {
     let (desk, server, org) = desk();
     let mut thief = server.signed_in(&org);
     assert_eq!(thief.post("/account/email", &[("email", "one@evil.example")]).status, 303);
@@ -250,7 +250,7 @@ fn any_notice_of_a_change_cancels_the_one_that_is_pending() {
 }
 
 #[test]
-fn an_account_whose_address_was_changed_is_given_back_by_the_command_line() {
+fn account_whose_address_was_changed_is_restored_by_the_command_line() {
     let (desk, server, org) = desk();
     let mut thief = server.signed_in(&org);
     let mallory = "mallory@evil.example";
@@ -295,7 +295,7 @@ fn a_pending_change_is_shown_on_the_account_page_and_cancelled_there() {
     let after = owner.get("/account");
     assert!(after.texts(form).is_empty() && after.body.contains("end your other sessions"), "{}", after.body);
     assert_eq!(server.browser().post("/verify-email", &[("token", &verify)]).status, 403);
-    // A second time there is nothing to cancel, and nothing is told.
+    // The second time, there is nothing to cancel and no e-mail.
     assert_eq!(owner.post("/account/email/cancel", &[]).status, 303);
     assert_eq!(desk.wait_for_mails("security_notice", 2).len(), 2);
     // A change that was confirmed is not cancelled any more.
@@ -308,7 +308,7 @@ fn a_pending_change_is_shown_on_the_account_page_and_cancelled_there() {
 }
 
 #[test]
-fn ending_one_session_takes_its_changes_along_and_leaves_calendars() {
+fn ending_one_session_cancels_its_changes_and_keeps_calendars() {
     let (desk, server, org) = desk();
     let mut owner = server.signed_in(&org);
     let mut thief = begin_everything(&desk, &server, &org, &org.email);
@@ -330,7 +330,7 @@ fn ending_one_session_takes_its_changes_along_and_leaves_calendars() {
 }
 
 #[test]
-fn a_calendar_address_does_not_work_again_for_someone_who_comes_back() {
+fn calendar_address_stays_revoked_for_a_returning_member() {
     let (desk, server, org) = desk();
     let email = member(&desk, &org);
     let mut browser = sign_in(&server, &email, PASSWORD);
@@ -374,7 +374,7 @@ fn cookie_of(answer: &str) -> Option<String> {
 }
 
 #[test]
-fn a_session_that_was_ended_is_not_made_again_by_a_request_under_way() {
+fn ended_session_is_not_recreated_by_a_running_request() {
     let (desk, server, org) = desk();
     let (mut owner, thief) = (server.signed_in(&org), server.signed_in(&org));
     let password = serde_html_form::to_string([("confirm_password", PASSWORD)]).unwrap();
@@ -393,7 +393,7 @@ fn a_session_that_was_ended_is_not_made_again_by_a_request_under_way() {
 }
 
 #[test]
-fn a_change_of_address_that_was_under_way_during_a_reset_comes_to_nothing() {
+fn address_change_that_runs_during_a_reset_has_no_effect() {
     let (desk, server, org) = desk();
     let thief = server.signed_in(&org);
     let body = "email=mallory%40evil.example";
@@ -426,7 +426,7 @@ fn a_sign_in_with_the_old_password_during_a_reset_leaves_no_session() {
 }
 
 #[test]
-fn proving_again_changes_the_name_of_the_session_and_keeps_it() {
+fn confirming_the_identity_renews_the_session_id_and_keeps_the_session() {
     let (desk, server, org) = desk();
     let mut owner = server.signed_in(&org);
     crate::fresh_sign_in::grow_stale(&desk);
@@ -442,7 +442,7 @@ fn proving_again_changes_the_name_of_the_session_and_keeps_it() {
 }
 
 #[test]
-fn a_session_that_is_not_fresh_ends_no_others_and_takes_no_reset_link_away() {
+fn session_that_is_not_fresh_ends_no_others_and_revokes_no_reset_link() {
     let (desk, server, org) = desk();
     let (mut owner, mut thief) = (server.signed_in(&org), server.signed_in(&org));
     crate::fresh_sign_in::grow_stale(&desk);
@@ -460,7 +460,7 @@ fn a_session_that_is_not_fresh_ends_no_others_and_takes_no_reset_link_away() {
 }
 
 #[test]
-fn a_copy_of_the_cookie_is_worth_nothing_once_other_sessions_are_ended() {
+fn copied_cookie_is_useless_once_other_sessions_are_ended() {
     let (_desk, server, org) = desk();
     let mut owner = server.signed_in(&org);
     let mut thief = server.browser();
@@ -471,7 +471,7 @@ fn a_copy_of_the_cookie_is_worth_nothing_once_other_sessions_are_ended() {
 }
 
 #[test]
-fn many_sessions_that_change_one_account_hold_up_nobody() {
+fn many_sessions_that_change_one_account_block_no_one_else() {
     let (desk, server, org) = desk();
     let email = member(&desk, &org);
     let browsers: Vec<_> = (0..5).map(|_| sign_in(&server, &email, PASSWORD)).collect();

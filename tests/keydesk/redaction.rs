@@ -1,4 +1,4 @@
-//! Secrets in addresses never reach a log or the database, at any level, however they are written.
+//! Secrets in URLs never reach a log or the database, at any log level and in any spelling.
 
 use keydesk::web::redact::{PARAMETERS, SECRET_FIELDS, Value};
 use serde_json::json;
@@ -65,7 +65,7 @@ fn variants(path: &str) -> Vec<String> {
 }
 
 #[test]
-fn planted_secrets_reach_neither_log_nor_database() {
+fn secrets_reach_neither_log_nor_database() {
     let desk = Desk::new().with("KEYDESK_LOG", "trace");
     let server = desk.start();
     let org = desk.set_up(&server, "Acme AI");

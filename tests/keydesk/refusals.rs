@@ -1,4 +1,4 @@
-//! Why calls were refused: sums, the latest calls, each check with its result.
+//! Refused requests: counts, the latest ones, and each check with its result.
 
 use serde_json::json;
 
@@ -32,20 +32,20 @@ fn each_refusal_is_explained_check_by_check() {
         refused.push((request_id(&answer), check, now));
     };
     change(json!({"disabled": true}));
-    refuse(401, api.get("/v1/models"), "It is not disabled or revoked", "passes");
+    refuse(401, api.get("/v1/models"), "The key is not disabled or revoked", "passes");
     change(json!({"disabled": false, "allowed_ips": ["192.0.2.0/24"]}));
     refuse(403, api.get("/v1/models"), "The address is allowed", "passes");
     change(json!({"allowed_ips": [], "scopes": ["inference:read"]}));
-    refuse(403, api.post("/v1/inference", &inference), "It holds the scope", "would be refused");
+    refuse(403, api.post("/v1/inference", &inference), "The key has the scope", "would be refused");
     desk.database.change("UPDATE members SET role = 'auditor'");
-    refuse(403, api.get("/v1/models"), "Its owner’s role may hold it", "passes");
+    refuse(403, api.get("/v1/models"), "The owner’s role allows the scope", "passes");
     desk.database.change("UPDATE members SET role = 'owner'");
     change(json!({"requests_per_minute": 1}));
-    // What was called before leaves less than a whole token for a moment.
+    // Earlier requests leave less than a whole token for a moment.
     eventually("the one token is there", || api.get("/v1/models").status == 200);
-    refuse(429, api.get("/v1/models"), "The limit is not used up", "would be refused");
+    refuse(429, api.get("/v1/models"), "The limit is not exceeded", "would be refused");
     crate::rotation::rotate(&org.admin, id, "0s");
-    refuse(401, api.get("/v1/models"), "Its secret is the current one", "would be refused");
+    refuse(401, api.get("/v1/models"), "The secret is the current one", "would be refused");
     let ids: Vec<String> = refused.iter().map(|(request, _, _)| format!("'{request}'")).collect();
     let kept =
         format!("SELECT COUNT(*) AS count FROM refused_requests WHERE request_id IN ({})", ids.join(", "));
@@ -59,7 +59,7 @@ fn each_refusal_is_explained_check_by_check() {
         assert_eq!((&*checks[place].0, &*checks[place].2), (*check, *now));
         assert!(checks[..place].iter().all(|(_, then, _)| then == "Passed"), "{check}");
         assert!(checks[place + 1..].iter().all(|(_, then, _)| then == "Not reached"), "{check}");
-        // Among the latest calls it is the one that is marked.
+        // It is marked in the list of the latest requests.
         let explained = browser.get(&format!("{page}?request={request}"));
         let marked = explained.attribute(".calls a[aria-current]", "href");
         assert_eq!(marked, Some(format!("{page}?request={request}")));
@@ -70,16 +70,16 @@ fn each_refusal_is_explained_check_by_check() {
     }
     let all = browser.get(&format!("/o/{}/refusals", org.slug));
     assert!(all.texts("tbody th").contains(&"reader".to_owned()), "{}", all.body);
-    // What programs read as Markdown is no words for people.
+    // Code in back quotes is for the API, not for pages.
     assert!(!browser.get(&page).body.contains('`'));
     let unknown = browser.get(&format!("{page}?request=req_01kb0000000000000000000000"));
-    assert!(unknown.text("main .empty p").contains("No refusal is kept under it"), "{}", unknown.body);
-    assert!(browser.get(&format!("{page}?request=nothing")).body.contains("This is no request id"));
+    assert!(unknown.text("main .empty p").contains("keeps the last 20 refused requests"), "{}", unknown.body);
+    assert!(browser.get(&format!("{page}?request=nothing")).body.contains("This is not a request ID"));
     assert_eq!(browser.get(&format!("{page}?request=%00")).status, 400);
 }
 
 #[test]
-fn sums_count_every_refusal_and_the_latest_are_kept() {
+fn every_refusal_is_counted_and_the_latest_are_stored() {
     let (desk, server, org) = desk();
     let key = org.admin.create(&json!({"name": "old", "scopes": ["inference:read"]}));
     let path = format!("/v1/api-keys/{}", key["id"].as_str().unwrap());

@@ -1,4 +1,4 @@
-//! The review finds what it says, and what is decided about it holds.
+//! The review reports the right findings, and decisions about them last.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -49,7 +49,7 @@ fn thousand_keys(desk: &Desk, org: &Org, now: i64) {
         person(2, "1"),
         person(3, "NULL")
     ));
-    // The first is a member, the second was one, the third is disabled, the fourth set aside here.
+    // The first is a member, the second was one, the third is disabled, the fourth is disabled in this organisation.
     desk.database.execute(&format!(
         "INSERT INTO members (org_id, person_id, role, joined_at, disabled_at) VALUES ({of_org}, {}, 'member', 0, NULL), \
          ({of_org}, {}, 'member', 0, NULL), ({of_org}, {}, 'member', 0, 5)",
@@ -265,7 +265,7 @@ fn clock() -> i64 {
 }
 
 #[test]
-fn each_card_holds_what_all_rows_say_on_a_thousand_keys() {
+fn each_card_matches_the_rows_of_a_thousand_keys() {
     // No tick comes in between.
     let desk = Desk::new().with("KEYDESK_TICK", "3600s");
     let server = desk.start();
@@ -320,7 +320,7 @@ fn actions(desk: &Desk, action: &str) -> i64 {
 }
 
 #[test]
-fn a_finding_is_kept_with_who_and_when_and_can_be_put_up_again() {
+fn finding_is_snoozed_with_person_and_time_and_the_snooze_can_be_ended() {
     let (desk, server, org) = desk();
     let key = org.admin.create(&json!({"name": "forever", "scopes": ["inference:read"], "expires_at": null}));
     desk.database
@@ -336,7 +336,7 @@ fn a_finding_is_kept_with_who_and_when_and_can_be_put_up_again() {
     let page = owner.get(&card);
     let kept = page.texts("section[aria-labelledby=kept] tbody tr");
     assert!(
-        kept.len() == 1 && kept[0].contains("Never end") && kept[0].contains("by Ada Lovelace"),
+        kept.len() == 1 && kept[0].contains("Never expire") && kept[0].contains("by Ada Lovelace"),
         "{kept:?}"
     );
     assert!(!page.texts("section[aria-labelledby=findings] th a").contains(&"forever".to_owned()));
@@ -371,7 +371,7 @@ fn a_finding_is_kept_with_who_and_when_and_can_be_put_up_again() {
 }
 
 #[test]
-fn a_finding_names_the_new_address_and_leads_to_what_settles_it() {
+fn finding_names_the_new_address_and_links_to_the_remedy() {
     let (desk, server, org) = desk();
     join(&desk, &org, "member@example.com", "member");
     let create = |name: &str, owner: &str| {
@@ -412,7 +412,7 @@ fn a_finding_names_the_new_address_and_leads_to_what_settles_it() {
 }
 
 #[test]
-fn an_unused_scope_is_removed_and_given_back_by_one_click_each() {
+fn unused_scope_is_removed_and_restored_with_one_click_each() {
     let (desk, server, org) = desk();
     let create =
         |name: &str| org.admin.create(&json!({"name": name, "scopes": ["inference:read", "analytics:read"]}));
@@ -457,7 +457,7 @@ fn an_unused_scope_is_removed_and_given_back_by_one_click_each() {
     assert_eq!(server.api(old["key"].as_str().unwrap()).get("/v1/usage").status, 200);
     assert_eq!(actions(&desk, "key.updated"), updated + 2);
     assert_eq!(post("restore-scope", &old, "analytics:read"), 409);
-    // It is given anew, so it is not advised against again at once.
+    // It was just granted again, so it is not reported again at once.
     assert_eq!(post("remove-scope", &old, "analytics:read"), 409);
     // After seven days there is nothing to undo.
     desk.database.change(&format!(
@@ -497,7 +497,7 @@ fn the_review_is_for_admins_and_auditors_and_auditors_change_nothing() {
 }
 
 #[test]
-fn admins_are_reminded_of_what_the_review_holds_once_in_ninety_days() {
+fn admins_are_reminded_of_open_findings_every_ninety_days() {
     let desk = Desk::new().with("KEYDESK_TICK", "1s");
     let server = desk.start();
     let org = desk.set_up(&server, "Acme AI");

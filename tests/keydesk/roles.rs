@@ -25,7 +25,7 @@ fn send(browser: &mut Browser, method: &str, path: &str, fields: &[(&str, &str)]
 }
 
 #[test]
-fn each_role_manages_those_below_it_and_nobody_else() {
+fn each_role_manages_only_the_roles_below_it() {
     let (desk, server, org) = desk();
     let mut actors: Vec<(Role, Browser)> = Role::ALL
         .into_iter()

@@ -1,4 +1,4 @@
-//! Replacing the root secret, with several processes and with keys that nobody uses.
+//! Replacing the root secret, with several processes and with unused keys.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -114,7 +114,7 @@ fn root_secret_is_replaced_process_by_process_and_no_key_fails_meanwhile() {
 }
 
 #[test]
-fn secrets_of_ended_keys_hold_up_no_replacement() {
+fn secrets_of_ended_keys_do_not_block_a_replacement() {
     let desk = at(Desk::new(), 0);
     let server = desk.start();
     let org = desk.set_up(&server, "Acme AI");
@@ -137,7 +137,7 @@ fn secrets_of_ended_keys_hold_up_no_replacement() {
 }
 
 #[test]
-fn secrets_of_a_version_that_noted_no_root_secret_are_known_after_one_start() {
+fn secrets_without_a_root_tag_get_one_at_the_first_start() {
     let desk = at(Desk::new(), 0);
     let server = desk.start();
     let org = desk.set_up(&server, "Acme AI");
@@ -176,7 +176,7 @@ fn secret_created_by_an_earlier_version_during_the_start_does_not_stop_it() {
 }
 
 #[test]
-fn a_process_without_the_new_secret_says_yes_to_nobody_once_others_use_it() {
+fn process_without_the_new_root_secret_accepts_no_key_once_others_use_it() {
     let desk = at(Desk::new(), 0);
     let old_one = desk.start();
     let org = desk.set_up(&old_one, "Acme AI");
@@ -194,7 +194,7 @@ fn a_process_without_the_new_secret_says_yes_to_nobody_once_others_use_it() {
 }
 
 #[test]
-fn a_process_that_is_to_be_changed_over_moves_no_digest_back() {
+fn process_with_the_old_root_secret_moves_no_digest_back() {
     let desk = at(Desk::new(), 0);
     drop(desk.start());
     let desk = at(desk.with("KEYDESK_TICK", "1h"), 1);
@@ -212,7 +212,7 @@ fn a_process_that_is_to_be_changed_over_moves_no_digest_back() {
 }
 
 #[test]
-fn a_secret_that_keys_use_can_not_be_left_out_by_replacing_twice() {
+fn root_secret_in_use_cannot_be_dropped_by_replacing_twice() {
     let desk = at(Desk::new(), 0);
     let server = desk.start();
     let org = desk.set_up(&server, "Acme AI");

@@ -1,4 +1,4 @@
-//! Replacing a key's secret while both work.
+//! Replacing a key's secret while both secrets work.
 
 use serde_json::{Value, json};
 
@@ -65,7 +65,7 @@ fn a_key_keeps_everything_but_its_secret_and_both_secrets_work() {
 }
 
 #[test]
-fn the_life_begins_anew_as_long_as_it_was_and_never_becomes_endless() {
+fn lifetime_restarts_with_the_same_length_and_never_becomes_unlimited() {
     let (_desk, server, org) = desk();
     let (before, _) = key(&server, &org, json!({"expires_in_days": 90}));
     let after = rotate(&org.admin, id(&before), "1h").json();
@@ -77,7 +77,7 @@ fn the_life_begins_anew_as_long_as_it_was_and_never_becomes_endless() {
 }
 
 #[test]
-fn the_old_secret_never_outlives_its_own_end() {
+fn old_secret_never_outlives_its_own_expiry() {
     let (_desk, server, org) = desk();
     let (before, _) = key(&server, &org, json!({"expires_in_days": 1}));
     let after = rotate(&org.admin, id(&before), "30d").json();
@@ -88,7 +88,7 @@ fn the_old_secret_never_outlives_its_own_end() {
 }
 
 #[test]
-fn overlaps_reach_from_nothing_to_thirty_days() {
+fn overlaps_range_from_zero_to_thirty_days() {
     let (_desk, server, org) = desk();
     let (made, old) = key(&server, &org, json!({}));
     for wrong in ["31d", "-1h", "soon", "", "1w"] {
@@ -148,7 +148,7 @@ fn one_rotation_is_open_at_a_time_and_can_be_moved_and_ended() {
 }
 
 #[test]
-fn an_ended_key_is_not_rotated_and_a_disabled_one_stays_disabled() {
+fn ended_key_cannot_be_rotated_and_a_disabled_one_stays_disabled() {
     let (_desk, server, org) = desk();
     let (made, old) = key(&server, &org, json!({}));
     let path = format!("/v1/api-keys/{}", id(&made));
@@ -173,7 +173,7 @@ fn an_ended_key_is_not_rotated_and_a_disabled_one_stays_disabled() {
 }
 
 #[test]
-fn a_key_rotates_itself_only_if_it_may_and_keeps_its_end() {
+fn key_rotates_itself_only_if_allowed_and_keeps_its_expiry() {
     let (_desk, server, org) = desk();
     let (made, old) = key(&server, &org, json!({"expires_in_days": 90}));
     let (other, _) = key(&server, &org, json!({"name": "other"}));
@@ -205,7 +205,7 @@ fn keys_of_others_are_not_found() {
 }
 
 #[test]
-fn the_same_request_again_rotates_once() {
+fn repeated_request_rotates_once() {
     let (desk, server, org) = desk();
     let (made, _) = key(&server, &org, json!({}));
     let path = format!("/v1/api-keys/{}/rotate", id(&made));
@@ -256,7 +256,7 @@ fn an_old_secret_is_verified_and_found_by_its_fingerprint() {
 }
 
 #[test]
-fn the_command_prints_the_new_key_alone_once_the_servers_know() {
+fn command_prints_only_the_new_secret_once_the_servers_know_it() {
     let (desk, server, org) = desk();
     let old = server.api(&desk.key(&org.slug, "batch", "inference:read"));
     assert_eq!(old.get("/v1/models").status, 200);
@@ -280,7 +280,7 @@ fn the_command_prints_the_new_key_alone_once_the_servers_know() {
 }
 
 #[test]
-fn a_key_may_end_in_a_second_and_is_expired_for_whoever_was_never_seen_too() {
+fn key_that_expires_in_a_second_is_expired_in_every_process() {
     let (_desk, server, org) = desk();
     let create = |name: &str, ends: i64| {
         let body = json!({"name": name, "scopes": ["inference:read"], "expires_at": rfc3339(ends)});
@@ -298,7 +298,7 @@ fn a_key_may_end_in_a_second_and_is_expired_for_whoever_was_never_seen_too() {
 }
 
 #[test]
-fn the_last_fourteen_days_are_told_in_a_header() {
+fn header_shows_the_expiry_in_the_last_fourteen_days() {
     let (desk, server, org) = desk();
     for (name, ahead, told) in [("far", 15 * 86_400, false), ("near", 14 * 86_400 - 5, true)] {
         let (made, api) = key(&server, &org, json!({"name": name, "expires_at": rfc3339(now() + ahead)}));
@@ -310,7 +310,7 @@ fn the_last_fourteen_days_are_told_in_a_header() {
 }
 
 #[test]
-fn a_key_whose_owner_lost_the_right_to_it_gets_no_new_secret_by_itself() {
+fn key_cannot_rotate_itself_if_its_owner_lost_its_rights() {
     let (desk, server, org) = desk();
     let (made, old) = key(&server, &org, json!({}));
     org.admin.patch(&format!("/v1/api-keys/{}", id(&made)), &json!({"self_rotate": true}));

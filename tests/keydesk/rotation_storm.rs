@@ -1,4 +1,4 @@
-//! Rotations while programs call without pause, and while the server is killed.
+//! Rotations under constant load, and while the server is killed.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -12,7 +12,7 @@ fn now_in_micros() -> i64 {
     jiff::Timestamp::now().as_microsecond()
 }
 
-/// Calls without pause until told to stop, and tells when each call began and how it was answered.
+/// Sends requests without pause until told to stop; returns the start and the result of each.
 fn call_without_pause(api: &Api, over: &AtomicBool) -> Vec<(i64, u16)> {
     let mut answers = Vec::new();
     while !over.load(Ordering::SeqCst) {
@@ -23,7 +23,7 @@ fn call_without_pause(api: &Api, over: &AtomicBool) -> Vec<(i64, u16)> {
 }
 
 #[test]
-fn under_load_no_request_is_refused_until_the_overlap_ends_to_the_second() {
+fn no_request_is_refused_under_load_until_the_second_the_overlap_ends() {
     let (_desk, server, org) = desk();
     let (made, old) = key(&server, &org, json!({}));
     let (old_over, new_over) = (AtomicBool::new(false), AtomicBool::new(false));
@@ -46,10 +46,10 @@ fn under_load_no_request_is_refused_until_the_overlap_ends_to_the_second() {
         new_over.store(true, Ordering::SeqCst);
         let (mut before, mut refused) = (0, 0);
         for (began, status) in by_old.into_iter().flat_map(|calls| calls.join().unwrap()) {
-            // A call that began before the end may be decided after it.
+            // A request that began before the end may be decided after it.
             match status {
-                200 => assert!(began < end, "a yes to a call {} µs after the end", began - end),
-                401 => assert!(began > end - 500_000, "a no to a call {} µs before the end", end - began),
+                200 => assert!(began < end, "accepted {} µs after the end", began - end),
+                401 => assert!(began > end - 500_000, "refused {} µs before the end", end - began),
                 _ => panic!("status {status}"),
             }
             *(if status == 200 { &mut before } else { &mut refused }) += 1;
@@ -66,7 +66,7 @@ fn kills() -> u64 {
 }
 
 #[test]
-fn a_kill_inside_a_rotation_leaves_the_old_state_or_the_new() {
+fn kill_during_a_rotation_leaves_the_old_or_the_new_state() {
     let (desk, mut server, org) = desk();
     let (made, mut newest) = key(&server, &org, json!({}));
     let (mut cut, mut whole) = (0, 0);
@@ -89,7 +89,7 @@ fn a_kill_inside_a_rotation_leaves_the_old_state_or_the_new() {
         server.kill();
         server = desk.start();
         let old = server.api(answered.last().unwrap_or(&newest.key));
-        // The last secret that was told works, unless the kill came between commit and answer.
+        // The last returned secret works, unless the kill came between commit and response.
         match old.get("/v1/models").status {
             200 => {
                 whole += 1;
@@ -108,7 +108,7 @@ fn a_kill_inside_a_rotation_leaves_the_old_state_or_the_new() {
     eprintln!("{whole} kills left the last told secret, {cut} fell between commit and answer");
 }
 
-/// Each key has one secret of now, each other one is superseded, and each rotation has its entry.
+/// Each key has one current secret, all others are superseded, and each rotation has its entry.
 fn whole_state(desk: &Desk) {
     let count = |query: &str| desk.database.count(&format!("SELECT COUNT(*) AS count FROM {query}"));
     let secrets = count("key_secrets");

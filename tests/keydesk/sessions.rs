@@ -3,7 +3,7 @@
 use crate::support::{PASSWORD, desk};
 
 #[test]
-fn a_wrong_password_and_an_unknown_person_are_answered_alike() {
+fn wrong_password_and_unknown_person_get_the_same_response() {
     let (_desk, server, org) = desk();
     let refused = |email: &str, password: &str| {
         let page = server.browser().post("/sign-in", &[("email", email), ("password", password)]);
@@ -43,7 +43,7 @@ fn sign_in_renews_the_session_and_sign_out_ends_it_on_the_server() {
 }
 
 #[test]
-fn whoever_asked_for_a_page_lands_on_it_and_never_elsewhere() {
+fn sign_in_returns_to_the_requested_page_of_this_site_only() {
     let (_desk, server, org) = desk();
     let land = |next: &str| {
         let fields = [("email", org.email.as_str()), ("password", PASSWORD), ("next", next)];
@@ -59,7 +59,7 @@ fn whoever_asked_for_a_page_lands_on_it_and_never_elsewhere() {
 }
 
 #[test]
-fn tries_are_slowed_down_and_nobody_is_locked_out_for_good() {
+fn attempts_are_slowed_down_and_no_one_is_locked_out_permanently() {
     let (desk, server, org) = desk();
     let spellings = [org.email.to_uppercase(), format!("  {} ", org.email), org.email.clone()];
     let attempt = |number: usize, password: &str| {
@@ -83,7 +83,7 @@ fn tries_are_slowed_down_and_nobody_is_locked_out_for_good() {
 }
 
 #[test]
-fn a_clock_that_ran_ahead_keeps_nobody_out() {
+fn clock_that_was_ahead_locks_no_one_out() {
     let (desk, server, org) = desk();
     let sign_in = |password: &str| {
         server.browser().post("/sign-in", &[("email", &org.email), ("password", password)]).status
@@ -100,7 +100,7 @@ fn a_clock_that_ran_ahead_keeps_nobody_out() {
 }
 
 #[test]
-fn a_thousand_addresses_that_nobody_vouches_for_are_one() {
+fn thousand_untrusted_forwarded_addresses_count_as_one() {
     let (_desk, server, org) = desk();
     let known = std::sync::atomic::AtomicUsize::new(0);
     let threads = 8;
@@ -128,7 +128,7 @@ fn a_thousand_addresses_that_nobody_vouches_for_are_one() {
     let guesses = statuses.iter().filter(|status| **status == 422).count();
     assert_eq!(statuses.len(), 1_000);
     assert!(statuses.iter().all(|status| [422, 429].contains(status)), "{statuses:?}");
-    // Five are free; whatever more was let through began before the others were counted.
+    // Five are free; further ones were admitted only if they began before the others were counted.
     assert!((5..5 + threads).contains(&guesses), "{guesses} guesses came through");
 }
 
@@ -163,7 +163,7 @@ fn a_form_from_another_site_changes_nothing() {
 }
 
 #[test]
-fn a_new_password_by_the_command_line_ends_all_sessions() {
+fn password_reset_by_the_command_line_ends_all_sessions() {
     let (desk, server, org) = desk();
     let mut browser = server.signed_in(&org);
     let reset = ["user", "reset-password", "--email", &org.email, "--password-stdin"];
@@ -197,7 +197,7 @@ fn a_session_ends_when_its_person_is_disabled_or_its_time_is_over() {
 }
 
 #[test]
-fn whoever_only_looks_at_pages_changes_nothing_in_the_database() {
+fn viewing_pages_changes_nothing_in_the_database() {
     let (desk, server, org) = desk();
     let mut browser = server.signed_in(&org);
     let sessions = "SELECT CAST(seen_at AS TEXT) || ' ' || state AS line FROM sessions ORDER BY 1";
@@ -207,7 +207,7 @@ fn whoever_only_looks_at_pages_changes_nothing_in_the_database() {
         assert_eq!(browser.get(&format!("/o/{}/{page}", org.slug)).status, 200, "{page}");
     }
     assert_eq!(desk.database.lines(sessions), before);
-    // What the last act had to say is said once, which is a change.
+    // The flash message is shown once, which is a change.
     browser.post("/account", &[("name", "Ada"), ("zone", "Europe/Berlin")]);
     let said = |page: &crate::support::Page| page.texts(".notice.ok").join(" ");
     assert!(said(&browser.get("/account")).contains("saved"));
@@ -215,7 +215,7 @@ fn whoever_only_looks_at_pages_changes_nothing_in_the_database() {
 }
 
 #[test]
-fn under_https_the_cookie_is_bound_to_the_host() {
+fn cookie_is_bound_to_the_host_under_https() {
     let desk = crate::support::Desk::new().with("KEYDESK_PUBLIC_URL", "https://keys.example.com");
     let server = desk.start();
     assert!(server.setup_link.clone().unwrap().starts_with("https://keys.example.com/setup?token="));
@@ -227,7 +227,7 @@ fn under_https_the_cookie_is_bound_to_the_host() {
 }
 
 #[test]
-fn a_zone_is_saved_and_a_wrong_one_refused() {
+fn time_zone_is_saved_and_an_invalid_one_refused() {
     let (_desk, server, org) = desk();
     let mut browser = server.signed_in(&org);
     let wrong = browser.post("/account", &[("zone", "Mars/Olympus")]);

@@ -49,7 +49,7 @@ fn a_wrong_token_opens_nothing() {
 }
 
 #[test]
-fn a_refused_form_keeps_what_was_typed_but_the_password() {
+fn refused_form_keeps_the_input_except_the_password() {
     let desk = Desk::new();
     let server = desk.start();
     let link = server.setup_link.clone().unwrap();
@@ -69,7 +69,7 @@ fn a_refused_form_keeps_what_was_typed_but_the_password() {
 }
 
 #[test]
-fn of_two_set_ups_at_once_one_wins() {
+fn concurrent_set_ups_succeed_once() {
     let desk = Desk::new();
     let server = desk.start();
     let link = server.setup_link.clone().unwrap();

@@ -1,5 +1,5 @@
-//! Limits of several processes: in one bucket where there is a Valkey, in shares of it while that is
-//! away, and what people are told where there is none.
+//! Limits of several processes: one bucket with Valkey, shares of it while Valkey is unavailable, and warnings
+//! without Valkey.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -115,7 +115,7 @@ fn one_bucket_is_shared_by_all_processes_and_a_restart_does_not_refill_it() {
     let told = servers[1].api(&key).get("/v1/models");
     // It may have got the one token that was refilled on the way.
     assert_eq!(told.header("x-ratelimit-remaining"), Some("0"), "{}", told.status);
-    // What is checked for others counts in the same bucket.
+    // Verifications for other services count in the same bucket.
     let checker = servers[2].api(&desk.key(&org.slug, "checker", "keys:verify"));
     let fresh = limited(&org, 2);
     assert_eq!(calls(&servers[..2], &fresh, 1), 2);
@@ -125,7 +125,7 @@ fn one_bucket_is_shared_by_all_processes_and_a_restart_does_not_refill_it() {
 }
 
 #[test]
-fn while_valkey_is_away_no_request_fails_and_each_process_has_its_share() {
+fn without_valkey_no_request_fails_and_each_process_has_its_share() {
     let valkey = Valkey::start(None);
     let desk = Desk::new().with("KEYDESK_VALKEY_URL", &valkey.url());
     let (servers, org) = three(&desk);
@@ -140,7 +140,7 @@ fn while_valkey_is_away_no_request_fails_and_each_process_has_its_share() {
     let port = valkey.stop();
     let away = calls(&servers, &key, 30);
     assert!(servers.iter().all(|server| is_ready(server, "away")));
-    servers[0].wait_for_log("Valkey is away");
+    servers[0].wait_for_log("Valkey is unavailable");
     // A share is a whole number of tokens, so at most one more for each process.
     let most = 60 + refilled(began, 60) + 3;
     assert!((40..=most).contains(&(before + away)), "{before} + {away}");
@@ -153,7 +153,7 @@ fn while_valkey_is_away_no_request_fails_and_each_process_has_its_share() {
 }
 
 #[test]
-fn a_start_without_valkey_is_a_start_with_shares() {
+fn process_started_while_valkey_is_down_has_its_share() {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let desk = Desk::new().with("KEYDESK_VALKEY_URL", &format!("redis://127.0.0.1:{port}"));
     let server = desk.start();
@@ -162,7 +162,7 @@ fn a_start_without_valkey_is_a_start_with_shares() {
     assert_eq!(calls(std::slice::from_ref(&server), &key, 9), 5);
     assert!(is_ready(&server, "away"));
     let page = server.signed_in(&org).get(&format!("/o/{}/settings", org.slug));
-    assert!(page.body.contains("Valkey is away."), "{}", page.body);
+    assert!(page.body.contains("Valkey is unavailable."), "{}", page.body);
     let _valkey = Valkey::start_at(port, None);
     eventually("it is found", || is_ready(&server, "there"));
     let page = server.signed_in(&org).get(&format!("/o/{}/settings", org.slug));
@@ -170,7 +170,7 @@ fn a_start_without_valkey_is_a_start_with_shares() {
 }
 
 #[test]
-fn what_others_write_into_valkey_fails_no_request_and_counts_as_nothing() {
+fn foreign_values_in_valkey_fail_no_request_and_are_ignored() {
     let valkey = Valkey::start(None);
     let desk = Desk::new().with("KEYDESK_VALKEY_URL", &valkey.url());
     let server = desk.start();
@@ -190,7 +190,7 @@ fn what_others_write_into_valkey_fails_no_request_and_counts_as_nothing() {
 }
 
 #[test]
-fn a_server_that_is_no_valkey_is_as_good_as_none() {
+fn server_that_is_not_valkey_counts_as_unavailable() {
     // It says that the script has another name, or answers with numbers that can't be.
     for answers in [
         ["$40\r\naaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\r\n"; 2],
@@ -219,21 +219,21 @@ fn a_server_that_is_no_valkey_is_as_good_as_none() {
 }
 
 #[test]
-fn without_valkey_a_second_process_is_told_of_in_the_log_and_in_the_settings() {
+fn without_valkey_a_second_process_is_reported_in_log_and_settings() {
     let desk = Desk::new();
     let one = desk.start();
     let org = desk.set_up(&one, "Acme AI");
     let settings = |server: &Server| server.signed_in(&org).get(&format!("/o/{}/settings", org.slug)).body;
-    assert!(!settings(&one).contains("keeps limits of its own"));
+    assert!(!settings(&one).contains("limits requests separately"));
     let two = desk.start();
     two.wait_for_log("limits are per process");
     let page = settings(&two);
-    assert!(page.contains("Each of 2 processes keeps limits of its own"), "{page}");
+    assert!(page.contains("Each of 2 processes limits requests separately"), "{page}");
     assert!(page.contains("hash $http_authorization consistent;"), "{page}");
 }
 
 #[test]
-fn a_url_that_can_not_be_used_is_refused_and_its_password_is_not_repeated() {
+fn unusable_url_is_refused_without_repeating_its_password() {
     for url in ["http://:open-sesame@127.0.0.1", "redis://:open-sesame@127.0.0.1:port", "open-sesame"] {
         let refused = Desk::new().with("KEYDESK_VALKEY_URL", url).run(&["serve"]);
         let message = String::from_utf8_lossy(&refused.stderr).into_owned();

@@ -1,4 +1,4 @@
-//! What a backup, an owner and an admin may do to one key, and who is told when it can do more.
+//! What a backup, an owner and an admin can do with a key, and who is notified when it can do more.
 
 use serde_json::{Value, json};
 
@@ -61,7 +61,7 @@ fn a_backup_views_rotates_and_revokes_but_changes_nothing_else() {
 }
 
 #[test]
-fn a_rotation_hands_a_backup_nothing_that_the_policy_or_their_reach_keeps_from_them() {
+fn rotation_gives_a_backup_no_right_beyond_policy_and_role() {
     let (desk, server, org) = stage();
     let backed = json!({"backup": "bob@example.com"});
     let wide = key(&org, "reports", &["inference:read", "analytics:read"], backed.clone());
@@ -100,7 +100,7 @@ fn only_an_admin_enables_what_an_admin_disabled() {
     let (mut ada, mut bob) = (server.signed_in(&org), server.signed_in_as("bob@example.com"));
     let path = |rest: &str| page(&org, &id, rest);
     let is_disabled = || org.admin.get(&format!("/v1/api-keys/{id}")).json()["disabled"] == json!(true);
-    // What they disabled themselves they enable themselves.
+    // They can enable keys that they disabled themselves.
     assert_eq!(bob.post(&path("/disable"), &[]).status, 303);
     assert_eq!(bob.post(&path("/enable"), &[]).status, 303);
     assert!(!is_disabled());
@@ -130,14 +130,14 @@ fn notices(desk: &Desk, to: &str) -> Vec<Mail> {
 }
 
 #[test]
-fn every_widening_change_is_told_to_owner_backup_and_admins() {
+fn owner_backup_and_admins_are_notified_of_every_widening_change() {
     let (desk, server, org) = stage();
     desk.add_member(&org, "admin@example.com", "admin");
     let more = json!({"owner": "bob@example.com", "backup": "carol@example.com",
         "allowed_ips": ["203.0.113.7"], "requests_per_minute": 100, "description": "before"});
     let id = key(&org, "prod", &["inference:read"], more);
     let path = format!("/v1/api-keys/{id}");
-    // What makes it do less, or the same, is nobody's alarm.
+    // Changes after which it can do less, or the same, notify no one.
     let narrower = json!({"description": "after", "requests_per_minute": 50, "disabled": true});
     assert_eq!(org.admin.patch(&path, &narrower).status, 200);
     let ends = (jiff::Timestamp::now() + jiff::SignedDuration::from_hours(24 * 60)).to_string();
@@ -146,7 +146,7 @@ fn every_widening_change_is_told_to_owner_backup_and_admins() {
         (json!({"expires_at": ends}), "It now expires later"),
         (json!({"allowed_ips": ["203.0.113.0/24"]}), "from more addresses"),
         (json!({"allowed_ips": []}), "from any address"),
-        (json!({"requests_per_minute": 500}), "New limit: 500 requests per minute."),
+        (json!({"requests_per_minute": 500}), "New limit: 500 requests a minute."),
         (json!({"disabled": false}), "It is enabled again."),
         (json!({"self_rotate": true}), "It can now rotate itself."),
         (json!({"owner": "carol@example.com", "backup": "bob@example.com"}), "New owner: Carol."),
@@ -186,7 +186,7 @@ fn needs_proof(desk: &Desk, browser: &mut Browser, path: &str, fields: &[(&str, 
 }
 
 #[test]
-fn whatever_grants_or_revives_admin_needs_a_fresh_sign_in() {
+fn granting_or_reviving_admin_needs_a_fresh_sign_in() {
     let (desk, server, org) = stage();
     let mut ada = server.signed_in(&org);
     let strong = key(&org, "strong", &["admin", "inference:read"], json!({"allowed_ips": ["203.0.113.7"]}));
@@ -206,7 +206,7 @@ fn whatever_grants_or_revives_admin_needs_a_fresh_sign_in() {
     needs_proof(&desk, &mut ada, &path("/owner"), &[("owner", &heir)]);
     needs_proof(&desk, &mut ada, &path("/rotate"), &[("overlap", "1h")]);
     needs_proof(&desk, &mut ada, &path("/rotation/move"), &[("longer", "1h")]);
-    // What makes it do less needs none.
+    // A change after which it can do less needs none.
     grow_stale(&desk);
     assert_eq!(ada.post(&path("/rotation/end"), &[]).status, 303);
     assert_eq!(ada.post(&path("/disable"), &[]).status, 303);
@@ -237,7 +237,7 @@ fn a_replaced_secret_cannot_revoke_and_a_key_that_rotated_itself_can_be_revoked_
     );
     let mut ada = server.signed_in(&org);
     let confirm = ada.get(&page(&org, id, "/rotation/end"));
-    assert!(confirm.body.contains("This key replaced its own secret."), "{}", confirm.body);
+    assert!(confirm.body.contains("This key rotated itself."), "{}", confirm.body);
     assert!(confirm.texts("a.danger-2").contains(&"Revoke the key".to_owned()));
     let new = server.api(rotated.json()["key"].as_str().unwrap());
     assert_eq!(new.post(&format!("/v1/api-keys/{id}/revoke"), &json!({})).status, 200);
@@ -270,7 +270,7 @@ fn a_replaced_secret_of_an_admin_key_has_no_power_over_its_successor() {
     assert_eq!(org.admin.patch(&other, &json!({"disabled": true})).status, 200);
     let revived = old.patch(&other, &json!({"scopes": ["inference:read"], "disabled": false}));
     assert_eq!(revived.refusal(), (403, "forbidden".into()));
-    // What programs do with it goes on until the overlap ends.
+    // Clients can use it until the overlap ends.
     assert_eq!(old.post("/v1/api-keys", &json!({"name": "child", "scopes": ["inference:read"]})).status, 201);
     let new = server.api(rotated.json()["key"].as_str().unwrap());
     assert_eq!(new.patch(&path, &json!({"description": "ours"})).status, 200);
@@ -294,10 +294,10 @@ fn a_member_who_leaves_gains_nothing_by_giving_a_key_away() {
 }
 
 #[test]
-fn approving_a_higher_limit_of_an_admin_key_needs_a_fresh_sign_in_and_admins_are_told() {
+fn approving_a_higher_limit_of_an_admin_key_needs_a_fresh_sign_in_and_notifies_admins() {
     let (desk, server, org) = stage();
     let strong = key(&org, "strong", &["inference:read", "admin"], json!({"requests_per_minute": 60}));
-    // Who owned it when it was made is a member now, who may ask.
+    // The original owner is now a member, who can request a limit.
     desk.database.change(
         "UPDATE api_keys SET owner_id = (SELECT id FROM people WHERE email = 'bob@example.com') WHERE name = 'strong'",
     );

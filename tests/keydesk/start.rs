@@ -13,7 +13,7 @@ const SECRET: &str = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=";
 const OTHER: &str = "YWJjZGVmZ2hpamtsbW5vcHFyc3R1dnd4eXoxMjM0NTY=";
 
 #[test]
-fn a_first_start_makes_a_private_secret_and_prints_one_link() {
+fn first_start_creates_a_private_secret_and_prints_one_link() {
     let desk = Desk::new();
     let server = desk.start();
     let link = server.setup_link.clone().unwrap();
@@ -58,7 +58,7 @@ fn a_lost_secret_is_not_replaced_by_another() {
 }
 
 #[test]
-fn a_secret_can_be_replaced_while_keys_go_on_working() {
+fn root_secret_can_be_replaced_while_keys_keep_working() {
     let desk = Desk::new().with("KEYDESK_SECRET", SECRET);
     let server = desk.start();
     let org = desk.set_up(&server, "Acme");
@@ -71,7 +71,7 @@ fn a_secret_can_be_replaced_while_keys_go_on_working() {
     moved.cookie = browser.cookie.take();
     assert_eq!(moved.get("/account").status, 303);
     drop(server);
-    // The key was digested anew when it was used, so the old secret is no longer needed.
+    // The secret was digested again when it was used, so the old root secret is no longer needed.
     let desk = desk.with("KEYDESK_SECRET_PREVIOUS", OTHER);
     assert_eq!(desk.start().api(&org.admin.key).get("/v1/api-keys").status, 200);
 }
@@ -152,7 +152,7 @@ fn several_processes_start_together_on_one_database() {
     for server in &servers {
         assert_eq!(server.api(&org.admin.key).get("/v1/api-keys").status, 200);
     }
-    // Each holds the key in memory once it was used there, and hears of its end all the same.
+    // Each process has cached the key, and still learns of its revocation.
     let key = org.admin.create(&json!({"name": "shared", "scopes": ["inference:read"]}));
     let callers: Vec<_> = servers.iter().map(|server| server.api(key["key"].as_str().unwrap())).collect();
     for caller in &callers {
@@ -166,7 +166,7 @@ fn several_processes_start_together_on_one_database() {
 }
 
 #[test]
-fn a_command_returns_once_the_servers_have_taken_notice() {
+fn command_returns_once_the_servers_know_the_change() {
     let desk = Desk::new();
     let servers = [desk.start(), desk.start()];
     let org = desk.set_up(&servers[0], "Acme");
@@ -182,14 +182,14 @@ fn a_command_returns_once_the_servers_have_taken_notice() {
 }
 
 #[test]
-fn a_request_that_has_begun_is_answered_before_the_server_stops() {
+fn running_request_is_answered_before_the_server_stops() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let (begun, has_begun) = mpsc::channel();
     let (release, released) = mpsc::channel::<()>();
     std::thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
-        // What is left unread when a socket closes makes the kernel reset it, and the answer is lost.
+        // If unread data is left when a socket closes, the kernel resets it and the response is lost.
         let mut request = Vec::new();
         while !request.ends_with(b"}") {
             let mut part = [0; 1024];
@@ -221,7 +221,7 @@ fn a_request_that_has_begun_is_answered_before_the_server_stops() {
 }
 
 #[test]
-fn a_log_line_about_a_call_names_the_key_and_never_shows_it() {
+fn log_line_about_a_request_names_the_key_and_never_shows_the_secret() {
     let (_desk, server, org) = desk();
     org.admin.get("/v1/api-keys");
     let log = server.whole_log();
@@ -231,7 +231,7 @@ fn a_log_line_about_a_call_names_the_key_and_never_shows_it() {
 }
 
 #[test]
-fn an_older_program_refuses_tables_that_it_does_not_fit() {
+fn older_version_refuses_incompatible_tables() {
     let desk = Desk::new();
     desk.start().stop();
     let upgrade = |oldest: &str| {
@@ -246,7 +246,7 @@ fn an_older_program_refuses_tables_that_it_does_not_fit() {
     assert_eq!(refused.status.code(), Some(2));
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(said.contains("upgraded by a later version of Keydesk"), "{said}");
-    // Where the later version says that this one still fits, it goes on, and says so.
+    // If the later version says that this one is compatible, it continues and says so.
     upgrade("20261130000180");
     let server = desk.start();
     assert_eq!(server.api("").get("/readyz").status, 200);
@@ -271,7 +271,7 @@ fn a_stopping_server_is_not_ready_but_serves_until_balancers_have_noticed() {
         ready.status == 503
     });
     assert!(ready.body.contains("this process is stopping"), "{}", ready.body);
-    // On a connection of its own, as each client of these tests has.
+    // On a separate connection, as each client of these tests has.
     let served = server.api(&org.admin.key).get("/v1/api-keys");
     assert_eq!((served.status, served.header("connection")), (200, Some("close")));
     assert_eq!(server.api("").get("/healthz").status, 200);

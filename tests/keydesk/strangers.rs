@@ -1,4 +1,4 @@
-//! What strangers send is no error of Keydesk's, and fills no log.
+//! Malformed requests are not logged as errors, and do not fill the log.
 
 use std::io::Write;
 use std::net::TcpStream;
@@ -63,7 +63,7 @@ fn malformed() -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn malformed_requests_are_no_errors() {
+fn malformed_requests_are_not_logged_as_errors() {
     let (_desk, server, _org) = desk();
     let mut sent = 0;
     for _ in 0..3 {
@@ -84,7 +84,7 @@ fn malformed_requests_are_no_errors() {
 }
 
 #[test]
-fn malformed_requests_can_be_looked_at_when_debugging() {
+fn malformed_requests_are_logged_at_debug_level() {
     let desk = Desk::new().with("KEYDESK_LOG", "debug");
     let server = desk.start();
     raw::exchange(&server.base, b"nonsense\r\n\r\n");
@@ -95,7 +95,7 @@ fn malformed_requests_can_be_looked_at_when_debugging() {
 }
 
 #[test]
-fn fault_of_keydesk_is_an_error() {
+fn fault_of_keydesk_is_logged_as_an_error() {
     let (desk, server, org) = desk();
     desk.database.execute("ALTER TABLE audit_entries RENAME TO gone");
     assert_eq!(org.admin.get("/v1/audit-events").status, 500);

@@ -1,4 +1,4 @@
-//! What slows down whoever guesses passwords, and whom it must not slow down.
+//! Slowing down password guesses without slowing down others.
 
 use std::time::Instant;
 
@@ -40,7 +40,7 @@ fn hold_all(desk: &Desk) {
 }
 
 #[test]
-fn an_address_that_has_to_wait_makes_no_account_wait() {
+fn throttled_address_does_not_throttle_an_account() {
     let (desk, server, org) = desk();
     let attacker = "203.0.113.66";
     for number in 0..20 {
@@ -56,7 +56,7 @@ fn an_address_that_has_to_wait_makes_no_account_wait() {
 }
 
 #[test]
-fn an_account_that_has_to_wait_records_nothing_of_new_addresses() {
+fn throttled_account_records_no_new_addresses() {
     let (desk, server, org) = desk();
     for number in 0..5 {
         assert_eq!(attempt(&server, &format!("203.0.113.{number}"), &org.email, WRONG), 422);
@@ -86,7 +86,7 @@ fn at_once(server: &Server, free: usize, tries: &[(String, String)]) -> (usize, 
 }
 
 #[test]
-fn guesses_at_once_are_as_few_as_guesses_one_after_the_other() {
+fn concurrent_guesses_are_limited_like_sequential_ones() {
     let (_desk, server, org) = desk();
     let at_an_account: Vec<_> =
         (0..48).map(|number| (format!("203.0.113.{number}"), org.email.clone())).collect();
@@ -99,7 +99,7 @@ fn guesses_at_once_are_as_few_as_guesses_one_after_the_other() {
 }
 
 #[test]
-fn a_reset_lets_its_owner_in_at_once() {
+fn password_reset_ends_the_wait_at_once() {
     let (desk, server, org) = desk();
     let guess = || {
         for number in 0..5 {
@@ -124,7 +124,7 @@ fn a_reset_lets_its_owner_in_at_once() {
     let token = link.split_once("token=").unwrap().1.to_owned();
     let fields = [("token", token.as_str()), ("new_password", "yet another passphrase")];
     assert_eq!(post(&server, owner, "/reset-password", &fields).status, 303);
-    // Whoever goes on guessing elsewhere is too late to keep the owner out.
+    // Further guesses from elsewhere come too late to lock the owner out.
     for number in 0..5 {
         attempt(&server, &format!("203.0.113.{number}"), &org.email, WRONG);
     }
@@ -133,7 +133,7 @@ fn a_reset_lets_its_owner_in_at_once() {
 }
 
 #[test]
-fn strangers_who_guess_keep_nobody_out_of_a_network_that_is_known() {
+fn guesses_from_elsewhere_do_not_lock_out_a_known_network() {
     let (desk, server, org) = desk();
     let home = "192.0.2.44";
     assert_eq!(attempt(&server, home, &org.email, PASSWORD), 303);
@@ -146,7 +146,7 @@ fn strangers_who_guess_keep_nobody_out_of_a_network_that_is_known() {
     // Nor is guessing free there.
     let tries: Vec<u16> = (0..8).map(|_| attempt(&server, home, &org.email, WRONG)).collect();
     assert!(tries[..5] == [422; 5] && tries.contains(&429), "{tries:?}");
-    // Whoever is signed in proves it again, whatever strangers do.
+    // A signed-in person can confirm their identity, whatever others guess.
     desk.database.execute("UPDATE sign_in_attempts SET blocked_until = 0, failures = 0");
     let mut owner = server.signed_in(&org);
     for number in 0..5 {
@@ -186,7 +186,7 @@ fn securing_an_account_keeps_its_network_known() {
 }
 
 #[test]
-fn a_try_that_is_turned_away_before_the_password_is_compared_is_not_counted() {
+fn attempt_refused_before_the_password_check_is_not_counted() {
     let (desk, server, org) = desk();
     let answers: Vec<u16> = std::thread::scope(|scope| {
         let tries: Vec<_> = (0..120)
@@ -208,7 +208,7 @@ fn a_try_that_is_turned_away_before_the_password_is_compared_is_not_counted() {
 }
 
 #[test]
-fn asking_for_reset_mails_is_slowed_down_by_address_first_too() {
+fn requests_for_reset_mails_are_throttled_by_address() {
     let (desk, server, org) = desk();
     let ask = |from: &str, email: &str| post(&server, from, "/reset-password", &[("email", email)]).status;
     for number in 0..20 {

@@ -1,4 +1,4 @@
-//! What is counted is what was called.
+//! The counts match the requests.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -10,7 +10,7 @@ use crate::support::stream::{Open, STREAM_HEAD, send_chunk, upstream, with_upstr
 use crate::support::{Api, Desk, Org, Server, desk, eventually};
 
 #[test]
-fn counts_equal_what_was_called_after_a_graceful_stop() {
+fn counts_equal_the_requests_after_a_graceful_stop() {
     let (desk, server, org) = desk();
     let body = json!({"name": "counted", "scopes": ["inference:read"], "requests_per_minute": 40});
     let key = org.admin.create(&body);
@@ -53,7 +53,7 @@ fn the_last_use_is_known_within_seconds() {
 }
 
 #[test]
-fn calls_with_an_ended_key_are_counted_too() {
+fn requests_with_an_ended_key_are_counted() {
     let (desk, server, org) = desk();
     let key = org.admin.create(&json!({"name": "ended", "scopes": ["inference:read"]}));
     org.admin.delete(&format!("/v1/api-keys/{}", key["id"].as_str().unwrap()));
@@ -81,7 +81,7 @@ fn groups(usage: &Value, member: &str) -> BTreeMap<String, i64> {
 }
 
 #[test]
-fn usage_is_told_by_model_key_and_scope_with_its_tokens() {
+fn usage_is_grouped_by_model_key_and_scope_with_tokens() {
     let (desk, server, org) = desk();
     let key = org.admin.create(&json!({"name": "caller", "scopes": ["inference:read"]}));
     let id = key["id"].as_str().unwrap();
@@ -122,7 +122,7 @@ fn usage_is_told_by_model_key_and_scope_with_its_tokens() {
         assert_eq!(groups(&by_model, "output_tokens")[model], output, "{model}");
     }
     assert_eq!(groups(&by_model, "requests")["large"], 4);
-    // What the body asks for in vain is not a model that was called.
+    // An unknown model in the body is not counted as a model.
     assert_eq!(groups(&by_model, "requests")["small"], 1);
     let by_scope = usage(&analyst, "group_by=scope");
     assert_eq!(groups(&by_scope, "ok")["inference:write"], 6);
@@ -173,11 +173,11 @@ fn usage_is_bounded_in_time_and_belongs_to_the_organisation() {
 }
 
 #[test]
-fn a_stream_that_is_given_up_has_cost_what_came_until_then() {
+fn abandoned_stream_counts_the_tokens_received_so_far() {
     let url = upstream(|_, mut stream| {
         stream.write_all(STREAM_HEAD.as_bytes()).unwrap();
         send_chunk(&mut stream, "data: {\"choices\":[{\"delta\":{\"content\":\"12345678\"}}]}\n\n").unwrap();
-        // Until nobody takes it any more; bounded, so that a failure shows.
+        // Until no one reads it any more; bounded, so that a failure shows.
         for _ in 0..2_000 {
             if send_chunk(&mut stream, ": still there\n\n").is_err() {
                 return;
@@ -197,8 +197,8 @@ fn a_stream_that_is_given_up_has_cost_what_came_until_then() {
     });
 }
 
-/// Calls from 16 clients at once until each has made `calls` or the server is gone. Returns how
-/// many were answered, by outcome, and how many of them in the last second before the end.
+/// Sends requests from 16 clients at once until each has sent `calls` or the server is gone. Returns how many got
+/// a response, by outcome, and how many of these in the last second.
 pub fn crowd(server: &Server, keys: &[String], calls: usize) -> (BTreeMap<&'static str, i64>, Vec<Instant>) {
     std::thread::scope(|scope| {
         let clients: Vec<_> = (0..16)
@@ -241,14 +241,14 @@ pub fn crowds_keys(org: &Org) -> Vec<String> {
 }
 
 #[test]
-fn what_sixteen_clients_counted_is_what_usage_says_after_a_restart() {
+fn usage_after_a_restart_equals_the_counts_of_sixteen_clients() {
     let (desk, server, org) = desk();
     let analyst = desk.key(&org.slug, "analyst", "analytics:read");
     let (counts, _) = crowd(&server, &crowds_keys(&org), 150);
     assert_eq!(server.stop(), Some(0));
     let server = desk.start();
     let usage = usage(&server.api(&analyst), "");
-    // Beside the crowd, the admin key has made three keys.
+    // Besides these requests, the admin key has created three keys.
     let told = |outcome: &str| usage["total"][outcome].as_i64().unwrap();
     assert_eq!(told("ok"), counts["ok"] + 3);
     assert_eq!(told("client_errors"), counts["client_errors"]);
@@ -286,7 +286,7 @@ fn a_kill_loses_at_most_the_last_second_of_counts() {
     let server = desk.start();
     let counted = usage(&server.api(&analyst), "")["total"]["requests"].as_i64().unwrap() - 3;
     let answered = i64::try_from(times.len()).unwrap();
-    // A call may be counted whose answer the kill has cut off: at most one of each client.
+    // A request may be counted although the kill cut off its response: at most one per client.
     assert!(counted <= answered + 16, "{counted} of {answered}");
     // A flush begins every second, and takes its time; what it took is safe once it is over.
     let lately = times.iter().filter(|time| at - **time < Duration::from_millis(1_500)).count();
@@ -311,7 +311,7 @@ fn old_minutes_are_dropped_and_hours_and_days_stay() {
 }
 
 #[test]
-fn what_is_no_name_of_a_model_or_a_program_counts_and_is_told_nowhere() {
+fn invalid_model_and_client_names_are_counted_and_never_shown() {
     let (desk, server, org) = desk();
     let secret = desk.key(&org.slug, "caller", "inference:write");
     let caller = server.api(&secret);
@@ -342,7 +342,7 @@ fn what_is_no_name_of_a_model_or_a_program_counts_and_is_told_nowhere() {
 }
 
 #[test]
-fn an_upstream_that_tells_nonsense_spoils_no_sums() {
+fn nonsensical_upstream_usage_does_not_corrupt_totals() {
     let answer = r#"{"choices":[{"message":{"role":"assistant","content":"12345678"}}],"usage":{"prompt_tokens":18446744073709551615,"completion_tokens":18446744073709551615}}"#;
     let url = upstream(move |_, mut stream| {
         let head = format!(

@@ -1,4 +1,4 @@
-//! What the pages and the export about usage show is what was called.
+//! The usage pages and the export match the requests.
 
 use std::collections::BTreeMap;
 
@@ -79,7 +79,7 @@ pub fn added_up(desk: &Desk) {
 }
 
 #[test]
-fn page_api_export_and_database_agree_to_the_request() {
+fn page_api_export_and_database_agree_exactly() {
     let (desk, server, org) = desk();
     let analyst = desk.key(&org.slug, "analyst", "analytics:read");
     let (sent, _) = crowd(&server, &crowds_keys(&org), 120);
@@ -92,7 +92,7 @@ fn page_api_export_and_database_agree_to_the_request() {
     let server = desk.start();
     let mut owner = server.signed_in(&org);
     let path = format!("/o/{}/usage", org.slug);
-    // Beside the crowd and the writer, the admin key has made three keys.
+    // Besides these requests, the admin key has created three keys.
     let all = 16 * 120 + 7 + 3;
     for range in ["24h", "7d", "30d", "90d"] {
         let page = owner.get(&format!("{path}?range={range}"));
@@ -131,12 +131,12 @@ fn page_api_export_and_database_agree_to_the_request() {
             assert_eq!(database("all_usage_totals", width), expected, "{count} together by {width} s");
         }
     }
-    // Last, since asking is a call too and is counted a second later.
+    // Last, because this request is counted too, a second later.
     let told = server.api(&analyst).get("/v1/usage").json()["total"].clone();
     for count in COUNTS {
         assert_eq!(told[count].as_i64(), Some(sum(&export, count)), "{count}");
     }
-    // The same filters narrow page, export and API alike.
+    // Page, export and API use the same filters.
     let by_model = owner.get(&format!("{path}?range=24h&model=m1"));
     assert_eq!(charted(&by_model, 0), 7);
     assert_eq!(rows(&by_model), BTreeMap::from([("writer".to_owned(), 7)]));
@@ -163,7 +163,7 @@ fn page_api_export_and_database_agree_to_the_request() {
 }
 
 #[test]
-fn members_see_what_their_own_keys_do_and_auditors_all() {
+fn members_see_usage_of_their_own_keys_and_auditors_of_all() {
     let (desk, server, org) = desk();
     join(&desk, &org, "member@example.com", "member");
     join(&desk, &org, "auditor@example.com", "auditor");
@@ -177,7 +177,7 @@ fn members_see_what_their_own_keys_do_and_auditors_all() {
     }
     let path = format!("/o/{}/usage", org.slug);
     let mut owner = server.signed_in(&org);
-    // Both keys were made by the admin key.
+    // The admin key created both keys.
     counted(&server, &mut owner, &org, 7);
     let mut member = server.signed_in_as("member@example.com");
     let page = member.get(&path);
@@ -209,15 +209,15 @@ fn members_see_what_their_own_keys_do_and_auditors_all() {
     // Where nothing was ever called, calling is the next step; a filter that leaves nothing is another matter.
     let theirs = format!("/o/{}/usage", other.slug);
     let idle = org.admin.create(&json!({"name": "idle", "scopes": ["inference:read"]}));
-    assert_eq!(stranger.get(&theirs).text(".empty h2"), "Nothing was called yet");
+    assert_eq!(stranger.get(&theirs).text(".empty h2"), "No requests yet");
     assert_eq!(stranger.get(&format!("{theirs}?model=m1")).text(".empty h2"), "No requests match");
     let page = owner.get(&format!("/o/{}/keys/{}/usage", org.slug, of(&idle)));
-    assert_eq!(page.text(".empty h2"), "Nothing was called yet");
+    assert_eq!(page.text(".empty h2"), "No requests yet");
     assert_eq!(rows(&stranger.get(&theirs)).get("theirs"), None);
 }
 
 #[test]
-fn what_is_too_old_is_not_in_a_short_period() {
+fn short_period_excludes_older_requests() {
     let desk = Desk::new().with("KEYDESK_TICK", "1s");
     let server = desk.start();
     let org = desk.set_up(&server, "Acme");
@@ -249,7 +249,7 @@ fn what_is_too_old_is_not_in_a_short_period() {
         let all = page.attribute(".empty .actions a", "href");
         assert_eq!(all, Some(format!("{path}?range={range}")), "{range}");
     }
-    // New calls count in all windows, beside the old ones in the longer.
+    // New requests count in all windows, in addition to the old ones in longer windows.
     key.get("/v1/models");
     counted(&server, &mut owner, &org, 1);
     for (range, requests) in [("24h", 1), ("7d", 1), ("30d", 6), ("90d", 6)] {
@@ -259,7 +259,7 @@ fn what_is_too_old_is_not_in_a_short_period() {
 }
 
 #[test]
-fn a_period_can_be_chosen_and_wrong_ones_are_told() {
+fn period_can_be_chosen_and_invalid_ones_are_refused() {
     let (desk, server, org) = desk();
     let mut owner = server.signed_in(&org);
     org.admin.get("/v1/api-keys");
@@ -296,7 +296,7 @@ fn a_period_can_be_chosen_and_wrong_ones_are_told() {
 }
 
 #[test]
-fn a_day_that_has_just_begun_is_compared_with_the_same_hours() {
+fn day_that_has_just_begun_is_compared_with_the_same_hours_before() {
     let (desk, server, org) = desk();
     let mut owner = server.signed_in(&org);
     for _ in 0..2 {
@@ -304,7 +304,7 @@ fn a_day_that_has_just_begun_is_compared_with_the_same_hours() {
     }
     counted(&server, &mut owner, &org, 2);
     added_up(&desk);
-    // A week ago four in the hour of now, and many in the last hour of that day.
+    // A week ago: four in the current hour of the day, and many in the last hour of that day.
     let (hour, week) = (3_600_000_000_i64, 7 * 86_400_000_000_i64);
     let this = jiff::Timestamp::now().as_second() / 3_600 % 24;
     let many = if this == 23 { 0 } else { 96 };
@@ -326,7 +326,7 @@ fn a_day_that_has_just_begun_is_compared_with_the_same_hours() {
 }
 
 #[test]
-fn an_export_of_many_parts_is_whole_and_runs_nothing() {
+fn export_of_many_parts_is_complete_and_contains_no_formulas() {
     let (desk, server, org) = desk();
     let mut owner = server.signed_in(&org);
     let key = org.admin.create(&json!({"name": "=1+1|cmd", "scopes": ["inference:write"]}));

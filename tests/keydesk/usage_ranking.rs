@@ -1,4 +1,4 @@
-//! In whatever order, of whatever calls and days, the table of keys shows what all counts say.
+//! The table of keys matches the counts, in every order and for all filters and periods.
 
 use std::time::SystemTime;
 
@@ -48,7 +48,7 @@ fn shown(owner: &mut Browser, path: &str) -> Vec<String> {
 }
 
 #[test]
-fn every_order_of_every_period_and_filter_is_what_the_counts_say() {
+fn every_order_of_every_period_and_filter_matches_the_counts() {
     let (desk, server, org) = desk();
     busy(&desk, server, &org);
     let server = desk.start();

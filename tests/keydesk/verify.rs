@@ -1,4 +1,4 @@
-//! Checking keys for others: `/v1/api-keys/verify`, `/v1/introspect`, `/v1/authorize`.
+//! Verifying keys for other services: `/v1/api-keys/verify`, `/v1/introspect`, `/v1/authorize`.
 
 use serde_json::{Value, json};
 
@@ -22,7 +22,7 @@ fn introspect(checker: &Api, form: &str) -> Answer {
 }
 
 #[test]
-fn a_valid_key_is_told_with_its_rights_and_its_limit() {
+fn valid_key_is_reported_with_its_rights_and_its_limit() {
     let (desk, server, org) = desk();
     let checker = checker(&desk, &server, &org);
     let body = json!({"name": "checked", "scopes": ["inference:read"], "expires_in_days": 30, "requests_per_minute": 3});
@@ -49,7 +49,7 @@ fn a_valid_key_is_told_with_its_rights_and_its_limit() {
 }
 
 #[test]
-fn key_that_nobody_could_look_at_or_revoke_does_not_work() {
+fn key_that_no_one_could_see_or_revoke_is_refused() {
     let (desk, server, org) = desk();
     let blob = if desk.database.is_postgres() { "'\\x01'::bytea" } else { "x'01'" };
     let mut damage = vec![format!("backup_id = {blob}"), format!("previous_secret_id = {blob}")];
@@ -69,7 +69,7 @@ fn key_that_nobody_could_look_at_or_revoke_does_not_work() {
 }
 
 #[test]
-fn a_key_that_does_not_work_is_told_why_and_a_strangers_is_unknown() {
+fn refused_key_is_reported_with_its_code_and_a_foreign_one_as_unknown() {
     let (desk, server, org) = desk();
     let checker = checker(&desk, &server, &org);
     let code = |key: &Value, more: Value| {
@@ -116,7 +116,7 @@ fn a_key_that_does_not_work_is_told_why_and_a_strangers_is_unknown() {
 }
 
 #[test]
-fn introspection_tells_of_active_keys_and_nothing_of_others() {
+fn introspection_describes_active_keys_and_no_others() {
     let (desk, server, org) = desk();
     let checker = checker(&desk, &server, &org);
     let key = org.admin.create(
@@ -143,7 +143,7 @@ fn introspection_tells_of_active_keys_and_nothing_of_others() {
 }
 
 #[test]
-fn forward_authentication_answers_every_method_and_path() {
+fn forward_authentication_supports_every_method_and_path() {
     let (_desk, server, org) = desk();
     let key = org.admin.create(&json!({"name": "käufer 1", "scopes": ["inference:read", "analytics:read"], "requests_per_minute": 100}));
     let api = server.api(key["key"].as_str().unwrap());
@@ -171,7 +171,7 @@ fn forward_authentication_answers_every_method_and_path() {
 }
 
 #[test]
-fn proxies_that_know_only_403_are_told_the_code_beside_it() {
+fn deny_403_refuses_with_403_and_the_code_in_a_header() {
     let (_desk, server, org) = desk();
     let key =
         org.admin.create(&json!({"name": "once", "scopes": ["inference:read"], "requests_per_minute": 1}));
@@ -193,7 +193,7 @@ fn proxies_that_know_only_403_are_told_the_code_beside_it() {
 }
 
 #[test]
-fn new_keys_are_told_from_many_strangers_who_come_with_them() {
+fn new_keys_are_accepted_amid_a_flood_of_unknown_ones() {
     let (desk, server, org) = desk();
     let create = |number: i32| {
         let body = json!({"name": format!("new {number}"), "scopes": ["inference:read"]});

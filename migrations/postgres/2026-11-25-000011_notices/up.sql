@@ -1,11 +1,11 @@
--- When a key is to be looked at for a notice, and since when its end stands where that was moved.
+-- When a key's next notice is due, and when its expiry was last changed.
 ALTER TABLE api_keys ADD COLUMN notice_at BIGINT;
 ALTER TABLE api_keys ADD COLUMN end_set_at BIGINT;
 UPDATE api_keys SET notice_at = 0 WHERE revoked_at IS NULL AND expires_at IS NOT NULL;
 CREATE INDEX api_keys_notice ON api_keys (notice_at) WHERE notice_at IS NOT NULL;
 
--- A step before the end of a secret that has come: once for each end that it has had. The step
--- counts seconds before the end; 0 is the end itself, less than 0 lies after it.
+-- A notice step that was due, once for each expiry that a secret has had. The step is in seconds before
+-- the expiry; 0 is the expiry itself, a negative step is after it.
 CREATE TABLE notices (
     org_id BYTEA NOT NULL REFERENCES organizations (id),
     key_id BYTEA NOT NULL,
@@ -16,7 +16,7 @@ CREATE TABLE notices (
     PRIMARY KEY (org_id, key_id, secret_id, ends_at, step)
 );
 
--- Who is told. Where there is no mail yet, the letter waits to be bundled with others.
+-- The recipients. Without an e-mail, the content waits to be bundled with others.
 CREATE TABLE notice_readers (
     org_id BYTEA NOT NULL REFERENCES organizations (id),
     key_id BYTEA NOT NULL,
@@ -30,7 +30,7 @@ CREATE TABLE notice_readers (
 );
 CREATE INDEX notice_readers_waiting ON notice_readers (org_id, person_id) WHERE mail_id IS NULL;
 
--- Who has said that they have seen that a key ends.
+-- The people who acknowledged that a key expires.
 CREATE TABLE notice_seen (
     org_id BYTEA NOT NULL REFERENCES organizations (id),
     key_id BYTEA NOT NULL,
@@ -41,7 +41,7 @@ CREATE TABLE notice_seen (
     PRIMARY KEY (org_id, key_id, secret_id, ends_at)
 );
 
--- What a person wants to be told early: muted steps in seconds, or all; each key by itself or not.
+-- A person's choice of early notices: the muted steps in seconds, or all; and whether each key gets its own e-mail.
 CREATE TABLE notice_preferences (
     person_id BYTEA NOT NULL PRIMARY KEY REFERENCES people (id),
     muted TEXT NOT NULL,

@@ -1,10 +1,10 @@
--- Service accounts are known beside people: they belong to one organisation and can't sign in.
+-- Service accounts are stored as people: they belong to one organisation and can't sign in.
 ALTER TABLE people ADD COLUMN service_of BYTEA;
 ALTER TABLE people ADD COLUMN seen_at BIGINT;
--- Set aside in one organisation; the person may go on in others.
+-- Disabled in one organisation; the person can still use others.
 ALTER TABLE members ADD COLUMN disabled_at BIGINT;
 
--- The people who answer for a service account and get its mails.
+-- The people who are responsible for a service account and get its e-mails.
 CREATE TABLE service_answerers (
     org_id BYTEA NOT NULL REFERENCES organizations (id),
     account_id BYTEA NOT NULL REFERENCES people (id),
@@ -13,7 +13,7 @@ CREATE TABLE service_answerers (
 );
 CREATE INDEX service_answerers_person ON service_answerers (org_id, person_id);
 
--- open_email holds the folded address while the invitation counts: one for each address.
+-- open_email is the folded address while the invitation is open: one for each address.
 CREATE TABLE invitations (
     id BYTEA NOT NULL PRIMARY KEY,
     org_id BYTEA NOT NULL REFERENCES organizations (id),

@@ -1,5 +1,4 @@
--- Sessions get a name of their own, and tell on which device and when someone proved who they
--- are. Those that are open end.
+-- Sessions get an id, a device and the time of the last sign-in. Open sessions end.
 DROP TABLE sessions;
 CREATE TABLE sessions (
     digest BYTEA NOT NULL PRIMARY KEY,
@@ -16,15 +15,15 @@ CREATE TABLE sessions (
 CREATE INDEX sessions_person ON sessions (person_id);
 CREATE INDEX sessions_end ON sessions (ends_at);
 
--- Who a person is at a provider is issuer and subject, never an address. The label is how the
--- provider calls them, for their account page alone.
+-- Issuer and subject identify a person at a provider, never an address. The label is the provider's name
+-- for them, shown only on their account page.
 ALTER TABLE sign_in_methods ADD COLUMN issuer TEXT NOT NULL DEFAULT '';
 ALTER TABLE sign_in_methods ADD COLUMN label TEXT NOT NULL DEFAULT '';
 ALTER TABLE sign_in_methods ADD COLUMN used_at BIGINT;
 DROP INDEX sign_in_methods_subject;
 CREATE UNIQUE INDEX sign_in_methods_subject ON sign_in_methods (kind, issuer, subject);
 
--- Ways to a provider that were begun. A row is taken once, by the browser that began it.
+-- Sign-in flows in progress. A row is used once, by the browser that started the flow.
 CREATE TABLE sign_in_flows (
     digest BYTEA NOT NULL PRIMARY KEY,
     browser BYTEA NOT NULL,
@@ -38,10 +37,10 @@ CREATE TABLE sign_in_flows (
 );
 CREATE INDEX sign_in_flows_age ON sign_in_flows (created_at);
 
--- When an address was proved to be the person's.
+-- When the person confirmed the address.
 ALTER TABLE people ADD COLUMN email_verified_at BIGINT;
 
--- Links in mails: what for, for whom, and until when. The token is made from the id.
+-- Links in e-mails: their purpose, recipient and expiry. The token is computed from the id.
 CREATE TABLE mailed_links (
     id BYTEA NOT NULL PRIMARY KEY,
     person_id BYTEA NOT NULL REFERENCES people (id),

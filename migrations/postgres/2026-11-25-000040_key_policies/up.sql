@@ -1,5 +1,5 @@
--- What an organisation's keys may be; without a row the rules of the contract. earlier holds what
--- the keys of before may beside it, until then.
+-- The key policy of an organisation; without a row, the defaults apply. earlier contains the previous
+-- rules, which also apply to existing keys until a date.
 CREATE TABLE key_policies (
     org_id BYTEA NOT NULL PRIMARY KEY REFERENCES organizations (id),
     rules TEXT NOT NULL,
@@ -8,8 +8,8 @@ CREATE TABLE key_policies (
     until BIGINT
 );
 
--- Ends that the latest change of the policy moved, with what was asked before: another change
--- before the date starts from that.
+-- Expiries that the latest policy change moved, with the originally requested ones: another change before
+-- the date starts from these.
 CREATE TABLE policy_ends (
     key_id BYTEA NOT NULL PRIMARY KEY REFERENCES api_keys (id),
     org_id BYTEA NOT NULL REFERENCES organizations (id),

@@ -12,8 +12,8 @@ ALTER TABLE audit_heads ADD COLUMN hashed BIGINT NOT NULL DEFAULT 0;
 ALTER TABLE audit_heads ADD COLUMN edge BYTEA;
 -- The name under which checkpoints are signed. It stays when the server moves.
 ALTER TABLE audit_heads ADD COLUMN origin TEXT;
--- How many entries were last found unbroken, when, when all of them were looked at, and the first
--- that was not what was written.
+-- How many entries were found intact by the last check, when it was, when all entries were last checked,
+-- and the first bad entry.
 ALTER TABLE audit_heads ADD COLUMN checked BIGINT NOT NULL DEFAULT 0;
 ALTER TABLE audit_heads ADD COLUMN checked_at BIGINT;
 ALTER TABLE audit_heads ADD COLUMN whole_at BIGINT;
@@ -37,7 +37,7 @@ CREATE TABLE audit_checkpoints (
     PRIMARY KEY (org_id, size)
 );
 
--- The keys with which checkpoints were signed, as others check them.
+-- The verifier keys of the keys with which checkpoints were signed.
 CREATE TABLE audit_signers (
     org_id BYTEA NOT NULL REFERENCES organizations (id),
     verifier TEXT NOT NULL,

@@ -1,4 +1,4 @@
--- What the last look at an organisation's keys found. since is what the finding counts from.
+-- The findings of the last scan of an organisation's keys; since is when the finding began.
 CREATE TABLE review_findings (
     org_id BYTEA NOT NULL,
     card TEXT NOT NULL,
@@ -15,7 +15,7 @@ CREATE TABLE review_cards (
     found BIGINT NOT NULL,
     PRIMARY KEY (org_id, card)
 );
--- The last look at each organisation. Whoever looks has until busy_until.
+-- The last scan of each organisation. A scan in progress has until busy_until.
 CREATE TABLE review_looks (
     org_id BYTEA NOT NULL PRIMARY KEY,
     looked_at BIGINT NOT NULL,
@@ -25,7 +25,7 @@ CREATE TABLE review_looks (
     open_keys BIGINT NOT NULL
 );
 
--- Findings that someone has looked at and wants to keep for a while.
+-- Snoozed findings.
 CREATE TABLE review_keeps (
     org_id BYTEA NOT NULL,
     key_id BYTEA NOT NULL,
@@ -38,7 +38,7 @@ CREATE TABLE review_keeps (
 );
 CREATE INDEX review_keeps_until ON review_keeps (org_id, until);
 
--- Scopes that were removed on advice, which can be given back for some days.
+-- Scopes that were removed in the review, and can be restored for some days.
 CREATE TABLE scope_removals (
     org_id BYTEA NOT NULL,
     key_id BYTEA NOT NULL,

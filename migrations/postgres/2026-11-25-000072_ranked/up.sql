@@ -1,5 +1,5 @@
--- The sums of recent use once more, with what keys are ranked by: tokens, and the share that did not
--- succeed in millionths. Whatever a table is sorted by, an index has its order.
+-- The totals of recent use again, with the values by which keys are ranked: tokens, and the share of failed
+-- requests in millionths. There is an index for every sort order.
 CREATE TABLE usage_windows_ranked (
     org_id BYTEA NOT NULL,
     days BIGINT NOT NULL,
@@ -24,7 +24,7 @@ CREATE INDEX usage_windows_tokens ON usage_windows (org_id, days, tokens DESC, k
 CREATE INDEX usage_windows_failed ON usage_windows (org_id, days, failed_share DESC, key_id);
 CREATE INDEX usage_windows_limited ON usage_windows (org_id, days, limited DESC, key_id);
 
--- The same of calls that needed one scope, or asked for one model: part says which, name is its name.
+-- The same for requests that required one scope or named one model: part says which, name is its name.
 CREATE TABLE usage_part_windows (
     org_id BYTEA NOT NULL,
     days BIGINT NOT NULL,

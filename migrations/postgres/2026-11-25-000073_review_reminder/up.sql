@@ -1,2 +1,2 @@
--- When the admins of an organisation are next reminded of what its review holds.
+-- When the admins of an organisation are next reminded of its findings.
 ALTER TABLE review_looks ADD COLUMN remind_at BIGINT;

@@ -1,5 +1,5 @@
 -- `mac` authenticates the row under a key derived from the root secret. `kept` is the digest of all
--- kept checkpoints up to the one of `kept_size` entries, `epoch` the register that was in force,
+-- stored checkpoints up to the one of `kept_size` entries, `epoch` the register that was in force,
 -- `broken_why` what is wrong with the log, `alarmed_at` when admins were notified of it.
 ALTER TABLE audit_heads ADD COLUMN kept BYTEA;
 ALTER TABLE audit_heads ADD COLUMN kept_size BIGINT NOT NULL DEFAULT 0;
@@ -8,10 +8,10 @@ ALTER TABLE audit_heads ADD COLUMN broken_why TEXT;
 ALTER TABLE audit_heads ADD COLUMN alarmed_at BIGINT;
 ALTER TABLE audit_heads ADD COLUMN mac BYTEA;
 
--- Authenticates the row, so that nobody else's verifier key is shown as ours.
+-- Authenticates the row, so that no foreign verifier key is shown.
 ALTER TABLE audit_signers ADD COLUMN mac BYTEA;
 
--- The size and root of every log as of the last look, authenticated as a whole. One row.
+-- The size and root of every log at the last tick, authenticated as a whole. One row.
 CREATE TABLE audit_register (
     id SMALLINT NOT NULL PRIMARY KEY,
     epoch BIGINT NOT NULL,

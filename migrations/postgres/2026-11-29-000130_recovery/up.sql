@@ -1,9 +1,9 @@
--- Every act that secures an account raises this number. Whatever was begun under an earlier one, such
--- as a sign-in whose password was checked just before, comes to nothing.
+-- Every action that secures an account raises this number. Anything that began under an earlier number,
+-- such as a sign-in whose password was checked just before, has no effect.
 ALTER TABLE people ADD COLUMN access_generation BIGINT NOT NULL DEFAULT 0;
 
--- From which networks a person has signed in, as keyed digests: strangers who guess at a password must
--- not keep its owner out there.
+-- The networks from which a person has signed in, as keyed digests: guesses at a password from elsewhere
+-- must not lock its owner out there.
 CREATE TABLE known_clients (
     digest BYTEA NOT NULL PRIMARY KEY,
     seen_at BIGINT NOT NULL

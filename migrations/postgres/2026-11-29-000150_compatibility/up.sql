@@ -1,5 +1,5 @@
--- The oldest version of the tables whose program can still work with these. Each program that changes the
--- tables writes it, and an older one reads it at start.
+-- The oldest schema version whose program can still use these tables. Each program that changes the tables
+-- writes it, and older programs read it at start.
 CREATE TABLE schema_compatibility (
     id SMALLINT NOT NULL PRIMARY KEY CHECK (id = 1),
     oldest TEXT NOT NULL

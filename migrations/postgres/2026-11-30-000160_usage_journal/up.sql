@@ -1,5 +1,5 @@
--- Counts as they are written, at most a second after the request; later they are added to the tables of
--- sums. Rows are only ever added and removed, so processes never wait for each other's.
+-- Counts as first written, at most a second after the request; they are added to the totals later.
+-- Rows are only inserted and deleted, so processes never wait for each other.
 CREATE TABLE usage_journal (
     org_id BYTEA NOT NULL,
     key_id BYTEA NOT NULL,
@@ -9,7 +9,7 @@ CREATE TABLE usage_journal (
     scope TEXT NOT NULL,
     model TEXT NOT NULL,
     outcome TEXT NOT NULL,
-    -- The bucket of usage_latencies; -1 for requests whose latency does not count.
+    -- The bucket in usage_latencies; -1 for requests whose latency is not counted.
     bucket SMALLINT NOT NULL,
     address TEXT NOT NULL,
     program TEXT NOT NULL,
@@ -20,8 +20,8 @@ CREATE TABLE usage_journal (
 );
 CREATE INDEX usage_journal_key ON usage_journal (key_id);
 
--- The processes that count: the number of the last batch that each has written, and up to when it has
--- counted everything; null while it has nothing to count.
+-- The processes that count requests: the number of the last batch that each has written, and the time
+-- up to which it has counted everything; null while it has nothing to count.
 CREATE TABLE usage_writers (
     id BYTEA NOT NULL PRIMARY KEY,
     batch BIGINT NOT NULL,
@@ -29,7 +29,7 @@ CREATE TABLE usage_writers (
     seen_at BIGINT NOT NULL
 );
 
--- The tables of sums together with what is still in the journal.
+-- The totals plus the counts that are still in the journal.
 CREATE VIEW all_usage_counts (org_id, key_id, width, start, secret_id, scope, model, outcome, requests, input_tokens, output_tokens) AS
     SELECT org_id, key_id, width, start, secret_id, scope, model, outcome, requests, input_tokens, output_tokens FROM usage_counts
     UNION ALL SELECT org_id, key_id, 60, start, secret_id, scope, model, outcome, requests, input_tokens, output_tokens FROM usage_journal

@@ -1,8 +1,8 @@
--- The root secret under which a digest was made, as a tag; null for digests of versions that noted none.
+-- The tag of the root secret under which a digest was computed; null for digests by older versions.
 ALTER TABLE key_secrets ADD COLUMN root BYTEA;
 CREATE INDEX key_secrets_root ON key_secrets (root);
--- The tag of the root secret before the one of now. A process that still has it as its own does not make it
--- the one of now again.
+-- The tag of the previous root secret. A process that is still configured with it does not make it the
+-- current one again.
 ALTER TABLE installation ADD COLUMN retired_root BYTEA;
--- The tag of the root secret of the database, where every process looks many times a second.
+-- The tag of the database's root secret, in the row that every process reads many times a second.
 ALTER TABLE feed_head ADD COLUMN root BYTEA;

@@ -1,4 +1,4 @@
--- One row: what belongs to this database as a whole.
+-- One row: the properties of the installation.
 CREATE TABLE installation (
     id SMALLINT NOT NULL PRIMARY KEY CHECK (id = 1),
     nonce BLOB NOT NULL,
@@ -70,14 +70,14 @@ CREATE TABLE api_keys (
     last_used_at BIGINT
 );
 CREATE UNIQUE INDEX api_keys_live_name ON api_keys (org_id, live_name);
--- The orders in which lists show keys, and what their counts are made of.
+-- For the sort orders of key lists, and for their counts.
 CREATE INDEX api_keys_expiry ON api_keys (org_id, expires_at, id);
 CREATE INDEX api_keys_name ON api_keys (org_id, name_folded, id);
 CREATE INDEX api_keys_created ON api_keys (org_id, created_at, id);
 CREATE INDEX api_keys_status ON api_keys (org_id, revoked_at, disabled_at, expires_at, expiring_at);
 CREATE INDEX api_keys_owner ON api_keys (org_id, owner_id);
 
--- Every secret that a key has had.
+-- All secrets that a key has or had.
 CREATE TABLE key_secrets (
     id BLOB NOT NULL PRIMARY KEY,
     org_id BLOB NOT NULL REFERENCES organizations (id),
@@ -96,7 +96,7 @@ CREATE INDEX key_secrets_key ON key_secrets (org_id, key_id);
 CREATE INDEX key_secrets_last4 ON key_secrets (org_id, last4);
 CREATE INDEX key_secrets_sha256 ON key_secrets (org_id, sha256_prefix);
 
--- Positions follow the order of commits: the head's row is locked until then.
+-- Positions follow the commit order, because the head's row is locked until the commit.
 CREATE TABLE feed_head (
     id SMALLINT NOT NULL PRIMARY KEY CHECK (id = 1),
     position BIGINT NOT NULL
@@ -109,7 +109,7 @@ CREATE TABLE key_changes (
     at BIGINT NOT NULL
 );
 
--- The servers that are running, and how far they have read.
+-- The running servers, and how far they have read the feed.
 CREATE TABLE feed_readers (
     id BLOB NOT NULL PRIMARY KEY,
     position BIGINT NOT NULL,
@@ -161,7 +161,7 @@ CREATE TABLE idempotency_keys (
 );
 CREATE INDEX idempotency_keys_age ON idempotency_keys (created_at);
 
--- What was called, counted by minute, hour and day: width is 60, 3600 or 86400 seconds.
+-- Requests by minute, hour and day: width is 60, 3600 or 86400 seconds.
 CREATE TABLE usage_counts (
     org_id BLOB NOT NULL,
     key_id BLOB NOT NULL,
@@ -179,7 +179,7 @@ CREATE TABLE usage_counts (
 CREATE INDEX usage_counts_org ON usage_counts (org_id, width, start);
 CREATE INDEX usage_counts_age ON usage_counts (width, start);
 
--- How long answers took: bucket n holds those of at most 0.25 ms times 2 to the n, the last all longer ones.
+-- Latencies: bucket n counts responses of at most 0.25 ms times 2 to the n, the last bucket all longer ones.
 CREATE TABLE usage_latencies (
     org_id BLOB NOT NULL,
     key_id BLOB NOT NULL,
@@ -194,7 +194,7 @@ CREATE TABLE usage_latencies (
 CREATE INDEX usage_latencies_org ON usage_latencies (org_id, width, start);
 CREATE INDEX usage_latencies_age ON usage_latencies (width, start);
 
--- Who calls with which secret; bounded by the meter, whatever clients send.
+-- The clients of each secret; the meter bounds their number.
 CREATE TABLE usage_callers (
     org_id BLOB NOT NULL,
     key_id BLOB NOT NULL,

@@ -1,5 +1,5 @@
--- Mails to be sent, and for a while those that were. A mail about a person alone, such as a
--- reset of a password, belongs to no organisation.
+-- E-mails to send and, for a while, those that were sent. An e-mail about a person only, such as a
+-- password reset, belongs to no organisation.
 CREATE TABLE outbox (
     id BLOB NOT NULL PRIMARY KEY,
     org_id BLOB REFERENCES organizations (id),

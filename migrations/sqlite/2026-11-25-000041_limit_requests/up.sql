@@ -1,4 +1,4 @@
--- What members ask for, and what was answered. A key has one open request.
+-- Requests for higher limits, and the decisions. A key has at most one open request.
 CREATE TABLE limit_requests (
     id BLOB NOT NULL PRIMARY KEY,
     org_id BLOB NOT NULL REFERENCES organizations (id),

@@ -1,4 +1,4 @@
--- The addresses at which calendars read when keys end, one for each member who wants one.
+-- The addresses at which calendars read when keys expire, one for each member who wants one.
 CREATE TABLE calendar_feeds (
     org_id BLOB NOT NULL REFERENCES organizations (id),
     person_id BLOB NOT NULL REFERENCES people (id),

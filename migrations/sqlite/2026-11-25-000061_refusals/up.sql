@@ -1,4 +1,4 @@
--- Refused requests of proven keys, summed by reason and hour.
+-- Refused requests of known keys, by reason and hour.
 CREATE TABLE refusals (
     org_id BLOB NOT NULL,
     key_id BLOB NOT NULL,
@@ -13,7 +13,7 @@ CREATE TABLE refusals (
 CREATE INDEX refusals_org ON refusals (org_id, hour);
 CREATE INDEX refusals_age ON refusals (hour);
 
--- The latest of them for each key, with what is needed to say why.
+-- The latest ones of each key, with the facts that explain them.
 CREATE TABLE refused_requests (
     org_id BLOB NOT NULL,
     request_id TEXT NOT NULL,

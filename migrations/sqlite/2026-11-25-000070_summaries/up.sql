@@ -1,4 +1,4 @@
--- What all keys of an organisation were used for together, by hour and day.
+-- The usage of all keys of an organisation together, by hour and day.
 CREATE TABLE usage_totals (
     org_id BLOB NOT NULL,
     width BIGINT NOT NULL,
@@ -31,7 +31,7 @@ INSERT INTO usage_total_latencies (org_id, width, start, scope, model, bucket, r
     SELECT org_id, width, start, scope, model, bucket, SUM(requests)
     FROM usage_latencies WHERE width > 60 GROUP BY org_id, width, start, scope, model, bucket;
 
--- What each key was used for in the last 24 hours and the last 7, 30 and 90 days.
+-- The usage of each key in the last 24 hours and the last 7, 30 and 90 days.
 CREATE TABLE usage_windows (
     org_id BLOB NOT NULL,
     days BIGINT NOT NULL,
@@ -46,7 +46,7 @@ CREATE TABLE usage_windows (
     PRIMARY KEY (org_id, days, key_id)
 );
 CREATE INDEX usage_windows_requests ON usage_windows (org_id, days, requests);
--- Where those windows begin. While an hour or day moves out, its keys up to after_key are out already.
+-- The starts of these windows. While an hour or day is being subtracted, its keys up to after_key are done.
 CREATE TABLE usage_window_starts (
     org_id BLOB NOT NULL,
     days BIGINT NOT NULL,
@@ -78,7 +78,7 @@ INSERT INTO usage_windows (org_id, days, key_id, requests, ok, client_errors, li
     FROM usage_counts WHERE width = 3600 GROUP BY org_id, key_id;
 INSERT INTO usage_window_starts (org_id, days, start) SELECT DISTINCT org_id, days, 0 FROM usage_windows;
 
--- The last use of each scope of a key, and since when the key holds it if that was not from the first.
+-- The last use of each scope of a key, and since when the key has it, if not since its creation.
 CREATE TABLE scope_uses (
     org_id BLOB NOT NULL,
     key_id BLOB NOT NULL,
@@ -90,7 +90,7 @@ CREATE TABLE scope_uses (
 INSERT INTO scope_uses (org_id, key_id, scope, last_used_at)
     SELECT org_id, key_id, scope, MAX(start) FROM usage_counts WHERE scope <> '' GROUP BY org_id, key_id, scope;
 
--- The addresses that a key was ever called from, to the hour; those not seen for long are forgotten.
+-- The addresses that ever used a key, to the hour; those not seen for a long time are deleted.
 CREATE TABLE key_addresses (
     org_id BLOB NOT NULL,
     key_id BLOB NOT NULL,
@@ -103,6 +103,6 @@ CREATE INDEX key_addresses_age ON key_addresses (last_seen_at);
 INSERT INTO key_addresses (org_id, key_id, address, first_seen_at, last_seen_at)
     SELECT org_id, key_id, address, MIN(hour), MAX(hour) FROM usage_callers GROUP BY org_id, key_id, address;
 
--- Exports walk along it, and windows move along it.
+-- For exports and moving windows, which read in this order.
 DROP INDEX usage_counts_org;
 CREATE INDEX usage_counts_org ON usage_counts (org_id, width, start, key_id);

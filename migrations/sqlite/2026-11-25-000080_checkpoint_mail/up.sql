@@ -1,5 +1,5 @@
--- The address outside to which an organisation's checkpoints are mailed, once its reader has
--- confirmed it; the one that waits for that; and what the last mail there said.
+-- The external address to which an organisation's checkpoints are sent, once its recipient has confirmed
+-- it; the address that is not confirmed yet; and the contents of the last e-mail to it.
 CREATE TABLE checkpoint_mail (
     org_id BLOB NOT NULL PRIMARY KEY REFERENCES organizations (id),
     address TEXT,

@@ -76,7 +76,7 @@ impl Description {
         }
     }
 
-    /// "the limit of prod: 600 → 1,200 a minute", or "the limit and the description of prod".
+    /// "the limit of prod: 600 → 1,200 requests a minute", or "the limit and the description of prod".
     pub(super) fn changes(self, changes: &[Change], target: &str) -> Description {
         if let [change] = changes {
             return self.text(&setting(&change.field)).text(" of ").target(target).change(change);
@@ -111,7 +111,9 @@ impl Description {
                     _ => self.text(": removed ").scopes(removed).text(", added ").scopes(added),
                 }
             }
-            "requests_per_minute" => self.text(": ").value(before).text(" → ").value(after).text(" a minute"),
+            "requests_per_minute" => {
+                self.text(": ").value(before).text(" → ").value(after).text(" requests a minute")
+            }
             _ => self.text(": ").value(before).text(" → ").value(after),
         }
     }

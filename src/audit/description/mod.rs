@@ -1,5 +1,5 @@
 //! Descriptions of events, as sentences without their subject: "changed the limit of web-gateway: 600 →
-//! 1,200 a minute". The interface adds the actor's name and replaces identifiers with names.
+//! 1,200 requests a minute". The interface adds the actor's name and replaces identifiers with names.
 
 mod builder;
 
@@ -95,7 +95,7 @@ pub fn describe(event: &Event, target: &str) -> Vec<Piece> {
         Event::CalendarRevoked => of_target("revoked the calendar address of"),
         Event::LimitRequested { requests_per_minute, reason } => say("requested a limit of ")
             .number(*requests_per_minute)
-            .text(" a minute for ")
+            .text(" requests a minute for ")
             .target(target)
             .quote(reason),
         Event::LimitRequestApproved { before, after, .. } => of_target("raised the limit of")
@@ -103,13 +103,16 @@ pub fn describe(event: &Event, target: &str) -> Vec<Piece> {
             .number(*before)
             .text(" → ")
             .number(*after)
-            .text(" a minute"),
-        Event::LimitRequestDeclined { asked, words } => {
-            say("declined a limit of ").number(*asked).text(" a minute for ").target(target).quote(words)
-        }
-        Event::LimitRequestWithdrawn { asked } => {
-            say("withdrew the request for a limit of ").number(*asked).text(" a minute for ").target(target)
-        }
+            .text(" requests a minute"),
+        Event::LimitRequestDeclined { asked, words } => say("declined a limit of ")
+            .number(*asked)
+            .text(" requests a minute for ")
+            .target(target)
+            .quote(words),
+        Event::LimitRequestWithdrawn { asked } => say("withdrew the request for a limit of ")
+            .number(*asked)
+            .text(" requests a minute for ")
+            .target(target),
         Event::PolicyUpdated { changes, existing_keys_from } => {
             let description = if changes.is_empty() {
                 say("moved the date from which the key policy applies to existing keys")
@@ -197,12 +200,12 @@ mod tests {
     }
 
     #[test]
-    fn a_change_names_the_values_before_and_after() {
+    fn description_of_a_change_names_old_and_new_values() {
         let key = KeyId::new(Time::from_seconds(0)).to_string();
         let described = |event: &Event| words(&describe(event, &key)).replace(&key, "KEY");
         assert_eq!(
             described(&change("requests_per_minute", json!(600), json!(1200))),
-            "changed the limit of KEY: 600 → 1200 a minute"
+            "changed the limit of KEY: 600 → 1200 requests a minute"
         );
         assert_eq!(
             described(&change(
@@ -222,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_finding_is_described_in_words_and_its_scope_as_code() {
+    fn finding_is_described_in_words_with_its_scope_as_code() {
         let of_finding = |finding: &str, scope: Option<&str>| {
             describe(
                 &Event::FindingReopened { finding: finding.into(), scope: scope.map(str::to_owned) },
@@ -235,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn a_known_event_is_parsed_back_and_an_unknown_one_is_described_too() {
+    fn known_events_are_parsed_and_unknown_ones_described() {
         let event = change("allowed_ips", json!([]), json!(["10.0.0.0/8"]));
         let mut entry = serde_json::to_value(&event).unwrap();
         for (name, value) in

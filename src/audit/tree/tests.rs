@@ -76,7 +76,7 @@ pub(crate) fn grown(size: u64) -> (Vec<Hash>, Memory, Vec<Edge>) {
 const SIZE: u64 = 37;
 
 #[test]
-fn the_edge_matches_the_tree_of_the_rfc() {
+fn edge_matches_the_tree_of_the_rfc() {
     let (leaves, mut nodes, edges) = grown(SIZE);
     for (size, edge) in edges.iter().enumerate() {
         assert_eq!(edge.root(), naive_root(&leaves[..size]), "{size}");
@@ -127,7 +127,7 @@ fn every_proof_matches_the_rfc_and_proves_nothing_else() {
 }
 
 #[test]
-fn a_walk_finds_the_first_wrong_entry() {
+fn walk_finds_the_first_wrong_entry() {
     for size in 1..=SIZE {
         let (leaves, mut nodes, edges) = grown(size);
         let siblings: Vec<_> =

@@ -85,7 +85,7 @@ fn first_difference(written: &[String], bytes: &[u8]) -> Option<u64> {
 }
 
 #[test]
-fn an_unchanged_log_is_verified() {
+fn unchanged_log_is_verified() {
     let mut random = Random(1);
     for size in 1..40 {
         let entries = entries(&mut random, size);

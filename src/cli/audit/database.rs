@@ -72,9 +72,9 @@ pub(super) fn check(anchors: &TrustAnchors) -> Result<(), Failure> {
     let signers = Signer::all(&keyring)?;
     let name = anchors.key.as_ref().map(Verifier::name);
     let name = name.or(anchors.checkpoint.as_ref().map(|checkpoint| checkpoint.origin.as_str()));
-    let survey = db.read_now(|conn| register::survey(conn, logs))?;
+    let register = db.read_now(|conn| register::check(conn, logs))?;
     let all = db.read_now(log::orgs)?;
-    let missing = survey.faults.iter().filter(|(org, _)| !all.iter().any(|(known, _)| known == org));
+    let missing = register.faults.iter().filter(|(org, _)| !all.iter().any(|(known, _)| known == org));
     let mut faults: Vec<String> = missing.map(|(org, why)| format!("{org}: {why}")).collect();
     let mut others = Vec::new();
     let mut found = false;
@@ -87,7 +87,7 @@ pub(super) fn check(anchors: &TrustAnchors) -> Result<(), Failure> {
             continue;
         }
         found = true;
-        let registered = survey.faults.iter().find(|(broken, _)| *broken == org);
+        let registered = register.faults.iter().find(|(broken, _)| *broken == org);
         let result = match (walk(&db, &mut check)?, registered) {
             (Ok(size), Some((_, why))) => Err(Fault { index: size, why: (*why).to_owned() }),
             (Ok(size), None) => compare(&db, &check, size, anchors)?,

@@ -41,7 +41,7 @@ impl KeyCommand {
     }
 
     /// The defaults of new keys.
-    pub(super) fn mint(&self) -> KeyDefaults {
+    pub(super) fn defaults(&self) -> KeyDefaults {
         KeyDefaults {
             keyring: self.keyring.clone(),
             prefix: self.config.options.key_prefix.clone(),

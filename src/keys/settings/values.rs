@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn a_network_within_an_allowed_one_reaches_no_further() {
+    fn network_within_an_allowed_one_allows_no_more() {
         for (before, after, further) in [
             (&[][..], &[][..], false),
             (&[], &["10.0.0.0/8"], false),

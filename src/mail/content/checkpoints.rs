@@ -116,7 +116,7 @@ impl AuditCheckpoint {
                  checkpoints that were kept elsewhere to find out what was changed."
             }
             (None, Occasion::Replaced | Occasion::Ended) => {
-                "An admin changed this setting. Keep this last checkpoint. If you didn't expect the change, ask why."
+                "An admin changed this setting. Keep this last checkpoint. If you didn’t expect the change, ask why."
             }
             (None, _) => {
                 "Keep this e-mail. No one who runs the server can change it. It can later show whether anything in \

@@ -30,7 +30,7 @@ pub enum Why {
     Answerer,
     /// They are its backup.
     Backup,
-    /// They manage the organisation's keys.
+    /// They manage the organisation’s keys.
     Admin,
     /// They were its owner or backup until the change that the e-mail is about.
     Former,
@@ -158,7 +158,7 @@ impl Widening {
                 format!("It can be used from more addresses: {}.", networks.join(", "))
             }
             Widening::Limit(limit) => {
-                format!("New limit: {} requests per minute.", number(i64::from(*limit)))
+                format!("New limit: {} requests a minute.", number(i64::from(*limit)))
             }
             Widening::Enabled => "It is enabled again.".to_owned(),
             Widening::Owner(name) => format!("New owner: {name}."),
@@ -211,9 +211,9 @@ impl Why {
             Why::Answerer => {
                 "You are receiving this because you are responsible for the service account that owns the key."
             }
-            Why::Backup => "You are receiving this because you are the key's backup.",
-            Why::Admin => "You are receiving this because you manage the organisation's keys.",
-            Why::Former => "You are receiving this because you were the key's owner or backup until now.",
+            Why::Backup => "You are receiving this because you are the key’s backup.",
+            Why::Admin => "You are receiving this because you manage the organisation’s keys.",
+            Why::Former => "You are receiving this because you were the key’s owner or backup until now.",
         }
     }
 }

@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_title_counts_unlisted_e_mails_too() {
+    fn title_counts_unlisted_e_mails() {
         let summary =
             |event: Option<&str>| Summary { listed: Vec::new(), more: 1530, event: event.map(Into::into) };
         assert_eq!(summary(Some("key_expired")).title(), "1,530 API keys have expired");

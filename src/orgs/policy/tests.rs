@@ -42,7 +42,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
     #[test]
-    fn a_change_takes_nothing_from_a_key_before_its_date(
+    fn policy_change_takes_nothing_from_a_key_before_its_date(
         first in rules(), second in rules(), key in key_terms(), date in 1..100_i64, later in 1..100_i64,
     ) {
         let before = Policy::default();
@@ -84,7 +84,7 @@ proptest! {
     }
 
     #[test]
-    fn an_expiry_that_can_be_chosen_for_a_new_key_is_never_cut(
+    fn expiry_offered_for_a_new_key_is_never_shortened(
         first in rules(), second in rules(), made in 1..50_i64, days in 1..400_i64, date in 1..100_i64,
     ) {
         let policy = Policy::default().changed(first, at(date), at(0)).changed(second, at(date), at(0));
@@ -100,7 +100,7 @@ proptest! {
 }
 
 #[test]
-fn a_change_that_takes_nothing_away_needs_no_date() {
+fn policy_change_that_takes_nothing_away_needs_no_date() {
     let policy = Policy::default();
     let wider = Rules { member_scopes: Rules::offered_to_members(), ..Rules::default() };
     let changed = policy.changed(wider, at(30), at(0));
@@ -112,7 +112,7 @@ fn a_change_that_takes_nothing_away_needs_no_date() {
 }
 
 #[test]
-fn a_key_that_lives_too_long_expires_at_the_date_or_at_its_maximum_lifetime() {
+fn key_that_lives_too_long_expires_at_the_date_or_its_maximum_lifetime() {
     let rules = Rules { longest_days: Some(90), never: NeverExpire::Admins, ..Rules::default() };
     let policy = Policy::default().changed(rules, at(30), at(0));
     assert_eq!(policy.bound_end(at(-200), Some(at(100))), Some(at(30)));

@@ -34,7 +34,7 @@ pub async fn submit(visit: AccountVisit, fields: Fields) -> Result<HttpResponse,
     let wrong = match Profile::parse(&person.name, &typed) {
         Err(errors) => errors.into_iter().find(|error| error.field == "email"),
         Ok(_) if person.has_address(&typed) => {
-            Some(FieldError::new("email", "This is your address already."))
+            Some(FieldError::new("email", "This is already your address."))
         }
         Ok(_) => None,
     };
@@ -48,8 +48,8 @@ pub async fn submit(visit: AccountVisit, fields: Fields) -> Result<HttpResponse,
     });
     match asked.await {
         Ok(()) => {
-            let told = format!("An e-mail is on its way to {typed}. Use the link in it to finish.");
-            Ok(visit.redirect_with(path::account(), told))
+            let message = format!("An e-mail is on its way to {typed}. Use the link in it to finish.");
+            Ok(visit.redirect_with(path::account(), message))
         }
         Err(Error::Conflict(words)) => page(&visit, typed, vec![FieldError::new("email", words)]),
         Err(error) => Err(error.into()),
@@ -59,10 +59,10 @@ pub async fn submit(visit: AccountVisit, fields: Fields) -> Result<HttpResponse,
 /// `POST /account/email/verify`: sends a confirmation e-mail to the current address.
 pub async fn verify(visit: AccountVisit) -> Result<HttpResponse, Problem> {
     let person = visit.person.clone();
-    let told =
-        format!("A mail is on its way to {}. Use the link in it to confirm the address.", person.email);
+    let message =
+        format!("An e-mail is on its way to {}. Use the link in it to confirm the address.", person.email);
     visit.change(move |tx, holder| address::send_confirmation(tx, &person, holder.now)).await?;
-    Ok(visit.redirect_with(path::account(), told))
+    Ok(visit.redirect_with(path::account(), message))
 }
 
 /// `POST /account/email/cancel`: cancels the pending change.
@@ -77,13 +77,13 @@ pub async fn cancel(visit: AccountVisit) -> Result<HttpResponse, Problem> {
             Ok(cancelled)
         })
         .await?;
-    let told = match cancelled {
+    let message = match cancelled {
         true => {
             "The change was cancelled. If you did not request it, change your password and end your other sessions."
         }
         false => "There is no change to cancel.",
     };
-    Ok(visit.redirect_with(path::account(), told))
+    Ok(visit.redirect_with(path::account(), message))
 }
 
 fn page(visit: &AccountVisit, email: String, wrong: Vec<FieldError>) -> Result<HttpResponse, Problem> {

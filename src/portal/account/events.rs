@@ -6,7 +6,7 @@ use crate::audit::entry::EntryBody;
 use crate::audit::event::Event;
 use crate::authority::Actor;
 use crate::id::UserId;
-use crate::portal::kit::words::{self, When};
+use crate::portal::kit::format::{self, When};
 use crate::time::Time;
 
 pub(super) struct ActivityRow {
@@ -26,20 +26,20 @@ pub(super) fn latest(
 ) -> Vec<ActivityRow> {
     entries.sort_by(|left, right| right.at.cmp(&left.at).then_with(|| left.action.cmp(&right.action)));
     entries.dedup_by(|left, right| left.at == right.at && left.action == right.action);
-    let told = entries.into_iter().filter_map(|said| {
+    let rows = entries.into_iter().filter_map(|said| {
         let by_others = said.actor() != Some(Actor::Person(person));
         let what = words(&said.event()?)?;
         let what = if by_others { format!("{what}, by someone else") } else { what };
         Some(ActivityRow { what, when: When::past(said.at, now, tz), address: said.address })
     });
-    told.take(most).collect()
+    rows.take(most).collect()
 }
 
 fn words(event: &Event) -> Option<String> {
     let text = match event {
         Event::SignedIn => "Signed in",
         Event::SignedOut => "Signed out",
-        Event::PasswordReset => "Password replaced",
+        Event::PasswordReset => "Password reset",
         Event::PasswordChanged => "Password changed",
         Event::EmailChangeRequested => "Change of e-mail address requested",
         Event::EmailChangeCancelled => "Change of e-mail address cancelled",
@@ -47,10 +47,10 @@ fn words(event: &Event) -> Option<String> {
         Event::EmailVerified => "E-mail address verified",
         Event::SessionsEnded { count } => {
             let count = i64::try_from(*count).unwrap_or(i64::MAX);
-            return Some(format!("{} ended", words::count(count, "session", "sessions")));
+            return Some(format!("{} ended", format::count(count, "session", "sessions")));
         }
-        Event::MethodConnected { .. } => "Way to sign in connected",
-        Event::MethodRemoved { .. } => "Way to sign in removed",
+        Event::MethodConnected { .. } => "Sign-in method connected",
+        Event::MethodRemoved { .. } => "Sign-in method removed",
         Event::PersonUpdated { .. } => "Profile changed",
         _ => return None,
     };

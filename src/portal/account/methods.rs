@@ -56,8 +56,8 @@ pub async fn disconnect(visit: AccountVisit, path: web::Path<String>) -> Result<
         .await;
     match removed {
         Ok(removed) => {
-            let told = format!("{} was removed.", name(&visit.site, &removed.kind));
-            Ok(visit.redirect_with(path::account(), told))
+            let message = format!("{} was removed.", name(&visit.site, &removed.kind));
+            Ok(visit.redirect_with(path::account(), message))
         }
         Err(Error::Conflict(_)) => {
             let layout = visit.layout(NavSection::Account);

@@ -29,8 +29,8 @@ use crate::people::sessions::OpenSession;
 use crate::people::store::Profile;
 use crate::portal::account::events::ActivityRow;
 use crate::portal::entrance::provider;
+use crate::portal::kit::format::{self, When};
 use crate::portal::kit::visit::AccountVisit;
-use crate::portal::kit::words::{self, When};
 use crate::time::Time;
 use crate::web::device;
 use crate::web::form::{Fields, FormErrors};
@@ -165,10 +165,10 @@ async fn page(
         layout: visit.layout(NavSection::Account),
         name,
         email: person.email.clone(),
-        verified: person.email_verified_at.map(|at| words::date(at, &tz)),
+        verified: person.email_verified_at.map(|at| format::date(at, &tz)),
         pending: found
             .pending
-            .map(|link| (email_address::shown(&link.email), words::date_time(link.ends_at, &tz))),
+            .map(|link| (email_address::shown(&link.email), format::date_time(link.ends_at, &tz))),
         zone,
         zones: zones(),
         roles: visit.orgs.iter().map(|(org, role)| (org.name.clone(), role.name())).collect(),
@@ -184,7 +184,7 @@ async fn page(
                 icon: device::icon(&open.program),
                 device: device::words(&open.program),
                 address: open.address,
-                opened: words::date_time(open.created_at, &tz),
+                opened: format::date_time(open.created_at, &tz),
                 seen: When::past(open.seen_at, now, &tz),
                 is_this: Some(open.id) == this,
                 id: open.id,
@@ -211,7 +211,7 @@ fn method_row(method: &Method, site: &Shared, now: Time, tz: &TimeZone) -> Metho
         icon,
         name,
         label: method.label.clone(),
-        since: words::date(if is_password { method.updated_at } else { method.created_at }, tz),
+        since: format::date(if is_password { method.updated_at } else { method.created_at }, tz),
         used: method.used_at.map(|at| When::past(at, now, tz)),
         is_password,
     }

@@ -51,7 +51,7 @@ pub async fn form(visit: AccountVisit) -> Result<HttpResponse, Problem> {
     let chosen = visit.read(move |conn| preference::of(conn, person)).await?;
     let early = early_steps(&visit.site).map(|seconds| Early {
         seconds,
-        words: format!("{} before the end", words(seconds)),
+        words: format!("{} before expiry", words(seconds)),
         wanted: chosen.wants(seconds),
     });
     let view = NoticesPage {
@@ -98,7 +98,7 @@ pub async fn unsubscribe(visit: GuestVisit, token: web::Path<String>) -> Result<
 }
 
 fn reader(site: &Shared, token: &str) -> Result<UserId, Problem> {
-    let id = site.mint.keyring.open_link_token(UNSUBSCRIBE, token);
+    let id = site.defaults.keyring.open_link_token(UNSUBSCRIBE, token);
     id.and_then(UserId::parse).ok_or_else(Problem::not_found)
 }
 
@@ -108,14 +108,14 @@ fn change(tx: &mut Tx<'_>, holder: &AccountHolder, after: &Preference) -> Result
         return Ok(());
     }
     preference::set(tx, holder.person, after)?;
-    let told = |preference: &Preference| json!({"muted": preference.muted.text(), "mails": if preference.single { "single" } else { "digest" }});
-    let changes = vec![Change { field: "notices".into(), before: told(&before), after: told(after) }];
+    let json_of = |preference: &Preference| json!({"muted": preference.muted.text(), "mails": if preference.single { "single" } else { "digest" }});
+    let changes = vec![Change { field: "notices".into(), before: json_of(&before), after: json_of(after) }];
     account_log::append(tx, holder, &Event::PersonUpdated { changes })
 }
 
 /// The steps that people can turn off, longest first.
 fn early_steps(site: &Shared) -> impl Iterator<Item = i64> {
-    site.mint.notices.spans().iter().copied().filter(|step| *step >= EARLY)
+    site.defaults.notices.spans().iter().copied().filter(|step| *step >= EARLY)
 }
 
 fn words(seconds: i64) -> String {

@@ -57,18 +57,19 @@ pub async fn submit(visit: AccountVisit, fields: Fields) -> Result<HttpResponse,
             zone: None,
             session: session::id(&visit.session()),
         };
-        let throttle = &visit.site.mint.keyring.throttle;
+        let throttle = &visit.site.defaults.keyring.throttle;
         match sign_in::with_password(&visit.site.db, throttle, attempt, |_, _| Ok(()), now).await? {
             Outcome::Welcome(proved) if proved.id == person.id => {}
             Outcome::Wait(seconds) => {
-                let told = FieldError::new("password", throttle::wait_message(seconds));
+                let message = FieldError::new("password", throttle::wait_message(seconds));
                 let status = StatusCode::TOO_MANY_REQUESTS;
-                let mut response = page(&visit, true, FormErrors(vec![told]), status)?;
+                let mut response = page(&visit, true, FormErrors(vec![message]), status)?;
                 response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
                 return Ok(response);
             }
-            _ => wrong
-                .insert(0, FieldError::new("password", "This is not your password. Check it and try again.")),
+            _ => {
+                wrong.insert(0, FieldError::new("password", "The password is wrong. Check it and try again."))
+            }
         }
     }
     if !wrong.is_empty() {
@@ -87,7 +88,7 @@ pub async fn submit(visit: AccountVisit, fields: Fields) -> Result<HttpResponse,
     let session = visit.session();
     let but = session::id(&session).ok_or_else(Problem::not_found)?;
     let (keys, client) =
-        (visit.site.mint.keyring.throttle.clone(), address::client(&visit.request).bucket(&person.email));
+        (visit.site.defaults.keyring.throttle.clone(), address::client(&visit.request).bucket(&person.email));
     visit
         .change(move |tx, holder| {
             if !has_password {

@@ -14,8 +14,8 @@ use crate::people::recovery::{self, SessionsToEnd};
 use crate::people::store::Person;
 use crate::people::throttle;
 use crate::portal::entrance::sign_in;
+use crate::portal::kit::format;
 use crate::portal::kit::visit::AccountVisit;
-use crate::portal::kit::words;
 use crate::web::problem::Problem;
 use crate::web::{address, session};
 
@@ -60,14 +60,14 @@ pub async fn end_others(visit: AccountVisit) -> Result<HttpResponse, Problem> {
     let ended = i64::try_from(ended).unwrap_or(i64::MAX);
     visit.flash(format!(
         "{} ended. Pending links and calendar addresses no longer work.",
-        words::count(ended, "other session was", "other sessions were")
+        format::count(ended, "other session was", "other sessions were")
     ));
     Ok(visit.redirect(path::account()))
 }
 
 /// The arguments of [`throttle::keep_client`].
 fn client(visit: &AccountVisit, person: &Person) -> (MacKey, String) {
-    (visit.site.mint.keyring.throttle.clone(), address::client(&visit.request).bucket(&person.email))
+    (visit.site.defaults.keyring.throttle.clone(), address::client(&visit.request).bucket(&person.email))
 }
 
 fn note(tx: &mut Tx<'_>, holder: &AccountHolder, ended: usize) -> Result<()> {

@@ -14,8 +14,8 @@ use crate::id::UserId;
 use crate::path;
 use crate::people;
 use crate::portal::audit::entry_text::{self, EntryText, Names, Part};
+use crate::portal::kit::format;
 use crate::portal::kit::visit::Visit;
-use crate::portal::kit::words;
 use crate::time::Time;
 use crate::web::page::{Layout, NavSection, OrgLink};
 use crate::web::problem::Problem;
@@ -63,8 +63,8 @@ pub async fn show(visit: Visit, path: web::Path<(String, String)>) -> Result<Htt
     let view = EntryPage {
         layout: visit.layout(NavSection::Audit),
         org: visit.org_link(),
-        row: names.tell(&entry, &zone),
-        when: words::date_time(at, &zone),
+        row: names.entry_text(&entry, &zone),
+        when: format::date_time(at, &zone),
         target,
         changes: entry_text::changes(&entry)
             .iter()

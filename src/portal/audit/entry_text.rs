@@ -11,13 +11,13 @@ use crate::authority::Actor;
 use crate::db::Conn;
 use crate::error::Result;
 use crate::id::{KeyId, OrgId, UserId};
-use crate::portal::kit::words;
+use crate::portal::kit::format;
 use crate::text::fold;
 use crate::time::Time;
 use crate::{keys, people};
 
 /// The folded names of actors who are not people.
-const OTHERS: [&str; 3] = ["keydesk", "the command line", "nobody knows who"];
+const OTHERS: [&str; 3] = ["keydesk", "the command line", "unknown actor"];
 
 /// An entry in a list.
 pub struct EntryText {
@@ -72,7 +72,7 @@ impl Names {
         }
         Ok(Names {
             keys: keys::names::of(conn, org, &keys)?,
-            people: told_apart(people::store::names(conn, &people)?),
+            people: distinct(people::store::names(conn, &people)?),
         })
     }
 
@@ -86,7 +86,7 @@ impl Names {
             },
             Some(Actor::CommandLine) => "The command line".to_owned(),
             Some(Actor::System) => "Keydesk".to_owned(),
-            None if text.is_empty() => "Nobody knows who".to_owned(),
+            None if text.is_empty() => "Unknown actor".to_owned(),
             None => text.to_owned(),
         }
     }
@@ -104,8 +104,8 @@ impl Names {
                     Some(name) => (name.clone(), Some(id), false),
                     None => (id.to_string(), None, true),
                 },
-                Piece::Time(at) => (words::date_time(at, zone), None, false),
-                Piece::Number(number) => (words::number(number), None, false),
+                Piece::Time(at) => (format::date_time(at, zone), None, false),
+                Piece::Number(number) => (format::number(number), None, false),
             };
             Part { text, key, is_code }
         };
@@ -113,13 +113,13 @@ impl Names {
     }
 
     /// The sentence of an entry, with its time in this zone.
-    pub fn tell(&self, entry: &Entry, zone: &TimeZone) -> EntryText {
+    pub fn entry_text(&self, entry: &Entry, zone: &TimeZone) -> EntryText {
         let said = &entry.body;
         EntryText {
             index: entry.index,
-            number: words::number(entry.index + 1),
+            number: format::number(entry.index + 1),
             iso: said.at.rfc3339(),
-            clock: words::clock(said.at, zone),
+            clock: format::clock(said.at, zone),
             who: self.actor(&said.actor),
             parts: self.parts(pieces(entry), zone),
             from: said.address.clone().unwrap_or_else(|| "the server".to_owned()),
@@ -128,18 +128,18 @@ impl Names {
 }
 
 /// Names of people, with the address if two have the same name or it is the name of another actor.
-fn told_apart(people: HashMap<UserId, (String, String)>) -> HashMap<UserId, String> {
+fn distinct(people: HashMap<UserId, (String, String)>) -> HashMap<UserId, String> {
     let mut called: HashMap<String, usize> = HashMap::new();
     for (name, _) in people.values() {
         *called.entry(fold(name)).or_default() += 1;
     }
-    let told = |(id, (name, address)): (UserId, (String, String))| {
+    let distinct = |(id, (name, address)): (UserId, (String, String))| {
         let folded = fold(&name);
         let is_taken = OTHERS.contains(&&*folded) || folded.starts_with("the key ");
         let alone = called.get(&folded) == Some(&1);
         (id, if alone && !is_taken { name } else { format!("{name} ({address})") })
     };
-    people.into_iter().map(told).collect()
+    people.into_iter().map(distinct).collect()
 }
 
 impl EntryText {
@@ -156,7 +156,7 @@ pub fn pieces(entry: &Entry) -> Vec<Piece> {
     match said.event() {
         Some(event) => description::describe(&event, &said.target),
         None if said.action == UNREADABLE => {
-            vec![Piece::Text("left an entry that can't be read any more".to_owned())]
+            vec![Piece::Text("left an entry that can’t be read".to_owned())]
         }
         None => description::describe_unknown(&said.action, &said.target),
     }
@@ -180,7 +180,7 @@ pub fn day(at: Time, now: Time, zone: &TimeZone) -> String {
         1 => "Yesterday".to_owned(),
         _ => at.in_zone(zone).strftime("%A").to_string(),
     };
-    format!("{name}, {}", words::date(at, zone))
+    format!("{name}, {}", format::date(at, zone))
 }
 
 /// The name of an actor or a target in the log; the id, if it has no name.

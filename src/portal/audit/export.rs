@@ -103,16 +103,16 @@ fn text(conn: &mut Conn, org: OrgId, entries: Vec<Entry>, form: Form, first: boo
     let names = Names::of(conn, org, &entries)?;
     for entry in &entries {
         let said = &entry.body;
-        let told = names.tell(entry, &TimeZone::UTC);
+        let text = names.entry_text(entry, &TimeZone::UTC);
         let details = if said.details.is_null() { String::new() } else { said.details.to_string() };
         let cells = [
             entry.index.to_string(),
             said.at.rfc3339(),
             said.actor.clone(),
-            told.who.clone(),
+            text.who.clone(),
             said.action.clone(),
             said.target.clone(),
-            told.sentence(),
+            text.sentence(),
             said.address.clone().unwrap_or_default(),
             said.request_id.clone().unwrap_or_default(),
             details,
@@ -125,10 +125,11 @@ fn text(conn: &mut Conn, org: OrgId, entries: Vec<Entry>, form: Form, first: boo
 /// `GET /o/{org}/audit/log.jsonl`: the whole log, as `keydesk audit export` writes it.
 pub async fn whole(visit: Visit) -> Result<HttpResponse, Problem> {
     let (org, now) = (visit.org.id, visit.now);
-    let (host, signers) = (visit.site.public_url.host().to_owned(), Signer::all(&visit.site.mint.keyring)?);
+    let (host, signers) =
+        (visit.site.public_url.host().to_owned(), Signer::all(&visit.site.defaults.keyring)?);
     let logs = visit.site.db.logs().clone();
     let note = visit.read(move |conn| signing::current(conn, &logs, org, &host, &signers)).await?;
-    let size = Note::parse(&note).and_then(|note| note.checkpoint()).map_or(0, |told| told.size);
+    let size = Note::parse(&note).and_then(|note| note.checkpoint()).map_or(0, |checkpoint| checkpoint.size);
     let (site, note) = (visit.site.get_ref().clone(), Arc::new(note));
     let parts = download::parts(0, move |from: u64| {
         let (site, note) = (site.clone(), note.clone());

@@ -23,9 +23,9 @@ use crate::path::{self, Href};
 use crate::portal::audit::entry_text::{EntryText, Names};
 use crate::portal::audit::kinds::{Kind, kinds};
 use crate::portal::audit::params::{ListParams, PAGE, RANGES};
+use crate::portal::kit::format;
 use crate::portal::kit::fragments::Fragments;
 use crate::portal::kit::visit::Visit;
-use crate::portal::kit::words;
 use crate::time::Time;
 use crate::web::form::FormErrors;
 use crate::web::page::{Layout, NavSection, OrgLink};
@@ -182,7 +182,7 @@ pub async fn show(visit: Visit) -> Result<HttpResponse, Problem> {
 fn days(entries: &[Entry], names: &Names, now: Time, zone: &TimeZone) -> Vec<Day> {
     let mut days: Vec<Day> = Vec::new();
     for entry in entries {
-        let (title, row) = (entry_text::day(entry.body.at, now, zone), names.tell(entry, zone));
+        let (title, row) = (entry_text::day(entry.body.at, now, zone), names.entry_text(entry, zone));
         match days.last_mut().filter(|day| day.title == title) {
             Some(day) => day.rows.push(row),
             None => days.push(Day { title, rows: vec![row] }),
@@ -207,9 +207,9 @@ impl Proof {
     pub fn of(head: &Head, kept: Option<&StoredCheckpoint>, now: Time, zone: &TimeZone) -> Proof {
         let at = |at: Time| {
             let today = at.start_of_day(zone) == now.start_of_day(zone);
-            if today { words::clock(at, zone) } else { words::date_time(at, zone) }
+            if today { format::clock(at, zone) } else { format::date_time(at, zone) }
         };
-        let number = |place: u64| words::number(place.cast_signed());
+        let number = |place: u64| format::number(place.cast_signed());
         match (&head.broken, head.checked) {
             (Some((index, why)), _) => {
                 Proof::Broken { number: number(index + 1), why: why.clone(), found: head.alarmed_at.map(at) }
@@ -218,7 +218,7 @@ impl Proof {
                 let newer = head.size.saturating_sub(checked).cast_signed();
                 Proof::Unbroken {
                     checked: number(checked),
-                    newer: (newer > 0).then(|| words::count(newer, "newer entry is", "newer entries are")),
+                    newer: (newer > 0).then(|| format::count(newer, "newer entry is", "newer entries are")),
                     signed: kept.map(|kept| at(kept.at)),
                 }
             }
@@ -230,7 +230,7 @@ impl Proof {
 impl ListPage {
     /// The parts that change with a search: rows, fields for dates, links to exports, and the count.
     fn fragments(&self) -> Result<HttpResponse, Problem> {
-        let shown = words::count(i64::try_from(self.shown).unwrap_or(0), "entry", "entries");
+        let shown = format::count(i64::try_from(self.shown).unwrap_or(0), "entry", "entries");
         let fragments = Fragments::new(&self.as_rows())?
             .replacing("dates", &self.as_dates())?
             .replacing("exports", &self.as_exports())?;
@@ -259,20 +259,20 @@ impl ListPage {
         self.link(&[(parameter, "")])
     }
 
-    /// The label of the exports.
+    /// What the exports contain.
     fn these(&self) -> &'static str {
-        if self.params.is_filtered() { "Entries that match" } else { "All entries" }
+        if self.params.is_filtered() { "Matching entries" } else { "All entries" }
     }
 
     fn count_line(&self) -> String {
-        let total = words::count(self.total.cast_signed(), "entry", "entries");
-        let shown = words::number(i64::try_from(self.shown).unwrap_or(0));
+        let total = format::count(self.total.cast_signed(), "entry", "entries");
+        let shown = format::number(i64::try_from(self.shown).unwrap_or(0));
         let whole = self.newer.is_none() && self.older.is_none();
         match (self.params.is_filtered(), whole) {
             (false, true) => total,
             (false, false) | (true, true) => format!("{shown} of {total}"),
             // Matching entries are not counted.
-            (true, false) => format!("{shown} that match here, {total} in all"),
+            (true, false) => format!("{shown} matching on this page, {total} in total"),
         }
     }
 }

@@ -102,7 +102,7 @@ impl ListParams {
         // The range includes the chosen day.
         let to = end_of("to", &self.to).map(|end| end.plus(1));
         if from.zip(to).is_some_and(|(from, to)| from >= to) {
-            errors.push(FieldError::new("to", "Choose an end that is not before the beginning."));
+            errors.push(FieldError::new("to", "Choose an end date that is not before the start date."));
         }
         Ok(if errors.is_empty() { (from, to) } else { (None, None) })
     }

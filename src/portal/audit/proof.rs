@@ -8,8 +8,8 @@ use crate::audit::{signing, store};
 use crate::error::Error;
 use crate::path;
 use crate::portal::audit::Proof;
+use crate::portal::kit::format;
 use crate::portal::kit::visit::Visit;
-use crate::portal::kit::words;
 use crate::time::Time;
 use crate::web::page::{Layout, NavSection, OrgLink};
 use crate::web::problem::Problem;
@@ -31,7 +31,8 @@ struct ProofPage {
 pub async fn show(visit: Visit) -> Result<HttpResponse, Problem> {
     let now = visit.now;
     let (org, zone) = (visit.org.id, visit.zone.clone());
-    let (host, signers) = (visit.site.public_url.host().to_owned(), Signer::all(&visit.site.mint.keyring)?);
+    let (host, signers) =
+        (visit.site.public_url.host().to_owned(), Signer::all(&visit.site.defaults.keyring)?);
     let logs = visit.site.db.logs().clone();
     let found = visit.read(move |conn| {
         let note = match signing::current(conn, &logs, org, &host, &signers) {
@@ -49,7 +50,7 @@ pub async fn show(visit: Visit) -> Result<HttpResponse, Problem> {
         org: visit.org_link(),
         proof: Proof::of(&head, kept.as_ref(), now, &zone),
         note,
-        verifiers: verifiers.into_iter().map(|(key, since)| (key, words::date_time(since, &zone))).collect(),
+        verifiers: verifiers.into_iter().map(|(key, since)| (key, format::date_time(since, &zone))).collect(),
         zone: visit.zone_name(),
     };
     visit.page(&view)

@@ -59,8 +59,8 @@ impl Here {
             origin: site.public_url.origin().to_owned(),
             host: site.public_url.host().to_owned(),
             is_https: site.public_url.is_https(),
-            prefix: site.mint.prefix.clone(),
-            default_rpm: site.mint.default_rpm,
+            prefix: site.defaults.prefix.clone(),
+            default_rpm: site.defaults.default_rpm,
         }
     }
 

@@ -35,7 +35,7 @@ enum State {
 /// `GET /cancel-email-change`. Mail scanners follow links, so this changes nothing.
 pub async fn form(visit: GuestVisit) -> Result<HttpResponse, Problem> {
     let token = visit.query().get("token").to_owned();
-    let (keyring, asked, now) = (visit.site.mint.keyring.clone(), token.clone(), visit.now);
+    let (keyring, asked, now) = (visit.site.defaults.keyring.clone(), token.clone(), visit.now);
     let open = visit.read(move |conn| address::find_by_cancel_token(conn, &keyring, &asked, now)).await?;
     let state = open.map_or(State::Spent, |(person, new)| State::Open {
         token,
@@ -48,7 +48,7 @@ pub async fn form(visit: GuestVisit) -> Result<HttpResponse, Problem> {
 /// `POST /cancel-email-change`.
 pub async fn submit(visit: GuestVisit, fields: Fields) -> Result<HttpResponse, Problem> {
     let (token, now) = (fields.get("token").to_owned(), visit.now);
-    let (keyring, source) = (visit.site.mint.keyring.clone(), visit.source());
+    let (keyring, source) = (visit.site.defaults.keyring.clone(), visit.source());
     let cancelled = visit
         .site
         .db

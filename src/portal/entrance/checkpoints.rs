@@ -36,7 +36,7 @@ enum State {
 /// `GET /checkpoints`. Mail scanners follow links, so this changes nothing.
 pub async fn form(visit: GuestVisit) -> Result<HttpResponse, Problem> {
     let token = visit.query().get("token").to_owned();
-    let (keyring, asked, now) = (visit.site.mint.keyring.clone(), token.clone(), visit.now);
+    let (keyring, asked, now) = (visit.site.defaults.keyring.clone(), token.clone(), visit.now);
     let open = visit.read(move |conn| checkpoint_mail::open(conn, &keyring, &asked, now)).await?;
     page(&visit, open.map_or(State::Spent, |(org, email)| State::Open { token, org: org.name, email }))
 }
@@ -44,7 +44,7 @@ pub async fn form(visit: GuestVisit) -> Result<HttpResponse, Problem> {
 /// `POST /checkpoints`.
 pub async fn submit(visit: GuestVisit, fields: Fields) -> Result<HttpResponse, Problem> {
     let (token, source, now) = (fields.get("token").to_owned(), visit.source(), visit.now);
-    let keyring = visit.site.mint.keyring.clone();
+    let keyring = visit.site.defaults.keyring.clone();
     let (host, signers) = (visit.site.public_url.host().to_owned(), Signer::all(&keyring)?);
     let confirmed = visit.site.db.write(move |tx| {
         let hand = SigningContext { host: &host, signers: &signers };

@@ -11,8 +11,8 @@ use crate::path;
 use crate::people::methods;
 use crate::people::password::{self, NewPassword};
 use crate::people::store::{self, Profile};
+use crate::portal::kit::format;
 use crate::portal::kit::visit::GuestVisit;
-use crate::portal::kit::words;
 use crate::web::form::{Fields, FormErrors};
 use crate::web::page::Layout;
 use crate::web::problem::Problem;
@@ -85,7 +85,7 @@ pub async fn sign_up(
     };
     let hashed = password::hash(password).await?;
     let zone = zone(&fields);
-    let (now, keyring, link) = (visit.now, visit.site.mint.keyring.clone(), token.to_string());
+    let (now, keyring, link) = (visit.now, visit.site.defaults.keyring.clone(), token.to_string());
     let made = visit.site.db.write(move |tx| {
         // It may have been withdrawn in the meantime.
         if invitation::open(tx.conn, &keyring, &link, now)?.is_none() {
@@ -102,7 +102,7 @@ pub async fn sign_up(
             Ok(visit.redirect(path::invitation(&token)))
         }
         Err(Error::Conflict(_)) => {
-            let known = "There is an account with this address. Sign in to accept the invitation.";
+            let known = "An account with this address already exists. Sign in to accept the invitation.";
             page(&visit, &token, Some(invitation), &fields, vec![FieldError::new("sign-in", known)])
         }
         Err(Error::NotFound) => page(&visit, &token, None, &fields, Vec::new()),
@@ -132,7 +132,7 @@ pub async fn accept(
         invitation::accept(tx, holder, id)
     });
     match accepted.await {
-        Ok(org) => Ok(visit.redirect_with(path::keys(&org.slug), format!("You belong to {} now.", org.name))),
+        Ok(org) => Ok(visit.redirect_with(path::keys(&org.slug), format!("Welcome to {}.", org.name))),
         Err(Error::Forbidden) => {
             let other = "You are signed in with another address. The invitation stays open.";
             let errors = vec![FieldError::new("main", other)];
@@ -150,7 +150,7 @@ fn zone(fields: &Fields) -> Option<String> {
 }
 
 async fn find(visit: &GuestVisit, token: &str) -> Result<Option<Invitation>, Problem> {
-    let (keyring, token, now) = (visit.site.mint.keyring.clone(), token.to_owned(), visit.now);
+    let (keyring, token, now) = (visit.site.defaults.keyring.clone(), token.to_owned(), visit.now);
     visit.read(move |conn| invitation::open(conn, &keyring, &token, now)).await
 }
 
@@ -178,7 +178,11 @@ fn page(
         org: invitation.org.name,
         invited_by: invitation.invited_by,
         role: invitation.role.with_article(),
-        ends: format!("{} {}", words::date_time(invitation.ends_at, zone), zone.iana_name().unwrap_or("UTC")),
+        ends: format!(
+            "{} {}",
+            format::date_time(invitation.ends_at, zone),
+            zone.iana_name().unwrap_or("UTC")
+        ),
         email: invitation.email,
         name: fields.get("name").to_owned(),
         providers: providers::to_sign_in(&visit.site, &path::invitation(token)),

@@ -47,9 +47,9 @@ impl ResetPage {
     fn title(&self) -> &'static str {
         match self.step {
             Step::Ask(_) => "Forgot your password?",
-            Step::Asked => "Look at your mail",
+            Step::Asked => "Check your e-mail",
             Step::Choose(_) => "Choose a new password",
-            Step::Spent => "This link no longer works",
+            Step::Spent => "This link has expired or has already been used",
         }
     }
 }
@@ -62,7 +62,7 @@ pub async fn form(visit: GuestVisit) -> Result<HttpResponse, Problem> {
         return visit.page(&ResetPage::of(&visit, Step::Ask(email), Vec::new()));
     }
     let token = query.get("token").to_owned();
-    let (keyring, asked, now) = (visit.site.mint.keyring.clone(), token.clone(), visit.now);
+    let (keyring, asked, now) = (visit.site.defaults.keyring.clone(), token.clone(), visit.now);
     let person = visit.read(move |conn| reset::find_by_token(conn, &keyring, &asked, now)).await?;
     match person {
         Some(_) => visit.page(&ResetPage::of(&visit, Step::Choose(token), Vec::new())),
@@ -87,7 +87,8 @@ async fn ask(visit: GuestVisit, fields: Fields) -> Result<HttpResponse, Problem>
         );
     }
     let client = address::client(&visit.request).bucket(&email);
-    let wait = reset::request(&visit.site.db, &visit.site.mint.keyring, &email, &client, visit.now).await?;
+    let wait =
+        reset::request(&visit.site.db, &visit.site.defaults.keyring, &email, &client, visit.now).await?;
     if wait == 0 {
         return visit.page(&ResetPage::of(&visit, Step::Asked, Vec::new()));
     }
@@ -100,7 +101,7 @@ async fn ask(visit: GuestVisit, fields: Fields) -> Result<HttpResponse, Problem>
 
 async fn choose(visit: GuestVisit, fields: Fields) -> Result<HttpResponse, Problem> {
     let (token, now) = (fields.get("token").to_owned(), visit.now);
-    let (keyring, asked) = (visit.site.mint.keyring.clone(), token.clone());
+    let (keyring, asked) = (visit.site.defaults.keyring.clone(), token.clone());
     let person = visit.read(move |conn| reset::find_by_token(conn, &keyring, &asked, now)).await?;
     let Some(person) = person else {
         return visit
@@ -116,7 +117,7 @@ async fn choose(visit: GuestVisit, fields: Fields) -> Result<HttpResponse, Probl
         Err(other) => return Err(other.into()),
     };
     let hashed = password::hash(new).await?;
-    let (keyring, source) = (visit.site.mint.keyring.clone(), visit.source());
+    let (keyring, source) = (visit.site.defaults.keyring.clone(), visit.source());
     let client = address::client(&visit.request).bucket(&person.email);
     let chosen = visit
         .site

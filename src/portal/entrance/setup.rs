@@ -43,7 +43,7 @@ pub async fn form(visit: GuestVisit) -> Result<HttpResponse, Problem> {
 pub async fn submit(visit: GuestVisit, fields: Fields) -> Result<HttpResponse, Problem> {
     if !is_open(&visit, &fields).await? {
         let layout = visit.bare_layout();
-        let detail = "This link does not count, or not any more.";
+        let detail = "This link is not valid, or no longer valid.";
         let form_errors = FormErrors(vec![FieldError::new("main", detail)]);
         let page = SetupPage { layout, open: false, fields, form_errors };
         return visit.page_with_status(StatusCode::UNPROCESSABLE_ENTITY, &page);
@@ -75,7 +75,7 @@ pub async fn submit(visit: GuestVisit, fields: Fields) -> Result<HttpResponse, P
     let hashed = password::hash(password).await?;
     let now = visit.now;
     let (keyring, token, source) =
-        (visit.site.mint.keyring.clone(), fields.get("token").to_owned(), visit.source());
+        (visit.site.defaults.keyring.clone(), fields.get("token").to_owned(), visit.source());
     let made = visit.site.db.write(move |tx| {
         // Of two simultaneous submissions, one wins.
         if !installation::accepts(tx.conn, &keyring, &token)? {
@@ -89,6 +89,6 @@ pub async fn submit(visit: GuestVisit, fields: Fields) -> Result<HttpResponse, P
 }
 
 async fn is_open(visit: &GuestVisit, fields: &Fields) -> Result<bool, Problem> {
-    let (keyring, token) = (visit.site.mint.keyring.clone(), fields.get("token").to_owned());
+    let (keyring, token) = (visit.site.defaults.keyring.clone(), fields.get("token").to_owned());
     visit.read(move |conn| installation::accepts(conn, &keyring, &token)).await
 }

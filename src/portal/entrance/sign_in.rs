@@ -49,7 +49,7 @@ pub async fn submit(visit: GuestVisit, fields: Fields) -> Result<HttpResponse, P
     let welcome = move |tx: &mut Tx<'_>, person: &Person| {
         account_log::append(tx, &AccountHolder::just_proved(person.id, source.clone(), now), &Event::SignedIn)
     };
-    let throttle = &visit.site.mint.keyring.throttle;
+    let throttle = &visit.site.defaults.keyring.throttle;
     let waits = match sign_in::with_password(&visit.site.db, throttle, attempt, welcome, now).await? {
         Outcome::Welcome(person) => {
             session::sign_in(&visit.request, &person, now);

@@ -28,7 +28,7 @@ struct VerifyPage {
 /// `GET /verify-email`. Mail scanners follow links, so this changes nothing.
 pub async fn form(visit: GuestVisit) -> Result<HttpResponse, Problem> {
     let token = visit.query().get("token").to_owned();
-    let (keyring, asked, now) = (visit.site.mint.keyring.clone(), token.clone(), visit.now);
+    let (keyring, asked, now) = (visit.site.defaults.keyring.clone(), token.clone(), visit.now);
     let link: Option<Link> =
         visit.read(move |conn| links::open(conn, &keyring, Purpose::Verify, &asked, now)).await?;
     let status = if link.is_some() { StatusCode::OK } else { StatusCode::FORBIDDEN };
@@ -38,7 +38,7 @@ pub async fn form(visit: GuestVisit) -> Result<HttpResponse, Problem> {
 /// `POST /verify-email`.
 pub async fn submit(visit: GuestVisit, fields: Fields) -> Result<HttpResponse, Problem> {
     let (token, now) = (fields.get("token").to_owned(), visit.now);
-    let (keyring, source) = (visit.site.mint.keyring.clone(), visit.source());
+    let (keyring, source) = (visit.site.defaults.keyring.clone(), visit.source());
     let proved = visit
         .site
         .db

@@ -9,13 +9,13 @@ use crate::error::Error;
 use crate::id::OrgId;
 use crate::keys::Key;
 use crate::keys::list::{self, Order, Page};
-use crate::keys::manager::Manager;
+use crate::keys::manager::KeyManager;
 use crate::orgs::calendar;
 use crate::path;
 use crate::portal::keys;
+use crate::portal::kit::format;
 use crate::portal::kit::ical::{self, Event};
 use crate::portal::kit::visit::{AccountVisit, GuestVisit, Visit};
-use crate::portal::kit::words;
 use crate::time::{DAY, Time};
 use crate::web::page::{Layout, NavSection, OrgLink};
 use crate::web::problem::Problem;
@@ -62,7 +62,7 @@ async fn page(visit: &Visit, address: Option<String>) -> Result<HttpResponse, Pr
     let view = CalendarPage {
         layout: visit.layout(NavSection::Keys),
         org: visit.org_link(),
-        made: made.map(|at| words::date_time(at, &zone)),
+        made: made.map(|at| format::date_time(at, &zone)),
         address,
         own_keys_only: !visit.role.sees_all_keys(),
         zone: visit.zone_name(),
@@ -81,7 +81,7 @@ pub async fn feed(visit: GuestVisit, token: web::Path<String>) -> Result<HttpRes
     let now = visit.now;
     let found = visit.read(move |conn| {
         let (org, person, role) = calendar::of_token(conn, &token)?.ok_or(Error::NotFound)?;
-        let manager = Manager { person: person.id, role };
+        let manager = KeyManager { person: person.id, role };
         let keys = ending(conn, org.id, &manager, now)?;
         Ok::<_, Error>((org, keys))
     });
@@ -109,7 +109,7 @@ pub async fn of_key(visit: AccountVisit, id: web::Path<String>) -> Result<HttpRe
 fn ending(
     conn: &mut crate::db::Conn,
     org: OrgId,
-    manager: &Manager,
+    manager: &KeyManager,
     now: Time,
 ) -> crate::error::Result<Vec<Key>> {
     let mine = (!manager.role.sees_all_keys()).then_some(manager.person);
@@ -131,7 +131,7 @@ fn events(key: &Key, org: &str, public_url: &PublicUrl, now: Time) -> Vec<Event>
         at,
         summary: format!("API key \"{}\" expires", key.name),
         description: format!(
-            "Key {} of {org}, owner {}. From then on its callers are refused. Rotate it before: {url}",
+            "Key {} of {org}, owner {}. After that, its requests are refused. Rotate it first: {url}",
             key.fingerprint.hint, key.owner.name
         ),
         url: url.clone(),
@@ -143,7 +143,7 @@ fn events(key: &Key, org: &str, public_url: &PublicUrl, now: Time) -> Vec<Event>
         at: old.ends_at,
         summary: format!("Old secret of API key \"{}\" ends", key.name),
         description: format!(
-            "The key was rotated; {} works until then. See who still uses it: {url}",
+            "The key was rotated; {} works until then. See which clients still use it: {url}",
             old.fingerprint.hint
         ),
         url,

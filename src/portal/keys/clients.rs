@@ -5,7 +5,7 @@ use crate::error::Error;
 use crate::id::{KeyId, OrgId, UserId};
 use crate::keys::store;
 use crate::people;
-use crate::portal::kit::words::{self, When};
+use crate::portal::kit::format::{self, When};
 use crate::time::Time;
 use crate::usage::recent::CallerUse;
 
@@ -24,7 +24,7 @@ impl CallerRow {
         CallerRow {
             address: caller.address.clone(),
             program: caller.program.clone(),
-            requests: words::number(caller.requests),
+            requests: format::number(caller.requests),
             last: When::past(caller.last_at, now, zone),
         }
     }

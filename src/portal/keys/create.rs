@@ -71,15 +71,15 @@ pub async fn submit(visit: Visit, submitted: Fields) -> Result<HttpResponse, Pro
             return page(&visit, choices, fields, form_errors);
         }
     };
-    let mint = visit.site.mint.clone();
+    let defaults = visit.site.defaults.clone();
     let _place = match claim.as_ref().map(|claim| visit.site.running.enter(claim)).transpose() {
         Ok(place) => place,
         // Sent twice at once: the first answer shows the key.
         Err(_) => return reveal::again(&visit, Again::Running),
     };
     let made = visit.change(move |tx, acting| {
-        reveal::once(tx, claim.as_ref(), &mint.keyring, now, Again::Key, |tx| {
-            lifecycle::create(tx, acting, &mint, &new)
+        reveal::once(tx, claim.as_ref(), &defaults.keyring, now, Again::Key, |tx| {
+            lifecycle::create(tx, acting, &defaults, &new)
         })
     });
     match made.await {
@@ -96,7 +96,7 @@ pub async fn submit(visit: Visit, submitted: Fields) -> Result<HttpResponse, Pro
 /// What the organisation's policy lets the member choose.
 fn choices(visit: &Visit, policy: &Policy) -> Choices {
     let latest = policy.latest_end(visit.now);
-    Choices::new(policy, visit.role, latest, visit.now, &visit.zone, visit.site.mint.default_rpm)
+    Choices::new(policy, visit.role, latest, visit.now, &visit.zone, visit.site.defaults.default_rpm)
 }
 
 /// The choices of a form with errors, and the error about a name that another key has.
@@ -116,7 +116,7 @@ async fn choices_and_taken_name(visit: &Visit, name: &str) -> Result<(Choices, O
 
 /// Identifies this form with these values from this person.
 fn claim(visit: &Visit, form: &Fields) -> Option<Claim> {
-    Claim::of_form(&visit.site.mint.keyring, visit.org.id, visit.person.id, "POST /o/keys", form)
+    Claim::of_form(&visit.site.defaults.keyring, visit.org.id, visit.person.id, "POST /o/keys", form)
 }
 
 fn input(form: &KeyForm, member: &Member) -> NewKeyInput {
@@ -202,7 +202,7 @@ fn page(
 }
 
 impl CreatePage {
-    /// What the key will be able to do, where no script says it live.
+    /// What the key will be able to do; shown if no script updates the summary.
     fn summary(&self) -> Option<String> {
         self.fields.summary(&self.choices).filter(|_| self.form_errors.is_empty())
     }

@@ -4,12 +4,12 @@ use actix_web::HttpResponse;
 
 use crate::error::Error;
 use crate::keys::lifecycle::{self, ADMINS_ONLY};
-use crate::keys::manager::Deed;
+use crate::keys::manager::KeyAction;
 use crate::path;
 use crate::portal::keys::RequestedKey;
 use crate::portal::kit::disable::{DisablePage, Disabling, Effect};
+use crate::portal::kit::format;
 use crate::portal::kit::visit::Visit;
-use crate::portal::kit::words;
 use crate::usage;
 use crate::web::page::NavSection;
 use crate::web::problem::Problem;
@@ -22,7 +22,7 @@ pub async fn confirm(
 ) -> Result<HttpResponse, Problem> {
     let now = visit.now;
     let found = visit.read(move |conn| {
-        let key = requested.find_active_for(conn, Deed::Edit, now)?;
+        let key = requested.find_active_for(conn, KeyAction::Edit, now)?;
         if !disabling && !requested.rights(conn, &key)?.enable {
             return Err(Error::Denied(ADMINS_ONLY));
         }
@@ -33,11 +33,11 @@ pub async fn confirm(
     let (org, id) = (&visit.org.slug, key.id);
     let requests = by_scope.iter().map(|(_, requests)| requests).sum();
     let lead = if disabling && visit.role.manages_all_keys() {
-        "This can be undone, by an admin only."
+        "Only an admin can undo this."
     } else if disabling {
         "This can be undone."
     } else {
-        "Anyone who holds the key can use it again at once."
+        "Anyone who has the key can use it again at once."
     };
     let view = DisablePage {
         layout: visit.layout(NavSection::Keys),
@@ -54,10 +54,10 @@ pub async fn confirm(
 
 fn effect(requests: i64) -> Effect {
     let (heart, who) = if requests > 0 {
-        let calls = words::count(requests, "request", "requests");
-        (format!("It is in use: {calls} in the last 24 hours."), "These callers will")
+        let requests = format::count(requests, "request", "requests");
+        (format!("This key is in use: {requests} in the last 24 hours."), "These clients will")
     } else {
-        ("No requests in the last 24 hours.".to_owned(), "Callers would")
+        ("No requests in the last 24 hours.".to_owned(), "Clients would")
     };
     Effect { busy: requests > 0, heart, rest: format!("{who} get 401 until it is enabled again.") }
 }
@@ -68,10 +68,11 @@ pub async fn submit(
     requested: RequestedKey,
     Disabling(disabling): Disabling,
 ) -> Result<HttpResponse, Problem> {
-    let key = visit.read(move |conn| requested.find_for(conn, Deed::Edit)).await?;
-    let mint = visit.site.mint.clone();
-    let key =
-        visit.change(move |tx, acting| lifecycle::set_disabled(tx, acting, &mint, key.id, disabling)).await?;
+    let key = visit.read(move |conn| requested.find_for(conn, KeyAction::Edit)).await?;
+    let defaults = visit.site.defaults.clone();
+    let key = visit
+        .change(move |tx, acting| lifecycle::set_disabled(tx, acting, &defaults, key.id, disabling))
+        .await?;
     let done = if disabling { "is disabled. It can be enabled again." } else { "is enabled." };
     Ok(visit.redirect_with(path::key(&visit.org.slug, &key.id), format!("{} {done}", key.name)))
 }

@@ -6,14 +6,14 @@ use askama::Template;
 use crate::error::Error;
 use crate::id::KeyId;
 use crate::keys::input::{EditInput, Expiry};
-use crate::keys::manager::Deed;
+use crate::keys::manager::KeyAction;
 use crate::keys::{Key, lifecycle};
 use crate::orgs::policy::{self, MAX_DAYS};
 use crate::path;
 use crate::portal::keys::RequestedKey;
 use crate::portal::keys::fields::{self, Choices, KeyForm};
+use crate::portal::kit::format;
 use crate::portal::kit::visit::Visit;
-use crate::portal::kit::words;
 use crate::time::DAY;
 use crate::web::form::{Fields, FormErrors};
 use crate::web::page::{Layout, NavSection, OrgLink};
@@ -52,7 +52,7 @@ pub async fn submit(
     submitted: Fields,
 ) -> Result<HttpResponse, Problem> {
     let now = visit.now;
-    let key = visit.read(move |conn| requested.find_for(conn, Deed::Edit)).await?;
+    let key = visit.read(move |conn| requested.find_for(conn, KeyAction::Edit)).await?;
     if submitted.has("name") {
         return Err(Error::NameImmutable.into());
     }
@@ -65,9 +65,9 @@ pub async fn submit(
         settings: fields.settings(),
         ..EditInput::default()
     };
-    let (mint, id) = (visit.site.mint.clone(), key.id);
+    let (defaults, id) = (visit.site.defaults.clone(), key.id);
     let changed = match input.check(now) {
-        Ok(edit) => visit.change(move |tx, acting| lifecycle::edit(tx, acting, &mint, id, &edit)).await,
+        Ok(edit) => visit.change(move |tx, acting| lifecycle::edit(tx, acting, &defaults, id, &edit)).await,
         Err(errors) => Err(Error::Invalid(errors)),
     };
     match changed {
@@ -89,7 +89,7 @@ async fn page(
 ) -> Result<HttpResponse, Problem> {
     let (now, zone) = (visit.now, &visit.zone);
     let found = visit.read(move |conn| {
-        let key = requested.find_active_for(conn, Deed::Edit, now)?;
+        let key = requested.find_active_for(conn, KeyAction::Edit, now)?;
         let policy = policy::store::find(conn, key.org)?;
         Ok((key, policy))
     });
@@ -98,7 +98,7 @@ async fn page(
     let latest = policy.latest_end(key.secret_made_at);
     // An earlier expiry is always allowed.
     let latest = latest.max(key.expires_at.unwrap_or(now.plus(MAX_DAYS * DAY)));
-    let choices = Choices::new(&policy, visit.role, latest, now, zone, visit.site.mint.default_rpm)
+    let choices = Choices::new(&policy, visit.role, latest, now, zone, visit.site.defaults.default_rpm)
         .with_held(&policy, visit.role, key.scopes);
     let view = EditPage {
         layout: visit.layout(NavSection::Keys),
@@ -107,7 +107,7 @@ async fn page(
         name: key.name.clone(),
         form_errors,
         choices,
-        ends: key.expires_at.map_or_else(|| "never".to_owned(), |end| words::date(end, zone)),
+        ends: key.expires_at.map_or_else(|| "never".to_owned(), |end| format::date(end, zone)),
         zone: visit.zone_name(),
         fields,
     };

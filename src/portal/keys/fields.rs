@@ -7,30 +7,30 @@ use crate::keys::Key;
 use crate::keys::input::Expiry;
 use crate::keys::settings::{KeySettings, SettingsInput};
 use crate::orgs::policy::Policy;
-use crate::portal::kit::words;
+use crate::portal::kit::format;
 use crate::role::Role;
 use crate::scope::{Scope, Scopes};
 use crate::time::{DAY, Time};
 use crate::web::form::{Fields, FormErrors};
 use crate::web::problem::Problem;
 
-/// Days after which a key may be asked to end with one click.
+/// Preset lifetimes, in days.
 const PRESETS: [i64; 4] = [7, 30, 90, 180];
 
 /// The sentence about the key that a form describes. Its placeholders are filled in here and by `app.js`.
-pub const SUMMARY: &str = "{name} may {acts} {until}, at most {limit} times a minute.";
+pub const SUMMARY: &str = "{name} can {acts} {until}, limited to {limit} requests a minute.";
 
-/// The fields of a key's form, as they were typed. `expires` holds days, `custom`, `never` or `keep`;
+/// The fields of a key's form, as submitted. `expires` holds days, `custom`, `never` or `keep`;
 /// `expires_on` the custom date.
 #[derive(Clone, Default)]
 pub struct KeyForm(pub Fields);
 
-/// A way to end that can be chosen.
+/// An expiry that can be chosen.
 pub struct ExpiryChoice {
     /// The value of the radio button.
     pub value: String,
     pub label: String,
-    /// The date that comes of it.
+    /// The date of the expiry.
     pub date: String,
     /// Date and time, for the summary.
     pub until: String,
@@ -63,7 +63,7 @@ impl KeyForm {
         SettingsInput::from_form(|name| self.0.has(name).then(|| self.0.all(name)))
     }
 
-    /// When the key is asked to end; `None` is as it was.
+    /// The chosen expiry; `None` keeps the current one.
     pub fn expiry(&self, zone: &TimeZone) -> Result<Option<Expiry>, FieldError> {
         match self.get("expires") {
             "keep" => Ok(None),
@@ -82,13 +82,13 @@ impl KeyForm {
         }
     }
 
-    /// The line that stands for the folded limits.
+    /// The summary of the collapsed limits.
     pub fn limits_line(&self) -> String {
         let settings = self.settings();
-        let limit = words::number(settings.requests_per_minute.unwrap_or_default());
+        let limit = format::number(settings.requests_per_minute.unwrap_or_default());
         let addresses = match settings.allowed_ips.unwrap_or_default().len() {
             0 => "any address".to_owned(),
-            some => words::count(i64::try_from(some).unwrap_or(0), "network", "networks"),
+            some => format::count(i64::try_from(some).unwrap_or(0), "network", "networks"),
         };
         format!("Limits: {limit} requests a minute, {addresses}")
     }
@@ -108,14 +108,14 @@ impl KeyForm {
         };
         let preset = choices.presets.iter().find(|preset| preset.value == self.get("expires"));
         let until = match (self.get("expires"), preset) {
-            ("never", _) => "for ever".to_owned(),
+            ("never", _) => "indefinitely".to_owned(),
             ("custom", _) if !self.get("expires_on").is_empty() => {
                 format!("until {}", self.get("expires_on"))
             }
             (_, Some(preset)) => format!("until {}", preset.until),
             _ => "until the day you choose".to_owned(),
         };
-        let limit = words::number(self.settings().requests_per_minute.unwrap_or_default());
+        let limit = format::number(self.settings().requests_per_minute.unwrap_or_default());
         let placeholders =
             [("{acts}", acts), ("{until}", until), ("{limit}", limit), ("{name}", name.to_owned())];
         // The name comes last: it may look like a placeholder.
@@ -133,11 +133,11 @@ pub struct Choices {
     pub presets: Vec<ExpiryChoice>,
     /// Whether the key may live without an end.
     pub never: bool,
-    /// What is chosen at first, as the value of a radio button.
+    /// The preselected radio button, by its value.
     pub preselected: String,
     /// The dates that a custom expiry may name, as `min` and `max` of its field.
     pub range: (String, String),
-    /// What the policy says about ends, where it says more than the contract.
+    /// The maximum lifetime, if the policy restricts it.
     pub longest: Option<String>,
     /// The settings of a new key where nothing else is chosen.
     pub defaults: KeySettings,
@@ -176,12 +176,12 @@ impl Choices {
             presets: days.into_iter().map(|days| ExpiryChoice::new(days, now, zone)).collect(),
             never,
             preselected,
-            // A custom date counts to its end, so the day of the latest end itself is too late.
+            // A key works until the end of a custom date, so the day of the latest expiry is too late.
             range: (day(now), day(latest.plus(-DAY).max(now))),
             longest: policy
                 .rules
                 .longest_days
-                .map(|days| format!("Keys live at most {} here.", words::count(days, "day", "days"))),
+                .map(|days| format!("The key policy allows at most {}.", format::count(days, "day", "days"))),
             defaults: KeySettings::new(policy, configured_rpm),
             most_rpm,
             more_on_request: most_rpm < policy.rules.largest_rpm,
@@ -194,11 +194,11 @@ impl Choices {
         self
     }
 
-    /// What stands below the field of requests a minute.
+    /// The hint of the field for the limit.
     pub fn rpm_hint(&self) -> String {
-        let most = words::number(self.most_rpm.into());
+        let most = format::number(self.most_rpm.into());
         if self.more_on_request {
-            format!("At most {most}. Ask for more on the key’s page.")
+            format!("At most {most}. You can request more on the key’s page.")
         } else {
             format!("At most {most}.")
         }
@@ -210,9 +210,9 @@ impl ExpiryChoice {
         let end = now.plus(days * DAY);
         ExpiryChoice {
             value: days.to_string(),
-            label: words::count(days, "day", "days"),
-            date: words::date(end, zone),
-            until: words::date_time(end, zone),
+            label: format::count(days, "day", "days"),
+            date: format::date(end, zone),
+            until: format::date_time(end, zone),
         }
     }
 }
@@ -222,7 +222,7 @@ fn offered(grantable: Scopes, held: Scopes) -> Vec<Scope> {
     Scope::ALL.into_iter().filter(|scope| grantable.has(*scope) || held.has(*scope)).collect()
 }
 
-/// What the domain says is wrong with fields, for the form; everything else is a problem.
+/// The errors about fields, for the form; every other error is a problem.
 pub fn form_errors(error: Error) -> Result<FormErrors, Problem> {
     let message = error.to_string();
     match error {

@@ -12,9 +12,9 @@ use crate::keys::{Key, Status, limit_request, secret_store, store};
 use crate::path::{self, Href};
 use crate::portal::keys::params::{ListParams, PAGE};
 use crate::portal::kit::chart::Spark;
+use crate::portal::kit::format::{self, Badge, When};
 use crate::portal::kit::fragments::Fragments;
 use crate::portal::kit::visit::Visit;
-use crate::portal::kit::words::{self, Badge, When};
 use crate::role::Act;
 use crate::scope::Scope;
 use crate::time::{DAY, Time};
@@ -147,7 +147,7 @@ pub async fn show(visit: Visit) -> Result<HttpResponse, Problem> {
         waiting,
         may_create,
         zone: visit.zone_name(),
-        counted_to: words::clock(now, &zone),
+        counted_to: format::clock(now, &zone),
         layout,
         params,
     };
@@ -167,7 +167,7 @@ fn tabs(counts: &Counts) -> Vec<Tab> {
 impl ListPage {
     /// The parts that change with a search: rows, tabs and the count.
     fn fragments(&self) -> Result<HttpResponse, Problem> {
-        let found = format!("{} found", words::count(self.matching, "key", "keys"));
+        let found = format!("{} found", format::count(self.matching, "key", "keys"));
         let fragments = Fragments::new(&self.as_rows())?.replacing("tabs", &self.as_tabs())?;
         Ok(fragments.with_text("live", &found).at(&self.link(&[])).respond())
     }
@@ -217,33 +217,33 @@ impl ListPage {
         let first = (self.params.page - 1) * PAGE + 1;
         let last = (first - 1 + i64::try_from(self.rows.len()).unwrap_or(0)).max(first);
         if self.matching <= PAGE {
-            words::count(self.matching, "key", "keys")
+            format::count(self.matching, "key", "keys")
         } else {
             format!(
                 "{}–{} of {}",
-                words::number(first),
-                words::number(last),
-                words::count(self.matching, "key", "keys")
+                format::number(first),
+                format::number(last),
+                format::count(self.matching, "key", "keys")
             )
         }
     }
 
     fn ending_title(&self) -> String {
-        let many = words::count(i64::try_from(self.ending.len()).unwrap_or(0), "key expires", "keys expire");
+        let many = format::count(i64::try_from(self.ending.len()).unwrap_or(0), "key expires", "keys expire");
         format!("{many} in the next 7 days.")
     }
 
     fn waiting_title(&self) -> String {
-        let many = words::count(self.waiting, "request", "requests");
+        let many = format::count(self.waiting, "request", "requests");
         format!(
-            "{many} for a higher limit {} an answer.",
-            if self.waiting == 1 { "waits for" } else { "wait for" }
+            "{many} for a higher limit {} a decision.",
+            if self.waiting == 1 { "is waiting for" } else { "are waiting for" }
         )
     }
 
     fn rotating_title(&self) -> String {
         let many = i64::try_from(self.rotating.len()).unwrap_or(0);
-        format!("{} rotating.", words::count(many, "key is", "keys are"))
+        format!("{} rotating.", format::count(many, "key is", "keys are"))
     }
 
     fn ending_names(&self) -> String {
@@ -261,7 +261,7 @@ impl Row {
     fn new(
         key: &Key,
         daily: Option<&Vec<i64>>,
-        manager: &crate::keys::manager::Manager,
+        manager: &crate::keys::manager::KeyManager,
         now: Time,
         zone: &jiff::tz::TimeZone,
     ) -> Row {
@@ -281,7 +281,7 @@ impl Row {
             last_used: key.last_used_at.map(|at| When::past(at, now, zone)),
             requests: days.iter().sum(),
             spark: Spark::new(days),
-            ends: words::ending(key, now, zone),
+            ends: format::ending(key, now, zone),
             ends_soon: near && !status.is_ended(),
             manageable: manager.edits(key),
             backed: manager.backs_up(key),
@@ -291,6 +291,6 @@ impl Row {
     }
 
     fn requests(&self) -> String {
-        words::number(self.requests)
+        format::number(self.requests)
     }
 }

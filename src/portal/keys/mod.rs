@@ -25,7 +25,7 @@ use actix_web::{FromRequest, HttpMessage, HttpRequest};
 use crate::db::Conn;
 use crate::error::{Error, Result};
 use crate::id::{KeyId, OrgId};
-use crate::keys::manager::{Deed, Manager, StandInBounds};
+use crate::keys::manager::{KeyAction, KeyManager, StandInBounds};
 use crate::keys::{Key, store};
 use crate::orgs::store::Org;
 use crate::portal::kit::visit::AccountVisit;
@@ -38,7 +38,7 @@ use crate::web::problem::Problem;
 pub struct RequestedKey {
     org: OrgId,
     pub(super) id: KeyId,
-    manager: Manager,
+    manager: KeyManager,
 }
 
 impl FromRequest for RequestedKey {
@@ -66,17 +66,17 @@ impl RequestedKey {
     }
 
     /// The same for a page that makes a change.
-    fn find_for(self, conn: &mut Conn, deed: Deed) -> Result<Key> {
+    fn find_for(self, conn: &mut Conn, action: KeyAction) -> Result<Key> {
         let key = self.find(conn)?;
         if !self.manager.edits(&key) {
-            self.manager.check_within(&StandInBounds::read(conn, &key)?, deed, &key)?;
+            self.manager.check_within(&StandInBounds::read(conn, &key)?, action, &key)?;
         }
         Ok(key)
     }
 
     /// The same for a page that an expired or revoked key does not have.
-    fn find_active_for(self, conn: &mut Conn, deed: Deed, now: Time) -> Result<Key> {
-        let key = self.find_for(conn, deed)?;
+    fn find_active_for(self, conn: &mut Conn, action: KeyAction, now: Time) -> Result<Key> {
+        let key = self.find_for(conn, action)?;
         if key.status(now).is_ended() { Err(Error::KeyEnded) } else { Ok(key) }
     }
 
@@ -86,8 +86,8 @@ impl RequestedKey {
         let by_admin = key.disabled.as_ref().is_some_and(|disabled| disabled.by_admin);
         Ok(Rights {
             edit,
-            rotate: manager.may(Deed::Rotate, key, &bounds),
-            revoke: manager.may(Deed::Revoke, key, &bounds),
+            rotate: manager.may(KeyAction::Rotate, key, &bounds),
+            revoke: manager.may(KeyAction::Revoke, key, &bounds),
             enable: edit && (!by_admin || manager.role.manages_all_keys()),
         })
     }
@@ -116,6 +116,6 @@ pub async fn find_anywhere<'a>(
     let key = found.await?;
     let membership = visit.orgs.iter().find(|(org, _)| org.id == key.org);
     let (org, role) = membership.ok_or_else(Problem::not_found)?;
-    let manager = Manager { person: visit.person.id, role: *role };
+    let manager = KeyManager { person: visit.person.id, role: *role };
     if manager.sees(&key) { Ok((org, key)) } else { Err(Problem::not_found()) }
 }

@@ -9,8 +9,8 @@ use crate::keys::Key;
 use crate::notices::store::{self, SentNotice};
 use crate::path;
 use crate::portal::keys::RequestedKey;
+use crate::portal::kit::format::{self, When};
 use crate::portal::kit::visit::Visit;
-use crate::portal::kit::words::{self, When};
 use crate::text::count;
 use crate::time::{DAY, HOUR, MINUTE, Time};
 use crate::web::problem::Problem;
@@ -37,29 +37,29 @@ pub struct Line {
 }
 
 impl Line {
-    fn new(told: SentNotice, now: Time, zone: &TimeZone) -> Line {
-        let (state, at) = match told.state.as_deref() {
-            Some("sent") => ("sent", told.sent_at),
-            Some("failed") => ("failed", told.queued_at),
-            Some(_) => ("queued", told.queued_at),
+    fn new(sent: SentNotice, now: Time, zone: &TimeZone) -> Line {
+        let (state, at) = match sent.state.as_deref() {
+            Some("sent") => ("sent", sent.sent_at),
+            Some("failed") => ("failed", sent.queued_at),
+            Some(_) => ("queued", sent.queued_at),
             // The queue forgets e-mails a month after sending them.
-            None if told.has_mail => ("sent", None),
+            None if sent.has_mail => ("sent", None),
             None => ("queued", None),
         };
         Line {
-            step: step(told.step),
-            reader: told.reader,
+            step: step(sent.step),
+            reader: sent.reader,
             state,
             at: at.map(|at| When::past(at, now, zone)),
-            words: told.words,
+            words: sent.words,
         }
     }
 }
 
 fn step(seconds: i64) -> String {
     match seconds {
-        0 => "expired".to_owned(),
-        _ if seconds < 0 => "still used a day later".to_owned(),
+        0 => "Expired".to_owned(),
+        _ if seconds < 0 => "Still used a day later".to_owned(),
         _ if seconds % DAY == 0 => format!("{} before", count(seconds / DAY, "day", "days")),
         _ if seconds % HOUR == 0 => format!("{} before", count(seconds / HOUR, "hour", "hours")),
         _ if seconds % MINUTE == 0 => format!("{} before", count(seconds / MINUTE, "minute", "minutes")),
@@ -69,18 +69,18 @@ fn step(seconds: i64) -> String {
 
 /// What the database knows about a key's notices.
 pub(super) struct Found {
-    told: Vec<SentNotice>,
+    sent: Vec<SentNotice>,
     seen: Option<(String, Time)>,
 }
 
 impl Found {
     pub(super) fn load(conn: &mut Conn, key: &Key) -> Result<Found, Error> {
-        let told = store::of_key(conn, key.org, key.id, SHOWN)?;
+        let sent = store::of_key(conn, key.org, key.id, SHOWN)?;
         let seen = match key.expires_at {
             Some(end) => store::seen(conn, key.org, key.id, key.secret, end)?,
             None => None,
         };
-        Ok(Found { told, seen })
+        Ok(Found { sent, seen })
     }
 }
 
@@ -88,14 +88,14 @@ impl Notices {
     pub(super) fn new(visit: &Visit, found: Found) -> Notices {
         let (now, zone) = (visit.now, &visit.zone);
         Notices {
-            lines: found.told.into_iter().map(|told| Line::new(told, now, zone)).collect(),
+            lines: found.sent.into_iter().map(|sent| Line::new(sent, now, zone)).collect(),
             seen: found.seen.map(|(name, at)| (name, When::past(at, now, zone))),
             has_server: visit.site.post.sender.has_server(),
         }
     }
 }
 
-/// `POST /o/{org}/keys/{id}/seen`: someone has seen that the key expires.
+/// `POST /o/{org}/keys/{id}/seen`: acknowledges that the key expires.
 pub async fn seen(visit: Visit, requested: RequestedKey) -> Result<HttpResponse, Problem> {
     let key = visit.read(move |conn| requested.find(conn)).await?;
     let Some(end) = key.expires_at.filter(|end| *end > visit.now && key.revoked.is_none()) else {
@@ -104,6 +104,6 @@ pub async fn seen(visit: Visit, requested: RequestedKey) -> Result<HttpResponse,
     visit.change(move |tx, acting| store::acknowledge(tx, acting, key.id, key.secret, end)).await?;
     Ok(visit.redirect_with(
         path::key(&visit.org.slug, &key.id),
-        format!("Noted: you have seen that it ends on {}.", words::date(end, &visit.zone)),
+        format!("You acknowledged that it expires on {}.", format::date(end, &visit.zone)),
     ))
 }

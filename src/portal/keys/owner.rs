@@ -6,7 +6,7 @@ use askama::Template;
 use crate::id::KeyId;
 use crate::keys::input::Edit;
 use crate::keys::lifecycle;
-use crate::keys::manager::Deed;
+use crate::keys::manager::KeyAction;
 use crate::orgs::store::{self, Membership};
 use crate::path;
 use crate::portal::keys::{RequestedKey, fields};
@@ -41,18 +41,18 @@ pub async fn submit(
     requested: RequestedKey,
     submitted: Fields,
 ) -> Result<HttpResponse, Problem> {
-    let key = visit.read(move |conn| requested.find_for(conn, Deed::Edit)).await?;
+    let key = visit.read(move |conn| requested.find_for(conn, KeyAction::Edit)).await?;
     let (owner, backup) = (submitted.get("owner").to_owned(), submitted.get("backup").to_owned());
     let edit = Edit {
         owner: (!owner.is_empty() && owner != key.owner.id.to_string()).then(|| owner.clone()),
         backup: Some((!backup.is_empty()).then(|| backup.clone())),
         ..Edit::default()
     };
-    let (mint, id) = (visit.site.mint.clone(), key.id);
-    let changed = visit.change(move |tx, acting| lifecycle::edit(tx, acting, &mint, id, &edit)).await;
+    let (defaults, id) = (visit.site.defaults.clone(), key.id);
+    let changed = visit.change(move |tx, acting| lifecycle::edit(tx, acting, &defaults, id, &edit)).await;
     match changed {
         Ok(changed) => {
-            let done = format!("{} answers for {} now.", changed.owner.name, changed.name);
+            let done = format!("{} now owns {}.", changed.owner.name, changed.name);
             Ok(visit.redirect_with(path::key(&visit.org.slug, &id), done))
         }
         Err(error) => {
@@ -71,7 +71,7 @@ async fn page(
 ) -> Result<HttpResponse, Problem> {
     let now = visit.now;
     let found = visit.read(move |conn| {
-        let key = requested.find_active_for(conn, Deed::Edit, now)?;
+        let key = requested.find_active_for(conn, KeyAction::Edit, now)?;
         let members = store::members_of(conn, key.org)?;
         Ok((key, members))
     });

@@ -12,8 +12,8 @@ use crate::keys::secret::{Fingerprint, PlainSecret};
 use crate::keys::{Key, secret_store};
 use crate::path;
 use crate::portal::keys::RequestedKey;
+use crate::portal::kit::format;
 use crate::portal::kit::visit::Visit;
-use crate::portal::kit::words;
 use crate::scope::Scope;
 use crate::time::{MINUTE, Time};
 use crate::web::Shared;
@@ -68,7 +68,7 @@ pub fn show(visit: &Visit, key: &Key, secret: &PlainSecret) -> Result<HttpRespon
         first_use: FirstUse::Waiting,
         old: key
             .rotation(key.secret_made_at)
-            .map(|old| (old.fingerprint.hint.as_str(), words::date_time(old.ends_at, &visit.zone))),
+            .map(|old| (old.fingerprint.hint.as_str(), format::date_time(old.ends_at, &visit.zone))),
     };
     let mut response = visit.page(&page)?;
     let headers = response.headers_mut();
@@ -148,7 +148,7 @@ pub async fn first_use(visit: Visit, requested: RequestedKey) -> Result<HttpResp
     let of_now = secrets.iter().find(|secret| secret.id == key.secret);
     let used = of_now.and_then(|secret| Some((secret.first_used_at?, secret.last_address.clone()?)));
     let first_use = match used {
-        Some((at, from)) => FirstUse::Used { at: words::clock(at, &visit.zone), from },
+        Some((at, from)) => FirstUse::Used { at: format::clock(at, &visit.zone), from },
         None if now.since(key.secret_made_at) > PATIENCE => FirstUse::GivenUp,
         None => FirstUse::Waiting,
     };

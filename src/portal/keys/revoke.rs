@@ -7,14 +7,14 @@ use crate::db::Conn;
 use crate::error::{Error, FieldError};
 use crate::id::KeyId;
 use crate::keys::input::check_reason;
-use crate::keys::manager::Deed;
+use crate::keys::manager::KeyAction;
 use crate::keys::{Key, lifecycle};
 use crate::path;
 use crate::portal::keys::RequestedKey;
 use crate::portal::keys::clients::CallerRow;
 use crate::portal::keys::show::scope_name;
+use crate::portal::kit::format::{self, When};
 use crate::portal::kit::visit::Visit;
-use crate::portal::kit::words::{self, When};
 use crate::time::{DAY, Time};
 use crate::usage;
 use crate::usage::journal;
@@ -64,7 +64,7 @@ pub async fn submit(visit: Visit, requested: RequestedKey, fields: Fields) -> Re
     if was_used_lately(&key, visit.now) && typed != crate::text::fold(&key.name) {
         errors.push(FieldError::new(
             "confirm",
-            format!("Type {} to confirm that its callers may be cut off.", key.name),
+            format!("Type {} to confirm that its clients will lose access.", key.name),
         ));
     }
     if !errors.is_empty() {
@@ -77,7 +77,7 @@ pub async fn submit(visit: Visit, requested: RequestedKey, fields: Fields) -> Re
 
 /// The key, with the time of its last use to the second.
 fn find(conn: &mut Conn, requested: RequestedKey) -> Result<Key, Error> {
-    let mut key = requested.find_for(conn, Deed::Revoke)?;
+    let mut key = requested.find_for(conn, KeyAction::Revoke)?;
     let last_uses = journal::last_uses(conn, key.org, &[key.id])?;
     key.last_used_at = key.last_used_at.max(last_uses.get(&key.id).copied());
     Ok(key)
@@ -106,7 +106,7 @@ async fn page(
     }
     let scopes = by_scope
         .iter()
-        .map(|(scope, requests)| format!("{} {}", words::number(*requests), scope_name(scope)));
+        .map(|(scope, requests)| format!("{} {}", format::number(*requests), scope_name(scope)));
     let view = RevokePage {
         layout: visit.layout(NavSection::Keys),
         org: visit.org_link(),

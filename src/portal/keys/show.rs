@@ -13,8 +13,8 @@ use crate::portal::keys::limits::panel::{self, LimitsPanel};
 use crate::portal::keys::notices::{self, Notices};
 use crate::portal::keys::rotation::progress::{self, RotationPanel};
 use crate::portal::keys::{RequestedKey, Rights};
+use crate::portal::kit::format::{self, Badge, When};
 use crate::portal::kit::visit::{AccountVisit, Visit};
-use crate::portal::kit::words::{self, Badge, When};
 use crate::role::Act;
 use crate::time::{HOUR, Time};
 use crate::usage;
@@ -134,7 +134,7 @@ pub async fn show(visit: Visit, requested: RequestedKey) -> Result<HttpResponse,
     }
     let Found { key, rights, rotation, by_scope, callers, secrets, .. } = found;
     let revoked = key.revoked.as_ref().map(|revoked| Ended {
-        at: words::date_time(revoked.at, &zone),
+        at: format::date_time(revoked.at, &zone),
         by: found.revoked_by,
         reason: revoked.reason.clone(),
         calls_after: found.requests_after_end,
@@ -144,7 +144,7 @@ pub async fn show(visit: Visit, requested: RequestedKey) -> Result<HttpResponse,
         org: visit.org_link(),
         badge: Badge::of(key.status(now)),
         status: key.status(now),
-        created: words::date_time(key.created_at, &zone),
+        created: format::date_time(key.created_at, &zone),
         created_by: found.created_by,
         expires: expires(&key, now, &zone),
         last_used: key.last_used_at.map(|at| When::past(at, now, &zone)),
@@ -152,7 +152,7 @@ pub async fn show(visit: Visit, requested: RequestedKey) -> Result<HttpResponse,
         requests: by_scope.iter().map(|(_, requests)| requests).sum(),
         scopes: by_scope
             .iter()
-            .map(|(scope, requests)| (scope_name(scope), words::number(*requests)))
+            .map(|(scope, requests)| (scope_name(scope), format::number(*requests)))
             .collect(),
         callers: callers.iter().map(|caller| CallerRow::new(caller, now, &zone)).collect(),
         secrets: secrets.iter().map(|secret| SecretRow::new(secret, now, &zone)).collect(),
@@ -160,7 +160,7 @@ pub async fn show(visit: Visit, requested: RequestedKey) -> Result<HttpResponse,
         rights,
         limits: LimitsPanel::new(&visit, &key, found.limits),
         zone: visit.zone_name(),
-        counted_to: words::clock(now, &zone),
+        counted_to: format::clock(now, &zone),
         notices: Notices::new(&visit, found.notices),
         key,
     };
@@ -171,15 +171,15 @@ fn expires(key: &Key, now: Time, zone: &jiff::tz::TimeZone) -> String {
     match key.expires_at {
         None => "never".to_owned(),
         Some(end) if end <= now => {
-            format!("{} ({})", words::date_time(end, zone), When::past(end, now, zone).words)
+            format!("{} ({})", format::date_time(end, zone), When::past(end, now, zone).words)
         }
-        Some(end) => format!("{} ({})", words::date_time(end, zone), When::ahead(end, now, zone).words),
+        Some(end) => format!("{} ({})", format::date_time(end, zone), When::ahead(end, now, zone).words),
     }
 }
 
 /// The label of a scope in a table of requests.
 pub fn scope_name(scope: &str) -> String {
-    if scope.is_empty() { "no scope needed".to_owned() } else { scope.to_owned() }
+    if scope.is_empty() { "No scope required".to_owned() } else { scope.to_owned() }
 }
 
 impl SecretRow {
@@ -189,14 +189,14 @@ impl SecretRow {
             None => address.clone(),
         });
         let state = match (secret.superseded_at, secret.ends_at) {
-            (Some(_), Some(end)) if end > now => format!("until {}", words::date_time(end, zone)),
-            (Some(_), Some(end)) => format!("ended {}", words::date_time(end, zone)),
-            _ => "current".to_owned(),
+            (Some(_), Some(end)) if end > now => format!("Works until {}", format::date_time(end, zone)),
+            (Some(_), Some(end)) => format!("Ended {}", format::date_time(end, zone)),
+            _ => "Current".to_owned(),
         };
         SecretRow {
             hint: format!("…{}", secret.last4),
             state,
-            created: words::date_time(secret.created_at, zone),
+            created: format::date_time(secret.created_at, zone),
             first_used: secret.first_used_at.map(|at| When::past(at, now, zone)),
             last_used: secret.last_used_at.map(|at| When::past(at, now, zone)),
             by,
@@ -207,7 +207,10 @@ impl SecretRow {
 impl KeyPage {
     fn limit(&self) -> String {
         let networks = self.key.settings.allowed_ips.texts();
-        let rate = format!("{} a minute", words::number(self.key.settings.requests_per_minute.get().into()));
+        let rate = format!(
+            "{} requests a minute",
+            format::number(self.key.settings.requests_per_minute.get().into())
+        );
         if networks.is_empty() { rate } else { format!("{rate}, from {}", networks.join(", ")) }
     }
 

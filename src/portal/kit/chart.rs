@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 use askama::Template;
 
-use crate::portal::kit::words;
+use crate::portal::kit::format;
 use crate::usage::totals::Totals;
 
 /// The height of the plot, in its own units and in pixels on a wide screen.
@@ -84,12 +84,12 @@ impl Chart {
         let most = buckets.iter().map(|bucket| bucket.totals.requests).max().unwrap_or(0);
         let top = top(most);
         let legend = OUTCOMES.iter().zip(parts(&sum));
-        let rule = |place| words::axis(top * (RULES - 1 - place) as f64 / (RULES - 1) as f64);
+        let rule = |place| format::axis(top * (RULES - 1 - place) as f64 / (RULES - 1) as f64);
         Chart {
             bucket,
             caption,
             legend: legend
-                .map(|(&(class, word), part)| (class, word, words::share(part, sum.requests)))
+                .map(|(&(class, word), part)| (class, word, format::share(part, sum.requests)))
                 .collect(),
             rules: (0..RULES).map(rule).collect(),
             dates: dates(buckets),
@@ -105,8 +105,8 @@ impl Row {
     fn new(bucket: &Bucket) -> Row {
         Row {
             name: bucket.long.clone(),
-            requests: words::number(bucket.totals.requests),
-            parts: parts(&bucket.totals).map(words::number),
+            requests: format::number(bucket.totals.requests),
+            parts: parts(&bucket.totals).map(format::number),
         }
     }
 }
@@ -117,12 +117,12 @@ impl Bar {
         let mut floor = HEIGHT;
         let mut outlines = Vec::new();
         let mut title =
-            format!("{}: {}", bucket.long, words::count(bucket.totals.requests, "request", "requests"));
+            format!("{}: {}", bucket.long, format::count(bucket.totals.requests, "request", "requests"));
         for (&(class, word), part) in OUTCOMES.iter().zip(parts(&bucket.totals)) {
             let height = part as f64 / top * HEIGHT;
             if part > 0 && class != "ok" {
                 // Writing to a String can't fail.
-                let _ = write!(title, ", {} {}", word.to_lowercase(), words::number(part));
+                let _ = write!(title, ", {} {}", word.to_lowercase(), format::number(part));
             }
             if height >= LEAST {
                 // The gap reduces the upper part, so that the bar keeps its height.
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn the_highest_rule_is_the_next_round_number() {
+    fn highest_rule_is_the_next_round_number() {
         let cases = [
             (0, 4.0),
             (4, 4.0),
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chart_tells_its_numbers_in_words_too() {
+    fn chart_has_its_numbers_as_text() {
         let buckets: Vec<Bucket> = (1..=30).map(|day| bucket(day, day * 100, i64::from(day == 3))).collect();
         let chart = Chart::new("day", "Requests per day, 1 – 30 Nov (UTC).".to_owned(), &buckets);
         let text = chart.render().expect("renders");
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_range_says_so() {
+    fn empty_range_says_so() {
         let chart = Chart::new("day", String::new(), &[bucket(1, 0, 0), bucket(2, 0, 0)]);
         let text = chart.render().expect("renders");
         assert!(text.contains("No requests in this period"));
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn piled_up_parts_reach_as_high_as_their_sum() {
+    fn stacked_parts_reach_the_height_of_their_sum() {
         let totals = Totals { requests: 100, ok: 50, limited: 25, server_errors: 25, ..Totals::default() };
         let bucket = Bucket { short: String::new(), long: String::new(), totals };
         let bar = Bar::new(0, &bucket, 100.0);
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn a_spark_shows_today_apart_and_nothing_as_a_stub() {
+    fn spark_highlights_today_and_shows_zero_as_a_stub() {
         let spark = Spark::new(&[0, 10, 5]);
         assert_eq!(spark.past, "M1 24v-1h8v1zM11 24v-24h8v24z");
         assert_eq!(spark.today, "M21 24v-12h8v12z");

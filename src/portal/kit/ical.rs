@@ -133,14 +133,14 @@ mod tests {
     }
 
     #[test]
-    fn a_calendar_without_events_has_a_component_too() {
+    fn calendar_without_events_has_a_component() {
         let text = calendar("Acme", &[], Time::from_seconds(0));
         assert!(text.contains("\r\nBEGIN:VTIMEZONE\r\n") && text.contains("\r\nEND:VTIMEZONE\r\n"));
         assert!(!calendar("Acme", &[event("x")], Time::from_seconds(0)).contains("VTIMEZONE"));
     }
 
     #[test]
-    fn what_is_cancelled_says_so() {
+    fn cancelled_event_says_so() {
         let text = calendar("Acme", &[Event { cancelled: true, ..event("x") }], Time::from_seconds(0));
         assert!(text.contains("\r\nSTATUS:CANCELLED\r\n"));
     }

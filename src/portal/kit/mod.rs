@@ -2,8 +2,8 @@
 
 pub mod chart;
 pub mod disable;
+pub mod format;
 pub mod fragments;
 pub mod ical;
 pub mod list_query;
 pub mod visit;
-pub mod words;

@@ -138,7 +138,7 @@ impl<V> Visit<V> {
         Ok(self.site.db.read(|conn| db::snapshot(conn, query)).await?)
     }
 
-    /// What surrounds the page, with the message that [`Visit::flash`] left for it.
+    /// The layout of a page, with the message that [`Visit::flash`] left for it.
     pub fn layout(&self, section: NavSection) -> Layout {
         Layout::of(&self.request, section).with_flash(&self.request)
     }
@@ -175,7 +175,7 @@ impl<V> Visit<V> {
         session::flash(&self.session(), message.as_ref());
     }
 
-    /// Leads to a page with a message about what was done.
+    /// Redirects to a page that shows this message.
     pub fn redirect_with(&self, link: impl Borrow<Href>, message: impl AsRef<str>) -> HttpResponse {
         self.flash(message);
         self.redirect(link)
@@ -202,7 +202,7 @@ impl Visit<Member> {
         Ok(self.site.db.read_long(self.org.id, |conn| db::snapshot(conn, query)).await?)
     }
 
-    /// Makes a change in the visitor's name, if they may still make it at the commit.
+    /// Makes a change as the visitor, if they still have the right at the commit.
     pub async fn change<T, F>(&self, work: F) -> Result<T, Error>
     where
         T: Send + 'static,

@@ -6,8 +6,8 @@ use crate::keys::{feed, offboarding};
 use crate::orgs::membership;
 use crate::path;
 use crate::portal::kit::disable::{DisablePage, Disabling, Effect};
+use crate::portal::kit::format;
 use crate::portal::kit::visit::Visit;
-use crate::portal::kit::words;
 use crate::portal::members::RequestedMember;
 use crate::time::DAY;
 use crate::usage;
@@ -50,27 +50,27 @@ pub async fn confirm(
 
 fn lead(disabling: bool, org: &str, keys: i64) -> String {
     match keys {
-        _ if disabling => format!("In {org} alone. This can be undone."),
-        0 => "They may do again what their role allows.".to_owned(),
-        keys => format!("{} again at once.", words::count(keys, "living key works", "living keys work")),
+        _ if disabling => format!("This affects only {org} and can be undone."),
+        0 => "They can act in their role again at once.".to_owned(),
+        keys => format!("{} again at once.", format::count(keys, "key works", "keys work")),
     }
 }
 
 fn effect(keys: i64, requests: i64) -> Effect {
     let withdrawn = "Open invitations are withdrawn.";
     if keys == 0 {
-        return Effect { busy: false, heart: "No living keys.".to_owned(), rest: withdrawn.to_owned() };
+        return Effect { busy: false, heart: "No keys are affected.".to_owned(), rest: withdrawn.to_owned() };
     }
-    let calls = if requests > 0 {
-        format!("after {}", words::count(requests, "request", "requests"))
-    } else {
-        "without requests".to_owned()
-    };
-    let stopped = words::count(keys, "living key does", "living keys do");
+    let made =
+        if requests > 0 { format::count(requests, "request", "requests") } else { "no requests".to_owned() };
+    let stopped = format::count(keys, "key stops", "keys stop");
     Effect {
         busy: requests > 0,
-        heart: format!("{stopped} nothing from the next request,"),
-        rest: format!("{calls} in the last 24 hours. {withdrawn}"),
+        heart: format!("{stopped} working at once."),
+        rest: format!(
+            "{} made {made} in the last 24 hours. {withdrawn}",
+            if keys == 1 { "It" } else { "They" }
+        ),
     }
 }
 
@@ -88,6 +88,7 @@ pub async fn submit(
             feed::publish_keys_of(tx, &affected, acting.now)
         })
         .await?;
-    let done = if disabling { "is disabled here. They can be enabled again." } else { "is enabled." };
+    let done =
+        if disabling { "is disabled in this organisation, and can be enabled again." } else { "is enabled." };
     Ok(visit.redirect_with(path::member(&visit.org.slug, &who), format!("{} {done}", found.person.name)))
 }

@@ -12,8 +12,8 @@ use crate::orgs::invitation::{self, Invitation};
 use crate::orgs::store::{self, Membership};
 use crate::path;
 use crate::people;
+use crate::portal::kit::format::When;
 use crate::portal::kit::visit::Visit;
-use crate::portal::kit::words::When;
 use crate::portal::members::method;
 use crate::role::Role;
 use crate::time::Time;
@@ -137,7 +137,7 @@ async fn page(visit: &Visit, fields: &Fields, form_errors: FormErrors) -> Result
             id,
             name: person.name.clone(),
             email: person.email.clone(),
-            role: member.role.name(),
+            role: member.role.title(),
             disabled: !member.is_active(),
             seen: person.seen_at.map(|at| When::past(at, now, &zone)),
             methods: kinds.join(", "),
@@ -170,7 +170,7 @@ impl Invited {
         Invited {
             id: invitation.id,
             email: invitation.email.clone(),
-            role: invitation.role.name(),
+            role: invitation.role.title(),
             by: invitation.invited_by.clone(),
             sent: When::past(invitation.sent_at, now, zone),
             ends: (invitation.ends_at > now).then(|| When::ahead(invitation.ends_at, now, zone)),

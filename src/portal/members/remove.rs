@@ -12,8 +12,8 @@ use crate::keys::Key;
 use crate::keys::offboarding::{self, KeyDisposition, OffboardingPlan, OffboardingSummary, OwnedKeys};
 use crate::orgs::store::{self, Membership};
 use crate::path::{self, Href};
+use crate::portal::kit::format::{self, When};
 use crate::portal::kit::visit::Visit;
-use crate::portal::kit::words::{self, When};
 use crate::portal::members::RequestedMember;
 use crate::role::Role;
 use crate::time::DAY;
@@ -156,14 +156,14 @@ fn done(leaving: &Membership, org: &str, is_self: bool, summary: &OffboardingSum
     let name = &leaving.person.name;
     let mut text = if is_self { format!("You left {org}.") } else { format!("{name} was removed.") };
     if summary.handed_over > 0 {
-        text += &format!(" {} handed over.", words::count(summary.handed_over, "key was", "keys were"));
+        text += &format!(" {} handed over.", format::count(summary.handed_over, "key was", "keys were"));
     }
     if summary.revoked > 0 {
-        text += &format!(" {} revoked.", words::count(summary.revoked, "key was", "keys were"));
+        text += &format!(" {} revoked.", format::count(summary.revoked, "key was", "keys were"));
     }
     if summary.without_backup > 0 {
         text +=
-            &format!(" {} no backup any more.", words::count(summary.without_backup, "key has", "keys have"));
+            &format!(" {} no backup.", format::count(summary.without_backup, "key now has", "keys now have"));
     }
     text
 }
@@ -242,7 +242,7 @@ async fn page(
         name: leaving.person.name,
         form_errors,
         zone: visit.zone_name(),
-        counted_to: words::clock(now, &zone),
+        counted_to: format::clock(now, &zone),
     };
     visit.form(&view.form_errors, &view)
 }
@@ -261,6 +261,6 @@ fn label(member: &Membership) -> String {
 impl RemovePage {
     fn lost_backups(&self) -> String {
         let lost = i64::try_from(self.backed_up.len()).unwrap_or(i64::MAX);
-        words::count(lost, "key of someone else loses its backup", "keys of others lose their backup")
+        format::count(lost, "key of someone else loses its backup", "keys of others lose their backup")
     }
 }

@@ -39,6 +39,6 @@ pub async fn show(visit: Visit) -> Result<HttpResponse, Problem> {
 }
 
 fn managed(role: Role) -> String {
-    let names: Vec<&str> = role.appoints().map(Role::name).collect();
-    if names.is_empty() { "nobody".to_owned() } else { names.join(", ") }
+    let names: Vec<&str> = role.appoints().map(Role::title).collect();
+    if names.is_empty() { "No one".to_owned() } else { names.join(", ") }
 }

@@ -10,8 +10,8 @@ use crate::orgs::membership;
 use crate::orgs::store;
 use crate::path;
 use crate::people;
+use crate::portal::kit::format::{self, When};
 use crate::portal::kit::visit::Visit;
-use crate::portal::kit::words::{self, When};
 use crate::portal::members::{RequestedMember, method};
 use crate::role::Role;
 use crate::web::form::{Fields, FormErrors};
@@ -74,7 +74,7 @@ pub async fn set_role(
     };
     let errors = match changed {
         Ok(role) => {
-            let done = format!("{} is {} now.", found.person.name, role.with_article());
+            let done = format!("The role of {} is now {}.", found.person.name, role.with_article());
             visit.flash(done);
             // A visitor who gave up their own role may not see the page of a member.
             return Ok(visit.redirect(path::members(&visit.org.slug)));
@@ -114,7 +114,7 @@ async fn page(
         is_self: id == visit.person.id,
         disabled: found.disabled_at.is_some(),
         locked_out: found.person.disabled_at.is_some(),
-        joined: words::date(found.joined_at, &zone),
+        joined: format::date(found.joined_at, &zone),
         seen: found.person.seen_at.map(|at| When::past(at, now, &zone)),
         methods: methods.join(", "),
         answerers: answerers.join(", "),
@@ -149,8 +149,8 @@ impl MemberPage {
     /// The label of a role.
     fn option(&self, role: &Role, narrowed: &i64) -> String {
         match narrowed {
-            0 => role.name().to_owned(),
-            some => format!("{}: {} can do less", role.name(), words::count(*some, "key", "keys")),
+            0 => role.title().to_owned(),
+            some => format!("{}: {} a scope", role.title(), format::count(*some, "key loses", "keys lose")),
         }
     }
 }

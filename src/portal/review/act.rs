@@ -1,13 +1,14 @@
-//! What is decided about findings: kept, put up again, a scope removed or given back.
+//! Decisions about findings: snoozing one, ending a snooze, removing a scope, restoring it.
 
 use actix_web::HttpResponse;
 
 use crate::id::KeyId;
 use crate::path::{self, Href};
+use crate::portal::kit::format;
 use crate::portal::kit::visit::Visit;
 use crate::review::advice;
 use crate::review::rules::FindingKind;
-use crate::review::snooze::{self, About};
+use crate::review::snooze::{self, FindingRef};
 use crate::scope::Scope;
 use crate::web::form::Fields;
 use crate::web::problem::Problem;
@@ -23,16 +24,16 @@ fn scope(fields: &Fields) -> Result<Option<Scope>, Problem> {
     }
 }
 
-fn about(fields: &Fields) -> Result<About, Problem> {
+fn about(fields: &Fields) -> Result<FindingRef, Problem> {
     let kind = FindingKind::parse(fields.get("card")).ok_or_else(Problem::not_found)?;
     let scope = scope(fields)?;
     if scope.is_some() != (kind == FindingKind::ScopeUnused) {
         return Err(Problem::not_found());
     }
-    Ok(About { key: key(fields)?, kind, scope })
+    Ok(FindingRef { key: key(fields)?, kind, scope })
 }
 
-/// Leads back to the findings that the visitor looked at.
+/// The list that the visitor came from.
 fn list(visit: &Visit, kind: FindingKind) -> Href {
     path::review(&visit.org.slug).query("card", kind.name())
 }
@@ -40,31 +41,33 @@ fn list(visit: &Visit, kind: FindingKind) -> Href {
 /// `POST /o/{org}/review/keep`.
 pub async fn keep(visit: Visit, fields: Fields) -> Result<HttpResponse, Problem> {
     let about = about(&fields)?;
-    visit.change(move |tx, acting| snooze::snooze(tx, acting, about)).await?;
-    Ok(visit.redirect_with(list(&visit, about.kind), "Reviewed. It is not shown here for 90 days."))
+    let (key, until) = visit.change(move |tx, acting| snooze::snooze(tx, acting, about)).await?;
+    let date = format::date(until, &visit.zone);
+    let done = format!("Snoozed {}. You will see it again on {date}.", key.name);
+    Ok(visit.redirect_with(list(&visit, about.kind), done))
 }
 
 /// `POST /o/{org}/review/reopen`.
 pub async fn reopen(visit: Visit, fields: Fields) -> Result<HttpResponse, Problem> {
     let about = about(&fields)?;
     visit.change(move |tx, acting| snooze::reopen(tx, acting, about)).await?;
-    Ok(visit.redirect_with(list(&visit, about.kind), "It is up for review again."))
+    Ok(visit.redirect_with(list(&visit, about.kind), "The finding is shown again."))
 }
 
 /// `POST /o/{org}/review/remove-scope`.
 pub async fn remove_scope(visit: Visit, fields: Fields) -> Result<HttpResponse, Problem> {
     let (id, scope) = (key(&fields)?, scope(&fields)?.ok_or_else(Problem::not_found)?);
-    let mint = visit.site.mint.clone();
-    let key = visit.change(move |tx, acting| advice::remove(tx, acting, &mint, id, scope)).await?;
-    let done = format!("{} can no longer use {scope}. You can undo this for 7 days, below.", key.name);
+    let defaults = visit.site.defaults.clone();
+    let key = visit.change(move |tx, acting| advice::remove(tx, acting, &defaults, id, scope)).await?;
+    let done = format!("{} can no longer use {scope}. You can undo this below for 7 days.", key.name);
     Ok(visit.redirect_with(list(&visit, FindingKind::ScopeUnused), done))
 }
 
 /// `POST /o/{org}/review/restore-scope`.
 pub async fn restore_scope(visit: Visit, fields: Fields) -> Result<HttpResponse, Problem> {
     let (id, scope) = (key(&fields)?, scope(&fields)?.ok_or_else(Problem::not_found)?);
-    let mint = visit.site.mint.clone();
-    let key = visit.change(move |tx, acting| advice::undo(tx, acting, &mint, id, scope)).await?;
+    let defaults = visit.site.defaults.clone();
+    let key = visit.change(move |tx, acting| advice::undo(tx, acting, &defaults, id, scope)).await?;
     let done = format!("{} can use {scope} again.", key.name);
     Ok(visit.redirect_with(list(&visit, FindingKind::ScopeUnused), done))
 }

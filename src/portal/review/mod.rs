@@ -1,4 +1,4 @@
-//! The page about what should not stay as it is, its acts, and what an auditor takes away.
+//! The review: its findings, decisions about them, a print view and a CSV export.
 
 pub mod act;
 pub mod export;
@@ -8,8 +8,8 @@ pub mod row;
 
 use crate::review::rules::FindingKind;
 
-/// How a card is told.
-pub struct Told {
+/// The text of a kind of finding.
+pub struct KindText {
     /// Its name on the page.
     pub title: &'static str,
     /// What it means, in a few words.
@@ -18,38 +18,38 @@ pub struct Told {
     pub tone: &'static str,
     /// The rule, in full.
     pub rule: &'static str,
-    /// What there is none of, in the line of checks without a finding.
+    /// Its name in the line of kinds without findings.
     pub nothing: &'static str,
-    /// What the instant of a finding is.
+    /// The header of the column with the time of a finding.
     pub since: &'static str,
 }
 
-/// How a card is told.
-pub fn told(kind: FindingKind) -> Told {
+/// The text of a kind of finding.
+pub fn kind_text(kind: FindingKind) -> KindText {
     let (title, meaning, tone, rule, nothing, since) = match kind {
         FindingKind::CalledAfterEnd => (
-            "Still called after its end",
-            "Calls are refused",
+            "Still used after ending",
+            "Requests are refused",
             "bad",
-            "Ended keys that were called in the last 7 days",
-            "ended keys that are still called",
-            "Last call",
+            "Expired and revoked keys that were used in the last 7 days",
+            "ended keys still in use",
+            "Last request",
         ),
         FindingKind::OwnerLeft => (
             "Owner has left",
-            "Nobody gets its mails",
+            "No one gets its e-mails",
             "bad",
-            "Keys whose owner is no active member",
-            "keys without an owner",
+            "Keys whose owner is not an active member",
+            "without an active owner",
             "Last used",
         ),
         FindingKind::EndsSoon => (
-            "End in 7 days",
-            "Rotate, or let them lapse",
+            "Expire within 7 days",
+            "Rotate them or let them expire",
             "warn",
-            "Active keys that end in the next 7 days",
-            "keys that end in 7 days",
-            "Ends",
+            "Active keys that expire within 7 days",
+            "expiring within 7 days",
+            "Expires",
         ),
         FindingKind::ManyErrors => (
             "Over 5 % errors",
@@ -63,13 +63,13 @@ pub fn told(kind: FindingKind) -> Told {
             "New address",
             "First seen this week",
             "warn",
-            "Keys called in the last 7 days from an address that is new to them",
-            "called from a new address",
+            "Keys used in the last 7 days from an address that never used them before",
+            "used from a new address",
             "First seen",
         ),
         FindingKind::ScopeUnused => (
             "Unused scopes",
-            "Rights nobody needs",
+            "Rights that no client needs",
             "",
             "Scopes not used for 60 days by keys that are in use",
             "unused scopes",
@@ -77,11 +77,11 @@ pub fn told(kind: FindingKind) -> Told {
         ),
         FindingKind::NeverUsed => (
             "Never used",
-            "Made over 7 days ago",
+            "Created over 7 days ago",
             "",
-            "Active keys made over 7 days ago and never used",
+            "Active keys created over 7 days ago and never used",
             "never used",
-            "Made",
+            "Created",
         ),
         FindingKind::Idle90 => (
             "Unused for 90 days",
@@ -99,9 +99,14 @@ pub fn told(kind: FindingKind) -> Told {
             "unused for 30 days",
             "Last used",
         ),
-        FindingKind::NoExpiry => {
-            ("Never end", "Nobody will notice them", "", "Keys without an end", "keys without an end", "Made")
-        }
+        FindingKind::NoExpiry => (
+            "Never expire",
+            "No one is reminded to replace them",
+            "",
+            "Active keys without an expiry date",
+            "without an expiry date",
+            "Created",
+        ),
     };
-    Told { title, meaning, tone, rule, nothing, since }
+    KindText { title, meaning, tone, rule, nothing, since }
 }

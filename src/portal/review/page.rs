@@ -4,11 +4,11 @@ use actix_web::HttpResponse;
 use askama::Template;
 
 use crate::path::{self, Href};
+use crate::portal::kit::format;
 use crate::portal::kit::list_query::ListQuery;
 use crate::portal::kit::visit::Visit;
-use crate::portal::kit::words;
-use crate::portal::review::row::{Decided, Reader, Row, Since};
-use crate::portal::review::{Told, told};
+use crate::portal::review::row::{Decision, Reader, Row, Since};
+use crate::portal::review::{KindText, kind_text};
 use crate::review::findings::Findings;
 use crate::review::rules::FindingKind;
 use crate::review::store::Scan;
@@ -30,12 +30,12 @@ struct ReviewPage {
     /// The checks without a finding, in one sentence.
     nothing: Option<String>,
     /// The chosen card, unless nothing was found at all.
-    chosen: Option<(FindingKind, Told)>,
+    chosen: Option<(FindingKind, KindText)>,
     rows: Vec<Row>,
     found: i64,
     page: i64,
-    kept: Vec<Decided>,
-    removed: Vec<Decided>,
+    kept: Vec<Decision>,
+    removed: Vec<Decision>,
     scan: Option<Scan>,
     may_write: bool,
     zone: String,
@@ -44,7 +44,7 @@ struct ReviewPage {
 
 struct ShownCard {
     card: FindingKind,
-    told: Told,
+    text: KindText,
     found: i64,
 }
 
@@ -72,25 +72,28 @@ pub async fn show(visit: Visit) -> Result<HttpResponse, Problem> {
     let scanned_at = findings.scanned_at(visit.site.scans.last(org));
     let of = |card: FindingKind| counts.get(card.name()).copied().unwrap_or(0);
     let shown = FindingKind::ALL.into_iter().filter(|card| of(*card) > 0 || chosen == Some(*card));
-    let cards = shown.map(|card| ShownCard { card, told: told(card), found: of(card) }).collect();
-    let nothing: Vec<&str> =
-        FindingKind::ALL.into_iter().filter(|card| of(*card) == 0).map(|card| told(card).nothing).collect();
+    let cards = shown.map(|card| ShownCard { card, text: kind_text(card), found: of(card) }).collect();
+    let nothing: Vec<&str> = FindingKind::ALL
+        .into_iter()
+        .filter(|card| of(*card) == 0)
+        .map(|card| kind_text(card).nothing)
+        .collect();
     let view = ReviewPage {
         layout: visit.layout(NavSection::Review),
         org: visit.org_link(),
         cards,
-        nothing: (!nothing.is_empty()).then(|| format!("Nothing to settle: {}.", nothing.join(", "))),
+        nothing: (!nothing.is_empty()).then(|| format!("No findings: {}.", nothing.join(", "))),
         found: chosen.map_or(0, of),
-        chosen: chosen.map(|card| (card, told(card))),
+        chosen: chosen.map(|card| (card, kind_text(card))),
         rows,
         page,
         kept,
         removed,
-        // Of no keys, none says how far the review has come.
+        // Without keys there is no progress to show.
         scan: findings.scan.filter(|scan| scan.active_keys > 0),
         may_write: visit.role.may(Act::WriteReview),
         zone: visit.zone_name(),
-        looked_at: scanned_at.map_or_else(|| "not yet".to_owned(), |at| words::clock(at, &zone)),
+        looked_at: scanned_at.map_or_else(|| "not yet".to_owned(), |at| format::clock(at, &zone)),
     };
     visit.page(&view)
 }
@@ -105,17 +108,17 @@ impl ReviewPage {
     }
 
     fn count_line(&self) -> String {
-        let all = words::count(self.found, "finding", "findings");
-        let keep = if self.may_write { " “Keep” hides one here for 90 days." } else { "" };
+        let all = format::count(self.found, "finding", "findings");
+        let keep = if self.may_write { " “Snooze” hides a finding for 90 days." } else { "" };
         if self.found <= PAGE {
             return format!("{all}.{keep}");
         }
         let first = (self.page - 1) * PAGE + 1;
         let last = (self.page * PAGE).min(self.found).max(first);
-        format!("{}–{} of {all}.{keep}", words::number(first), words::number(last))
+        format!("{}–{} of {all}.{keep}", format::number(first), format::number(last))
     }
 
-    /// How much of the progress bar, of 192, is done.
+    /// The length of the progress bar, at most 192.
     fn done(&self, scan: &Scan) -> i64 {
         192 * self.in_order(scan) / scan.active_keys.max(1)
     }
@@ -131,14 +134,14 @@ impl ReviewPage {
             FindingKind::CalledAfterEnd => Some(("Replace", path::new_key(org).query("from", key))),
             FindingKind::OwnerLeft => Some(("Change owner", path::key_owner(org, key))),
             FindingKind::EndsSoon => Some(("Rotate", path::key_rotate(org, key))),
-            FindingKind::ManyErrors => Some(("Look", path::key_usage(org, key).query("range", "7d"))),
+            FindingKind::ManyErrors => Some(("View", path::key_usage(org, key).query("range", "7d"))),
             FindingKind::NewAddress => {
-                Some(("Look", path::key_usage(org, key).query("range", "7d").query("by", "address")))
+                Some(("View", path::key_usage(org, key).query("range", "7d").query("by", "address")))
             }
             FindingKind::NeverUsed | FindingKind::Idle90 | FindingKind::Idle30 => {
                 Some(("Revoke", path::key_revoke(org, key)))
             }
-            FindingKind::NoExpiry => Some(("Set an end", path::key_edit(org, key))),
+            FindingKind::NoExpiry => Some(("Set an expiry", path::key_edit(org, key))),
             FindingKind::ScopeUnused => None,
         }
     }

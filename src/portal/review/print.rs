@@ -5,10 +5,10 @@ use actix_web::HttpResponse;
 use askama::Template;
 
 use crate::path;
+use crate::portal::kit::format;
 use crate::portal::kit::visit::Visit;
-use crate::portal::kit::words;
-use crate::portal::review::row::{Decided, Reader, Row, Since};
-use crate::portal::review::{Told, told};
+use crate::portal::review::row::{Decision, Reader, Row, Since};
+use crate::portal::review::{KindText, kind_text};
 use crate::review::findings::Findings;
 use crate::review::rules::FindingKind;
 use crate::review::store::Scan;
@@ -24,8 +24,8 @@ struct PrintPage {
     layout: Layout,
     org: OrgLink,
     sections: Vec<Section>,
-    kept: Vec<Decided>,
-    removed: Vec<Decided>,
+    kept: Vec<Decision>,
+    removed: Vec<Decision>,
     scan: Option<Scan>,
     looked_at: String,
     printed_at: String,
@@ -34,7 +34,7 @@ struct PrintPage {
 }
 
 struct Section {
-    told: Told,
+    text: KindText,
     found: i64,
     rows: Vec<Row>,
 }
@@ -51,7 +51,7 @@ pub async fn show(visit: Visit) -> Result<HttpResponse, Problem> {
         for kind in FindingKind::ALL {
             let found = counts.get(kind.name()).copied().unwrap_or(0);
             let rows = if found > 0 { reader.rows(conn, &findings, kind, (0, MOST))? } else { Vec::new() };
-            sections.push(Section { told: told(kind), found, rows });
+            sections.push(Section { text: kind_text(kind), found, rows });
         }
         Ok((sections, reader.kept(conn, MOST)?, reader.removed(conn, MOST)?, findings))
     });
@@ -64,8 +64,8 @@ pub async fn show(visit: Visit) -> Result<HttpResponse, Problem> {
         kept,
         removed,
         scan: findings.scan,
-        looked_at: scanned_at.map_or_else(|| "not yet".to_owned(), |at| words::date_time(at, &zone)),
-        printed_at: words::date_time(now, &zone),
+        looked_at: scanned_at.map_or_else(|| "not yet".to_owned(), |at| format::date_time(at, &zone)),
+        printed_at: format::date_time(now, &zone),
         printed_by: format!("{} ({})", visit.person.name, visit.person.email),
         zone: visit.zone_name(),
     };

@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::id::{KeyId, OrgId, UserId};
 use crate::keys::{Key, names, store as keys};
 use crate::people;
-use crate::portal::kit::words::{self, When};
+use crate::portal::kit::format::{self, When};
 use crate::review::facts::{self, Which};
 use crate::review::findings::Findings;
 use crate::review::rules::{self, Facts, FindingKind};
@@ -18,7 +18,6 @@ use crate::time::Time;
 
 /// A finding.
 pub struct Row {
-    /// The key's id.
     pub id: KeyId,
     /// Its name.
     pub name: String,
@@ -38,42 +37,34 @@ pub struct Row {
     pub last_used: Option<When>,
 }
 
-/// What says most about a finding.
+/// The most important fact about a finding.
 pub enum Since {
-    /// An instant.
     At(When),
-    /// Words.
     Words(String),
 }
 
-/// Something decided, with who and when.
-pub struct Decided {
-    /// The key's id.
+/// A decision about a finding or a scope.
+pub struct Decision {
     pub id: KeyId,
-    /// Its name.
     pub name: String,
-    /// The card's name in forms; empty for a removed scope.
+    /// The kind of finding, as in forms; empty for a removed scope.
     pub card: String,
-    /// What was decided about.
+    /// The title of the kind of finding.
     pub what: String,
     /// The scope, or empty.
     pub scope: String,
-    /// Who decided.
+    /// The name of the person who decided.
     pub by: String,
-    /// When.
     pub at: String,
-    /// Until when it holds, or can be undone.
+    /// How long it lasts, or can be undone.
     pub until: String,
 }
 
-/// What reading needs to know of the reader.
+/// The organisation, time and zone for which rows are read.
 #[derive(Clone, Copy)]
 pub struct Reader<'a> {
-    /// The organisation.
     pub org: OrgId,
-    /// When.
     pub now: Time,
-    /// In which zone times are told.
     pub zone: &'a TimeZone,
 }
 
@@ -122,8 +113,8 @@ impl Reader<'_> {
             FindingKind::EndsSoon => Since::At(When::ahead(since, self.now, self.zone)),
             FindingKind::ManyErrors => Since::Words(format!(
                 "{} of {}",
-                words::share(facts.errors, facts.requests),
-                words::number(facts.requests)
+                format::share(facts.errors, facts.requests),
+                format::number(facts.requests)
             )),
             FindingKind::ScopeUnused => match used.and_then(|(_, _, last)| *last) {
                 Some(last) => Since::At(past(last)),
@@ -148,10 +139,10 @@ impl Reader<'_> {
     }
 
     /// Snoozed findings.
-    pub fn kept(&self, conn: &mut Conn, most: i64) -> Result<Vec<Decided>> {
+    pub fn kept(&self, conn: &mut Conn, most: i64) -> Result<Vec<Decision>> {
         let snoozes = store::snoozes(conn, self.org, self.now, most)?;
         let decided = snoozes.into_iter().map(|snooze| {
-            let title = FindingKind::parse(&snooze.kind).map_or("", |kind| super::told(kind).title);
+            let title = FindingKind::parse(&snooze.kind).map_or("", |kind| super::kind_text(kind).title);
             let Snooze { key, kind, scope, by, at, until } = snooze;
             (key, kind, title.to_owned(), scope, by, at, until)
         });
@@ -159,7 +150,7 @@ impl Reader<'_> {
     }
 
     /// Scopes that were removed on advice and can be given back.
-    pub fn removed(&self, conn: &mut Conn, most: i64) -> Result<Vec<Decided>> {
+    pub fn removed(&self, conn: &mut Conn, most: i64) -> Result<Vec<Decision>> {
         let days = crate::review::advice::UNDO_DAYS * crate::time::DAY;
         let removals = store::removals(conn, self.org, self.now.plus(-days), most)?;
         let decided = removals.into_iter().map(|removal| {
@@ -173,20 +164,20 @@ impl Reader<'_> {
         &self,
         conn: &mut Conn,
         rows: Vec<(KeyId, String, String, String, UserId, Time, Time)>,
-    ) -> Result<Vec<Decided>> {
+    ) -> Result<Vec<Decision>> {
         let ids: Vec<KeyId> = rows.iter().map(|row| row.0).collect();
         let people: Vec<UserId> = rows.iter().map(|row| row.4).collect();
         let (keys, people) =
             (names::with_owners(conn, self.org, &ids)?, people::store::names(conn, &people)?);
-        let decided = rows.into_iter().map(|(key, card, what, scope, by, at, until)| Decided {
+        let decided = rows.into_iter().map(|(key, card, what, scope, by, at, until)| Decision {
             id: key,
             name: keys.get(&key).map(|named| named.name.clone()).unwrap_or_default(),
             card,
             what,
             scope,
             by: people.get(&by).map(|(name, _)| name.clone()).unwrap_or_default(),
-            at: words::date_time(at, self.zone),
-            until: words::date(until, self.zone),
+            at: format::date_time(at, self.zone),
+            until: format::date(until, self.zone),
         });
         Ok(decided.collect())
     }

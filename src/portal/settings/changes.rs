@@ -6,7 +6,7 @@ use jiff::tz::TimeZone;
 
 use crate::id::KeyId;
 use crate::keys::policy_effect::{Effect, Preview};
-use crate::portal::kit::words;
+use crate::portal::kit::format;
 use crate::scope::Scopes;
 use crate::time::Time;
 
@@ -68,7 +68,7 @@ impl Kind {
         for (effect, what) in effects {
             kind.count += 1;
             if kind.lines.len() < NAMED {
-                let requests = words::count(requests(effect), "request", "requests");
+                let requests = format::count(requests(effect), "request", "requests");
                 let busy = format!("{requests} in the last {USE_DAYS} days");
                 kind.lines.push(Line { id: effect.id, name: effect.name.clone(), what, busy });
             }
@@ -89,7 +89,7 @@ impl Changes {
             uses.get(&effect.id).into_iter().flatten().map(|(_, requests)| requests).sum()
         };
         let lost = |effect: &Effect| of_scopes(effect, effect.loses);
-        let day = |at: Option<Time>| at.map_or_else(|| "never".to_owned(), |at| words::date(at, zone));
+        let day = |at: Option<Time>| at.map_or_else(|| "never".to_owned(), |at| format::date(at, zone));
         let effects = &preview.effects;
         let kind = |applies: &dyn Fn(&Effect) -> bool, what: &dyn Fn(&Effect) -> String| {
             Kind::of(effects.iter().filter(|e| applies(e)).map(|e| (e, what(e))), all)
@@ -102,25 +102,26 @@ impl Changes {
             effects.iter().filter(|e| e.ends_earlier()).map(|e| e.would_end).collect();
         ends.dedup();
         let earlier_on = match ends.as_slice() {
-            [Some(one)] => Some(words::date(*one, zone)),
+            [Some(one)] => Some(format::date(*one, zone)),
             _ => None,
         };
         let ending = |effect: &Effect| {
             if earlier_on.is_some() {
-                format!("now {}", day(effect.ends))
+                format!("currently {}", day(effect.ends))
             } else {
-                format!("{}, now {}", day(effect.would_end), day(effect.ends))
+                format!("{}, currently {}", day(effect.would_end), day(effect.ends))
             }
         };
         let limits = |effect: &Effect| {
-            let (would, is) = (words::number(effect.would_limit.into()), words::number(effect.limit.into()));
-            format!("{would} a minute, now {is}")
+            let (would, is) =
+                (format::number(effect.would_limit.into()), format::number(effect.limit.into()));
+            format!("{would} requests a minute, currently {is}")
         };
         Changes {
             in_use: loses(true),
             unused: loses(false),
             earlier: kind(&Effect::ends_earlier, &ending),
-            later: kind(&Effect::ends_later, &|e| format!("{}, now {}", day(e.would_end), day(e.ends))),
+            later: kind(&Effect::ends_later, &|e| format!("{}, currently {}", day(e.would_end), day(e.ends))),
             limited: kind(&|e| e.would_limit < e.limit, &limits),
             gains: kind(&|e| !e.gains.is_empty(), &|e| e.gains.names().join(", ")),
             staying: i64::try_from(preview.staying).unwrap_or(i64::MAX),

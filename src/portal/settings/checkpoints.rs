@@ -7,8 +7,8 @@ use crate::audit::checkpoint::Signer;
 use crate::error::{Error, FieldError};
 use crate::orgs::checkpoint_mail::{self, CheckpointMail, SigningContext};
 use crate::path;
+use crate::portal::kit::format::{self, When};
 use crate::portal::kit::visit::Visit;
-use crate::portal::kit::words::{self, When};
 use crate::portal::settings::Tabs;
 use crate::role::Act;
 use crate::time::Time;
@@ -45,8 +45,10 @@ pub async fn ask(visit: Visit, fields: Fields) -> Result<HttpResponse, Problem> 
     let email = typed.clone();
     match visit.change(move |tx, acting| checkpoint_mail::request(tx, acting, &email)).await {
         Ok(()) => {
-            let told = format!("{typed} was asked. Checkpoints go there once its reader has confirmed it.");
-            Ok(visit.redirect_with(path::settings_checkpoints(&visit.org.slug), told))
+            let message = format!(
+                "A confirmation is on its way to {typed}. Checkpoints are sent there once it is confirmed."
+            );
+            Ok(visit.redirect_with(path::settings_checkpoints(&visit.org.slug), message))
         }
         Err(Error::Invalid(errors)) => page(&visit, typed, errors).await,
         Err(Error::Conflict(words)) => page(&visit, typed, vec![FieldError::new("email", words)]).await,
@@ -56,12 +58,13 @@ pub async fn ask(visit: Visit, fields: Fields) -> Result<HttpResponse, Problem> 
 
 /// `POST /o/{org}/settings/checkpoints/end`.
 pub async fn end(visit: Visit) -> Result<HttpResponse, Problem> {
-    let (host, signers) = (visit.site.public_url.host().to_owned(), Signer::all(&visit.site.mint.keyring)?);
+    let (host, signers) =
+        (visit.site.public_url.host().to_owned(), Signer::all(&visit.site.defaults.keyring)?);
     let end = visit.change(move |tx, acting| {
         checkpoint_mail::end(tx, acting, SigningContext { host: &host, signers: &signers })
     });
     if end.await? {
-        visit.flash("Checkpoints are not mailed any more.");
+        visit.flash("Checkpoints are no longer sent by e-mail.");
     }
     Ok(visit.redirect(path::settings_checkpoints(&visit.org.slug)))
 }
@@ -82,9 +85,9 @@ async fn page(visit: &Visit, email: String, wrong: Vec<FieldError>) -> Result<Ht
         sent: outside
             .sent_at
             .filter(|_| outside.address.is_some())
-            .map(|at| (past(at), words::number(outside.sent_size))),
+            .map(|at| (past(at), format::number(outside.sent_size))),
         address: outside.address.zip(outside.since.map(past)),
-        asked: outside.asked_address.zip(open.map(|until| words::date(until, &zone))),
+        asked: outside.asked_address.zip(open.map(|until| format::date(until, &zone))),
         email,
         form_errors: FormErrors(wrong),
         zone: visit.zone_name(),

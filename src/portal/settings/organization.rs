@@ -6,8 +6,8 @@ use askama::Template;
 use crate::keys::roots;
 use crate::orgs::rename;
 use crate::path;
+use crate::portal::kit::format;
 use crate::portal::kit::visit::Visit;
-use crate::portal::kit::words;
 use crate::portal::settings::Tabs;
 use crate::role::Act;
 use crate::verify::limit::State;
@@ -44,16 +44,21 @@ impl Limits {
     fn of(state: State) -> Option<Limits> {
         match state {
             State::Exact => None,
+            State::Divided(1) => Some(Limits {
+                words: "Valkey is unavailable. Until it is back, this process enforces all limits."
+                    .to_owned(),
+                line: None,
+            }),
             State::Divided(processes) => Some(Limits {
                 words: format!(
-                    "Valkey is away. Until it is back, each of {processes} processes has its share of each limit."
+                    "Valkey is unavailable. Until it is back, each of {processes} processes enforces its share of each limit."
                 ),
                 line: None,
             }),
             State::PerProcess(processes) => Some(Limits {
                 words: format!(
-                    "Each of {processes} processes keeps limits of its own, so a key may make up to {processes} times \
-                     as many requests as its limit says. Set KEYDESK_VALKEY_URL, or have nginx send each key to \
+                    "Each of {processes} processes limits requests separately, so a key can make up to {processes} times \
+                     as many requests as its limit allows. Set KEYDESK_VALKEY_URL, or have nginx send each key to \
                      one process:"
                 ),
                 line: Some("hash $http_authorization consistent;"),
@@ -82,7 +87,7 @@ pub async fn save(visit: Visit, fields: Fields) -> Result<HttpResponse, Problem>
 
 async fn page(visit: &Visit, name: String, form_errors: FormErrors) -> Result<HttpResponse, Problem> {
     let (org, role, now) = (visit.org.id, visit.role, visit.now);
-    let keyring = &visit.site.mint.keyring;
+    let keyring = &visit.site.defaults.keyring;
     let root = keyring.previous_root_tag().map(|_| keyring.root_tag());
     let found = visit.read(move |conn| {
         let replacement = match root {
@@ -100,7 +105,7 @@ async fn page(visit: &Visit, name: String, form_errors: FormErrors) -> Result<Ht
         org: visit.org_link(),
         tabs: Tabs::new(visit, "organization", requests),
         id: visit.org.id.to_string(),
-        created: words::date(visit.org.created_at, &visit.zone),
+        created: format::date(visit.org.created_at, &visit.zone),
         zone: visit.zone_name(),
         limits: Limits::of(visit.site.limiter.state()),
         replacement: replaced.map(|(left, all)| replacement(left, all)),
@@ -113,11 +118,11 @@ async fn page(visit: &Visit, name: String, form_errors: FormErrors) -> Result<Ht
 /// The progress of replacing the root secret: `left` of `all` secrets still need the previous one.
 fn replacement(left: i64, all: i64) -> String {
     match left {
-        0 => "Replaced: no key’s secret uses the one before".to_owned(),
+        0 => "Replaced: no key uses the previous one".to_owned(),
         _ => format!(
-            "Being replaced: {} of {} of keys still {} the one before. A secret moves when its key is used.",
-            words::number(left),
-            words::count(all, "secret", "secrets"),
+            "Being replaced: {} of {} still {} the previous one. A secret is migrated when its key is used.",
+            format::number(left),
+            format::count(all, "secret", "secrets"),
             if left == 1 { "uses" } else { "use" }
         ),
     }

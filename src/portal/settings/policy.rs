@@ -7,9 +7,9 @@ use crate::error::{Error, Result};
 use crate::keys::policy_effect;
 use crate::orgs::policy::{self, NeverExpire, Policy, Rules};
 use crate::path;
+use crate::portal::kit::format;
 use crate::portal::kit::fragments::Fragments;
 use crate::portal::kit::visit::Visit;
-use crate::portal::kit::words;
 use crate::portal::settings::Tabs;
 use crate::portal::settings::changes::{Changes, USE_DAYS};
 use crate::portal::settings::rules::{PolicyFields, marks};
@@ -81,7 +81,7 @@ pub async fn submit(visit: Visit, submitted: Fields) -> Result<HttpResponse, Pro
             valid.map(|()| (rules, date))
         }
         Ok((rules, date)) => {
-            let (notices, new) = (visit.site.mint.notices.clone(), rules.clone());
+            let (notices, new) = (visit.site.defaults.notices.clone(), rules.clone());
             let save =
                 visit.change(move |tx, acting| policy_effect::save(tx, acting, &notices, new.clone(), date));
             match save.await {
@@ -130,8 +130,8 @@ impl PolicyPage {
             form_errors: FormErrors::default(),
             changes: None,
             range: (day(1), day(365)),
-            waiting: waiting.map(|until| words::date(until, zone)),
-            configured_rpm: visit.site.mint.default_rpm,
+            waiting: waiting.map(|until| format::date(until, zone)),
+            configured_rpm: visit.site.defaults.default_rpm,
             zone: visit.zone_name(),
             policy,
             fields,
@@ -166,8 +166,8 @@ impl PolicyPage {
 impl ReadPage {
     fn longest(&self) -> String {
         match self.policy.rules.longest_days {
-            Some(days) => words::count(days, "day", "days"),
-            None => "no limit but 10 years".to_owned(),
+            Some(days) => format::count(days, "day", "days"),
+            None => "up to 10 years".to_owned(),
         }
     }
 
@@ -175,7 +175,7 @@ impl ReadPage {
         self.policy
             .rules
             .default_days
-            .map_or_else(|| "never".to_owned(), |days| words::count(days, "day", "days"))
+            .map_or_else(|| "never".to_owned(), |days| format::count(days, "day", "days"))
     }
 
     fn never(&self) -> &'static str {
@@ -187,6 +187,6 @@ impl ReadPage {
     }
 
     fn default_rpm(&self) -> String {
-        words::number(self.policy.default_rpm(self.configured_rpm).into())
+        format::number(self.policy.default_rpm(self.configured_rpm).into())
     }
 }

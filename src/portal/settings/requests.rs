@@ -5,8 +5,8 @@ use askama::Template;
 
 use crate::keys::limit_request::{LimitRequest, State, rows};
 use crate::path;
+use crate::portal::kit::format::{self, When};
 use crate::portal::kit::visit::Visit;
-use crate::portal::kit::words::{self, When};
 use crate::portal::settings::Tabs;
 use crate::web::page::{Layout, NavSection, OrgLink};
 use crate::web::problem::Problem;
@@ -61,13 +61,13 @@ impl Line {
     fn answer(&self) -> String {
         let who = self.request.decided.as_ref().map_or("", |(_, name)| name);
         match (self.request.state, self.request.granted) {
-            (State::Approved, Some(limit)) => format!("{} a minute, by {who}", words::number(limit.into())),
+            (State::Approved, Some(limit)) => format!("{} approved by {who}", format::number(limit.into())),
             _ => format!("Declined by {who}"),
         }
     }
 
     fn limits(&self) -> String {
-        let number = |limit: u32| words::number(limit.into());
+        let number = |limit: u32| format::number(limit.into());
         format!("{} → {}", number(self.request.limit_now), number(self.request.asked_limit))
     }
 }

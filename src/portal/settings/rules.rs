@@ -3,8 +3,8 @@
 use jiff::tz::TimeZone;
 
 use crate::error::FieldError;
-use crate::orgs::policy::{MAX_DAYS, NeverExpire, Policy, Rules};
-use crate::portal::kit::words;
+use crate::orgs::policy::{NeverExpire, Policy, Rules};
+use crate::portal::kit::format;
 use crate::scope::{Scope, Scopes};
 use crate::time::{DAY, Time};
 use crate::web::form::Fields;
@@ -72,7 +72,7 @@ impl PolicyFields {
         let mut number = |field: &'static str, text: &str| {
             let number = text.trim().replace(',', "").parse::<i64>().ok();
             number.unwrap_or_else(|| {
-                errors.push(FieldError::new(field, "Write a whole number."));
+                errors.push(FieldError::new(field, "Enter a whole number."));
                 1
             })
         };
@@ -88,7 +88,7 @@ impl PolicyFields {
             errors.push(FieldError::new("member_scopes", "Choose from the scopes shown."));
         }
         let never = NeverExpire::parse(&self.never).unwrap_or_else(|| {
-            errors.push(FieldError::new("never", "Choose who may make keys without an end."));
+            errors.push(FieldError::new("never", "Choose who can create keys without an expiry date."));
             NeverExpire::Nobody
         });
         let date = self.date.parse::<jiff::civil::Date>().ok();
@@ -121,7 +121,7 @@ impl PolicyFields {
 
     /// The choices for the longest lifetime.
     pub fn longest_lives(&self) -> Vec<Life> {
-        let none = Life { value: String::new(), label: format!("No limit but {MAX_DAYS} days (10 years)") };
+        let none = Life { value: String::new(), label: "Up to 10 years".to_owned() };
         std::iter::once(none).chain(lives(&self.longest)).collect()
     }
 
@@ -137,13 +137,13 @@ fn lives(chosen: &str) -> impl Iterator<Item = Life> {
     let mut days: Vec<i64> = LIVES.into_iter().chain(chosen.parse()).collect();
     days.sort_unstable();
     days.dedup();
-    days.into_iter().map(|days| Life { value: days.to_string(), label: words::count(days, "day", "days") })
+    days.into_iter().map(|days| Life { value: days.to_string(), label: format::count(days, "day", "days") })
 }
 
 /// The old value of each changed field or scope, by its name.
 pub fn marks(rules: &Rules, fields: &PolicyFields) -> Vec<(&'static str, String)> {
     let days = |days: Option<i64>, none: &str| {
-        days.map_or_else(|| none.to_owned(), |days| words::count(days, "day", "days"))
+        days.map_or_else(|| none.to_owned(), |days| format::count(days, "day", "days"))
     };
     let as_it_is = PolicyFields::of(
         &Policy { rules: rules.clone(), ..Policy::default() },
@@ -151,14 +151,14 @@ pub fn marks(rules: &Rules, fields: &PolicyFields) -> Vec<(&'static str, String)
         &TimeZone::UTC,
     );
     let number = |text: &str| text.trim().replace(',', "");
-    let rpm = rules.default_rpm.map_or_else(|| "not set".to_owned(), |rpm| words::number(rpm.into()));
+    let rpm = rules.default_rpm.map_or_else(|| "not set".to_owned(), |rpm| format::number(rpm.into()));
     let never = match rules.never {
         NeverExpire::Nobody => "not allowed",
         NeverExpire::Admins => "admins only",
         NeverExpire::Everyone => "everyone",
     };
     let plain = [
-        ("longest", as_it_is.longest != fields.longest, days(rules.longest_days, "no limit")),
+        ("longest", as_it_is.longest != fields.longest, days(rules.longest_days, "up to 10 years")),
         ("never", as_it_is.never != fields.never, never.to_owned()),
         (
             "default_expiry",
@@ -169,7 +169,7 @@ pub fn marks(rules: &Rules, fields: &PolicyFields) -> Vec<(&'static str, String)
         (
             "largest_rpm",
             as_it_is.largest_rpm != number(&fields.largest_rpm),
-            words::number(rules.largest_rpm.into()),
+            format::number(rules.largest_rpm.into()),
         ),
     ];
     let scopes = Rules::offered_to_members().iter().map(|scope| {

@@ -14,9 +14,9 @@ use crate::path::{self, Href};
 use crate::people;
 use crate::portal::keys::RequestedKey;
 use crate::portal::kit::chart::Chart;
+use crate::portal::kit::format;
 use crate::portal::kit::list_query::invalid_parameter;
 use crate::portal::kit::visit::Visit;
-use crate::portal::kit::words;
 use crate::portal::usage::params::{PAGE, RANGES, UsageParams};
 use crate::portal::usage::table::{By, Reading, Table};
 use crate::portal::usage::tiles::{Figures, Tile, span};
@@ -132,9 +132,9 @@ pub(super) async fn page(visit: &Visit, requested: Option<RequestedKey>) -> Resu
     if let Some(used) = used {
         tiles.push(Tile {
             label: "Keys in use",
-            figure: words::number(used),
+            figure: format::number(used),
             rest: String::new(),
-            note: words::count(active, "key is active", "keys are active"),
+            note: format::count(active, "key is active", "keys are active"),
         });
     }
     let of = match (&key, coverage.own, &owner) {
@@ -155,8 +155,8 @@ pub(super) async fn page(visit: &Visit, requested: Option<RequestedKey>) -> Resu
         quiet,
         may_create: visit.role.may(crate::role::Act::WriteKeys),
         zone: visit.zone_name(),
-        counted_to: words::clock(counted_until, &visit.zone),
-        ranked_at: ranked_at.map(|at| words::clock(at, &visit.zone)),
+        counted_to: format::clock(counted_until, &visit.zone),
+        ranked_at: ranked_at.map(|at| format::clock(at, &visit.zone)),
         key,
         params,
         form_errors,
@@ -281,12 +281,12 @@ impl UsagePage {
             By::Address => ("address", "addresses"),
             By::Secret => ("secret", "secrets"),
         };
-        let all = words::count(self.table.number, one, many);
+        let all = format::count(self.table.number, one, many);
         if self.table.number <= PAGE {
             return all;
         }
         let first = (self.params.page - 1) * PAGE + 1;
         let last = first - 1 + i64::try_from(self.table.rows.len()).unwrap_or(0);
-        format!("{}–{} of {all}", words::number(first), words::number(last.max(first)))
+        format!("{}–{} of {all}", format::number(first), format::number(last.max(first)))
     }
 }

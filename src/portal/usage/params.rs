@@ -146,11 +146,11 @@ fn custom(params: &mut UsageParams, now: Time, errors: &mut Vec<FieldError>) -> 
     };
     let days = to.since(from) / DAY + 1;
     if days < 1 {
-        errors.push(FieldError::new("to", "Choose an end that is not before the beginning."));
+        errors.push(FieldError::new("to", "Choose an end date that is not before the start date."));
     } else if days > MAX_DAYS {
         errors.push(FieldError::new("from", format!("Choose at most {MAX_DAYS} days.")));
     } else if from > now {
-        errors.push(FieldError::new("from", "Choose a day that has begun."));
+        errors.push(FieldError::new("from", "Choose a start date that is not in the future."));
     }
     if !errors.is_empty() {
         return last;

@@ -11,7 +11,7 @@ use crate::keys::{secret_store, store};
 use crate::path::{self, Href};
 use crate::people;
 use crate::portal::kit::chart::Spark;
-use crate::portal::kit::words::{self, When};
+use crate::portal::kit::format::{self, When};
 use crate::portal::usage::params::{PAGE, UsageParams};
 use crate::time::{DAY, Time};
 use crate::usage::part::Part;
@@ -95,22 +95,22 @@ impl Row {
     }
 
     pub fn requests(&self) -> String {
-        words::number(self.totals.requests)
+        format::number(self.totals.requests)
     }
 
     /// Input and output tokens.
     pub fn tokens(&self) -> String {
-        words::short(self.totals.tokens())
+        format::short(self.totals.tokens())
     }
 
     /// The share of failed requests.
     pub fn failed(&self) -> String {
-        words::share(self.totals.failed(), self.totals.requests)
+        format::share(self.totals.failed(), self.totals.requests)
     }
 
     /// Rate-limited requests.
     pub fn limited(&self) -> String {
-        words::number(self.totals.limited)
+        format::number(self.totals.limited)
     }
 }
 
@@ -134,11 +134,11 @@ impl Reading<'_> {
             By::Person => self.people(conn)?,
             By::Model => {
                 let all = top::models(conn, self.org, self.question)?;
-                self.named(all, "model", "no model named or read")
+                self.named(all, "model", "No model")
             }
             By::Scope => {
                 let all = top::scopes(conn, self.org, self.question)?;
-                self.named(all, "scope", "no scope needed")
+                self.named(all, "scope", "No scope required")
             }
             By::Address => self.addresses(conn)?,
             By::Secret => self.secrets(conn)?,
@@ -228,7 +228,7 @@ impl Reading<'_> {
         let row = |(id, totals)| {
             let secret = secrets.iter().find(|secret| secret.id == id);
             let name = secret.map_or("unknown".to_owned(), |secret| {
-                format!("…{}, made {}", secret.last4, words::date_time(secret.created_at, self.zone))
+                format!("…{}, created {}", secret.last4, format::date_time(secret.created_at, self.zone))
             });
             let last = secret.and_then(|secret| secret.last_used_at);
             Row { last_used: last.map(|at| When::past(at, self.now, self.zone)), ..Row::new(name, totals) }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 
 use crate::portal::kit::chart::{Bucket, Chart};
-use crate::portal::kit::words;
+use crate::portal::kit::format;
 use crate::time::{DAY, HOUR, Time};
 use crate::usage::latency::Histogram;
 use crate::usage::question::{Group, Question};
@@ -78,12 +78,12 @@ impl Figures {
                 compare(total.tokens(), before.tokens()),
             ),
             tile(
-                "Did not succeed",
-                words::share(total.failed(), total.requests),
+                "Failed",
+                format::share(total.failed(), total.requests),
                 String::new(),
                 match before.requests {
                     0 => "none before".to_owned(),
-                    _ => format!("{} before", words::share(before.failed(), before.requests)),
+                    _ => format!("{} before", format::share(before.failed(), before.requests)),
                 },
             ),
             tile(
@@ -93,12 +93,12 @@ impl Figures {
                 compare(total.limited, before.limited),
             ),
             tile(
-                "Median answer",
+                "Median response",
                 took(self.latencies.within(50)),
                 String::new(),
                 self.latencies
                     .within(95)
-                    .map_or_else(String::new, |time| format!("95\u{a0}% within {}", took(Some(time)))),
+                    .map_or_else(String::new, |time| format!("95\u{a0}% took at most {}", took(Some(time)))),
             ),
         ]
     }
@@ -126,15 +126,15 @@ impl Figures {
         let most = most.filter(|(_, totals)| totals.requests > 0).map(|(start, totals)| {
             let at = name(*start, if daily { "%-d %b" } else { "%-d %b at %H:%M" });
             format!(
-                "; most on {at} with {}; {} did not succeed",
-                words::number(totals.requests),
-                words::share(self.total.failed(), self.total.requests)
+                "; most on {at}: {}; {} failed",
+                format::number(totals.requests),
+                format::share(self.total.failed(), self.total.requests)
             )
         });
         let caption = format!(
             "Requests per {bucket}, {} (UTC). Total {}{}.",
             span(question),
-            words::number(self.total.requests),
+            format::number(self.total.requests),
             most.unwrap_or_default()
         );
         Chart::new(bucket, caption, &buckets)
@@ -164,12 +164,12 @@ pub fn span(question: &Question) -> String {
 
 /// A number where there is room: in full up to ten million.
 fn in_full(number: i64) -> String {
-    if number < 10_000_000 { words::number(number) } else { words::short(number) }
+    if number < 10_000_000 { format::number(number) } else { format::short(number) }
 }
 
 /// A number beside another: without a fraction from ten on.
 fn tokens(number: i64) -> String {
-    let text = words::short(number);
+    let text = format::short(number);
     match text.split_once('.') {
         Some((whole, rest)) if whole.len() > 1 => {
             format!("{whole}{}", rest.trim_start_matches(|digit: char| digit.is_ascii_digit()))
@@ -189,7 +189,7 @@ fn compare(now: i64, before: i64) -> String {
         1..=199 => format!("{percent}\u{a0}% more than before"),
         200.. => {
             let times = i64::try_from(percent / 100 + 1).unwrap_or(i64::MAX);
-            format!("{} times as many as before", words::short(times))
+            format!("{} times as many as before", format::short(times))
         }
         _ => format!("{}\u{a0}% less than before", -percent),
     }
@@ -214,7 +214,7 @@ mod tests {
     use crate::usage::question::{Filter, Range};
 
     #[test]
-    fn a_figure_is_compared_in_words() {
+    fn figure_is_compared_in_words() {
         let cases = [
             (0, 0, "as before"),
             (5, 0, "none before"),
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn names_below_the_bars_are_told_apart_by_day_and_year() {
+    fn names_below_the_bars_are_distinguished_by_day_and_year() {
         let now = Time::parse("2026-11-26T15:30:00Z").unwrap();
         let charted = |days: i64, width: i64| {
             let range = Range { from: now.plus(-days * DAY).floor(DAY), to: now, width };
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn tokens_have_room_beside_each_other() {
+    fn token_counts_are_short_enough_to_share_a_tile() {
         let cases =
             [(999, "999"), (1_100_000, "1.1\u{a0}M"), (74_600_000, "74\u{a0}M"), (412_000_000, "412\u{a0}M")];
         for (number, expected) in cases {
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_is_told_in_its_unit() {
+    fn time_has_a_fitting_unit() {
         assert_eq!(took(None), "none");
         assert_eq!(took(Some(Some(Duration::from_micros(250)))), "0.25\u{a0}ms");
         assert_eq!(took(Some(Some(Duration::from_micros(512_000)))), "512\u{a0}ms");

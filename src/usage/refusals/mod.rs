@@ -77,7 +77,7 @@ impl Refused {
         later.recent.into_values().flatten().for_each(|refusal| self.keep(refusal));
     }
 
-    /// The same, each organisation's for itself.
+    /// The same, separately for each organisation.
     pub fn by_org(self) -> HashMap<OrgId, Refused> {
         let mut parts: HashMap<OrgId, Refused> = HashMap::new();
         for (cell, sum) in self.sums {
@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_are_counted_and_the_latest_kept() {
+    fn every_refusal_is_counted_and_the_latest_are_kept() {
         let hour = Time::from_seconds(1_800_014_400);
         let (org, key) = (OrgId::new(hour), KeyId::new(hour));
         let refusal = |number: i64| RefusedCall {

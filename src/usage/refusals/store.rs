@@ -94,24 +94,22 @@ pub fn forget_old(tx: &mut Tx<'_>, now: Time) -> Result<()> {
     Ok(())
 }
 
-/// A refused request as it is kept.
+/// A stored refused request.
 #[derive(Clone, Debug, Queryable)]
-pub struct Kept {
-    /// The request.
+pub struct RefusedRequest {
+    /// Its request id.
     pub request: String,
-    /// The key.
     pub key: KeyId,
-    /// When.
     pub at: Time,
     /// The code of the refusal.
     pub code: String,
-    /// Method and path of what was called.
+    /// The method and path.
     pub route: String,
-    /// From where.
+    /// The client's address.
     pub address: String,
-    /// The scope that was missing or is needed, if any.
+    /// The required scope, if any.
     pub scope: Option<String>,
-    /// Whether the key holds the scope and its owner's role does not.
+    /// Whether the key has the scope but its owner's role does not allow it.
     pub by_role: bool,
 }
 
@@ -131,13 +129,13 @@ macro_rules! kept {
 }
 
 /// A refused request of the organisation, for as long as it is kept.
-pub fn find(conn: &mut Conn, org: OrgId, request: &str) -> Result<Option<Kept>> {
+pub fn find(conn: &mut Conn, org: OrgId, request: &str) -> Result<Option<RefusedRequest>> {
     let own = refused_requests::org_id.eq(org).and(refused_requests::request_id.eq(request));
     Ok(kept!().filter(own).first(conn).optional()?)
 }
 
 /// The latest refused requests of a key, latest first.
-pub fn recent(conn: &mut Conn, org: OrgId, key: KeyId) -> Result<Vec<Kept>> {
+pub fn recent(conn: &mut Conn, org: OrgId, key: KeyId) -> Result<Vec<RefusedRequest>> {
     Ok(kept!()
         .filter(refused_requests::org_id.eq(org).and(refused_requests::key_id.eq(key)))
         .order(refused_requests::at.desc())

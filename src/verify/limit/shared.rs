@@ -30,7 +30,7 @@ local now = (time[1] - 1700000000) * 10000000 + time[2] * 10
 local interval, capacity = tonumber(ARGV[1]), tonumber(ARGV[2])
 local stored = redis.pcall('GET', KEYS[1])
 local full_at = type(stored) == 'string' and tonumber(stored) or now
--- What nobody here has written counts as nothing.
+-- Ignore values that Keydesk has not written.
 if full_at ~= full_at or full_at > now + 10 * capacity then full_at = now end
 full_at = math.min(math.max(full_at, now + tonumber(ARGV[3]), now), now + capacity)
 local allowed = 0
@@ -89,7 +89,7 @@ impl Shared {
         let mut connection = self.connection.write().unwrap_or_else(PoisonError::into_inner);
         if connection.as_ref().is_some_and(|connection| connection.number == number) {
             *connection = None;
-            tracing::warn!(cause = %error, "Valkey is away; each process goes on with its share of each limit");
+            tracing::warn!(cause = %error, "Valkey is unavailable; each process enforces its share of each limit");
             self.is_lost.notify_one();
         }
     }

@@ -1,4 +1,4 @@
-//! A database for one test, dropped with it.
+//! A database for one test, deleted when dropped.
 
 use std::path::Path;
 
@@ -104,7 +104,7 @@ impl Database {
         });
     }
 
-    /// What a query, which names its column `count`, counts.
+    /// The result of a query with one number in the column `count`.
     pub fn count(&self, query: &str) -> i64 {
         let query = diesel::sql_query(query);
         let counted: Count = match &self.server {
@@ -114,7 +114,7 @@ impl Database {
         counted.count
     }
 
-    /// What a query, which names its column `line`, lists.
+    /// The result of a query with text in the column `line`.
     pub fn lines(&self, query: &str) -> Vec<String> {
         let query = diesel::sql_query(query);
         let lines: Vec<Line> = match &self.server {

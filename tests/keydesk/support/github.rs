@@ -1,5 +1,5 @@
-//! A stand-in that speaks GitHub's documented web application flow and the two calls that say
-//! who someone is. It is as strict as GitHub is with what it is sent.
+//! A substitute for GitHub: its documented web application flow, and the two requests that identify a user. It
+//! checks requests as strictly as GitHub.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -35,7 +35,7 @@ impl User {
     }
 }
 
-/// What the stand-in does instead of answering well.
+/// How the substitute misbehaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mood {
     Well,

@@ -1,4 +1,4 @@
-//! A real mail server that does as it is told, and mails as they arrived.
+//! A real mail server that follows instructions, and the e-mails that it received.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -21,10 +21,10 @@ pub struct MailServer {
     directory: TempDir,
 }
 
-/// A mail as it arrived.
+/// An e-mail as received.
 #[derive(Clone, Debug)]
 pub struct Mail {
-    /// What the server did with it.
+    /// The server's reply.
     pub mode: String,
     pub headers: Vec<(String, String)>,
     pub raw: String,
@@ -35,7 +35,7 @@ impl MailServer {
         MailServer::launch(None)
     }
 
-    /// One that wants TLS and shows a certificate for this host.
+    /// One that requires TLS and has a certificate for this host.
     pub fn with_certificate_for(host: &str) -> MailServer {
         MailServer::launch(Some(host))
     }
@@ -49,7 +49,7 @@ impl MailServer {
             .arg(directory.path())
             .args(host)
             .stdout(Stdio::piped())
-            // It tells of every handshake that fails, and some are to fail.
+            // It reports every failed handshake, and some must fail.
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
@@ -58,12 +58,12 @@ impl MailServer {
         MailServer { child, port: line.trim().parse().unwrap(), directory }
     }
 
-    /// The same desk, with this server for its mails.
+    /// The same desk, with this mail server.
     pub fn at(&self, desk: Desk) -> Desk {
         self.over(desk, "")
     }
 
-    /// The same with TLS, trusting the authority of this server.
+    /// The same with TLS, trusting this server's certificate authority.
     pub fn at_by_tls(&self, desk: Desk) -> Desk {
         let authority = self.directory.path().join("authority.pem");
         self.over(desk, "?tls=required").with("SSL_CERT_FILE", authority.to_str().unwrap())
@@ -75,7 +75,7 @@ impl MailServer {
             .with("KEYDESK_TICK", "1s")
     }
 
-    /// What mails need to leave by this server, for tests of the domain.
+    /// The configuration for this server, for tests of the domain.
     pub fn post(&self) -> Mailer {
         let url = format!("smtp://localhost:{}", self.port);
         let transport = lettre::AsyncSmtpTransport::<lettre::Tokio1Executor>::from_url(&url).unwrap();
@@ -88,22 +88,22 @@ impl MailServer {
         }
     }
 
-    /// What is done with the next mails.
+    /// Sets the reply to the next e-mails.
     pub fn does(&self, mode: &str) {
         std::fs::write(self.directory.path().join("mode"), mode).unwrap();
     }
 
-    /// How many connections were open at once, at most.
+    /// The most connections that were open at once.
     pub fn peak(&self) -> usize {
         std::fs::read_to_string(self.directory.path().join("peak")).unwrap().parse().unwrap()
     }
 
-    /// What was given to the server, in its order.
+    /// The e-mails that the server received, in order.
     pub fn mails(&self) -> Vec<Mail> {
         mails_in(self.directory.path())
     }
 
-    /// Waits for that many mails of an event that were taken.
+    /// Waits for this many accepted e-mails of an event.
     pub fn wait_for(&self, event: &str, number: usize) -> Vec<Mail> {
         let mut found = Vec::new();
         eventually(&format!("{number} mails of {event}"), || {
@@ -122,7 +122,7 @@ impl Drop for MailServer {
     }
 }
 
-/// The mails in a directory, by the names of their files.
+/// The e-mails in a directory, by file name.
 pub fn mails_in(directory: &Path) -> Vec<Mail> {
     let Ok(entries) = std::fs::read_dir(directory) else { return Vec::new() };
     let mut files: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
@@ -157,7 +157,7 @@ impl Mail {
         self.header("Message-ID")
     }
 
-    /// The text part, with its lines as they were written.
+    /// The text part, with its original lines.
     pub fn text(&self) -> String {
         let part = self.raw.split("Content-Type: text/plain").nth(1).unwrap();
         let part = part.split("Content-Type: text/html").next().unwrap();
@@ -170,7 +170,7 @@ impl Mail {
         }
     }
 
-    /// The first link in the text part that leads to a path.
+    /// The first link in the text part that contains this path.
     pub fn link(&self, path: &str) -> String {
         let text = self.text();
         let found = text.split_whitespace().find(|word| word.contains(path));

@@ -1,4 +1,4 @@
-//! A server of one's own, and clients for it.
+//! A server for one test, and clients for it.
 
 mod client;
 mod database;
@@ -93,7 +93,7 @@ impl Desk {
         command
     }
 
-    /// Runs a command to its end.
+    /// Runs a command and waits for it.
     pub fn run(&self, arguments: &[&str]) -> Output {
         self.command(arguments).stdin(Stdio::null()).output().unwrap()
     }
@@ -116,7 +116,7 @@ impl Desk {
         self.start_by(self.command(&[]))
     }
 
-    /// The same where the server may open only so many files.
+    /// The same with a limit on open files.
     pub fn start_with_descriptors(&self, most: u32) -> Server {
         let plain = self.command(&[]);
         let mut limited = Command::new("sh");
@@ -209,7 +209,7 @@ impl Server {
         browser
     }
 
-    /// A browser signed in as whoever has this address and the usual password.
+    /// A browser signed in as the person with this address and the usual password.
     pub fn signed_in_as(&self, email: &str) -> Browser {
         let mut browser = self.browser();
         let page = browser.post("/sign-in", &[("email", email), ("password", PASSWORD)]);
@@ -247,13 +247,13 @@ impl Server {
         self.child.wait().unwrap().code()
     }
 
-    /// Kills the server in the middle of whatever it does.
+    /// Kills the server immediately.
     pub fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
-    /// Kills the server while others still call it.
+    /// Kills the server while clients are using it.
     pub fn kill_now(&self) {
         let killed = Command::new("kill").args(["-KILL", &self.child.id().to_string()]).status().unwrap();
         assert!(killed.success());

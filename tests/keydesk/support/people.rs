@@ -1,4 +1,4 @@
-//! People of an organisation, and the mails that they get.
+//! People of an organisation, and the e-mails that they get.
 
 use keydesk::id::UserId;
 use keydesk::time::Time;
@@ -65,7 +65,7 @@ impl Desk {
         id.to_string()
     }
 
-    /// Waits for that many mails of an event in the directory of mails; returns them all.
+    /// Waits for this many e-mails of an event in the mail directory; returns them all.
     pub fn wait_for_mails(&self, event: &str, number: usize) -> Vec<Mail> {
         let mut found = Vec::new();
         eventually(&format!("{number} mails of {event}"), || {
@@ -76,7 +76,7 @@ impl Desk {
         found
     }
 
-    /// The path in the latest mail of an event to an address.
+    /// The path in the latest e-mail of an event to an address.
     pub fn mailed_path(&self, email: &str, event: &str, start: &str) -> String {
         let mut path = None;
         eventually(&format!("a mail of {event} to {email}"), || {

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-/// Sends bytes over a connection of its own, ends the sending side and returns what comes back.
+/// Sends bytes over a new connection, closes the sending side and returns the response.
 /// A connection that the server resets says nothing more.
 pub fn exchange(base: &str, bytes: &[u8]) -> Vec<u8> {
     let mut stream = TcpStream::connect(base.strip_prefix("http://").unwrap()).unwrap();

@@ -1,5 +1,5 @@
-//! Every route that may change something, with a request to it that succeeds: for tests that go through the
-//! table of permissions. It stays in one file, which is what somebody who adds a route looks for.
+//! Every route that can change something, with a request to it that succeeds, for tests that go through the table
+//! of permissions. It stays in one file, so that anyone who adds a route finds it.
 
 use keydesk::time::Time;
 use serde_json::{Value, json};
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::support::client::form_body;
 use crate::support::{Answer, Api, Browser, Desk, Org, PASSWORD, Server, eventually, unique};
 
-/// What a call does to the log.
+/// The effect of a request on the log.
 pub enum Mark {
     One,
     /// No entry, for this reason.
@@ -15,8 +15,7 @@ pub enum Mark {
 }
 use Mark::One;
 
-/// What is written by loops of the server's own, whatever is called, and what a refused call may
-/// leave: that it was made.
+/// Tables that the server's background work writes, and tables in which refused requests are counted.
 pub const ELSEWHERE: &[&str] = &[
     "audit_checkpoints",
     "audit_register",
@@ -42,7 +41,7 @@ pub const ELSEWHERE: &[&str] = &[
     "usage_totals",
     "usage_writers",
 ];
-/// The same of columns: when something was last used, and what becomes of a queued mail.
+/// The same for columns: times of last use, and the states of queued e-mails.
 pub const IN_PASSING: &[&str] = &[
     "api_keys.expiring_at",
     "api_keys.last_used_at",
@@ -82,7 +81,7 @@ pub struct Stage {
 /// A request that is ready to be sent.
 pub enum Call {
     Request(Request),
-    /// On a desk of its own, with checks of its own.
+    /// On a separate desk, with its own checks.
     Apart(Box<dyn FnMut() -> Answer>),
 }
 
@@ -195,7 +194,7 @@ impl Stage {
         (id, browser)
     }
 
-    /// Invites someone; returns the address and the link of the mail.
+    /// Invites someone; returns the address and the link in the e-mail.
     fn invited(&self) -> (String, String) {
         let email = format!("{}@example.com", name());
         let mut owner = self.owner.clone();
@@ -205,7 +204,7 @@ impl Stage {
         (email, path)
     }
 
-    /// The act of an open invitation, which stands on the page of members.
+    /// The action on an open invitation, from the members page.
     fn invitation(&self, act: &str) -> String {
         self.desk.database.execute("DELETE FROM invitations");
         self.invited();
@@ -214,7 +213,7 @@ impl Stage {
         page.attribute(&format!("form[action$='/{act}']"), "action").unwrap()
     }
 
-    /// The act of a finding about a key that never ends.
+    /// The action on a finding about a key that never expires.
     fn finding(&self) -> String {
         let id = self.key(json!({"expires_at": null}));
         self.desk
@@ -244,7 +243,7 @@ impl Stage {
         key["id"].as_str().unwrap().to_owned()
     }
 
-    /// Asks an address outside; returns the token of the mail.
+    /// Sends a confirmation to an external address; returns the token in the e-mail.
     fn outside(&self) -> String {
         self.desk.database.execute("DELETE FROM mailed_links");
         let email = format!("{}@example.com", name());
@@ -253,7 +252,7 @@ impl Stage {
         self.mailed(&email, "audit_confirmation", "/checkpoints?")
     }
 
-    /// The token of the link in a mail.
+    /// The token of the link in an e-mail.
     fn mailed(&self, email: &str, event: &str, start: &str) -> String {
         let mut link = None;
         eventually(&format!("a mail of {event} to {email}"), || {
@@ -264,7 +263,7 @@ impl Stage {
         link.unwrap().split_once("token=").unwrap().1.to_owned()
     }
 
-    /// What a call that succeeds does, and such a call.
+    /// A successful request and its effect.
     pub fn ready(&self, method: &str, pattern: &str) -> (Mark, Call) {
         let checks = Mark::None("it checks and changes nothing");
         let infers = Mark::None("it calls a model; requests are counted, not entered");
@@ -322,7 +321,7 @@ impl Stage {
                 let body = r#"{"model": "echo", "input": "Hello"}"#;
                 (infers, self.as_program("inference:write", pattern, body, "application/json"))
             }
-            // On a desk of its own: it is done once.
+            // On a separate desk, because it can be done only once.
             ("POST", "/setup") => {
                 let desk = Desk::new();
                 let server = desk.start();
@@ -331,7 +330,7 @@ impl Stage {
                 (
                     Mark::None("another desk's, looked at below"),
                     Call::Apart(Box::new(move || {
-                        // Both live as long as the call.
+                        // Both live as long as the request.
                         let (desk, _server) = (&desk, &server);
                         let fields = [
                             ("token", token.as_str()),
@@ -623,14 +622,14 @@ impl Stage {
         ));
     }
 
-    /// The link by which a person ends early notices.
+    /// The link that turns off a person's early notices.
     fn unsubscribe_path(&self, person: &str) -> String {
         let text = std::fs::read_to_string(self.desk.data.path().join("secret")).unwrap();
         let keyring = keydesk::crypto::Keyring::new(keydesk::crypto::Root::parse(&text).unwrap(), None);
         format!("/unsubscribe/{}", keyring.link_token("unsubscribe", person))
     }
 
-    /// Waits until no mail is on its way.
+    /// Waits until no e-mail is queued.
     pub fn rest(&self) {
         eventually("all mails that may leave now have left", || {
             let now = (Time::now().seconds() + 1) * 1_000_000;

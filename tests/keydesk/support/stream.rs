@@ -1,4 +1,4 @@
-//! Upstreams that a test plays itself, and answers that are read as they come.
+//! Upstreams played by a test, and responses that are read as they arrive.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{Api, Desk, Org, Server};
 
-/// An upstream that reads one request and then does as it is told.
+/// An upstream that reads one request and then follows instructions.
 pub fn upstream(behave: impl FnOnce(String, TcpStream) + Send + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/v1", listener.local_addr().unwrap());
@@ -50,11 +50,11 @@ pub fn send_chunk(stream: &mut TcpStream, text: &str) -> std::io::Result<()> {
     write!(stream, "{:x}\r\n{text}\r\n", text.len())
 }
 
-/// A call whose answer is read as it comes.
+/// A request whose response is read as it arrives.
 pub struct Open(BufReader<TcpStream>);
 
 impl Open {
-    /// Makes a call.
+    /// Sends a request.
     pub fn post(api: &Api, server: &Server, path: &str, body: &Value) -> Open {
         let address = server.base.strip_prefix("http://").unwrap();
         let mut stream = TcpStream::connect(address).unwrap();

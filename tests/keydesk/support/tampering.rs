@@ -1,4 +1,4 @@
-//! A log that somebody with access to the database, but without the root secret, changes.
+//! A log that is changed by someone with access to the database, but without the root secret.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;

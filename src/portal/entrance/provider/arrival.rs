@@ -40,7 +40,7 @@ async fn finish(kind: Kind, visit: GuestVisit) -> Result<HttpResponse, Problem> 
     let (answer, now) = (visit.query(), visit.now);
     let taken = match (session::browser(&visit.session()), only(&answer, "state")) {
         (Some(browser), Some(state)) => {
-            let keyring = visit.site.mint.keyring.clone();
+            let keyring = visit.site.defaults.keyring.clone();
             visit.site.db.write(move |tx| flow::consume(tx, &keyring, kind, &browser, &state, now)).await?
         }
         _ => None,
@@ -109,7 +109,7 @@ async fn sign_in(identity: Identity, next: &str, visit: &GuestVisit, now: Time) 
         None => now,
     };
     let source = visit.source();
-    let (keyring, wanted) = (visit.site.mint.keyring.clone(), next.to_owned());
+    let (keyring, wanted) = (visit.site.defaults.keyring.clone(), next.to_owned());
     let person = visit
         .site
         .db

@@ -30,7 +30,7 @@ pub async fn start_github(visit: GuestVisit) -> Result<HttpResponse, Problem> {
 pub async fn connect(visit: AccountVisit, path: web::Path<String>) -> Result<HttpResponse, Problem> {
     let provider = named(&visit.site, &path)?;
     let (query, session) = (visit.query(), session::id(&visit.session()));
-    let of_session = visit.site.mint.keyring.open_link_token(CONNECT, query.get("token"));
+    let of_session = visit.site.defaults.keyring.open_link_token(CONNECT, query.get("token"));
     if of_session.is_none() || of_session != session.map(|id| id.to_string()).as_deref() {
         return Ok(visit.redirect(path::account()));
     }
@@ -43,7 +43,7 @@ const CONNECT: &str = "connect";
 /// The link with which this session connects a provider.
 pub fn connect_link<V>(visit: &Visit<V>, kind: Kind) -> Href {
     let session = session::id(&visit.session()).map(|id| id.to_string()).unwrap_or_default();
-    let token = visit.site.mint.keyring.link_token(CONNECT, &session);
+    let token = visit.site.defaults.keyring.link_token(CONNECT, &session);
     path::account_connect(kind.name()).query("token", token)
 }
 
@@ -81,7 +81,7 @@ async fn begin<V>(
         None => flow::new_browser()?,
     };
     session::set_browser(&session, &browser);
-    let (kind, wanted, keyring) = (provider.kind(), next.to_string(), visit.site.mint.keyring.clone());
+    let (kind, wanted, keyring) = (provider.kind(), next.to_string(), visit.site.defaults.keyring.clone());
     let begun = move |tx: &mut Tx<'_>| flow::begin(tx, &keyring, kind, &browser, purpose, &wanted, now);
     let challenge = visit.site.db.write(begun).await?;
     match provider.authorize_url(&challenge).await {

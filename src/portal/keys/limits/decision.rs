@@ -9,8 +9,8 @@ use crate::keys::limit_request::{self, Answer, LimitRequest, rows};
 use crate::orgs::policy;
 use crate::path;
 use crate::portal::keys::RequestedKey;
+use crate::portal::kit::format::{self, When};
 use crate::portal::kit::visit::Visit;
-use crate::portal::kit::words::{self, When};
 use crate::time::DAY;
 use crate::usage;
 use crate::web::form::{Fields, FormErrors};
@@ -45,12 +45,12 @@ pub async fn form(visit: Visit, requested: RequestedKey) -> Result<HttpResponse,
 pub async fn submit(visit: Visit, requested: RequestedKey, fields: Fields) -> Result<HttpResponse, Problem> {
     let key = visit.read(move |conn| requested.find(conn)).await?;
     let asked = LimitRequestId::parse(fields.get("request"));
-    let asked = asked.ok_or_else(|| Problem::bad_request("The form names no request."))?;
+    let asked = asked.ok_or_else(|| Problem::bad_request("The form does not name a request."))?;
     let (limit, said) = (fields.get("limit"), fields.get("words"));
     let answer = match fields.get("answer") {
         "approve" => Answer::approval(limit, said),
         "refuse" => Answer::decline(said),
-        _ => return Err(Problem::bad_request("Choose Approve or Refuse.")),
+        _ => return Err(Problem::bad_request("Choose Approve or Decline.")),
     };
     let id = key.id;
     let decided = match answer {
@@ -63,11 +63,14 @@ pub async fn submit(visit: Visit, requested: RequestedKey, fields: Fields) -> Re
     };
     match decided {
         Ok(now) => {
-            let limit = words::number(now.settings.requests_per_minute.get().into());
+            let limit = format::number(now.settings.requests_per_minute.get().into());
             let done = if now.settings == key.settings {
-                format!("The request was refused. {} keeps {limit} requests a minute.", key.name)
+                format!(
+                    "The request was declined. The limit of {} stays at {limit} requests a minute.",
+                    key.name
+                )
             } else {
-                format!("{} may make {limit} requests a minute.", key.name)
+                format!("{} is now limited to {limit} requests a minute.", key.name)
             };
             Ok(visit.redirect_with(path::key(&visit.org.slug, &id), done))
         }
@@ -93,9 +96,9 @@ async fn page(
     let (id, open, policy, requests) = found.await?;
     let Some(asked) = open else {
         if !form_errors.is_empty() {
-            return Err(Error::Conflict("This request has been answered already.").into());
+            return Err(Error::Conflict("This request has already been decided.").into());
         }
-        return Ok(visit.redirect_with(path::key(&visit.org.slug, &id), "Nothing waits for an answer here."));
+        return Ok(visit.redirect_with(path::key(&visit.org.slug, &id), "No request for this key is open."));
     };
     let current = asked.asked_limit.to_string();
     let [limit, answer] = typed.unwrap_or([&current, ""]);

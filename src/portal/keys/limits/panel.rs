@@ -8,8 +8,8 @@ use crate::keys::limit_request::{LimitRequest, State, rows};
 use crate::orgs;
 use crate::orgs::policy::{self, KeyTerms, Policy};
 use crate::orgs::store::Membership;
+use crate::portal::kit::format::{self, When};
 use crate::portal::kit::visit::Visit;
-use crate::portal::kit::words::{self, When};
 use crate::role::Act;
 use crate::scope::Scopes;
 use crate::time::Time;
@@ -46,7 +46,7 @@ pub struct RequestRow {
     pub own: bool,
 }
 
-/// What the database knows about the limits of a key.
+/// What was read about the limits of a key.
 pub(in crate::portal::keys) struct Found {
     policy: Policy,
     owner: Option<Membership>,
@@ -75,18 +75,18 @@ impl LimitsPanel {
             role: owner.filter(Membership::is_active).map(|owner| owner.role),
         };
         let is = policy.effective(&held, now);
-        let most = policy.most_rpm(visit.role, visit.site.mint.default_rpm);
+        let most = policy.most_rpm(visit.role, visit.site.defaults.default_rpm);
         let living = !key.status(now).is_ended();
         let waits = requests.iter().any(|request| request.state == State::Open);
         let more = most.max(held.rpm) < policy.rules.largest_rpm;
         LimitsPanel {
-            cut_to: (is.rpm < held.rpm).then(|| words::number(is.rpm.into())),
+            cut_to: (is.rpm < held.rpm).then(|| format::number(is.rpm.into())),
             idle: held.scopes.without(is.scopes).names(),
             loses: loses(&policy, &held, now).filter(|_| living).map(|(scopes, limit, date)| {
                 let limit =
-                    limit.map(|limit| format!("requests above {} a minute", words::number(limit.into())));
+                    limit.map(|limit| format!("requests above {} a minute", format::number(limit.into())));
                 let names = scopes.names().into_iter().map(str::to_owned).chain(limit);
-                (names.collect::<Vec<_>>().join(", "), words::date(date, &visit.zone))
+                (names.collect::<Vec<_>>().join(", "), format::date(date, &visit.zone))
             }),
             may_ask: living && !waits && more && !visit.role.manages_all_keys() && visit.manager().edits(key),
             may_decide: visit.role.may(Act::DecideRequests),
@@ -111,16 +111,16 @@ impl RequestRow {
     fn new(request: &LimitRequest, reader: UserId, now: Time, zone: &jiff::tz::TimeZone) -> RequestRow {
         let who = request.decided.as_ref().map_or("", |(_, name)| name);
         let answer = match request.state {
-            State::Open => "Waits for an answer".to_owned(),
-            State::Withdrawn => "Taken back".to_owned(),
+            State::Open => "Waiting for a decision".to_owned(),
+            State::Withdrawn => "Withdrawn".to_owned(),
             State::Declined => format!("Declined by {who}"),
             State::Approved => {
                 let granted = request.granted.unwrap_or(request.asked_limit);
-                format!("{} approved by {who}", words::number(granted.into()))
+                format!("{} approved by {who}", format::number(granted.into()))
             }
         };
         RequestRow {
-            limit: words::number(request.asked_limit.into()),
+            limit: format::number(request.asked_limit.into()),
             asker: request.asker.clone(),
             when: When::past(request.asked_at, now, zone),
             reason: request.reason.clone(),

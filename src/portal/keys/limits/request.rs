@@ -6,12 +6,12 @@ use askama::Template;
 use crate::error::Error;
 use crate::id::KeyId;
 use crate::keys::limit_request::{self, Ask, rows};
-use crate::keys::manager::Deed;
+use crate::keys::manager::KeyAction;
 use crate::orgs::policy;
 use crate::path;
 use crate::portal::keys::RequestedKey;
+use crate::portal::kit::format;
 use crate::portal::kit::visit::Visit;
-use crate::portal::kit::words;
 use crate::web::form::{Fields, FormErrors};
 use crate::web::page::{Layout, NavSection, OrgLink};
 use crate::web::problem::Problem;
@@ -38,17 +38,17 @@ pub async fn form(visit: Visit, requested: RequestedKey) -> Result<HttpResponse,
 
 /// `POST /o/{org}/keys/{id}/limit`: sends the request.
 pub async fn submit(visit: Visit, requested: RequestedKey, fields: Fields) -> Result<HttpResponse, Problem> {
-    let key = visit.read(move |conn| requested.find_for(conn, Deed::Edit)).await?;
+    let key = visit.read(move |conn| requested.find_for(conn, KeyAction::Edit)).await?;
     let (limit, reason) = (fields.get("limit"), fields.get("reason"));
-    let (mint, id) = (visit.site.mint.clone(), key.id);
+    let (defaults, id) = (visit.site.defaults.clone(), key.id);
     let asked = match Ask::parse(limit, reason) {
-        Ok(ask) => visit.change(move |tx, acting| limit_request::ask(tx, acting, &mint, id, &ask)).await,
+        Ok(ask) => visit.change(move |tx, acting| limit_request::ask(tx, acting, &defaults, id, &ask)).await,
         Err(errors) => Err(Error::Invalid(errors)),
     };
     match asked {
         Ok(()) => Ok(visit.redirect_with(
             path::key(&visit.org.slug, &id),
-            "Your admins were asked. The answer comes by mail.",
+            "Your request was sent. You will get an e-mail when an admin decides.",
         )),
         Err(Error::Invalid(errors)) => page(&visit, requested, [limit, reason], FormErrors(errors)).await,
         Err(error) => Err(error.into()),
@@ -59,7 +59,7 @@ pub async fn submit(visit: Visit, requested: RequestedKey, fields: Fields) -> Re
 pub async fn withdraw(visit: Visit, requested: RequestedKey) -> Result<HttpResponse, Problem> {
     let id = visit.read(move |conn| requested.find(conn)).await?.id;
     visit.change(move |tx, acting| limit_request::withdraw(tx, acting, id)).await?;
-    Ok(visit.redirect_with(path::key(&visit.org.slug, &id), "Your request was taken back."))
+    Ok(visit.redirect_with(path::key(&visit.org.slug, &id), "Your request was withdrawn."))
 }
 
 async fn page(
@@ -70,7 +70,7 @@ async fn page(
 ) -> Result<HttpResponse, Problem> {
     let now = visit.now;
     let found = visit.read(move |conn| {
-        let key = requested.find_active_for(conn, Deed::Edit, now)?;
+        let key = requested.find_active_for(conn, KeyAction::Edit, now)?;
         let (open, policy) = (rows::open(conn, key.org, key.id)?, policy::store::find(conn, key.org)?);
         Ok((key, open, policy))
     });
@@ -84,8 +84,8 @@ async fn page(
         org: visit.org_link(),
         id: key.id,
         name: key.name.clone(),
-        now: words::number(key.settings.requests_per_minute.get().into()),
-        largest: words::number(policy.rules.largest_rpm.into()),
+        now: format::number(key.settings.requests_per_minute.get().into()),
+        largest: format::number(policy.rules.largest_rpm.into()),
         limit: limit.to_owned(),
         reason: reason.to_owned(),
         form_errors,

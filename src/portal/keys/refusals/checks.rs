@@ -2,11 +2,11 @@
 //! request would pass now.
 
 use crate::keys::{Key, Status};
-use crate::portal::kit::words;
+use crate::portal::kit::format;
 use crate::role::Role;
 use crate::scope::Scope;
 use crate::time::Time;
-use crate::usage::refusals::store::Kept;
+use crate::usage::refusals::store::RefusedRequest;
 
 pub(super) struct Check {
     pub(super) name: &'static str,
@@ -27,68 +27,79 @@ enum Then {
 }
 
 /// The checks, in the order of the page.
-pub(super) fn of(kept: &Kept, key: &Key, role: Option<Role>, limit_allows: bool, now: Time) -> Vec<Check> {
+pub(super) fn of(
+    kept: &RefusedRequest,
+    key: &Key,
+    role: Option<Role>,
+    limit_allows: bool,
+    now: Time,
+) -> Vec<Check> {
     let status = key.status(now);
     let scope = kept.scope.as_deref().and_then(Scope::parse);
     let networks = &key.settings.allowed_ips;
     let needed = kept.scope.as_deref().unwrap_or("no scope");
-    let role_name = role.map_or("no active member", Role::name);
     // A request before the last rotation used a secret that has been replaced.
     let replaced = kept.at < key.secret_made_at && key.previous.as_ref().is_none_or(|old| old.ends_at <= now);
     let steps = [
-        ("The key is known", true, Some(true), String::new()),
+        ("The key exists", true, Some(true), String::new()),
         (
-            "Its secret is the current one",
+            "The secret is the current one",
             kept.code != "key_superseded",
             Some(kept.code != "key_superseded" && !replaced),
-            "Its secret was replaced. Give the program the new one.".to_owned(),
+            "The secret was replaced. Give the client the new one.".to_owned(),
         ),
         (
-            "It is not disabled or revoked",
+            "The key is not disabled or revoked",
             !matches!(kept.code.as_str(), "key_revoked" | "key_disabled"),
             Some(!matches!(status, Status::Disabled | Status::Revoked)),
             match status {
                 Status::Revoked => "A revoked key can’t come back. Create a replacement.",
                 Status::Disabled => "Enable it again, or find out who disabled it and why.",
-                _ => "Nothing: it works again.",
+                _ => "Nothing. The key works again.",
             }
             .to_owned(),
         ),
         (
-            "It has not expired",
+            "The key has not expired",
             kept.code != "key_expired",
             Some(key.expires_at.is_none_or(|end| end > now)),
-            "Create a replacement. Keys that end soon are listed under Expiring.".to_owned(),
+            "Create a replacement. Keys that expire soon are listed under Expiring.".to_owned(),
         ),
         (
             "The address is allowed",
             kept.code != "ip_not_allowed",
             Some(networks.allow(kept.address.parse().ok())),
             format!(
-                "It may be used from {}. Call from there, or change the allowed addresses.",
+                "The key can be used from {}. Send requests from there, or change the allowed addresses.",
                 networks.texts().join(", ")
             ),
         ),
         (
-            "The limit is not used up",
+            "The limit is not exceeded",
             !matches!(kept.code.as_str(), "rate_limited" | "quota_exceeded"),
             Some(limit_allows),
             format!(
-                "It may make {} requests a minute. Call less often, wait as Retry-After says, or raise the limit.",
-                words::number(key.settings.requests_per_minute.get().into())
+                "The key is limited to {} requests a minute. Send fewer requests, wait as long as Retry-After says, or raise the limit.",
+                format::number(key.settings.requests_per_minute.get().into())
             ),
         ),
         (
-            "It holds the scope",
+            "The key has the scope",
             kept.code != "insufficient_scope" || kept.by_role,
             scope.map(|scope| key.scopes.has(scope)),
-            format!("The call needs {needed}. Add it to the key, or use a key that has it."),
+            format!("The request needs {needed}. Add it to the key, or use a key that has it."),
         ),
         (
-            "Its owner’s role may hold it",
+            "The owner’s role allows the scope",
             kept.code != "insufficient_scope" || !kept.by_role,
             scope.map(|scope| role.is_some_and(|role| role.grantable().has(scope))),
-            format!("The owner is {role_name} now, who can’t hold {needed}. Give the key another owner."),
+            match role {
+                Some(role) => format!(
+                    "The owner’s role is now {}, which does not allow {needed}. Change the owner of the key.",
+                    role.name()
+                ),
+                None => "The owner is not an active member. Change the owner of the key.".to_owned(),
+            },
         ),
     ];
     let mut refused = false;
@@ -107,7 +118,7 @@ pub(super) fn of(kept: &Kept, key: &Key, role: Option<Role>, limit_allows: bool,
     if !refused {
         // It was refused after these checks.
         let remedy = super::remedy(&kept.code);
-        checks.push(Check { name: "The rest of the call", then: Then::Refused, now: None, remedy });
+        checks.push(Check { name: "The rest of the request", then: Then::Refused, now: None, remedy });
     }
     checks
 }
@@ -127,7 +138,7 @@ impl Check {
         match self.now {
             Some(true) => "passes",
             Some(false) => "would be refused",
-            None => "not asked",
+            None => "not checked",
         }
     }
 }

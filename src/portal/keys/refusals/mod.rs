@@ -11,8 +11,8 @@ use crate::orgs;
 use crate::path;
 use crate::portal::keys::RequestedKey;
 use crate::portal::keys::refusals::checks::Check;
+use crate::portal::kit::format::{self, When};
 use crate::portal::kit::visit::Visit;
-use crate::portal::kit::words::{self, When};
 use crate::time::DAY;
 use crate::usage::refusals::store::{self, REQUEST_DAYS};
 use crate::web::page::{Layout, NavSection, OrgLink};
@@ -83,7 +83,7 @@ pub async fn of_key(visit: Visit, requested: RequestedKey) -> Result<HttpRespons
         org: visit.org_link(),
         shown: chosen.map(|kept| Shown {
             request: kept.request.clone(),
-            when: words::date_time(kept.at, &zone),
+            when: format::date_time(kept.at, &zone),
             route: kept.route.clone(),
             address: kept.address.clone(),
             code: kept.code.clone(),
@@ -92,7 +92,7 @@ pub async fn of_key(visit: Visit, requested: RequestedKey) -> Result<HttpRespons
         sums: sums
             .into_iter()
             .map(|(code, requests, last)| {
-                (title(&code), remedy(&code), words::number(requests), When::past(last, now, &zone))
+                (title(&code), remedy(&code), format::number(requests), When::past(last, now, &zone))
             })
             .collect(),
         recent: recent
@@ -117,7 +117,7 @@ pub async fn of_key(visit: Visit, requested: RequestedKey) -> Result<HttpRespons
 fn searched(visit: &Visit) -> Result<String, Problem> {
     let searched = visit.query().get("request").trim().to_owned();
     if searched.chars().count() > 100 || searched.chars().any(char::is_control) {
-        return Err(Problem::bad_request("request: write the id of a request: req_…"));
+        return Err(Problem::bad_request("request: enter the id of a request: req_…"));
     }
     Ok(searched)
 }
@@ -179,7 +179,7 @@ pub async fn of_org(visit: Visit) -> Result<HttpResponse, Problem> {
         id,
         name: names.get(&id).cloned().unwrap_or_else(|| id.to_string()),
         code: title(&code),
-        requests: words::number(requests),
+        requests: format::number(requests),
         last: When::past(last, now, &zone),
     };
     let view = OrgPage {
@@ -195,10 +195,11 @@ pub async fn of_org(visit: Visit) -> Result<HttpResponse, Problem> {
 /// The message for an unknown request id.
 fn unknown(id: &str) -> String {
     if RequestId::parse(id).is_none() {
-        return "This is no request id. It stands in the answer’s header X-Request-Id: req_….".to_owned();
+        return "This is not a request ID. You find it in the response header X-Request-Id: req_…."
+            .to_owned();
     }
     format!(
-        "No refusal is kept under it. The last 20 of each key are, for {REQUEST_DAYS} days. If the answer was \
-         invalid_token, the key itself was unknown: copied in part, or made for another server."
+        "Keydesk keeps the last 20 refused requests of each key for {REQUEST_DAYS} days. If the code was \
+         invalid_token, the key itself was unknown: copied in part, or created on another server."
     )
 }

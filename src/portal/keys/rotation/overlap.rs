@@ -5,13 +5,13 @@ use askama::Template;
 
 use crate::error::FieldError;
 use crate::id::KeyId;
-use crate::keys::manager::Deed;
+use crate::keys::manager::KeyAction;
 use crate::keys::{Key, Superseded, rotation};
 use crate::path;
 use crate::portal::keys::RequestedKey;
 use crate::portal::keys::clients::CallerRow;
+use crate::portal::kit::format;
 use crate::portal::kit::visit::Visit;
-use crate::portal::kit::words;
 use crate::time::{DAY, HOUR};
 use crate::usage::rotation_progress;
 use crate::web::form::{Fields, FormErrors};
@@ -21,12 +21,8 @@ use crate::web::problem::Problem;
 /// The number of clients listed.
 const CALLERS: usize = 5;
 /// The preset extensions: value, label, seconds.
-const LONGER: [(&str, &str, i64); 4] = [
-    ("1h", "1 hour more", HOUR),
-    ("24h", "24 hours more", DAY),
-    ("3d", "3 days more", 3 * DAY),
-    ("7d", "7 days more", 7 * DAY),
-];
+const LONGER: [(&str, &str, i64); 4] =
+    [("1h", "1 hour", HOUR), ("24h", "24 hours", DAY), ("3d", "3 days", 3 * DAY), ("7d", "7 days", 7 * DAY)];
 
 #[derive(Template)]
 #[template(path = "portal/keys/rotation/end.html", blocks = ["act"])]
@@ -64,9 +60,9 @@ struct MovePage {
 async fn open(
     visit: &Visit,
     requested: RequestedKey,
-    deed: Deed,
+    action: KeyAction,
 ) -> Result<(Key, Option<Superseded>), Problem> {
-    let key = visit.read(move |conn| requested.find_for(conn, deed)).await?;
+    let key = visit.read(move |conn| requested.find_for(conn, action)).await?;
     let old = key.rotation(visit.now).cloned();
     Ok((key, old))
 }
@@ -80,7 +76,7 @@ pub async fn confirm_end(visit: Visit, requested: RequestedKey) -> Result<HttpRe
     let (now, zone) = (visit.now, visit.zone.clone());
     visit.site.meter.wait_until_written().await;
     let found = visit.read(move |conn| {
-        let key = requested.find_for(conn, Deed::Rotate)?;
+        let key = requested.find_for(conn, KeyAction::Rotate)?;
         let Some(old) = key.rotation(now).cloned() else { return Ok((key, None)) };
         let secrets = (old.secret, key.secret);
         let progress = rotation_progress::progress(conn, key.org, key.id, secrets, old.at, now)?;
@@ -96,7 +92,7 @@ pub async fn confirm_end(visit: Visit, requested: RequestedKey) -> Result<HttpRe
         id: key.id,
         name: key.name.clone(),
         hint: old.fingerprint.hint.clone(),
-        ends: words::date_time(old.ends_at, &zone),
+        ends: format::date_time(old.ends_at, &zone),
         in_dialog: visit.is_partial(),
         callers: rows.collect(),
         still: number(found.still.len()),
@@ -108,7 +104,7 @@ pub async fn confirm_end(visit: Visit, requested: RequestedKey) -> Result<HttpRe
 
 /// `POST /o/{org}/keys/{id}/rotation/end`.
 pub async fn end(visit: Visit, requested: RequestedKey) -> Result<HttpResponse, Problem> {
-    let (key, _) = open(&visit, requested, Deed::Rotate).await?;
+    let (key, _) = open(&visit, requested, KeyAction::Rotate).await?;
     let id = key.id;
     visit.change(move |tx, acting| rotation::end(tx, acting, id)).await?;
     Ok(visit.redirect_with(
@@ -119,7 +115,7 @@ pub async fn end(visit: Visit, requested: RequestedKey) -> Result<HttpResponse, 
 
 /// `GET /o/{org}/keys/{id}/rotation/move`.
 pub async fn move_form(visit: Visit, requested: RequestedKey) -> Result<HttpResponse, Problem> {
-    let (key, old) = open(&visit, requested, Deed::Edit).await?;
+    let (key, old) = open(&visit, requested, KeyAction::Edit).await?;
     match old {
         Some(old) => move_page(&visit, &key, &old, "24h", FormErrors::default()),
         None => Ok(visit.redirect(path::key(&visit.org.slug, &key.id))),
@@ -132,18 +128,18 @@ pub async fn move_end(
     requested: RequestedKey,
     fields: Fields,
 ) -> Result<HttpResponse, Problem> {
-    let (key, old) = open(&visit, requested, Deed::Edit).await?;
+    let (key, old) = open(&visit, requested, KeyAction::Edit).await?;
     let Some(old) = old else { return Ok(visit.redirect(path::key(&visit.org.slug, &key.id))) };
     let chosen = fields.get("longer");
     let Some((_, _, longer)) = LONGER.iter().find(|(value, _, _)| *value == chosen) else {
         let form_errors =
-            FormErrors(vec![FieldError::new("longer", "Choose how much longer the old secret works.")]);
+            FormErrors(vec![FieldError::new("longer", "Choose by how much to extend the old secret.")]);
         return move_page(&visit, &key, &old, chosen, form_errors);
     };
     let to = old.ends_at.plus(*longer).min(old.latest_end());
     let id = key.id;
     visit.change(move |tx, acting| rotation::move_end(tx, acting, id, to)).await?;
-    let end = words::date_time(to, &visit.zone);
+    let end = format::date_time(to, &visit.zone);
     let done = format!("The old secret of {} works until {end}.", key.name);
     Ok(visit.redirect_with(path::key(&visit.org.slug, &id), done))
 }
@@ -158,15 +154,15 @@ fn move_page(
     let zone = visit.zone.clone();
     let latest = old.latest_end();
     let choice = |&(value, label, longer): &(&'static str, &'static str, i64)| {
-        (value, label, words::date_time(old.ends_at.plus(longer).min(latest), &zone))
+        (value, label, format::date_time(old.ends_at.plus(longer).min(latest), &zone))
     };
     let view = MovePage {
         layout: visit.layout(NavSection::Keys),
         org: visit.org_link(),
         id: key.id,
         name: key.name.clone(),
-        ends: words::date_time(old.ends_at, &zone),
-        latest: words::date_time(latest, &zone),
+        ends: format::date_time(old.ends_at, &zone),
+        latest: format::date_time(latest, &zone),
         choices: if old.ends_at < latest { LONGER.iter().map(choice).collect() } else { Vec::new() },
         chosen: chosen.to_owned(),
         zone: visit.zone_name(),

@@ -12,8 +12,8 @@ use crate::path;
 use crate::portal::keys::clients::{CallerRow, actor};
 use crate::portal::keys::{RequestedKey, Rights};
 use crate::portal::kit::chart;
+use crate::portal::kit::format;
 use crate::portal::kit::visit::Visit;
-use crate::portal::kit::words;
 use crate::time::{DAY, HOUR, MINUTE, Time};
 use crate::usage;
 use crate::usage::rotation_progress::{self, Flow, MINUTES, RotationProgress};
@@ -111,12 +111,12 @@ impl RotationPanel {
         let old = key.previous.as_ref();
         let peak = |flow: &Flow| flow.minutes.iter().copied().max().unwrap_or(0);
         let most = peak(&found.new).max(peak(&found.old));
-        let clock = |at: Time| words::clock(at, zone);
+        let clock = |at: Time| format::clock(at, zone);
         let (from, to) = (clock(now.plus(-(MINUTES as i64 - 1) * MINUTE)), clock(now));
         let side = |flow: &Flow, hint: &str, note| Side {
             hint: hint.to_owned(),
-            rate: words::number(flow.rate),
-            title: format!("Requests a minute from {from} to {to}, at most {}", words::number(peak(flow))),
+            rate: format::number(flow.rate),
+            title: format!("Requests per minute from {from} to {to}, at most {}", format::number(peak(flow))),
             bars: chart::bars(&flow.minutes, most, 5, 4, 44),
             from: from.clone(),
             to: to.clone(),
@@ -124,9 +124,9 @@ impl RotationPanel {
         };
         let started = old.map_or(now, |old| old.at);
         let rates = found.new.rate + found.old.rate;
-        let since = if now.since(started) < DAY { clock(started) } else { words::date_time(started, zone) };
+        let since = if now.since(started) < DAY { clock(started) } else { format::date_time(started, zone) };
         let addresses = count(found.handover.addresses_on_new, "address", "addresses");
-        let requests = words::count(found.requests_with_new, "request", "requests");
+        let requests = format::count(found.requests_with_new, "request", "requests");
         let still = &found.handover.still;
         let left = addresses_of(still);
         let rows = |list: &[usage::recent::CallerUse]| {
@@ -136,7 +136,7 @@ impl RotationPanel {
             org: visit.org.slug.clone(),
             id: key.id,
             left: key.rotation(now).map(|old| words_left(old.ends_at.since(now))),
-            started: words::date_time(started, zone),
+            started: format::date_time(started, zone),
             by: found.by,
             share: (rates > 0).then(|| (found.new.rate * 100 + rates / 2) / rates),
             new: side(&found.new, &key.fingerprint.hint, format!("{requests} since {since} · {addresses}")),
@@ -146,8 +146,8 @@ impl RotationPanel {
                 format!(
                     "{} {} · {}",
                     if key.rotation(now).is_some() { "Ends" } else { "Ended" },
-                    old.map(|old| words::date_time(old.ends_at, zone)).unwrap_or_default(),
-                    count(left, "address left", "addresses left")
+                    old.map(|old| format::date_time(old.ends_at, zone)).unwrap_or_default(),
+                    count(left, "address still uses it", "addresses still use it")
                 ),
             ),
             callers_still: still.len(),
@@ -163,14 +163,14 @@ impl RotationPanel {
     /// The effect of ending the old secret now.
     fn verdict(&self) -> String {
         match (self.callers_still, self.callers_unseen) {
-            (0, 0) => "Safe to end now: nobody uses the old secret any more.".to_owned(),
+            (0, 0) => "Safe to end now: no client uses the old secret any more.".to_owned(),
             (0, unseen) => format!(
-                "Quiet now, but {} of the last 7 days {} not come back yet.",
-                count(unseen, "caller", "callers"),
+                "Not in use now, but {} seen in the last 7 days {} not switched yet.",
+                count(unseen, "client", "clients"),
                 if unseen == 1 { "has" } else { "have" }
             ),
-            (1, _) => "If you end it now, this caller gets".to_owned(),
-            (still, _) => format!("If you end it now, these {still} callers get"),
+            (1, _) => "If you end it now, this client gets".to_owned(),
+            (still, _) => format!("If you end it now, these {still} clients get"),
         }
     }
 }
@@ -183,7 +183,7 @@ fn addresses_of(callers: &[usage::recent::CallerUse]) -> usize {
 }
 
 fn count(number: usize, one: &str, many: &str) -> String {
-    words::count(i64::try_from(number).unwrap_or(i64::MAX), one, many)
+    format::count(i64::try_from(number).unwrap_or(i64::MAX), one, many)
 }
 
 /// "22 h 48 min": the two largest units.
@@ -204,7 +204,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_left_is_told_in_two_units_at_most() {
+    fn remaining_time_has_at_most_two_units() {
         assert_eq!(words_left(22 * HOUR + 48 * MINUTE + 59), "22 h 48 min");
         assert_eq!(words_left(24 * HOUR), "24 h");
         assert_eq!(words_left(59), "59 s");

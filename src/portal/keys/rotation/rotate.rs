@@ -7,14 +7,14 @@ use crate::crypto::random_base62;
 use crate::error::FieldError;
 use crate::id::KeyId;
 use crate::keys::Status;
-use crate::keys::manager::Deed;
+use crate::keys::manager::KeyAction;
 use crate::keys::rotation::{self, MAX_OVERLAP, parse_overlap};
 use crate::orgs::policy;
 use crate::path;
 use crate::portal::keys::RequestedKey;
 use crate::portal::keys::reveal::{self, Again};
+use crate::portal::kit::format::{self, When};
 use crate::portal::kit::visit::Visit;
-use crate::portal::kit::words::{self, When};
 use crate::time::{DAY, HOUR, Time};
 use crate::usage;
 use crate::web::form::{Fields, FormErrors};
@@ -82,24 +82,24 @@ pub async fn submit(
     submitted: Fields,
 ) -> Result<HttpResponse, Problem> {
     let now = visit.now;
-    let key = visit.read(move |conn| requested.find_for(conn, Deed::Rotate)).await?;
+    let key = visit.read(move |conn| requested.find_for(conn, KeyAction::Rotate)).await?;
     let overlap = match overlap(&submitted, &visit) {
         Ok(overlap) => overlap,
         Err(error) => {
             return page(&visit, requested, &submitted, FormErrors(vec![error])).await;
         }
     };
-    let mint = visit.site.mint.clone();
+    let defaults = visit.site.defaults.clone();
     let route = format!("POST /o/keys/{}/rotate", key.id);
-    let claim = Claim::of_form(&mint.keyring, visit.org.id, visit.person.id, &route, &submitted);
+    let claim = Claim::of_form(&defaults.keyring, visit.org.id, visit.person.id, &route, &submitted);
     let _place = match claim.as_ref().map(|claim| visit.site.running.enter(claim)).transpose() {
         Ok(place) => place,
         // Submitted twice at once: the first response shows the secret.
         Err(_) => return reveal::again(&visit, Again::Running),
     };
     let made = visit.change(move |tx, acting| {
-        reveal::once(tx, claim.as_ref(), &mint.keyring, now, Again::Rotated, |tx| {
-            rotation::rotate(tx, acting, &mint, key.id, overlap)
+        reveal::once(tx, claim.as_ref(), &defaults.keyring, now, Again::Rotated, |tx| {
+            rotation::rotate(tx, acting, &defaults, key.id, overlap)
         })
     });
     match made.await? {
@@ -115,7 +115,7 @@ fn overlap(fields: &Fields, visit: &Visit) -> Result<i64, FieldError> {
         "custom" => {
             let date = fields.get("overlap_until").parse().ok();
             let end = date.and_then(|date| Time::end_of_day(date, &visit.zone));
-            let end = end.ok_or_else(|| wrong("Choose a day for the old secret's end."))?;
+            let end = end.ok_or_else(|| wrong("Choose the last day of the old secret."))?;
             Some(end.since(visit.now.whole_second()))
                 .filter(|overlap| (0..=MAX_OVERLAP).contains(overlap))
                 .ok_or_else(|| wrong("Choose a day within the next 30 days."))
@@ -132,7 +132,8 @@ pub fn presets(now: Time, latest: Option<Time>, zone: &jiff::tz::TimeZone) -> Ve
         .map(|&(value, label, overlap)| {
             let end = now.plus(overlap);
             let end = latest.map_or(end, |latest| latest.min(end));
-            let until = if overlap == 0 { "ends at once".to_owned() } else { words::date_time(end, zone) };
+            let until =
+                if overlap == 0 { "stops working at once".to_owned() } else { format::date_time(end, zone) };
             OverlapChoice { value, label, until }
         })
         .collect()
@@ -146,7 +147,7 @@ async fn page(
 ) -> Result<HttpResponse, Problem> {
     let (now, zone) = (visit.now, visit.zone.clone());
     let found = visit.read(move |conn| {
-        let key = requested.find_active_for(conn, Deed::Rotate, now)?;
+        let key = requested.find_active_for(conn, KeyAction::Rotate, now)?;
         let by_scope = usage::recent::last_day_by_scope(conn, key.org, key.id, now)?;
         let policy = policy::store::find(conn, key.org)?;
         Ok((key, by_scope, policy))
@@ -163,12 +164,12 @@ async fn page(
         name: key.name.clone(),
         hint: key.fingerprint.hint.clone(),
         disabled: key.status(now) == Status::Disabled,
-        ends: rotation::next_end(&policy, visit.role, &key, now).map(|end| words::date_time(end, &zone)),
+        ends: rotation::next_end(&policy, visit.role, &key, now).map(|end| format::date_time(end, &zone)),
         had_end: key.expires_at.is_some(),
         own_end: key
             .expires_at
             .filter(|end| end.since(now) < MAX_OVERLAP)
-            .map(|end| words::date_time(end, &zone)),
+            .map(|end| format::date_time(end, &zone)),
         requests: by_scope.iter().map(|(_, requests)| requests).sum(),
         last_used: key.last_used_at.map(|at| When::past(at, now, &zone)),
         presets: presets(now, key.expires_at, &zone),

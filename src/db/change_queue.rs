@@ -2,7 +2,7 @@
 //! they occupy one of the few database connections, so a flood of changes in one organisation leaves the
 //! connections free for others.
 //!
-//! Within a queue, people and programs alternate, and so do the askers in each of these two groups. Someone who
+//! Within a queue, people and programs alternate, and so do the requesters in each of these two groups. Someone who
 //! sends a thousand requests delays mostly their own, and revoking a key in the portal waits for at most one or
 //! two changes that programs sent.
 
@@ -19,56 +19,56 @@ use crate::id::{OrgId, SecretId, UserId};
 /// How long a change waits for its turn.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What only one change at a time may change.
+/// Identifies a queue: one for each organisation and each account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Line {
+pub enum QueueKey {
     /// An organisation.
     Org(OrgId),
     /// A person's account.
     Person(UserId),
 }
 
-/// Who wants to change something.
+/// The requester of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Asker {
+pub enum Requester {
     /// A person, or an operator with the command line.
     Person(UserId),
     /// A program with this secret.
     Program(SecretId),
 }
 
-/// The lines in which someone has a turn.
+/// The queues in which someone has a turn.
 #[derive(Default)]
-pub(super) struct Lines(Mutex<HashMap<Line, Waiting>>);
+pub(super) struct ChangeQueues(Mutex<HashMap<QueueKey, ChangeQueue>>);
 
-/// The askers that wait for a turn.
+/// The requesters that wait for a turn in one queue.
 #[derive(Default)]
-struct Waiting {
-    people: Ring,
-    programs: Ring,
+struct ChangeQueue {
+    people: RoundRobin,
+    programs: RoundRobin,
     program_is_next: bool,
 }
 
-/// The askers of one kind, each with all of its requests.
+/// The requesters of one kind, each with all of its requests.
 #[derive(Default)]
-struct Ring(VecDeque<(Asker, VecDeque<oneshot::Sender<Turn>>)>);
+struct RoundRobin(VecDeque<(Requester, VecDeque<oneshot::Sender<Turn>>)>);
 
 /// A turn, which ends when it is dropped.
 pub(super) struct Turn {
-    line: Line,
-    lines: Option<Arc<Lines>>,
+    key: QueueKey,
+    queues: Option<Arc<ChangeQueues>>,
 }
 
-impl Lines {
+impl ChangeQueues {
     /// Waits for a turn. Error: `Unavailable` if that takes too long.
-    pub(super) async fn take(self: &Arc<Lines>, line: Line, asker: Asker) -> Result<Turn> {
+    pub(super) async fn take(self: &Arc<ChangeQueues>, key: QueueKey, requester: Requester) -> Result<Turn> {
         let turn = {
-            let mut lines = self.lock();
-            let Some(waiting) = lines.get_mut(&line) else {
-                lines.insert(line, Waiting::default());
-                return Ok(Turn { line, lines: Some(self.clone()) });
+            let mut queues = self.lock();
+            let Some(waiting) = queues.get_mut(&key) else {
+                queues.insert(key, ChangeQueue::default());
+                return Ok(Turn { key, queues: Some(self.clone()) });
             };
-            waiting.add(asker)
+            waiting.add(requester)
         };
         // If the turn arrives after the timeout, it is dropped with the channel and thereby passed on.
         match timeout(PATIENCE, turn).await {
@@ -77,28 +77,29 @@ impl Lines {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Line, Waiting>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<QueueKey, ChangeQueue>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The next asker; if there is none, the line ends.
-    fn next(&self, line: Line) -> Option<oneshot::Sender<Turn>> {
-        let mut lines = self.lock();
-        let next = lines.get_mut(&line).and_then(Waiting::next);
+    /// The next requester; if there is none, the queue is removed.
+    fn next(&self, key: QueueKey) -> Option<oneshot::Sender<Turn>> {
+        let mut queues = self.lock();
+        let next = queues.get_mut(&key).and_then(ChangeQueue::next);
         if next.is_none() {
-            lines.remove(&line);
+            queues.remove(&key);
         }
         next
     }
 }
 
-impl Waiting {
-    fn add(&mut self, asker: Asker) -> oneshot::Receiver<Turn> {
+impl ChangeQueue {
+    fn add(&mut self, requester: Requester) -> oneshot::Receiver<Turn> {
         let (sender, receiver) = oneshot::channel();
-        let ring = if matches!(asker, Asker::Program(_)) { &mut self.programs } else { &mut self.people };
-        match ring.0.iter_mut().find(|(known, _)| *known == asker) {
+        let group =
+            if matches!(requester, Requester::Program(_)) { &mut self.programs } else { &mut self.people };
+        match group.0.iter_mut().find(|(known, _)| *known == requester) {
             Some((_, senders)) => senders.push_back(sender),
-            None => ring.0.push_back((asker, VecDeque::from([sender]))),
+            None => group.0.push_back((requester, VecDeque::from([sender]))),
         }
         receiver
     }
@@ -114,12 +115,12 @@ impl Waiting {
     }
 }
 
-impl Ring {
+impl RoundRobin {
     fn next(&mut self) -> Option<oneshot::Sender<Turn>> {
-        let (asker, mut senders) = self.0.pop_front()?;
+        let (requester, mut senders) = self.0.pop_front()?;
         let next = senders.pop_front();
         if !senders.is_empty() {
-            self.0.push_back((asker, senders));
+            self.0.push_back((requester, senders));
         }
         next
     }
@@ -127,12 +128,12 @@ impl Ring {
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        let Some(lines) = self.lines.take() else { return };
-        while let Some(next) = lines.next(self.line) {
-            match next.send(Turn { line: self.line, lines: Some(lines.clone()) }) {
+        let Some(queues) = self.queues.take() else { return };
+        while let Some(next) = queues.next(self.key) {
+            match next.send(Turn { key: self.key, queues: Some(queues.clone()) }) {
                 Ok(()) => return,
                 // The receiver has given up. Disarm this turn and offer another one to the next.
-                Err(mut turn) => turn.lines = None,
+                Err(mut turn) => turn.queues = None,
             }
         }
     }
@@ -146,17 +147,18 @@ mod tests {
     use crate::time::Time;
 
     #[tokio::test]
-    async fn a_flood_delays_only_the_one_who_sends_it() {
-        let (lines, now) = (Arc::new(Lines::default()), Time::from_seconds(0));
-        let line = Line::Org(OrgId::new(now));
-        let (flood, program) = (Asker::Program(SecretId::new(now)), Asker::Program(SecretId::new(now)));
-        let person = Asker::Person(UserId::new(now));
-        let first = lines.take(line, flood).await.expect("the first turn");
+    async fn flood_of_changes_delays_only_its_sender() {
+        let (queues, now) = (Arc::new(ChangeQueues::default()), Time::from_seconds(0));
+        let key = QueueKey::Org(OrgId::new(now));
+        let (flood, program) =
+            (Requester::Program(SecretId::new(now)), Requester::Program(SecretId::new(now)));
+        let person = Requester::Person(UserId::new(now));
+        let first = queues.take(key, flood).await.expect("the first turn");
         let mut waiting = Vec::new();
-        for (place, asker) in [flood, flood, flood, program, person].into_iter().enumerate() {
+        for (place, requester) in [flood, flood, flood, program, person].into_iter().enumerate() {
             let mut turn = Box::pin({
-                let lines = lines.clone();
-                async move { lines.take(line, asker).await }
+                let queues = queues.clone();
+                async move { queues.take(key, requester).await }
             });
             assert!(turn.as_mut().now_or_never().is_none(), "it waits");
             waiting.push((place, turn));
@@ -168,12 +170,12 @@ mod tests {
             drop(turn);
             let next =
                 waiting.iter_mut().enumerate().find_map(|(at, (_, turn))| Some((at, turn.now_or_never()?)));
-            let (at, taken) = next.expect("somebody's turn");
+            let (at, taken) = next.expect("a turn");
             order.push(waiting.remove(at).0);
             turn = taken.expect("a turn");
         }
         assert_eq!(order, [4, 0, 3, 2]);
         drop(turn);
-        assert!(lines.lock().is_empty());
+        assert!(queues.lock().is_empty());
     }
 }

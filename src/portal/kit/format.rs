@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn large_numbers_are_told_in_short() {
+    fn large_numbers_are_shortened() {
         let cases = [
             (9_999, "9,999"),
             (12_345, "12\u{a0}k"),
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_share_is_nothing_or_all_only_if_it_is() {
+    fn share_is_zero_or_full_only_if_exact() {
         let cases = [
             (0, 10, "0\u{a0}%"),
             (0, 0, "0\u{a0}%"),

@@ -1,5 +1,5 @@
 //! Fair queue for long reads, so that they cannot exhaust the connection pool: checks of keys and the feed must not wait for
-//! someone's reports.
+//! reports.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,8 +16,8 @@ const AT_ONCE: usize = 2;
 /// How long a read waits for its turn.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The turns of long reads.
-pub(super) struct Turns {
+/// Grants turns to long reads.
+pub(super) struct LongReads {
     all: Arc<Semaphore>,
     /// Each organisation has one turn, so that its readers wait only for each other.
     orgs: Mutex<HashMap<OrgId, Arc<Turn<()>>>>,
@@ -25,25 +25,25 @@ pub(super) struct Turns {
 }
 
 /// A turn, which ends when it is dropped.
-pub(super) struct Taken {
+pub(super) struct LongReadTurn {
     _org: OwnedMutexGuard<()>,
     _all: OwnedSemaphorePermit,
 }
 
-impl Default for Turns {
-    fn default() -> Turns {
-        Turns { all: Arc::new(Semaphore::new(AT_ONCE)), orgs: Mutex::default(), patience: PATIENCE }
+impl Default for LongReads {
+    fn default() -> LongReads {
+        LongReads { all: Arc::new(Semaphore::new(AT_ONCE)), orgs: Mutex::default(), patience: PATIENCE }
     }
 }
 
-impl Turns {
-    /// Waits for a turn of the organisation. Error: `Unavailable` if that takes too long.
-    pub(super) async fn take(&self, org: OrgId) -> Result<Taken> {
+impl LongReads {
+    /// Waits for a turn of the organisation. Error: `Unavailable` after ten seconds.
+    pub(super) async fn take(&self, org: OrgId) -> Result<LongReadTurn> {
         let own = self.of(org);
         let turn = async move {
             let own = own.lock_owned().await;
             let all = self.all.clone().acquire_owned().await;
-            all.map(|all| Taken { _org: own, _all: all }).map_err(Error::internal)
+            all.map(|all| LongReadTurn { _org: own, _all: all }).map_err(Error::internal)
         };
         timeout(self.patience, turn)
             .await
@@ -65,20 +65,20 @@ mod tests {
     use crate::time::Time;
 
     #[tokio::test]
-    async fn organisation_waits_for_itself_and_leaves_a_turn_to_others() {
-        let turns = Turns { patience: Duration::from_millis(1), ..Turns::default() };
+    async fn organisation_waits_only_for_its_own_reads() {
+        let long_reads = LongReads { patience: Duration::from_millis(1), ..LongReads::default() };
         let now = Time::from_seconds(0);
         let (one, other, third) = (OrgId::new(now), OrgId::new(now), OrgId::new(now));
-        let first = turns.take(one).await.expect("a turn");
-        assert!(matches!(turns.take(one).await, Err(Error::Unavailable(_))));
-        let _second = turns.take(other).await.expect("a turn beside it");
-        assert!(matches!(turns.take(third).await, Err(Error::Unavailable(_))));
+        let first = long_reads.take(one).await.expect("a turn");
+        assert!(matches!(long_reads.take(one).await, Err(Error::Unavailable(_))));
+        let _second = long_reads.take(other).await.expect("a turn beside it");
+        assert!(matches!(long_reads.take(third).await, Err(Error::Unavailable(_))));
         drop(first);
-        turns.take(one).await.expect("the next turn");
+        long_reads.take(one).await.expect("the next turn");
     }
 
     #[tokio::test]
-    async fn turn_lasts_as_long_as_the_read_even_if_nobody_waits_for_it() {
+    async fn turn_lasts_until_the_read_ends_even_if_the_client_disconnects() {
         let place = tempfile::tempdir().expect("a directory");
         let db = Db::open(&Location::Sqlite(place.path().join("keydesk.sqlite3"))).expect("a database");
         let org = OrgId::new(Time::from_seconds(0));

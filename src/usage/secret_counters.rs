@@ -39,7 +39,7 @@ struct Slot {
 }
 
 /// The counters of one secret.
-pub struct Counted {
+pub struct SecretCounters {
     org: OrgId,
     key: KeyId,
     /// The hour of the names below.
@@ -58,11 +58,11 @@ struct Caller {
     program: Arc<str>,
 }
 
-impl Counted {
+impl SecretCounters {
     /// No counts, for the secret and the hour of this request.
-    pub fn new(call: &Call<'_>) -> Counted {
+    pub fn new(call: &Call<'_>) -> SecretCounters {
         let others = Caller { group: None, address: OTHER.into(), program: OTHER.into() };
-        Counted {
+        SecretCounters {
             org: call.org,
             key: call.key,
             hour: call.at.hour(),

@@ -1,4 +1,4 @@
-//! Pools of connections, each with a queue.
+//! A pool of connections with a queue.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,23 +14,23 @@ use crate::task;
 /// A pool of connections with a queue. Waiting in the queue occupies no thread: threads are shared, and a long
 /// queue would otherwise stop other work.
 #[derive(Clone)]
-pub(super) struct Lane {
+pub(super) struct QueuedPool {
     pool: r2d2::Pool<Manager>,
     places: Arc<Semaphore>,
 }
 
-impl Lane {
-    pub(super) fn new(location: &Location, connections: u32) -> Result<Lane> {
-        Lane::with_spare(location, connections, 0)
+impl QueuedPool {
+    pub(super) fn new(location: &Location, connections: u32) -> Result<QueuedPool> {
+        QueuedPool::with_spare(location, connections, 0)
     }
 
-    /// A lane of `connections`, with `spare` ones in place of those that hang.
-    pub(super) fn with_spare(location: &Location, connections: u32, spare: u32) -> Result<Lane> {
+    /// A pool of `connections`, with `spare` ones that replace connections that hang.
+    pub(super) fn with_spare(location: &Location, connections: u32, spare: u32) -> Result<QueuedPool> {
         let places = Arc::new(Semaphore::new(connections as usize));
-        Ok(Lane { pool: pool(location, connections + spare)?, places })
+        Ok(QueuedPool { pool: pool(location, connections + spare)?, places })
     }
 
-    /// How many connections there are.
+    /// The number of connections.
     pub(super) fn size(&self) -> usize {
         self.pool.max_size() as usize
     }
@@ -50,7 +50,7 @@ impl Lane {
         result.try_recv().map_err(Error::internal)?
     }
 
-    /// [`Lane::off_thread`] for short work. Work that takes longer than `patience` is abandoned, and its place
+    /// [`QueuedPool::off_thread`] for short work. Work that takes longer than `patience` is abandoned, and its place
     /// is free for others.
     pub(super) async fn within<T: Send + 'static>(
         self,
@@ -119,7 +119,7 @@ fn erase<T: Send + 'static>(
 /// Lends a connection of the pool to the work.
 pub(super) fn lend<T>(pool: &r2d2::Pool<Manager>, work: impl FnOnce(&mut Conn) -> Result<T>) -> Result<T> {
     let mut link = pool.get().map_err(|error| Error::Unavailable(error.into()))?;
-    // It is if the work panics, perhaps in the middle of a transaction.
+    // Assume the worst in case the work panics, perhaps within a transaction.
     link.broken = true;
     let began = Instant::now();
     let result = work(&mut link.conn);
@@ -140,7 +140,7 @@ mod tests {
 
     /// As in a `select!` that does something else meanwhile, or a response whose client does not read.
     #[tokio::test(flavor = "multi_thread")]
-    async fn waiting_task_that_is_not_polled_delays_no_other() {
+    async fn task_that_is_not_polled_delays_no_other() {
         let place = tempfile::tempdir().expect("a directory");
         let db = Db::open(&Location::Sqlite(place.path().join("keydesk.sqlite3"))).expect("a database");
         let (end, ends) = mpsc::channel::<()>();
