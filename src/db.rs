@@ -12,6 +12,7 @@ mod connect;
 mod fault;
 mod guard;
 mod long_reads;
+mod names;
 mod postgres;
 mod queued_pool;
 mod snapshot;

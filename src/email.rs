@@ -7,7 +7,7 @@
 use idna::uts46::{AsciiDenyList, DnsLength, Hyphens, Uts46};
 use unicode_normalization::UnicodeNormalization;
 
-use crate::text::is_forbidden;
+use crate::text::{is_forbidden, is_invisible};
 
 /// The longest address, in bytes (RFC 5321 section 4.5.3.1.3, without the angle brackets).
 const MAX_BYTES: usize = 254;
@@ -52,7 +52,11 @@ pub fn check(email: &str) -> Result<(), &'static str> {
     let (local, domain) = email.rsplit_once('@').ok_or(SHAPE)?;
     let is_odd =
         |letter: char| letter.is_whitespace() || is_forbidden(letter) || "<>()[]\\,;:\"@".contains(letter);
-    if local.is_empty() || domain.is_empty() || local.contains(is_odd) || domain.contains(is_odd) {
+    if local.is_empty()
+        || domain.is_empty()
+        || local.contains(|letter| is_odd(letter) || is_invisible(letter))
+        || domain.contains(is_odd)
+    {
         return Err(SHAPE);
     }
     if local.starts_with('.') || local.ends_with('.') || local.contains("..") {
@@ -64,6 +68,10 @@ pub fn check(email: &str) -> Result<(), &'static str> {
     let domain = strict_domain(domain).ok_or("This domain is not valid. Check the part after the @.")?;
     if local.len() + 1 + domain.len() > MAX_BYTES || email.len() > MAX_BYTES {
         return Err("This address is too long. Use at most 254 bytes.");
+    }
+    // No top-level domain is a number (RFC 3696 section 2): this is an IP address.
+    if domain.rsplit('.').next().is_some_and(|label| label.bytes().all(|byte| byte.is_ascii_digit())) {
+        return Err("The part after the @ is not a domain. Check it.");
     }
     // RFC 2606: e-mail is never delivered there; service accounts use such addresses.
     if domain == "invalid" || domain.ends_with(".invalid") {
@@ -167,6 +175,11 @@ mod tests {
             "bob@exam_ple.com",
             "bob@a＠b.com",
             "bob@\u{ad}",
+            "bob\u{200d}@example.com",
+            "bob@192.0.2.1",
+            "bob@example.1",
+            "\"bob\"@example.com",
+            "bob@[192.0.2.1]",
             &format!("bob@{}.com", "x".repeat(64)),
             &long(65, 20),
             &long(64, 240),

@@ -166,6 +166,14 @@ diesel::table! {
         ends_at -> Nullable<BigInt>,
         own_end_at -> Nullable<BigInt>,
         root -> Nullable<Binary>,
+        ended -> Bool,
+    }
+}
+
+diesel::table! {
+    names_to_fold (key_id) {
+        key_id -> Binary,
+        org_id -> Binary,
     }
 }
 
@@ -726,6 +734,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     api_keys,
     calendar_feeds,
     key_secrets,
+    names_to_fold,
     schema_compatibility,
     feed_head,
     key_changes,

@@ -29,8 +29,8 @@ macro_rules! define_bodies {
         #[derive(Deserialize, ToSchema)]
         #[serde(deny_unknown_fields)]
         pub struct CreateBody {
-            /// 1 to 64 characters, unique among the organisation's keys that have not ended, ignoring
-            /// case.
+            /// 1 to 64 visible characters, with white space of any kind and length as one space. Unique among the
+            /// organisation's keys that have not ended, ignoring case.
             #[schema(min_length = 1)]
             name: String,
             /// At most 500 characters.

@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 use crate::api::created_secret;
 use crate::api::keys::{answer, parse_id};
 use crate::error::Error;
+use crate::keys::input::NO_INSTANT;
 use crate::keys::rotation::{self, parse_overlap};
 use crate::path;
 use crate::time::Time;
@@ -75,9 +76,7 @@ pub async fn move_end(
     body: Json<RotationBody>,
 ) -> Result<HttpResponse, Problem> {
     let id = parse_id(&path)?;
-    let to = Time::parse(&body.value.ends_at).ok_or_else(|| {
-        Error::invalid("ends_at", "Write a date and time with its offset, such as 2027-02-21T15:00:00Z.")
-    })?;
+    let to = Time::parse(&body.value.ends_at).ok_or_else(|| Error::invalid("ends_at", NO_INSTANT))?;
     let change = caller.change(&request, Time::now());
     let key = change.commit(&site.db, move |tx, acting| rotation::move_end(tx, acting, id, to)).await?;
     Ok(answer(&key))

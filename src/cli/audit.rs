@@ -14,7 +14,7 @@ use crate::audit::verify::{self, TrustAnchors};
 use crate::audit::{export, signing};
 use crate::cli::audit::report::{first_bad, proof_of_file};
 use crate::cli::open;
-use crate::cli::output::{Failure, print};
+use crate::cli::output::{self, Failure, print};
 use crate::db::Db;
 use crate::id::OrgId;
 use crate::orgs;
@@ -81,30 +81,36 @@ fn write_log(slug: &str, file: Option<&Path>) -> Result<(), Failure> {
     let note = db.write_now(|tx| signing::sign(tx, org, &host, &signers, now))?;
     let size = Note::parse(&note).and_then(|note| note.checkpoint()).map_or(0, |checkpoint| checkpoint.size);
     match file {
-        None => write_lines(&db, org, size, &note, std::io::stdout().lock())?,
+        None => write_lines(&db, org, size, &note, std::io::stdout().lock(), Failure::unwritten)?,
         Some(path) => {
             let failed = |error: std::io::Error| {
                 Failure::Refused(format!("{} can't be written: {error}.", path.display()))
             };
             let out = File::create(path).map_err(failed)?;
-            write_lines(&db, org, size, &note, &out)?;
+            write_lines(&db, org, size, &note, &out, failed)?;
             out.sync_all().map_err(failed)?;
         }
     }
-    eprintln!("{size} entries. Keep the verifier key outside Keydesk:");
+    output::note(format_args!("{size} entries. Keep the verifier key outside Keydesk:"));
     for (verifier, _) in db.read_now(|conn| signing::authentic_verifiers(conn, db.logs(), org))? {
-        eprintln!("{verifier}");
+        output::note(verifier);
     }
     Ok(())
 }
 
-fn write_lines(db: &Db, org: OrgId, size: u64, note: &str, out: impl Write) -> Result<(), Failure> {
+fn write_lines(
+    db: &Db,
+    org: OrgId,
+    size: u64,
+    note: &str,
+    out: impl Write,
+    failed: impl Fn(std::io::Error) -> Failure,
+) -> Result<(), Failure> {
     let mut out = BufWriter::new(out);
-    let failed = |error: std::io::Error| Failure::Refused(format!("the export can't be written: {error}."));
     let mut from = 0;
     while from < size {
         let lines = db.read_now(|conn| export::block(conn, org, size, from))?;
-        out.write_all(lines.as_bytes()).map_err(failed)?;
+        out.write_all(lines.as_bytes()).map_err(&failed)?;
         from += export::BLOCK;
     }
     out.write_all(export::trailer(note)?.as_bytes()).and_then(|()| out.flush()).map_err(failed)

@@ -1,19 +1,19 @@
 //! `keydesk key`: manages keys from scripts.
 
 mod command;
+mod rotate;
 
 use clap::{Args, Subcommand};
 
 use crate::api::object;
 use crate::cli::key::command::KeyCommand;
 use crate::cli::open;
-use crate::cli::output::{Failure, print, print_once};
+use crate::cli::output::{Failure, note, print, print_secret, require_output};
 use crate::error::{Error, Result};
 use crate::id::KeyId;
 use crate::keys::input::{Expiry, NewKeyInput, check_reason};
 use crate::keys::lifecycle;
 use crate::keys::list::{self as listing, Filter};
-use crate::keys::rotation::{self, parse_overlap};
 use crate::keys::settings::{SettingsInput, for_each_key_setting};
 use crate::keys::{Key, Status};
 use crate::time::{Time, parse_span};
@@ -126,7 +126,7 @@ impl Action {
                 let command = KeyCommand::open(&target.org)?;
                 show(&command.find(&target.key)?, target.json, command.now)
             }
-            Action::Rotate { target, overlap } => rotate(target, overlap),
+            Action::Rotate { target, overlap } => rotate::run(target, overlap),
             Action::Revoke { target, reason } => {
                 let reason = check_reason(reason).map_err(|error| Error::Invalid(vec![error]))?;
                 change(target, |command, id| {
@@ -164,10 +164,22 @@ impl Create {
         };
         let new = input.check(command.now.whole_second()).map_err(Error::Invalid)?;
         let defaults = command.defaults();
+        require_output()?;
         let (key, secret) = command.change(|tx, acting| lifecycle::create(tx, acting, &defaults, &new))?;
-        eprintln!("Created {} ({}). Its secret is shown only this once:", key.name, key.id);
-        print_once(secret.expose(), &format!("Revoke {} and create another key.", key.id))
+        note(format_args!("Created {} ({}). Its secret is shown only this once:", key.name, key.id));
+        print_secret(secret.expose()).map_err(|error| revoke_unprinted(&command, &key, &error))
     }
+}
+
+/// Revokes a key whose secret nobody has received.
+fn revoke_unprinted(command: &KeyCommand, key: &Key, error: &std::io::Error) -> Failure {
+    let reason = Some("Its secret could not be printed.".to_owned());
+    let revoked = command.change(|tx, acting| lifecycle::revoke(tx, acting, key.id, reason.clone()));
+    let done = match revoked {
+        Ok(_) => format!("Revoked {}. Create another key.", key.id),
+        Err(failure) => format!("Revoke {}: revoking it failed, too. {failure}", key.id),
+    };
+    Failure::Refused(format!("the secret can't be printed ({error}) and is lost. {done}"))
 }
 
 fn list(org: &str, status: Option<&str>, json: bool) -> Result<(), Failure> {
@@ -189,35 +201,6 @@ fn list(org: &str, status: Option<&str>, json: bool) -> Result<(), Failure> {
             _ => return Ok(()),
         }
     }
-}
-
-fn rotate(target: &Target, overlap: &str) -> Result<(), Failure> {
-    let overlap = parse_overlap(Some(overlap)).map_err(|_| {
-        Failure::Usage(format!("--overlap is {overlap:?}. Use a duration from 0s to 30d, such as 24h."))
-    })?;
-    let command = KeyCommand::open(&target.org)?;
-    let defaults = command.defaults();
-    let id = command.find(&target.key)?.id;
-    let (key, secret) = command.change(|tx, acting| rotation::rotate(tx, acting, &defaults, id, overlap))?;
-    let overlap_end = key.previous.as_ref().map(|old| old.ends_at.rfc3339()).unwrap_or_default();
-    eprintln!(
-        "Rotated {} ({}). The old secret works until {overlap_end}. The new secret is shown only this once:",
-        key.name, key.id
-    );
-    let remedy = format!(
-        "The old secret works until {overlap_end}. Before then, end the overlap and rotate {} again.",
-        key.id
-    );
-    let printed = if target.json {
-        let mut object = object::key(&key, command.now);
-        object["key"] = secret.expose().into();
-        print_once(&object.to_string(), &remedy)
-    } else {
-        print_once(secret.expose(), &remedy)
-    };
-    // Printed first: the secret must not be lost if waiting fails.
-    open::wait_for_servers(&command.db, &command.config)?;
-    printed
 }
 
 fn set_disabled(target: &Target, disabled: bool) -> Result<(), Failure> {

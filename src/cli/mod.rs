@@ -12,11 +12,12 @@ pub mod serve;
 pub mod setup;
 pub mod user;
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::cli::output::Failure;
+use crate::cli::output::{Failure, note};
 
 #[derive(Parser)]
 #[command(name = "keydesk", version, about = "Issues, watches and retires the API keys of an AI platform", after_help = HELP)]
@@ -59,7 +60,11 @@ enum Command {
 pub fn run() -> ExitCode {
     // Other users can't read any file that Keydesk or its libraries create.
     rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
-    let command = Cli::parse().command.unwrap_or_else(|| Command::Serve(serve::Serve::default()));
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(help_or_error) => return print_help(&help_or_error),
+    };
+    let command = cli.command.unwrap_or_else(|| Command::Serve(serve::Serve::default()));
     let result = match command {
         Command::Serve(serve) => serve.run(),
         Command::Setup(setup) => setup.run(),
@@ -72,7 +77,15 @@ pub fn run() -> ExitCode {
         Ok(()) => return ExitCode::SUCCESS,
         Err(Failure::Refused(message)) => (message, 1),
         Err(Failure::Usage(message)) => (message, 2),
+        Err(Failure::PipeClosed) => return ExitCode::from(1),
     };
-    eprintln!("keydesk: {message}");
+    note(format_args!("keydesk: {message}"));
+    ExitCode::from(status)
+}
+
+/// Prints what clap answers to `--help`, `--version` and wrong usage.
+fn print_help(answer: &clap::Error) -> ExitCode {
+    let printed = answer.print().and_then(|()| std::io::stdout().flush());
+    let status = if answer.use_stderr() { 2 } else { u8::from(printed.is_err()) };
     ExitCode::from(status)
 }

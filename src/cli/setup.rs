@@ -6,7 +6,7 @@ use clap::Args;
 use secrecy::SecretString;
 
 use crate::cli::open;
-use crate::cli::output::{Failure, print};
+use crate::cli::output::{Failure, note, print};
 use crate::email;
 use crate::error::Error;
 use crate::orgs::setup::{OrgSetup, SetupActor};
@@ -58,10 +58,10 @@ impl Setup {
             hashed => set_up.another(tx, hashed.as_ref(), now),
         })?;
         if known {
-            eprintln!(
+            note(format_args!(
                 "{} already has an account and keeps their name and password.",
                 email::shown(self.email.trim())
-            );
+            ));
         }
         print(&org.slug)
     }

@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::audit::event::Event;
 use crate::authority::AccountHolder;
 use crate::cli::open;
-use crate::cli::output::{Failure, print};
+use crate::cli::output::{Failure, note, print};
 use crate::cli::setup::read_password;
 use crate::db::{Db, Tx};
 use crate::error::Error;
@@ -123,10 +123,10 @@ fn reset_password(email: &str, new_email: Option<&str>) -> Result<(), Failure> {
         account_log::append(tx, &holder, &Event::PasswordReset)?;
         Ok(owner)
     })?;
-    eprintln!(
+    note(format_args!(
         "{} has a new password. All their sessions have ended; pending links and calendar addresses no longer work.",
         owner.email
-    );
+    ));
     Ok(())
 }
 
@@ -136,7 +136,7 @@ fn set_disabled(email: &str, disabled: bool) -> Result<(), Failure> {
     let (person, now) = (find(&db, email)?, Time::now());
     let state = if disabled { "disabled" } else { "enabled" };
     if person.disabled_at.is_some() == disabled {
-        eprintln!("{} is already {state}.", person.email);
+        note(format_args!("{} is already {state}.", person.email));
         return Ok(());
     }
     let without_owner = db.write_now(|tx| {
@@ -160,9 +160,9 @@ fn set_disabled(email: &str, disabled: bool) -> Result<(), Failure> {
     })?;
     open::wait_for_servers(&db, &config)?;
     for org in without_owner {
-        eprintln!("{} no longer has an owner who can sign in.", org.name);
+        note(format_args!("{} no longer has an owner who can sign in.", org.name));
     }
-    eprintln!("{} is {state}.", person.email);
+    note(format_args!("{} is {state}.", person.email));
     Ok(())
 }
 

@@ -13,7 +13,8 @@ use tracing_subscriber::EnvFilter;
 use crate::config::mail_server::MailServer;
 use crate::config::public_url::{PublicUrl, is_loopback};
 use crate::crypto::Root;
-use crate::text::is_forbidden;
+use crate::email;
+use crate::text::parse_name;
 use crate::time::parse_span;
 
 /// Returns `None` if the text is invalid.
@@ -48,9 +49,8 @@ pub(super) fn secret_text() -> Format<SecretString> {
 
 /// Text that is shown on pages.
 pub(super) fn name(max_chars: usize) -> Format<String> {
-    format(format!("at most {max_chars} characters without control characters"), move |text| {
-        let fits = text.chars().count() <= max_chars && !text.chars().any(is_forbidden);
-        fits.then(|| text.to_owned())
+    format(format!("at most {max_chars} characters without control or invisible characters"), move |text| {
+        parse_name(text, max_chars).ok()
     })
 }
 
@@ -134,7 +134,13 @@ pub(super) fn root_secret() -> Format<Root> {
 }
 
 pub(super) fn mailbox() -> Format<Mailbox> {
-    format("an address, or `Keydesk <keydesk@example.com>`", |text| text.parse().ok())
+    format("an address, or `Keydesk <keydesk@example.com>`, in ASCII before the @", |text| {
+        let Mailbox { name, email } = text.parse().ok()?;
+        let address = email.to_string();
+        // Most servers accept no other sender, and the sender is that of every e-mail.
+        let is_mailable = email.user().is_ascii() && email::check(&address).is_ok();
+        is_mailable.then(|| email::deliverable(&address).parse().ok().map(|email| Mailbox { name, email }))?
+    })
 }
 
 pub(super) fn smtp_url() -> Format<MailServer> {

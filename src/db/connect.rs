@@ -14,7 +14,7 @@ use diesel::result::Error as DieselError;
 use diesel::sql_types::{BigInt, Bool, Nullable};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
-use crate::db::{Conn, Location, addresses, compatibility, postgres, statistics};
+use crate::db::{Conn, Location, addresses, compatibility, names, postgres, statistics};
 use crate::error::{Error, Result};
 
 const SQLITE_MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
@@ -62,14 +62,20 @@ pub(super) fn migrate(conn: &mut Conn) -> Result<()> {
     }
     compatibility::declare(conn)?;
     match conn {
-        Conn::Sqlite(_) => addresses::refold(conn)?,
-        Conn::Postgres(_) => conn.transaction(addresses::refold)?,
+        Conn::Sqlite(_) => refold(conn)?,
+        Conn::Postgres(_) => conn.transaction(refold)?,
     }
     match conn {
         Conn::Sqlite(c) => AnsiTransactionManager::commit_transaction(c)?,
         Conn::Postgres(c) => c.batch_execute("SELECT pg_advisory_unlock(7307220)")?,
     }
     Ok(())
+}
+
+/// Computes the folded forms again that earlier rules computed.
+fn refold(conn: &mut Conn) -> Result<()> {
+    addresses::refold(conn)?;
+    names::refold(conn)
 }
 
 pub(super) fn pool(location: &Location, size: u32) -> Result<r2d2::Pool<Manager>> {

@@ -18,6 +18,9 @@ pub const MAX_DESCRIPTION: usize = 500;
 pub const MAX_REASON: usize = 500;
 /// The error for a text that contains an API key, where it would be stored and shown.
 pub const KEY_IN_TEXT: &str = "This holds a whole API key. Leave it out, and revoke it if it is a real one.";
+/// The error for a text that is no date and time in RFC 3339 format.
+pub const NO_INSTANT: &str = "Write a date and time with its offset, such as 2027-02-21T15:00:00Z.";
+
 /// When a key is to expire.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Expiry {
@@ -25,14 +28,14 @@ pub enum Expiry {
     /// This many days of 86,400 seconds from now.
     InDays(i64),
     At(Time),
-    /// A text that is no date and time.
-    Unreadable,
+    /// A text that can't be read, with what to do instead.
+    Invalid(&'static str),
 }
 
 impl Expiry {
     /// Reads a date and time in RFC 3339 format.
     pub fn parse(text: &str) -> Expiry {
-        Time::parse(text).map_or(Expiry::Unreadable, Expiry::At)
+        Time::parse(text).map_or(Expiry::Invalid(NO_INSTANT), Expiry::At)
     }
 
     fn check(&self, field: &'static str, now: Time) -> Result<Option<Time>, FieldError> {
@@ -43,12 +46,7 @@ impl Expiry {
                 return Err(FieldError::new(field, format!("Use 1 to {MAX_DAYS} days.")));
             }
             Expiry::At(at) => at,
-            Expiry::Unreadable => {
-                return Err(FieldError::new(
-                    field,
-                    "Write a date and time with its offset, such as 2027-02-21T15:00:00Z.",
-                ));
-            }
+            Expiry::Invalid(message) => return Err(FieldError::new(field, message)),
         };
         if at.since(now) < 1 {
             return Err(FieldError::new(field, "Choose a time in the future."));

@@ -30,7 +30,8 @@ pub struct PresentedKey {
     /// The scopes of the key, before its owner's role and the policy restrict them.
     pub scopes: Scopes,
     pub expires_at: Option<Time>,
-    /// The end of the overlap, if a rotation has replaced this secret.
+    /// The end of the overlap, if a rotation has replaced this secret; the Unix epoch if it was ended at once, which no
+    /// clock may delay.
     pub superseded_until: Option<Time>,
     pub disabled: bool,
     pub revoked: bool,
@@ -61,7 +62,7 @@ pub fn known(conn: &mut Conn, digests: &[Digest]) -> Result<HashSet<Digest>> {
 
 /// The columns of a [`PresentedKey`].
 type Row = (
-    (OrgId, String, KeyId, SecretId, Option<Time>),
+    (OrgId, String, KeyId, SecretId, Option<Time>, bool),
     (String, String, Option<Time>, Option<Time>, Option<Time>, UserId),
     KeySettings,
     (Option<Role>, Option<Time>, Option<Time>),
@@ -88,6 +89,7 @@ macro_rules! presented {
                     key_secrets::key_id,
                     key_secrets::id,
                     key_secrets::ends_at,
+                    key_secrets::ended,
                 ),
                 (
                     api_keys::name,
@@ -149,7 +151,7 @@ fn only_readable(conn: &mut Conn, found: QueryResult<Row>) -> Result<Option<Pres
 
 fn read(row: Row) -> Result<PresentedKey> {
     let (ids, row, settings, (role, member_disabled, owner_disabled), policy) = row;
-    let (org, org_slug, key, secret, superseded_until) = ids;
+    let (org, org_slug, key, secret, overlap_end, ended) = ids;
     let (name, scopes, expires_at, disabled_at, revoked_at, owner) = row;
     let owner_role = role.filter(|_| member_disabled.is_none() && owner_disabled.is_none());
     Ok(PresentedKey {
@@ -160,7 +162,7 @@ fn read(row: Row) -> Result<PresentedKey> {
         name: name.into(),
         scopes: Scopes::from_text(&scopes),
         expires_at,
-        superseded_until,
+        superseded_until: if ended { Some(Time::from_seconds(0)) } else { overlap_end },
         disabled: disabled_at.is_some(),
         revoked: revoked_at.is_some(),
         settings,

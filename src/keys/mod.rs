@@ -87,8 +87,17 @@ pub struct Superseded {
     pub by: String,
     /// The end of the overlap.
     pub ends_at: Time,
+    /// Whether it was ended at once, so that its end needs no clock.
+    pub ended: bool,
     /// The expiry that it had before the rotation; the overlap never goes beyond it.
     pub own_end_at: Option<Time>,
+}
+
+impl Superseded {
+    /// Whether it still works at `now`, as far as its overlap is concerned.
+    pub fn works_at(&self, now: Time) -> bool {
+        !self.ended && self.ends_at > now
+    }
 }
 
 /// The owner or backup of a key.
@@ -163,7 +172,7 @@ impl Status {
 impl Key {
     /// The old secret of an open rotation, which still works at `now`.
     pub fn rotation(&self, now: Time) -> Option<&Superseded> {
-        self.previous.as_ref().filter(|old| old.ends_at > now && !self.status(now).is_ended())
+        self.previous.as_ref().filter(|old| old.works_at(now) && !self.status(now).is_ended())
     }
 
     /// Sets the expiry, and with it when the status becomes expiring.

@@ -1,38 +1,18 @@
 //! Names of keys: which characters they may contain, and when two names are equal.
 
-use unicode_normalization::UnicodeNormalization;
-
-use crate::text::{fold, is_forbidden};
+use crate::text::{check_name, fold};
 
 /// The longest name, in Unicode scalar values.
 pub const MAX_NAME: usize = 64;
 
-/// A checked name, trimmed and in NFC.
+/// A checked name, as [`crate::text::parse_name`] stores names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Name(String);
 
 impl Name {
     /// Checks a name. The error says what to do.
     pub fn parse(text: &str) -> Result<Name, String> {
-        let name: String = text.trim().nfc().collect();
-        let length = name.chars().count();
-        if length == 0 {
-            return Err("Enter a name.".into());
-        }
-        if length > MAX_NAME {
-            return Err(format!("Use at most {MAX_NAME} characters; this name has {length}."));
-        }
-        let joins = |letter| matches!(letter, '\u{200C}' | '\u{200D}' | '\u{FE00}'..='\u{FE0F}');
-        if name.chars().all(joins) {
-            return Err("Enter a name with visible characters.".into());
-        }
-        if name.chars().any(is_forbidden) {
-            return Err(
-                "Leave out control characters, line breaks and characters that change the direction of text."
-                    .into(),
-            );
-        }
-        Ok(Name(name))
+        check_name(text, MAX_NAME, "Enter a name.").map(Name)
     }
 
     /// The name as it is shown.

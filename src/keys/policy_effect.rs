@@ -85,8 +85,9 @@ pub struct Preview {
 /// What saving `rules` at `now` would do, if they apply to existing keys from `date`.
 pub fn preview(conn: &mut Conn, org: OrgId, rules: Rules, date: Time, now: Time) -> Result<Preview> {
     let current = policy::store::find(conn, org)?;
-    let next = current.changed(rules, date, now);
+    let mut next = current.changed(rules, date, now);
     let keys = active_keys(conn, org, &current, now)?;
+    next.saved_at = Some(after_all(&keys, now));
     Ok(compare(&current, &next, &keys, date, now))
 }
 
@@ -97,7 +98,7 @@ pub fn preview(conn: &mut Conn, org: OrgId, rules: Rules, date: Time, now: Time)
 pub fn save(tx: &mut Tx<'_>, acting: &Acting, notices: &Steps, rules: Rules, date: Time) -> Result<Preview> {
     let (org, now) = (acting.org, acting.now);
     let current = policy::store::lock(tx, org)?;
-    let next = current.changed(rules, date, now);
+    let mut next = current.changed(rules, date, now);
     let pending = current.earlier.as_ref().filter(|earlier| now < earlier.until);
     if next.rules == current.rules && next.earlier.as_ref() == pending {
         return Ok(Preview::default());
@@ -108,6 +109,7 @@ pub fn save(tx: &mut Tx<'_>, acting: &Acting, notices: &Steps, rules: Rules, dat
         policy::check_date(date, now).map_err(|error| Error::Invalid(vec![error]))?;
     }
     let keys = active_keys(tx.conn, org, &current, now)?;
+    next.saved_at = Some(after_all(&keys, now));
     let done = compare(&current, &next, &keys, date, now);
     policy::store::save(tx, org, &next, now)?;
     diesel::delete(policy_ends::table.filter(policy_ends::org_id.eq(org))).execute(tx.conn)?;
@@ -121,6 +123,11 @@ pub fn save(tx: &mut Tx<'_>, acting: &Acting, notices: &Steps, rules: Rules, dat
         keys.iter().filter(|key| is_touched(&current, &next, key)).map(|key| key.id).collect();
     feed::publish_all(tx, org, &touched, now)?;
     Ok(done)
+}
+
+/// `now`, or later if a process whose clock is ahead created one of the keys: they all existed before the rules.
+fn after_all(keys: &[ActiveKey], now: Time) -> Time {
+    keys.iter().map(|key| key.held.made).fold(now, Time::max)
 }
 
 fn move_end(tx: &mut Tx<'_>, acting: &Acting, notices: &Steps, next: &Policy, key: &ActiveKey) -> Result<()> {

@@ -19,6 +19,7 @@ macro_rules! count {
     ($conn:expr, $now:expr, $org:expr, $filter:expr) => {{
         let mut query = key_secrets::table
             .inner_join(api_keys::table.on(api_keys::id.eq(key_secrets::key_id)))
+            .filter(key_secrets::ended.eq(false))
             .filter(key_secrets::ends_at.is_null().or(key_secrets::ends_at.gt($now)))
             .filter(api_keys::revoked_at.is_null())
             .filter(api_keys::expires_at.is_null().or(api_keys::expires_at.gt($now)))

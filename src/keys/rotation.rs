@@ -65,6 +65,7 @@ pub fn rotate(
         at: now,
         by: acting.actor.to_string(),
         ends_at: until(now.plus(overlap), key.expires_at),
+        ended: overlap == 0,
         own_end_at: key.expires_at,
     };
     let end = if by_itself {
@@ -117,7 +118,7 @@ pub fn move_end(tx: &mut Tx<'_>, acting: &Acting, id: KeyId, to: Time) -> Result
         }
         emails::widened(tx, acting, &key, &key, &[Widening::OldSecret(to)])?;
     }
-    set_end_of_old(tx, acting, key, to, &event)
+    set_end_of_old(tx, acting, key, to, false, &event)
 }
 
 /// Ends the overlap now. Does nothing if no rotation is open.
@@ -127,12 +128,19 @@ pub fn end(tx: &mut Tx<'_>, acting: &Acting, id: KeyId) -> Result<Key> {
     let key = lock_for(tx, acting, KeyAction::Rotate, id)?;
     let Some(old) = key.rotation(acting.now) else { return Ok(key) };
     let event = Event::RotationEnded { before: old.ends_at };
-    set_end_of_old(tx, acting, key, acting.now.whole_second(), &event)
+    set_end_of_old(tx, acting, key, acting.now.whole_second(), true, &event)
 }
 
-fn set_end_of_old(tx: &mut Tx<'_>, acting: &Acting, mut key: Key, to: Time, event: &Event) -> Result<Key> {
-    if let Some(old) = key.previous.as_mut().filter(|old| old.ends_at != to) {
-        old.ends_at = to;
+fn set_end_of_old(
+    tx: &mut Tx<'_>,
+    acting: &Acting,
+    mut key: Key,
+    to: Time,
+    ended: bool,
+    event: &Event,
+) -> Result<Key> {
+    if let Some(old) = key.previous.as_mut().filter(|old| (old.ends_at, old.ended) != (to, ended)) {
+        (old.ends_at, old.ended) = (to, ended);
         secret_store::supersede(tx, key.org, old)?;
         key.end_changes += 1;
         store::update(tx, &key)?;

@@ -31,6 +31,7 @@ pub(super) struct SupersededRow {
     superseded_by: Option<String>,
     ends_at: Option<Time>,
     own_end_at: Option<Time>,
+    ended: bool,
 }
 
 impl SecretRow {
@@ -48,6 +49,7 @@ impl SupersededRow {
             by: self.superseded_by.unwrap_or_default(),
             ends_at: self.ends_at?,
             own_end_at: self.own_end_at,
+            ended: self.ended,
         })
     }
 }
@@ -80,6 +82,7 @@ pub(super) fn supersede(tx: &mut Tx<'_>, org: OrgId, old: &Superseded) -> Result
             key_secrets::superseded_by.eq(&old.by),
             key_secrets::ends_at.eq(old.ends_at),
             key_secrets::own_end_at.eq(old.own_end_at),
+            key_secrets::ended.eq(old.ended),
         ))
         .execute(tx.conn)?;
     Ok(())
@@ -96,6 +99,8 @@ pub struct SecretUse {
     pub superseded_at: Option<Time>,
     /// The end of the overlap.
     pub ends_at: Option<Time>,
+    /// Whether it was ended at once.
+    pub ended: bool,
     pub first_used_at: Option<Time>,
     pub last_used_at: Option<Time>,
     pub last_address: Option<String>,
@@ -113,6 +118,7 @@ pub fn uses(conn: &mut Conn, org: OrgId, id: KeyId) -> Result<Vec<SecretUse>> {
             key_secrets::created_at,
             key_secrets::superseded_at,
             key_secrets::ends_at,
+            key_secrets::ended,
             key_secrets::first_used_at,
             key_secrets::last_used_at,
             key_secrets::last_address,
@@ -127,6 +133,7 @@ pub fn uses(conn: &mut Conn, org: OrgId, id: KeyId) -> Result<Vec<SecretUse>> {
 pub fn rotating(conn: &mut Conn, org: OrgId, now: Time, most: i64) -> Result<Vec<KeyId>> {
     Ok(key_secrets::table
         .filter(key_secrets::org_id.eq(org).and(key_secrets::ends_at.gt(now)))
+        .filter(key_secrets::ended.eq(false))
         .order((key_secrets::ends_at, key_secrets::id))
         .limit(most)
         .select(key_secrets::key_id)

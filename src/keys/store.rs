@@ -12,7 +12,7 @@ use crate::keys::settings::KeySettings;
 use crate::keys::{Contact, Disabled, Key, Revocation};
 use crate::schema::{api_keys, key_secrets, people};
 use crate::scope::Scopes;
-use crate::text::fold;
+use crate::text::{fold, fold_case};
 use crate::time::{DAY, Time};
 
 mod alias {
@@ -121,6 +121,7 @@ macro_rules! full {
                     previous.field(key_secrets::superseded_by),
                     previous.field(key_secrets::ends_at),
                     previous.field(key_secrets::own_end_at),
+                    previous.field(key_secrets::ended),
                 )
                     .nullable(),
                 (people::id, people::email, people::name),
@@ -277,12 +278,14 @@ pub fn revoke(tx: &mut Tx<'_>, org: OrgId, id: KeyId, revocation: &Revocation) -
     Ok(())
 }
 
-/// The key of that name that has not ended.
+/// The key of that name that has not ended. A key that was named before names were folded as now may look like another
+/// one, and is found by its exact name.
 pub fn by_living_name(conn: &mut Conn, org: OrgId, name: &str, now: Time) -> Result<Option<Key>> {
-    let found = full!()
-        .filter(api_keys::org_id.eq(org).and(api_keys::live_name.eq(fold(name.trim()))))
+    let name = name.trim();
+    let mut found: Vec<FullRow> = full!()
+        .filter(api_keys::org_id.eq(org).and(api_keys::live_name.eq_any([fold(name), fold_case(name)])))
         .filter(api_keys::expires_at.is_null().or(api_keys::expires_at.gt(now)))
-        .first(conn)
-        .optional()?;
-    Ok(found.map(key))
+        .load(conn)?;
+    found.sort_by_key(|(row, ..)| row.name != name);
+    Ok(found.into_iter().next().map(key))
 }

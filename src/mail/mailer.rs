@@ -80,7 +80,10 @@ impl Mailer {
         if let Some(person) = mail.person.filter(|_| mail.message.is_early()) {
             let link = context.link(path::unsubscribe(&context.token(UNSUBSCRIBE, person)));
             add("List-Unsubscribe", format!("<{link}>"));
-            add("List-Unsubscribe-Post", "List-Unsubscribe=One-Click".to_owned());
+            // RFC 8058 section 3.1: one-click only over https.
+            if self.links.public_url.is_https() {
+                add("List-Unsubscribe-Post", "List-Unsubscribe=One-Click".to_owned());
+            }
         }
         Ok(BuiltMail { message, holds_token: context.holds_token.get() })
     }

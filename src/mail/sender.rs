@@ -116,6 +116,12 @@ impl Sender {
 fn outcome(error: &lettre::transport::smtp::Error, host: &str, holds_token: bool) -> Outcome {
     let said = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
     let cause = if holds_token { enhanced_code(&said).unwrap_or_default() } else { &*said };
+    // lettre requires both extensions before it sends such an address (RFC 6531 section 3.1). Only this e-mail needs them.
+    if error.is_client() && (said.contains("SMTPUTF8") || said.contains("8BITMIME")) {
+        return Outcome::Refused(format!(
+            "{host} does not accept addresses with characters outside ASCII before the @ (SMTPUTF8). Use another address."
+        ));
+    }
     let Some(code) = error.status() else {
         let words = if holds_token && error.is_response() {
             format!("{host} gave an unreadable answer.")
@@ -133,6 +139,8 @@ fn outcome(error: &lettre::transport::smtp::Error, host: &str, holds_token: bool
     };
     let words = one_line(format!("{host}: {code} {cause}").trim_end(), WORDS);
     match u16::from(code) {
+        // Postfix does not relay to this address. Without this code, 454 is about TLS or the credentials.
+        454 if enhanced_code(&said) == Some("4.7.1") => Outcome::Retry(Delay::answered(words)),
         // These codes concern the connection or the credentials, not the e-mail.
         421 | 432 | 454 | 530 | 534 | 535 | 538 => Outcome::Unreachable(Delay::answered(words)),
         _ if error.is_permanent() => Outcome::Refused(words),

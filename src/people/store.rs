@@ -73,8 +73,8 @@ impl Profile {
     /// Validates both; errors name the fields `name` and `email`.
     pub fn parse(name: &str, email: &str) -> Result<Profile, Vec<FieldError>> {
         let mut errors = Vec::new();
-        let name = check_name(name, 100, "Enter your name.");
-        errors.extend(name.as_ref().err().map(|wrong| FieldError::new("name", wrong)));
+        let name = check_person_name(name);
+        errors.extend(name.as_ref().err().cloned());
         let email = email.trim();
         errors.extend(email::check(email).err().map(|wrong| FieldError::new("email", wrong)));
         match name {
@@ -82,6 +82,14 @@ impl Profile {
             _ => Err(errors),
         }
     }
+}
+
+/// The longest name of a person, in characters.
+pub const MAX_NAME: usize = 100;
+
+/// Validates a person's name; the error is about `name`.
+pub fn check_person_name(text: &str) -> Result<String, FieldError> {
+    check_name(text, MAX_NAME, "Enter your name.").map_err(|wrong| FieldError::new("name", wrong))
 }
 
 /// The values that `people.email_folded` can have for an address, most exact first: before addresses were

@@ -3,13 +3,21 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-use crate::text::is_forbidden;
+use crate::text::is_invisible;
 
 /// The media type; `header=present`: the first line contains the column names.
 pub const TYPE: &str = "text/csv; charset=utf-8; header=present";
 
 /// Cell separators in locales with decimal commas, and in pasted text.
 const SEPARATORS: [char; 2] = [';', '\t'];
+
+/// The beginning of a file with these column names. Without the byte order mark, spreadsheets read UTF-8 as an older
+/// encoding.
+pub fn head<T: AsRef<str>>(columns: impl IntoIterator<Item = T>) -> String {
+    let mut out = String::from('\u{FEFF}');
+    line(&mut out, columns);
+    out
+}
 
 /// Appends a line.
 ///
@@ -50,7 +58,7 @@ fn guarded(cell: &str) -> Cow<'_, str> {
 fn is_formula(part: &str) -> bool {
     const SIGNS: [char; 11] = ['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠'];
     let unseen =
-        |letter: char| letter == ' ' || letter != '\t' && !SIGNS.contains(&letter) && is_forbidden(letter);
+        |letter: char| letter == ' ' || letter != '\t' && !SIGNS.contains(&letter) && is_invisible(letter);
     part.trim_start_matches(unseen).starts_with(SIGNS)
 }
 
@@ -62,6 +70,11 @@ mod tests {
         let mut out = String::new();
         line(&mut out, cells);
         out
+    }
+
+    #[test]
+    fn a_file_begins_with_a_byte_order_mark_and_its_columns() {
+        assert_eq!(head(["a", "ü"]).as_bytes(), b"\xef\xbb\xbfa,\xc3\xbc\r\n");
     }
 
     #[test]

@@ -184,7 +184,7 @@ fn exports_follow_the_filters_and_contain_no_formulas() {
     let csv = browser.get(&format!("{export}/export.csv?kind=key.updated"));
     assert_eq!(csv.header("content-type"), Some("text/csv; charset=utf-8; header=present"));
     assert_eq!(csv.body.lines().count(), 3);
-    assert!(csv.body.starts_with("index,time_utc,actor_id,actor,action,"));
+    assert!(csv.body.starts_with("\u{feff}index,time_utc,actor_id,actor,action,"));
     assert!(csv.body.contains("The key admin-key changed the limit of web-gateway"));
     let lines = browser.get(&format!("{export}/export.jsonl"));
     let events: Vec<Value> = lines.body.lines().map(|line| serde_json::from_str(line).unwrap()).collect();

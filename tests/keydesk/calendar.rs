@@ -127,3 +127,42 @@ fn calendar_file_of_a_key_is_available_to_those_who_can_see_it() {
         Some(format!("/o/{}/keys/{id}", org.slug).as_str())
     );
 }
+
+#[test]
+fn a_calendar_that_has_not_changed_is_not_sent_again() {
+    let (_desk, server, org) = desk();
+    let key =
+        org.admin.create(&json!({"name": "batch", "scopes": ["inference:read"], "expires_in_days": 30}));
+    let address = make(&mut server.signed_in(&org), &org);
+    let read = |tag: &str| server.browser().request("GET", &address, &[], &[("if-none-match", tag)]);
+    let first = server.browser().get(&address);
+    let tag = first.header("etag").unwrap().to_owned();
+    assert!(tag.starts_with('"') && tag.ends_with('"'), "{tag}");
+    assert_eq!(first.header("cache-control"), Some("private, no-cache"));
+    assert_eq!(server.browser().get(&address).body, first.body);
+    for known in [tag.clone(), format!("\"x\", W/{tag}"), "*".to_owned()] {
+        let unchanged = read(&known);
+        assert_eq!((unchanged.status, unchanged.body.as_str()), (304, ""), "{known}");
+        assert_eq!(unchanged.header("etag"), Some(tag.as_str()));
+    }
+    assert_eq!(read("\"x\"").status, 200);
+    let path = format!("/v1/api-keys/{}", key["id"].as_str().unwrap());
+    assert_eq!(org.admin.patch(&path, &json!({"expires_at": "2030-01-01T00:00:00Z"})).status, 200);
+    let changed = read(&tag);
+    assert_ne!((changed.status, changed.header("etag")), (304, Some(tag.as_str())));
+    assert_eq!(changed.status, 200);
+}
+
+#[test]
+fn a_calendar_reminds_before_each_end() {
+    let (_desk, server, org) = desk();
+    org.admin.create(&json!({"name": "batch", "scopes": ["inference:read"], "expires_in_days": 30}));
+    let address = make(&mut server.signed_in(&org), &org);
+    let calendar = server.browser().get(&address);
+    assert_eq!(values(&calendar, "TRIGGER"), ["-P7D", "-P1D"]);
+    let count = |line: &str| lines(&calendar).iter().filter(|found| *found == line).count();
+    for (part, number) in [("VEVENT", 1), ("VALARM", 2)] {
+        assert_eq!((count(&format!("BEGIN:{part}")), count(&format!("END:{part}"))), (number, number));
+    }
+    assert_eq!(count("REFRESH-INTERVAL;VALUE=DURATION:PT1H"), 1);
+}

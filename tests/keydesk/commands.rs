@@ -1,5 +1,7 @@
 //! The command line.
 
+use std::process::{Command, Stdio};
+
 use serde_json::Value;
 
 use crate::support::{Desk, PASSWORD, desk, is_key, text};
@@ -106,20 +108,94 @@ fn commands_work_without_a_running_server() {
     assert_eq!(nobody.status.code(), Some(1));
 }
 
-#[test]
-fn command_fails_if_the_secret_cannot_be_printed() {
-    let (desk, _server, org) = desk();
-    let full = || std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
-    let into_full = |arguments: &[&str]| desk.command(arguments).stdout(full()).output().unwrap();
-    let create = ["key", "create", "--org", &org.slug, "--name", "batch", "--scope", "inference:read"];
-    let rotate = ["key", "rotate", "--org", &org.slug, "batch"];
-    for (arguments, advice) in [(&create[..], "Revoke key_"), (&rotate[..], "rotate key_")] {
-        let output = into_full(arguments);
-        let said = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(1), "{said}");
-        assert!(said.contains("can't be printed") && said.contains(advice), "{said}");
+/// Runs a command whose output goes to a full disk, to a reader that has gone, or nowhere.
+fn run_without_output(desk: &Desk, output: &str, arguments: &[&str]) -> (Option<i32>, String) {
+    let mut command = desk.command(arguments);
+    match output {
+        "full" => {
+            command.stdout(std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap());
+        }
+        "gone" => {
+            command.stdout(std::io::pipe().unwrap().1);
+        }
+        _ => {
+            let mut shell = Command::new("sh");
+            shell.args(["-c", "exec \"$0\" \"$@\" >&-"]).arg(command.get_program()).args(arguments);
+            shell.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+            shell.current_dir(desk.data.path());
+            command = shell;
+        }
     }
-    assert_eq!(into_full(&["key", "list", "--org", &org.slug]).status.code(), Some(1));
+    let output = command.stderr(Stdio::piped()).spawn().unwrap().wait_with_output().unwrap();
+    (output.status.code(), String::from_utf8(output.stderr).unwrap())
+}
+
+#[test]
+fn key_whose_secret_cannot_be_printed_is_revoked_or_not_made() {
+    let (desk, _server, org) = desk();
+    let status = |name: &str| {
+        let found = org.admin.get(&format!("/v1/api-keys?q={name}")).json();
+        found["data"][0]["status"].as_str().map(str::to_owned)
+    };
+    for output in ["full", "gone", "closed"] {
+        let name = format!("into-{output}");
+        let create = ["key", "create", "--org", &org.slug, "--name", &name, "--scope", "inference:read"];
+        let (code, said) = run_without_output(&desk, output, &create);
+        assert_eq!(code, Some(1), "{said}");
+        assert!(said.contains("the secret can't be printed"), "{said}");
+        // A closed output is known before there is a key.
+        let expected = (output != "closed").then_some("revoked");
+        assert_eq!(status(&name).as_deref(), expected, "{said}");
+    }
+    // The name is free again.
+    assert!(is_key(&desk.key(&org.slug, "into-full", "inference:read")));
+}
+
+#[test]
+fn key_whose_new_secret_cannot_be_printed_keeps_its_old_one() {
+    let (desk, server, org) = desk();
+    let old = server.api(&desk.key(&org.slug, "batch", "inference:read"));
+    for output in ["full", "gone", "closed"] {
+        let rotate = ["key", "rotate", "--org", &org.slug, "batch", "--overlap", "0s"];
+        let (code, said) = run_without_output(&desk, output, &rotate);
+        assert_eq!(code, Some(1), "{said}");
+        assert!(said.contains("secret can't be printed"), "{said}");
+        let key = old.get("/v1/api-keys/self");
+        assert_eq!((key.status, &key.json()["rotation"]), (200, &Value::Null), "{said}");
+    }
+    assert_eq!(
+        desk.database.count("SELECT COUNT(*) AS count FROM audit_entries WHERE action = 'key.rotated'"),
+        0
+    );
+    let new = text(&desk.run(&["key", "rotate", "--org", &org.slug, "batch", "--overlap", "0s"]));
+    assert_eq!((old.get("/v1/models").status, server.api(&new).get("/v1/models").status), (401, 200));
+}
+
+#[test]
+fn command_that_cannot_print_its_result_fails() {
+    let (desk, _server, org) = desk();
+    for arguments in [
+        &["key", "list", "--org", &org.slug][..],
+        &["key", "show", "--org", &org.slug, "admin-key"],
+        &["user", "list"],
+        &["audit", "export", "--org", &org.slug],
+        &["secret", "status"],
+        &["--help"],
+        &["--version"],
+    ] {
+        let (code, said) = run_without_output(&desk, "full", arguments);
+        assert_eq!(code, Some(1), "{arguments:?} {said}");
+        // As with `| head`.
+        let (code, said) = run_without_output(&desk, "gone", arguments);
+        assert_eq!((code, said.as_str()), (Some(1), ""), "{arguments:?}");
+        assert_eq!(desk.run(arguments).status.code(), Some(0), "{arguments:?}");
+    }
+    let wrong = run_without_output(&desk, "full", &["key", "unknown"]);
+    assert_eq!(wrong.0, Some(2), "{}", wrong.1);
+    // Standard error is not the result.
+    let create = ["key", "create", "--org", &org.slug, "--name", "quiet", "--scope", "inference:read"];
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    assert!(is_key(&text(&desk.command(&create).stderr(full).output().unwrap())));
 }
 
 #[test]

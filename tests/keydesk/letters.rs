@@ -384,7 +384,7 @@ fn every_mail_reads_well_as_text_and_in_html() {
         // Gmail cuts what is longer.
         assert!(html.len() < 100_000);
         let early = mail.header("List-Unsubscribe").is_some();
-        assert_eq!(early, mail.header("List-Unsubscribe-Post").is_some());
+        assert!(mail.header("List-Unsubscribe-Post").is_none(), "one click needs https");
         assert_eq!(early, number == 1, "{event}");
         let name = directory.join(format!("{number:02}-{event}"));
         std::fs::write(name.with_extension("html"), html.as_bytes()).unwrap();

@@ -245,6 +245,16 @@ fn existing_keys_keep_their_rights_until_the_date_in_every_process() {
 }
 
 #[test]
+fn key_from_a_process_whose_clock_is_ahead_existed_before_the_policy() {
+    let (desk, server, org) = desk();
+    let made = org.admin.create(&json!({"name": "b", "scopes": ["inference:read"], "expires_in_days": 365}));
+    desk.database.change("UPDATE key_secrets SET created_at = created_at + 3600000000");
+    save(&mut server.signed_in(&org), &org, &STRICT);
+    let key = org.admin.get(&format!("/v1/api-keys/{}", made["id"].as_str().unwrap())).json();
+    assert!(*key["expires_at"].as_str().unwrap() < *in_days(31), "{key}");
+}
+
+#[test]
 fn policy_change_can_be_undone_before_its_date() {
     let (desk, server, org) = desk();
     let mut owner = server.signed_in(&org);

@@ -63,9 +63,14 @@ fn invalid_overlap_is_refused_and_the_choice_kept() {
     let (_desk, server, org) = desk();
     let mut browser = server.signed_in(&org);
     let (_, old, page) = key(&server, &org, "batch", json!({}));
-    for (overlap, until) in
-        [("custom", ""), ("custom", "2001-01-01"), ("custom", "2200-01-01"), ("31d", ""), ("", "")]
-    {
+    for (overlap, until) in [
+        ("custom", ""),
+        ("custom", "29.11.2027"),
+        ("custom", "2001-01-01"),
+        ("custom", "2200-01-01"),
+        ("31d", ""),
+        ("", ""),
+    ] {
         let fields = [("form", "x"), ("overlap", overlap), ("overlap_until", until)];
         let refused = browser.post(&format!("{page}/rotate"), &fields);
         assert_eq!(refused.status, 422, "{overlap} {until}");

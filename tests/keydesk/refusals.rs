@@ -32,20 +32,20 @@ fn each_refusal_is_explained_check_by_check() {
         refused.push((request_id(&answer), check, now));
     };
     change(json!({"disabled": true}));
-    refuse(401, api.get("/v1/models"), "The key is not disabled or revoked", "passes");
+    refuse(401, api.get("/v1/models"), "The key is not disabled or revoked", "Passes");
     change(json!({"disabled": false, "allowed_ips": ["192.0.2.0/24"]}));
-    refuse(403, api.get("/v1/models"), "The address is allowed", "passes");
+    refuse(403, api.get("/v1/models"), "The address is allowed", "Passes");
     change(json!({"allowed_ips": [], "scopes": ["inference:read"]}));
-    refuse(403, api.post("/v1/inference", &inference), "The key has the scope", "would be refused");
+    refuse(403, api.post("/v1/inference", &inference), "The key has the scope", "Would be refused");
     desk.database.change("UPDATE members SET role = 'auditor'");
-    refuse(403, api.get("/v1/models"), "The owner’s role allows the scope", "passes");
+    refuse(403, api.get("/v1/models"), "The owner’s role allows the scope", "Passes");
     desk.database.change("UPDATE members SET role = 'owner'");
     change(json!({"requests_per_minute": 1}));
     // Earlier requests leave less than a whole token for a moment.
     eventually("the one token is there", || api.get("/v1/models").status == 200);
-    refuse(429, api.get("/v1/models"), "The limit is not exceeded", "would be refused");
+    refuse(429, api.get("/v1/models"), "The limit is not exceeded", "Would be refused");
     crate::rotation::rotate(&org.admin, id, "0s");
-    refuse(401, api.get("/v1/models"), "The secret is the current one", "would be refused");
+    refuse(401, api.get("/v1/models"), "The secret is the current one", "Would be refused");
     let ids: Vec<String> = refused.iter().map(|(request, _, _)| format!("'{request}'")).collect();
     let kept =
         format!("SELECT COUNT(*) AS count FROM refused_requests WHERE request_id IN ({})", ids.join(", "));

@@ -287,6 +287,7 @@ fn each_card_matches_the_rows_of_a_thousand_keys() {
     assert_eq!(by_card.len(), 10, "every kind occurs: {by_card:?}");
     // The page's figures, its rows and the export tell the same.
     let export = owner.get(&format!("/o/{}/review.csv", org.slug));
+    assert!(export.body.starts_with("\u{feff}"), "{}", export.body);
     let exported: BTreeSet<(String, String, String)> = export
         .body
         .lines()

@@ -13,7 +13,8 @@ const COUNTS: [&str; 7] =
 /// The lines of an export, each by the names of its columns.
 fn lines(page: &Page) -> Vec<BTreeMap<String, String>> {
     assert_eq!(page.status, 200, "{}", page.body);
-    let mut rows = page.body.lines().map(|line| line.split(',').collect::<Vec<_>>());
+    let text = page.body.strip_prefix('\u{feff}').expect("spreadsheets need the byte order mark");
+    let mut rows = text.lines().map(|line| line.split(',').collect::<Vec<_>>());
     let head = rows.next().unwrap();
     let named = |row: Vec<&str>| {
         assert_eq!(row.len(), head.len(), "{row:?}");

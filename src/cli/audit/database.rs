@@ -7,7 +7,7 @@ use crate::audit::{head, log, register, signing};
 use crate::authority::{Change, RequestSource};
 use crate::cli::audit::report::{first_bad, proof_of_log};
 use crate::cli::open;
-use crate::cli::output::{Failure, print};
+use crate::cli::output::{Failure, note, print};
 use crate::db::Db;
 use crate::installation::SealState;
 use crate::orgs::principal::CommandLine;
@@ -23,7 +23,7 @@ pub(super) fn recover(slug: &str, new_name: bool) -> Result<(), Failure> {
     let signers = Signer::all(&keyring)?;
     let mut check = db.read_now(|conn| LogCheck::begin(conn, db.logs(), org, &signers, None, 0))?;
     if let Err(fault) = walk(&db, &mut check)? {
-        eprintln!("{slug}: {}", first_bad(&fault));
+        note(format_args!("{slug}: {}", first_bad(&fault)));
         let (index, why) = (fault.index.cast_signed(), fault.why.as_str());
         db.write_now(|tx| head::mark_broken(tx, org, Some(index), why))?;
     }

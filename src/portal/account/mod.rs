@@ -26,7 +26,7 @@ use crate::people::links::Link;
 use crate::people::methods::Method;
 use crate::people::oauth::Kind;
 use crate::people::sessions::OpenSession;
-use crate::people::store::Profile;
+use crate::people::store::check_person_name;
 use crate::portal::account::events::ActivityRow;
 use crate::portal::entrance::provider;
 use crate::portal::kit::format::{self, When};
@@ -105,14 +105,17 @@ pub async fn save(visit: AccountVisit, fields: Fields) -> Result<HttpResponse, P
     };
     let name = sent("name", &person.name);
     let zone = sent("zone", person.zone.as_deref().unwrap_or("UTC"));
-    let mut wrong = Profile::parse(&name, &person.email).err().unwrap_or_default();
-    wrong.retain(|error| error.field == "name");
+    let mut wrong = Vec::new();
+    // A name from before these checks stays until it is changed.
+    let checked = if name == person.name { Ok(name.clone()) } else { check_person_name(&name) };
+    let checked = checked.map_err(|error| wrong.push(error)).unwrap_or_default();
     if TimeZone::get(&zone).is_err() || zone.len() > 64 {
         wrong.push(FieldError::new("zone", "Choose a time zone from the list."));
     }
     if !wrong.is_empty() {
         return page(&visit, Some((name, zone)), FormErrors(wrong)).await;
     }
+    let name = checked;
     visit
         .change(move |tx, holder| {
             let mut changes = Vec::new();

@@ -98,7 +98,7 @@ fn text(conn: &mut Conn, org: OrgId, entries: Vec<Entry>, form: Form, first: boo
         return Ok(out);
     }
     if first {
-        csv::line(&mut out, HEAD);
+        out = csv::head(HEAD);
     }
     let names = Names::of(conn, org, &entries)?;
     for entry in &entries {

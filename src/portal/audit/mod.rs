@@ -218,7 +218,8 @@ impl Proof {
                 let newer = head.size.saturating_sub(checked).cast_signed();
                 Proof::Unbroken {
                     checked: number(checked),
-                    newer: (newer > 0).then(|| format::count(newer, "newer entry is", "newer entries are")),
+                    newer: (newer > 0)
+                        .then(|| format::count(newer, "newer entry will be", "newer entries will be")),
                     signed: kept.map(|kept| at(kept.at)),
                 }
             }

@@ -5,6 +5,7 @@ use jiff::tz::TimeZone;
 
 use crate::audit::list::{Filter, Part};
 use crate::error::FieldError;
+use crate::portal::kit::date_field;
 use crate::portal::kit::list_query::{ListQuery, invalid_parameter};
 use crate::time::{DAY, Time};
 use crate::web::form::{Fields, FormErrors, query};
@@ -90,17 +91,19 @@ impl ListParams {
         if self.range != CUSTOM {
             return Err(invalid_parameter("range"));
         }
-        let mut end_of = |field, text: &str| {
-            let date: Option<Date> = text.parse().ok().filter(|_| text.len() == 10);
-            let end = date.and_then(|date| Time::end_of_day(date, zone));
-            if end.is_none() && !text.is_empty() {
-                errors.push(FieldError::new(field, "Choose a day, such as 2026-11-23."));
+        let mut instant = |field, text: &str, of: fn(Date, &TimeZone) -> Option<Time>| {
+            if text.is_empty() {
+                return None;
             }
-            end
+            let at = date_field::parse(text).ok().and_then(|date| of(date, zone));
+            if at.is_none() {
+                errors.push(FieldError::new(field, date_field::NO_DATE));
+            }
+            at
         };
-        let from = end_of("from", &self.from).map(|end| end.start_of_day(zone));
+        let from = instant("from", &self.from, Time::start_of);
         // The range includes the chosen day.
-        let to = end_of("to", &self.to).map(|end| end.plus(1));
+        let to = instant("to", &self.to, Time::end_of_day).map(|end| end.plus(1));
         if from.zip(to).is_some_and(|(from, to)| from >= to) {
             errors.push(FieldError::new("to", "Choose an end date that is not before the start date."));
         }

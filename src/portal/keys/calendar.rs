@@ -1,8 +1,9 @@
 //! Expiry dates as calendars: a feed with a secret address for each member, and a file for each key.
 
-use actix_web::http::header;
-use actix_web::{HttpResponse, web};
+use actix_web::http::header::{self, ETag, EntityTag, IfNoneMatch};
+use actix_web::{HttpMessage, HttpRequest, HttpResponse, web};
 use askama::Template;
+use sha2::{Digest, Sha256};
 
 use crate::config::PublicUrl;
 use crate::error::Error;
@@ -22,6 +23,7 @@ use crate::web::problem::Problem;
 
 /// The most keys in a feed, soonest expiry first.
 const MOST: i64 = 1_000;
+const TYPE: &str = "text/calendar; charset=utf-8";
 /// How long a past expiry stays in a feed, in days.
 const KEPT: i64 = 30;
 
@@ -88,7 +90,7 @@ pub async fn feed(visit: GuestVisit, token: web::Path<String>) -> Result<HttpRes
     let (org, keys) = found.await?;
     let events: Vec<Event> =
         keys.iter().flat_map(|key| events(key, &org.name, &visit.site.public_url, now)).collect();
-    Ok(ics(&ical::calendar(&format!("API keys of {}", org.name), &events, now)))
+    Ok(unless_known(&visit.request, ical::calendar(&format!("API keys of {}", org.name), &events, now)))
 }
 
 /// `GET /keys/{id}.ics`: the expiry of one key.
@@ -99,7 +101,7 @@ pub async fn of_key(visit: AccountVisit, id: web::Path<String>) -> Result<HttpRe
     if events.is_empty() {
         return Err(Problem::not_found());
     }
-    let mut response = ics(&ical::calendar(&key.name, &events, now));
+    let mut response = ics(ical::calendar(&key.name, &events, now));
     let named = header::HeaderValue::from_str(&format!("attachment; filename=\"{}.ics\"", key.id));
     response.headers_mut().insert(header::CONTENT_DISPOSITION, named.map_err(Error::internal)?);
     Ok(response)
@@ -152,6 +154,23 @@ fn events(key: &Key, org: &str, public_url: &PublicUrl, now: Time) -> Vec<Event>
     end.into_iter().chain(old).collect()
 }
 
-fn ics(text: &str) -> HttpResponse {
-    HttpResponse::Ok().content_type("text/calendar; charset=utf-8").body(text.to_owned())
+fn ics(text: String) -> HttpResponse {
+    HttpResponse::Ok().content_type(TYPE).body(text)
+}
+
+/// The calendar with its entity tag, or 304 if the client has this text already (RFC 9110 section 13.1.2).
+fn unless_known(request: &HttpRequest, text: String) -> HttpResponse {
+    // A strong tag is about the bytes, which compression changes.
+    let encodings = request.headers().get(header::ACCEPT_ENCODING).map_or(&b""[..], |value| value.as_bytes());
+    let digest = Sha256::new().chain_update(text.as_bytes()).chain_update(encodings).finalize();
+    let digest = hex::encode(&digest[..16]);
+    let tag = ETag(EntityTag::new_strong(digest));
+    let is_known = match request.get_header::<IfNoneMatch>() {
+        Some(IfNoneMatch::Any) => true,
+        Some(IfNoneMatch::Items(known)) => known.iter().any(|known| known.weak_eq(&tag.0)),
+        None => false,
+    };
+    let mut response = if is_known { HttpResponse::NotModified() } else { HttpResponse::Ok() };
+    response.insert_header(tag).insert_header((header::CACHE_CONTROL, "private, no-cache"));
+    if is_known { response.finish() } else { response.content_type(TYPE).body(text) }
 }

@@ -120,8 +120,8 @@ fn claim(visit: &Visit, form: &Fields) -> Option<Claim> {
 }
 
 fn input(form: &KeyForm, member: &Member) -> NewKeyInput {
-    // A wrong date must not hide what else is wrong.
-    let expiry = form.expiry(&member.person.time_zone()).ok().flatten().unwrap_or(Expiry::Unreadable);
+    let expiry = form.expiry(&member.person.time_zone());
+    let expiry = expiry.unwrap_or(Expiry::Invalid("Choose when the key expires."));
     NewKeyInput {
         name: form.get("name").to_owned(),
         description: form.get("description").to_owned(),

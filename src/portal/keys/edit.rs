@@ -5,7 +5,7 @@ use askama::Template;
 
 use crate::error::Error;
 use crate::id::KeyId;
-use crate::keys::input::{EditInput, Expiry};
+use crate::keys::input::EditInput;
 use crate::keys::manager::KeyAction;
 use crate::keys::{Key, lifecycle};
 use crate::orgs::policy::{self, MAX_DAYS};
@@ -57,11 +57,10 @@ pub async fn submit(
         return Err(Error::NameImmutable.into());
     }
     let fields = KeyForm(submitted);
-    let expiry = fields.expiry(&visit.zone);
     let input = EditInput {
         description: Some(fields.get("description").to_owned()),
         scopes: Some(fields.0.all("scopes")),
-        expires_at: expiry.unwrap_or(Some(Expiry::Unreadable)),
+        expires_at: fields.expiry(&visit.zone),
         settings: fields.settings(),
         ..EditInput::default()
     };

@@ -7,7 +7,7 @@ use crate::keys::Key;
 use crate::keys::input::Expiry;
 use crate::keys::settings::{KeySettings, SettingsInput};
 use crate::orgs::policy::Policy;
-use crate::portal::kit::format;
+use crate::portal::kit::{date_field, format};
 use crate::role::Role;
 use crate::scope::{Scope, Scopes};
 use crate::time::{DAY, Time};
@@ -64,22 +64,17 @@ impl KeyForm {
     }
 
     /// The chosen expiry; `None` keeps the current one.
-    pub fn expiry(&self, zone: &TimeZone) -> Result<Option<Expiry>, FieldError> {
-        match self.get("expires") {
-            "keep" => Ok(None),
-            "never" => Ok(Some(Expiry::Never)),
+    pub fn expiry(&self, zone: &TimeZone) -> Option<Expiry> {
+        Some(match self.get("expires") {
+            "keep" => return None,
+            "never" => Expiry::Never,
             "custom" => {
-                let date = self.get("expires_on").parse().ok();
-                let end = date.and_then(|date| Time::end_of_day(date, zone));
-                end.map(|end| Some(Expiry::At(end)))
-                    .ok_or_else(|| FieldError::new("expires", "Choose a date for the custom expiration."))
+                let end = date_field::parse(self.get("expires_on"))
+                    .and_then(|date| Time::end_of_day(date, zone).ok_or(date_field::NO_DATE));
+                end.map_or_else(Expiry::Invalid, Expiry::At)
             }
-            days => {
-                let days =
-                    days.parse().map_err(|_| FieldError::new("expires", "Choose when the key expires."))?;
-                Ok(Some(Expiry::InDays(days)))
-            }
-        }
+            days => days.parse().map_or(Expiry::Invalid("Choose when the key expires."), Expiry::InDays),
+        })
     }
 
     /// The summary of the collapsed limits.

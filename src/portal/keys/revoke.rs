@@ -15,6 +15,7 @@ use crate::portal::keys::clients::CallerRow;
 use crate::portal::keys::show::scope_name;
 use crate::portal::kit::format::{self, When};
 use crate::portal::kit::visit::Visit;
+use crate::text::fold;
 use crate::time::{DAY, Time};
 use crate::usage;
 use crate::usage::journal;
@@ -31,6 +32,8 @@ struct RevokePage {
     org: OrgLink,
     id: KeyId,
     name: String,
+    /// What has to be typed to confirm.
+    confirmation: String,
     /// Whether it is shown in the dialog, which also receives the responses.
     in_dialog: bool,
     requests: i64,
@@ -60,11 +63,11 @@ pub async fn submit(visit: Visit, requested: RequestedKey, fields: Fields) -> Re
     let key = visit.read(move |conn| find(conn, requested)).await?;
     let mut errors = Vec::new();
     let reason = check_reason(fields.get("reason")).map_err(|error| errors.push(error)).unwrap_or_default();
-    let typed = crate::text::fold(fields.get("confirm").trim());
-    if was_used_lately(&key, visit.now) && typed != crate::text::fold(&key.name) {
+    let wanted = confirmation(&key);
+    if was_used_lately(&key, visit.now) && fold(fields.get("confirm")) != fold(wanted) {
         errors.push(FieldError::new(
             "confirm",
-            format!("Type {} to confirm that its clients will lose access.", key.name),
+            format!("Type {wanted} to confirm that its clients will lose access."),
         ));
     }
     if !errors.is_empty() {
@@ -81,6 +84,11 @@ fn find(conn: &mut Conn, requested: RequestedKey) -> Result<Key, Error> {
     let last_uses = journal::last_uses(conn, key.org, &[key.id])?;
     key.last_used_at = key.last_used_at.max(last_uses.get(&key.id).copied());
     Ok(key)
+}
+
+/// What has to be typed: the key's name, or its fingerprint's hint if no character of an older name is visible.
+fn confirmation(key: &Key) -> &str {
+    if fold(&key.name).is_empty() { &key.fingerprint.hint } else { &key.name }
 }
 
 fn was_used_lately(key: &Key, now: Time) -> bool {
@@ -112,6 +120,7 @@ async fn page(
         org: visit.org_link(),
         id: key.id,
         name: key.name.clone(),
+        confirmation: confirmation(&key).to_owned(),
         in_dialog: visit.is_partial(),
         requests: by_scope.iter().map(|(_, requests)| requests).sum(),
         by_scope: scopes.collect::<Vec<_>>().join(", "),

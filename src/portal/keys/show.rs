@@ -189,7 +189,9 @@ impl SecretRow {
             None => address.clone(),
         });
         let state = match (secret.superseded_at, secret.ends_at) {
-            (Some(_), Some(end)) if end > now => format!("Works until {}", format::date_time(end, zone)),
+            (Some(_), Some(end)) if end > now && !secret.ended => {
+                format!("Works until {}", format::date_time(end, zone))
+            }
             (Some(_), Some(end)) => format!("Ended {}", format::date_time(end, zone)),
             _ => "Current".to_owned(),
         };

@@ -1,6 +1,6 @@
 //! Calendars in the format of RFC 5545: UTF-8, lines of at most 75 octets, ended by CRLF.
 
-use crate::time::Time;
+use crate::time::{DAY, Time};
 
 /// An event without duration.
 pub struct Event {
@@ -15,7 +15,10 @@ pub struct Event {
     pub cancelled: bool,
 }
 
-/// A calendar of these events, generated at `now`.
+/// How long before an event a reminder is shown, as a duration (RFC 5545 section 3.3.6).
+const ALARMS: [&str; 2] = ["P7D", "P1D"];
+
+/// A calendar of these events, generated on the UTC day of `now`. On one day, the same events give the same text.
 pub fn calendar(name: &str, events: &[Event], now: Time) -> String {
     let mut lines = Lines(String::new());
     lines.plain("BEGIN:VCALENDAR");
@@ -29,7 +32,7 @@ pub fn calendar(name: &str, events: &[Event], now: Time) -> String {
     for event in events {
         lines.plain("BEGIN:VEVENT");
         lines.text("UID", &event.uid);
-        lines.plain(&format!("DTSTAMP:{}", utc(now)));
+        lines.plain(&format!("DTSTAMP:{}", utc(now.floor(DAY))));
         lines.plain(&format!("DTSTART:{}", utc(event.at)));
         lines.plain(&format!("SEQUENCE:{}", event.sequence));
         lines.text("SUMMARY", &event.summary);
@@ -39,6 +42,15 @@ pub fn calendar(name: &str, events: &[Event], now: Time) -> String {
         lines.plain(if event.cancelled { "STATUS:CANCELLED" } else { "STATUS:CONFIRMED" });
         // An expiry does not make anyone busy.
         lines.plain("TRANSP:TRANSPARENT");
+        if !event.cancelled {
+            for before in ALARMS {
+                lines.plain("BEGIN:VALARM");
+                lines.plain("ACTION:DISPLAY");
+                lines.plain(&format!("TRIGGER:-{before}"));
+                lines.text("DESCRIPTION", &event.summary);
+                lines.plain("END:VALARM");
+            }
+        }
         lines.plain("END:VEVENT");
     }
     if events.is_empty() {
@@ -129,7 +141,7 @@ mod tests {
         assert!(unfolded.contains("\r\nX-WR-CALNAME:Acme\\; AI\r\n"));
         assert!(unfolded.contains("\r\nDESCRIPTION:One line\\, \\nanother\\; \\\\ and more\r\n"));
         assert!(unfolded.contains("\r\nDTSTART:20270221T225959Z\r\nSEQUENCE:2\r\n"));
-        assert!(unfolded.contains("\r\nDTSTAMP:20270115T080000Z\r\n"));
+        assert!(unfolded.contains("\r\nDTSTAMP:20270115T000000Z\r\n"));
     }
 
     #[test]
@@ -140,8 +152,23 @@ mod tests {
     }
 
     #[test]
+    fn event_reminds_a_week_and_a_day_before() {
+        let text = calendar("Acme", &[event("Key ends")], Time::from_seconds(0));
+        let alarm =
+            "BEGIN:VALARM\r\nACTION:DISPLAY\r\nTRIGGER:-P7D\r\nDESCRIPTION:Key ends\r\nEND:VALARM\r\n";
+        assert!(text.contains(alarm) && text.contains("\r\nTRIGGER:-P1D\r\n"), "{text}");
+    }
+
+    #[test]
+    fn text_changes_once_a_day() {
+        let at = |seconds| calendar("Acme", &[event("x")], Time::from_seconds(seconds));
+        assert_eq!(at(5 * DAY), at(6 * DAY - 1));
+        assert_ne!(at(5 * DAY), at(6 * DAY));
+    }
+
+    #[test]
     fn cancelled_event_says_so() {
         let text = calendar("Acme", &[Event { cancelled: true, ..event("x") }], Time::from_seconds(0));
-        assert!(text.contains("\r\nSTATUS:CANCELLED\r\n"));
+        assert!(text.contains("\r\nSTATUS:CANCELLED\r\n") && !text.contains("VALARM"));
     }
 }

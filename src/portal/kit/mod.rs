@@ -1,6 +1,7 @@
 //! Parts that several sections share.
 
 pub mod chart;
+pub mod date_field;
 pub mod disable;
 pub mod format;
 pub mod fragments;

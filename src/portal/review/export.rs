@@ -68,8 +68,7 @@ fn part(
     let mut out = String::new();
     let (place, after) = match place {
         Place::Head => {
-            csv::line(&mut out, HEAD);
-            return Ok((out, Some(Place::Card(0, None))));
+            return Ok((csv::head(HEAD), Some(Place::Card(0, None))));
         }
         Place::Card(place, after) => (place, after),
         Place::Kept => return Ok((kept(conn, org, scanned, now)?, None)),

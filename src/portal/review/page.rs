@@ -93,7 +93,7 @@ pub async fn show(visit: Visit) -> Result<HttpResponse, Problem> {
         scan: findings.scan.filter(|scan| scan.active_keys > 0),
         may_write: visit.role.may(Act::WriteReview),
         zone: visit.zone_name(),
-        looked_at: scanned_at.map_or_else(|| "not yet".to_owned(), |at| format::clock(at, &zone)),
+        looked_at: scanned_at.map_or_else(|| "none yet".to_owned(), |at| format::clock(at, &zone)),
     };
     visit.page(&view)
 }

@@ -64,7 +64,7 @@ pub async fn show(visit: Visit) -> Result<HttpResponse, Problem> {
         kept,
         removed,
         scan: findings.scan,
-        looked_at: scanned_at.map_or_else(|| "not yet".to_owned(), |at| format::date_time(at, &zone)),
+        looked_at: scanned_at.map_or_else(|| "none yet".to_owned(), |at| format::date_time(at, &zone)),
         printed_at: format::date_time(now, &zone),
         printed_by: format!("{} ({})", visit.person.name, visit.person.email),
         zone: visit.zone_name(),

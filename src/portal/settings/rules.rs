@@ -4,7 +4,7 @@ use jiff::tz::TimeZone;
 
 use crate::error::FieldError;
 use crate::orgs::policy::{NeverExpire, Policy, Rules};
-use crate::portal::kit::format;
+use crate::portal::kit::{date_field, format};
 use crate::scope::{Scope, Scopes};
 use crate::time::{DAY, Time};
 use crate::web::form::Fields;
@@ -91,9 +91,9 @@ impl PolicyFields {
             errors.push(FieldError::new("never", "Choose who can create keys without an expiry date."));
             NeverExpire::Nobody
         });
-        let date = self.date.parse::<jiff::civil::Date>().ok();
+        let date = date_field::parse(&self.date).ok();
         let date = date.and_then(|date| Time::start_of(date, zone)).unwrap_or_else(|| {
-            errors.push(FieldError::new("date", "Choose a day."));
+            errors.push(FieldError::new("date", date_field::NO_DATE));
             Time::from_seconds(0)
         });
         let small = |number: i64| u32::try_from(number).unwrap_or(0);

@@ -69,7 +69,7 @@ fn text(
     let names: HashMap<KeyId, Named> = names::with_owners(conn, org, &ids)?;
     let mut out = String::new();
     if after.is_none() {
-        csv::line(&mut out, HEAD);
+        out = csv::head(HEAD);
     }
     for ((start, key, scope, model), totals) in lines {
         let named = names.get(&key);

@@ -1,8 +1,9 @@
 //! The parameters of a usage page.
 
-use jiff::civil;
+use jiff::tz::TimeZone;
 
 use crate::error::FieldError;
+use crate::portal::kit::date_field;
 use crate::portal::kit::list_query::{ListQuery, invalid_parameter};
 use crate::time::{DAY, HOUR, Time};
 use crate::usage::part::{Part, Sort};
@@ -133,11 +134,10 @@ fn custom(params: &mut UsageParams, now: Time, errors: &mut Vec<FieldError>) -> 
         return last;
     }
     let mut midnight = |field, text: &str| {
-        let date: Option<civil::Date> = text.parse().ok();
-        let midnight =
-            date.filter(|_| text.len() == 10).and_then(|date| Time::parse(&format!("{date}T00:00:00Z")));
+        let date = date_field::parse(text).ok();
+        let midnight = date.and_then(|date| Time::start_of(date, &TimeZone::UTC));
         if midnight.is_none() {
-            errors.push(FieldError::new(field, "Choose a day, such as 2026-11-23."));
+            errors.push(FieldError::new(field, date_field::NO_DATE));
         }
         midnight
     };

@@ -98,7 +98,7 @@ impl Figures {
                 String::new(),
                 self.latencies
                     .within(95)
-                    .map_or_else(String::new, |time| format!("95\u{a0}% took at most {}", took(Some(time)))),
+                    .map_or_else(String::new, |time| format!("95\u{a0}% within {}", took(Some(time)))),
             ),
         ]
     }

@@ -40,14 +40,19 @@ impl MailServer {
         MailServer::launch(Some(host))
     }
 
-    fn launch(host: Option<&str>) -> MailServer {
+    /// One that takes no addresses outside ASCII.
+    pub fn without_smtputf8() -> MailServer {
+        MailServer::launch(Some("--without-smtputf8"))
+    }
+
+    fn launch(argument: Option<&str>) -> MailServer {
         let directory = TempDir::new().unwrap();
         std::fs::write(directory.path().join("mode"), "accept").unwrap();
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/keydesk/support/mail_server.py");
         let mut child = Command::new(python())
             .arg(script)
             .arg(directory.path())
-            .args(host)
+            .args(argument)
             .stdout(Stdio::piped())
             // It reports every failed handshake, and some must fail.
             .stderr(Stdio::null())

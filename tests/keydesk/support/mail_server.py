@@ -1,6 +1,6 @@
 """A mail server that does what a test tells it to.
 
-    mail_server.py DIRECTORY [CERTIFICATE_HOST]
+    mail_server.py DIRECTORY [CERTIFICATE_HOST | --without-smtputf8]
 
 It prints its port. What it does with each mail stands in DIRECTORY/mode: `accept`, `later` (451),
 `refuse` (550), `quote` (550 that quotes the link, as filters do), `busy` (421), `slow` (taken after a while), `hang` (no answer after the final dot), `drop` (the connection ends
@@ -27,6 +27,8 @@ class Handler:
     async def handle_RCPT(self, server, session, envelope, address, options):
         if address.startswith("unknown"):
             return "550 5.1.1 No such mailbox here"
+        if address.startswith("relayed"):
+            return "454 4.7.1 Relay access denied"
         envelope.rcpt_tos.append(address)
         return "250 OK"
 
@@ -85,10 +87,11 @@ def context(host):
 
 
 async def main():
-    tls = context(sys.argv[2]) if len(sys.argv) > 2 else None
+    is_old = sys.argv[2:] == ["--without-smtputf8"]
+    tls = context(sys.argv[2]) if len(sys.argv) > 2 and not is_old else None
 
     def session():
-        return Session(Handler(), tls_context=tls, require_starttls=tls is not None, enable_SMTPUTF8=True)
+        return Session(Handler(), tls_context=tls, require_starttls=tls is not None, enable_SMTPUTF8=not is_old)
 
     server = await asyncio.get_running_loop().create_server(session, "127.0.0.1", 0)
     print(server.sockets[0].getsockname()[1], flush=True)

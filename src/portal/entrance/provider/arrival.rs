@@ -16,6 +16,7 @@ use crate::people::store::{self, Person, Profile, fold_email};
 use crate::people::{methods, notice, recovery};
 use crate::portal::entrance::provider::refused::{Refused, refuse};
 use crate::portal::kit::visit::{AccountVisit, GuestVisit};
+use crate::text::to_name;
 use crate::time::{MINUTE, Time};
 use crate::web::form::Fields;
 use crate::web::problem::Problem;
@@ -155,8 +156,8 @@ fn by_invitation(
     if store::by_email(tx.conn, &invitation.email)?.is_some() {
         return Ok(Err(Refused::KnownAddress));
     }
-    let name = identity.name.as_deref().unwrap_or(&invitation.email);
-    let profile = Profile::parse(name, &invitation.email)
+    let name = to_name(identity.name.as_deref().unwrap_or(&invitation.email), store::MAX_NAME);
+    let profile = Profile::parse(&name, &invitation.email)
         .or_else(|_| Profile::parse(&invitation.email, &invitation.email))
         .map_err(Error::Invalid)?;
     let person = store::insert(tx, &profile, None, now)?;

@@ -39,7 +39,7 @@ pub(super) fn of(
     let networks = &key.settings.allowed_ips;
     let needed = kept.scope.as_deref().unwrap_or("no scope");
     // A request before the last rotation used a secret that has been replaced.
-    let replaced = kept.at < key.secret_made_at && key.previous.as_ref().is_none_or(|old| old.ends_at <= now);
+    let replaced = kept.at < key.secret_made_at && key.previous.as_ref().is_none_or(|old| !old.works_at(now));
     let steps = [
         ("The key exists", true, Some(true), String::new()),
         (
@@ -136,9 +136,9 @@ impl Check {
     /// The label of the result now.
     pub(super) fn now_words(&self) -> &'static str {
         match self.now {
-            Some(true) => "passes",
-            Some(false) => "would be refused",
-            None => "not checked",
+            Some(true) => "Passes",
+            Some(false) => "Would be refused",
+            None => "Not checked",
         }
     }
 }

@@ -13,6 +13,7 @@ use crate::orgs::policy;
 use crate::path;
 use crate::portal::keys::RequestedKey;
 use crate::portal::keys::reveal::{self, Again};
+use crate::portal::kit::date_field;
 use crate::portal::kit::format::{self, When};
 use crate::portal::kit::visit::Visit;
 use crate::time::{DAY, HOUR, Time};
@@ -113,9 +114,8 @@ fn overlap(fields: &Fields, visit: &Visit) -> Result<i64, FieldError> {
     let wrong = |message: &str| FieldError::new("overlap", message);
     match fields.get("overlap") {
         "custom" => {
-            let date = fields.get("overlap_until").parse().ok();
-            let end = date.and_then(|date| Time::end_of_day(date, &visit.zone));
-            let end = end.ok_or_else(|| wrong("Choose the last day of the old secret."))?;
+            let date = date_field::parse(fields.get("overlap_until")).map_err(wrong)?;
+            let end = Time::end_of_day(date, &visit.zone).ok_or_else(|| wrong(date_field::NO_DATE))?;
             Some(end.since(visit.now.whole_second()))
                 .filter(|overlap| (0..=MAX_OVERLAP).contains(overlap))
                 .ok_or_else(|| wrong("Choose a day within the next 30 days."))
@@ -132,8 +132,7 @@ pub fn presets(now: Time, latest: Option<Time>, zone: &jiff::tz::TimeZone) -> Ve
         .map(|&(value, label, overlap)| {
             let end = now.plus(overlap);
             let end = latest.map_or(end, |latest| latest.min(end));
-            let until =
-                if overlap == 0 { "stops working at once".to_owned() } else { format::date_time(end, zone) };
+            let until = if overlap == 0 { "stops at once".to_owned() } else { format::date_time(end, zone) };
             OverlapChoice { value, label, until }
         })
         .collect()
