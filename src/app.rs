@@ -125,6 +125,7 @@ impl Application {
             public_url,
             post,
             providers,
+            cors_origins: options.cors_origins,
             trusted_proxies: options.trusted_proxies.clone(),
             limiter: Limiter::new(Instant::now(), shared_limits),
             meter: Meter::new(Writer::new(reader), Time::now()),

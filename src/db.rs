@@ -17,6 +17,7 @@ mod postgres;
 mod queued_pool;
 mod snapshot;
 mod statistics;
+mod suitability;
 mod tx;
 
 use std::path::PathBuf;
@@ -31,12 +32,13 @@ use crate::task;
 
 use self::change_queue::ChangeQueues;
 pub use self::change_queue::{QueueKey, Requester};
-use self::connect::{connect, migrate};
+use self::connect::open;
 pub use self::fault::{each_readable, violates};
 pub use self::guard::{LogGuard, Mark};
 use self::long_reads::LongReads;
 use self::queued_pool::{QueuedPool, lend};
 pub use self::snapshot::snapshot;
+pub use self::suitability::Unsuitable;
 pub use self::tx::Tx;
 use self::tx::transact;
 
@@ -106,14 +108,15 @@ pub struct Db {
 }
 
 impl Db {
-    /// Connects, and migrates the tables under a lock, so that several processes may start together.
+    /// Connects, refuses an unsuitable database ([`Unsuitable`]), and migrates the tables under a lock, so that several
+    /// processes may start together.
     pub fn open(location: &Location) -> Result<Db> {
         Db::open_with(location, POSTGRES_CONNECTIONS)
     }
 
     /// [`Db::open`] with this many connections to PostgreSQL for pages and changes.
     pub fn open_with(location: &Location, connections: u32) -> Result<Db> {
-        migrate(&mut connect(location).map_err(Error::internal)?)?;
+        open(location)?;
         let (writers, readers) = match location {
             Location::Sqlite(_) => {
                 (QueuedPool::new(location, 1)?, QueuedPool::new(location, SQLITE_READERS)?)

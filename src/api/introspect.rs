@@ -32,6 +32,11 @@ pub async fn introspect(
     if fields.all("token").len() != 1 {
         return Err(Problem::bad_request("Send the key once, as the field token."));
     }
+    if fields.all("client_secret").iter().any(|secret| !secret.is_empty()) {
+        return Err(Problem::bad_request(
+            "Send the credential only in the Authorization header, not as client_secret.",
+        ));
+    }
     let found = match PlainSecret::parse(fields.get("token")) {
         Some(secret) => site.table.look_up(&site.db, &site.defaults.keyring, &secret, Instant::now()).await?,
         None => None,

@@ -14,7 +14,7 @@ use crate::scope::Scope;
 use crate::web::endpoint::Method;
 use crate::web::permission::Permission;
 use crate::web::problem::{Code, Problem};
-use crate::web::{Site, csrf, gate, principal, session};
+use crate::web::{Site, cors, csrf, gate, session, stray};
 
 /// A path with the routes of its methods.
 struct Mounted {
@@ -35,14 +35,14 @@ pub(super) fn mount(service: &mut ServiceConfig, site: &Arc<Site>) {
         }
     }
     // Unknown paths of the API need neither a session nor protection of forms.
-    service.service(actix::scope(path::API).default_service(actix::to(unknown_route)));
+    service.service(actix::scope(path::API).default_service(actix::to(no_route)));
     let https = site.public_url.is_https();
     let pages = actix::scope("")
         .wrap(Compress::default())
         .wrap(session::middleware(&site.db, &site.defaults.keyring, https))
         .wrap(from_fn(csrf::guard));
     let pages = portal.into_iter().fold(pages, |pages, mounted| pages.service(mounted.resource()));
-    service.service(pages.default_service(actix::to(unknown_page)));
+    service.service(pages.default_service(actix::to(no_route)));
 }
 
 /// All paths, each at the place of its first route.
@@ -75,14 +75,18 @@ impl Mounted {
             let gate = move |request, next| gate::pass(permission, request, next);
             resource = resource.route((route.handler)().wrap(from_fn(gate)));
         }
-        resource.default_service(actix::to(move || {
+        let is_api = self.path.is_api();
+        resource.default_service(actix::to(move |request: HttpRequest| {
             let allowed = allowed.clone();
             async move {
+                if is_api && let Some(response) = cors::preflight(&request, &allowed) {
+                    return Ok(response);
+                }
                 let problem = Problem::new(
                     Code::MethodNotAllowed,
                     format!("Use one of these methods here: {allowed}."),
                 );
-                Err::<HttpResponse, _>(problem.with_header(header::ALLOW, allowed))
+                Err(problem.with_header(header::ALLOW, allowed))
             }
         }))
     }
@@ -105,11 +109,6 @@ impl Mounted {
     }
 }
 
-async fn unknown_page() -> Result<HttpResponse, Problem> {
-    Err(Problem::not_found())
-}
-
-async fn unknown_route(request: HttpRequest) -> Result<HttpResponse, Problem> {
-    principal::refuse_key_in_url(&request)?;
-    Err(Problem::not_found())
+async fn no_route(request: HttpRequest) -> Result<HttpResponse, Problem> {
+    Err(stray::no_route(&request))
 }

@@ -11,7 +11,7 @@ use crate::audit::register::Register;
 use crate::cli::output::Failure;
 use crate::config::{Config, ConfigError, Source};
 use crate::crypto::{Keyring, Root};
-use crate::db::{Db, Location, Tx};
+use crate::db::{Db, Location, Tx, Unsuitable};
 use crate::error::{Error, Result};
 use crate::installation::{self, ConfiguredSecrets, SealState};
 use crate::keys::{feed, roots};
@@ -96,12 +96,18 @@ pub fn unsettled(config: &Config) -> Result<(Db, Keyring, SealState), Failure> {
         if let Error::Conflict(message) = error {
             return Failure::Usage(message.to_owned());
         }
-        let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
-        let database = match &config.database {
-            Location::Sqlite(path) => path.display().to_string(),
-            Location::Postgres(_) => "the PostgreSQL server".to_owned(),
+        let source = std::error::Error::source(&error);
+        let cause = source.map(ToString::to_string).unwrap_or_default();
+        let file = match &config.database {
+            Location::Sqlite(path) => Some(path.display().to_string()),
+            Location::Postgres(_) => None,
         };
-        Failure::Usage(format!("KEYDESK_DATABASE_URL: {database} can't be opened: {cause}"))
+        let file = file.as_deref();
+        let problem = match source.and_then(|source| source.downcast_ref::<Unsuitable>()) {
+            Some(unsuitable) => format!("{} {unsuitable}", file.unwrap_or("the PostgreSQL database")),
+            None => format!("{} can't be opened: {cause}", file.unwrap_or("the PostgreSQL server")),
+        };
+        Failure::Usage(format!("KEYDESK_DATABASE_URL: {problem}"))
     })?;
     let file = config.secret_file();
     let keyring = installation::open(

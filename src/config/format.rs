@@ -165,6 +165,20 @@ pub(super) fn public_url() -> Format<PublicUrl> {
     url_format("an origin without a path, such as `https://keys.example.com`", PublicUrl::parse)
 }
 
+/// Origins of pages, separated by commas, as browsers send them.
+pub(super) fn origins() -> Format<Vec<String>> {
+    let expected = "origins without a path, such as `https://app.example.com,https://tool.example.com`; `*` is not \
+                    accepted, since any page could call the API then";
+    format(expected, |text| {
+        text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(parse_origin).collect()
+    })
+}
+
+fn parse_origin(text: &str) -> Option<String> {
+    let origin = PublicUrl::parse(text).filter(|origin| !origin.host().contains('*'))?;
+    Some(origin.origin().to_owned())
+}
+
 /// A base URL, returned without a slash at its end.
 pub(super) fn base_url() -> Format<String> {
     url_format("a base URL such as `https://host/v1`", |text| {

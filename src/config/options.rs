@@ -58,6 +58,9 @@ options! {
         /// Your reverse proxies, whose `X-Forwarded-For` Keydesk believes. See `docs/operations.md`.
         trusted_proxies: Vec<IpNet> = option("KEYDESK_TRUSTED_PROXIES", "", networks());
 
+        /// Origins whose pages may call the API with a key. See `docs/operations.md`.
+        cors_origins: Vec<String> = option("KEYDESK_CORS_ORIGINS", "", origins());
+
         /// How long an idle connection stays open. Choose more than the reverse proxy does.
         keep_alive: Duration = option("KEYDESK_KEEP_ALIVE", "75s", duration("1s", "1h"));
     }

@@ -14,6 +14,7 @@ use diesel::result::Error as DieselError;
 use diesel::sql_types::{BigInt, Bool, Nullable};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
+use crate::db::suitability::{self, Unsuitable};
 use crate::db::{Conn, Location, addresses, compatibility, names, postgres, statistics};
 use crate::error::{Error, Result};
 
@@ -27,7 +28,27 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 /// A connection used within this time counts as alive without a check.
 const FRESH: Duration = Duration::from_secs(1);
 
-pub(super) fn migrate(conn: &mut Conn) -> Result<()> {
+/// Connects to a database that may not have the tables yet, refuses it if it is unsuitable, and migrates the tables.
+pub(super) fn open(location: &Location) -> Result<()> {
+    match location {
+        Location::Sqlite(path) => {
+            let opened = suitability::check_sqlite(path)
+                .and_then(|()| migrate(&mut connect(location).map_err(Error::internal)?));
+            opened.map_err(suitability::explain_sqlite)
+        }
+        Location::Postgres(_) => {
+            let again = || connect(location).map_err(Error::internal);
+            let (mut conn, mut other) = (again()?, again()?);
+            if let (Conn::Postgres(conn), Conn::Postgres(other)) = (&mut conn, &mut other) {
+                suitability::check_postgres(conn, other)?;
+            }
+            drop(other);
+            migrate(&mut conn)
+        }
+    }
+}
+
+fn migrate(conn: &mut Conn) -> Result<()> {
     let failed = |error| Error::internal(format!("the tables can't be migrated: {error}"));
     let versions = match conn {
         Conn::Sqlite(c) => {
@@ -112,13 +133,16 @@ fn timeout(conn: &mut Conn) -> QueryResult<Option<Duration>> {
 /// whose messages are not English are not recognised, so it is waited for.
 pub(super) fn reach(location: &Location) -> Result<(), (String, bool)> {
     let Location::Postgres(_) = location else { return Ok(()) };
-    connect(location).map(drop).map_err(|error| {
+    let mut conn = connect(location).map_err(|error| {
         let cause = error.to_string();
         let is_refused = ["authentication failed", "does not exist", "no pg_hba.conf entry"]
             .iter()
             .any(|sign| cause.contains(sign));
         (cause, !is_refused)
-    })
+    })?;
+    let Conn::Postgres(conn) = &mut conn else { return Ok(()) };
+    let is_standby = suitability::is_standby(conn).unwrap_or_default();
+    if is_standby { Err((Unsuitable::Standby.to_string(), true)) } else { Ok(()) }
 }
 
 fn open_sqlite(path: &Path) -> ConnectionResult<SqliteConnection> {

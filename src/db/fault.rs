@@ -18,9 +18,9 @@ use crate::error::Error;
 const REPEATED_WITHIN: Duration = Duration::from_secs(5);
 
 /// SQLite's messages after which it is unknown how far the database came.
-const CUT_OFF: [&str; 1] = ["disk I/O error"];
+pub(super) const CUT_OFF: [&str; 1] = ["disk I/O error"];
 /// SQLite's messages where it has refused.
-const REFUSED: [&str; 5] = [
+pub(super) const REFUSED: [&str; 5] = [
     "database is locked",
     "database table is locked",
     "unable to open database file",

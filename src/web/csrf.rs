@@ -9,8 +9,9 @@ use actix_web::middleware::Next;
 use actix_web::{Error, HttpRequest};
 
 use crate::path::Pattern;
-use crate::web::Shared;
 use crate::web::problem::{Code, Problem};
+use crate::web::request::request_id;
+use crate::web::{Shared, address, host, stray};
 
 /// Middleware for the portal's routes; runs before the session is read.
 pub async fn guard(
@@ -19,14 +20,49 @@ pub async fn guard(
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     // One-click unsubscribing from a mail program has no page here; only its token counts.
     let one_click = request.path().starts_with(Pattern::unsubscribe.prefix());
-    if request.method().is_safe() || one_click || is_ours(request.request()) {
+    // Without a route, nothing can be changed, and the response says so.
+    let has_route = request.match_pattern().is_some();
+    if request.method().is_safe() || one_click || !has_route || is_ours(request.request()) {
         return Ok(next.call(request).await?.map_into_boxed_body());
     }
-    let problem = Problem::new(
-        Code::Forbidden,
-        "The form came from another site, so nothing was changed. Open the page here and try again.",
-    );
+    let problem = Problem::new(Code::Forbidden, refusal(request.request()));
     Ok(request.error_response(problem))
+}
+
+/// Why a request is refused, and what to do. Also logged, because only the operator can change the address.
+fn refusal(request: &HttpRequest) -> String {
+    if stray::is_program(request) {
+        let base = stray::base_url(request);
+        return format!(
+            "Nothing was changed: this address is a page for people. The base URL of the API is {base}."
+        );
+    }
+    let public = request.app_data::<Shared>().map(|site| site.public_url.origin()).unwrap_or_default();
+    let host = host::used(request);
+    let origin = request.headers().get(header::ORIGIN).and_then(|origin| origin.to_str().ok());
+    let origin = origin.filter(|origin| host.is_some_and(|host| names_host(origin, host)));
+    tracing::warn!(
+        request = request_id(request),
+        client = %address::client(request),
+        host = host.unwrap_or("unreadable"),
+        public_url = public,
+        "a form was refused: it came from another site, or Keydesk was opened at another address than \
+         KEYDESK_PUBLIC_URL"
+    );
+    match origin {
+        Some(used) if used != public => format!(
+            "Nothing was changed: you opened Keydesk at {used}, but its address is {public}. Open {public} and try \
+             again. If {used} is the right address, the operator has to set KEYDESK_PUBLIC_URL to it."
+        ),
+        _ => format!("The form came from another site, so nothing was changed. Open {public} and try again."),
+    }
+}
+
+/// Whether an origin is that of a page on this host, as the browser sees it.
+fn names_host(origin: &str, host: &str) -> bool {
+    origin
+        .split_once("://")
+        .is_some_and(|(scheme, name)| matches!(scheme, "http" | "https") && name.eq_ignore_ascii_case(host))
 }
 
 fn is_ours(request: &HttpRequest) -> bool {

@@ -17,11 +17,12 @@ use actix_web::{Error, HttpMessage, HttpRequest};
 use crate::id::RequestId;
 use crate::path::{self, Pattern};
 use crate::time::Time;
+use crate::web::address::{self, ClientAddress};
 use crate::web::connections::{Answering, yield_turn};
 use crate::web::principal::KeyCaller;
 use crate::web::problem::{Code, Problem};
 use crate::web::request::{KeyHeaders, RequestName};
-use crate::web::{Shared, error_page, form, redact};
+use crate::web::{Shared, cors, error_page, form, redact, stray};
 
 /// Allows only Keydesk's own files and nothing inline; no other site may frame pages or receive forms.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
@@ -41,19 +42,24 @@ pub async fn wrap(
     request.extensions_mut().insert(RequestName(id.clone()));
     let https = request.app_data::<Shared>().is_some_and(|site| site.public_url.is_https());
     let path = request.path().to_owned();
+    let client = address::client(request.request());
     let response = match form::check_query(request.query_string()) {
         Ok(()) => next.call(request).await.map(ServiceResponse::map_into_boxed_body),
         Err(problem) => Ok(request.error_response(problem)),
     };
     let mut response = match response {
         Ok(response) => response,
-        Err(error) => return Err(without_request(&error, &path, https, &id)),
+        Err(error) => return Err(without_request(&error, &path, client, https, &id)),
     };
     if let Some(problem) = problem_of(&response) {
         let rendered = render(response.request(), &problem, &id);
         response = response.into_response(rendered);
     }
     add_headers(response.headers_mut(), &path, https, &id);
+    if let Some(site) = response.request().app_data::<Shared>().cloned() {
+        let origin = response.request().headers().get(header::ORIGIN).cloned();
+        cors::share(&site.cors_origins, &path, origin.as_ref(), response.headers_mut());
+    }
     let own = response.request().extensions_mut().remove::<KeyHeaders>();
     for (name, value) in own.into_iter().flat_map(|KeyHeaders(own)| own) {
         response.headers_mut().insert(name, value);
@@ -62,7 +68,7 @@ pub async fn wrap(
         // The client's next request should reach another process.
         response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
     }
-    log(&response, &id, started);
+    log(&response, &id, client, started);
     Ok(match response.response().body().size() {
         BodySize::Stream => response.map_body(|_, body| BoxBody::new(Answered { body, _until: answering })),
         _ => response,
@@ -105,8 +111,8 @@ fn problem_of(response: &ServiceResponse<BoxBody>) -> Option<Problem> {
 
 /// Renders the failure of a middleware, which drops the request. Only the session store can fail like this,
 /// and only if the database is unavailable.
-fn without_request(error: &Error, path: &str, https: bool, id: &str) -> Error {
-    tracing::warn!(request = id, path = redact::path(path), %error, "reading the session failed");
+fn without_request(error: &Error, path: &str, client: ClientAddress, https: bool, id: &str) -> Error {
+    tracing::warn!(request = id, path = redact::path(path), %client, %error, "reading the session failed");
     let problem = Problem::unavailable();
     let mut response = if is_page(path) { error_page::bare(&problem, id) } else { problem.document(id) };
     add_headers(response.headers_mut(), path, https, id);
@@ -114,7 +120,8 @@ fn without_request(error: &Error, path: &str, https: bool, id: &str) -> Error {
 }
 
 fn render(request: &HttpRequest, problem: &Problem, id: &str) -> actix_web::HttpResponse {
-    if is_page(request.path()) { error_page::whole(request, problem, id) } else { problem.document(id) }
+    let is_page = is_page(request.path()) && !stray::is_program(request);
+    if is_page { error_page::whole(request, problem, id) } else { problem.document(id) }
 }
 
 fn is_page(path: &str) -> bool {
@@ -144,9 +151,9 @@ fn add_headers(headers: &mut HeaderMap, path: &str, https: bool, id: &str) {
     }
 }
 
-/// Writes one log line per request; with a key, it contains the key's id and name, never the secret. Queries are
-/// left out, since they may contain anything.
-fn log(response: &ServiceResponse<BoxBody>, id: &str, started: Instant) {
+/// Writes one log line per request with the client's address; with a key, it contains the key's id and name, never
+/// the secret. Queries are left out, since they may contain anything.
+fn log(response: &ServiceResponse<BoxBody>, id: &str, client: ClientAddress, started: Instant) {
     let request = response.request();
     let path = request.path();
     let is_quiet = path.starts_with(Pattern::asset.prefix())
@@ -161,9 +168,9 @@ fn log(response: &ServiceResponse<BoxBody>, id: &str, started: Instant) {
     let extensions = request.extensions();
     match extensions.get::<KeyCaller>() {
         Some(caller) => tracing::info!(
-            request = id, method, path, status, milliseconds,
+            request = id, method, path, status, milliseconds, %client,
             key = %caller.key.key, key_name = caller.key.name, "request"
         ),
-        None => tracing::info!(request = id, method, path, status, milliseconds, "request"),
+        None => tracing::info!(request = id, method, path, status, milliseconds, %client, "request"),
     }
 }

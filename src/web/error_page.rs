@@ -86,6 +86,7 @@ pub fn bare(problem: &Problem, id: &str) -> HttpResponse {
         flash: None,
         findings: 0,
         host: String::new(),
+        wrong_host: None,
     };
     respond(problem, BareErrorPage { layout, text: ProblemText { problem }, request: id }.render())
 }

@@ -2,6 +2,7 @@
 //! permission, and passes the principal on.
 
 mod person;
+mod requirement;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -15,16 +16,16 @@ use actix_web::{Error, HttpMessage, HttpRequest};
 
 use crate::id::KeyId;
 use crate::path::Pattern;
-use crate::scope::{Scope, Scopes};
+use crate::scope::Scopes;
 use crate::time::{DAY, Time};
 use crate::usage::refusals::RefusedCall;
 use crate::verify::decision;
 use crate::verify::limit::Verdict;
 use crate::web::body::budget::Sender;
 use crate::web::connections::ConnectionOwner;
-use crate::web::form::Fields;
+use crate::web::gate::requirement::Requirement;
 use crate::web::permission::Permission;
-use crate::web::principal::{KeyCaller, bearer};
+use crate::web::principal::{KeyCaller, credential};
 use crate::web::problem::{Code, Problem};
 use crate::web::request::{KeyHeaders, request_id};
 use crate::web::ticket::Ticket;
@@ -64,72 +65,6 @@ pub async fn pass(
         | Permission::SignedInFresh
         // Boxed, so that requests with keys don't carry its state.
         | Permission::MemberFresh(_) => Box::pin(person::with_person(permission, request, next)).await,
-    }
-}
-
-/// The requirements of an API request.
-#[derive(Clone, Copy)]
-struct Requirement {
-    scopes: Scopes,
-    /// Whether the key in the path needs none of the scopes.
-    or_itself: bool,
-    /// Whether the request is only about the calling key, for which no scope is needed.
-    of_itself: bool,
-    /// Whether every refusal has to be a 403, for proxies that support no other status.
-    deny_as_403: bool,
-}
-
-impl Requirement {
-    fn of(permission: Permission, request: &HttpRequest) -> Result<Requirement, Problem> {
-        let need = |scopes| Requirement { scopes, or_itself: false, of_itself: false, deny_as_403: false };
-        match permission {
-            Permission::Key(scope) => Ok(need(Scopes::from_iter([scope]))),
-            Permission::AdminOrSelf => {
-                Ok(Requirement { or_itself: true, ..need(Scopes::from_iter([Scope::Admin])) })
-            }
-            // Some proxies append the requested path to the bare route; its query is the client's and
-            // does not say what is needed.
-            Permission::ScopesInQuery if request.match_info().get("rest").is_none() => {
-                Requirement::asked(request)
-            }
-            Permission::AnyKey => Ok(Requirement { of_itself: true, ..need(Scopes::NONE) }),
-            _ => Ok(need(Scopes::NONE)),
-        }
-    }
-
-    fn asked(request: &HttpRequest) -> Result<Requirement, Problem> {
-        let query = Fields::of_query(request);
-        let names = query.all("scope");
-        let scopes: Option<Vec<Scope>> = names
-            .iter()
-            .flat_map(|text| text.split([' ', ',']))
-            .filter(|name| !name.is_empty())
-            .map(Scope::parse)
-            .collect();
-        let scopes =
-            scopes.ok_or_else(|| Problem::bad_request("scope: use the names of existing scopes."))?;
-        let deny = query.all("deny");
-        if deny.len() > 1 || deny.iter().any(|status| status != "403") {
-            return Err(Problem::bad_request("deny: use 403 or leave it out."));
-        }
-        let deny_as_403 = !deny.is_empty();
-        Ok(Requirement {
-            scopes: scopes.into_iter().collect(),
-            or_itself: false,
-            of_itself: false,
-            deny_as_403,
-        })
-    }
-
-    /// The scope under which the request is counted.
-    fn counted_as(&self) -> Option<Scope> {
-        self.scopes.iter().next()
-    }
-
-    /// Converts a refusal as this request requires.
-    fn refusal(&self, problem: Problem) -> Problem {
-        let is_refusal = problem.code.status().is_client_error();
-        if self.deny_as_403 && is_refusal { problem.as_403() } else { problem }
     }
 }
 
@@ -234,7 +169,7 @@ enum Admission {
 }
 
 async fn admit_key(site: &Site, need: Requirement, request: &HttpRequest, now: Time) -> Admission {
-    let secret = match bearer(request) {
+    let secret = match credential(request, need.schemes) {
         Ok(secret) => secret,
         Err(problem) => return Admission::Stranger(problem),
     };

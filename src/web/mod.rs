@@ -4,6 +4,7 @@ pub mod address;
 pub mod assets;
 pub mod body;
 pub mod connections;
+pub mod cors;
 pub mod csrf;
 pub mod csv;
 pub mod device;
@@ -15,6 +16,7 @@ pub mod form;
 pub mod fresh;
 pub mod gate;
 pub mod health;
+pub mod host;
 pub mod idempotency;
 pub mod page;
 pub mod pairs;
@@ -25,6 +27,7 @@ pub mod providers;
 pub mod redact;
 pub mod request;
 pub mod session;
+pub mod stray;
 pub mod ticket;
 
 use std::sync::Arc;
@@ -52,6 +55,8 @@ pub struct Site {
     /// The origin of all links.
     pub public_url: PublicUrl,
     pub post: Mailer,
+    /// Origins whose pages may call the API.
+    pub cors_origins: Vec<String>,
     /// Proxies whose `X-Forwarded-For` is trusted.
     pub trusted_proxies: Vec<IpNet>,
     /// The keys in memory.

@@ -11,6 +11,7 @@ use crate::id::OrgSlug;
 use crate::orgs::store::Org;
 use crate::path::{self, Href};
 use crate::role::{Act, Role};
+use crate::web::host::{self, WrongHost};
 use crate::web::principal::{Findings, Member, SignedIn};
 use crate::web::problem::Problem;
 use crate::web::session::{self, is_partial};
@@ -34,6 +35,8 @@ pub struct Layout {
     pub findings: i64,
     /// The host of the public URL.
     pub host: String,
+    /// The host of the request, if forms are refused there.
+    pub wrong_host: Option<WrongHost>,
 }
 
 /// The signed-in person.
@@ -160,6 +163,7 @@ impl Layout {
                 .app_data::<Shared>()
                 .map(|site| site.public_url.host().to_owned())
                 .unwrap_or_default(),
+            wrong_host: host::wrong(request),
         }
     }
 

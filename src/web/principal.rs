@@ -6,6 +6,11 @@ use std::time::Instant;
 
 use actix_web::HttpRequest;
 use actix_web::http::header;
+use base64::Engine;
+use base64::alphabet::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use percent_encoding::percent_decode_str;
+use zeroize::Zeroizing;
 
 use crate::authority::{AccountChange, Change};
 use crate::error::Error;
@@ -26,6 +31,12 @@ use crate::web::address::ClientAddress;
 use crate::web::form::pairs;
 use crate::web::problem::{Code, Problem};
 use crate::web::request::{path_holds_key, source};
+
+/// Base64 with or without padding, since clients differ.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
 
 /// A program with a working key.
 #[derive(Clone)]
@@ -113,28 +124,72 @@ impl SignedIn {
     }
 }
 
+/// The schemes of `Authorization` that a route accepts.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Schemes {
+    /// `Bearer` (RFC 6750).
+    Bearer,
+    /// Also `Basic` (RFC 7617) with the key as the password, for clients of RFC 7662.
+    BearerOrBasic,
+}
+
 /// Parses the one credential of an API request: `Authorization: Bearer <key>`.
 ///
-/// Errors: `invalid_request` for a second credential or a key in the URL, `missing_credential`,
+/// Errors: `invalid_request` for a second credential, a malformed one or a key in the URL, `missing_credential`,
 /// `invalid_token` for a malformed key.
-pub fn bearer(request: &HttpRequest) -> Result<PlainSecret, Problem> {
+pub fn credential(request: &HttpRequest, schemes: Schemes) -> Result<PlainSecret, Problem> {
     refuse_key_in_url(request)?;
     let mut values = request.headers().get_all(header::AUTHORIZATION);
     let Some(value) = values.next() else {
-        return Err(Problem::missing_credential());
+        return Err(missing(schemes));
     };
     if values.next().is_some() {
         return Err(invalid_credentials("Send only one Authorization header."));
     }
     let text = value.to_str().map_err(|_| invalid_credentials("The Authorization header can't be read."))?;
     let (scheme, token) = text.split_once(' ').unwrap_or((text, ""));
-    if !scheme.eq_ignore_ascii_case("bearer") {
-        return Err(Problem::missing_credential());
+    let token = token.trim_matches(' ');
+    let is_basic = schemes == Schemes::BearerOrBasic && scheme.eq_ignore_ascii_case("basic");
+    if token.is_empty() || !(is_basic || scheme.eq_ignore_ascii_case("bearer")) {
+        return Err(missing(schemes));
     }
-    if token.trim_matches(' ').is_empty() {
-        return Err(Problem::missing_credential());
+    let secret = if is_basic { password(token)? } else { PlainSecret::parse(token) };
+    secret.ok_or_else(|| Problem::invalid_token(Code::InvalidToken))
+}
+
+/// The key in the credentials of HTTP Basic: the password, plain (RFC 7617) or form-encoded (RFC 6749 section 2.3.1).
+/// The user name is ignored, unless it is another key.
+fn password(credentials: &str) -> Result<Option<PlainSecret>, Problem> {
+    const UNREADABLE: &str =
+        "The Authorization header can't be read: `Basic` is followed by the base64 of `id:key`.";
+    let unreadable = || invalid_credentials(UNREADABLE);
+    let decoded = Zeroizing::new(BASE64.decode(credentials).map_err(|_| unreadable())?);
+    let (user, password) =
+        std::str::from_utf8(&decoded).ok().and_then(|text| text.split_once(':')).ok_or_else(unreadable)?;
+    if password.is_empty() {
+        return Err(missing(Schemes::BearerOrBasic));
     }
-    PlainSecret::parse(token.trim_matches(' ')).ok_or_else(|| Problem::invalid_token(Code::InvalidToken))
+    let parse = |text: &str| {
+        let plain = PlainSecret::parse(text);
+        plain.or_else(|| {
+            PlainSecret::parse(&Zeroizing::new(percent_decode_str(text).decode_utf8().ok()?.into_owned()))
+        })
+    };
+    let secret = parse(password);
+    let is_other = |user: &PlainSecret| secret.as_ref().is_none_or(|secret| secret.expose() != user.expose());
+    if parse(user).as_ref().is_some_and(is_other) {
+        return Err(invalid_credentials("Send one key, as the password."));
+    }
+    Ok(secret)
+}
+
+fn missing(schemes: Schemes) -> Problem {
+    let mut problem = Problem::missing_credential();
+    if schemes == Schemes::BearerOrBasic {
+        problem.detail =
+            "Send an API key as `Authorization: Bearer <key>`, or as the password of HTTP Basic.".to_owned();
+    }
+    problem
 }
 
 /// Refuses a key in a URL, where it ends up in logs and histories.

@@ -194,7 +194,7 @@ impl Problem {
     pub fn add_headers(&self, response: &mut actix_web::HttpResponseBuilder) {
         for (name, value) in &self.headers {
             if let Ok(value) = HeaderValue::from_str(value) {
-                response.insert_header((name.clone(), value));
+                response.append_header((name.clone(), value));
             }
         }
         if self.code == Code::UpstreamError {

@@ -13,12 +13,12 @@ use utoipa::OpenApi;
 
 use crate::api::openapi::operations::Body;
 pub use crate::api::openapi::operations::Operation;
-use crate::api::openapi::responses::responses;
+use crate::api::openapi::responses::Shared;
 use crate::api::{audit, keys, object, rotation, usage, verify};
 use crate::gateway::inference;
 use crate::keys::Status;
 use crate::keys::settings::KeySettings;
-use crate::path;
+use crate::path::{self, Pattern};
 use crate::scope::Scope;
 use crate::web::endpoint::{Endpoint, Method};
 use crate::web::permission::Permission;
@@ -45,8 +45,15 @@ use crate::web::problem::{self, Code};
 )))]
 struct Schemas;
 
-/// The methods of a route that answers any.
-const ANY: [&str; 8] = ["GET", "PUT", "POST", "DELETE", "OPTIONS", "HEAD", "PATCH", "TRACE"];
+/// The subjects of operations.
+const TAGS: [(&str, &str); 6] = [
+    ("API keys", "Create, list, change, rotate and revoke keys."),
+    ("Verification", "Check the keys of clients, for services and proxies."),
+    ("Inference", "See and call models."),
+    ("Usage", "Read what was used."),
+    ("Audit log", "Read and prove the audit log."),
+    ("Document", "This document."),
+];
 
 /// The document, built when it is first needed.
 pub type SharedDocument = web::Data<LazyLock<Document>>;
@@ -84,6 +91,11 @@ impl Call {
         self.endpoint.path.as_str().replace(":.*", "")
     }
 
+    /// The method under which the document describes it. A route that answers any method is described once.
+    pub fn method(&self) -> Method {
+        if self.endpoint.method == Method::ANY { Method::GET } else { self.endpoint.method }
+    }
+
     fn names_key(&self) -> bool {
         self.endpoint.path.as_str().contains("{id}")
     }
@@ -91,16 +103,11 @@ impl Call {
 
 fn build(calls: &[Call]) -> Value {
     let mut paths: BTreeMap<String, Map<String, Value>> = BTreeMap::new();
+    let mut shared = Shared::default();
     for call in calls {
-        let path = paths.entry(call.path()).or_default();
-        let method = call.endpoint.method;
-        let methods: &[&str] = if method == Method::ANY { &ANY } else { &[method.name()] };
-        for name in methods {
-            path.insert(name.to_lowercase(), operation(call, name));
-            if method == Method::GET {
-                path.insert("head".to_owned(), operation(call, "HEAD"));
-            }
-        }
+        let method = call.method().name().to_lowercase();
+        let operation = operation(call, &mut shared);
+        paths.entry(call.path()).or_default().insert(method, operation);
     }
     let mut schemas = schemas();
     let names = |names: &[&str]| json!(names);
@@ -121,10 +128,17 @@ fn build(calls: &[Call]) -> Value {
             "license": {"name": "MIT", "identifier": "MIT"},
         },
         "servers": [{"url": "/"}],
+        "security": [{"key": []}],
+        "tags": TAGS.map(|(name, description)| json!({"name": name, "description": description})),
         "paths": paths,
         "components": {
             "schemas": schemas,
-            "securitySchemes": {"key": {"type": "http", "scheme": "bearer", "description": "An API key."}},
+            "headers": shared.headers,
+            "responses": shared.responses,
+            "securitySchemes": {
+                "key": {"type": "http", "scheme": "bearer", "description": "An API key."},
+                "basic": {"type": "http", "scheme": "basic", "description": "An API key as the password."},
+            },
         },
     })
 }
@@ -150,7 +164,7 @@ fn add_members(object: &mut Value, mut other: Value) {
     }
 }
 
-fn operation(call: &Call, method: &str) -> Value {
+fn operation(call: &Call, shared: &mut Shared) -> Value {
     let (permission, pattern) = (call.endpoint.permission, call.endpoint.path.as_str());
     let query = call.operation.query.iter();
     let query = query.map(|(name, meaning, schema)| parameter(name, "query", false, meaning, schema.clone()));
@@ -174,24 +188,42 @@ fn operation(call: &Call, method: &str) -> Value {
     }
     let name = format!(
         "{} {}",
-        method.to_lowercase(),
+        call.method().name().to_lowercase(),
         pattern.trim_start_matches(path::API).trim_start_matches('/')
     );
     let name = name.replace(|letter: char| !letter.is_ascii_alphanumeric(), "_");
     let mut operation = json!({
         "operationId": name,
+        "tags": [tag(call)],
         "summary": call.operation.summary,
         "description": needs(permission),
-        "parameters": parameters,
-        "responses": responses(call, method == "HEAD"),
+        "responses": shared.responses(call),
     });
-    if permission != Permission::Public {
-        operation["security"] = json!([{"key": []}]);
+    if !parameters.is_empty() {
+        operation["parameters"] = parameters.into();
+    }
+    match call.endpoint.path {
+        _ if permission == Permission::Public => operation["security"] = json!([]),
+        Pattern::v1_introspect => operation["security"] = json!([{"key": []}, {"basic": []}]),
+        _ => {}
     }
     if let Some(body) = body(&call.operation.body) {
         operation["requestBody"] = body;
     }
     operation
+}
+
+/// The tag of an operation: the subject that most operations with the same permission have.
+fn tag(call: &Call) -> &'static str {
+    let [keys, checks, models, usage, audit, document] = TAGS.map(|(name, _)| name);
+    match call.endpoint.permission {
+        Permission::Key(Scope::KeysVerify) | Permission::ScopesInQuery => checks,
+        Permission::Key(Scope::InferenceRead | Scope::InferenceWrite) => models,
+        Permission::Key(Scope::AnalyticsRead) => usage,
+        Permission::Public => document,
+        _ if call.endpoint.path.as_str().contains("/audit") => audit,
+        _ => keys,
+    }
 }
 
 fn parameter(name: &str, place: &str, required: bool, meaning: &str, schema: Value) -> Value {
@@ -202,7 +234,9 @@ fn needs(permission: Permission) -> String {
     match permission {
         Permission::Key(scope) => format!("Requires the scope `{scope}`."),
         Permission::AdminOrSelf => "Requires the scope `admin`, unless a key acts on itself.".to_owned(),
-        Permission::ScopesInQuery => "Requires the scopes that the query names.".to_owned(),
+        Permission::ScopesInQuery => {
+            "Requires the scopes that the query names. Answers every method alike.".to_owned()
+        }
         Permission::AnyKey => "Requires any valid key.".to_owned(),
         _ => "Requires no key.".to_owned(),
     }

@@ -7,7 +7,6 @@ use serde_json::Value;
 use crate::api::openapi::{Document, SharedDocument};
 use crate::path;
 use crate::portal::kit::visit::GuestVisit;
-use crate::web::endpoint::Method;
 use crate::web::page::{Layout, NavSection};
 use crate::web::problem::Problem;
 
@@ -58,10 +57,7 @@ pub async fn show(visit: GuestVisit, document: SharedDocument) -> Result<HttpRes
 fn calls(document: &Document) -> Vec<Call> {
     let calls = document.calls.iter().map(|call| {
         let path = call.path();
-        // An operation of all methods is described once.
-        let method = call.endpoint.method;
-        let described = if method == Method::ANY { Method::GET } else { method };
-        let operation = &document.json["paths"][&path][described.name().to_lowercase()];
+        let operation = &document.json["paths"][&path][call.method().name().to_lowercase()];
         let mut fields: Vec<Field> = list(&operation["parameters"])
             .iter()
             .map(|parameter| Field {
@@ -80,25 +76,31 @@ fn calls(document: &Document) -> Vec<Call> {
         let responses = operation["responses"].as_object().into_iter().flatten();
         Call {
             id: text(&operation["operationId"]),
-            method: method.to_string(),
+            method: call.endpoint.method.to_string(),
             path,
             summary: call.operation.summary.to_owned(),
             needs: text(&operation["description"]).replace('`', ""),
             fields,
             answers: responses
-                .map(|(status, response)| (status.clone(), text(&response["description"]).replace('`', "")))
+                .map(|(status, response)| {
+                    let response = resolved(&document.json, response);
+                    (status.clone(), text(&response["description"]).replace('`', ""))
+                })
                 .collect(),
         }
     });
     calls.collect()
 }
 
+/// The part of the document that a reference names, or the value itself.
+fn resolved<'a>(document: &'a Value, value: &'a Value) -> &'a Value {
+    let pointer = value["$ref"].as_str().and_then(|reference| reference.strip_prefix('#'));
+    pointer.and_then(|pointer| document.pointer(pointer)).unwrap_or(value)
+}
+
 /// The members of an object, including those of `allOf`.
 fn members(document: &Value, schema: &Value, place: &str) -> Vec<Field> {
-    let schema = match schema["$ref"].as_str().and_then(|path| path.rsplit('/').next()) {
-        Some(name) => &document["components"]["schemas"][name],
-        None => schema,
-    };
+    let schema = resolved(document, schema);
     let required = list(&schema["required"]);
     let own = schema["properties"].as_object().into_iter().flatten().map(|(name, member)| Field {
         name: name.clone(),
