@@ -39,6 +39,7 @@ use crate::usage::meter::Meter;
 use crate::verify::limit::Limiter;
 use crate::verify::limit::shared::Shared as SharedLimits;
 use crate::verify::table::Table;
+use crate::web::body::budget::Budget;
 use crate::web::connections::{Connections, Limits};
 use crate::web::{Site, envelope, idempotency};
 
@@ -133,12 +134,13 @@ impl Application {
             scans: Scans::default(),
             numbers: Numbers::default(),
             running: idempotency::Running::default(),
-            bodies: Arc::default(),
+            bodies: Arc::new(Budget::new(options.max_body)),
             is_stopping: AtomicBool::new(false),
             is_closing: AtomicBool::new(false),
         });
         let workers = std::thread::available_parallelism().map_or(1, usize::from);
-        let upstream = actix::Data::new(Upstream::new(options.upstream_url, options.upstream_key, workers)?);
+        let (url, key, patience) = (options.upstream_url, options.upstream_key, options.upstream_timeout);
+        let upstream = actix::Data::new(Upstream::new(url, key, patience, workers)?);
         let document: SharedDocument = actix::Data::new(routes::document());
         let shared = site.clone();
         let limits = Limits::of_descriptors(raise_descriptors());

@@ -136,7 +136,7 @@ pub async fn verify(
             org: key.org,
             key: key.key,
             at: now,
-            request: request_id(&request),
+            request: request_id(&request).to_string(),
             code: code.name(),
             route: redact::route(&request),
             address: question.address.map_or_else(|| "unknown".to_owned(), |address| address.to_string()),

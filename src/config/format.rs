@@ -12,6 +12,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::mail_server::MailServer;
 use crate::config::public_url::{PublicUrl, is_loopback};
+use crate::config::size::ByteSize;
 use crate::crypto::Root;
 use crate::email;
 use crate::text::parse_name;
@@ -83,6 +84,14 @@ pub(super) fn duration(min: &'static str, max: &'static str) -> Format<Duration>
 
 fn parse_duration(text: &str) -> Option<Duration> {
     u64::try_from(parse_span(text)?).ok().map(Duration::from_secs)
+}
+
+/// A number of bytes within bounds that are written like values, such as `64KiB` and `1GiB`.
+pub(super) fn size(min: &'static str, max: &'static str) -> Format<ByteSize> {
+    let range = ByteSize::parse(min)..=ByteSize::parse(max);
+    format(format!("a size from `{min}` to `{max}`, such as `32MiB` or `100MB`"), move |text| {
+        ByteSize::parse(text).filter(|size| range.contains(&Some(*size)))
+    })
 }
 
 /// Durations above zero in seconds, separated by commas.

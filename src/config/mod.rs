@@ -8,6 +8,7 @@ mod option;
 mod options;
 mod providers;
 mod public_url;
+mod size;
 mod source;
 
 #[cfg(test)]
@@ -25,6 +26,7 @@ pub use self::option::Definition;
 pub use self::options::Options;
 pub use self::providers::{GitHubConfig, OidcConfig};
 pub use self::public_url::{PublicUrl, is_loopback};
+pub use self::size::ByteSize;
 pub use self::source::{ConfigError, Source};
 
 /// The configuration of a process.

@@ -18,6 +18,7 @@ use crate::config::format::*;
 use crate::config::mail_server::MailServer;
 use crate::config::option::{Definition, option, optional};
 use crate::config::public_url::PublicUrl;
+use crate::config::size::ByteSize;
 use crate::config::source::{ConfigError, Source};
 use crate::crypto::Root;
 
@@ -103,6 +104,13 @@ options! {
 
         /// Credential that Keydesk sends to the upstream.
         upstream_key: Option<SecretString> = optional("KEYDESK_UPSTREAM_KEY", "none", secret_text()).secret();
+
+        /// How long the upstream may stay silent, before its response and within it.
+        upstream_timeout: Duration = option("KEYDESK_UPSTREAM_TIMEOUT", "600s", duration("1s", "24h"));
+
+        /// Largest body of a request to the gateway, after decompression. Keydesk holds at most twice as much, or
+        /// 64 MiB, of such bodies in memory at once.
+        max_body: ByteSize = option("KEYDESK_MAX_BODY", "32MiB", size("64KiB", "1GiB"));
     }
 
     "Keys and limits" {

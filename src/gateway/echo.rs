@@ -1,5 +1,6 @@
 //! The built-in echo: an OpenAI-compatible server that calls no model, for trying Keydesk out.
 
+use actix_web::http::header::HeaderValue;
 use actix_web::web::Bytes;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -236,8 +237,7 @@ impl EchoRequest {
 
 fn events(events: Vec<String>) -> Reply {
     let parts = events.into_iter().map(|event| Ok(Bytes::from(event)));
-    let body = Body::Events(Box::pin(stream::iter(parts)));
-    Reply { status: 200, content_type: "text/event-stream".to_owned(), retry_after: None, body }
+    Reply::ok(HeaderValue::from_static("text/event-stream"), Body::Stream(Box::pin(stream::iter(parts))))
 }
 
 /// The maximum number of characters that the request allows, under any of the option's names.

@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 
 use actix_web::HttpResponse;
+use actix_web::http::header::HeaderName;
 use actix_web::web::{Bytes, Data};
 use futures_util::{Stream, StreamExt, stream};
 use serde::{Deserialize, Serialize};
@@ -11,12 +12,13 @@ use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use crate::error::{Error, FieldError};
-use crate::gateway::openai::unbuffered;
-use crate::gateway::reply::{Body, Events, Interruption, Reply, Route, unreadable};
+use crate::gateway::reply::{Body, Interruption, Parts, Reply, Route, unbuffered, unreadable};
 use crate::gateway::sse::{self, Parser, event};
 use crate::gateway::tokens::{self, TokenCounter};
-use crate::gateway::upstream::Upstream;
+use crate::gateway::upstream::forward::Forwarded;
+use crate::gateway::upstream::{MAX_READ, Upstream};
 use crate::gateway::watch;
+use crate::text::one_line;
 use crate::time::Time;
 use crate::usage::call::Tokens;
 use crate::web::body::Json;
@@ -25,6 +27,8 @@ use crate::web::ticket::Ticket;
 
 const MAX_MODEL: usize = 200;
 const MAX_TOKENS: i64 = 10_000_000;
+/// The longest refusal of the upstream whose message is quoted, in bytes.
+const MAX_REFUSAL: usize = 64 * 1024;
 
 /// A prompt.
 #[derive(Deserialize, ToSchema)]
@@ -69,8 +73,12 @@ struct TokenUsage {
 }
 
 /// `GET /v1/models` and `GET /v1/inference`: the models that can be called.
-pub async fn models(upstream: Data<Upstream>, ticket: Ticket) -> Result<HttpResponse, Problem> {
-    let list = watch::answer(&ticket, upstream.models(Time::now())).await?;
+pub async fn models(
+    upstream: Data<Upstream>,
+    ticket: Ticket,
+    forwarded: Forwarded,
+) -> Result<HttpResponse, Problem> {
+    let list = watch::answer(&ticket, upstream.models(&ticket, &forwarded, Time::now())).await?;
     Ok(HttpResponse::Ok().json(list))
 }
 
@@ -78,29 +86,35 @@ pub async fn models(upstream: Data<Upstream>, ticket: Ticket) -> Result<HttpResp
 pub async fn infer(
     upstream: Data<Upstream>,
     ticket: Ticket,
-    body: Json<InferenceBody>,
+    forwarded: Forwarded,
+    Json { value, bytes }: Json<InferenceBody>,
 ) -> Result<HttpResponse, Problem> {
-    let mut body = body.value.check()?;
+    // Prompts may be large, so each copy of one is dropped as soon as the next exists.
+    drop(bytes);
+    let mut body = value.check()?;
     ticket.set_model(body.model.trim());
     let request = Bytes::from(body.as_chat());
-    // A prompt may be large and is not needed any more.
     body.prompt = String::new();
-    let reply = watch::answer(&ticket, upstream.call(Route::Chat, request.clone(), Time::now())).await?;
-    if reply.status >= 400 {
-        return Err(refused(&reply));
+    let call = upstream.call(Route::Chat, request.clone(), &ticket, &forwarded, Time::now());
+    let reply = watch::answer(&ticket, call).await?;
+    if !reply.status.is_success() {
+        return Err(refused(reply).await);
     }
+    let is_event_stream = reply.is_event_stream();
     match reply.body {
-        Body::Events(events) => {
+        Body::Stream(parts) if is_event_stream => {
             let mut response = HttpResponse::Ok();
             unbuffered(&mut response);
-            let events = watch::events(ticket.clone(), events);
-            let answer = translate(events, TokenCounter::new(ticket, &request));
+            let parts = watch::parts(ticket.clone(), parts);
+            let answer = translate(parts, TokenCounter::new(ticket, &request));
             Ok(response.content_type("text/event-stream").streaming(answer))
         }
-        Body::Whole(ref bytes) => {
-            let tokens = tokens::of_response(&request, bytes);
+        whole => {
+            let bytes = watch::answer(&ticket, whole.collect(MAX_READ)).await?;
+            let tokens = tokens::of_response(&request, &bytes);
             ticket.set_tokens(tokens);
-            Ok(HttpResponse::Ok().json(body.answer(&reply.json()?, tokens)?))
+            let chat = serde_json::from_slice(&bytes).map_err(|_| unreadable())?;
+            Ok(HttpResponse::Ok().json(body.answer(&chat, tokens)?))
         }
     }
 }
@@ -171,36 +185,37 @@ fn usage(tokens: Tokens) -> TokenUsage {
     TokenUsage { input_tokens: tokens.input, output_tokens: tokens.output }
 }
 
-/// Translates a refusal by the upstream, quoting its message if the client can fix the cause.
-fn refused(reply: &Reply) -> Problem {
-    match reply.status {
-        404 => Problem::new(
+/// Translates a refusal by the upstream, quoting its message, since the client can correct the cause or wait.
+async fn refused(reply: Reply) -> Problem {
+    let Reply { status, headers, body } = reply;
+    let said = match body.json(MAX_REFUSAL).await {
+        Ok(said) => said["error"]["message"].as_str().map(|said| one_line(said, 300)).unwrap_or_default(),
+        Err(_) => String::new(),
+    };
+    let detail = |what: &str| if said.is_empty() { format!("{what}.") } else { format!("{what}: {said}") };
+    let (code, detail) = match status.as_u16() {
+        404 => (
             Code::ModelNotFound,
-            "The upstream has no such model. `GET /v1/models` lists the available ones.",
+            "The upstream has no such model. `GET /v1/models` lists the available ones.".to_owned(),
         ),
-        429 => {
-            let wait = reply.retry_after.clone().unwrap_or_else(|| "1".to_owned());
-            Problem::new(Code::Unavailable, "The upstream is busy. Try again later.")
-                .with_header(actix_web::http::header::RETRY_AFTER, wait)
+        403 => (Code::ModelNotAllowed, detail("The upstream does not allow this model or prompt")),
+        409 => (Code::Conflict, detail("The upstream refused the request")),
+        413 => (Code::PayloadTooLarge, detail("The request is too large for the upstream")),
+        429 => (Code::RateLimited, detail("A limit of the upstream was reached, not of this key")),
+        _ => (Code::ValidationFailed, detail("The upstream refused the request")),
+    };
+    let problem = Problem::new(code, detail);
+    ["retry-after", "retry-after-ms", "x-should-retry"].iter().fold(problem, |problem, name| {
+        match headers.get(*name).and_then(|value| value.to_str().ok()) {
+            Some(value) => problem.with_header(HeaderName::from_static(name), value),
+            None => problem,
         }
-        _ => {
-            let said = reply.json().unwrap_or_default();
-            let words: String =
-                said["error"]["message"].as_str().unwrap_or_default().chars().take(300).collect();
-            let words: String = words.chars().filter(|letter| !letter.is_control()).collect();
-            let detail = if words.is_empty() {
-                "The upstream refused the request.".to_owned()
-            } else {
-                format!("The upstream refused the request: {words}")
-            };
-            Problem::new(Code::ValidationFailed, detail)
-        }
-    }
+    })
 }
 
 /// The state of translating a stream of chat chunks into Keydesk's form.
 struct Translation {
-    events: Events,
+    events: Parts,
     parser: Parser,
     counter: TokenCounter,
     ready: VecDeque<String>,
@@ -209,7 +224,7 @@ struct Translation {
 
 /// Turns chunks into `{"delta": …}`, then `{"usage": …}` and `[DONE]`, each as soon as it arrives. A failure
 /// midway is reported as `{"error": …}` and ends the stream.
-fn translate(events: Events, counter: TokenCounter) -> impl Stream<Item = Result<Bytes, std::io::Error>> {
+fn translate(events: Parts, counter: TokenCounter) -> impl Stream<Item = Result<Bytes, std::io::Error>> {
     let start =
         Translation { events, parser: Parser::default(), counter, ready: VecDeque::new(), ended: false };
     stream::unfold(start, |mut state| async move {
@@ -222,7 +237,10 @@ fn translate(events: Events, counter: TokenCounter) -> impl Stream<Item = Result
             }
             match state.events.next().await {
                 Some(Ok(bytes)) => state.take(&bytes),
-                Some(Err(Interruption::Upstream(_))) => state.fail(),
+                Some(Err(Interruption::Upstream(break_off))) => {
+                    break_off.report();
+                    state.fail();
+                }
                 Some(Err(Interruption::KeyRefused(problem))) => state.refuse(&problem),
                 Some(Err(Interruption::Stopping(problem))) => {
                     state.counter.record_break();

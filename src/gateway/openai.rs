@@ -1,16 +1,18 @@
 //! The OpenAI-compatible routes, passed through: the body is forwarded unchanged after its deciding members
 //! were read, and the response is returned unchanged and counted.
 
+use std::task::Poll;
+
 use actix_web::HttpResponse;
-use actix_web::http::{StatusCode, header};
 use actix_web::web::{Bytes, Data};
-use futures_util::{Stream, StreamExt};
+use futures_util::{Stream, StreamExt, stream};
 use serde::Deserialize;
 
-use crate::gateway::reply::{Body, Events, Interruption, Route};
+use crate::gateway::reply::{Body, Interruption, Parts, Route};
 use crate::gateway::sse::event;
 use crate::gateway::tokens::{self, TokenCounter};
 use crate::gateway::upstream::Upstream;
+use crate::gateway::upstream::forward::Forwarded;
 use crate::gateway::watch;
 use crate::time::Time;
 use crate::web::body::Json;
@@ -33,9 +35,10 @@ macro_rules! handlers {
         pub async fn $name(
             upstream: Data<Upstream>,
             ticket: Ticket,
+            forwarded: Forwarded,
             body: Json<ForwardedBody>,
         ) -> Result<HttpResponse, Problem> {
-            pass(&upstream, Route::$route, ticket, body).await
+            pass(&upstream, Route::$route, ticket, &forwarded, body).await
         })*
     };
 }
@@ -55,34 +58,66 @@ async fn pass(
     upstream: &Upstream,
     route: Route,
     ticket: Ticket,
+    forwarded: &Forwarded,
     body: Json<ForwardedBody>,
 ) -> Result<HttpResponse, Problem> {
     ticket.set_model(&body.value.model);
     let request = body.bytes;
-    let reply = watch::answer(&ticket, upstream.call(route, request.clone(), Time::now())).await?;
-    let mut response =
-        HttpResponse::build(StatusCode::from_u16(reply.status).unwrap_or(StatusCode::BAD_GATEWAY));
-    response.content_type(reply.content_type);
-    if let Some(wait) = reply.retry_after {
-        response.insert_header((header::RETRY_AFTER, wait));
-    }
+    let call = upstream.call(route, request.clone(), &ticket, forwarded, Time::now());
+    let reply = watch::answer(&ticket, call).await?;
+    let (mut response, is_event_stream) = (reply.begin(), reply.is_event_stream());
+    let is_success = reply.status.is_success();
     Ok(match reply.body {
         Body::Whole(answer) => {
-            if reply.status < 400 {
-                ticket.set_tokens(tokens::of_response(&request, &answer));
-            }
+            ticket.set_tokens(tokens::of_response(&request, &answer));
             response.body(answer)
         }
-        Body::Events(events) => {
-            unbuffered(&mut response);
-            let events = watch::events(ticket.clone(), events);
-            response.streaming(counted(events, TokenCounter::new(ticket, &request)))
+        Body::Stream(parts) => {
+            let parts = watch::parts(ticket.clone(), parts);
+            if is_event_stream {
+                response.streaming(counted(parts, TokenCounter::new(ticket, &request)))
+            } else {
+                response.streaming(whole(parts, ticket, request, is_success))
+            }
         }
     })
 }
 
+/// The longest response whose tokens are counted, in bytes.
+const MAX_COUNTED: usize = 8 * 1024 * 1024;
+
+/// Passes the content of a whole response on and counts it at its end, unless it is longer than
+/// [`MAX_COUNTED`].
+fn whole(
+    mut parts: Parts,
+    ticket: Ticket,
+    request: Bytes,
+    is_success: bool,
+) -> impl Stream<Item = Result<Bytes, Interruption>> {
+    let mut kept = is_success.then(Vec::new);
+    stream::poll_fn(move |context| {
+        let part = std::task::ready!(parts.poll_next_unpin(context));
+        match &part {
+            Some(Ok(bytes)) => {
+                kept = kept.take().filter(|kept| kept.len() + bytes.len() <= MAX_COUNTED);
+                if let Some(kept) = &mut kept {
+                    kept.extend_from_slice(bytes);
+                }
+            }
+            Some(Err(Interruption::Upstream(break_off))) => break_off.report(),
+            Some(Err(_)) => ticket.record_break(),
+            None => {
+                if let Some(kept) = kept.take() {
+                    ticket.set_tokens(tokens::of_response(&request, &kept));
+                }
+            }
+        }
+        Poll::Ready(part)
+    })
+}
+
 /// Passes the events on and counts them.
-fn counted(events: Events, mut counter: TokenCounter) -> impl Stream<Item = Result<Bytes, Interruption>> {
+fn counted(events: Parts, mut counter: TokenCounter) -> impl Stream<Item = Result<Bytes, Interruption>> {
     events.map(move |part| match part {
         Ok(bytes) => {
             counter.feed(&bytes);
@@ -94,14 +129,9 @@ fn counted(events: Events, mut counter: TokenCounter) -> impl Stream<Item = Resu
             counter.record_break();
             Ok(Bytes::from(event(&problem.event().to_string())))
         }
-        Err(interruption) => {
-            counter.record_break();
-            Err(interruption)
+        Err(Interruption::Upstream(break_off)) => {
+            break_off.report();
+            Err(Interruption::Upstream(break_off))
         }
     })
-}
-
-/// Keeps this process and proxies from buffering events.
-pub fn unbuffered(response: &mut actix_web::HttpResponseBuilder) {
-    response.insert_header((header::CONTENT_ENCODING, "identity")).insert_header(("X-Accel-Buffering", "no"));
 }

@@ -1,119 +1,207 @@
 //! The destination of inference requests: an OpenAI-compatible server, or the built-in echo.
 //!
 //! The upstream comes only from the configuration, is never redirected, and receives its own credential,
-//! never the client's. Of its response headers, only the content type and `Retry-After` are passed on.
+//! never the client's.
+
+mod content;
+pub mod failure;
+pub mod forward;
+mod treatment;
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
-use actix_web::http::header;
+use actix_web::http::StatusCode;
 use actix_web::web::Bytes;
-use futures_util::StreamExt;
+use futures_util::{StreamExt, stream};
 use reqwest::Url;
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use reqwest::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
 use crate::gateway::echo;
 use crate::gateway::reply::{Body, Reply, Route, unreadable};
+use crate::gateway::upstream::forward::Forwarded;
+use crate::gateway::upstream::treatment::{NoResponse, Treatment};
 use crate::time::Time;
-use crate::web::problem::{Code, Problem};
+use crate::web::problem::Problem;
+use crate::web::ticket::{Ticket, UpstreamFacts};
 
+/// How long a connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long the upstream may stay silent, before its response and within a stream.
-const SILENCE: Duration = Duration::from_secs(120);
-const MAX_RESPONSE: usize = 32 * 1024 * 1024;
+/// The longest response that Keydesk reads itself, in bytes. Others are passed on unread.
+pub const MAX_READ: usize = 32 * 1024 * 1024;
+/// How much of an error response is read, in bytes, and how long that may take.
+const MAX_ERROR: (usize, Duration) = (64 * 1024, Duration::from_secs(5));
 
 /// The destination of inference requests.
 pub enum Upstream {
     /// The built-in echo.
     Echo,
     /// An OpenAI-compatible server.
-    Server {
-        /// A client with its own connections for each server thread.
-        clients: Vec<reqwest::Client>,
-        /// The URL of the model list.
-        models: Url,
-        /// The URLs of the routes, in the order of [`Route`].
-        routes: Box<[Url; 4]>,
-        /// The upstream's credential.
-        key: Option<SecretString>,
-    },
+    Server(Box<Server>),
+}
+
+/// An OpenAI-compatible server.
+pub struct Server {
+    /// Its host and port, for the log.
+    name: String,
+    /// A client with its own connections for each server thread.
+    clients: Vec<reqwest::Client>,
+    /// The URL of the model list.
+    models: Url,
+    /// The URLs of the routes, in the order of [`Route`].
+    routes: [Url; 4],
+    /// Its credential.
+    key: Option<SecretString>,
+    /// How long it may stay silent.
+    patience: Duration,
 }
 
 impl Upstream {
-    /// The server at `url`, or the echo, for this number of server threads.
+    /// The server at `url`, or the echo, for this number of server threads. `patience` is how long the server may
+    /// stay silent, before its response and within it.
     pub fn new(
         url: Option<String>,
         key: Option<SecretString>,
+        patience: Duration,
         threads: usize,
     ) -> Result<Upstream, reqwest::Error> {
         let Some(url) = url else { return Ok(Upstream::Echo) };
-        // If another part has installed a provider first, it is the same one.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = |_| {
-            reqwest::Client::builder()
-                .connect_timeout(CONNECT_TIMEOUT)
-                .read_timeout(SILENCE)
-                .redirect(reqwest::redirect::Policy::none())
-                .tcp_nodelay(true)
-                .no_proxy()
-                .build()
-        };
-        let clients = (0..threads.max(1)).map(client).collect::<Result<Vec<_>, _>>()?;
+        let clients = (0..threads.max(1)).map(|_| client(patience)).collect::<Result<Vec<_>, _>>()?;
         // Parsed once, because parsing takes longer than checking a key.
         let address = |path: &str| Ok(clients[0].get(format!("{url}{path}")).build()?.url().clone());
         let models = address("/models")?;
         let [chat, completions, embeddings, responses] = Route::ALL.map(|route| address(route.path()));
-        let routes = Box::new([chat?, completions?, embeddings?, responses?]);
-        Ok(Upstream::Server { clients, models, routes, key })
+        let routes = [chat?, completions?, embeddings?, responses?];
+        let port = models.port().map_or(String::new(), |port| format!(":{port}"));
+        let name = format!("{}{port}", models.host_str().unwrap_or_default());
+        Ok(Upstream::Server(Box::new(Server { name, clients, models, routes, key, patience })))
     }
 
     /// Lists the models, as OpenAI's `GET /models` does.
-    pub async fn models(&self, now: Time) -> Result<Value, Problem> {
-        let Upstream::Server { clients, models, .. } = self else { return Ok(echo::models(now)) };
-        let reply = self.send(|| own(clients).get(models.clone())).await?;
-        let list: Value = reply.json()?;
+    pub async fn models(&self, ticket: &Ticket, forwarded: &Forwarded, now: Time) -> Result<Value, Problem> {
+        let Upstream::Server(server) = self else { return Ok(echo::models(now)) };
+        let reply =
+            server.send(ticket, forwarded, || own(&server.clients).get(server.models.clone())).await?;
+        let status = reply.status;
+        let list = reply.body.json(MAX_READ).await?;
         match list["data"].as_array() {
-            Some(data) if reply.status < 400 => Ok(serde_json::json!({ "object": "list", "data": data })),
+            Some(data) if status.is_success() => Ok(serde_json::json!({ "object": "list", "data": data })),
             _ => Err(unreadable()),
         }
     }
 
     /// Sends a request with this body, unchanged.
-    pub async fn call(&self, route: Route, body: Bytes, now: Time) -> Result<Reply, Problem> {
-        let Upstream::Server { clients, routes, .. } = self else {
-            return echo::answer(route, &body, now);
-        };
+    pub async fn call(
+        &self,
+        route: Route,
+        body: Bytes,
+        ticket: &Ticket,
+        forwarded: &Forwarded,
+        now: Time,
+    ) -> Result<Reply, Problem> {
+        let Upstream::Server(server) = self else { return echo::answer(route, &body, now) };
         let request = || {
-            own(clients)
-                .post(routes[route as usize].clone())
+            own(&server.clients)
+                .post(server.routes[route as usize].clone())
                 .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
                 .header(ACCEPT, HeaderValue::from_static("application/json, text/event-stream"))
                 .body(body.clone())
         };
-        self.send(request).await
+        server.send(ticket, forwarded, request).await
     }
+}
 
-    async fn send(&self, request: impl Fn() -> reqwest::RequestBuilder) -> Result<Reply, Problem> {
-        let attempt = || match self {
-            Upstream::Server { key: Some(key), .. } => {
-                request().header(AUTHORIZATION, format!("Bearer {}", key.expose_secret())).send()
-            }
-            _ => request().send(),
-        };
+impl Server {
+    async fn send(
+        &self,
+        ticket: &Ticket,
+        forwarded: &Forwarded,
+        request: impl Fn() -> reqwest::RequestBuilder,
+    ) -> Result<Reply, Problem> {
+        ticket.set_upstream(UpstreamFacts { name: self.name.clone(), ..UpstreamFacts::default() });
+        let mut headers = forwarded.0.clone();
+        // Compressing costs more than the way between two servers, and delays events.
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        if let Ok(id) = HeaderValue::from_str(ticket.request()) {
+            headers.insert("x-request-id", id);
+        }
+        if let Some(key) = &self.key
+            && let Ok(mut credential) = HeaderValue::from_str(&format!("Bearer {}", key.expose_secret()))
+        {
+            credential.set_sensitive(true);
+            headers.insert(AUTHORIZATION, credential);
+        }
+        let attempt = || request().headers(headers.clone()).send();
         let answer = match attempt().await {
             // A failed connection did no work, so only this is retried.
-            Err(error) if error.is_connect() => attempt().await,
+            Err(error) if error.is_connect() && !error.is_timeout() => attempt().await,
             answer => answer,
         };
-        let answer = answer.map_err(|error| {
-            let error = error.without_url();
-            tracing::warn!(%error, "the upstream is unreachable");
-            Problem::new(Code::UpstreamError, "The upstream is unreachable or did not respond in time.")
-        })?;
-        read(answer).await
+        match answer {
+            Ok(answer) => self.read(ticket, answer).await,
+            Err(error) => {
+                let NoResponse { event, cause, problem } =
+                    NoResponse::of(error, self.patience, CONNECT_TIMEOUT);
+                failure::report(ticket, event, &cause);
+                Err(problem)
+            }
+        }
     }
+
+    /// The reply to pass on. Errors: the problem that the client gets instead.
+    async fn read(&self, ticket: &Ticket, answer: reqwest::Response) -> Result<Reply, Problem> {
+        let status = StatusCode::from_u16(answer.status().as_u16()).map_err(|_| unreadable())?;
+        let received = answer.headers().clone();
+        let mut headers = forward::passed_on(&received);
+        let mut content = content::raw(answer, self.patience);
+        match content::encodings(&received) {
+            Some(encodings) if encodings.is_empty() => {}
+            Some(encodings) => content = content::decoded(content, &encodings),
+            // The client may know it.
+            None => forward::pass_on(&received, CONTENT_ENCODING.as_str(), &mut headers),
+        }
+        let facts = UpstreamFacts {
+            name: self.name.clone(),
+            status: Some(status.as_u16()),
+            request: failure::request_id(&received).map(str::to_owned),
+        };
+        ticket.set_upstream(facts);
+        let becomes = Treatment::of_status(status.as_u16());
+        if becomes == Treatment::PassOn {
+            let body = Body::Stream(content::passed_on(content, ticket.clone()));
+            return Ok(Reply { status, headers, body });
+        }
+        let (bytes, is_whole) = content::beginning(&mut content, MAX_ERROR.0, MAX_ERROR.1).await;
+        if becomes == Treatment::ReadFirst && is_whole && treatment::is_about_request(&bytes) {
+            return Ok(Reply { status, headers, body: Body::Whole(bytes.into()) });
+        }
+        failure::report(
+            ticket,
+            "the upstream returned an error",
+            &failure::message(&bytes, self.key.as_ref()),
+        );
+        if becomes != Treatment::PassOnAsFailure {
+            return Err(becomes.problem(status.as_u16(), &received));
+        }
+        let beginning = stream::iter([Ok(Bytes::from(bytes))]);
+        let content = Box::pin(beginning.chain(content));
+        Ok(Reply { status, headers, body: Body::Stream(content::passed_on(content, ticket.clone())) })
+    }
+}
+
+/// A client for the upstream. `patience` is how long it may stay silent.
+fn client(patience: Duration) -> Result<reqwest::Client, reqwest::Error> {
+    // If another part has installed a provider first, it is the same one.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .read_timeout(patience)
+        .redirect(reqwest::redirect::Policy::none())
+        .tcp_nodelay(true)
+        .no_proxy()
+        .build()
 }
 
 /// The client of this thread: using another thread's connection would wake that thread for every part of a
@@ -124,39 +212,4 @@ fn own(clients: &[reqwest::Client]) -> &reqwest::Client {
         static PLACE: usize = THREADS.fetch_add(1, Relaxed);
     }
     &clients[PLACE.with(|place| *place) % clients.len()]
-}
-
-async fn read(answer: reqwest::Response) -> Result<Reply, Problem> {
-    let status = answer.status().as_u16();
-    let text = |name| answer.headers().get(name).and_then(|value: &HeaderValue| value.to_str().ok());
-    let retry_after = text(RETRY_AFTER).filter(|wait| wait.parse::<u32>().is_ok()).map(str::to_owned);
-    let content_type = text(CONTENT_TYPE).unwrap_or("application/json").to_owned();
-    match status {
-        // A response without content, such as 204 or 205, is invalid here, and its events would break the
-        // framing of the connection.
-        200..=203 | 400 | 402 | 404..=499 => {}
-        503 => {
-            let wait = retry_after.unwrap_or_else(|| "1".to_owned());
-            let problem = Problem::new(Code::Unavailable, "The upstream is busy. Try again later.");
-            return Err(problem.with_header(header::RETRY_AFTER, wait));
-        }
-        _ => {
-            tracing::warn!(status, "the upstream returned an error");
-            return Err(Problem::new(Code::UpstreamError, "The upstream returned an error."));
-        }
-    }
-    if content_type.starts_with("text/event-stream") {
-        let body = Body::Events(Box::pin(answer.bytes_stream().map(|part| Ok(part?))));
-        return Ok(Reply { status, content_type, retry_after, body });
-    }
-    let mut stream = answer.bytes_stream();
-    let mut bytes = Vec::new();
-    while let Some(part) = stream.next().await {
-        let part = part.map_err(|_| unreadable())?;
-        if bytes.len() + part.len() > MAX_RESPONSE {
-            return Err(unreadable());
-        }
-        bytes.extend_from_slice(&part);
-    }
-    Ok(Reply { status, content_type, retry_after, body: Body::Whole(bytes.into()) })
 }

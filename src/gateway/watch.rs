@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::{StreamExt, stream};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
-use crate::gateway::reply::{Events, Interruption};
+use crate::gateway::reply::{Interruption, Parts};
 use crate::time::Time;
 use crate::web::problem::{Code, Problem};
 use crate::web::ticket::Ticket;
@@ -33,11 +33,11 @@ pub(super) async fn answer<T>(
     }
 }
 
-/// Passes events on until the key stops working; then an interruption ends the stream.
-pub(super) fn events(ticket: Ticket, events: Events) -> Events {
-    let start = Some((ticket, events, clock()));
+/// Passes a response's parts on until the key stops working; then an interruption ends them.
+pub(super) fn parts(ticket: Ticket, parts: Parts) -> Parts {
+    let start = Some((ticket, parts, clock()));
     Box::pin(stream::unfold(start, |state| async move {
-        let (ticket, mut events, mut clock) = state?;
+        let (ticket, mut parts, mut clock) = state?;
         loop {
             tokio::select! {
                 biased;
@@ -47,7 +47,7 @@ pub(super) fn events(ticket: Ticket, events: Events) -> Events {
                         return Some((Err(interruption), None));
                     }
                 }
-                event = events.next() => return event.map(|event| (event, Some((ticket, events, clock)))),
+                part = parts.next() => return part.map(|part| (part, Some((ticket, parts, clock)))),
             }
         }
     }))

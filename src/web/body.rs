@@ -3,6 +3,7 @@
 pub mod budget;
 mod members;
 mod read;
+mod sink;
 
 pub use read::{buffer, buffered};
 
@@ -22,8 +23,15 @@ use crate::web::problem::{Code, Problem};
 
 /// The largest body of a management request, in bytes.
 pub const MAX_BODY: usize = 64 * 1024;
-/// The largest body of an inference request, in bytes.
-pub const MAX_INFERENCE_BODY: usize = 10 * 1024 * 1024;
+
+/// The largest body that a route accepts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyLimit {
+    /// [`MAX_BODY`].
+    Management,
+    /// `KEYDESK_MAX_BODY`.
+    Gateway,
+}
 
 /// A JSON body. Unknown and duplicate members and wrong types are refused by name, if the type denies
 /// unknown fields.

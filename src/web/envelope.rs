@@ -9,7 +9,7 @@ use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::error::InternalError;
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use actix_web::http::{ConnectionType, StatusCode};
+use actix_web::http::{ConnectionType, StatusCode, Version};
 use actix_web::middleware::Next;
 use actix_web::web::Bytes;
 use actix_web::{Error, HttpMessage, HttpRequest};
@@ -21,7 +21,7 @@ use crate::web::address::{self, ClientAddress};
 use crate::web::connections::{Answering, yield_turn};
 use crate::web::principal::KeyCaller;
 use crate::web::problem::{Code, Problem};
-use crate::web::request::{KeyHeaders, RequestName};
+use crate::web::request::{KeyHeaders, RequestName, client_request_id};
 use crate::web::{Shared, cors, error_page, form, redact, stray};
 
 /// Allows only Keydesk's own files and nothing inline; no other site may frame pages or receive forms.
@@ -39,7 +39,7 @@ pub async fn wrap(
     let answering = Answering::new(request.request());
     yield_turn(request.request()).await;
     let id = RequestId::new(Time::now()).to_string();
-    request.extensions_mut().insert(RequestName(id.clone()));
+    request.extensions_mut().insert(RequestName(id.as_str().into()));
     let https = request.app_data::<Shared>().is_some_and(|site| site.public_url.is_https());
     let path = request.path().to_owned();
     let client = address::client(request.request());
@@ -68,11 +68,23 @@ pub async fn wrap(
         // The client's next request should reach another process.
         response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
     }
+    close_streams_to_http_1_0(&mut response);
     log(&response, &id, client, started);
     Ok(match response.response().body().size() {
         BodySize::Stream => response.map_body(|_, body| BoxBody::new(Answered { body, _until: answering })),
         _ => response,
     })
+}
+
+/// Ends a streamed response to an HTTP/1.0 client by closing the connection: it does not know chunks
+/// (RFC 9112 section 6.1).
+fn close_streams_to_http_1_0(response: &mut ServiceResponse<BoxBody>) {
+    let is_old = response.request().version() < Version::HTTP_11;
+    if is_old && response.response().body().size() == BodySize::Stream {
+        let head = response.response_mut().head_mut();
+        head.no_chunking(true);
+        head.set_connection_type(ConnectionType::Close);
+    }
 }
 
 /// A streamed response, which keeps its connection marked as answering.
@@ -165,12 +177,15 @@ fn log(response: &ServiceResponse<BoxBody>, id: &str, client: ClientAddress, sta
     let (method, path) = (redact::method(request.method()), redact::path(path));
     let status = response.status().as_u16();
     let milliseconds = started.elapsed().as_micros() as f64 / 1000.0;
+    let client_request_id = client_request_id(request);
     let extensions = request.extensions();
     match extensions.get::<KeyCaller>() {
         Some(caller) => tracing::info!(
-            request = id, method, path, status, milliseconds, %client,
+            request = id, client_request_id, method, path, status, milliseconds, %client,
             key = %caller.key.key, key_name = caller.key.name, "request"
         ),
-        None => tracing::info!(request = id, method, path, status, milliseconds, %client, "request"),
+        None => {
+            tracing::info!(request = id, client_request_id, method, path, status, milliseconds, %client, "request")
+        }
     }
 }

@@ -21,6 +21,7 @@ use crate::time::{DAY, Time};
 use crate::usage::refusals::RefusedCall;
 use crate::verify::decision;
 use crate::verify::limit::Verdict;
+use crate::web::body::BodyLimit;
 use crate::web::body::budget::Sender;
 use crate::web::connections::ConnectionOwner;
 use crate::web::gate::requirement::Requirement;
@@ -70,7 +71,7 @@ pub async fn pass(
 
 async fn with_key(
     need: Requirement,
-    max_body: Option<usize>,
+    max_body: Option<BodyLimit>,
     mut request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
@@ -117,7 +118,7 @@ async fn with_key(
 /// transit.
 async fn complete(
     site: &Site,
-    max_body: Option<usize>,
+    max_body: Option<BodyLimit>,
     request: &mut ServiceRequest,
     caller: &mut KeyCaller,
 ) -> Result<(), Problem> {
@@ -152,7 +153,7 @@ fn note_refusal(
         org: caller.key.org,
         key: caller.key.key,
         at: now,
-        request: request_id(request),
+        request: request_id(request).to_string(),
         code: problem.code.name(),
         route: redact::route(request),
         address: caller.address.to_string(),

@@ -9,6 +9,7 @@ pub mod csrf;
 pub mod csv;
 pub mod device;
 pub mod download;
+pub mod encoding;
 pub mod endpoint;
 pub mod envelope;
 pub mod error_page;

@@ -2,7 +2,7 @@
 
 use crate::role::Act;
 use crate::scope::Scope;
-use crate::web::body::{MAX_BODY, MAX_INFERENCE_BODY};
+use crate::web::body::BodyLimit;
 
 /// What a route requires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,13 +34,13 @@ impl Permission {
         matches!(self, Permission::MemberFresh(_) | Permission::SignedInFresh)
     }
 
-    /// The largest body in bytes that the routes accept. `None` if they ignore the body.
-    pub fn max_body(self) -> Option<usize> {
+    /// The largest body that the routes accept. `None` if they ignore the body.
+    pub fn max_body(self) -> Option<BodyLimit> {
         match self {
             // A proxy may send the body of the request that it asks about.
             Permission::ScopesInQuery => None,
-            Permission::Key(Scope::InferenceWrite) => Some(MAX_INFERENCE_BODY),
-            _ => Some(MAX_BODY),
+            Permission::Key(Scope::InferenceWrite) => Some(BodyLimit::Gateway),
+            _ => Some(BodyLimit::Management),
         }
     }
 }

@@ -2,6 +2,7 @@
 //! too. Pages show the same problems in their own words.
 
 mod document;
+mod from;
 
 pub use document::Document;
 
@@ -9,8 +10,7 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::{HttpResponse, ResponseError};
 
-use crate::error::{Error, FieldError};
-use crate::refusal::Refusal;
+use crate::error::FieldError;
 use crate::scope::Scope;
 
 macro_rules! codes {
@@ -42,6 +42,7 @@ codes! {
     ScopeNotGrantable("scope_not_grantable", 403, "A scope can't be granted", "Request only scopes that the owner's role allows."),
     IpNotAllowed("ip_not_allowed", 403, "The API key can't be used from this address", "Use an allowed address, or ask an admin to allow this one."),
     Forbidden("forbidden", 403, "This is not allowed", "Ask someone whose role allows it."),
+    ModelNotAllowed("model_not_allowed", 403, "The model is not allowed", "Choose a model from `GET /v1/models`."),
     NotFound("not_found", 404, "Not found", "Check the id. Other organisations' objects are not found either."),
     ModelNotFound("model_not_found", 404, "The model does not exist", "Choose a model from `GET /v1/models`."),
     MethodNotAllowed("method_not_allowed", 405, "The method is not allowed here", "Use a method listed in `Allow`."),
@@ -50,14 +51,14 @@ codes! {
     RotationOpen("rotation_open", 409, "A rotation is in progress", "End the rotation first, or wait until it is over."),
     KeyEnded("key_ended", 409, "The key has ended", "Create a new key; revoked and expired keys can't be changed."),
     Conflict("conflict", 409, "The current state does not allow this", "Check the current state and try again."),
-    PayloadTooLarge("payload_too_large", 413, "The request is too large", "Send at most 64 KiB, or 10 MiB to models."),
+    PayloadTooLarge("payload_too_large", 413, "The request is too large", "Send at most as much as `detail` says."),
     UnsupportedMediaType("unsupported_media_type", 415, "The media type is not supported", "Send `Content-Type: application/json`."),
     ValidationFailed("validation_failed", 422, "Some values are not acceptable", "Fix the fields listed in `errors`."),
     NameImmutable("name_immutable", 422, "A key's name can't be changed", "Leave the name out, or create another key."),
     IdempotencyConflict("idempotency_conflict", 409, "The same request is still being processed", "Wait for the first response, or use another Idempotency-Key."),
     RateLimited("rate_limited", 429, "Too many requests", "Wait as long as `Retry-After` says."),
     Internal("internal", 500, "Something went wrong inside Keydesk", "Send the request id to the operator of Keydesk."),
-    UpstreamError("upstream_error", 502, "The upstream returned an error", "Don't retry automatically: the upstream may have done the work."),
+    UpstreamError("upstream_error", 502, "The upstream returned an error", "Try again later, unless `x-should-retry` is `false`."),
     Unavailable("unavailable", 503, "Keydesk is unavailable", "Wait as long as `Retry-After` says."),
 }
 
@@ -85,6 +86,8 @@ impl Code {
 #[derive(Clone, Debug)]
 pub struct Problem {
     pub code: Code,
+    /// What is wrong, in a few words.
+    pub title: &'static str,
     /// What is wrong and what to do, in sentences.
     pub detail: String,
     pub errors: Vec<FieldError>,
@@ -107,6 +110,7 @@ impl Problem {
     pub fn new(code: Code, detail: impl Into<String>) -> Problem {
         Problem {
             code,
+            title: code.title(),
             detail: detail.into(),
             errors: Vec::new(),
             required_step: None,
@@ -170,6 +174,16 @@ impl Problem {
         self
     }
 
+    /// Tells OpenAI clients not to retry: it would not help, or be paid for twice.
+    pub fn without_retry(self) -> Problem {
+        self.with_header(HeaderName::from_static("x-should-retry"), "false")
+    }
+
+    /// Replaces the title of the code by a more precise one.
+    pub fn with_title(self, title: &'static str) -> Problem {
+        Problem { title, ..self }
+    }
+
     /// Turns a refusal into a 403 with the code in `X-Keydesk-Code`.
     pub fn as_403(self) -> Problem {
         let code = self.code.name();
@@ -197,10 +211,6 @@ impl Problem {
                 response.append_header((name.clone(), value));
             }
         }
-        if self.code == Code::UpstreamError {
-            // The upstream may have done the work: a client that retries would pay twice.
-            response.insert_header((HeaderName::from_static("x-should-retry"), "false"));
-        }
         if self.code == Code::Unavailable && !self.headers.iter().any(|(name, _)| name == header::RETRY_AFTER)
         {
             response.insert_header((header::RETRY_AFTER, "1"));
@@ -222,79 +232,5 @@ impl ResponseError for Problem {
 
     fn error_response(&self) -> HttpResponse {
         HttpResponse::new(self.status)
-    }
-}
-
-impl From<Refusal> for Problem {
-    fn from(refusal: Refusal) -> Problem {
-        match refusal {
-            Refusal::Revoked => Problem::invalid_token(Code::KeyRevoked),
-            Refusal::Expired => Problem::invalid_token(Code::KeyExpired),
-            Refusal::Superseded => Problem::invalid_token(Code::KeySuperseded),
-            Refusal::Disabled => Problem::invalid_token(Code::KeyDisabled),
-            Refusal::IpNotAllowed => Problem::new(
-                Code::IpNotAllowed,
-                "This key can't be used from this address. An admin can allow it.",
-            ),
-            Refusal::MissingScope(scope) => Problem::insufficient_scope(scope),
-        }
-    }
-}
-
-impl From<Error> for Problem {
-    fn from(error: Error) -> Problem {
-        let detail = error.to_string();
-        match error {
-            Error::Invalid(errors) => Problem { errors, ..Problem::new(Code::ValidationFailed, detail) },
-            Error::NameImmutable => Problem {
-                errors: vec![FieldError::new("name", detail.clone())],
-                ..Problem::new(Code::NameImmutable, detail)
-            },
-            Error::NameTaken(_) => Problem {
-                errors: vec![FieldError::new("name", detail.clone())],
-                ..Problem::new(Code::NameTaken, detail)
-            },
-            Error::RotationOpen => Problem::new(Code::RotationOpen, detail),
-            Error::KeyEnded => Problem::new(Code::KeyEnded, detail),
-            Error::ScopeNotGrantable(_) => Problem {
-                errors: vec![FieldError::new("scopes", detail.clone())],
-                ..Problem::new(Code::ScopeNotGrantable, detail)
-            },
-            Error::NotFound => Problem::not_found(),
-            Error::Forbidden => Problem::new(
-                Code::Forbidden,
-                "Your role does not allow this. Ask an admin of the organisation.",
-            ),
-            Error::Denied(detail) => Problem::new(Code::Forbidden, detail),
-            Error::SignedOut => {
-                Problem { required_step: Some(RequiredStep::SignIn), ..Problem::new(Code::Forbidden, detail) }
-            }
-            Error::NotFresh => {
-                Problem { required_step: Some(RequiredStep::Fresh), ..Problem::new(Code::Forbidden, detail) }
-            }
-            Error::KeyRefused(refusal) => Problem::from(refusal),
-            Error::Conflict(detail) => Problem::new(Code::Conflict, detail),
-            Error::LogBroken { .. } => Problem::new(Code::Conflict, detail),
-            Error::Unavailable(cause) => {
-                tracing::warn!(%cause, "the database is unavailable");
-                Problem::unavailable()
-            }
-            Error::Unconfirmed(cause) => {
-                tracing::warn!(%cause, "the connection was lost during a commit; the change may have been made");
-                Problem::new(
-                    Code::Unavailable,
-                    "The connection to the database was lost while saving the change. It may have been \
-                     made: check before you try again, or repeat a request that had an Idempotency-Key with \
-                     the same key.",
-                )
-            }
-            Error::Internal(cause) => {
-                tracing::error!(%cause, "internal error");
-                Problem::new(
-                    Code::Internal,
-                    "The error is on the server and was logged. Nothing was changed.",
-                )
-            }
-        }
     }
 }

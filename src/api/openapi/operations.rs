@@ -6,9 +6,9 @@ use crate::keys::Status;
 use crate::scope::Scope;
 use crate::web::problem::Code;
 use crate::web::problem::Code::{
-    Conflict, Forbidden, IdempotencyConflict, KeyEnded, ModelNotFound, NameImmutable, NameTaken, NotFound,
-    PayloadTooLarge, RequestTimeout, RotationOpen, ScopeNotGrantable, UnsupportedMediaType, UpstreamError,
-    ValidationFailed,
+    Conflict, Forbidden, IdempotencyConflict, KeyEnded, ModelNotAllowed, ModelNotFound, NameImmutable,
+    NameTaken, NotFound, PayloadTooLarge, RequestTimeout, RotationOpen, ScopeNotGrantable,
+    UnsupportedMediaType, UpstreamError, ValidationFailed,
 };
 
 use Answer::{CreatedSecret, Empty, Json, Object, Streamed, Text};
@@ -185,7 +185,7 @@ pub fn list_models() -> Operation {
 pub fn infer() -> Operation {
     Operation::new("Answer a prompt", Streamed("InferenceAnswer"))
         .accepts(Body::Json("InferenceBody"))
-        .fails_with(&[ModelNotFound, UpstreamError])
+        .fails_with(&[ModelNotAllowed, ModelNotFound, Conflict, UpstreamError])
 }
 
 pub fn chat() -> Operation {

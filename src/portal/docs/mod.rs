@@ -5,12 +5,13 @@ pub mod api;
 use actix_web::HttpResponse;
 use askama::Template;
 
+use crate::config::ByteSize;
 use crate::path;
 use crate::portal::kit::visit::GuestVisit;
 use crate::scope::Scope;
+use crate::web::Shared;
 use crate::web::page::{Layout, NavSection};
 use crate::web::problem::{Code, Problem};
-use crate::web::{Shared, body};
 
 macro_rules! guides {
     ($($(#[$doc:meta])* $handler:ident, $page:ident, $template:literal;)*) => {$(
@@ -51,6 +52,8 @@ struct Here {
     is_https: bool,
     prefix: String,
     default_rpm: u32,
+    /// The largest body of a request to the gateway.
+    max_body: ByteSize,
 }
 
 impl Here {
@@ -61,6 +64,7 @@ impl Here {
             is_https: site.public_url.is_https(),
             prefix: site.defaults.prefix.clone(),
             default_rpm: site.defaults.default_rpm,
+            max_body: site.bodies.max_body(),
         }
     }
 
@@ -85,11 +89,6 @@ impl Here {
 
     fn proxy_origin(&self) -> String {
         self.origin.replacen("://localhost", "://127.0.0.1", 1)
-    }
-
-    /// The largest body of an inference request, in MiB.
-    fn inference_body(&self) -> usize {
-        body::MAX_INFERENCE_BODY >> 20
     }
 
     /// Splits a sentence into pieces; `true` marks code.

@@ -46,7 +46,7 @@ pub(super) struct OpenAiError<'a> {
 impl<'a> Document<'a> {
     /// The document of a problem with this request id.
     pub(super) fn new(problem: &'a Problem, request: &str) -> Document<'a> {
-        let (code, status, title, _) = problem.code.parts();
+        let (code, status, ..) = problem.code.parts();
         let kind = match status {
             401 => "authentication_error",
             403 => "permission_error",
@@ -56,7 +56,7 @@ impl<'a> Document<'a> {
         };
         Document {
             r#type: format!("urn:keydesk:problem:{code}"),
-            title,
+            title: problem.title,
             status: problem.status.as_u16(),
             detail: &problem.detail,
             instance: format!("urn:keydesk:request:{request}"),

@@ -7,6 +7,7 @@ pub mod mail;
 mod people;
 pub mod programs;
 pub mod raw;
+pub mod scripted;
 pub mod stage;
 pub mod stream;
 pub mod tampering;

@@ -68,7 +68,7 @@ pub(super) fn refuse<V>(
     visit: &Visit<V>,
 ) -> Result<HttpResponse, Problem> {
     let (reason, status, words) = refused.parts(provider.name());
-    let (provider_name, id) = (provider.kind().name(), request_id(&visit.request));
+    let (provider_name, id) = (provider.kind().name(), request_id(&visit.request).to_string());
     if matches!(refused, Refused::Lost) {
         // Anyone can open this address without having started a sign-in.
         tracing::debug!(provider = provider_name, reason, request = id, "a sign-in was refused");
@@ -87,7 +87,7 @@ pub(super) fn refuse<V>(
         }
     };
     let layout = visit.layout(NavSection::None);
-    let page = RefusedPage { layout, title, words, again, request: request_id(&visit.request) };
+    let page = RefusedPage { layout, title, words, again, request: request_id(&visit.request).to_string() };
     let mut response = visit.page_with_status(status, &page)?;
     if status == StatusCode::SERVICE_UNAVAILABLE {
         response.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from_static("5"));
