@@ -311,6 +311,9 @@ diesel::table! {
         requests -> BigInt,
         input_tokens -> BigInt,
         output_tokens -> BigInt,
+        cached_tokens -> BigInt,
+        cache_write_tokens -> BigInt,
+        reasoning_tokens -> BigInt,
     }
 }
 
@@ -482,6 +485,9 @@ diesel::table! {
         requests -> BigInt,
         input_tokens -> BigInt,
         output_tokens -> BigInt,
+        cached_tokens -> BigInt,
+        cache_write_tokens -> BigInt,
+        reasoning_tokens -> BigInt,
     }
 }
 
@@ -635,6 +641,9 @@ diesel::table! {
         requests -> BigInt,
         input_tokens -> BigInt,
         output_tokens -> BigInt,
+        cached_tokens -> BigInt,
+        cache_write_tokens -> BigInt,
+        reasoning_tokens -> BigInt,
         last_at -> BigInt,
     }
 }
@@ -662,6 +671,9 @@ diesel::table! {
         requests -> BigInt,
         input_tokens -> BigInt,
         output_tokens -> BigInt,
+        cached_tokens -> BigInt,
+        cache_write_tokens -> BigInt,
+        reasoning_tokens -> BigInt,
     }
 }
 
@@ -702,6 +714,9 @@ diesel::table! {
         requests -> BigInt,
         input_tokens -> BigInt,
         output_tokens -> BigInt,
+        cached_tokens -> BigInt,
+        cache_write_tokens -> BigInt,
+        reasoning_tokens -> BigInt,
     }
 }
 

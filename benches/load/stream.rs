@@ -94,6 +94,6 @@ fn serve(mut connection: &TcpStream, next: &Mutex<Receiver<()>>) -> Result<()> {
             connection.write_all(format!("{:x}\r\n{event}\r\n", event.len()).as_bytes())?;
             next.lock().map_err(|_| anyhow!("another stream failed"))?.recv()?;
         }
-        connection.write_all(b"0\r\n\r\n")?;
+        connection.write_all(b"e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n")?;
     }
 }

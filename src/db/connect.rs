@@ -48,7 +48,7 @@ pub(super) fn open(location: &Location) -> Result<()> {
     }
 }
 
-fn migrate(conn: &mut Conn) -> Result<()> {
+pub(super) fn migrate(conn: &mut Conn) -> Result<()> {
     let failed = |error| Error::internal(format!("the tables can't be migrated: {error}"));
     let versions = match conn {
         Conn::Sqlite(c) => {

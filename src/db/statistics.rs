@@ -75,8 +75,8 @@ mod tests {
     fn each_index_of_a_large_table_has_statistics() {
         let place = tempfile::tempdir().expect("a directory");
         let location = Location::Sqlite(place.path().join("keydesk.sqlite3"));
+        connect::open(&location).expect("tables");
         let mut conn = connect::connect(&location).expect("a database");
-        connect::migrate(&mut conn).expect("tables");
         let Conn::Sqlite(conn) = &mut conn else { panic!("SQLite was asked for") };
         let tables: BTreeSet<&str> = lines().map(|(table, _, _)| table).collect();
         for table in tables {
@@ -94,8 +94,8 @@ mod tests {
         let place = tempfile::tempdir().expect("a directory");
         let location = Location::Sqlite(place.path().join("keydesk.sqlite3"));
         for _ in 0..2 {
+            connect::open(&location).expect("tables");
             let mut conn = connect::connect(&location).expect("a database");
-            connect::migrate(&mut conn).expect("tables");
             let Conn::Sqlite(conn) = &mut conn else { panic!("SQLite was asked for") };
             let lines_stored: i64 = sqlite_stat1::table.count().get_result(conn).expect("a number");
             assert_eq!(usize::try_from(lines_stored), Ok(lines().count()));

@@ -8,8 +8,8 @@ use futures_util::stream;
 use serde_json::{Value, json};
 
 use crate::crypto::sha256;
+use crate::gateway::event_stream::event;
 use crate::gateway::reply::{Body, Reply, Route};
-use crate::gateway::sse::event;
 use crate::gateway::tokens::{CHARACTERS_PER_TOKEN, estimate};
 use crate::id::InferenceId;
 use crate::time::Time;
@@ -146,12 +146,15 @@ impl EchoRequest {
         let mut events = vec![chunk(json!({"role": "assistant", "content": ""}), Value::Null)];
         events.extend(self.words().iter().map(|word| chunk(json!({"content": word}), Value::Null)));
         events.push(chunk(json!({}), json!("stop")));
-        if self.request["stream_options"]["include_usage"] == true {
-            let last = self.with("chat.completion.chunk", json!({"choices": [], "usage": self.usage()}));
-            events.push(event(&last.to_string()));
-        }
+        events.extend(self.usage_event("chat.completion.chunk"));
         events.push(event("[DONE]"));
         events
+    }
+
+    /// The event with the usage, if the request includes it.
+    fn usage_event(&self, object: &str) -> Option<String> {
+        let last = || self.with(object, json!({"choices": [], "usage": self.usage()}));
+        (self.request["stream_options"]["include_usage"] == true).then(|| event(&last().to_string()))
     }
 
     fn completion(&self) -> Value {
@@ -166,6 +169,7 @@ impl EchoRequest {
         };
         let mut events: Vec<String> = self.words().iter().map(|word| chunk(word, Value::Null)).collect();
         events.push(chunk("", json!("stop")));
+        events.extend(self.usage_event("text_completion"));
         events.push(event("[DONE]"));
         events
     }

@@ -1,20 +1,20 @@
 //! `GET /v1/models`, `GET /v1/inference` and `POST /v1/inference`: one prompt, one response, whole or
 //! streamed.
 
-use std::collections::VecDeque;
-
 use actix_web::HttpResponse;
 use actix_web::http::header::HeaderName;
-use actix_web::web::{Bytes, Data};
-use futures_util::{Stream, StreamExt, stream};
+use actix_web::web::Data;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use crate::error::{Error, FieldError};
-use crate::gateway::reply::{Body, Interruption, Parts, Reply, Route, unbuffered, unreadable};
-use crate::gateway::sse::{self, Parser, event};
-use crate::gateway::tokens::{self, TokenCounter};
+use crate::gateway::observer::Observer;
+use crate::gateway::outgoing::{Outgoing, off_thread};
+use crate::gateway::protocol::Protocol;
+use crate::gateway::reply::{Body, Reply, Route, unbuffered, unreadable};
+use crate::gateway::tokens::{Member, Scanner, TokenCounter};
+use crate::gateway::translation::translate;
+use crate::gateway::upstream::failure;
 use crate::gateway::upstream::forward::Forwarded;
 use crate::gateway::upstream::{MAX_READ, Upstream};
 use crate::gateway::watch;
@@ -93,30 +93,59 @@ pub async fn infer(
     drop(bytes);
     let mut body = value.check()?;
     ticket.set_model(body.model.trim());
-    let request = Bytes::from(body.as_chat());
+    let is_stream = body.stream == Some(true);
+    let mut request = Outgoing::new(Protocol::Chunks, is_stream, body.as_chat().into()).await;
     body.prompt = String::new();
-    let call = upstream.call(Route::Chat, request.clone(), &ticket, &forwarded, Time::now());
-    let reply = watch::answer(&ticket, call).await?;
+    let reply = request.send(&upstream, Route::Chat, &ticket, &forwarded).await?;
     if !reply.status.is_success() {
         return Err(refused(reply).await);
     }
+    let counter = TokenCounter::new(ticket.clone(), request.tokens);
     let is_event_stream = reply.is_event_stream();
     match reply.body {
         Body::Stream(parts) if is_event_stream => {
             let mut response = HttpResponse::Ok();
             unbuffered(&mut response);
-            let parts = watch::parts(ticket.clone(), parts);
-            let answer = translate(parts, TokenCounter::new(ticket, &request));
-            Ok(response.content_type("text/event-stream").streaming(answer))
+            let observer = Observer::new(Protocol::Chunks, false, counter);
+            let events = translate(watch::parts(ticket, parts), observer).await;
+            let events = events.map_err(|failure| failure.problem().into_owned())?;
+            Ok(response.content_type("text/event-stream").streaming(events))
         }
         whole => {
             let bytes = watch::answer(&ticket, whole.collect(MAX_READ)).await?;
-            let tokens = tokens::of_response(&request, &bytes);
-            ticket.set_tokens(tokens);
-            let chat = serde_json::from_slice(&bytes).map_err(|_| unreadable())?;
-            Ok(HttpResponse::Ok().json(body.answer(&chat, tokens)?))
+            let text = bytes.clone();
+            let read = off_thread(bytes.len(), move || {
+                let mut scanner = Scanner::new(Member::Response);
+                scanner.feed(&text);
+                (scanner.into_facts(), serde_json::from_slice::<ChatAnswer>(&text))
+            });
+            let (facts, chat) = read.await.ok_or_else(unreadable)?;
+            if let Some(error) = Protocol::Chunks.error("", &[], &facts) {
+                failure::report(&ticket, "the upstream reported an error", &error.message());
+                return Err(error.problem());
+            }
+            let tokens = counter.finish(&facts);
+            Ok(HttpResponse::Ok().json(body.answer(&chat.map_err(|_| unreadable())?, tokens)?))
         }
     }
+}
+
+/// The members of a chat completion that are translated.
+#[derive(Deserialize)]
+struct ChatAnswer {
+    id: String,
+    model: Option<String>,
+    choices: Vec<ChatChoice>,
+}
+
+#[derive(Deserialize)]
+struct ChatChoice {
+    message: ChatMessage,
+}
+
+#[derive(Deserialize)]
+struct ChatMessage {
+    content: Option<String>,
 }
 
 impl InferenceBody {
@@ -151,38 +180,30 @@ impl InferenceBody {
             temperature: Option<f64>,
             #[serde(skip_serializing_if = "Option::is_none")]
             stream: Option<bool>,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            stream_options: Option<Value>,
         }
         #[derive(Serialize)]
         struct Message<'a> {
             role: &'a str,
             content: &'a str,
         }
-        let stream = self.stream.filter(|stream| *stream);
         let chat = Chat {
             model: self.model.trim(),
             messages: [Message { role: "user", content: &self.prompt }],
             max_tokens: self.max_tokens,
             temperature: self.temperature,
-            stream,
-            stream_options: stream.map(|_| json!({"include_usage": true})),
+            stream: self.stream.filter(|stream| *stream),
         };
         // Only a map with non-string keys could fail.
         serde_json::to_string(&chat).unwrap_or_default()
     }
 
-    fn answer<'a>(&'a self, chat: &'a Value, tokens: Tokens) -> Result<InferenceAnswer<'a>, Problem> {
-        let id = chat["id"].as_str().ok_or_else(unreadable)?;
-        let choice = chat["choices"].get(0).ok_or_else(unreadable)?;
-        let output = choice["message"]["content"].as_str().unwrap_or_default();
-        let model = chat["model"].as_str().unwrap_or(&self.model);
-        Ok(InferenceAnswer { id, model, output, usage: usage(tokens) })
+    fn answer<'a>(&'a self, chat: &'a ChatAnswer, tokens: Tokens) -> Result<InferenceAnswer<'a>, Problem> {
+        let choice = chat.choices.first().ok_or_else(unreadable)?;
+        let output = choice.message.content.as_deref().unwrap_or_default();
+        let model = chat.model.as_ref().unwrap_or(&self.model);
+        let usage = TokenUsage { input_tokens: tokens.input, output_tokens: tokens.output };
+        Ok(InferenceAnswer { id: &chat.id, model, output, usage })
     }
-}
-
-fn usage(tokens: Tokens) -> TokenUsage {
-    TokenUsage { input_tokens: tokens.input, output_tokens: tokens.output }
 }
 
 /// Translates a refusal by the upstream, quoting its message, since the client can correct the cause or wait.
@@ -211,83 +232,4 @@ async fn refused(reply: Reply) -> Problem {
             None => problem,
         }
     })
-}
-
-/// The state of translating a stream of chat chunks into Keydesk's form.
-struct Translation {
-    events: Parts,
-    parser: Parser,
-    counter: TokenCounter,
-    ready: VecDeque<String>,
-    ended: bool,
-}
-
-/// Turns chunks into `{"delta": …}`, then `{"usage": …}` and `[DONE]`, each as soon as it arrives. A failure
-/// midway is reported as `{"error": …}` and ends the stream.
-fn translate(events: Parts, counter: TokenCounter) -> impl Stream<Item = Result<Bytes, std::io::Error>> {
-    let start =
-        Translation { events, parser: Parser::default(), counter, ready: VecDeque::new(), ended: false };
-    stream::unfold(start, |mut state| async move {
-        loop {
-            if let Some(text) = state.ready.pop_front() {
-                return Some((Ok(Bytes::from(text)), state));
-            }
-            if state.ended {
-                return None;
-            }
-            match state.events.next().await {
-                Some(Ok(bytes)) => state.take(&bytes),
-                Some(Err(Interruption::Upstream(break_off))) => {
-                    break_off.report();
-                    state.fail();
-                }
-                Some(Err(Interruption::KeyRefused(problem))) => state.refuse(&problem),
-                Some(Err(Interruption::Stopping(problem))) => {
-                    state.counter.record_break();
-                    state.refuse(&problem);
-                }
-                None => state.end(),
-            }
-        }
-    })
-}
-
-impl Translation {
-    fn take(&mut self, bytes: &[u8]) {
-        for data in self.parser.feed(bytes) {
-            // No chat event is this long, so it can't be translated.
-            let sse::Data::Whole(data) = data else { return self.fail() };
-            if data == "[DONE]" {
-                return self.end();
-            }
-            let Ok(chunk) = serde_json::from_str::<Value>(&data) else { return self.fail() };
-            self.counter.read(&chunk);
-            if let Some(delta) =
-                chunk["choices"][0]["delta"]["content"].as_str().filter(|delta| !delta.is_empty())
-            {
-                self.ready.push_back(event(&json!({ "delta": delta }).to_string()));
-            }
-        }
-    }
-
-    fn end(&mut self) {
-        self.ended = true;
-        self.ready.push_back(event(&json!({ "usage": usage(self.counter.tokens()) }).to_string()));
-        self.ready.push_back(event("[DONE]"));
-    }
-
-    /// Ends the stream because the key stopped working, which is not the upstream's fault.
-    fn refuse(&mut self, problem: &Problem) {
-        self.ended = true;
-        let error = json!({"code": problem.code.name(), "message": problem.detail});
-        self.ready.push_back(event(&json!({ "error": error }).to_string()));
-    }
-
-    fn fail(&mut self) {
-        self.ended = true;
-        self.counter.record_break();
-        let error =
-            json!({"code": Code::UpstreamError.name(), "message": "The upstream broke off its response."});
-        self.ready.push_back(event(&json!({ "error": error }).to_string()));
-    }
 }

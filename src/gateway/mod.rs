@@ -4,10 +4,16 @@
 //! `/v1/inference` is a simpler interface to its chat completions.
 
 pub mod echo;
+pub mod event_stream;
+pub mod include_usage;
 pub mod inference;
+pub mod observer;
 pub mod openai;
+pub mod outgoing;
+pub mod protocol;
+pub mod relay;
 pub mod reply;
-pub mod sse;
 pub mod tokens;
+pub mod translation;
 pub mod upstream;
 mod watch;

@@ -1,20 +1,19 @@
-//! The OpenAI-compatible routes, passed through: the body is forwarded unchanged after its deciding members
-//! were read, and the response is returned unchanged and counted.
-
-use std::task::Poll;
+//! The OpenAI-compatible routes, passed through: the body is forwarded after its deciding members were read,
+//! unchanged but for the request for usage, and the response is passed on and counted.
 
 use actix_web::HttpResponse;
-use actix_web::web::{Bytes, Data};
-use futures_util::{Stream, StreamExt, stream};
+use actix_web::web::Data;
 use serde::Deserialize;
 
-use crate::gateway::reply::{Body, Interruption, Parts, Route};
-use crate::gateway::sse::event;
-use crate::gateway::tokens::{self, TokenCounter};
+use crate::gateway::observer::Observer;
+use crate::gateway::outgoing::Outgoing;
+use crate::gateway::protocol::Protocol;
+use crate::gateway::relay;
+use crate::gateway::reply::{Body, Reply, Route};
+use crate::gateway::tokens::{Member, Scanner, TokenCounter};
 use crate::gateway::upstream::Upstream;
 use crate::gateway::upstream::forward::Forwarded;
 use crate::gateway::watch;
-use crate::time::Time;
 use crate::web::body::Json;
 use crate::web::problem::Problem;
 use crate::web::ticket::Ticket;
@@ -24,8 +23,7 @@ use crate::web::ticket::Ticket;
 #[derive(Deserialize)]
 pub struct ForwardedBody {
     model: String,
-    #[serde(rename = "stream")]
-    _stream: Option<bool>,
+    stream: Option<bool>,
 }
 
 /// Defines the handler of each route.
@@ -62,76 +60,40 @@ async fn pass(
     body: Json<ForwardedBody>,
 ) -> Result<HttpResponse, Problem> {
     ticket.set_model(&body.value.model);
-    let request = body.bytes;
-    let call = upstream.call(route, request.clone(), &ticket, forwarded, Time::now());
-    let reply = watch::answer(&ticket, call).await?;
+    let protocol = Protocol::of(route);
+    let mut request = Outgoing::new(protocol, body.value.stream == Some(true), body.bytes).await;
+    let reply = request.send(upstream, route, &ticket, forwarded).await?;
+    respond(protocol, ticket, &request, reply).await
+}
+
+/// Passes the upstream's response on and counts it.
+async fn respond(
+    protocol: Protocol,
+    ticket: Ticket,
+    request: &Outgoing,
+    reply: Reply,
+) -> Result<HttpResponse, Problem> {
     let (mut response, is_event_stream) = (reply.begin(), reply.is_event_stream());
-    let is_success = reply.status.is_success();
+    // An error uses no tokens.
+    let (tokens, meaning) =
+        if reply.status.is_success() { (request.tokens, Member::Response) } else { (0, Member::Other) };
+    let counter = TokenCounter::new(ticket.clone(), tokens);
     Ok(match reply.body {
         Body::Whole(answer) => {
-            ticket.set_tokens(tokens::of_response(&request, &answer));
+            let mut scanner = Scanner::new(meaning);
+            scanner.feed(&answer);
+            counter.finish(scanner.facts());
             response.body(answer)
         }
+        Body::Stream(parts) if is_event_stream && reply.status.is_success() => {
+            let observer = Observer::new(protocol, request.adds_usage(), counter);
+            match relay::events(watch::parts(ticket, parts), observer).await {
+                Ok(events) => response.streaming(events),
+                Err(failure) => return Err(failure.problem().into_owned()),
+            }
+        }
         Body::Stream(parts) => {
-            let parts = watch::parts(ticket.clone(), parts);
-            if is_event_stream {
-                response.streaming(counted(parts, TokenCounter::new(ticket, &request)))
-            } else {
-                response.streaming(whole(parts, ticket, request, is_success))
-            }
-        }
-    })
-}
-
-/// The longest response whose tokens are counted, in bytes.
-const MAX_COUNTED: usize = 8 * 1024 * 1024;
-
-/// Passes the content of a whole response on and counts it at its end, unless it is longer than
-/// [`MAX_COUNTED`].
-fn whole(
-    mut parts: Parts,
-    ticket: Ticket,
-    request: Bytes,
-    is_success: bool,
-) -> impl Stream<Item = Result<Bytes, Interruption>> {
-    let mut kept = is_success.then(Vec::new);
-    stream::poll_fn(move |context| {
-        let part = std::task::ready!(parts.poll_next_unpin(context));
-        match &part {
-            Some(Ok(bytes)) => {
-                kept = kept.take().filter(|kept| kept.len() + bytes.len() <= MAX_COUNTED);
-                if let Some(kept) = &mut kept {
-                    kept.extend_from_slice(bytes);
-                }
-            }
-            Some(Err(Interruption::Upstream(break_off))) => break_off.report(),
-            Some(Err(_)) => ticket.record_break(),
-            None => {
-                if let Some(kept) = kept.take() {
-                    ticket.set_tokens(tokens::of_response(&request, &kept));
-                }
-            }
-        }
-        Poll::Ready(part)
-    })
-}
-
-/// Passes the events on and counts them.
-fn counted(events: Parts, mut counter: TokenCounter) -> impl Stream<Item = Result<Bytes, Interruption>> {
-    events.map(move |part| match part {
-        Ok(bytes) => {
-            counter.feed(&bytes);
-            Ok(bytes)
-        }
-        // The last event tells the client why the stream ends.
-        Err(Interruption::KeyRefused(problem)) => Ok(Bytes::from(event(&problem.event().to_string()))),
-        Err(Interruption::Stopping(problem)) => {
-            counter.record_break();
-            Ok(Bytes::from(event(&problem.event().to_string())))
-        }
-        Err(Interruption::Upstream(break_off)) => {
-            break_off.report();
-            Err(Interruption::Upstream(break_off))
+            response.streaming(relay::whole(watch::parts(ticket, parts), meaning, counter))
         }
     })
 }

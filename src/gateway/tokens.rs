@@ -1,21 +1,18 @@
-//! The tokens of a request: as reported by the upstream, or estimated.
+//! The tokens of a request: as reported by the upstream, or estimated from the texts.
 
-mod characters;
+pub mod facts;
+pub mod member;
+pub mod scanner;
+pub mod usage;
 
-use serde::Deserialize;
-use serde_json::Value;
+pub use facts::{CHARACTERS_PER_TOKEN, Facts};
+pub use member::Member;
+pub use scanner::Scanner;
 
-use crate::gateway::sse::{Data, Parser};
-use crate::gateway::tokens::characters::{of_request_text, of_response_text};
+use crate::gateway::tokens::usage::Reported;
+use crate::gateway::upstream::failure;
 use crate::usage::call::Tokens;
 use crate::web::ticket::Ticket;
-
-/// The estimated number of characters per token, if the upstream doesn't report tokens.
-pub const CHARACTERS_PER_TOKEN: usize = 4;
-
-/// No request uses this many tokens. Larger reports are wrong and ignored: sums of them would overflow the
-/// tables.
-const MOST_TOKENS: u64 = 1_000_000_000;
 
 /// The estimated tokens of a text.
 pub fn estimate(text: &str) -> u64 {
@@ -26,119 +23,56 @@ fn tokens_of(characters: usize) -> u64 {
     characters.div_ceil(CHARACTERS_PER_TOKEN) as u64
 }
 
-/// The tokens of a request with its whole response.
-pub fn of_response(request: &[u8], answer: &[u8]) -> Tokens {
-    #[derive(Deserialize)]
-    struct Answer {
-        usage: Option<Value>,
-    }
-    let usage = serde_json::from_slice(answer).ok().and_then(|answer: Answer| answer.usage);
-    usage
-        .as_ref()
-        .and_then(reported)
-        .unwrap_or_else(|| Tokens { input: of_request(request), output: tokens_of(of_response_text(answer)) })
+/// The estimated tokens of a request body: its messages with tool calls and their results, its instructions, and
+/// the definitions of its tools.
+pub fn of_request(request: &[u8]) -> u64 {
+    let mut scanner = Scanner::new(Member::Request);
+    scanner.feed(request);
+    tokens_of(scanner.facts().characters())
 }
 
-/// The estimated tokens of a request body.
-fn of_request(request: &[u8]) -> u64 {
-    tokens_of(of_request_text(request))
-}
-
-/// The tokens that a response reports, in either form of the OpenAI API.
-fn reported(usage: &Value) -> Option<Tokens> {
-    let number = |name: &str| usage[name].as_u64().filter(|tokens| *tokens <= MOST_TOKENS);
-    let input = number("prompt_tokens").or(number("input_tokens"));
-    let output = number("completion_tokens").or(number("output_tokens"));
-    (input.is_some() || output.is_some())
-        .then(|| Tokens { input: input.unwrap_or(0), output: output.unwrap_or(0) })
-}
-
-/// The usage at the end of a long event. A quote within a text has a backslash before it, so no text can
-/// pass for a member.
-fn usage_at_end(tail: &[u8]) -> Option<Tokens> {
-    const MEMBER: &[u8] = b"\"usage\":";
-    let at = tail.windows(MEMBER.len()).rposition(|window| window == MEMBER)?;
-    if at.checked_sub(1).is_some_and(|before| tail[before] == b'\\') {
-        return None;
-    }
-    let mut values = serde_json::Deserializer::from_slice(&tail[at + MEMBER.len()..]).into_iter::<Value>();
-    values.next()?.ok().as_ref().and_then(reported)
-}
-
-fn list(value: &Value) -> &[Value] {
-    value.as_array().map_or(&[], Vec::as_slice)
-}
-
-/// The number of characters in a text, a list of texts, or messages and their parts.
-fn characters(value: &Value) -> usize {
-    match value {
-        Value::String(text) => text.chars().count(),
-        Value::Array(parts) => parts.iter().map(characters).sum(),
-        Value::Object(part) => {
-            ["content", "text"].iter().filter_map(|name| part.get(*name)).map(characters).sum()
-        }
-        _ => 0,
-    }
-}
-
-/// Counts the tokens of a stream as it passes, and reports them to the ticket when the stream ends or is
-/// dropped.
+/// Adds up the tokens of a response, and reports them to the ticket when it is dropped: at the end of the response, or
+/// when the client disconnects.
 pub struct TokenCounter {
     ticket: Ticket,
-    parser: Parser,
-    reported: Option<Tokens>,
+    reported: Reported,
+    /// The estimated tokens of the request.
     input: u64,
-    output: usize,
-    /// Whether an event was too long to be counted.
-    cut: bool,
+    /// The number of characters in the response.
+    characters: usize,
 }
 
 impl TokenCounter {
-    /// Starts counting the response to a request.
-    pub fn new(ticket: Ticket, request: &[u8]) -> TokenCounter {
-        let (parser, input) = (Parser::default(), of_request(request));
-        TokenCounter { ticket, parser, reported: None, input, output: 0, cut: false }
+    /// Starts counting the response to a request with this many estimated tokens.
+    pub fn new(ticket: Ticket, input: u64) -> TokenCounter {
+        TokenCounter { ticket, reported: Reported::default(), input, characters: 0 }
     }
 
-    /// Counts bytes of the stream.
-    pub fn feed(&mut self, bytes: &[u8]) {
-        for data in self.parser.feed(bytes) {
-            match data {
-                Data::Whole(data) => {
-                    // The end is not JSON, and a broken event counts as nothing.
-                    if let Ok(event) = serde_json::from_str(&data) {
-                        self.read(&event);
-                    }
-                }
-                Data::Tail(tail) => {
-                    if !self.cut {
-                        self.cut = true;
-                        tracing::debug!("an event of the upstream is too long to be counted");
-                    }
-                    self.reported = usage_at_end(&tail).or(self.reported);
-                }
-            }
-        }
-    }
-
-    /// Counts one event.
-    pub fn read(&mut self, event: &Value) {
-        if let Some(reported) = reported(&event["usage"]).or_else(|| reported(&event["response"]["usage"])) {
-            self.reported = Some(reported);
-        }
-        // In events of the responses API, the delta is the text itself.
-        self.output += characters(&event["delta"]);
-        for choice in list(&event["choices"]) {
-            self.output += characters(&choice["delta"]) + characters(&choice["text"]);
-        }
+    /// Counts a response or an event of it.
+    pub fn add(&mut self, facts: &Facts) {
+        self.reported.update(&facts.reported);
+        self.characters += facts.characters();
     }
 
     /// The tokens counted so far.
     pub fn tokens(&self) -> Tokens {
-        self.reported.unwrap_or(Tokens { input: self.input, output: tokens_of(self.output) })
+        let estimated =
+            || Tokens { input: self.input, output: tokens_of(self.characters), ..Tokens::default() };
+        self.reported.tokens().unwrap_or_else(estimated)
     }
 
-    /// Records that the upstream broke off.
+    /// Ends counting with a whole response. Returns its tokens.
+    pub fn finish(mut self, facts: &Facts) -> Tokens {
+        self.add(facts);
+        self.tokens()
+    }
+
+    /// Reports a failure of the upstream, which is logged and counted.
+    pub fn report(&self, event: &str, message: &str) {
+        failure::report(&self.ticket, event, message);
+    }
+
+    /// Records that the response broke off.
     pub fn record_break(&self) {
         self.ticket.record_break();
     }
@@ -154,44 +88,142 @@ impl Drop for TokenCounter {
 mod tests {
     use super::*;
 
-    #[test]
-    fn reported_tokens_are_used_in_both_forms() {
-        let chat = br#"{"usage": {"prompt_tokens": 7, "completion_tokens": 9, "total_tokens": 16}}"#;
-        assert_eq!(of_response(b"{}", chat), Tokens { input: 7, output: 9 });
-        let response = br#"{"usage": {"input_tokens": 7, "output_tokens": 9}}"#;
-        assert_eq!(of_response(b"{}", response), Tokens { input: 7, output: 9 });
-        let embeddings = br#"{"usage": {"prompt_tokens": 7, "total_tokens": 7}}"#;
-        assert_eq!(of_response(b"{}", embeddings), Tokens { input: 7, output: 0 });
-    }
-
-    #[test]
-    fn tokens_that_are_not_reported_are_estimated_from_characters() {
-        let requests: [&[u8]; 4] = [
-            br#"{"messages": [{"role": "user", "content": "12345678"}]}"#,
-            br#"{"messages": [{"role": "user", "content": [{"type": "text", "text": "12345678"}]}]}"#,
-            br#"{"prompt": ["1234", "5678"]}"#,
-            br#"{"input": "12345678"}"#,
-        ];
-        let answers: [&[u8]; 4] = [
-            br#"{"choices": [{"message": {"role": "assistant", "content": "1234"}}]}"#,
-            br#"{"choices": [{"text": "1234"}], "usage": null}"#,
-            br#"{"output": [{"type": "message", "content": [{"type": "output_text", "text": "1234"}]}]}"#,
-            br#"{"choices": [{"text": "1234"}], "usage": {"prompt_tokens": 18446744073709551615}}"#,
-        ];
-        for (request, answer) in requests.iter().zip(answers) {
-            assert_eq!(of_response(request, answer), Tokens { input: 2, output: 1 });
+    /// The facts about a text that arrives in pieces of this size.
+    fn facts(meaning: Member, text: &str, size: usize) -> Facts {
+        let mut scanner = Scanner::new(meaning);
+        for piece in text.as_bytes().chunks(size) {
+            scanner.feed(piece);
         }
-        assert_eq!(of_response(b"no JSON", b"neither"), Tokens::default());
-        let numbers = format!(r#"{{"input": [{}1]}}"#, "1,".repeat(1000));
-        assert_eq!(of_response(numbers.as_bytes(), b"{}"), Tokens::default());
+        assert!(!scanner.is_cut(), "{text}");
+        scanner.into_facts()
     }
 
     #[test]
-    fn the_usage_at_the_end_of_a_long_event_is_read_and_a_text_cannot_imitate_it() {
-        let tail = br#"and so on"}],"usage":{"input_tokens":7,"output_tokens":9},"x":1}}"#;
-        assert_eq!(usage_at_end(tail), Some(Tokens { input: 7, output: 9 }));
-        assert_eq!(usage_at_end(br#"says \"usage\":{\"input_tokens\":7}"}"#), None);
-        assert_eq!(usage_at_end(br#"says \"usage":{"input_tokens":7}"}"#), None);
-        assert_eq!(usage_at_end(b"nothing"), None);
+    fn characters_of_all_output_are_counted_however_the_bytes_are_cut() {
+        for (response, characters) in [
+            (r#"{"choices": [{"message": {"role": "assistant", "content": "1234"}}]}"#, 4),
+            (
+                r#"{"choices": [{"message": {"content": [{"type": "text", "text": "12"}, {"text": "34"}]}}]}"#,
+                4,
+            ),
+            (r#"{"choices": [{"text": "12"}, {"text": "34"}], "usage": null}"#, 4),
+            (r#"{"choices": [{"message": {"content": null, "refusal": "No."}}]}"#, 3),
+            (r#"{"choices": [{"message": {"content": "ab", "reasoning_content": "hm"}}]}"#, 4),
+            (r#"{"choices": [{"delta": {"reasoning": "hmm", "reasoning_content": "hmm"}}]}"#, 3),
+            (
+                r#"{"choices": [{"delta": {"tool_calls": [{"index": 0, "id": "call_1", "type": "function",
+                "function": {"name": "get", "arguments": "{\"a\":1}"}}]}}]}"#,
+                3 + 7,
+            ),
+            (r#"{"choices": [{"delta": {"function_call": {"name": "get", "arguments": "{}"}}}]}"#, 5),
+            (
+                r#"{"output": [{"type": "message", "content": [{"type": "output_text", "text": "1234"}]},
+                {"type": "function_call", "name": "get", "arguments": "{}", "call_id": "c"},
+                {"type": "reasoning", "summary": [{"type": "summary_text", "text": "why"}]}]}"#,
+                4 + 5 + 3,
+            ),
+            (r#"{"type": "response.output_text.delta", "delta": "1234"}"#, 4),
+            (r#"{"delta": "{\"a\"", "type": "response.function_call_arguments.delta"}"#, 4),
+            (r#"{"type": "response.audio.delta", "delta": "AAAA"}"#, 0),
+            (
+                r#"{"type": "response.output_item.added", "item": {"type": "function_call", "name": "get"}}"#,
+                3,
+            ),
+            (r#"{"type": "response.output_item.done", "item": {"name": "get", "arguments": "{}"}}"#, 0),
+            (
+                r#"{"type": "response.completed", "response": {"output": [{"content": [{"text": "again"}]}]}}"#,
+                0,
+            ),
+            (r#"{"type": "content_block_delta", "delta": {"type": "text_delta", "text": "1234"}}"#, 4),
+            (r#"{"choices": [{"message": {"content": "é\u00e9\ud83d\ude00😀\n\"\\"}}]}"#, 7),
+            (r#"{"object": "embedding", "data": [{"embedding": [0.5, -1, 1e3], "text": "no"}]}"#, 0),
+            ("no JSON", 0),
+            ("", 0),
+        ] {
+            for size in [1, 2, 3, 7, 1000] {
+                assert_eq!(
+                    facts(Member::Response, response, size).characters(),
+                    characters,
+                    "{response} by {size}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn characters_of_all_input_are_counted() {
+        for (request, tokens) in [
+            (r#"{"messages": [{"role": "user", "content": "12345678"}]}"#, 2),
+            (r#"{"messages": [{"role": "user", "content": [{"type": "text", "text": "12345678"}]}]}"#, 2),
+            (
+                r#"{"messages": [{"content": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AA"}}]}]}"#,
+                0,
+            ),
+            (
+                r#"{"messages": [{"role": "assistant", "tool_calls": [{"function": {"name": "abcd", "arguments": "1234"}}]},
+                {"role": "tool", "tool_call_id": "x", "content": "1234"}]}"#,
+                3,
+            ),
+            (r#"{"prompt": ["1234", "5678"]}"#, 2),
+            (r#"{"prompt": [1, 22, 333]}"#, 3),
+            (r#"{"input": "12345678", "instructions": "1234"}"#, 3),
+            (r#"{"input": [{"type": "function_call_output", "call_id": "x", "output": "1234"}]}"#, 1),
+            (r#"{"tools": [{"abcd": {"efgh": "1234"}}]}"#, 3),
+            (r#"{"model": "long name", "user": "someone"}"#, 0),
+            ("no JSON", 0),
+        ] {
+            assert_eq!(of_request(request.as_bytes()), tokens, "{request}");
+        }
+    }
+
+    #[test]
+    fn tokens_errors_and_the_end_of_choices_are_read() {
+        let text = r#"{"id": "x", "usage": {"prompt_tokens": 7, "completion_tokens": 9}, "error": null, "choices": [
+            {"index": 1, "finish_reason": "stop"}, {"finish_reason": null, "index": 0}]}"#;
+        for size in [1, 3, 1000] {
+            let facts = facts(Member::Response, text, size);
+            assert_eq!(facts.reported.tokens(), Some(Tokens { input: 7, output: 9, ..Tokens::default() }));
+            assert!(facts.has_usage && facts.error.is_none());
+            assert_eq!(
+                facts.choices.into_iter().collect::<Vec<_>>(),
+                [(0, None), (1, Some("stop".to_owned()))]
+            );
+        }
+        for (text, error) in [
+            (r#"{"error": {"message": "Overloaded"}}"#, Some(r#"{"message":"Overloaded"}"#)),
+            (r#"{"error": "Overloaded", "choices": []}"#, Some(r#""Overloaded""#)),
+            (r#"{"type": "response.failed", "response": {"error": {"code": 1}}}"#, Some(r#"{"code":1}"#)),
+            (r#"{"type": "response.created", "response": {"error": null}}"#, None),
+            (r#"{"choices": [{"delta": {"content": "{\"error\": 1}", "error": "a text"}}]}"#, None),
+        ] {
+            assert_eq!(facts(Member::Response, text, 5).error.as_deref(), error, "{text}");
+        }
+        for text in [
+            r#"{"choices": [], "x_groq": {"id": "r", "usage": {"prompt_tokens": 7}}}"#,
+            r#"{"choices": [{"index": 0, "finish_reason": "stop", "usage": {"prompt_tokens": 7}}]}"#,
+        ] {
+            assert!(facts(Member::Response, text, 5).reported.tokens().is_some(), "{text}");
+        }
+        let nested = r#"{"type": "response.completed", "response": {"usage": {"input_tokens": 7, "output_tokens": 9}}}"#;
+        assert!(facts(Member::Response, nested, 4).reported.tokens().is_some());
+    }
+
+    #[test]
+    fn long_and_deep_texts_are_read_in_constant_memory() {
+        let text = "x".repeat(1_000_000);
+        let long = format!(
+            r#"{{"choices": [{{"message": {{"content": "{text}"}}}}], "error": "{text}", "usage":
+            {{"prompt_tokens": 7}}, "{text}": [{text:?}]}}"#
+        );
+        let facts = facts(Member::Response, &long, 1000);
+        assert_eq!(facts.characters(), 1_000_000);
+        assert_eq!(facts.error.as_deref(), Some("null"));
+        assert!(facts.reported.tokens().is_some());
+        let mut scanner = Scanner::new(Member::Response);
+        scanner.feed("[".repeat(1_000_000).as_bytes());
+        assert!(!scanner.is_cut() && scanner.into_facts().characters() == 0);
+        let mut cut = Scanner::new(Member::Response);
+        cut.feed(br#"{"choices": [{"message": {"content": "1234"#);
+        assert!(cut.is_cut() && cut.facts().characters() == 4);
     }
 }

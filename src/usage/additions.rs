@@ -25,10 +25,13 @@ pub(super) fn additions(rows: &str) -> Vec<String> {
     const ADDRESS: Column<'_> = ("address", "address");
     const PROGRAM: Column<'_> = ("program", "program");
     const REQUESTS: (Column<'_>, Merge) = (("requests", "SUM(requests)"), Merge::Add);
-    const TOKENS: [(Column<'_>, Merge); 3] = [
+    const TOKENS: [(Column<'_>, Merge); 6] = [
         REQUESTS,
         (("input_tokens", "SUM(input_tokens)"), Merge::Add),
         (("output_tokens", "SUM(output_tokens)"), Merge::Add),
+        (("cached_tokens", "SUM(cached_tokens)"), Merge::Add),
+        (("cache_write_tokens", "SUM(cache_write_tokens)"), Merge::Add),
+        (("reasoning_tokens", "SUM(reasoning_tokens)"), Merge::Add),
     ];
     let floor = |width: i64| format!("start - start % {}", width * 1_000_000);
     let answered = &*format!("{rows} AND bucket >= 0");

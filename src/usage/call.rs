@@ -45,10 +45,16 @@ impl Outcome {
 /// The tokens of one request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tokens {
-    /// Sent to the model.
+    /// Sent to the model, including those read from and written to its cache.
     pub input: u64,
-    /// Returned by it.
+    /// Returned by it, including its reasoning.
     pub output: u64,
+    /// The part of the input that was read from the cache.
+    pub cached: u64,
+    /// The part of the input that was written to the cache.
+    pub cache_write: u64,
+    /// The part of the output that is reasoning.
+    pub reasoning: u64,
 }
 
 /// One request that proved a key.

@@ -22,7 +22,7 @@ pub type Place = (Time, KeyId, String, String);
 /// The end of a part: the bucket and the key of its last line.
 pub type Cursor = (Time, KeyId);
 
-type Row = (Time, KeyId, String, String, String, i64, i64, i64);
+type Row = (Time, KeyId, String, String, String, Sum);
 
 /// The lines behind `after`, oldest first, and the end of the part; `None` for the last part.
 pub fn part(
@@ -54,8 +54,7 @@ pub fn part(
         }
         let next = rows.last().map(|row| (row.0, row.1)).filter(|_| !is_last);
         let mut lines: BTreeMap<Place, Totals> = BTreeMap::new();
-        for (start, key, scope, model, outcome, requests, input_tokens, output_tokens) in rows {
-            let sum = Sum { requests, input_tokens, output_tokens };
+        for (start, key, scope, model, outcome, sum) in rows {
             lines.entry((start, key, scope, model)).or_default().count(&outcome, sum);
         }
         return Ok((lines, next));
@@ -82,9 +81,14 @@ fn read(conn: &mut Conn, org: OrgId, question: &Question, reach: Reach, limit: i
             counts::scope,
             counts::model,
             counts::outcome,
-            counts::requests,
-            counts::input_tokens,
-            counts::output_tokens,
+            (
+                counts::requests,
+                counts::input_tokens,
+                counts::output_tokens,
+                counts::cached_tokens,
+                counts::cache_write_tokens,
+                counts::reasoning_tokens,
+            ),
         ))
         .order((counts::start.asc(), counts::key_id.asc()))
         .limit(limit)

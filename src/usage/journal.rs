@@ -38,6 +38,9 @@ struct Row<'a> {
     requests: i64,
     input_tokens: i64,
     output_tokens: i64,
+    cached_tokens: i64,
+    cache_write_tokens: i64,
+    reasoning_tokens: i64,
     last_at: Time,
 }
 
@@ -85,6 +88,9 @@ impl Writer {
             requests: uses.sum.requests,
             input_tokens: uses.sum.input_tokens,
             output_tokens: uses.sum.output_tokens,
+            cached_tokens: uses.sum.cached_tokens,
+            cache_write_tokens: uses.sum.cache_write_tokens,
+            reasoning_tokens: uses.sum.reasoning_tokens,
             last_at: uses.last_at,
         });
         for rows in rows.collect::<Vec<_>>().chunks(CHUNK) {

@@ -193,7 +193,7 @@ mod tests {
             model,
             outcome: Outcome::Ok,
             took: Duration::from_millis(1),
-            tokens: Tokens { input: 3, output: 5 },
+            tokens: Tokens { input: 3, output: 5, ..Tokens::default() },
             address: Some(address),
             agent,
             at,
@@ -216,7 +216,10 @@ mod tests {
             total.add(uses.sum);
             total
         });
-        assert_eq!(total, Sum { requests: 1_000, input_tokens: 3_000, output_tokens: 5_000 });
+        assert_eq!(
+            total,
+            Sum { requests: 1_000, input_tokens: 3_000, output_tokens: 5_000, ..Sum::default() }
+        );
     }
 
     #[test]

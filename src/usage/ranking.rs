@@ -19,7 +19,7 @@ use crate::time::{HOUR, Time};
 use crate::usage::question::Question;
 use crate::usage::report::{grouped, of_keys};
 use crate::usage::top::{added, counted};
-use crate::usage::totals::{Totals, sum};
+use crate::usage::totals::{Totals, sums};
 
 /// How long the first visitor waits before the page says that the ranking is being computed.
 const PATIENCE: Duration = Duration::from_secs(1);

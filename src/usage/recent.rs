@@ -11,7 +11,7 @@ use crate::id::{KeyId, OrgId};
 use crate::schema::{all_usage_callers, all_usage_counts};
 use crate::time::{DAY, HOUR, Time};
 use crate::usage::top::added;
-use crate::usage::totals::{Totals, sum};
+use crate::usage::totals::{Sum, Totals, sum, sums};
 
 /// Requests of a key in the last 24 hours by required scope, most first. Whole hours count, so the oldest may be up to an
 /// hour older.
@@ -114,17 +114,11 @@ pub fn totals_by_key(
     keys: &[KeyId],
     since: Time,
 ) -> Result<HashMap<KeyId, Totals>> {
-    let rows: Vec<(KeyId, String, i64, i64, i64)> = all_usage_counts::table
+    let rows: Vec<(KeyId, String, Sum)> = all_usage_counts::table
         .filter(all_usage_counts::org_id.eq(org).and(all_usage_counts::key_id.eq_any(keys)))
         .filter(all_usage_counts::width.eq(DAY).and(all_usage_counts::start.ge(since)))
         .group_by((all_usage_counts::key_id, all_usage_counts::outcome))
-        .select((
-            all_usage_counts::key_id,
-            all_usage_counts::outcome,
-            sum("requests"),
-            sum("input_tokens"),
-            sum("output_tokens"),
-        ))
+        .select((all_usage_counts::key_id, all_usage_counts::outcome, sums()))
         .load(conn)?;
     Ok(added(rows).into_iter().collect())
 }

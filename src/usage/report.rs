@@ -13,7 +13,7 @@ use crate::schema::{
 use crate::time::Time;
 use crate::usage::latency::Histogram;
 use crate::usage::question::{Filter, Group, Question};
-use crate::usage::totals::{Sum, Totals, sum};
+use crate::usage::totals::{Sum, Totals, sum, sums};
 
 /// Totals by the start of the bucket and by group.
 pub type Lines = BTreeMap<(Time, Option<String>), Totals>;
@@ -81,7 +81,7 @@ pub fn looked_up(conn: &mut Conn, org: OrgId, filter: Filter) -> Result<Filter> 
 ///
 /// Error: invalid `from` if that is too much for one report.
 pub fn report(conn: &mut Conn, org: OrgId, question: &Question) -> Result<Lines> {
-    type Row<G> = (Time, G, String, i64, i64, i64);
+    type Row<G> = (Time, G, String, Sum);
     macro_rules! all {
         ($table:ident, $query:expr) => {
             $query
@@ -99,20 +99,11 @@ pub fn report(conn: &mut Conn, org: OrgId, question: &Question) -> Result<Lines>
                 org,
                 question,
                 ($table::start, $column, $table::outcome),
-                (
-                    $table::start,
-                    $column,
-                    $table::outcome,
-                    sum("requests"),
-                    sum("input_tokens"),
-                    sum("output_tokens"),
-                )
+                ($table::start, $column, $table::outcome, sums())
             );
             let rows: Vec<Row<$kind>> = $narrow!($table, query).limit(MAX_ROWS + 1).load(conn)?;
             rows.into_iter()
-                .map(|(start, group, outcome, requests, input_tokens, output_tokens)| {
-                    (start, $name(group), outcome, Sum { requests, input_tokens, output_tokens })
-                })
+                .map(|(start, group, outcome, sum)| (start, $name(group), outcome, sum))
                 .collect::<Vec<_>>()
         }};
     }

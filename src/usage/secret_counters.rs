@@ -88,6 +88,9 @@ impl SecretCounters {
                 requests: 1,
                 input_tokens: tokens(call.tokens.input),
                 output_tokens: tokens(call.tokens.output),
+                cached_tokens: tokens(call.tokens.cached),
+                cache_write_tokens: tokens(call.tokens.cache_write),
+                reasoning_tokens: tokens(call.tokens.reasoning),
             },
             last_at: call.at,
         });

@@ -91,10 +91,13 @@ pub async fn settle(db: &Db, stop: impl Fn() -> bool) -> Result<()> {
 /// Deletes rows that Keydesk did not write. Once added to sums, they would stay.
 fn remove_foreign(tx: &mut Tx<'_>) -> Result<()> {
     // SQLite may hold texts or bytes in place of numbers, and sorts them above every number.
+    let wrong_tokens =
+        ["input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens", "reasoning_tokens"]
+            .map(|tokens| format!("OR {tokens} < 0 OR {tokens} > {MOST_TOKENS}"))
+            .join(" ");
     let removed = diesel::sql_query(format!(
         "DELETE FROM usage_journal WHERE length(org_id) <> 16 OR length(key_id) <> 16 OR length(secret_id) <> 16
-            OR requests < 0 OR requests > {MOST} OR input_tokens < 0 OR input_tokens > {MOST_TOKENS}
-            OR output_tokens < 0 OR output_tokens > {MOST_TOKENS} OR start < 0 OR last_at < 0"
+            OR requests < 0 OR requests > {MOST} {wrong_tokens} OR start < 0 OR last_at < 0"
     ))
     .execute(tx.conn)?;
     if removed > 0 {

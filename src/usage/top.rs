@@ -12,15 +12,15 @@ use crate::schema::{all_usage_callers, all_usage_counts, all_usage_totals};
 use crate::time::Time;
 use crate::usage::question::Question;
 use crate::usage::report::{grouped, of_keys};
-use crate::usage::totals::{Sum, Totals, sum};
+use crate::usage::totals::{Sum, Totals, sum, sums};
 
 /// A row of counts of something.
-type Row<G> = (G, String, i64, i64, i64);
+type Row<G> = (G, String, Sum);
 
 pub(super) fn added<G: Eq + Hash>(rows: Vec<Row<G>>) -> Vec<(G, Totals)> {
     let mut totals: HashMap<G, Totals> = HashMap::new();
-    for (group, outcome, requests, input_tokens, output_tokens) in rows {
-        totals.entry(group).or_default().count(&outcome, Sum { requests, input_tokens, output_tokens });
+    for (group, outcome, sum) in rows {
+        totals.entry(group).or_default().count(&outcome, sum);
     }
     totals.into_iter().collect()
 }
@@ -28,13 +28,7 @@ pub(super) fn added<G: Eq + Hash>(rows: Vec<Row<G>>) -> Vec<(G, Totals)> {
 /// The counts of a table that pass the filter, by one column and by outcome, as a boxed query.
 macro_rules! counted {
     ($table:ident, $org:expr, $question:expr, $column:expr) => {
-        grouped!(
-            $table,
-            $org,
-            $question,
-            ($column, $table::outcome),
-            ($column, $table::outcome, sum("requests"), sum("input_tokens"), sum("output_tokens"))
-        )
+        grouped!($table, $org, $question, ($column, $table::outcome), ($column, $table::outcome, sums()))
     };
 }
 pub(super) use counted;

@@ -6,7 +6,7 @@ use diesel::sql_types::BigInt;
 use serde::Serialize;
 
 /// Requests and tokens.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Queryable)]
 pub struct Sum {
     /// Requests.
     pub requests: i64,
@@ -14,6 +14,12 @@ pub struct Sum {
     pub input_tokens: i64,
     /// Tokens that models returned.
     pub output_tokens: i64,
+    /// Input tokens read from a cache.
+    pub cached_tokens: i64,
+    /// Input tokens written to a cache.
+    pub cache_write_tokens: i64,
+    /// Output tokens used for reasoning.
+    pub reasoning_tokens: i64,
 }
 
 impl Sum {
@@ -22,6 +28,9 @@ impl Sum {
         self.requests += other.requests;
         self.input_tokens = self.input_tokens.saturating_add(other.input_tokens);
         self.output_tokens = self.output_tokens.saturating_add(other.output_tokens);
+        self.cached_tokens = self.cached_tokens.saturating_add(other.cached_tokens);
+        self.cache_write_tokens = self.cache_write_tokens.saturating_add(other.cache_write_tokens);
+        self.reasoning_tokens = self.reasoning_tokens.saturating_add(other.reasoning_tokens);
     }
 }
 
@@ -38,10 +47,16 @@ pub struct Totals {
     pub limited: i64,
     /// Failed here or upstream.
     pub server_errors: i64,
-    /// Tokens sent to models.
+    /// Tokens sent to models, including those read from and written to their caches.
     pub input_tokens: i64,
-    /// Tokens that models returned.
+    /// Tokens that models returned, including their reasoning.
     pub output_tokens: i64,
+    /// The input tokens that were read from a cache.
+    pub cached_tokens: i64,
+    /// The input tokens that were written to a cache.
+    pub cache_write_tokens: i64,
+    /// The output tokens that were used for reasoning.
+    pub reasoning_tokens: i64,
 }
 
 impl Totals {
@@ -51,6 +66,9 @@ impl Totals {
         self.requests = self.requests.saturating_add(requests);
         self.input_tokens = self.input_tokens.saturating_add(sum.input_tokens);
         self.output_tokens = self.output_tokens.saturating_add(sum.output_tokens);
+        self.cached_tokens = self.cached_tokens.saturating_add(sum.cached_tokens);
+        self.cache_write_tokens = self.cache_write_tokens.saturating_add(sum.cache_write_tokens);
+        self.reasoning_tokens = self.reasoning_tokens.saturating_add(sum.reasoning_tokens);
         let of_outcome = match outcome {
             "ok" => &mut self.ok,
             "client_errors" => &mut self.client_errors,
@@ -79,10 +97,27 @@ impl Totals {
         self.server_errors = self.server_errors.saturating_add(other.server_errors);
         self.input_tokens = self.input_tokens.saturating_add(other.input_tokens);
         self.output_tokens = self.output_tokens.saturating_add(other.output_tokens);
+        self.cached_tokens = self.cached_tokens.saturating_add(other.cached_tokens);
+        self.cache_write_tokens = self.cache_write_tokens.saturating_add(other.cache_write_tokens);
+        self.reasoning_tokens = self.reasoning_tokens.saturating_add(other.reasoning_tokens);
     }
 }
 
 /// The sum of a column as an integer. PostgreSQL returns a decimal, which diesel can't read on both databases.
 pub(super) fn sum(column: &'static str) -> SqlLiteral<BigInt> {
     diesel::dsl::sql::<BigInt>(&format!("CAST(COALESCE(SUM({column}), 0) AS BIGINT)"))
+}
+
+type BigIntSql = SqlLiteral<BigInt>;
+
+/// The sums of all columns of a [`Sum`].
+pub(super) fn sums() -> (BigIntSql, BigIntSql, BigIntSql, BigIntSql, BigIntSql, BigIntSql) {
+    (
+        sum("requests"),
+        sum("input_tokens"),
+        sum("output_tokens"),
+        sum("cached_tokens"),
+        sum("cache_write_tokens"),
+        sum("reasoning_tokens"),
+    )
 }

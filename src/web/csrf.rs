@@ -41,20 +41,25 @@ fn refusal(request: &HttpRequest) -> String {
     let host = host::used(request);
     let origin = request.headers().get(header::ORIGIN).and_then(|origin| origin.to_str().ok());
     let origin = origin.filter(|origin| host.is_some_and(|host| names_host(origin, host)));
-    tracing::warn!(
-        request = request_id(request),
-        client = %address::client(request),
-        host = host.unwrap_or("unreadable"),
-        public_url = public,
-        "a form was refused: it came from another site, or Keydesk was opened at another address than \
-         KEYDESK_PUBLIC_URL"
-    );
+    let (id, client, shown) = (request_id(request), address::client(request), host.unwrap_or("unreadable"));
     match origin {
-        Some(used) if used != public => format!(
-            "Nothing was changed: you opened Keydesk at {used}, but its address is {public}. Open {public} and try \
-             again. If {used} is the right address, the operator has to set KEYDESK_PUBLIC_URL to it."
-        ),
-        _ => format!("The form came from another site, so nothing was changed. Open {public} and try again."),
+        Some(used) if used != public => {
+            tracing::warn!(
+                request = id, %client, host = shown, public_url = public,
+                "a form was refused, because Keydesk was opened at another address than KEYDESK_PUBLIC_URL"
+            );
+            format!(
+                "Nothing was changed: you opened Keydesk at {used}, but its address is {public}. Open {public} and \
+                 try again. If {used} is the right address, the operator has to set KEYDESK_PUBLIC_URL to it."
+            )
+        }
+        _ => {
+            tracing::debug!(
+                request = id, %client, host = shown, public_url = public,
+                "a form was refused, because it came from another site or by a proxy that changes `Host`"
+            );
+            format!("The form came from another site, so nothing was changed. Open {public} and try again.")
+        }
     }
 }
 

@@ -34,7 +34,7 @@ fn count(meter: &Meter, (org, key, secret): Ids, calls: usize) {
             model: ["one", "two"][number % 2],
             outcome: [Outcome::Ok, Outcome::Limited, Outcome::Ok][number % 3],
             took: Duration::from_micros(100 << (number % 7)),
-            tokens: Tokens { input: 2, output: 3 },
+            tokens: Tokens { input: 2, output: 3, ..Tokens::default() },
             address: Some([10, 0, 0, u8::try_from(number % 5).unwrap()].into()),
             agent: "test/1",
             at: Time::now(),

@@ -18,7 +18,7 @@ use crate::usage::question::Question;
 use crate::web::problem::Problem;
 use crate::web::{csv, download};
 
-const HEAD: [&str; 14] = [
+const HEAD: [&str; 17] = [
     "start_utc",
     "key_id",
     "key_name",
@@ -33,6 +33,9 @@ const HEAD: [&str; 14] = [
     "server_errors",
     "input_tokens",
     "output_tokens",
+    "cached_tokens",
+    "cache_write_tokens",
+    "reasoning_tokens",
 ];
 
 /// `GET /o/{org}/usage.csv`.
@@ -82,6 +85,9 @@ fn text(
             totals.server_errors,
             totals.input_tokens,
             totals.output_tokens,
+            totals.cached_tokens,
+            totals.cache_write_tokens,
+            totals.reasoning_tokens,
         ];
         let mut cells = vec![
             start.rfc3339(),

@@ -75,7 +75,7 @@ impl Figures {
                 "Tokens in / out",
                 tokens(total.input_tokens),
                 format!("/ {}", tokens(total.output_tokens)),
-                compare(total.tokens(), before.tokens()),
+                with_parts(total, compare(total.tokens(), before.tokens())),
             ),
             tile(
                 "Failed",
@@ -206,6 +206,15 @@ fn took(within: Option<Option<Duration>>) -> String {
     }
 }
 
+/// A note about tokens, with the cached and the reasoning ones among them.
+fn with_parts(total: &Totals, note: String) -> String {
+    let parts = [(total.cached_tokens, "cached"), (total.reasoning_tokens, "reasoning")];
+    let parts = parts.into_iter().filter(|(count, _)| *count > 0);
+    let mut all: Vec<String> = parts.map(|(count, name)| format!("{}\u{a0}{name}", tokens(count))).collect();
+    all.extend(Some(note).filter(|note| !note.is_empty()));
+    all.join(" · ")
+}
+
 #[cfg(test)]
 mod tests {
     use askama::Template as _;
@@ -260,6 +269,19 @@ mod tests {
             [(999, "999"), (1_100_000, "1.1\u{a0}M"), (74_600_000, "74\u{a0}M"), (412_000_000, "412\u{a0}M")];
         for (number, expected) in cases {
             assert_eq!(tokens(number), expected);
+        }
+    }
+
+    #[test]
+    fn note_about_tokens_names_the_cached_and_the_reasoning_ones() {
+        let of =
+            |cached_tokens, reasoning_tokens| Totals { cached_tokens, reasoning_tokens, ..Totals::default() };
+        for (total, note, expected) in [
+            (of(0, 0), "as before", "as before"),
+            (of(900, 0), "as before", "900\u{a0}cached · as before"),
+            (of(900, 40), "", "900\u{a0}cached · 40\u{a0}reasoning"),
+        ] {
+            assert_eq!(with_parts(&total, note.to_owned()), expected);
         }
     }
 

@@ -5,6 +5,7 @@ mod database;
 pub mod github;
 pub mod mail;
 mod people;
+pub mod plan;
 pub mod programs;
 pub mod raw;
 pub mod scripted;

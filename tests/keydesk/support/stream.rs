@@ -13,25 +13,59 @@ pub fn upstream(behave: impl FnOnce(String, TcpStream) + Send + 'static) -> Stri
     let url = format!("http://{}/v1", listener.local_addr().unwrap());
     std::thread::spawn(move || {
         let (stream, _) = listener.accept().unwrap();
-        let mut reader = BufReader::new(stream.try_clone().unwrap());
-        let (mut request, mut length) = (String::new(), 0);
-        loop {
-            let mut line = String::new();
-            reader.read_line(&mut line).unwrap();
-            if let Some(value) = line.to_lowercase().strip_prefix("content-length:") {
-                length = value.trim().parse().unwrap();
-            }
-            request.push_str(&line);
-            if line == "\r\n" {
-                break;
-            }
-        }
-        let mut body = vec![0; length];
-        reader.read_exact(&mut body).unwrap();
-        request.push_str(&String::from_utf8(body).unwrap());
+        let request = read_request(&stream);
         behave(request, stream);
     });
     url
+}
+
+/// An upstream that reads one request on each connection and then behaves in this way.
+pub fn many_upstreams(behave: impl Fn(String, TcpStream) + Send + Sync + 'static) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/v1", listener.local_addr().unwrap());
+    let behave = std::sync::Arc::new(behave);
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let (stream, behave) = (stream.unwrap(), behave.clone());
+            std::thread::spawn(move || {
+                let request = read_request(&stream);
+                behave(request, stream);
+            });
+        }
+    });
+    url
+}
+
+/// An upstream that responds by the model of the request: with a content type and content, which end with the
+/// connection.
+pub fn by_model(contents: Vec<(String, &'static str, Vec<u8>)>) -> String {
+    many_upstreams(move |request, mut stream| {
+        let body: Value = serde_json::from_str(request.split("\r\n\r\n").nth(1).unwrap()).unwrap();
+        let found = contents.iter().find(|(model, _, _)| body["model"] == **model);
+        let (_, kind, content) = found.expect("a content for the model");
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\nconnection: close\r\n\r\n");
+        let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(content));
+    })
+}
+
+fn read_request(stream: &TcpStream) -> String {
+    let mut reader = BufReader::new(stream.try_clone().unwrap());
+    let (mut request, mut length) = (String::new(), 0);
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line).unwrap();
+        if let Some(value) = line.to_lowercase().strip_prefix("content-length:") {
+            length = value.trim().parse().unwrap();
+        }
+        request.push_str(&line);
+        if line == "\r\n" {
+            break;
+        }
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).unwrap();
+    request.push_str(&String::from_utf8(body).unwrap());
+    request
 }
 
 /// A server with this upstream.
