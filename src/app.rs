@@ -30,7 +30,7 @@ use crate::mail::mailer::Mailer;
 use crate::mail::sender::Sender;
 use crate::notices::schedule::Steps;
 use crate::path;
-use crate::people::oauth::{Kind, Providers};
+use crate::people::oauth::{ProviderId, Providers};
 use crate::review::scan::Scans;
 use crate::ticker;
 use crate::time::Time;
@@ -75,7 +75,7 @@ pub struct Application {
 impl Application {
     /// Listens on the address and builds everything the server needs.
     pub async fn build(config: Config, db: Db, keyring: Keyring) -> Result<Application, BuildError> {
-        let Config { options, github, oidc, .. } = config;
+        let Config { options, github, oidc, outbound, .. } = config;
         let failed = |cause| BuildError::Listen { address: options.listen, cause };
         let listener = listen::bind(options.listen).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
@@ -106,13 +106,14 @@ impl Application {
             from: options.mail_from,
             links: Links { public_url: public_url.clone(), keyring: defaults.keyring.clone() },
         };
-        let redirect = |kind: Kind| {
-            public_url.link(&match kind {
-                Kind::Oidc => path::sign_in_oidc_callback(),
-                Kind::GitHub => path::sign_in_github_callback(),
+        let redirect = |id: ProviderId| {
+            public_url.link(&match id {
+                ProviderId::Oidc(1) => path::sign_in_oidc_callback(),
+                ProviderId::Oidc(number) => path::sign_in_oidc_numbered_callback(&number),
+                ProviderId::GitHub => path::sign_in_github_callback(),
             })
         };
-        let providers = Providers::new(oidc, github, redirect)?;
+        let providers = Providers::new(oidc, github, redirect, &outbound)?;
         let mut reader = feed::Reader::default();
         crypto::fill_random(&mut reader)?;
         let shared_limits = options.valkey.map(|client| Arc::new(SharedLimits::new(client)));
@@ -140,7 +141,7 @@ impl Application {
         });
         let workers = std::thread::available_parallelism().map_or(1, usize::from);
         let (url, key, patience) = (options.upstream_url, options.upstream_key, options.upstream_timeout);
-        let upstream = actix::Data::new(Upstream::new(url, key, patience, workers)?);
+        let upstream = actix::Data::new(Upstream::new(url, key, patience, workers, &outbound)?);
         let document: SharedDocument = actix::Data::new(routes::document());
         let shared = site.clone();
         let limits = Limits::of_descriptors(raise_descriptors());

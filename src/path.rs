@@ -86,6 +86,8 @@ paths! {
     sign_in() => "/sign-in";
     sign_in_oidc() => "/sign-in/oidc";
     sign_in_oidc_callback() => "/sign-in/oidc/callback";
+    sign_in_oidc_numbered(number: u8) => "/sign-in/oidc/{number}";
+    sign_in_oidc_numbered_callback(number: u8) => "/sign-in/oidc/{number}/callback";
     sign_in_github() => "/sign-in/github";
     sign_in_github_callback() => "/sign-in/github/callback";
     sign_in_again_with(provider: str) => "/sign-in/again/{provider}";

@@ -108,6 +108,8 @@ routes! {
     POST   sign_in                     => portal::entrance::sign_in::submit, Page;
     GET    sign_in_oidc                => portal::entrance::provider::start_oidc, Page;
     GET    sign_in_oidc_callback       => portal::entrance::provider::arrival::finish_oidc, Page;
+    GET    sign_in_oidc_numbered       => portal::entrance::provider::start_numbered, Page;
+    GET    sign_in_oidc_numbered_callback => portal::entrance::provider::arrival::finish_numbered, Page;
     GET    sign_in_github              => portal::entrance::provider::start_github, Page;
     GET    sign_in_github_callback     => portal::entrance::provider::arrival::finish_github, Page;
     GET    sign_in_again_with          => portal::entrance::provider::prove, SignedIn;

@@ -17,15 +17,14 @@ use crate::path;
 #[derive(Default)]
 pub struct Serve {
     /// The values of the given flags, by the variable of their option.
-    flags: HashMap<&'static str, String>,
+    flags: HashMap<String, String>,
 }
 
 impl Args for Serve {
     fn augment_args(command: Command) -> Command {
-        let flags = Options::definitions().into_iter().filter_map(|option| {
-            let name = option.flag()?.trim_start_matches("--").to_owned();
+        let flags = flags().map(|(variable, flag)| {
             // `options_help` lists the flags beside the variables.
-            Some(Arg::new(option.variable).long(name).hide(true))
+            Arg::new(variable).long(flag.trim_start_matches("--").to_owned()).hide(true)
         });
         command.args(flags).after_help(options_help())
     }
@@ -37,10 +36,9 @@ impl Args for Serve {
 
 impl FromArgMatches for Serve {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Serve, clap::Error> {
-        let flags = Options::definitions().into_iter().filter(|option| option.flag().is_some());
-        let given = flags.filter_map(|option| {
-            let value = matches.get_one::<String>(option.variable)?;
-            Some((option.variable, value.clone()))
+        let given = flags().filter_map(|(variable, _)| {
+            let value = matches.get_one::<String>(&variable)?.clone();
+            Some((variable, value))
         });
         Ok(Serve { flags: given.collect() })
     }
@@ -49,6 +47,14 @@ impl FromArgMatches for Serve {
         *self = Serve::from_arg_matches(matches)?;
         Ok(())
     }
+}
+
+/// The variable and the flag of every option that is not a secret.
+fn flags() -> impl Iterator<Item = (String, String)> {
+    Options::definitions().into_iter().flat_map(|option| {
+        let flag = |variable: String| option.flag_of(&variable).map(|flag| (variable, flag));
+        option.variables().into_iter().filter_map(flag).collect::<Vec<_>>()
+    })
 }
 
 /// The configuration options by group, for the help.
@@ -111,10 +117,7 @@ fn warn_of_unknown_variables() {
         let Some(name) = name.to_str().filter(|name| name.starts_with("KEYDESK_")) else {
             continue;
         };
-        let is_known = options
-            .iter()
-            .any(|option| option.variable == name || option.file_variable().as_deref() == Some(name));
-        if !is_known {
+        if !options.iter().any(|option| option.has_variable(name)) {
             tracing::warn!(name, "unknown variable; this version of Keydesk ignores it");
         }
     }

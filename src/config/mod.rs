@@ -6,6 +6,7 @@ mod format;
 mod mail_server;
 mod option;
 mod options;
+mod outbound;
 mod providers;
 mod public_url;
 mod size;
@@ -24,6 +25,7 @@ pub use self::format::parse_network;
 pub use self::mail_server::MailServer;
 pub use self::option::Definition;
 pub use self::options::Options;
+pub use self::outbound::Outbound;
 pub use self::providers::{GitHubConfig, OidcConfig};
 pub use self::public_url::{PublicUrl, is_loopback};
 pub use self::size::ByteSize;
@@ -36,8 +38,10 @@ pub struct Config {
     pub database: Location,
     /// Sign-in with GitHub, if configured.
     pub github: Option<GitHubConfig>,
-    /// Sign-in with OpenID Connect, if configured.
-    pub oidc: Option<OidcConfig>,
+    /// The OpenID Connect providers.
+    pub oidc: Vec<OidcConfig>,
+    /// How Keydesk reaches other servers.
+    pub outbound: Outbound,
 }
 
 impl Config {
@@ -52,8 +56,9 @@ impl Config {
             }
             None => Location::Sqlite(options.data_dir.join("keydesk.sqlite3")),
         };
-        let (github, oidc) = (providers::github(&options, source)?, providers::oidc(&options)?);
-        Ok(Config { options, database, github, oidc })
+        let (github, oidc) = (providers::github(&options, source)?, providers::oidc(&options, source)?);
+        let outbound = Outbound::load(source.env)?;
+        Ok(Config { options, database, github, oidc, outbound })
     }
 
     /// The public host, or `localhost` if no public URL is configured.

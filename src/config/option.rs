@@ -56,9 +56,19 @@ impl<T> Opt<T> {
         Opt { places: Places { file: true, ..self.places }, ..self }
     }
 
+    /// Makes it an option of up to [`MAX_NUMBER`] things of one kind. Further ones have a number in their variable:
+    /// `KEYDESK_OIDC_ISSUER`, `KEYDESK_OIDC_2_ISSUER`.
+    pub(super) fn numbered(self) -> Numbered<T> {
+        Numbered(self)
+    }
+
     /// Reads and parses the value.
     pub(super) fn read(&self, source: &Source<'_>) -> Result<T, ConfigError> {
-        let text = source.get(self.variable, self.places)?;
+        self.read_variable(self.variable, source)
+    }
+
+    fn read_variable(&self, variable: &str, source: &Source<'_>) -> Result<T, ConfigError> {
+        let text = source.get(variable, self.places)?;
         (self.parse)(text.as_deref()).ok_or_else(|| {
             // A secret or a URL could contain a credential, so the message does not quote it.
             let problem = match text {
@@ -66,7 +76,7 @@ impl<T> Opt<T> {
                 _ => "is not valid".to_owned(),
             };
             let expected = self.expected.replace('`', "");
-            ConfigError::new(self.variable, format!("{problem}. Use {expected}."))
+            ConfigError::new(variable, format!("{problem}. Use {expected}."))
         })
     }
 
@@ -77,8 +87,36 @@ impl<T> Opt<T> {
             variable: self.variable,
             default: self.default.clone(),
             expected: self.expected.clone(),
+            is_numbered: false,
             places: self.places,
         }
+    }
+}
+
+/// The number of things of one kind that numbered options can describe.
+pub(super) const MAX_NUMBER: u8 = 9;
+
+/// An option that describes several things of one kind.
+pub(super) struct Numbered<T>(Opt<T>);
+
+impl<T> Numbered<T> {
+    /// Reads and parses the values, from the first to the last number.
+    pub(super) fn read(&self, source: &Source<'_>) -> Result<Vec<T>, ConfigError> {
+        (1..=MAX_NUMBER)
+            .map(|number| self.0.read_variable(&numbered_variable(self.0.variable, number), source))
+            .collect()
+    }
+
+    pub(super) fn definition(&self, group: &'static str, help: &'static str) -> Definition {
+        Definition { is_numbered: true, ..self.0.definition(group, help) }
+    }
+}
+
+/// The variable of a numbered option: the number follows the name of the kind, and 1 is left out.
+pub(super) fn numbered_variable(variable: &str, number: u8) -> String {
+    match variable.splitn(3, '_').collect::<Vec<_>>()[..] {
+        [keydesk, kind, rest] if number > 1 => format!("{keydesk}_{kind}_{number}_{rest}"),
+        _ => variable.to_owned(),
     }
 }
 
@@ -93,14 +131,32 @@ pub struct Definition {
     pub default: String,
     /// The accepted values, as the object of "Use"; empty for any text.
     pub expected: String,
+    is_numbered: bool,
     places: Places,
 }
 
 impl Definition {
-    /// The flag of `keydesk serve`, such as `--data-dir`; `None` for a secret.
-    pub fn flag(&self) -> Option<String> {
-        let name = self.variable.trim_start_matches("KEYDESK_").to_lowercase().replace('_', "-");
+    /// The variables that set the option: one, or one for each number.
+    pub fn variables(&self) -> Vec<String> {
+        let numbers = 1..=if self.is_numbered { MAX_NUMBER } else { 1 };
+        numbers.map(|number| numbered_variable(self.variable, number)).collect()
+    }
+
+    /// The flag of `keydesk serve` for this variable, such as `--data-dir`; `None` for a secret.
+    pub fn flag_of(&self, variable: &str) -> Option<String> {
+        let name = variable.trim_start_matches("KEYDESK_").to_lowercase().replace('_', "-");
         self.places.flag.then(|| format!("--{name}"))
+    }
+
+    /// The flag of `keydesk serve`, of the first number; `None` for a secret.
+    pub fn flag(&self) -> Option<String> {
+        self.flag_of(self.variable)
+    }
+
+    /// Whether a variable sets the option or names a file with its value.
+    pub fn has_variable(&self, name: &str) -> bool {
+        let variable = if self.places.file { name.strip_suffix("_FILE").unwrap_or(name) } else { name };
+        self.variables().iter().any(|own| own == variable)
     }
 
     /// The variable that names a file with the value, if the option has one.

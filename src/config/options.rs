@@ -140,20 +140,26 @@ options! {
         /// Origin of GitHub or of a GitHub Enterprise Server.
         github_url: String = option("KEYDESK_GITHUB_URL", "https://github.com", provider_origin());
 
-        /// Issuer of an OpenID Connect provider with the redirect URI `PUBLIC_URL/sign-in/oidc/callback`.
-        oidc_issuer: Option<String> =
-            optional("KEYDESK_OIDC_ISSUER", "no sign-in with OpenID Connect", issuer());
+        /// Issuer of an OpenID Connect provider with the redirect URI `PUBLIC_URL/sign-in/oidc/callback`. Options with
+        /// a number describe further providers; the redirect URI of the second is
+        /// `PUBLIC_URL/sign-in/oidc/2/callback`.
+        oidc_issuer: Vec<Option<String>> =
+            optional("KEYDESK_OIDC_ISSUER", "no sign-in with OpenID Connect", issuer()).numbered();
 
         /// Client ID at the OpenID Connect provider.
-        oidc_client_id: Option<String> = optional("KEYDESK_OIDC_CLIENT_ID", "none", text());
+        oidc_client_id: Vec<Option<String>> = optional("KEYDESK_OIDC_CLIENT_ID", "none", text()).numbered();
 
         /// Client secret at the OpenID Connect provider.
-        oidc_client_secret: Option<SecretString> =
-            optional("KEYDESK_OIDC_CLIENT_SECRET", "none", secret_text()).secret();
+        oidc_client_secret: Vec<Option<SecretString>> =
+            optional("KEYDESK_OIDC_CLIENT_SECRET", "none", secret_text()).secret().numbered();
 
         /// Name of the OpenID Connect provider on the sign-in page, such as Acme SSO.
-        oidc_name: Option<String> =
-            optional("KEYDESK_OIDC_NAME", "host of the issuer", name(MAX_PROVIDER_NAME));
+        oidc_name: Vec<Option<String>> =
+            optional("KEYDESK_OIDC_NAME", "host of the issuer", name(MAX_PROVIDER_NAME)).numbered();
+
+        /// `1` treats addresses that the provider sends without the claim `email_verified` as verified. Use it only if
+        /// the provider's administrators assign all addresses. `email_verified: false` is never treated as verified.
+        oidc_trust_email: Vec<bool> = option("KEYDESK_OIDC_TRUST_EMAIL", "0", switch()).numbered();
     }
 
     "Running" {

@@ -18,6 +18,25 @@ both is an error. Keydesk refuses to start with an empty or invalid value, names
 with status 2. It logs a warning about variables that begin with `KEYDESK_` and are unknown. A duration \
 is a number with the unit `s`, `m`, `h` or `d`. `keydesk serve --help` lists the options of your version.";
 
+const OTHER: &str = "\
+## Other variables
+
+Keydesk also honours these variables, which many programs share, for its requests to upstreams and sign-in \
+providers. They have no flags. See [operations.md](operations.md#outbound-proxies).
+
+| Variable | Default | Values | Meaning |
+|---|---|---|---|
+| `HTTPS_PROXY`, `https_proxy` | `ALL_PROXY` | `http://HOST:PORT`, `https://…`, `socks5://…` or `socks5h://…`; `USER:PASSWORD@` before the host | Proxy for requests to https addresses. |
+| `HTTP_PROXY`, `http_proxy` | `ALL_PROXY` | the same | Proxy for requests to http addresses. Requests to this machine over http never use a proxy, because they are not encrypted. |
+| `ALL_PROXY`, `all_proxy` | none | the same | Proxy for both. |
+| `NO_PROXY`, `no_proxy` | none | hosts, domains, addresses and networks, separated by commas; `*` for all | Destinations that are requested directly. A domain includes its subdomains. |
+| `SSL_CERT_FILE` | the certificates of the system | a file in PEM format | Certificate authorities that Keydesk trusts instead of the system’s, also for the mail server. |
+
+As in curl, the name in lower case wins if both are set, and an empty variable counts as unset. A proxy or a file that can’t be used \
+is refused when Keydesk starts.
+
+";
+
 const TLS: &str = "\
 ## TLS to PostgreSQL
 
@@ -37,13 +56,16 @@ fn page() -> String {
                 write!(page, "\n## {group}\n\n| Option | Default | Values | Meaning |\n|---|---|---|---|\n");
         }
         let names = [Some(option.variable.to_owned()), option.file_variable(), option.flag()];
-        let names: Vec<_> = names.into_iter().flatten().map(|name| format!("`{name}`")).collect();
+        let mut names: Vec<_> = names.into_iter().flatten().map(|name| format!("`{name}`")).collect();
+        if let [_, second, .., last] = &option.variables()[..] {
+            names.push(format!("`{second}` to `{last}`"));
+        }
         let values = if option.expected.is_empty() { "text" } else { &option.expected };
         let help = option.help.replace("`docs/operations.md`", "[operations.md](operations.md)");
         let names = names.join("<br>");
         let _ = writeln!(page, "| {names} | {} | {values} | {help} |", option.default);
     }
-    page + "\n" + TLS
+    page + "\n" + OTHER + TLS
 }
 
 #[test]

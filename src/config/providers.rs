@@ -2,18 +2,30 @@
 
 use secrecy::SecretString;
 
+use crate::config::option::{MAX_NUMBER, numbered_variable};
 use crate::config::options::{MAX_PROVIDER_NAME, Options};
 use crate::config::source::{ConfigError, Source};
 
 /// An OpenID Connect provider.
 #[derive(Clone)]
 pub struct OidcConfig {
+    /// 1 for the first provider. The options of the others contain their number.
+    pub number: u8,
     /// The issuer, exactly as the provider's documents name it.
     pub issuer: String,
     pub client_id: String,
     pub client_secret: SecretString,
     /// The name that people see.
     pub name: String,
+    /// Whether an address without `email_verified` is treated as verified.
+    pub trust_email: bool,
+}
+
+impl OidcConfig {
+    /// The variable of one of this provider's options, given the variable of the first provider.
+    pub fn variable(&self, first: &str) -> String {
+        numbered_variable(first, self.number)
+    }
 }
 
 /// GitHub or a GitHub Enterprise Server.
@@ -37,18 +49,62 @@ pub(super) fn github(options: &Options, source: &Source<'_>) -> Result<Option<Gi
     }
 }
 
-pub(super) fn oidc(options: &Options) -> Result<Option<OidcConfig>, ConfigError> {
-    let missing = |variable| ConfigError::new(variable, "is required for sign-in with OpenID Connect.");
-    let (id, secret, name) = (&options.oidc_client_id, &options.oidc_client_secret, &options.oidc_name);
-    let Some(issuer) = options.oidc_issuer.clone() else {
-        let is_unused = id.is_none() && secret.is_none() && name.is_none();
-        return if is_unused { Ok(None) } else { Err(missing("KEYDESK_OIDC_ISSUER")) };
+const ISSUER: &str = "KEYDESK_OIDC_ISSUER";
+const NAME: &str = "KEYDESK_OIDC_NAME";
+const OIDC_VARIABLES: [&str; 5] =
+    [ISSUER, "KEYDESK_OIDC_CLIENT_ID", "KEYDESK_OIDC_CLIENT_SECRET", NAME, "KEYDESK_OIDC_TRUST_EMAIL"];
+
+/// The OpenID Connect providers, in the order of their numbers.
+///
+/// Errors: one lacks an option, a number is left out, or two have the same issuer or name.
+pub(super) fn oidc(options: &Options, source: &Source<'_>) -> Result<Vec<OidcConfig>, ConfigError> {
+    let mut found: Vec<OidcConfig> = Vec::new();
+    for number in 1..=MAX_NUMBER {
+        let Some(config) = one_oidc(options, source, number)? else { continue };
+        let expected = found.len() as u8 + 1;
+        if number != expected {
+            let problem = format!(
+                "is required because {} is set: number providers without gaps.",
+                config.variable(ISSUER)
+            );
+            return Err(ConfigError::new(&numbered_variable(ISSUER, expected), problem));
+        }
+        let bare = |issuer: &str| issuer.trim_end_matches('/').to_owned();
+        if let Some(same) = found.iter().find(|other| bare(&other.issuer) == bare(&config.issuer)) {
+            let problem = format!("is the same as {}. Configure each provider once.", same.variable(ISSUER));
+            return Err(ConfigError::new(&config.variable(ISSUER), problem));
+        }
+        if let Some(same) = found.iter().find(|other| other.name.to_lowercase() == config.name.to_lowercase())
+        {
+            let problem = format!("must differ from {}, so that people can choose.", same.variable(NAME));
+            return Err(ConfigError::new(&config.variable(NAME), problem));
+        }
+        found.push(config);
+    }
+    Ok(found)
+}
+
+fn one_oidc(options: &Options, source: &Source<'_>, number: u8) -> Result<Option<OidcConfig>, ConfigError> {
+    let missing = |variable| {
+        ConfigError::new(&numbered_variable(variable, number), "is required for sign-in with OpenID Connect.")
     };
+    let place = usize::from(number - 1);
+    let [issuer, client_id, name] = [&options.oidc_issuer, &options.oidc_client_id, &options.oidc_name]
+        .map(|values| values.get(place).cloned().flatten());
+    let client_secret = options.oidc_client_secret.get(place).cloned().flatten();
+    let is_used = client_secret.is_some()
+        || OIDC_VARIABLES.iter().any(|variable| source.is_set(&numbered_variable(variable, number)));
+    if !is_used {
+        return Ok(None);
+    }
+    let issuer = issuer.ok_or_else(|| missing(ISSUER))?;
     Ok(Some(OidcConfig {
-        name: name.clone().unwrap_or_else(|| host(&issuer)),
+        number,
+        name: name.unwrap_or_else(|| host(&issuer)),
         issuer,
-        client_id: id.clone().ok_or_else(|| missing("KEYDESK_OIDC_CLIENT_ID"))?,
-        client_secret: secret.clone().ok_or_else(|| missing("KEYDESK_OIDC_CLIENT_SECRET"))?,
+        client_id: client_id.ok_or_else(|| missing("KEYDESK_OIDC_CLIENT_ID"))?,
+        client_secret: client_secret.ok_or_else(|| missing("KEYDESK_OIDC_CLIENT_SECRET"))?,
+        trust_email: options.oidc_trust_email.get(place).copied().unwrap_or_default(),
     }))
 }
 

@@ -19,6 +19,7 @@ use reqwest::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, 
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
+use crate::config::Outbound;
 use crate::gateway::echo;
 use crate::gateway::reply::{Body, Reply, Route, unreadable};
 use crate::gateway::upstream::forward::Forwarded;
@@ -66,9 +67,11 @@ impl Upstream {
         key: Option<SecretString>,
         patience: Duration,
         threads: usize,
+        outbound: &Outbound,
     ) -> Result<Upstream, reqwest::Error> {
         let Some(url) = url else { return Ok(Upstream::Echo) };
-        let clients = (0..threads.max(1)).map(|_| client(patience)).collect::<Result<Vec<_>, _>>()?;
+        let client = |_| client(patience, outbound);
+        let clients = (0..threads.max(1)).map(client).collect::<Result<Vec<_>, _>>()?;
         // Parsed once, because parsing takes longer than checking a key.
         let address = |path: &str| Ok(clients[0].get(format!("{url}{path}")).build()?.url().clone());
         let models = address("/models")?;
@@ -192,16 +195,9 @@ impl Server {
 }
 
 /// A client for the upstream. `patience` is how long it may stay silent.
-fn client(patience: Duration) -> Result<reqwest::Client, reqwest::Error> {
-    // If another part has installed a provider first, it is the same one.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    reqwest::Client::builder()
-        .connect_timeout(CONNECT_TIMEOUT)
-        .read_timeout(patience)
-        .redirect(reqwest::redirect::Policy::none())
-        .tcp_nodelay(true)
-        .no_proxy()
-        .build()
+fn client(patience: Duration, outbound: &Outbound) -> Result<reqwest::Client, reqwest::Error> {
+    let builder = outbound.client().connect_timeout(CONNECT_TIMEOUT).read_timeout(patience);
+    builder.tcp_nodelay(true).build()
 }
 
 /// The client of this thread: using another thread's connection would wake that thread for every part of a

@@ -130,7 +130,7 @@ pub async fn page(
     });
     let next = if beside { path::sign_in_again() } else { Href::next(query.get("next")) };
     let link = |provider: Provider<'_>| {
-        let start = path::sign_in_again_with(provider.kind().name());
+        let start = path::sign_in_again_with(&provider.id().to_string());
         ProviderLink::new(provider, start.then(&next))
     };
     let view = AgainPage {

@@ -1,7 +1,7 @@
 //! Links to sign-in providers on pages.
 
 use crate::path::{self, Href};
-use crate::people::oauth::{Kind, Provider};
+use crate::people::oauth::{Kind, Provider, ProviderId};
 use crate::web::Site;
 
 /// A link to a provider.
@@ -30,9 +30,10 @@ pub fn icon(kind: Kind) -> &'static str {
 /// Links to all providers, for signing in and continuing at `next`.
 pub fn to_sign_in(site: &Site, next: &Href) -> Vec<ProviderLink> {
     let link = |provider: Provider<'_>| {
-        let start = match provider.kind() {
-            Kind::Oidc => path::sign_in_oidc(),
-            Kind::GitHub => path::sign_in_github(),
+        let start = match provider.id() {
+            ProviderId::Oidc(1) => path::sign_in_oidc(),
+            ProviderId::Oidc(number) => path::sign_in_oidc_numbered(&number),
+            ProviderId::GitHub => path::sign_in_github(),
         };
         ProviderLink::new(provider, start.then(next))
     };

@@ -38,6 +38,7 @@ pub const PARAMETERS: &[(&str, Value)] = &[
     ("org", Value::Public(is_slug)),
     ("id", Value::Public(is_id)),
     ("index", Value::Public(is_number)),
+    ("number", Value::Public(is_number)),
     ("file", Value::Public(is_file)),
     ("provider", Value::Public(is_provider)),
 ];

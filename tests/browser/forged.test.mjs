@@ -100,13 +100,17 @@ after(async () => {
 
 /** A browser without scripts. */
 function browser() {
-  let cookie = "";
+  const cookies = new Map();
   return async (path, form) => {
+    const cookie = [...cookies].map((pair) => pair.join("=")).join("; ");
     const headers = { cookie, "sec-fetch-site": "same-origin" };
     const body = form && new URLSearchParams(form);
     const response = await fetch(keydesk.base + path, { headers, body, method: form ? "POST" : "GET", redirect: "manual" });
-    const set = response.headers.get("set-cookie");
-    if (set) cookie = set.split(";")[0];
+    for (const set of response.headers.getSetCookie()) {
+      const [name, value] = set.split(";")[0].split(/=(.*)/);
+      if (value) cookies.set(name, value);
+      else cookies.delete(name);
+    }
     return { status: response.status, location: response.headers.get("location") ?? "", text: await response.text() };
   };
 }
@@ -141,6 +145,14 @@ test("the valid response connects, and then signs in", async () => {
   assert.ok(await signedIn(other));
 });
 
+test("a token for several audiences signs in if this client requested it", async () => {
+  forge = { claims: { aud: [CLIENT, "project"], azp: CLIENT } };
+  const visit = browser();
+  assert.equal((await go(visit)).status, 303);
+  assert.ok(await signedIn(visit));
+  forge = {};
+});
+
 const tooLarge = () => ({ status: 200, type: "application/json", body: `["${"x".repeat(1_000_000)}"]` });
 const html = () => ({ status: 200, type: "text/html", body: "<h1>Hello</h1>" });
 const elsewhere = () => ({ status: 302, type: "text/plain", body: "", headers: { location: `${issuer}/elsewhere` } });
@@ -156,17 +168,18 @@ const cases = [
   ["the published kid on another key", { key: () => keys.two.privateKey }, 400, /signature: Crypto error/],
   ["another audience", { claims: { aud: "other" } }, 400, /Invalid audiences: .*other/],
   ["a list of audiences without azp", { claims: { aud: [CLIENT, "other"] } }, 400, /Invalid audiences/],
-  ["a list of audiences with azp", { claims: { aud: [CLIENT, "other"], azp: CLIENT } }, 400, /Invalid audiences/],
+  ["a list of audiences with azp of another client", { claims: { aud: [CLIENT, "other"], azp: "other" } }, 400, /azp is another client/],
+  ["a list of other audiences with our azp", { claims: { aud: ["one", "other"], azp: CLIENT } }, 400, /Invalid audiences/],
   ["azp of another client", { claims: { azp: "other" } }, 400, /azp is another client/],
-  ["no audience", { without: ["aud"] }, 400, /can't be read|audience/],
+  ["no audience", { without: ["aud"] }, 400, /aud is missing/],
   ["expired", { claims: { exp: second() - 10 } }, 400, /Expired/],
-  ["no end", { without: ["exp"] }, 400, /can't be parsed/],
+  ["no end", { without: ["exp"] }, 400, /exp is missing/],
   ["issued in the future", { claims: { iat: second() + 3600, exp: second() + 7200 } }, 400, /iat is in the future/],
   ["issued long ago", { claims: { iat: second() - 7200 } }, 400, /iat is too old/],
   ["another nonce", { claims: { nonce: "another" } }, 400, /Invalid nonce: mismatch|Invalid nonce.*/],
   ["no nonce", { without: ["nonce"] }, 400, /Invalid nonce: missing/],
-  ["another issuer in the token", { claims: { iss: "https://evil.example" } }, 400, /Invalid issuer|unexpected issuer/],
-  ["no subject", { without: ["sub"] }, 400, /can't be parsed/],
+  ["another issuer in the token", { claims: { iss: "https://evil.example" } }, 400, /Invalid issuer/],
+  ["no subject", { without: ["sub"] }, 400, /sub is missing/],
   ["an empty subject", { claims: { sub: "" } }, 400, /sub is empty/],
   ["at_hash of another access token", { claims: { at_hash: "AAAAAAAAAAAAAAAAAAAAAA" } }, 400, /at_hash belongs to another/],
   ["no ID token", { tokens: { id_token: undefined } }, 400, /there is no ID token/],
@@ -253,11 +266,11 @@ test("confirming requests a new sign-in, and accepts only a fresh one of the sam
   assert.deepEqual([sent.get("prompt"), sent.get("max_age")], ["login", "0"]);
   const plain = new URL((await browser()("/sign-in/oidc")).location).searchParams;
   assert.deepEqual([plain.get("prompt"), plain.get("max_age")], [null, null]);
-  for (const [name, claims] of [
-    ["an old proof", { auth_time: second() - 120 }],
-    ["no proof", {}],
-    ["a proof to come", { auth_time: second() + 3600 }],
-    ["a fresh proof of another account", { auth_time: second(), sub: "another" }],
+  for (const [name, claims, reason] of [
+    ["an old proof", { auth_time: second() - 120 }, /auth_time is not the time of this sign-in/],
+    ["no proof", {}, /auth_time is missing/],
+    ["a proof to come", { auth_time: second() + 3600 }, /auth_time is not the time of this sign-in/],
+    ["a fresh proof of another account", { auth_time: second(), sub: "another" }, /another identity signed in/],
   ]) {
     await context.test(name, async () => {
       const seen = keydesk.log().length;
@@ -266,7 +279,7 @@ test("confirming requests a new sign-in, and accepts only a fresh one of the sam
       forge = {};
       assert.equal(refused.status, 403, refused.text);
       assert.match(refused.text, /<title>Error: It is not confirmed that it is you/);
-      await logs(keydesk, /another identity, or no fresh proof of this one/, seen);
+      await logs(keydesk, reason, seen);
       assert.ok(await isAsked(), "it is still to be confirmed");
     });
   }

@@ -112,11 +112,14 @@ fn an_invitation_is_accepted_with_the_verified_address_of_a_provider_and_with_no
         user
     };
     for (user, words) in [
-        (User::new(78, "eve", "eve@example.com"), "another address than the one that GitHub has verified"),
-        (with(&|user| user.emails[1]["verified"] = false.into()), "another address than"),
+        (User::new(78, "eve", "eve@example.com"), "but your address at GitHub is eve@example.com"),
+        (
+            with(&|user| user.emails[1]["verified"] = false.into()),
+            "GitHub says that it has not verified your address bo@example.com",
+        ),
         // The invited address is verified, but is not the primary one.
-        (with(&|user| user.emails[1]["primary"] = false.into()), "another address than"),
-        (with(&|user| user.emails = serde_json::json!([])), "another address than"),
+        (with(&|user| user.emails[1]["primary"] = false.into()), "GitHub did not send your e-mail address"),
+        (with(&|user| user.emails = serde_json::json!([])), "GitHub did not send your e-mail address"),
     ] {
         let mut browser = server.browser();
         let start = link(&mut browser);
@@ -208,13 +211,49 @@ fn state_is_valid_once_in_its_browser_for_its_provider_for_ten_minutes() {
     refused(&mut replay, &of_one);
     one.post("/sign-out", &[]);
     refused(&mut one, &of_one);
-    // Too late. The database keeps no token of the page that is led to.
-    let mut late = server.browser();
-    let back = github.grant(&location(&late.get("/sign-in/github?next=/invitations/inv_secret")), &ada());
-    assert_eq!(desk.database.count("SELECT COUNT(*) AS count FROM sign_in_flows WHERE next LIKE '%inv%'"), 0);
+    // Too late.
+    let mut late = server.signed_in(&org);
+    let link = connect_link(&mut late);
+    let back = github.grant(&location(&late.get(&link)), &ada());
     assert!(desk.database.count("SELECT COUNT(*) AS count FROM sign_in_flows") > 0);
     desk.database.execute("UPDATE sign_in_flows SET created_at = created_at - 600000000");
-    refused(&mut late, &back);
+    assert_eq!(late.get(&back).status, 400);
+}
+
+#[test]
+fn starting_a_sign_in_stores_nothing_in_the_database_and_reveals_nothing_to_the_browser() {
+    let (github, desk, server, _org) = desk();
+    let rows = || {
+        let sessions = desk.database.count("SELECT COUNT(*) AS count FROM sessions");
+        sessions + desk.database.count("SELECT COUNT(*) AS count FROM sign_in_flows")
+    };
+    let before = rows();
+    for _ in 0..5 {
+        let page = server.browser().get("/sign-in/github?next=/invitations/inv_secret");
+        let set: Vec<&str> = page
+            .headers
+            .iter()
+            .filter(|(name, _)| name == "set-cookie")
+            .map(|(_, value)| value.as_str())
+            .collect();
+        assert_eq!(set.len(), 1, "{set:?}");
+        assert!(
+            set[0].contains("HttpOnly") && set[0].contains("SameSite=Lax") && set[0].contains("Max-Age=600"),
+            "{set:?}"
+        );
+        assert!(!set[0].contains("inv_secret") && !location(&page).contains("inv_secret"), "{set:?}");
+    }
+    assert_eq!(rows(), before);
+    // Two tabs, each with its own sign-in; each return removes its own cookie.
+    let mut browser = server.browser();
+    let [one, two] = [0, 1].map(|_| github.grant(&location(&browser.get("/sign-in/github")), &ada()));
+    let refused = browser.get(&one);
+    assert_eq!(refused.status, 403, "nobody signs in by this identity");
+    let removal = refused.header("set-cookie").unwrap();
+    assert!(removal.contains("Max-Age=0"), "{removal}");
+    assert_eq!(browser.get(&one).status, 400, "used up");
+    assert_eq!(browser.get(&two).status, 403);
+    assert_eq!(rows(), before);
 }
 
 #[test]

@@ -24,6 +24,7 @@ fn filled(pattern: &str, org: &str, key: &str) -> String {
             ("org", _) => org.to_owned(),
             ("id", _) => key.to_owned(),
             ("index", _) => "0".to_owned(),
+            ("number", _) => "2".to_owned(),
             ("file", _) => "page.css".to_owned(),
             ("provider", _) => "oidc".to_owned(),
             (name, _) => panic!("give the parameter {name} a value"),

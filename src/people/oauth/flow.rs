@@ -1,17 +1,23 @@
-//! Sign-in flows: visits to a provider, as rows. A flow is valid once, for ten minutes, and only in the
-//! browser that began it.
+//! Sign-in flows: visits to a provider. A flow is valid once, for ten minutes, and only in the browser that began it.
+//!
+//! A flow of someone who is signed in is a row, which securing the account deletes. A stranger's is sealed for a cookie,
+//! so that requests without an account never write to the database.
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use diesel::prelude::*;
+use serde::{Deserialize, Serialize};
 
 use crate::crypto::{Digest, Keyring, random_base62, sha256};
 use crate::db::Tx;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::id::UserId;
-use crate::people::oauth::{Challenge, Kind};
+use crate::people::oauth::{Challenge, ProviderId};
 use crate::schema::sign_in_flows as flows;
 use crate::time::{MINUTE, Time};
 
-const LASTS: i64 = 10 * MINUTE;
+/// How long a flow is valid, in seconds.
+pub const LASTS: i64 = 10 * MINUTE;
 /// 43 characters of base62 are 256 bits, the length that RFC 7636 recommends for a verifier.
 const LENGTH: usize = 43;
 
@@ -62,27 +68,81 @@ pub fn new_browser() -> Result<String> {
     Ok(random_base62(LENGTH)?.to_string())
 }
 
+/// A stranger's flow, as it is sealed.
+#[derive(Deserialize, Serialize)]
+struct Sealed {
+    provider: String,
+    next: String,
+    nonce: String,
+    verifier: String,
+    created_at: i64,
+}
+
+/// Begins the sign-in of a stranger. Returns the sealed flow, for a cookie.
+pub fn begin_sealed(
+    keyring: &Keyring,
+    provider: ProviderId,
+    next: &str,
+    now: Time,
+) -> Result<(Challenge, String)> {
+    let challenge = challenge(Purpose::SignIn)?;
+    let sealed = Sealed {
+        provider: provider.to_string(),
+        next: next.to_owned(),
+        nonce: challenge.nonce.clone(),
+        verifier: challenge.verifier.clone(),
+        created_at: now.seconds(),
+    };
+    let plain = serde_json::to_vec(&sealed).map_err(|_| Error::internal("a flow has no JSON form"))?;
+    let sealed = keyring.seal(&context(&challenge.state), &plain)?;
+    Ok((challenge, URL_SAFE_NO_PAD.encode(sealed)))
+}
+
+/// Opens a sealed flow. `None` with another state, for another provider, or after ten minutes.
+pub fn open_sealed(
+    keyring: &Keyring,
+    provider: ProviderId,
+    state: &str,
+    sealed: &str,
+    now: Time,
+) -> Option<Flow> {
+    let plain = keyring.open(&context(state), &URL_SAFE_NO_PAD.decode(sealed).ok()?)?;
+    let sealed: Sealed = serde_json::from_slice(&plain).ok()?;
+    let created_at = Time::from_seconds(sealed.created_at);
+    let is_valid = sealed.provider == provider.to_string() && now.since(created_at) < LASTS;
+    let Sealed { next, nonce, verifier, .. } = sealed;
+    is_valid.then_some(Flow { purpose: Purpose::SignIn, next, nonce, verifier, created_at })
+}
+
+fn context(state: &str) -> Vec<u8> {
+    format!("sign-in flow {state}").into_bytes()
+}
+
+fn challenge(purpose: Purpose) -> Result<Challenge> {
+    let random = || random_base62(LENGTH).map(|text| text.to_string());
+    let again = matches!(purpose, Purpose::Again(_));
+    Ok(Challenge { state: random()?, nonce: random()?, verifier: random()?, again })
+}
+
 /// Begins a flow in this browser. `next` may contain the token of an invitation, so it is sealed under the
 /// state, of which the row holds only a digest.
 pub fn begin(
     tx: &mut Tx<'_>,
     keyring: &Keyring,
-    kind: Kind,
+    provider: ProviderId,
     browser: &str,
     purpose: Purpose,
     next: &str,
     now: Time,
 ) -> Result<Challenge> {
-    let random = || random_base62(LENGTH).map(|text| text.to_string());
-    let again = matches!(purpose, Purpose::Again(_));
-    let challenge = Challenge { state: random()?, nonce: random()?, verifier: random()?, again };
+    let challenge = challenge(purpose)?;
     let (name, person) = purpose.columns();
     let next = hex::encode(keyring.seal(challenge.state.as_bytes(), next.as_bytes())?);
     diesel::insert_into(flows::table)
         .values((
             flows::digest.eq(digest(&challenge.state).as_slice()),
             flows::browser.eq(digest(browser).as_slice()),
-            flows::provider.eq(kind.name()),
+            flows::provider.eq(provider.to_string()),
             flows::nonce.eq(&challenge.nonce),
             flows::verifier.eq(&challenge.verifier),
             flows::purpose.eq(name),
@@ -99,7 +159,7 @@ pub fn begin(
 pub fn consume(
     tx: &mut Tx<'_>,
     keyring: &Keyring,
-    kind: Kind,
+    provider: ProviderId,
     browser: &str,
     state: &str,
     now: Time,
@@ -107,7 +167,7 @@ pub fn consume(
     let own = flows::table
         .find(digest(state).as_slice().to_vec())
         .filter(flows::browser.eq(digest(browser).as_slice().to_vec()))
-        .filter(flows::provider.eq(kind.name()));
+        .filter(flows::provider.eq(provider.to_string()));
     type Row = (String, String, String, String, Option<UserId>, Time);
     let taken: Option<Row> = diesel::delete(own)
         .returning((
@@ -143,4 +203,34 @@ pub fn forget_old(tx: &mut Tx<'_>, now: Time) -> Result<()> {
 
 fn digest(text: &str) -> Digest {
     sha256(text.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::Root;
+
+    #[test]
+    fn sealed_flow_opens_with_its_state_for_its_provider_and_for_ten_minutes() {
+        let keyring = Keyring::new(Root::generate().expect("random bytes"), None);
+        let (first, second) = (ProviderId::Oidc(1), ProviderId::Oidc(2));
+        let now = Time::from_seconds(1_800_000_000);
+        let (challenge, sealed) =
+            begin_sealed(&keyring, first, "/invitations/inv_secret", now).expect("a flow");
+        let open = |provider, state: &str, sealed: &str, seconds| {
+            open_sealed(&keyring, provider, state, sealed, now.plus(seconds))
+        };
+        let flow = open(first, &challenge.state, &sealed, LASTS - 1).expect("a valid flow");
+        assert_eq!((flow.purpose, flow.next.as_str()), (Purpose::SignIn, "/invitations/inv_secret"));
+        assert_eq!((flow.nonce, flow.verifier), (challenge.nonce.clone(), challenge.verifier.clone()));
+        assert!(open(first, &challenge.state, &sealed, LASTS).is_none());
+        assert!(open(second, &challenge.state, &sealed, 0).is_none());
+        assert!(open(first, "another", &sealed, 0).is_none());
+        assert!(open(first, &challenge.state, &sealed[1..], 0).is_none());
+        let (_, other) = begin_sealed(&keyring, first, "/", now).expect("a flow");
+        assert!(open(first, &challenge.state, &other, 0).is_none());
+        // Browsers keep cookies of at most 4,096 bytes. An `Href` has at most 2,000.
+        let (_, sealed) = begin_sealed(&keyring, first, &"/x".repeat(1000), now).expect("a flow");
+        assert!(sealed.len() < 3500, "{}", sealed.len());
+    }
 }

@@ -16,7 +16,8 @@ use serde::de::DeserializeOwned;
 
 use crate::config::GitHubConfig;
 use crate::people::oauth::{
-    Challenge, Http, Identity, Kind, ProviderError, ProviderResponse, printable, token_error, verifier,
+    Challenge, Http, Identity, Kind, ProviderEmail, ProviderError, ProviderResponse, printable, token_error,
+    verifier,
 };
 
 type Client = BasicClient<EndpointSet, EndpointNotSet, EndpointNotSet, EndpointNotSet, EndpointSet>;
@@ -73,7 +74,7 @@ impl GitHub {
         let own = |issuer: &str| issuer == self.config.url || issuer == self.login("");
         match issuer {
             Some(issuer) if !own(issuer) => {
-                Err(ProviderError::invalid(format!("iss of the response is {:?}", printable(issuer))))
+                Err(ProviderError::claim("iss", format!("iss of the response is {:?}", printable(issuer))))
             }
             _ => Ok(()),
         }
@@ -93,12 +94,16 @@ impl GitHub {
         }
         let user: User = self.get("/user", tokens.access_token()).await?;
         let emails: Vec<Email> = self.get("/user/emails", tokens.access_token()).await?;
-        let email = emails.into_iter().find(|email| email.primary && email.verified);
+        let email = match emails.into_iter().find(|email| email.primary) {
+            Some(Email { email, verified: true, .. }) => ProviderEmail::Verified(email),
+            Some(Email { email, .. }) => ProviderEmail::Unverified(email),
+            None => ProviderEmail::Absent,
+        };
         Ok(Identity {
             kind: Kind::GitHub,
             issuer: self.config.url.clone(),
             subject: user.id.to_string(),
-            email: email.map(|email| email.email),
+            email,
             label: printable(&user.login),
             name: user.name.or(Some(user.login)),
             proved_at: None,

@@ -4,8 +4,9 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use openidconnect::{AsyncHttpClient, HttpRequest, HttpResponse};
+use oauth2::{AsyncHttpClient, HttpRequest, HttpResponse};
 
+use crate::config::Outbound;
 use crate::people::oauth::ProviderError;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(4);
@@ -20,7 +21,7 @@ pub struct Http(reqwest::Client);
 #[derive(Debug, thiserror::Error)]
 pub enum HttpError {
     /// The provider is unreachable or too slow.
-    #[error("{0}")]
+    #[error("{}", root_cause(.0))]
     Unreachable(reqwest::Error),
     #[error("it returned status {0}")]
     Failing(u16),
@@ -48,17 +49,9 @@ impl From<HttpError> for ProviderError {
 
 impl Http {
     /// Creates the client.
-    pub fn new() -> Result<Http, reqwest::Error> {
-        // If another part has installed a provider first, it is the same one.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = reqwest::Client::builder()
-            .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(TIMEOUT)
-            .redirect(reqwest::redirect::Policy::none())
-            .user_agent("keydesk")
-            .no_proxy()
-            .build()?;
-        Ok(Http(client))
+    pub fn new(outbound: &Outbound) -> Result<Http, reqwest::Error> {
+        let builder = outbound.client().connect_timeout(CONNECT_TIMEOUT).timeout(TIMEOUT);
+        Ok(Http(builder.user_agent("keydesk").build()?))
     }
 
     /// Sends a request.
@@ -101,6 +94,15 @@ impl<'c> AsyncHttpClient<'c> for Http {
     fn call(&'c self, request: HttpRequest) -> Self::Future {
         Box::pin(self.send(request))
     }
+}
+
+/// The innermost cause, such as "Connection refused".
+fn root_cause(error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
 }
 
 /// Whether an address may be requested: over TLS, or on loopback.

@@ -3,20 +3,23 @@
 //! Authorization code flow with PKCE (RFC 7636), state and nonce, the response's `iss` (RFC 9207), and the
 //! rules of RFC 9700. Issuer and subject identify a person at a provider, never an e-mail address.
 
+mod error;
 pub mod flow;
 mod github;
 mod http;
 mod oidc;
 
+use std::fmt;
 use std::time::{Duration, Instant};
 
-use oauth2::{ErrorResponse, PkceCodeVerifier, RequestTokenError};
+use oauth2::PkceCodeVerifier;
 
+use self::error::token_error;
+pub use self::error::{ProviderError, printable};
 pub use self::github::GitHub;
 pub use self::http::Http;
 pub use self::oidc::Oidc;
-use crate::config::{GitHubConfig, OidcConfig};
-use crate::people::oauth::http::HttpError;
+use crate::config::{GitHubConfig, OidcConfig, Outbound};
 use crate::time::Time;
 
 /// The time limit for all requests of one step, such as exchanging a code.
@@ -32,24 +35,52 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The name in paths and in the database.
+    /// The name in the database.
     pub fn name(self) -> &'static str {
         match self {
             Kind::Oidc => "oidc",
             Kind::GitHub => "github",
         }
     }
+}
 
-    /// The kind of that name.
-    pub fn parse(name: &str) -> Option<Kind> {
-        [Kind::Oidc, Kind::GitHub].into_iter().find(|kind| kind.name() == name)
+/// A configured provider.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProviderId {
+    /// The OpenID Connect provider with this number, from 1.
+    Oidc(u8),
+    GitHub,
+}
+
+impl ProviderId {
+    /// The id with this name, as returned by `Display`.
+    pub fn parse(name: &str) -> Option<ProviderId> {
+        match name {
+            "github" => Some(ProviderId::GitHub),
+            "oidc" => Some(ProviderId::Oidc(1)),
+            name => {
+                let id = name.strip_prefix("oidc-")?.parse().ok().map(ProviderId::Oidc)?;
+                (id != ProviderId::Oidc(1) && id.to_string() == name).then_some(id)
+            }
+        }
+    }
+}
+
+/// The name in paths, in the log and in sign-in flows.
+impl fmt::Display for ProviderId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ProviderId::Oidc(1) => f.write_str("oidc"),
+            ProviderId::Oidc(number) => write!(f, "oidc-{number}"),
+            ProviderId::GitHub => f.write_str("github"),
+        }
     }
 }
 
 /// The configured providers.
 #[derive(Default)]
 pub struct Providers {
-    oidc: Option<Oidc>,
+    oidc: Vec<Oidc>,
     github: Option<GitHub>,
 }
 
@@ -62,28 +93,35 @@ pub enum Provider<'a> {
 impl Providers {
     /// The providers in these settings. `redirect` returns each one's redirect URI.
     pub fn new(
-        oidc: Option<OidcConfig>,
+        oidc: Vec<OidcConfig>,
         github: Option<GitHubConfig>,
-        redirect: impl Fn(Kind) -> String,
+        redirect: impl Fn(ProviderId) -> String,
+        outbound: &Outbound,
     ) -> Result<Providers, reqwest::Error> {
-        let http = Http::new()?;
+        let http = Http::new(outbound)?;
+        let oidc = oidc.into_iter().map(|settings| {
+            let redirect = redirect(ProviderId::Oidc(settings.number));
+            Oidc::new(settings, redirect, http.clone())
+        });
         Ok(Providers {
-            oidc: oidc.map(|settings| Oidc::new(settings, redirect(Kind::Oidc), http.clone())),
-            github: github.map(|settings| GitHub::new(settings, redirect(Kind::GitHub), http)),
+            oidc: oidc.collect(),
+            github: github.map(|settings| GitHub::new(settings, redirect(ProviderId::GitHub), http.clone())),
         })
     }
 
-    /// The provider of that kind, if it is configured.
-    pub fn get(&self, kind: Kind) -> Option<Provider<'_>> {
-        match kind {
-            Kind::Oidc => self.oidc.as_ref().map(Provider::Oidc),
-            Kind::GitHub => self.github.as_ref().map(Provider::GitHub),
-        }
+    /// The provider with this id, if it is configured.
+    pub fn get(&self, id: ProviderId) -> Option<Provider<'_>> {
+        self.all().find(|provider| provider.id() == id)
+    }
+
+    /// The provider whose identities have this kind and issuer.
+    pub fn of_identity(&self, kind: &str, issuer: &str) -> Option<Provider<'_>> {
+        self.all().find(|provider| provider.kind().name() == kind && provider.issuer() == issuer)
     }
 
     /// All providers, the organisation's own first.
     pub fn all(&self) -> impl Iterator<Item = Provider<'_>> {
-        [Kind::Oidc, Kind::GitHub].into_iter().filter_map(|kind| self.get(kind))
+        self.oidc.iter().map(Provider::Oidc).chain(self.github.as_ref().map(Provider::GitHub))
     }
 }
 
@@ -109,6 +147,19 @@ pub struct ProviderResponse {
     pub verifier: String,
 }
 
+/// What a provider says about a person's e-mail address. Only a verified one counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProviderEmail {
+    /// It sent none.
+    Absent,
+    /// It says that it has not verified this address.
+    Unverified(String),
+    /// It does not say whether it has verified this address, and is not trusted to have done so.
+    Unstated(String),
+    /// It has verified this address, or is trusted to have done so.
+    Verified(String),
+}
+
 /// A person's identity at a provider.
 #[derive(Clone, Debug)]
 pub struct Identity {
@@ -116,8 +167,7 @@ pub struct Identity {
     pub issuer: String,
     /// The provider's permanent id of the person.
     pub subject: String,
-    /// An address that the provider has verified.
-    pub email: Option<String>,
+    pub email: ProviderEmail,
     /// The person's name, for a new account.
     pub name: Option<String>,
     /// The person's name at the provider, for display.
@@ -126,27 +176,14 @@ pub struct Identity {
     pub proved_at: Option<Time>,
 }
 
-/// Why a sign-in through a provider failed. The texts are for the log.
-#[derive(Debug, thiserror::Error)]
-pub enum ProviderError {
-    /// The provider is unreachable or too slow.
-    #[error("the provider is unreachable: {0}")]
-    Unreachable(String),
-    /// The provider's response is invalid.
-    #[error("the provider's response is invalid: {0}")]
-    InvalidResponse(String),
-    /// The person or the provider declined.
-    #[error("the provider refused: {0}")]
-    Denied(String),
-}
-
-impl ProviderError {
-    fn invalid(reason: impl Into<String>) -> ProviderError {
-        ProviderError::InvalidResponse(reason.into())
-    }
-}
-
 impl Provider<'_> {
+    pub fn id(self) -> ProviderId {
+        match self {
+            Provider::Oidc(oidc) => ProviderId::Oidc(oidc.number()),
+            Provider::GitHub(_) => ProviderId::GitHub,
+        }
+    }
+
     pub fn kind(self) -> Kind {
         match self {
             Provider::Oidc(_) => Kind::Oidc,
@@ -159,6 +196,14 @@ impl Provider<'_> {
         match self {
             Provider::Oidc(oidc) => oidc.name(),
             Provider::GitHub(_) => "GitHub",
+        }
+    }
+
+    /// The variable of one of its options, given the variable of the first OpenID Connect provider.
+    pub fn variable(&self, first: &str) -> String {
+        match self {
+            Provider::Oidc(oidc) => oidc.variable(first),
+            Provider::GitHub(_) => first.replacen("OIDC", "GITHUB", 1),
         }
     }
 
@@ -198,36 +243,6 @@ impl Provider<'_> {
 async fn with_timeout<T>(talk: impl Future<Output = Result<T, ProviderError>>) -> Result<T, ProviderError> {
     let late = |_| ProviderError::Unreachable("it took too long".to_owned());
     tokio::time::timeout(PATIENCE, talk).await.map_err(late)?
-}
-
-/// Describes why the token endpoint refused the code.
-fn token_error<R: ErrorResponse + 'static>(error: RequestTokenError<HttpError, R>) -> ProviderError {
-    match error {
-        RequestTokenError::Request(error) => error.into(),
-        RequestTokenError::ServerResponse(response) => {
-            let code = serde_json::to_value(&response).ok().and_then(|value| code_of(&value));
-            ProviderError::invalid(format!("the token endpoint returned {}", code.unwrap_or_default()))
-        }
-        // GitHub reports errors with status 200.
-        RequestTokenError::Parse(_, body) => {
-            let code = serde_json::from_slice(&body).ok().and_then(|value| code_of(&value));
-            ProviderError::invalid(code.map_or_else(
-                || "the token endpoint's response can't be parsed".to_owned(),
-                |code| format!("the token endpoint returned {code}"),
-            ))
-        }
-        RequestTokenError::Other(reason) => ProviderError::invalid(format!("the token endpoint: {reason}")),
-    }
-}
-
-/// The `error` of a response, cleaned for the log.
-fn code_of(value: &serde_json::Value) -> Option<String> {
-    value["error"].as_str().map(printable)
-}
-
-/// A provider's text, cleaned for the log.
-pub fn printable(text: &str) -> String {
-    text.chars().filter(|letter| letter.is_ascii_graphic() || *letter == ' ').take(80).collect()
 }
 
 /// PKCE's verifier from its text.

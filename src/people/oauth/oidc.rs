@@ -1,32 +1,42 @@
 //! OpenID Connect Core 1.0 as a relying party, by discovery.
 
+use std::pin::Pin;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
-use openidconnect::core::{
-    CoreAuthDisplay, CoreAuthPrompt, CoreAuthenticationFlow, CoreClaimName, CoreClaimType, CoreClient,
-    CoreClientAuthMethod, CoreGenderClaim, CoreGrantType, CoreJsonWebKey, CoreJweContentEncryptionAlgorithm,
-    CoreJweKeyManagementAlgorithm, CoreJwsSigningAlgorithm, CoreResponseMode, CoreResponseType,
-    CoreSubjectIdentifierType, CoreTokenType,
+use oauth2::basic::{
+    BasicErrorResponse, BasicRevocationErrorResponse, BasicTokenIntrospectionResponse, BasicTokenType,
 };
-use openidconnect::{
-    AdditionalProviderMetadata, AuthType, AuthorizationCode, ClientId, ClientSecret, CsrfToken,
-    EmptyAdditionalClaims, IdTokenVerifier, IssuerUrl, Nonce, OAuth2TokenResponse, PkceCodeChallenge,
-    ProviderMetadata, RedirectUrl, Scope, TokenResponse, UserInfoClaims,
+use oauth2::http::Request;
+use oauth2::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
+use oauth2::url::ParseError;
+use oauth2::{
+    AccessToken, AsyncHttpClient, AuthType, AuthUrl, AuthorizationCode, Client, ClientId, ClientSecret,
+    CsrfToken, EndpointNotSet, EndpointSet, ExtraTokenFields, HttpRequest, HttpResponse, PkceCodeChallenge,
+    RedirectUrl, Scope, StandardRevocableToken, StandardTokenResponse, TokenResponse, TokenUrl,
 };
+use openidconnect::core::CoreJsonWebKey;
+use openidconnect::{IdTokenVerifier, IssuerUrl, JsonWebKeySet, Nonce};
 use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use crate::config::OidcConfig;
-use crate::people::oauth::http::{HttpError, is_allowed};
+use crate::people::oauth::http::HttpError;
 use crate::people::oauth::{
     Challenge, Http, Identity, ProviderError, ProviderResponse, printable, token_error, verifier,
 };
 use crate::time::{MINUTE, Time};
 
 mod claims;
+mod discovery;
+mod lenient;
+mod token;
 
-use self::claims::{bearer, check_hash, discovery_error, identity, is_unknown_key, userinfo_error, words};
+use self::claims::{add_user_claims, identity};
+use self::discovery::Metadata;
+use self::lenient::Document;
+use self::token::{SignedToken, TokenError};
 
 /// How long the provider's documents are used before they are fetched again.
 const DOCUMENTS_REFRESH: Duration = Duration::from_secs(60 * 60);
@@ -35,41 +45,26 @@ const DOCUMENTS_MAX_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 /// How far the provider's clock may be ahead, and how old its token may be, in seconds.
 const AHEAD: i64 = MINUTE;
 const OLDEST: i64 = 10 * MINUTE;
-/// Signatures by keys that only the provider has: never `none`, never a shared secret.
-const ALGORITHMS: [CoreJwsSigningAlgorithm; 9] = [
-    CoreJwsSigningAlgorithm::RsaSsaPkcs1V15Sha256,
-    CoreJwsSigningAlgorithm::RsaSsaPkcs1V15Sha384,
-    CoreJwsSigningAlgorithm::RsaSsaPkcs1V15Sha512,
-    CoreJwsSigningAlgorithm::RsaSsaPssSha256,
-    CoreJwsSigningAlgorithm::RsaSsaPssSha384,
-    CoreJwsSigningAlgorithm::RsaSsaPssSha512,
-    CoreJwsSigningAlgorithm::EcdsaP256Sha256,
-    CoreJwsSigningAlgorithm::EcdsaP384Sha384,
-    CoreJwsSigningAlgorithm::EdDsa,
-];
 
-/// RFC 9207 section 3.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-struct Extra {
-    #[serde(default)]
-    authorization_response_iss_parameter_supported: bool,
+/// The ID token in a response of the token endpoint.
+#[derive(Debug, Deserialize, Serialize)]
+struct IdTokenField {
+    id_token: Option<String>,
 }
 
-impl AdditionalProviderMetadata for Extra {}
+impl ExtraTokenFields for IdTokenField {}
 
-type Metadata = ProviderMetadata<
-    Extra,
-    CoreAuthDisplay,
-    CoreClientAuthMethod,
-    CoreClaimName,
-    CoreClaimType,
-    CoreGrantType,
-    CoreJweContentEncryptionAlgorithm,
-    CoreJweKeyManagementAlgorithm,
-    CoreJsonWebKey,
-    CoreResponseMode,
-    CoreResponseType,
-    CoreSubjectIdentifierType,
+type OidcClient = Client<
+    BasicErrorResponse,
+    StandardTokenResponse<IdTokenField, BasicTokenType>,
+    BasicTokenIntrospectionResponse,
+    StandardRevocableToken,
+    BasicRevocationErrorResponse,
+    EndpointSet,
+    EndpointNotSet,
+    EndpointNotSet,
+    EndpointNotSet,
+    EndpointSet,
 >;
 
 /// An OpenID Connect provider.
@@ -86,6 +81,11 @@ impl Oidc {
         Oidc { config, redirect, http, documents: RwLock::new(None) }
     }
 
+    /// Its number in the configuration, from 1.
+    pub fn number(&self) -> u8 {
+        self.config.number
+    }
+
     /// The display name.
     pub fn name(&self) -> &str {
         &self.config.name
@@ -95,19 +95,22 @@ impl Oidc {
         &self.config.issuer
     }
 
+    /// The variable of one of its options, given the variable of the first provider.
+    pub fn variable(&self, first: &str) -> String {
+        self.config.variable(first)
+    }
+
     /// The URL to which the browser is sent.
     pub async fn authorize_url(&self, challenge: &Challenge, now: Instant) -> Result<String, ProviderError> {
-        let metadata = self.documents(now).await?;
-        let client = CoreClient::from_provider_metadata((*metadata).clone(), self.client_id(), None)
-            .set_redirect_uri(self.redirect()?);
-        let (state, nonce) = (CsrfToken::new(challenge.state.clone()), Nonce::new(challenge.nonce.clone()));
+        let client = self.client(&*self.documents(now).await?)?;
+        let state = CsrfToken::new(challenge.state.clone());
         let request = client
-            .authorize_url(CoreAuthenticationFlow::AuthorizationCode, || state, || nonce)
-            .add_scope(Scope::new("email".to_owned()))
-            .add_scope(Scope::new("profile".to_owned()))
+            .authorize_url(|| state)
+            .add_scopes(["openid", "email", "profile"].map(|scope| Scope::new(scope.to_owned())))
+            .add_extra_param("nonce", challenge.nonce.clone())
             .set_pkce_challenge(PkceCodeChallenge::from_code_verifier_sha256(&verifier(&challenge.verifier)));
         let request = if challenge.again {
-            request.add_prompt(CoreAuthPrompt::Login).set_max_age(Duration::ZERO)
+            request.add_extra_param("prompt", "login").add_extra_param("max_age", "0")
         } else {
             request
         };
@@ -118,16 +121,14 @@ impl Oidc {
     pub async fn check_issuer(&self, issuer: Option<&str>, now: Instant) -> Result<(), ProviderError> {
         match issuer {
             Some(issuer) if issuer != self.config.issuer => {
-                Err(ProviderError::invalid(format!("iss of the response is {:?}", printable(issuer))))
+                let reason = format!("iss of the response is {:?}", printable(issuer));
+                Err(ProviderError::claim("iss", reason))
             }
             Some(_) => Ok(()),
-            None => {
-                let metadata = self.documents(now).await?;
-                if metadata.additional_metadata().authorization_response_iss_parameter_supported {
-                    return Err(ProviderError::invalid("iss of the response is missing"));
-                }
-                Ok(())
+            None if self.documents(now).await?.sends_issuer => {
+                Err(ProviderError::claim("iss", "iss of the response is missing"))
             }
+            None => Ok(()),
         }
     }
 
@@ -138,82 +139,122 @@ impl Oidc {
         now: Time,
         clock: Instant,
     ) -> Result<Identity, ProviderError> {
-        let metadata = self.documents(clock).await?;
-        let client = CoreClient::from_provider_metadata(
-            (*metadata).clone(),
-            self.client_id(),
-            Some(ClientSecret::new(self.config.client_secret.expose_secret().to_owned())),
-        )
-        .set_redirect_uri(self.redirect()?)
-        .set_auth_type(auth_type(&metadata));
-        let tokens = client
+        let mut metadata = self.documents(clock).await?;
+        let tokens = self
+            .client(&metadata)?
             .exchange_code(AuthorizationCode::new(answer.code))
-            .map_err(|_| ProviderError::invalid("its metadata has no token endpoint"))?
             .set_pkce_verifier(verifier(&answer.verifier))
-            .request_async(&self.http)
+            .request_async(&TokenEndpoint(&self.http))
             .await
             .map_err(token_error)?;
-        if *tokens.token_type() != CoreTokenType::Bearer {
-            return Err(ProviderError::invalid("the access token's type is not bearer"));
+        if *tokens.token_type() != BasicTokenType::Bearer {
+            return Err(ProviderError::claim("token_type", "the access token's type is not bearer"));
         }
-        let id_token = tokens.id_token().ok_or_else(|| ProviderError::invalid("there is no ID token"))?;
-        let nonce = Nonce::new(answer.nonce);
-        let mut verifier = self.verifier(&metadata, now);
-        let mut checked = id_token.claims(&verifier, &nonce);
-        if checked.as_ref().is_err_and(is_unknown_key) {
-            // The provider may have rotated its keys since they were fetched.
-            verifier = self.verifier(&*self.read_documents(clock).await?, now);
-            checked = id_token.claims(&verifier, &nonce);
+        let id_token = tokens.extra_fields().id_token.as_deref();
+        let id_token = id_token.ok_or_else(|| ProviderError::claim("id_token", "there is no ID token"))?;
+        if let Err(TokenError::UnknownKey(_)) = SignedToken::verify(id_token, &metadata.keys) {
+            // The provider may have replaced its keys since they were fetched.
+            metadata = self.read_documents(clock).await?;
         }
-        let claims = checked.map_err(|error| ProviderError::invalid(words(&error)))?;
+        let token = SignedToken::verify(id_token, &metadata.keys)?;
+        let authorized_party = token.payload.text("azp");
         // The openidconnect crate leaves checking azp to its users.
-        if claims.authorized_party().is_some_and(|party| **party != self.config.client_id) {
-            return Err(ProviderError::invalid("azp is another client"));
+        if authorized_party.as_ref().is_some_and(|party| *party != self.config.client_id) {
+            return Err(ProviderError::claim("azp", "azp is another client"));
         }
-        check_hash(id_token, claims, &verifier, tokens.access_token())?;
-        let mut identity = identity(&self.config.issuer, claims)?;
-        if claims.email().is_none() && metadata.userinfo_endpoint().is_some() {
-            let request = client
-                .user_info(bearer(tokens.access_token())?, Some(claims.subject().clone()))
-                .map_err(|_| ProviderError::invalid("its metadata has no userinfo endpoint"))?;
-            let info: UserInfoClaims<EmptyAdditionalClaims, CoreGenderClaim> =
-                request.request_async(&self.http).await.map_err(userinfo_error)?;
-            let verified = info.email_verified() == Some(true);
-            identity.email = info.email().filter(|_| verified).map(|email| email.to_string());
-            let name = info.name().and_then(|name| name.get(None)).map(|name| name.to_string());
-            identity.name = identity.name.or(name);
-            if let Some(email) = info.email() {
-                identity.label = printable(email);
+        // A token may be for several audiences if it says that this client requested it (OpenID Connect Core 1.0
+        // section 2); Zitadel's always are.
+        let mut verifier = self.verifier(now)?;
+        if authorized_party.is_some() {
+            verifier = verifier.set_other_audience_verifier_fn(|_| true);
+        }
+        let claims = token.id_token_claims(&self.config.issuer, verifier, &Nonce::new(answer.nonce))?;
+        token.check_hash(&claims, tokens.access_token())?;
+        let mut identity = identity(&self.config.issuer, &claims, self.config.trust_email)?;
+        if let (None, Some(address)) = (claims.email(), &metadata.userinfo_endpoint) {
+            let user = self.user_info(address, tokens.access_token(), &metadata).await?;
+            if user.get("sub").and_then(Value::as_str) != Some(&identity.subject) {
+                return Err(ProviderError::claim("sub", "userinfo: it is about another subject (sub)"));
             }
+            add_user_claims(&mut identity, &user, self.config.trust_email);
         }
         Ok(identity)
+    }
+
+    /// Requests the claims of the person from the userinfo endpoint (OpenID Connect Core 1.0 section 5.3).
+    async fn user_info(
+        &self,
+        address: &str,
+        token: &AccessToken,
+        metadata: &Metadata,
+    ) -> Result<Map<String, Value>, ProviderError> {
+        let request = Request::get(address)
+            .header(ACCEPT, "application/json")
+            .header(AUTHORIZATION, format!("Bearer {}", token.secret()))
+            .body(Vec::new())
+            .map_err(|_| ProviderError::claim("access_token", "the access token has invalid characters"))?;
+        let response = self.http.send(request).await?;
+        let unreadable = || ProviderError::invalid("its userinfo can't be parsed");
+        if response.status().as_u16() != 200 {
+            let status = response.status().as_u16();
+            return Err(ProviderError::invalid(format!("its userinfo has status {status}")));
+        }
+        let content_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let is_signed =
+            content_type.is_some_and(|value| value.to_ascii_lowercase().starts_with("application/jwt"));
+        if !is_signed {
+            return Document::parse(response.body()).ok_or_else(unreadable)?.user_claims();
+        }
+        let token = std::str::from_utf8(response.body()).map_err(|_| unreadable())?;
+        let token = SignedToken::verify(token.trim(), &metadata.keys)?;
+        if token.payload.text("iss").is_some_and(|issuer| issuer != self.config.issuer) {
+            return Err(ProviderError::claim("iss", "userinfo: it is signed by another issuer"));
+        }
+        let audiences = token.payload.texts("aud");
+        if !audiences.is_empty() && !audiences.contains(&self.config.client_id) {
+            return Err(ProviderError::claim("aud", "userinfo: it is for another client"));
+        }
+        token.payload.user_claims()
+    }
+
+    fn client(&self, metadata: &Metadata) -> Result<OidcClient, ProviderError> {
+        let wrong = |error: ParseError| ProviderError::invalid(error.to_string());
+        // Basic, unless the provider accepts the secret only in the body.
+        let auth_type =
+            if metadata.takes_secret_in_body { AuthType::RequestBody } else { AuthType::BasicAuth };
+        Ok(Client::new(self.client_id())
+            .set_client_secret(self.client_secret())
+            .set_auth_type(auth_type)
+            .set_auth_uri(AuthUrl::new(metadata.authorization_endpoint.clone()).map_err(wrong)?)
+            .set_token_uri(TokenUrl::new(metadata.token_endpoint.clone()).map_err(wrong)?)
+            .set_redirect_uri(RedirectUrl::new(self.redirect.clone()).map_err(wrong)?))
     }
 
     fn client_id(&self) -> ClientId {
         ClientId::new(self.config.client_id.clone())
     }
 
-    fn redirect(&self) -> Result<RedirectUrl, ProviderError> {
-        RedirectUrl::new(self.redirect.clone()).map_err(|error| ProviderError::invalid(error.to_string()))
+    fn client_secret(&self) -> ClientSecret {
+        ClientSecret::new(self.config.client_secret.expose_secret().to_owned())
     }
 
-    fn verifier(&self, metadata: &Metadata, now: Time) -> IdTokenVerifier<'static, CoreJsonWebKey> {
+    /// Checks the claims of ID tokens: issuer, audience, times and nonce.
+    fn verifier(&self, now: Time) -> Result<IdTokenVerifier<'static, CoreJsonWebKey>, ProviderError> {
         let clock = UNIX_EPOCH + Duration::from_secs(now.seconds().unsigned_abs());
-        IdTokenVerifier::new_confidential_client(
-            self.client_id(),
-            ClientSecret::new(self.config.client_secret.expose_secret().to_owned()),
-            metadata.issuer().clone(),
-            metadata.jwks().clone(),
-        )
-        .set_allowed_algs(ALGORITHMS)
-        .set_time_fn(move || clock.into())
-        .set_issue_time_verifier_fn(move |issued| {
-            let age = now.seconds() - issued.timestamp();
-            if age < -AHEAD {
-                return Err("iat is in the future".to_owned());
-            }
-            if age > OLDEST { Err("iat is too old".to_owned()) } else { Ok(()) }
-        })
+        let issuer = IssuerUrl::new(self.config.issuer.clone());
+        let issuer = issuer.map_err(|error| ProviderError::invalid(error.to_string()))?;
+        let keys = JsonWebKeySet::new(Vec::new());
+        let verifier =
+            IdTokenVerifier::new_confidential_client(self.client_id(), self.client_secret(), issuer, keys)
+                .set_time_fn(move || clock.into())
+                .set_issue_time_verifier_fn(move |issued| {
+                    let age = now.seconds() - issued.timestamp();
+                    if age < -AHEAD {
+                        return Err("iat is in the future".to_owned());
+                    }
+                    if age > OLDEST { Err("iat is too old".to_owned()) } else { Ok(()) }
+                });
+        Ok(verifier)
     }
 
     /// The provider's documents, fetched at most once an hour.
@@ -230,26 +271,27 @@ impl Oidc {
     }
 
     async fn read_documents(&self, now: Instant) -> Result<Arc<Metadata>, ProviderError> {
-        let issuer = IssuerUrl::new(self.config.issuer.clone())
-            .map_err(|error| ProviderError::invalid(error.to_string()))?;
-        // This refuses documents that name another issuer.
-        let metadata = Metadata::discover_async(issuer, &self.http).await.map_err(discovery_error)?;
-        // The other endpoints are checked when they are requested; browsers are sent to this one.
-        let address = metadata.authorization_endpoint().url().as_str();
-        if !is_allowed(address) {
-            return Err(HttpError::Address(printable(address)).into());
-        }
-        let metadata = Arc::new(metadata);
+        let metadata = Arc::new(Metadata::fetch(&self.config.issuer, &self.http).await?);
         *self.documents.write().unwrap_or_else(PoisonError::into_inner) = Some((metadata.clone(), now));
         Ok(metadata)
     }
 }
 
-/// Basic, unless the provider accepts the secret only in the body.
-fn auth_type(metadata: &Metadata) -> AuthType {
-    let ways = metadata.token_endpoint_auth_methods_supported();
-    let takes = |way| ways.is_some_and(|ways| ways.contains(&way));
-    let body_alone =
-        takes(CoreClientAuthMethod::ClientSecretPost) && !takes(CoreClientAuthMethod::ClientSecretBasic);
-    if body_alone { AuthType::RequestBody } else { AuthType::BasicAuth }
+/// The HTTP client for the token endpoint: passes on only the members that Keydesk uses, so that the others can't
+/// make the oauth2 crate refuse the response.
+struct TokenEndpoint<'h>(&'h Http);
+
+impl<'c> AsyncHttpClient<'c> for TokenEndpoint<'_> {
+    type Error = HttpError;
+    type Future = Pin<Box<dyn Future<Output = Result<HttpResponse, HttpError>> + 'c>>;
+
+    fn call(&'c self, request: HttpRequest) -> Self::Future {
+        Box::pin(async {
+            let mut response = self.0.send(request).await?;
+            if let Some(document) = Document::parse(response.body()) {
+                *response.body_mut() = document.token_response().to_string().into_bytes();
+            }
+            Ok(response)
+        })
+    }
 }

@@ -10,7 +10,8 @@ use crate::id::MethodId;
 use crate::mail::Change;
 use crate::orgs::account_log;
 use crate::path;
-use crate::people::oauth::Kind;
+use crate::people::credential::PASSWORD;
+use crate::people::methods::Method;
 use crate::people::{methods, notice};
 use crate::portal::kit::visit::AccountVisit;
 use crate::web::Shared;
@@ -34,7 +35,7 @@ pub async fn confirm(visit: AccountVisit, path: web::Path<String>) -> Result<Htt
     let page = DisconnectPage {
         layout: visit.layout(NavSection::Account),
         id,
-        name: name(&visit.site, &method.kind),
+        name: name(&visit.site, method),
         is_last: own.len() == 1,
     };
     visit.page(&page)
@@ -48,7 +49,7 @@ pub async fn disconnect(visit: AccountVisit, path: web::Path<String>) -> Result<
     let removed = visit
         .change(move |tx, holder| {
             let removed = methods::remove(tx, person.id, id)?;
-            let change = Change::MethodRemoved(name(&names, &removed.kind));
+            let change = Change::MethodRemoved(name(&names, &removed));
             notice::send(tx, &person, change, &holder.source, holder.now)?;
             account_log::append(tx, holder, &Event::MethodRemoved { method: removed.kind.clone() })?;
             Ok(removed)
@@ -56,7 +57,7 @@ pub async fn disconnect(visit: AccountVisit, path: web::Path<String>) -> Result<
         .await;
     match removed {
         Ok(removed) => {
-            let message = format!("{} was removed.", name(&visit.site, &removed.kind));
+            let message = format!("{} was removed.", name(&visit.site, &removed));
             Ok(visit.redirect_with(path::account(), message))
         }
         Err(Error::Conflict(_)) => {
@@ -68,7 +69,11 @@ pub async fn disconnect(visit: AccountVisit, path: web::Path<String>) -> Result<
     }
 }
 
-fn name(site: &Shared, kind: &str) -> String {
-    let provider = Kind::parse(kind).and_then(|kind| site.providers.get(kind));
-    provider.map_or_else(|| "Password".to_owned(), |provider| provider.name().to_owned())
+fn name(site: &Shared, method: &Method) -> String {
+    match site.providers.of_identity(&method.kind, &method.issuer) {
+        Some(provider) => provider.name().to_owned(),
+        None if method.kind == PASSWORD => "Password".to_owned(),
+        // The configuration named this provider when it was connected.
+        None => method.issuer.clone(),
+    }
 }

@@ -177,7 +177,7 @@ async fn page(
         roles: visit.orgs.iter().map(|(org, role)| (org.name.clone(), role.name())).collect(),
         has_password: found.methods.iter().any(|method| method.kind == PASSWORD),
         connectable: open
-            .map(|provider| ProviderLink::new(provider, provider::connect_link(visit, provider.kind())))
+            .map(|provider| ProviderLink::new(provider, provider::connect_link(visit, provider.id())))
             .collect(),
         methods: found.methods.iter().map(|method| method_row(method, &visit.site, now, &tz)).collect(),
         sessions: found
@@ -200,8 +200,7 @@ async fn page(
 }
 
 fn method_row(method: &Method, site: &Shared, now: Time, tz: &TimeZone) -> MethodRow {
-    let provider = Kind::parse(&method.kind).and_then(|kind| site.providers.get(kind));
-    let provider = provider.filter(|provider| provider.issuer() == method.issuer);
+    let provider = site.providers.of_identity(&method.kind, &method.issuer);
     let is_password = method.kind == PASSWORD;
     let (name, icon) = match provider {
         _ if is_password => ("Password".to_owned(), "key-round"),

@@ -1,5 +1,7 @@
 //! The forms that public parameters of paths have.
 
+use crate::people::oauth::ProviderId;
+
 pub(super) fn is_slug(text: &str) -> bool {
     let is_letter = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     (1..=48).contains(&text.len()) && text.bytes().all(is_letter)
@@ -26,5 +28,5 @@ pub(super) fn is_file(text: &str) -> bool {
 }
 
 pub(super) fn is_provider(text: &str) -> bool {
-    matches!(text, "oidc" | "github")
+    ProviderId::parse(text).is_some()
 }

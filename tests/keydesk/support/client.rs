@@ -187,11 +187,13 @@ pub struct Browser {
     agent: ureq::Agent,
     pub base: String,
     pub cookie: Option<String>,
+    /// The cookies of sign-ins that were started at a provider.
+    started: Vec<String>,
 }
 
 impl Browser {
     pub fn new(base: &str) -> Browser {
-        Browser { agent: agent(), base: base.to_owned(), cookie: None }
+        Browser { agent: agent(), base: base.to_owned(), cookie: None, started: Vec::new() }
     }
 
     pub fn get(&mut self, path: &str) -> Page {
@@ -229,8 +231,9 @@ impl Browser {
 
     fn send(&mut self, method: &str, path: &str, headers: &[(&str, &str)], body: Option<String>) -> Page {
         let mut request = ureq::http::Request::builder().method(method).uri(format!("{}{path}", self.base));
-        if let Some(cookie) = &self.cookie {
-            request = request.header("cookie", cookie);
+        let cookies: Vec<&str> = self.cookie.iter().chain(&self.started).map(String::as_str).collect();
+        if !cookies.is_empty() {
+            request = request.header("cookie", cookies.join("; "));
         }
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -240,8 +243,17 @@ impl Browser {
             None => self.agent.run(request.body(()).unwrap()).unwrap(),
         };
         let page = Answer::read(response);
-        if let Some(set) = page.header("set-cookie") {
-            self.cookie = Some(set.split(';').next().unwrap().to_owned());
+        for (_, set) in page.headers.iter().filter(|(name, _)| name == "set-cookie") {
+            let cookie = set.split(';').next().unwrap().to_owned();
+            let (name, value) = cookie.split_once('=').unwrap();
+            if !name.contains("-sign-in-") {
+                self.cookie = Some(cookie);
+                continue;
+            }
+            self.started.retain(|known| !known.starts_with(name));
+            if !value.is_empty() {
+                self.started.push(cookie);
+            }
         }
         page
     }

@@ -4,6 +4,7 @@ mod client;
 mod database;
 pub mod github;
 pub mod mail;
+pub mod oidc;
 mod people;
 pub mod plan;
 pub mod programs;
@@ -224,6 +225,16 @@ impl Server {
         eventually(&format!("{text:?} in the log"), || {
             std::fs::read_to_string(&self.log).unwrap().contains(text)
         });
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap()
+    }
+
+    /// Waits until it has logged this after the first `seen` bytes.
+    pub fn wait_for_log_after(&self, seen: usize, text: &str) {
+        eventually(&format!("{text:?} in the log"), || self.log()[seen..].contains(text));
     }
 
     /// All that it logged until it was asked to stop.

@@ -1,95 +1,72 @@
-//! The claims in a provider's response, and why a response is invalid.
+//! What an ID token or the userinfo endpoint says about a person, and which claim is invalid.
 
-use openidconnect::core::{CoreIdToken, CoreIdTokenClaims, CoreJsonWebKey};
-use openidconnect::{
-    AccessToken, AccessTokenHash, ClaimsVerificationError, DiscoveryError, IdTokenVerifier,
-    SignatureVerificationError, SubjectIdentifier, UserInfoError,
-};
+use openidconnect::ClaimsVerificationError;
+use openidconnect::core::CoreIdTokenClaims;
+use serde_json::{Map, Value};
 
-use crate::people::oauth::http::HttpError;
-use crate::people::oauth::{Identity, Kind, ProviderError, printable};
+use crate::people::oauth::{Identity, Kind, ProviderEmail, ProviderError, printable};
 use crate::time::Time;
 
-pub(super) fn is_unknown_key(error: &ClaimsVerificationError) -> bool {
-    matches!(
-        error,
-        ClaimsVerificationError::SignatureVerification(
-            SignatureVerificationError::NoMatchingKey | SignatureVerificationError::CryptoError(_)
-        )
-    )
-}
-
-/// If the ID token names an access token, checks that it is the one that came with it.
-pub(super) fn check_hash(
-    token: &CoreIdToken,
+pub(super) fn identity(
+    issuer: &str,
     claims: &CoreIdTokenClaims,
-    verifier: &IdTokenVerifier<'_, CoreJsonWebKey>,
-    access_token: &AccessToken,
-) -> Result<(), ProviderError> {
-    let Some(said) = claims.access_token_hash() else { return Ok(()) };
-    let key = token.signing_alg().and_then(|algorithm| Ok((algorithm, token.signing_key(verifier)?)));
-    let computed =
-        key.ok().and_then(|(algorithm, key)| AccessTokenHash::from_token(access_token, algorithm, key).ok());
-    if computed.as_ref() == Some(said) {
-        Ok(())
-    } else {
-        Err(ProviderError::invalid("at_hash belongs to another access token"))
-    }
-}
-
-pub(super) fn identity(issuer: &str, claims: &CoreIdTokenClaims) -> Result<Identity, ProviderError> {
-    let subject: &SubjectIdentifier = claims.subject();
+    trust_email: bool,
+) -> Result<Identity, ProviderError> {
+    let subject = claims.subject();
     if subject.is_empty() || subject.len() > 255 || !subject.is_ascii() {
-        return Err(ProviderError::invalid("sub is empty, too long or not ASCII"));
+        return Err(ProviderError::claim("sub", "sub is empty, too long or not ASCII"));
     }
-    let verified = claims.email_verified() == Some(true);
-    let label = claims.email().map_or(subject.as_str(), |email| email.as_str());
+    let email = claims.email().map(|email| email.as_str());
+    let username = claims.preferred_username().map(|name| name.as_str());
     Ok(Identity {
         kind: Kind::Oidc,
         issuer: issuer.to_owned(),
         subject: subject.to_string(),
-        email: claims.email().filter(|_| verified).map(|email| email.to_string()),
+        email: provider_email(email, claims.email_verified(), trust_email),
         name: claims.name().and_then(|name| name.get(None)).map(|name| name.to_string()),
-        label: printable(label),
+        label: printable(email.or(username).unwrap_or(subject)),
         proved_at: claims.auth_time().map(|time| Time::from_seconds(time.timestamp())),
     })
 }
 
-/// Checks that a token fits into a header, which the openidconnect crate takes for granted.
-pub(super) fn bearer(token: &AccessToken) -> Result<AccessToken, ProviderError> {
-    if token.secret().bytes().all(|byte| byte.is_ascii_graphic()) {
-        Ok(token.clone())
-    } else {
-        Err(ProviderError::invalid("the access token has invalid characters"))
+/// Adds what the userinfo endpoint says to what the ID token says.
+pub(super) fn add_user_claims(identity: &mut Identity, claims: &Map<String, Value>, trust_email: bool) {
+    let text = |name: &str| claims.get(name).and_then(Value::as_str);
+    let email = text("email");
+    identity.email =
+        provider_email(email, claims.get("email_verified").and_then(Value::as_bool), trust_email);
+    if identity.name.is_none() {
+        identity.name = text("name").map(str::to_owned);
+    }
+    if let Some(label) = email.or_else(|| text("preferred_username")) {
+        identity.label = printable(label);
     }
 }
 
-pub(super) fn words(error: &ClaimsVerificationError) -> String {
-    let text = match error {
-        ClaimsVerificationError::SignatureVerification(cause) => format!("signature: {cause}"),
-        error => error.to_string(),
+fn provider_email(email: Option<&str>, verified: Option<bool>, trusted: bool) -> ProviderEmail {
+    let Some(email) = email.map(str::to_owned) else { return ProviderEmail::Absent };
+    match verified {
+        Some(true) => ProviderEmail::Verified(email),
+        Some(false) => ProviderEmail::Unverified(email),
+        None if trusted => ProviderEmail::Verified(email),
+        None => ProviderEmail::Unstated(email),
+    }
+}
+
+/// Names the claim that the openidconnect crate refused.
+pub(super) fn claim_error(error: &ClaimsVerificationError) -> ProviderError {
+    let claim = match error {
+        ClaimsVerificationError::Expired(reason) if reason.starts_with("iat") => "iat",
+        ClaimsVerificationError::Expired(_) => "exp",
+        ClaimsVerificationError::InvalidAudience(_) => "aud",
+        ClaimsVerificationError::InvalidIssuer(_) => "iss",
+        ClaimsVerificationError::InvalidNonce(_) => "nonce",
+        ClaimsVerificationError::InvalidSubject(_) => "sub",
+        _ => "id_token",
     };
-    text.chars().filter(|letter| !letter.is_control()).take(200).collect()
-}
-
-pub(super) fn discovery_error(error: DiscoveryError<HttpError>) -> ProviderError {
-    match error {
-        DiscoveryError::Request(error) => error.into(),
-        DiscoveryError::Response(status, _, _) => {
-            ProviderError::invalid(format!("its metadata has status {} or the wrong type", status.as_u16()))
-        }
-        DiscoveryError::Validation(reason) => ProviderError::invalid(printable(&reason)),
-        DiscoveryError::Parse(_) => ProviderError::invalid("its metadata can't be parsed"),
-        _ => ProviderError::invalid("its metadata is missing"),
-    }
-}
-
-pub(super) fn userinfo_error(error: UserInfoError<HttpError>) -> ProviderError {
-    match error {
-        UserInfoError::Request(error) => error.into(),
-        UserInfoError::ClaimsVerification(error) => {
-            ProviderError::invalid(format!("userinfo: {}", words(&error)))
-        }
-        _ => ProviderError::invalid("its userinfo can't be parsed"),
-    }
+    let reason = error.to_string();
+    ProviderError::claim(
+        claim,
+        reason.chars().filter(|letter| !letter.is_control()).take(200).collect::<String>(),
+    )
 }

@@ -1,6 +1,6 @@
 //! The return from a provider: the visitor is signed in, connected, or confirmed.
 
-use actix_web::HttpResponse;
+use actix_web::{HttpResponse, web};
 
 use crate::audit::event::Event;
 use crate::authority::{self, AccountHolder};
@@ -11,10 +11,14 @@ use crate::mail::Change;
 use crate::orgs::{account_log, invitation};
 use crate::path::{self, Href, Pattern};
 use crate::people::oauth::flow::{self, Flow, Purpose};
-use crate::people::oauth::{Identity, Kind, Provider, ProviderError, ProviderResponse, printable};
+use crate::people::oauth::{
+    Identity, Kind, Provider, ProviderEmail, ProviderError, ProviderId, ProviderResponse, printable,
+};
 use crate::people::store::{self, Person, Profile, fold_email};
 use crate::people::{methods, notice, recovery};
-use crate::portal::entrance::provider::refused::{Refused, refuse};
+use crate::portal::entrance::provider::reason::Refused;
+use crate::portal::entrance::provider::refused::refuse;
+use crate::portal::entrance::provider::{cookie, numbered};
 use crate::portal::kit::visit::{AccountVisit, GuestVisit};
 use crate::text::to_name;
 use crate::time::{MINUTE, Time};
@@ -27,33 +31,69 @@ const APART: i64 = MINUTE;
 
 /// `GET /sign-in/oidc/callback`.
 pub async fn finish_oidc(visit: GuestVisit) -> Result<HttpResponse, Problem> {
-    finish(Kind::Oidc, visit).await
+    finish(ProviderId::Oidc(1), visit).await
+}
+
+/// `GET /sign-in/oidc/{number}/callback`.
+pub async fn finish_numbered(visit: GuestVisit, path: web::Path<String>) -> Result<HttpResponse, Problem> {
+    finish(numbered(&path)?, visit).await
 }
 
 /// `GET /sign-in/github/callback`.
 pub async fn finish_github(visit: GuestVisit) -> Result<HttpResponse, Problem> {
-    finish(Kind::GitHub, visit).await
+    finish(ProviderId::GitHub, visit).await
 }
 
 /// Handles the return from a provider. The answer is used only after cookie, state and issuer are checked.
-async fn finish(kind: Kind, visit: GuestVisit) -> Result<HttpResponse, Problem> {
-    let provider = visit.site.providers.get(kind).ok_or_else(Problem::not_found)?;
-    let (answer, now) = (visit.query(), visit.now);
-    let taken = match (session::browser(&visit.session()), only(&answer, "state")) {
-        (Some(browser), Some(state)) => {
-            let keyring = visit.site.defaults.keyring.clone();
-            visit.site.db.write(move |tx| flow::consume(tx, &keyring, kind, &browser, &state, now)).await?
-        }
-        _ => None,
-    };
-    let Some(flow) = taken else {
+async fn finish(id: ProviderId, visit: GuestVisit) -> Result<HttpResponse, Problem> {
+    let provider = visit.site.providers.get(id).ok_or_else(Problem::not_found)?;
+    let answer = visit.query();
+    let Some(state) = only(&answer, "state") else {
         return refuse(provider, Purpose::SignIn, &path::home(), Refused::Lost, &visit);
     };
+    let https = visit.site.public_url.is_https();
+    let sealed = cookie::read(&visit.request, &state, https);
+    let has_cookie = sealed.is_some();
+    let flow = taken(id, &state, sealed, &visit).await?;
+    let mut response = complete(provider, flow, &answer, &visit).await?;
+    if has_cookie {
+        response
+            .add_cookie(&cookie::removal(&state, https))
+            .map_err(|_| Error::internal("a cookie has no header form"))?;
+    }
+    Ok(response)
+}
+
+/// Takes the flow with this state, if this browser started it.
+async fn taken(
+    id: ProviderId,
+    state: &str,
+    sealed: Option<String>,
+    visit: &GuestVisit,
+) -> Result<Option<Flow>, Problem> {
+    let (keyring, now) = (visit.site.defaults.keyring.clone(), visit.now);
+    if let Some(sealed) = sealed {
+        return Ok(flow::open_sealed(&keyring, id, state, &sealed, now));
+    }
+    let Some(browser) = session::browser(&visit.session()) else { return Ok(None) };
+    let state = state.to_owned();
+    Ok(visit.site.db.write(move |tx| flow::consume(tx, &keyring, id, &browser, &state, now)).await?)
+}
+
+async fn complete(
+    provider: Provider<'_>,
+    flow: Option<Flow>,
+    answer: &Fields,
+    visit: &GuestVisit,
+) -> Result<HttpResponse, Problem> {
+    let Some(flow) = flow else {
+        return refuse(provider, Purpose::SignIn, &path::home(), Refused::Lost, visit);
+    };
     let (purpose, next) = (flow.purpose, Href::next(&flow.next));
-    match arrive(provider, flow, &answer, &visit, now).await {
+    match arrive(provider, flow, answer, visit, visit.now).await {
         Ok(path) => Ok(visit.redirect(path)),
         Err(Refused::Problem(problem)) => Err(problem),
-        Err(refused) => refuse(provider, purpose, &next, refused, &visit),
+        Err(refused) => refuse(provider, purpose, &next, refused, visit),
     }
 }
 
@@ -67,7 +107,8 @@ async fn arrive(
 ) -> Result<Href, Refused> {
     provider.check_issuer(answer.has("iss").then(|| answer.get("iss"))).await?;
     if answer.has("error") {
-        return Err(ProviderError::Denied(printable(answer.get("error"))).into());
+        let (error, words) = (printable(answer.get("error")), printable(answer.get("error_description")));
+        return Err(ProviderError::Denied(format!("{error} {words}").trim().to_owned()).into());
     }
     let code =
         only(answer, "code").ok_or_else(|| ProviderError::InvalidResponse("there is no code".to_owned()))?;
@@ -81,17 +122,20 @@ async fn arrive(
         }
         Purpose::Again(person) => {
             visit.account().filter(|account| account.person.id == person).ok_or(Refused::Lost)?;
-            let lately = flow.created_at.plus(-APART)..=now.plus(APART);
-            let lately = identity.proved_at.is_some_and(|proved| lately.contains(&proved));
-            // GitHub reports no time of sign-in.
-            if !lately && identity.kind == Kind::Oidc {
-                return Err(Refused::NotProved);
+            let is_fresh = match identity.proved_at {
+                Some(proved) => (flow.created_at.plus(-APART)..=now.plus(APART)).contains(&proved),
+                // GitHub reports no time of sign-in.
+                None if identity.kind == Kind::GitHub => true,
+                None => return Err(Refused::NoTimeOfSignIn),
+            };
+            if !is_fresh {
+                return Err(Refused::OldSignIn);
             }
             let found = visit
                 .read(move |conn| methods::by_identity(conn, &identity))
                 .await
                 .map_err(Refused::Problem)?;
-            found.filter(|(_, found)| found.id == person).ok_or(Refused::NotProved)?;
+            found.filter(|(_, found)| found.id == person).ok_or(Refused::OtherIdentity)?;
             session::prove(&visit.session(), now);
             Ok(Href::next(&flow.next))
         }
@@ -149,9 +193,9 @@ fn by_invitation(
     let Some(invitation) = invitation::open(tx.conn, keyring, token, now)? else {
         return Ok(Err(Refused::Unknown));
     };
-    let verified = identity.email.as_deref().map(fold_email);
-    if verified != Some(fold_email(&invitation.email)) {
-        return Ok(Err(Refused::OtherAddress));
+    match &identity.email {
+        ProviderEmail::Verified(email) if fold_email(email) == fold_email(&invitation.email) => {}
+        email => return Ok(Err(Refused::Address(email.clone(), invitation.email))),
     }
     if store::by_email(tx.conn, &invitation.email)?.is_some() {
         return Ok(Err(Refused::KnownAddress));

@@ -1,6 +1,9 @@
 //! Sign-in providers: signing in, connecting, and confirming one's identity.
 
+mod advice;
 pub mod arrival;
+mod cookie;
+mod reason;
 mod refused;
 
 use actix_web::http::header;
@@ -9,7 +12,7 @@ use actix_web::{HttpResponse, web};
 use crate::db::Tx;
 use crate::path::{self, Href};
 use crate::people::oauth::flow::{self, Purpose};
-use crate::people::oauth::{Kind, Provider};
+use crate::people::oauth::{Provider, ProviderId};
 use crate::portal::kit::visit::{AccountVisit, GuestVisit, Visit};
 use crate::web::problem::Problem;
 use crate::web::{Shared, session};
@@ -17,12 +20,17 @@ use refused::refuse;
 
 /// `GET /sign-in/oidc`.
 pub async fn start_oidc(visit: GuestVisit) -> Result<HttpResponse, Problem> {
-    start(Kind::Oidc, visit).await
+    start(ProviderId::Oidc(1), visit).await
+}
+
+/// `GET /sign-in/oidc/{number}`: the OpenID Connect providers after the first.
+pub async fn start_numbered(visit: GuestVisit, path: web::Path<String>) -> Result<HttpResponse, Problem> {
+    start(numbered(&path)?, visit).await
 }
 
 /// `GET /sign-in/github`.
 pub async fn start_github(visit: GuestVisit) -> Result<HttpResponse, Problem> {
-    start(Kind::GitHub, visit).await
+    start(ProviderId::GitHub, visit).await
 }
 
 /// `GET /account/connect/{provider}`: starts to connect a provider. The link contains a token of the
@@ -41,10 +49,10 @@ pub async fn connect(visit: AccountVisit, path: web::Path<String>) -> Result<Htt
 const CONNECT: &str = "connect";
 
 /// The link with which this session connects a provider.
-pub fn connect_link<V>(visit: &Visit<V>, kind: Kind) -> Href {
+pub fn connect_link<V>(visit: &Visit<V>, provider: ProviderId) -> Href {
     let session = session::id(&visit.session()).map(|id| id.to_string()).unwrap_or_default();
     let token = visit.site.defaults.keyring.link_token(CONNECT, &session);
-    path::account_connect(kind.name()).query("token", token)
+    path::account_connect(&provider.to_string()).query("token", token)
 }
 
 /// `GET /sign-in/again/{provider}`: starts to confirm one's identity.
@@ -55,11 +63,16 @@ pub async fn prove(visit: AccountVisit, path: web::Path<String>) -> Result<HttpR
 }
 
 fn named<'a>(site: &'a Shared, name: &str) -> Result<Provider<'a>, Problem> {
-    Kind::parse(name).and_then(|kind| site.providers.get(kind)).ok_or_else(Problem::not_found)
+    ProviderId::parse(name).and_then(|id| site.providers.get(id)).ok_or_else(Problem::not_found)
 }
 
-async fn start(kind: Kind, visit: GuestVisit) -> Result<HttpResponse, Problem> {
-    let provider = visit.site.providers.get(kind).ok_or_else(Problem::not_found)?;
+/// The OpenID Connect provider with the number in a path.
+fn numbered(number: &str) -> Result<ProviderId, Problem> {
+    ProviderId::parse(&format!("oidc-{number}")).ok_or_else(Problem::not_found)
+}
+
+async fn start(id: ProviderId, visit: GuestVisit) -> Result<HttpResponse, Problem> {
+    let provider = visit.site.providers.get(id).ok_or_else(Problem::not_found)?;
     let query = visit.query();
     let next = Href::next(query.get("next"));
     if visit.signed_in.is_some() {
@@ -75,17 +88,32 @@ async fn begin<V>(
     next: &Href,
     visit: &Visit<V>,
 ) -> Result<HttpResponse, Problem> {
-    let (session, now) = (visit.session(), visit.now);
-    let browser = match session::browser(&session) {
-        Some(secret) => secret,
-        None => flow::new_browser()?,
+    let (id, now, keyring) = (provider.id(), visit.now, visit.site.defaults.keyring.clone());
+    let https = visit.site.public_url.is_https();
+    let (challenge, cookie) = if purpose == Purpose::SignIn {
+        let (challenge, sealed) = flow::begin_sealed(&keyring, id, next.as_str(), now)?;
+        let cookie = cookie::with(&challenge.state, sealed, https);
+        (challenge, Some(cookie))
+    } else {
+        let session = visit.session();
+        let browser = match session::browser(&session) {
+            Some(secret) => secret,
+            None => flow::new_browser()?,
+        };
+        session::set_browser(&session, &browser);
+        let wanted = next.to_string();
+        let begun = move |tx: &mut Tx<'_>| flow::begin(tx, &keyring, id, &browser, purpose, &wanted, now);
+        (visit.site.db.write(begun).await?, None)
     };
-    session::set_browser(&session, &browser);
-    let (kind, wanted, keyring) = (provider.kind(), next.to_string(), visit.site.defaults.keyring.clone());
-    let begun = move |tx: &mut Tx<'_>| flow::begin(tx, &keyring, kind, &browser, purpose, &wanted, now);
-    let challenge = visit.site.db.write(begun).await?;
     match provider.authorize_url(&challenge).await {
-        Ok(url) => Ok(HttpResponse::SeeOther().insert_header((header::LOCATION, url)).finish()),
+        Ok(url) => {
+            let mut response = HttpResponse::SeeOther();
+            response.insert_header((header::LOCATION, url));
+            if let Some(cookie) = cookie {
+                response.cookie(cookie);
+            }
+            Ok(response.finish())
+        }
         Err(refusal) => refuse(provider, purpose, next, refusal.into(), visit),
     }
 }
