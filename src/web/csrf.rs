@@ -45,7 +45,7 @@ fn refusal(request: &HttpRequest) -> String {
     match origin {
         Some(used) if used != public => {
             tracing::warn!(
-                request = id, %client, host = shown, public_url = public,
+                request = &*id, %client, host = shown, public_url = public,
                 "a form was refused, because Keydesk was opened at another address than KEYDESK_PUBLIC_URL"
             );
             format!(
@@ -55,7 +55,7 @@ fn refusal(request: &HttpRequest) -> String {
         }
         _ => {
             tracing::debug!(
-                request = id, %client, host = shown, public_url = public,
+                request = &*id, %client, host = shown, public_url = public,
                 "a form was refused, because it came from another site or by a proxy that changes `Host`"
             );
             format!("The form came from another site, so nothing was changed. Open {public} and try again.")
