@@ -18,10 +18,12 @@ use tokio::sync::watch;
 
 use crate::api::openapi::SharedDocument;
 use crate::app::mount::mount;
+use crate::catalogue::current::CurrentCatalogue;
 use crate::config::{Config, PublicUrl};
 use crate::crypto::{self, Keyring};
 use crate::db::Db;
-use crate::gateway::upstream::Upstream;
+use crate::gateway::router::Router;
+use crate::gateway::upstream::{ClientOptions, Upstream};
 use crate::keys::feed;
 use crate::keys::lifecycle::{self, KeyDefaults};
 use crate::keys::list::Numbers;
@@ -74,7 +76,12 @@ pub struct Application {
 
 impl Application {
     /// Listens on the address and builds everything the server needs.
-    pub async fn build(config: Config, db: Db, keyring: Keyring) -> Result<Application, BuildError> {
+    pub async fn build(
+        config: Config,
+        db: Db,
+        keyring: Keyring,
+        catalogue: Arc<CurrentCatalogue>,
+    ) -> Result<Application, BuildError> {
         let Config { options, github, oidc, outbound, .. } = config;
         let failed = |cause| BuildError::Listen { address: options.listen, cause };
         let listener = listen::bind(options.listen).map_err(failed)?;
@@ -84,6 +91,7 @@ impl Application {
             prefix: options.key_prefix,
             notices: Steps::new(options.notices),
             default_rpm: options.default_rpm,
+            catalogue: catalogue.clone(),
         };
         let notices = defaults.notices.clone();
         db.write(move |tx| lifecycle::mark_expiring(tx, &notices, Time::now())).await?;
@@ -128,6 +136,8 @@ impl Application {
             post,
             providers,
             cors_origins: options.cors_origins,
+            catalogue,
+            health: Arc::default(),
             trusted_proxies: options.trusted_proxies.clone(),
             limiter: Limiter::new(Instant::now(), shared_limits),
             meter: Meter::new(Writer::new(reader), Time::now()),
@@ -141,7 +151,10 @@ impl Application {
         });
         let workers = std::thread::available_parallelism().map_or(1, usize::from);
         let (url, key, patience) = (options.upstream_url, options.upstream_key, options.upstream_timeout);
-        let upstream = actix::Data::new(Upstream::new(url, key, patience, workers, &outbound)?);
+        let clients = ClientOptions { patience, threads: workers, outbound };
+        let single = Upstream::new(url, key, &clients)?;
+        let router = Router::new(site.catalogue.clone(), single, clients, site.health.clone())?;
+        let router = actix::Data::new(router);
         let document: SharedDocument = actix::Data::new(routes::document());
         let shared = site.clone();
         let limits = Limits::of_descriptors(raise_descriptors());
@@ -150,7 +163,7 @@ impl Application {
         let application = move || {
             App::new()
                 .app_data(actix::Data::new(shared.clone()))
-                .app_data(upstream.clone())
+                .app_data(router.clone())
                 .app_data(document.clone())
                 .wrap(from_fn(envelope::wrap))
                 .configure(|service| mount(service, &shared))

@@ -11,7 +11,7 @@
 //! - [`web`]: what the interfaces share: principals, permissions, sessions, problems, pages, assets.
 //! - Domain: [`verify`] checks keys · [`keys`] their life · [`orgs`] organisations, members, invitations, policy ·
 //!   [`people`] and how they sign in · [`audit`] the log · [`usage`] counts · [`review`] keys that need attention ·
-//!   [`notices`] about keys that expire · [`mail`] rendered, queued, sent.
+//!   [`notices`] about keys that expire · [`mail`] rendered, queued, sent · [`catalogue`] models and their prices.
 //! - Foundation: [`db`], [`schema`], [`installation`], [`config`], [`authority`], [`email`], [`error`],
 //!   [`crypto`], [`id`], [`key_text`], [`path`], [`refusal`], [`role`], [`scope`], [`slow_cache`], [`task`], [`text`],
 //!   [`time`].
@@ -41,6 +41,7 @@ pub mod api;
 pub mod app;
 pub mod audit;
 pub mod authority;
+pub mod catalogue;
 #[expect(clippy::disallowed_methods, reason = "commands read the clock")]
 pub mod cli;
 pub mod config;

@@ -69,6 +69,7 @@ paths! {
     v1_authorize() => "/v1/authorize";
     v1_authorize_rest(..) => "/v1/authorize/{rest:.*}";
     v1_models() => "/v1/models";
+    v1_model(..) => "/v1/models/{model:.*}";
     v1_inference() => "/v1/inference";
     v1_chat_completions() => "/v1/chat/completions";
     v1_completions() => "/v1/completions";
@@ -195,6 +196,7 @@ paths! {
     mail_send(org: OrgSlug, id: MailId) => "/o/{org}/mail/{id}/send";
     settings(org: OrgSlug) => "/o/{org}/settings";
     settings_policy(org: OrgSlug) => "/o/{org}/settings/policy";
+    settings_models(org: OrgSlug) => "/o/{org}/settings/models";
     settings_requests(org: OrgSlug) => "/o/{org}/settings/requests";
     settings_checkpoints(org: OrgSlug) => "/o/{org}/settings/checkpoints";
     settings_checkpoints_end(org: OrgSlug) => "/o/{org}/settings/checkpoints/end";

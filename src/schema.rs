@@ -144,6 +144,7 @@ diesel::table! {
         end_set_at -> Nullable<BigInt>,
         disabled_by -> Nullable<Text>,
         disabled_by_admin -> Bool,
+        models -> Nullable<Text>,
     }
 }
 

@@ -26,7 +26,7 @@ const LAYERS: [&[&str]; 7] = [
         "text",
         "time",
     ],
-    &["audit", "keys", "mail", "notices", "orgs", "people", "review", "usage", "verify"],
+    &["audit", "catalogue", "keys", "mail", "notices", "orgs", "people", "review", "usage", "verify"],
     &["web"],
     &["api", "gateway", "portal"],
     &["ticker"],

@@ -88,6 +88,7 @@ routes! {
     ANY    v1_authorize                => api::authorize::authorize, ScopesInQuery, operations::authorize;
     ANY    v1_authorize_rest           => api::authorize::authorize, ScopesInQuery, operations::authorize_rest;
     GET    v1_models                   => inference::models, Key(InferenceRead), operations::list_models;
+    GET    v1_model                    => inference::model, Key(InferenceRead), operations::show_model;
     GET    v1_inference                => inference::models, Key(InferenceRead), operations::list_models;
     POST   v1_inference                => inference::infer, Key(InferenceWrite), operations::infer;
     POST   v1_chat_completions         => openai::chat, Key(InferenceWrite), operations::chat;
@@ -249,6 +250,7 @@ routes! {
     POST   settings                    => portal::settings::organization::save, Member(WriteSettings);
     GET    settings_policy             => portal::settings::policy::show, Member(ReadSettings);
     POST   settings_policy             => portal::settings::policy::submit, Member(WriteSettings);
+    GET    settings_models             => portal::settings::models::show, Member(ReadSettings);
     GET    settings_requests           => portal::settings::requests::show, Member(DecideRequests);
     GET    settings_checkpoints        => portal::settings::checkpoints::show, Member(ReadAudit);
     POST   settings_checkpoints        => portal::settings::checkpoints::ask, MemberFresh(WriteSettings);

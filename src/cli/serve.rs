@@ -1,17 +1,20 @@
 //! `keydesk serve`.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::app::Application;
+use crate::catalogue::current::CurrentCatalogue;
 use crate::cli::output::{Failure, print};
 use crate::cli::{log, open};
 use crate::config::{Config, Options, Source};
 use crate::db::Db;
 use crate::installation;
 use crate::path;
+use crate::time::Time;
 
 /// The flags of `serve`: one for each configuration option that is not a secret.
 #[derive(Default)]
@@ -87,12 +90,23 @@ impl Serve {
         let _log = log::start(config.as_ref().map_or("warn", |config| &config.options.log));
         warn_of_unknown_variables();
         let config = config?;
+        let catalogue =
+            CurrentCatalogue::open(config.options.models_file.clone(), open::environment, Time::now())
+                .map_err(|error| Failure::Usage(format!("KEYDESK_MODELS_FILE: {error}")))?;
+        let catalogue = Arc::new(catalogue);
+        if config.options.models_file.is_some() && config.options.upstream_url.is_some() {
+            tracing::warn!("KEYDESK_UPSTREAM_URL is not used, because KEYDESK_MODELS_FILE is set");
+        }
         Db::await_answer(&config.database, config.options.start_timeout);
         let (db, keyring) = open::database(&config)?;
         let runtime = actix_web::rt::System::new();
         let result = runtime.block_on(async move {
             let setup_token = installation::setup_token(&db, &keyring)?;
-            let application = Application::build(config, db, keyring)
+            // Before the server is known to listen, so that no signal ends it.
+            let hangups =
+                signal(SignalKind::hangup()).map_err(|error| Failure::Refused(error.to_string()))?;
+            tokio::spawn(reload_at_each(hangups, catalogue.clone()));
+            let application = Application::build(config, db, keyring, catalogue)
                 .await
                 .map_err(|error| Failure::Usage(error.to_string()))?;
             let address = application.address();
@@ -119,6 +133,25 @@ fn warn_of_unknown_variables() {
         };
         if !options.iter().any(|option| option.has_variable(name)) {
             tracing::warn!(name, "unknown variable; this version of Keydesk ignores it");
+        }
+    }
+}
+
+/// Reads the model catalogue again at each signal.
+async fn reload_at_each(mut hangups: Signal, catalogue: Arc<CurrentCatalogue>) {
+    while hangups.recv().await.is_some() {
+        let catalogue = catalogue.clone();
+        let reloaded = tokio::task::spawn_blocking(move || catalogue.reload(Time::now())).await;
+        match reloaded {
+            Ok(Ok(Some(difference))) => {
+                tracing::info!(changes = difference.summary(), "the model catalogue was read again");
+            }
+            Ok(Ok(None)) => tracing::info!("nothing to read again, because KEYDESK_MODELS_FILE is not set"),
+            Ok(Err(error)) => tracing::error!(
+                cause = %error,
+                "the model catalogue can't be read again; the previous one stays in effect"
+            ),
+            Err(error) => tracing::error!(cause = %error, "reading the model catalogue again failed"),
         }
     }
 }

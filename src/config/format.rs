@@ -55,7 +55,7 @@ pub(super) fn name(max_chars: usize) -> Format<String> {
     })
 }
 
-pub(super) fn directory() -> Format<PathBuf> {
+pub(super) fn path() -> Format<PathBuf> {
     format("", |text| Some(text.into()))
 }
 

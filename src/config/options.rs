@@ -68,7 +68,7 @@ options! {
 
     "Database" {
         /// Directory of the SQLite file and the generated secret. Processes may share it.
-        data_dir: PathBuf = option("KEYDESK_DATA_DIR", "keydesk-data", directory());
+        data_dir: PathBuf = option("KEYDESK_DATA_DIR", "keydesk-data", path());
 
         /// SQLite file or PostgreSQL database. The flag must not contain a password.
         database_url: Option<String> =
@@ -104,6 +104,11 @@ options! {
 
         /// Credential that Keydesk sends to the upstream.
         upstream_key: Option<SecretString> = optional("KEYDESK_UPSTREAM_KEY", "none", secret_text()).secret();
+
+        /// File with the model catalogue: upstreams, models and prices. Used instead of `KEYDESK_UPSTREAM_URL`. Read at
+        /// start and on SIGHUP. See `docs/operations.md`.
+        models_file: Option<PathBuf> =
+            optional("KEYDESK_MODELS_FILE", "no catalogue: every model name is accepted", path());
 
         /// How long the upstream may stay silent, before its response and within it.
         upstream_timeout: Duration = option("KEYDESK_UPSTREAM_TIMEOUT", "600s", duration("1s", "24h"));

@@ -3,20 +3,22 @@
 
 use actix_web::HttpResponse;
 use actix_web::http::header::HeaderName;
-use actix_web::web::Data;
+use actix_web::web::{Data, Path};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::error::{Error, FieldError};
 use crate::gateway::observer::Observer;
-use crate::gateway::outgoing::{Outgoing, off_thread};
+use crate::gateway::off_thread::off_thread;
+use crate::gateway::outgoing::Outgoing;
 use crate::gateway::protocol::Protocol;
 use crate::gateway::reply::{Body, Reply, Route, unbuffered, unreadable};
+use crate::gateway::router::Router;
 use crate::gateway::tokens::{Member, Scanner, TokenCounter};
 use crate::gateway::translation::translate;
+use crate::gateway::upstream::MAX_READ;
 use crate::gateway::upstream::failure;
 use crate::gateway::upstream::forward::Forwarded;
-use crate::gateway::upstream::{MAX_READ, Upstream};
 use crate::gateway::watch;
 use crate::text::one_line;
 use crate::time::Time;
@@ -74,17 +76,28 @@ struct TokenUsage {
 
 /// `GET /v1/models` and `GET /v1/inference`: the models that can be called.
 pub async fn models(
-    upstream: Data<Upstream>,
+    router: Data<Router>,
     ticket: Ticket,
     forwarded: Forwarded,
 ) -> Result<HttpResponse, Problem> {
-    let list = watch::answer(&ticket, upstream.models(&ticket, &forwarded, Time::now())).await?;
+    let list = watch::answer(&ticket, router.models(&ticket, &forwarded, Time::now())).await?;
     Ok(HttpResponse::Ok().json(list))
+}
+
+/// `GET /v1/models/{id}`: one model.
+pub async fn model(
+    router: Data<Router>,
+    ticket: Ticket,
+    forwarded: Forwarded,
+    id: Path<String>,
+) -> Result<HttpResponse, Problem> {
+    let model = watch::answer(&ticket, router.model(&id, &ticket, &forwarded, Time::now())).await?;
+    Ok(HttpResponse::Ok().json(model))
 }
 
 /// `POST /v1/inference`.
 pub async fn infer(
-    upstream: Data<Upstream>,
+    router: Data<Router>,
     ticket: Ticket,
     forwarded: Forwarded,
     Json { value, bytes }: Json<InferenceBody>,
@@ -96,7 +109,7 @@ pub async fn infer(
     let is_stream = body.stream == Some(true);
     let mut request = Outgoing::new(Protocol::Chunks, is_stream, body.as_chat().into()).await;
     body.prompt = String::new();
-    let reply = request.send(&upstream, Route::Chat, &ticket, &forwarded).await?;
+    let reply = request.send(&router, Route::Chat, &ticket, &forwarded).await?;
     if !reply.status.is_success() {
         return Err(refused(reply).await);
     }

@@ -10,8 +10,8 @@ use crate::gateway::outgoing::Outgoing;
 use crate::gateway::protocol::Protocol;
 use crate::gateway::relay;
 use crate::gateway::reply::{Body, Reply, Route};
+use crate::gateway::router::Router;
 use crate::gateway::tokens::{Member, Scanner, TokenCounter};
-use crate::gateway::upstream::Upstream;
 use crate::gateway::upstream::forward::Forwarded;
 use crate::gateway::watch;
 use crate::web::body::Json;
@@ -31,12 +31,12 @@ macro_rules! handlers {
     ($($(#[$doc:meta])* $name:ident => $route:ident;)*) => {
         $($(#[$doc])*
         pub async fn $name(
-            upstream: Data<Upstream>,
+            router: Data<Router>,
             ticket: Ticket,
             forwarded: Forwarded,
             body: Json<ForwardedBody>,
         ) -> Result<HttpResponse, Problem> {
-            pass(&upstream, Route::$route, ticket, &forwarded, body).await
+            pass(&router, Route::$route, ticket, &forwarded, body).await
         })*
     };
 }
@@ -53,7 +53,7 @@ handlers! {
 }
 
 async fn pass(
-    upstream: &Upstream,
+    router: &Router,
     route: Route,
     ticket: Ticket,
     forwarded: &Forwarded,
@@ -62,7 +62,7 @@ async fn pass(
     ticket.set_model(&body.value.model);
     let protocol = Protocol::of(route);
     let mut request = Outgoing::new(protocol, body.value.stream == Some(true), body.bytes).await;
-    let reply = request.send(upstream, route, &ticket, forwarded).await?;
+    let reply = request.send(router, route, &ticket, forwarded).await?;
     respond(protocol, ticket, &request, reply).await
 }
 

@@ -1,19 +1,18 @@
 //! Request bodies on their way to the upstream.
 
-use actix_web::web::{self, Bytes};
+use actix_web::web::Bytes;
 
 use crate::gateway::include_usage::with_usage;
+use crate::gateway::off_thread::off_thread;
 use crate::gateway::protocol::Protocol;
 use crate::gateway::reply::{Body, Reply, Route};
+use crate::gateway::router::Router;
+use crate::gateway::upstream::MAX_READ;
 use crate::gateway::upstream::forward::Forwarded;
-use crate::gateway::upstream::{MAX_READ, Upstream};
 use crate::gateway::{tokens, watch};
 use crate::time::Time;
 use crate::web::problem::Problem;
 use crate::web::ticket::Ticket;
-
-/// A longer text is read on another thread, so that it holds up no other request. In bytes.
-const LONG: usize = 256 * 1024;
 
 /// A request body, as the upstream gets it.
 pub struct Outgoing {
@@ -46,12 +45,12 @@ impl Outgoing {
     /// Sends the body, and once more without the request for usage if the upstream knows no such request.
     pub async fn send(
         &mut self,
-        upstream: &Upstream,
+        router: &Router,
         route: Route,
         ticket: &Ticket,
         forwarded: &Forwarded,
     ) -> Result<Reply, Problem> {
-        let call = |body: Bytes| upstream.call(route, body, ticket, forwarded, Time::now());
+        let call = |body: Bytes| router.call(route, body, ticket, forwarded, Time::now());
         let send = |body: Bytes| watch::answer(ticket, call(body));
         let mut reply = send(std::mem::take(&mut self.body)).await?;
         if matches!(reply.status.as_u16(), 400 | 422)
@@ -66,12 +65,4 @@ impl Outgoing {
         }
         Ok(reply)
     }
-}
-
-/// Does work on a text of this length, on another thread if that takes long. `None` if the process is about to stop.
-pub async fn off_thread<T: Send + 'static>(
-    length: usize,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Option<T> {
-    if length <= LONG { Some(work()) } else { web::block(work).await.ok() }
 }

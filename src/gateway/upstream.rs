@@ -7,6 +7,7 @@ mod content;
 pub mod failure;
 pub mod forward;
 mod treatment;
+mod turn;
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
@@ -24,6 +25,7 @@ use crate::gateway::echo;
 use crate::gateway::reply::{Body, Reply, Route, unreadable};
 use crate::gateway::upstream::forward::Forwarded;
 use crate::gateway::upstream::treatment::{NoResponse, Treatment};
+pub use crate::gateway::upstream::turn::{Miss, Turn};
 use crate::time::Time;
 use crate::web::problem::Problem;
 use crate::web::ticket::{Ticket, UpstreamFacts};
@@ -34,6 +36,16 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 pub const MAX_READ: usize = 32 * 1024 * 1024;
 /// How much of an error response is read, in bytes, and how long that may take.
 const MAX_ERROR: (usize, Duration) = (64 * 1024, Duration::from_secs(5));
+
+/// How clients for upstreams are made.
+#[derive(Clone)]
+pub struct ClientOptions {
+    /// How long an upstream may stay silent.
+    pub patience: Duration,
+    /// The number of server threads. Each has a client with connections of its own.
+    pub threads: usize,
+    pub outbound: Outbound,
+}
 
 /// The destination of inference requests.
 pub enum Upstream {
@@ -65,32 +77,30 @@ impl Upstream {
     pub fn new(
         url: Option<String>,
         key: Option<SecretString>,
-        patience: Duration,
-        threads: usize,
-        outbound: &Outbound,
+        options: &ClientOptions,
     ) -> Result<Upstream, reqwest::Error> {
         let Some(url) = url else { return Ok(Upstream::Echo) };
-        let client = |_| client(patience, outbound);
-        let clients = (0..threads.max(1)).map(client).collect::<Result<Vec<_>, _>>()?;
-        // Parsed once, because parsing takes longer than checking a key.
-        let address = |path: &str| Ok(clients[0].get(format!("{url}{path}")).build()?.url().clone());
-        let models = address("/models")?;
-        let [chat, completions, embeddings, responses] = Route::ALL.map(|route| address(route.path()));
-        let routes = [chat?, completions?, embeddings?, responses?];
-        let port = models.port().map_or(String::new(), |port| format!(":{port}"));
-        let name = format!("{}{port}", models.host_str().unwrap_or_default());
-        Ok(Upstream::Server(Box::new(Server { name, clients, models, routes, key, patience })))
+        Ok(Upstream::Server(Box::new(Server::new(None, &url, key, options)?)))
     }
 
-    /// Lists the models, as OpenAI's `GET /models` does.
-    pub async fn models(&self, ticket: &Ticket, forwarded: &Forwarded, now: Time) -> Result<Value, Problem> {
-        let Upstream::Server(server) = self else { return Ok(echo::models(now)) };
-        let reply =
-            server.send(ticket, forwarded, || own(&server.clients).get(server.models.clone())).await?;
-        let status = reply.status;
-        let list = reply.body.json(MAX_READ).await?;
-        match list["data"].as_array() {
-            Some(data) if status.is_success() => Ok(serde_json::json!({ "object": "list", "data": data })),
+    /// The models that the upstream lists in its response to `GET /models`.
+    pub async fn models(
+        &self,
+        ticket: &Ticket,
+        forwarded: &Forwarded,
+        now: Time,
+    ) -> Result<Vec<Value>, Problem> {
+        let (is_success, mut list) = match self {
+            Upstream::Echo => (true, echo::models(now)),
+            Upstream::Server(server) => {
+                let request = || own(&server.clients).get(server.models.clone());
+                let reply =
+                    server.send(ticket, forwarded, Turn::Last, request).await.map_err(Miss::problem)?;
+                (reply.status.is_success(), reply.body.json(MAX_READ).await?)
+            }
+        };
+        match list["data"].take() {
+            Value::Array(data) if is_success => Ok(data),
             _ => Err(unreadable()),
         }
     }
@@ -104,25 +114,61 @@ impl Upstream {
         forwarded: &Forwarded,
         now: Time,
     ) -> Result<Reply, Problem> {
-        let Upstream::Server(server) = self else { return echo::answer(route, &body, now) };
-        let request = || {
-            own(&server.clients)
-                .post(server.routes[route as usize].clone())
-                .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
-                .header(ACCEPT, HeaderValue::from_static("application/json, text/event-stream"))
-                .body(body.clone())
-        };
-        server.send(ticket, forwarded, request).await
+        match self {
+            Upstream::Echo => echo::answer(route, &body, now),
+            Upstream::Server(server) => {
+                server.call(route, body, ticket, forwarded, Turn::Last).await.map_err(Miss::problem)
+            }
+        }
     }
 }
 
 impl Server {
+    /// A server at this base URL. `name` is what the log calls it, by default its host and port.
+    pub fn new(
+        name: Option<&str>,
+        url: &str,
+        key: Option<SecretString>,
+        options: &ClientOptions,
+    ) -> Result<Server, reqwest::Error> {
+        let clients = (0..options.threads.max(1)).map(|_| client(options)).collect::<Result<Vec<_>, _>>()?;
+        // Parsed once, because parsing takes longer than checking a key.
+        let address = |path: &str| Ok(clients[0].get(format!("{url}{path}")).build()?.url().clone());
+        let models = address("/models")?;
+        let [chat, completions, embeddings, responses] = Route::ALL.map(|route| address(route.path()));
+        let routes = [chat?, completions?, embeddings?, responses?];
+        let port = models.port().map_or(String::new(), |port| format!(":{port}"));
+        let host = || format!("{}{port}", models.host_str().unwrap_or_default());
+        let name = name.map_or_else(host, str::to_owned);
+        Ok(Server { name, clients, models, routes, key, patience: options.patience })
+    }
+
+    /// Sends a request with this body, unchanged.
+    pub async fn call(
+        &self,
+        route: Route,
+        body: Bytes,
+        ticket: &Ticket,
+        forwarded: &Forwarded,
+        turn: Turn,
+    ) -> Result<Reply, Miss> {
+        let request = || {
+            own(&self.clients)
+                .post(self.routes[route as usize].clone())
+                .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
+                .header(ACCEPT, HeaderValue::from_static("application/json, text/event-stream"))
+                .body(body.clone())
+        };
+        self.send(ticket, forwarded, turn, request).await
+    }
+
     async fn send(
         &self,
         ticket: &Ticket,
         forwarded: &Forwarded,
+        turn: Turn,
         request: impl Fn() -> reqwest::RequestBuilder,
-    ) -> Result<Reply, Problem> {
+    ) -> Result<Reply, Miss> {
         ticket.set_upstream(UpstreamFacts { name: self.name.clone(), ..UpstreamFacts::default() });
         let mut headers = forwarded.0.clone();
         // Compressing costs more than the way between two servers, and delays events.
@@ -143,18 +189,24 @@ impl Server {
             answer => answer,
         };
         match answer {
-            Ok(answer) => self.read(ticket, answer).await,
+            Ok(answer) => self.read(ticket, turn, answer).await,
             Err(error) => {
+                // Without a connection, no work was done.
+                let may_try_next = turn == Turn::NotLast && error.is_connect();
                 let NoResponse { event, cause, problem } =
                     NoResponse::of(error, self.patience, CONNECT_TIMEOUT);
+                if may_try_next {
+                    failure::log(ticket, turn::EVENT, &cause);
+                    return Err(Miss::TryNext(event.to_owned()));
+                }
                 failure::report(ticket, event, &cause);
-                Err(problem)
+                Err(Miss::Problem(problem))
             }
         }
     }
 
-    /// The reply to pass on. Errors: the problem that the client gets instead.
-    async fn read(&self, ticket: &Ticket, answer: reqwest::Response) -> Result<Reply, Problem> {
+    /// The reply to pass on.
+    async fn read(&self, ticket: &Ticket, turn: Turn, answer: reqwest::Response) -> Result<Reply, Miss> {
         let status = StatusCode::from_u16(answer.status().as_u16()).map_err(|_| unreadable())?;
         let received = answer.headers().clone();
         let mut headers = forward::passed_on(&received);
@@ -180,13 +232,14 @@ impl Server {
         if becomes == Treatment::ReadFirst && is_whole && treatment::is_about_request(&bytes) {
             return Ok(Reply { status, headers, body: Body::Whole(bytes.into()) });
         }
-        failure::report(
-            ticket,
-            "the upstream returned an error",
-            &failure::message(&bytes, self.key.as_ref()),
-        );
+        let message = failure::message(&bytes, self.key.as_ref());
+        if turn == Turn::NotLast && turn::is_replaceable(status.as_u16()) {
+            failure::log(ticket, turn::EVENT, &message);
+            return Err(Miss::TryNext(format!("status {}", status.as_u16())));
+        }
+        failure::report(ticket, "the upstream returned an error", &message);
         if becomes != Treatment::PassOnAsFailure {
-            return Err(becomes.problem(status.as_u16(), &received));
+            return Err(becomes.problem(status.as_u16(), &received).into());
         }
         let beginning = stream::iter([Ok(Bytes::from(bytes))]);
         let content = Box::pin(beginning.chain(content));
@@ -195,8 +248,8 @@ impl Server {
 }
 
 /// A client for the upstream. `patience` is how long it may stay silent.
-fn client(patience: Duration, outbound: &Outbound) -> Result<reqwest::Client, reqwest::Error> {
-    let builder = outbound.client().connect_timeout(CONNECT_TIMEOUT).read_timeout(patience);
+fn client(options: &ClientOptions) -> Result<reqwest::Client, reqwest::Error> {
+    let builder = options.outbound.client().connect_timeout(CONNECT_TIMEOUT).read_timeout(options.patience);
     builder.tcp_nodelay(true).build()
 }
 

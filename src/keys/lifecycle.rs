@@ -1,24 +1,27 @@
 //! Creates, changes, disables and revokes keys. Each change is one transaction with its audit entry
 //! and its feed row.
 
+use std::sync::Arc;
+
 use serde_json::json;
 
 use crate::audit::event::{Change, Event};
 use crate::audit::log;
 use crate::authority::{Acting, Actor};
+use crate::catalogue::current::CurrentCatalogue;
 use crate::crypto::Keyring;
 use crate::db::Tx;
-use crate::error::{Error, FieldError, Result};
+use crate::error::{Error, Result};
 use crate::id::{KeyId, SecretId};
+use crate::keys::checks::{check_end, check_models, grantable};
 use crate::keys::input::{Edit, NewKey};
 use crate::keys::manager::{KeyAction, KeyManager, appointed, member};
 use crate::keys::secret::PlainSecret;
 use crate::keys::settings::KeySettings;
 use crate::keys::{Disabled, Key, Revocation, emails, expiry_store, feed, gains, store};
 use crate::notices::schedule::Steps;
-use crate::orgs::policy::{self, Policy};
-use crate::role::Role;
-use crate::scope::{Scope, Scopes};
+use crate::orgs::policy;
+use crate::scope::Scope;
 use crate::time::Time;
 use crate::usage;
 
@@ -35,6 +38,8 @@ pub struct KeyDefaults {
     pub notices: Steps,
     /// Requests per minute of a new key, unless the organisation's policy has its own default.
     pub default_rpm: u32,
+    /// The models that can be named.
+    pub catalogue: Arc<CurrentCatalogue>,
 }
 
 /// Creates a key. The returned secret is not stored and cannot be shown again.
@@ -59,6 +64,7 @@ pub fn create(
     let mut settings = KeySettings::new(&policy, defaults.default_rpm);
     new.settings.apply(&mut settings);
     let mut errors = settings.check_policy(None, &policy, manager.role, defaults.default_rpm);
+    errors.extend(check_models(&defaults.catalogue, &policy, &settings, None, role));
     errors.extend(check_end(&policy, new.expiry_field, now, expires_at, manager.role).err());
     if !errors.is_empty() {
         return Err(Error::Invalid(errors));
@@ -145,12 +151,12 @@ pub fn edit(tx: &mut Tx<'_>, acting: &Acting, defaults: &KeyDefaults, id: KeyId,
         key.description.clone_from(description);
     }
     edit.settings.apply(&mut key.settings);
-    errors.extend(key.settings.check_policy(
-        Some(&before.settings),
-        &policy,
-        manager.role,
-        defaults.default_rpm,
-    ));
+    let former = Some(&before.settings);
+    errors.extend(key.settings.check_policy(former, &policy, manager.role, defaults.default_rpm));
+    if key.settings.models != before.settings.models {
+        let owner = member(tx, acting, "owner", &key.owner.id.to_string())?;
+        errors.extend(check_models(&defaults.catalogue, &policy, &key.settings, former, owner.role));
+    }
     if !errors.is_empty() {
         return Err(Error::Invalid(errors));
     }
@@ -269,21 +275,6 @@ pub(super) fn lock_for(tx: &mut Tx<'_>, acting: &Acting, action: KeyAction, id: 
         acting.require_current_secret_of(id)?;
     }
     if key.status(acting.now).is_ended() { Err(Error::KeyEnded) } else { Ok(key) }
-}
-
-fn grantable(policy: &Policy, scopes: Scopes, manager: Role, owner: Role) -> Result<()> {
-    let refused = scopes.without(policy.grantable(manager).intersection(policy.grantable(owner)));
-    if refused.is_empty() { Ok(()) } else { Err(Error::ScopeNotGrantable(refused)) }
-}
-
-fn check_end(
-    policy: &Policy,
-    field: &'static str,
-    made: Time,
-    end: Option<Time>,
-    role: Role,
-) -> Result<(), FieldError> {
-    policy.check_end(made, end, role).map_err(|message| FieldError::new(field, message))
 }
 
 /// Each setting that differs.

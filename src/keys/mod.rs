@@ -8,6 +8,8 @@
 //! Expired and revoked keys have *ended*: they stay visible and never change again. A key
 //! keeps its id when its secret is rotated; each secret has a row of its own.
 
+pub mod allowed_models;
+mod checks;
 pub mod emails;
 pub mod expiry_store;
 pub mod feed;

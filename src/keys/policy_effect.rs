@@ -11,12 +11,13 @@ use serde_json::json;
 use crate::audit::event::{Change, Event};
 use crate::audit::log;
 use crate::authority::Acting;
+use crate::catalogue::list::{self, ModelList};
 use crate::db::{Conn, Tx};
 use crate::error::{Error, Result};
 use crate::id::{KeyId, OrgId};
 use crate::keys::{expiry_store, feed};
 use crate::notices::schedule::Steps;
-use crate::orgs::policy::{self, KeyTerms, Policy, Rules};
+use crate::orgs::policy::{self, Effective, KeyTerms, Policy, Rules};
 use crate::role::Role;
 use crate::schema::{api_keys, key_secrets, members, people, policy_ends};
 use crate::scope::Scopes;
@@ -48,6 +49,10 @@ pub struct Effect {
     pub limit: u32,
     /// Its limit from the date on, in requests per minute.
     pub would_limit: u32,
+    /// The models that it may call from the date on, if it loses some; `None` inside is all.
+    pub fewer_models: Option<Option<ModelList>>,
+    /// The models that it may call immediately, if it gains some; `None` inside is all.
+    pub more_models: Option<Option<ModelList>>,
 }
 
 impl Effect {
@@ -66,6 +71,8 @@ impl Effect {
             && self.gains.is_empty()
             && self.ends == self.would_end
             && self.limit == self.would_limit
+            && self.fewer_models.is_none()
+            && self.more_models.is_none()
     }
 }
 
@@ -161,12 +168,17 @@ fn compare(current: &Policy, next: &Policy, keys: &[ActiveKey], date: Time, now:
     let effects = keys.iter().map(|key| {
         let was = current.effective(&key.held, date);
         let is = next.effective(&key.held, date);
-        let at_once = next.effective(&key.held, now).scopes;
+        let (before, at_once) = (current.effective(&key.held, now), next.effective(&key.held, now));
+        let reaches_further = |one: &Effective, other: &Effective| {
+            list::reaches_further(one.models.as_ref(), other.models.as_ref())
+        };
         Effect {
             id: key.id,
             name: key.name.clone(),
             loses: was.scopes.without(is.scopes),
-            gains: at_once.without(current.effective(&key.held, now).scopes),
+            gains: at_once.scopes.without(before.scopes),
+            fewer_models: reaches_further(&was, &is).then(|| is.models.clone()),
+            more_models: reaches_further(&at_once, &before).then(|| at_once.models.clone()),
             ends: key.ends,
             would_end: is.ends,
             limit: was.rpm,
@@ -179,7 +191,7 @@ fn compare(current: &Policy, next: &Policy, keys: &[ActiveKey], date: Time, now:
 
 fn active_keys(conn: &mut Conn, org: OrgId, current: &Policy, now: Time) -> Result<Vec<ActiveKey>> {
     type Row = (
-        (KeyId, String, String, i64, Option<Time>),
+        (KeyId, String, String, i64, Option<Time>, Option<ModelList>),
         Time,
         (Option<Role>, Option<Time>, Option<Time>),
         Option<(Option<Time>, Time)>,
@@ -202,6 +214,7 @@ fn active_keys(conn: &mut Conn, org: OrgId, current: &Policy, now: Time) -> Resu
                 api_keys::scopes,
                 api_keys::requests_per_minute,
                 api_keys::expires_at,
+                api_keys::models,
             ),
             key_secrets::created_at,
             (members::role.nullable(), members::disabled_at.nullable(), people::disabled_at),
@@ -210,7 +223,7 @@ fn active_keys(conn: &mut Conn, org: OrgId, current: &Policy, now: Time) -> Resu
         .load(conn)?;
     let pending = current.earlier.as_ref().is_some_and(|earlier| now < earlier.until);
     rows.into_iter()
-        .map(|((id, name, scopes, rpm, ends), made, (role, member_disabled, disabled), moved)| {
+        .map(|((id, name, scopes, rpm, ends, models), made, (role, member_disabled, disabled), moved)| {
             // Before the date, an expiry that was moved and not changed since can be restored.
             let chosen = match moved {
                 Some((chosen, moved_to)) if pending && ends == Some(moved_to) => chosen,
@@ -219,7 +232,7 @@ fn active_keys(conn: &mut Conn, org: OrgId, current: &Policy, now: Time) -> Resu
             let role = role.filter(|_| member_disabled.is_none() && disabled.is_none());
             let scopes = Scopes::from_text(&scopes);
             let rpm = u32::try_from(rpm).map_err(Error::unreadable)?;
-            Ok(ActiveKey { id, name, held: KeyTerms { made, ends: chosen, scopes, rpm, role }, ends })
+            Ok(ActiveKey { id, name, held: KeyTerms { made, ends: chosen, scopes, rpm, models, role }, ends })
         })
         .collect()
 }
@@ -232,6 +245,7 @@ fn changes(before: &Rules, after: &Rules) -> Vec<Change> {
         ("member_scopes", json!(before.member_scopes), json!(after.member_scopes)),
         ("default_requests_per_minute", json!(before.default_rpm), json!(after.default_rpm)),
         ("largest_requests_per_minute", json!(before.largest_rpm), json!(after.largest_rpm)),
+        ("member_models", json!(before.member_models), json!(after.member_models)),
     ];
     let changed = all.into_iter().filter(|(_, before, after)| before != after);
     changed.map(|(field, before, after)| Change { field: field.into(), before, after }).collect()

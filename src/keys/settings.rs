@@ -6,8 +6,10 @@
 //! audit log. What differs from setting to setting stands below the list: the value of a new key,
 //! what the organisation's policy allows, and which changes let a key do more.
 
+mod models;
 mod values;
 
+pub use models::ModelNames;
 pub use values::{Networks, PerMinute};
 
 use diesel::prelude::*;
@@ -16,6 +18,8 @@ use serde_json::json;
 use utoipa::ToSchema;
 
 use crate::audit::event::Change;
+use crate::catalogue::Catalogue;
+use crate::catalogue::list::{self, ModelList};
 use crate::error::FieldError;
 use crate::keys::settings::values::FormInput;
 use crate::mail::Widening;
@@ -34,6 +38,10 @@ macro_rules! for_each_key_setting {
             /// Requests per minute, 1 to 1,000,000 and at most what the organisation's policy allows.
             requests_per_minute: [PerMinute] from [i64], PerMinute::check, schema(minimum = 1, maximum = 1_000_000);
 
+            /// The models that the key may call: 1 to 100 names, or prefixes that end in `*`; null is every model that
+            /// the organisation's policy allows.
+            models: [Option<ModelList>] from [crate::keys::settings::ModelNames], ModelNames::check, schema();
+
             /// Addresses and networks that the key may be used from, at most 50; none means any.
             allowed_ips: [Networks] from [Vec<String>], Networks::check, schema(max_items = 50);
 
@@ -50,6 +58,7 @@ impl KeySettings {
     pub fn new(policy: &Policy, configured_limit: u32) -> KeySettings {
         KeySettings {
             requests_per_minute: PerMinute::new(policy.default_rpm(configured_limit)),
+            models: None,
             allowed_ips: Networks::default(),
             self_rotate: false,
         }
@@ -74,6 +83,37 @@ impl KeySettings {
         errors
     }
 
+    /// Checks that each model that is new in the list is allowed by `policy`, where `None` allows all, and that the
+    /// catalogue has it.
+    pub fn check_models(
+        &self,
+        before: Option<&KeySettings>,
+        policy: Option<&ModelList>,
+        catalogue: Option<&Catalogue>,
+    ) -> Option<FieldError> {
+        let models = self.models.as_ref()?;
+        let is_new = |name: &&str| {
+            let known = before.and_then(|before| before.models.as_ref());
+            known.is_none_or(|known| !known.names().any(|other| other == *name))
+        };
+        let refused: Vec<&str> = match policy {
+            Some(policy) => models.names().filter(is_new).filter(|name| !policy.covers(name)).collect(),
+            None => Vec::new(),
+        };
+        if !refused.is_empty() {
+            let message =
+                format!("The organisation’s policy does not let members call {}.", list::brief(&refused));
+            return Some(FieldError::new("models", message));
+        }
+        let unknown: Vec<&str> = models.unknown_in(catalogue?).into_iter().filter(is_new).collect();
+        if unknown.is_empty() {
+            return None;
+        }
+        let message =
+            format!("The catalogue has no model named {}. Correct the name.", list::brief(&unknown));
+        Some(FieldError::new("models", message))
+    }
+
     /// What these settings let a key do that it could not do before.
     pub fn gains(&self, before: &KeySettings) -> Vec<Widening> {
         let mut gains = Vec::new();
@@ -82,6 +122,9 @@ impl KeySettings {
         }
         if self.requests_per_minute > before.requests_per_minute {
             gains.push(Widening::Limit(self.requests_per_minute.get()));
+        }
+        if list::reaches_further(self.models.as_ref(), before.models.as_ref()) {
+            gains.push(Widening::Models(self.models.as_ref().map(ModelList::texts)));
         }
         if self.self_rotate && !before.self_rotate {
             gains.push(Widening::SelfRotation);

@@ -11,6 +11,7 @@ pub mod store;
 
 pub use rules::{MAX_DAYS, MAX_RPM, NeverExpire, Rules};
 
+use crate::catalogue::list::{self, ModelList};
 use crate::error::FieldError;
 use crate::role::Role;
 use crate::scope::Scopes;
@@ -50,7 +51,7 @@ pub struct Policy {
 }
 
 /// The properties of a key that a policy restricts.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct KeyTerms {
     /// When its secret was created.
     pub made: Time,
@@ -60,35 +61,45 @@ pub struct KeyTerms {
     pub scopes: Scopes,
     /// The requests per minute that it was given.
     pub rpm: u32,
+    /// The models that it was given; `None` is all.
+    pub models: Option<ModelList>,
     /// Its owner's role; `None` for a former member.
     pub role: Option<Role>,
 }
 
 /// The properties that a key effectively has under a policy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Effective {
     pub ends: Option<Time>,
     pub scopes: Scopes,
     /// Requests per minute.
     pub rpm: u32,
+    /// The models that it may call; `None` is all.
+    pub models: Option<ModelList>,
 }
 
 /// The most that an owner's keys may have: now, and until an earlier policy stops applying.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rights {
     bounds: Bounds,
-    earlier: Option<(Bounds, Time)>,
+    /// Boxed, because it is rare and many keys are held in memory.
+    earlier: Option<Box<(Bounds, Time)>>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Bounds {
     scopes: Scopes,
     rpm: u32,
+    /// `None` is all.
+    models: Option<ModelList>,
 }
 
 impl Rights {
-    fn at(&self, now: Time) -> Bounds {
-        self.earlier.filter(|(_, until)| now < *until).map_or(self.bounds, |(bounds, _)| bounds)
+    fn at(&self, now: Time) -> &Bounds {
+        match self.earlier.as_deref() {
+            Some((bounds, until)) if now < *until => bounds,
+            _ => &self.bounds,
+        }
     }
 
     /// The most scopes that a key can have at `now`.
@@ -100,6 +111,11 @@ impl Rights {
     pub fn largest_rpm(&self, now: Time) -> u32 {
         self.at(now).rpm
     }
+
+    /// The models that a key may call at `now`; `None` is all.
+    pub fn models(&self, now: Time) -> Option<&ModelList> {
+        self.at(now).models.as_ref()
+    }
 }
 
 impl Policy {
@@ -108,6 +124,7 @@ impl Policy {
         let bounds = |rules: &Rules| Bounds {
             scopes: role.map_or(Scopes::NONE, |role| rules.scopes(role)),
             rpm: rules.largest_rpm,
+            models: role.and_then(|role| rules.models(role)).cloned(),
         };
         Rights {
             bounds: bounds(&self.rules),
@@ -115,7 +132,8 @@ impl Policy {
                 .earlier
                 .as_ref()
                 .map(|earlier| (bounds(&earlier.rules), earlier.until))
-                .filter(|(before, _)| *before != bounds(&self.rules)),
+                .filter(|(before, _)| *before != bounds(&self.rules))
+                .map(Box::new),
         }
     }
 
@@ -186,6 +204,7 @@ impl Policy {
             ends: self.bound_end(key.made, key.ends),
             scopes: key.scopes.intersection(rights.scopes(now)),
             rpm: key.rpm.min(rights.largest_rpm(now)),
+            models: list::in_both(key.models.as_ref(), rights.models(now)),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use crate::catalogue::list::{self, ModelList};
 use crate::keys::lookup::PresentedKey;
 use crate::refusal::Refusal;
 use crate::scope::{Scope, Scopes};
@@ -15,6 +16,16 @@ pub fn effective_scopes(key: &PresentedKey, now: Time) -> Scopes {
 /// The requests per minute that the key may make now.
 pub fn effective_limit(key: &PresentedKey, now: Time) -> u32 {
     key.settings.requests_per_minute.get().min(key.rights.largest_rpm(now))
+}
+
+/// Whether the key may call a model: its own list and what the policy allows its owner both have to allow it.
+pub fn may_call(key: &PresentedKey, model: &str, now: Time) -> bool {
+    list::allows(key.settings.models.as_ref(), model) && list::allows(key.rights.models(now), model)
+}
+
+/// The models that the key may call; `None` is all.
+pub fn effective_models(key: &PresentedKey, now: Time) -> Option<ModelList> {
+    list::in_both(key.settings.models.as_ref(), key.rights.models(now))
 }
 
 /// Decides whether the key works at all, regardless of the address.

@@ -36,6 +36,8 @@ use std::sync::atomic::AtomicBool;
 
 use ipnet::IpNet;
 
+use crate::catalogue::current::CurrentCatalogue;
+use crate::catalogue::health::Health;
 use crate::config::PublicUrl;
 use crate::db::Db;
 use crate::keys::lifecycle::KeyDefaults;
@@ -70,6 +72,10 @@ pub struct Site {
     pub scans: Scans,
     /// Cached key counts of large organisations.
     pub numbers: list::Numbers,
+    /// The models that clients can call.
+    pub catalogue: Arc<CurrentCatalogue>,
+    /// How the upstreams of the catalogue did lately.
+    pub health: Arc<Health>,
     /// The sign-in providers.
     pub providers: Providers,
     /// Requests with an idempotency key that are being answered.

@@ -43,6 +43,8 @@ describe("the settings", () => {
         await page.getByRole("button", { name: "Save policy" }).click();
         await page.getByText("The policy was not saved").waitFor();
         await inspect(page, "policy-error");
+        await go("/settings/models");
+        await inspect(page, "models-without-catalogue");
         await go("/settings/requests");
         await inspect(page, "limit-requests");
         await go(`/keys/${key.id}/limit`);

@@ -31,6 +31,7 @@ fn response_to_a_creation_is_complete_and_shows_the_secret_once() {
         ("disabled", json!(false)),
         ("backup", Value::Null),
         ("last_used_at", Value::Null),
+        ("models", Value::Null),
         ("allowed_ips", json!([])),
         ("self_rotate", json!(false)),
         ("rotation", Value::Null),

@@ -53,6 +53,17 @@ fn errors_name_the_invalid_fields_of_a_new_key() {
         ("allowed_ips", json!(["example.com"]), 422),
         ("allowed_ips", json!(vec!["10.0.0.1"; 51]), 422),
         ("allowed_ips", json!("10.0.0.1"), 400),
+        ("models", json!([]), 422),
+        ("models", json!([""]), 422),
+        ("models", json!(["g*t"]), 422),
+        ("models", json!(["**"]), 422),
+        ("models", json!(["two words"]), 422),
+        ("models", json!(["one,two"]), 422),
+        ("models", json!(["zero\u{0}byte"]), 422),
+        ("models", json!(["m".repeat(10_000)]), 422),
+        ("models", json!(vec!["gpt-4"; 101]), 422),
+        ("models", json!("gpt-4"), 400),
+        ("models", json!([4]), 400),
         ("self_rotate", json!("yes"), 400),
     ];
     for (field, value, status) in cases {

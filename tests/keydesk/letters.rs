@@ -145,6 +145,7 @@ fn messages(name: &str) -> Vec<Message> {
                 Widening::Scopes(vec!["inference:write".to_owned()]),
                 Widening::Expiry(Some(now.plus(90 * DAY))),
                 Widening::Addresses(Vec::new()),
+                Widening::Models(Some(vec!["gpt-4".to_owned(), "claude-*".to_owned()])),
                 Widening::Limit(1_200),
                 Widening::Backup(format!("Dee {name}")),
             ],

@@ -76,7 +76,10 @@ fn path_for(pattern: &str, org: &Org, key: &str, member: &str) -> String {
         _ => "user_00000000000000000000000000",
     };
     let path = pattern.replace("{org}", &org.slug).replace("{id}", id).replace("{index}", "0");
-    path.replace("{rest:.*}", "any/path").replace("{token}", "unknown").replace("{provider}", "github")
+    path.replace("{rest:.*}", "any/path")
+        .replace("{model:.*}", "echo")
+        .replace("{token}", "unknown")
+        .replace("{provider}", "github")
 }
 
 /// Whether there is nothing at the route's path in these tests, so that who is let in finds that.

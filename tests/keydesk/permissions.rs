@@ -21,6 +21,7 @@ fn routes(id: &str) -> Vec<(&'static str, String, Option<String>, &'static str)>
         ("POST", "/v1/introspect".into(), Some("token=x".into()), "keys:verify"),
         ("GET", "/v1/authorize".into(), None, ""),
         ("GET", "/v1/models".into(), None, "inference:read"),
+        ("GET", "/v1/models/echo".into(), None, "inference:read"),
         ("GET", "/v1/inference".into(), None, "inference:read"),
         ("POST", "/v1/inference".into(), Some(inference), "inference:write"),
         ("POST", "/v1/chat/completions".into(), Some("{}".into()), "inference:write"),
@@ -57,7 +58,7 @@ fn each_scope_allows_its_routes_and_no_others() {
             cases += 1;
         }
     }
-    assert_eq!(cases, 651);
+    assert_eq!(cases, 682);
 }
 
 #[test]

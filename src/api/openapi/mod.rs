@@ -181,6 +181,10 @@ fn operation(call: &Call, shared: &mut Shared) -> Value {
             json!({"type": "string"}),
         ));
     }
+    if pattern.contains("{model") {
+        let meaning = "The model's name, which may contain slashes.";
+        parameters.push(parameter("model", "path", true, meaning, json!({"type": "string"})));
+    }
     if call.operation.idempotent {
         let schema = json!({"type": "string", "pattern": "^[A-Za-z0-9._:-]{1,255}$"});
         let meaning = "Makes a repeated request take effect only once. Within ten minutes, the response repeats the secret.";

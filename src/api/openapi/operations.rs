@@ -182,6 +182,14 @@ pub fn list_models() -> Operation {
         .fails_with(&[UpstreamError])
 }
 
+pub fn show_model() -> Operation {
+    Operation::new("Show a model", Object("A model, as OpenAI's `GET /models/{model}`.")).fails_with(&[
+        ModelNotAllowed,
+        ModelNotFound,
+        UpstreamError,
+    ])
+}
+
 pub fn infer() -> Operation {
     Operation::new("Answer a prompt", Streamed("InferenceAnswer"))
         .accepts(Body::Json("InferenceBody"))

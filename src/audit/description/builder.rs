@@ -114,7 +114,15 @@ impl Description {
             "requests_per_minute" => {
                 self.text(": ").value(before).text(" → ").value(after).text(" requests a minute")
             }
-            _ => self.text(": ").value(before).text(" → ").value(after),
+            field => self.text(": ").setting(field, before).text(" → ").setting(field, after),
+        }
+    }
+
+    /// The value of a setting in words.
+    fn setting(self, field: &str, value: &Value) -> Description {
+        match field {
+            "models" | "member_models" if value.is_null() => self.text("all"),
+            _ => self.value(value),
         }
     }
 
@@ -148,6 +156,11 @@ pub fn value(value: &Value) -> Vec<Piece> {
     Description::default().value(value).0
 }
 
+/// The value of a setting in words, as pieces.
+pub fn setting_value(field: &str, value: &Value) -> Vec<Piece> {
+    Description::default().setting(field, value).0
+}
+
 /// The name of a setting in a description: "the limit", and "the tokens per minute" for a name that [`field`]
 /// does not know.
 fn setting(name: &str) -> Cow<'_, str> {
@@ -164,6 +177,7 @@ pub fn field(name: &str) -> &str {
         "scopes" => "the scopes",
         "expires_at" => "the expiry",
         "requests_per_minute" => "the limit",
+        "models" => "the models",
         "allowed_ips" => "the allowed addresses",
         "owner" => "the owner",
         "backup" => "the backup",
@@ -173,6 +187,7 @@ pub fn field(name: &str) -> &str {
         "keys_without_end" => "the rule on keys that never expire",
         "default_expiry_days" => "the default lifetime of keys, in days,",
         "member_scopes" => "the scopes that members may grant",
+        "member_models" => "the models that members may use",
         "default_requests_per_minute" => "the default limit",
         "largest_requests_per_minute" => "the maximum limit",
         "zone" => "the time zone",

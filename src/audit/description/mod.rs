@@ -8,7 +8,7 @@ use crate::audit::event::Event;
 use crate::id::{KeyId, UserId};
 use crate::time::Time;
 
-pub use builder::{field, value};
+pub use builder::{field, setting_value, value};
 
 /// A part of a description.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -218,6 +218,10 @@ mod tests {
         assert_eq!(
             described(&change("expires_at", json!(null), json!("2026-11-23T15:00:00Z"))),
             "changed the expiry of KEY: none → 2026-11-23T15:00:00Z"
+        );
+        assert_eq!(
+            described(&change("models", json!(["gpt-4", "claude-*"]), json!(null))),
+            "changed the models of KEY: gpt-4, claude-* → all"
         );
         let change = |field: &'static str| Change { field: field.into(), before: json!(1), after: json!(2) };
         let both = Event::KeyUpdated { changes: vec![change("scopes"), change("description")] };

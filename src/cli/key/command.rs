@@ -1,5 +1,7 @@
 //! What every `keydesk key` command works with.
 
+use std::sync::Arc;
+
 use crate::authority::{Acting, Change, RequestSource};
 use crate::cli::open;
 use crate::cli::output::Failure;
@@ -47,6 +49,8 @@ impl KeyCommand {
             prefix: self.config.options.key_prefix.clone(),
             notices: Steps::new(self.config.options.notices.clone()),
             default_rpm: self.config.options.default_rpm,
+            // The credentials that a catalogue names are those of the server, not of a command.
+            catalogue: Arc::default(),
         }
     }
 

@@ -42,6 +42,11 @@ pub(super) fn chain(error: &dyn Error) -> String {
 /// or the cause.
 pub fn report(ticket: &Ticket, event: &str, message: &str) {
     ticket.record_upstream_failure();
+    log(ticket, event, message);
+}
+
+/// Writes the log line of a failure that another upstream may make up for.
+pub(super) fn log(ticket: &Ticket, event: &str, message: &str) {
     let (key, upstream) = (ticket.key(), ticket.upstream());
     tracing::warn!(
         request = ticket.request(), key = %key.key, organisation = %key.org, model = ticket.model(),

@@ -98,6 +98,8 @@ pub enum Widening {
     Expiry(Option<Time>),
     /// It may be used from more addresses: from these networks, or from anywhere if there are none.
     Addresses(Vec<String>),
+    /// It may call these models or more of them, or every model that the policy allows.
+    Models(Option<Vec<String>>),
     /// It may make this many requests per minute.
     Limit(u32),
     /// It was disabled and is enabled again.
@@ -156,6 +158,10 @@ impl Widening {
             }
             Widening::Addresses(networks) => {
                 format!("It can be used from more addresses: {}.", networks.join(", "))
+            }
+            Widening::Models(Some(names)) => format!("It can call more models: {}.", names.join(", ")),
+            Widening::Models(None) => {
+                "It can call every model that the organisation’s policy allows.".to_owned()
             }
             Widening::Limit(limit) => {
                 format!("New limit: {} requests a minute.", number(i64::from(*limit)))

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::catalogue::list::{self, ModelList};
 use crate::error::FieldError;
 use crate::role::Role;
 use crate::scope::{Scope, Scopes};
@@ -66,6 +67,9 @@ pub struct Rules {
     pub default_rpm: Option<u32>,
     /// The most requests per minute that a key may have.
     pub largest_rpm: u32,
+    /// The models that keys of members may call; `None` is all.
+    #[serde(default)]
+    pub member_models: Option<ModelList>,
 }
 
 impl Default for Rules {
@@ -77,6 +81,7 @@ impl Default for Rules {
             member_scopes: Role::Member.grantable(),
             default_rpm: None,
             largest_rpm: MAX_RPM,
+            member_models: None,
         }
     }
 }
@@ -127,6 +132,11 @@ impl Rules {
         if role == Role::Member { self.member_scopes } else { role.grantable() }
     }
 
+    /// The models that keys of an owner with this role may call; `None` is all.
+    pub fn models(&self, role: Role) -> Option<&ModelList> {
+        self.member_models.as_ref().filter(|_| role == Role::Member)
+    }
+
     /// The rules that allow what either of two allows.
     pub(super) fn or(&self, other: &Rules) -> Rules {
         let longest_days = self.longest_days.zip(other.longest_days).map(|(one, other)| one.max(other));
@@ -135,6 +145,7 @@ impl Rules {
             never: self.never.max(other.never),
             member_scopes: self.member_scopes.union(other.member_scopes),
             largest_rpm: self.largest_rpm.max(other.largest_rpm),
+            member_models: list::in_either(self.member_models.as_ref(), other.member_models.as_ref()),
             ..self.clone()
         }
     }

@@ -13,14 +13,21 @@ fn scopes() -> impl Strategy<Value = Scopes> {
     proptest::sample::subsequence(Scope::ALL.to_vec(), 0..=5).prop_map(Scopes::from_iter)
 }
 
+fn models() -> impl Strategy<Value = Option<ModelList>> {
+    let names = ["gpt-4", "gpt-5", "gpt-*", "claude-*", "llama"].map(str::to_owned).to_vec();
+    let list = proptest::sample::subsequence(names, 1..=5);
+    proptest::option::of(list.prop_map(|names| ModelList::check(&names).expect("a list")))
+}
+
 fn rules() -> impl Strategy<Value = Rules> {
     let days = proptest::option::of(1..400_i64);
-    (days, proptest::sample::select(NeverExpire::ALL.to_vec()), scopes(), 1..2000_u32).prop_map(
-        |(longest_days, never, scopes, largest_rpm)| Rules {
+    (days, proptest::sample::select(NeverExpire::ALL.to_vec()), scopes(), 1..2000_u32, models()).prop_map(
+        |(longest_days, never, scopes, largest_rpm, member_models)| Rules {
             longest_days,
             never,
             member_scopes: scopes.intersection(Rules::offered_to_members()),
             largest_rpm,
+            member_models,
             ..Rules::default()
         },
     )
@@ -29,8 +36,15 @@ fn rules() -> impl Strategy<Value = Rules> {
 /// A key created before the first change, on day 0.
 fn key_terms() -> impl Strategy<Value = KeyTerms> {
     let role = proptest::option::of(proptest::sample::select(Role::ALL.to_vec()));
-    (-500..=0_i64, proptest::option::of(1..500_i64), scopes(), 1..2000_u32, role).prop_map(
-        |(made, ends, scopes, rpm, role)| KeyTerms { made: at(made), ends: ends.map(at), scopes, rpm, role },
+    (-500..=0_i64, proptest::option::of(1..500_i64), scopes(), 1..2000_u32, models(), role).prop_map(
+        |(made, ends, scopes, rpm, models, role)| KeyTerms {
+            made: at(made),
+            ends: ends.map(at),
+            scopes,
+            rpm,
+            models,
+            role,
+        },
     )
 }
 
@@ -51,6 +65,7 @@ proptest! {
             let (was, is) = (before.effective(&key, at(day)), one.effective(&key, at(day)));
             prop_assert!(was.scopes.without(is.scopes).is_empty());
             prop_assert!(was.rpm <= is.rpm);
+            prop_assert!(!list::reaches_further(was.models.as_ref(), is.models.as_ref()));
             prop_assert!(never_before(is.ends, was.ends.min(Some(at(date))).or(Some(at(date)))));
         }
         // A second change while the first is pending takes nothing before its own date either.
@@ -59,6 +74,7 @@ proptest! {
             let (was, is) = (one.effective(&key, at(day)), two.effective(&key, at(day)));
             prop_assert!(was.scopes.without(is.scopes).is_empty());
             prop_assert!(was.rpm <= is.rpm);
+            prop_assert!(!list::reaches_further(was.models.as_ref(), is.models.as_ref()));
         }
     }
 

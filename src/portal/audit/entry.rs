@@ -58,7 +58,8 @@ pub async fn show(visit: Visit, path: web::Path<(String, String)>) -> Result<Htt
         Ok((entry, names, target, details, store::head(conn, org)?))
     });
     let (entry, names, target, details, head) = found.await?;
-    let value = |value: &serde_json::Value| names.parts(description::value(value), &zone);
+    let value =
+        |field: &str, value: &serde_json::Value| names.parts(description::setting_value(field, value), &zone);
     let at: Time = entry.body.at;
     let view = EntryPage {
         layout: visit.layout(NavSection::Audit),
@@ -70,8 +71,8 @@ pub async fn show(visit: Visit, path: web::Path<(String, String)>) -> Result<Htt
             .iter()
             .map(|(name, before, after)| Change {
                 field: field(name),
-                before: value(before),
-                after: value(after),
+                before: value(name, before),
+                after: value(name, after),
             })
             .collect(),
         details: details.into_iter().map(|(name, pieces)| (name, names.parts(pieces, &zone))).collect(),

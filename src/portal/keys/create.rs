@@ -96,7 +96,7 @@ pub async fn submit(visit: Visit, submitted: Fields) -> Result<HttpResponse, Pro
 /// What the organisation's policy lets the member choose.
 fn choices(visit: &Visit, policy: &Policy) -> Choices {
     let latest = policy.latest_end(visit.now);
-    Choices::new(policy, visit.role, latest, visit.now, &visit.zone, visit.site.defaults.default_rpm)
+    Choices::new(policy, visit.role, latest, visit.now, &visit.zone, &visit.site.defaults)
 }
 
 /// The choices of a form with errors, and the error about a name that another key has.
@@ -136,9 +136,7 @@ fn input(form: &KeyForm, member: &Member) -> NewKeyInput {
 /// The form as it is first shown: the defaults, then the values of the key to copy, then those of the query.
 fn prefilled(query: &Fields, source: Option<&Key>, choices: &Choices, now: Time, member: &Member) -> KeyForm {
     let mut form = KeyForm::default();
-    for (name, text) in choices.defaults.form_fields() {
-        form.0.set(name, [text]);
-    }
+    form.set_settings(&choices.defaults);
     form.0.set("scopes", [Scope::InferenceRead.name()]);
     form.0.set("expires", [&choices.preselected]);
     if let Some(key) = source {

@@ -97,7 +97,7 @@ async fn page(
     let latest = policy.latest_end(key.secret_made_at);
     // An earlier expiry is always allowed.
     let latest = latest.max(key.expires_at.unwrap_or(now.plus(MAX_DAYS * DAY)));
-    let choices = Choices::new(&policy, visit.role, latest, now, zone, visit.site.defaults.default_rpm)
+    let choices = Choices::new(&policy, visit.role, latest, now, zone, &visit.site.defaults)
         .with_held(&policy, visit.role, key.scopes);
     let view = EditPage {
         layout: visit.layout(NavSection::Keys),

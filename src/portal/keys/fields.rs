@@ -1,12 +1,18 @@
 //! The fields of a key, as the pages for creating and editing show them.
 
+use std::sync::Arc;
+
 use jiff::tz::TimeZone;
 
+use crate::catalogue::current::CurrentCatalogue;
+use crate::catalogue::list::ModelList;
 use crate::error::{Error, FieldError};
 use crate::keys::Key;
 use crate::keys::input::Expiry;
+use crate::keys::lifecycle::KeyDefaults;
 use crate::keys::settings::{KeySettings, SettingsInput};
 use crate::orgs::policy::Policy;
+use crate::portal::kit::models::{self, ModelChoice};
 use crate::portal::kit::{date_field, format};
 use crate::role::Role;
 use crate::scope::{Scope, Scopes};
@@ -42,10 +48,24 @@ impl KeyForm {
         let mut form = Fields::default();
         form.set("description", [&key.description]);
         form.set("scopes", key.scopes.names());
-        for (name, text) in key.settings.form_fields() {
-            form.set(name, [text]);
+        let mut form = KeyForm(form);
+        form.set_settings(&key.settings);
+        form
+    }
+
+    /// Fills in the fields of settings.
+    pub fn set_settings(&mut self, settings: &KeySettings) {
+        for (name, text) in settings.form_fields() {
+            self.0.set(name, [text]);
         }
-        KeyForm(form)
+        if settings.models.is_none() {
+            self.0.set("models", [models::ALL]);
+        }
+    }
+
+    /// The field of models.
+    pub fn models(&self, choices: &Choices) -> ModelChoice {
+        ModelChoice::new(self.0.all("models"), &choices.catalogue, choices.models.as_ref())
     }
 
     /// The text in a field.
@@ -85,7 +105,11 @@ impl KeyForm {
             0 => "any address".to_owned(),
             some => format::count(i64::try_from(some).unwrap_or(0), "network", "networks"),
         };
-        format!("Limits: {limit} requests a minute, {addresses}")
+        let models = match settings.models.unwrap_or_default().0 {
+            None => "all models".to_owned(),
+            Some(names) => format::count(i64::try_from(names.len()).unwrap_or(0), "model", "models"),
+        };
+        format!("Limits: {limit} requests a minute, {addresses}, {models}")
     }
 
     /// What a key with these values can do, in one sentence; `None` while its name or scopes are missing.
@@ -140,19 +164,22 @@ pub struct Choices {
     pub most_rpm: u32,
     /// Whether an admin could allow more.
     pub more_on_request: bool,
+    /// The models that the policy allows; `None` is all.
+    pub models: Option<ModelList>,
+    pub catalogue: Arc<CurrentCatalogue>,
 }
 
 impl Choices {
-    /// For someone in `role`, about a key that may end at `latest`; `configured_rpm` is what the
-    /// server is configured for.
+    /// For someone in `role`, about a key that may end at `latest`; `defaults` are those of the server.
     pub fn new(
         policy: &Policy,
         role: Role,
         latest: Time,
         now: Time,
         zone: &TimeZone,
-        configured_rpm: u32,
+        defaults: &KeyDefaults,
     ) -> Choices {
+        let configured_rpm = defaults.default_rpm;
         let preselected = policy.rules.default_days;
         let mut days: Vec<i64> = PRESETS.into_iter().chain(preselected).collect();
         days.sort_unstable();
@@ -180,6 +207,8 @@ impl Choices {
             defaults: KeySettings::new(policy, configured_rpm),
             most_rpm,
             more_on_request: most_rpm < policy.rules.largest_rpm,
+            models: policy.rules.models(role).cloned(),
+            catalogue: defaults.catalogue.clone(),
         }
     }
 
@@ -187,6 +216,11 @@ impl Choices {
     pub fn with_held(mut self, policy: &Policy, role: Role, held: Scopes) -> Choices {
         self.scopes = offered(policy.grantable(role), held);
         self
+    }
+
+    /// The label of the choice of all models.
+    pub fn all_models(&self) -> &'static str {
+        if self.models.is_some() { "Every model that the policy lets members call" } else { "Every model" }
     }
 
     /// The hint of the field for the limit.

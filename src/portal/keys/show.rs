@@ -14,6 +14,7 @@ use crate::portal::keys::notices::{self, Notices};
 use crate::portal::keys::rotation::progress::{self, RotationPanel};
 use crate::portal::keys::{RequestedKey, Rights};
 use crate::portal::kit::format::{self, Badge, When};
+use crate::portal::kit::models;
 use crate::portal::kit::visit::{AccountVisit, Visit};
 use crate::role::Act;
 use crate::time::{HOUR, Time};

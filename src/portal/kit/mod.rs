@@ -7,4 +7,5 @@ pub mod format;
 pub mod fragments;
 pub mod ical;
 pub mod list_query;
+pub mod models;
 pub mod visit;

@@ -4,9 +4,10 @@ use std::collections::HashMap;
 
 use jiff::tz::TimeZone;
 
+use crate::catalogue::list::ModelList;
 use crate::id::KeyId;
 use crate::keys::policy_effect::{Effect, Preview};
-use crate::portal::kit::format;
+use crate::portal::kit::{format, models};
 use crate::scope::Scopes;
 use crate::time::Time;
 
@@ -26,6 +27,10 @@ pub struct Changes {
     pub earlier_on: Option<String>,
     /// Keys that would get a lower limit.
     pub limited: Kind,
+    /// Keys that could call fewer models.
+    pub fewer_models: Kind,
+    /// Keys that could call more models at once.
+    pub more_models: Kind,
     /// Keys that would lose an unused scope.
     pub unused: Kind,
     /// Keys that would expire later than under a pending change.
@@ -117,11 +122,16 @@ impl Changes {
                 (format::number(effect.would_limit.into()), format::number(effect.limit.into()));
             format!("{would} requests a minute, currently {is}")
         };
+        let only = |models: &Option<Option<ModelList>>| {
+            models.as_ref().map(|models| models::text(models.as_ref())).unwrap_or_default()
+        };
         Changes {
             in_use: loses(true),
             unused: loses(false),
             earlier: kind(&Effect::ends_earlier, &ending),
             later: kind(&Effect::ends_later, &|e| format!("{}, currently {}", day(e.would_end), day(e.ends))),
+            fewer_models: kind(&|e| e.fewer_models.is_some(), &|e| only(&e.fewer_models)),
+            more_models: kind(&|e| e.more_models.is_some(), &|e| only(&e.more_models)),
             limited: kind(&|e| e.would_limit < e.limit, &limits),
             gains: kind(&|e| !e.gains.is_empty(), &|e| e.gains.names().join(", ")),
             staying: i64::try_from(preview.staying).unwrap_or(i64::MAX),
@@ -131,11 +141,12 @@ impl Changes {
 
     /// Whether any key would lose something.
     pub fn takes(&self) -> bool {
-        self.in_use.count + self.earlier.count + self.limited.count + self.unused.count > 0
+        let models = self.fewer_models.count;
+        self.in_use.count + self.earlier.count + self.limited.count + self.unused.count + models > 0
     }
 
     /// Whether no key would change.
     pub fn is_none(&self) -> bool {
-        !self.takes() && self.later.count + self.gains.count == 0
+        !self.takes() && self.later.count + self.gains.count + self.more_models.count == 0
     }
 }

@@ -1,7 +1,8 @@
-//! The settings of an organisation: name, key policy, limit requests, checkpoints.
+//! The settings of an organisation: name, key policy, models, limit requests, checkpoints.
 
 pub mod changes;
 pub mod checkpoints;
+pub mod models;
 pub mod organization;
 pub mod policy;
 pub mod requests;

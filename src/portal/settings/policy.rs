@@ -9,6 +9,7 @@ use crate::orgs::policy::{self, NeverExpire, Policy, Rules};
 use crate::path;
 use crate::portal::kit::format;
 use crate::portal::kit::fragments::Fragments;
+use crate::portal::kit::models::{self, ModelChoice};
 use crate::portal::kit::visit::Visit;
 use crate::portal::settings::Tabs;
 use crate::portal::settings::changes::{Changes, USE_DAYS};
@@ -38,6 +39,8 @@ struct PolicyPage {
     /// The date on which a pending policy applies to existing keys.
     waiting: Option<String>,
     configured_rpm: u32,
+    /// The models that members' keys may call.
+    models: ModelChoice,
     zone: String,
 }
 
@@ -132,6 +135,7 @@ impl PolicyPage {
             range: (day(1), day(365)),
             waiting: waiting.map(|until| format::date(until, zone)),
             configured_rpm: visit.site.defaults.default_rpm,
+            models: ModelChoice::new(fields.member_models.clone(), &visit.site.catalogue, None),
             zone: visit.zone_name(),
             policy,
             fields,
@@ -140,7 +144,7 @@ impl PolicyPage {
 
     /// The preview, and the marks beside the fields.
     fn fragments(&self) -> Result<HttpResponse, Problem> {
-        let fields = ["longest", "never", "default_expiry", "default_rpm", "largest_rpm"];
+        let fields = ["longest", "never", "default_expiry", "default_rpm", "largest_rpm", "member_models"];
         let fields = fields.into_iter().chain(Scope::ALL.map(Scope::name));
         let preview = Fragments::new(&self.as_preview())?;
         let marked = fields
@@ -164,6 +168,10 @@ impl PolicyPage {
 }
 
 impl ReadPage {
+    fn models(&self) -> String {
+        models::text(self.policy.rules.member_models.as_ref())
+    }
+
     fn longest(&self) -> String {
         match self.policy.rules.longest_days {
             Some(days) => format::count(days, "day", "days"),

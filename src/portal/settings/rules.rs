@@ -2,9 +2,11 @@
 
 use jiff::tz::TimeZone;
 
+use crate::catalogue::list::ModelList;
 use crate::error::FieldError;
+use crate::keys::settings::ModelNames;
 use crate::orgs::policy::{NeverExpire, Policy, Rules};
-use crate::portal::kit::{date_field, format};
+use crate::portal::kit::{date_field, format, models};
 use crate::scope::{Scope, Scopes};
 use crate::time::{DAY, Time};
 use crate::web::form::Fields;
@@ -27,6 +29,8 @@ pub struct PolicyFields {
     /// Empty for the server's default.
     pub default_rpm: String,
     pub largest_rpm: String,
+    /// `*` for all models, or names.
+    pub member_models: Vec<String>,
     pub date: String,
 }
 
@@ -49,6 +53,10 @@ impl PolicyFields {
             member_scopes: rules.member_scopes.names().into_iter().map(str::to_owned).collect(),
             default_rpm: rules.default_rpm.map_or_else(String::new, |rpm| rpm.to_string()),
             largest_rpm: rules.largest_rpm.to_string(),
+            member_models: rules
+                .member_models
+                .as_ref()
+                .map_or_else(|| vec![models::ALL.to_owned()], ModelList::texts),
             date: date.in_zone(zone).date().to_string(),
         }
     }
@@ -62,6 +70,12 @@ impl PolicyFields {
             member_scopes: fields.all("member_scopes"),
             default_rpm: fields.get("default_rpm").to_owned(),
             largest_rpm: fields.get("largest_rpm").to_owned(),
+            // A form without the field is one from before there was such a rule.
+            member_models: if fields.has("member_models") {
+                fields.all("member_models")
+            } else {
+                vec![models::ALL.to_owned()]
+            },
             date: fields.get("date").to_owned(),
         }
     }
@@ -87,6 +101,11 @@ impl PolicyFields {
         if member_scopes.is_none() {
             errors.push(FieldError::new("member_scopes", "Choose from the scopes shown."));
         }
+        let member_models =
+            ModelNames::of_form(self.member_models.clone()).check().unwrap_or_else(|message| {
+                errors.push(FieldError::new("member_models", message));
+                None
+            });
         let never = NeverExpire::parse(&self.never).unwrap_or_else(|| {
             errors.push(FieldError::new("never", "Choose who can create keys without an expiry date."));
             NeverExpire::Nobody
@@ -104,6 +123,7 @@ impl PolicyFields {
             member_scopes: member_scopes.unwrap_or_default(),
             default_rpm: default_rpm.map(small),
             largest_rpm: small(largest_rpm),
+            member_models,
         };
         // Skip rule errors for fields that failed to parse.
         for error in rules.check().err().into_iter().flatten() {
@@ -157,6 +177,11 @@ pub fn marks(rules: &Rules, fields: &PolicyFields) -> Vec<(&'static str, String)
         NeverExpire::Admins => "admins only",
         NeverExpire::Everyone => "everyone",
     };
+    let names = |fields: &PolicyFields| ModelNames::of_form(fields.member_models.clone()).0;
+    let models = match &rules.member_models {
+        None => "all".to_owned(),
+        Some(list) => format::number(i64::try_from(list.names().count()).unwrap_or(0)),
+    };
     let plain = [
         ("longest", as_it_is.longest != fields.longest, days(rules.longest_days, "up to 10 years")),
         ("never", as_it_is.never != fields.never, never.to_owned()),
@@ -171,6 +196,7 @@ pub fn marks(rules: &Rules, fields: &PolicyFields) -> Vec<(&'static str, String)
             as_it_is.largest_rpm != number(&fields.largest_rpm),
             format::number(rules.largest_rpm.into()),
         ),
+        ("member_models", names(&as_it_is) != names(fields), models),
     ];
     let scopes = Rules::offered_to_members().iter().map(|scope| {
         let was = rules.member_scopes.has(scope);

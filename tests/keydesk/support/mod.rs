@@ -12,6 +12,7 @@ pub mod raw;
 pub mod scripted;
 pub mod stage;
 pub mod stream;
+pub mod stub;
 pub mod tampering;
 
 use std::io::{BufRead, BufReader, Write};
@@ -251,8 +252,17 @@ impl Server {
     }
 
     pub fn ask_to_stop(&self) {
-        let asked = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
-        assert!(asked.success());
+        self.signal("-TERM");
+    }
+
+    /// Asks the server to read its model catalogue again.
+    pub fn ask_to_reload(&self) {
+        self.signal("-HUP");
+    }
+
+    fn signal(&self, signal: &str) {
+        let sent = Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap();
+        assert!(sent.success());
     }
 
     /// Waits until the server has ended.
@@ -268,8 +278,7 @@ impl Server {
 
     /// Kills the server while clients are using it.
     pub fn kill_now(&self) {
-        let killed = Command::new("kill").args(["-KILL", &self.child.id().to_string()]).status().unwrap();
-        assert!(killed.success());
+        self.signal("-KILL");
     }
 }
 

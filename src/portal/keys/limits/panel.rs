@@ -1,5 +1,6 @@
 //! The part of a key's page about its limits: the policy's effect, and requests for higher limits.
 
+use crate::catalogue::list;
 use crate::db::Conn;
 use crate::error::Result;
 use crate::id::UserId;
@@ -9,9 +10,9 @@ use crate::orgs;
 use crate::orgs::policy::{self, KeyTerms, Policy};
 use crate::orgs::store::Membership;
 use crate::portal::kit::format::{self, When};
+use crate::portal::kit::models;
 use crate::portal::kit::visit::Visit;
 use crate::role::Act;
-use crate::scope::Scopes;
 use crate::time::Time;
 
 /// The number of requests shown.
@@ -72,6 +73,7 @@ impl LimitsPanel {
             ends: key.expires_at,
             scopes: key.scopes,
             rpm: key.settings.requests_per_minute.get(),
+            models: key.settings.models.clone(),
             role: owner.filter(Membership::is_active).map(|owner| owner.role),
         };
         let is = policy.effective(&held, now);
@@ -82,12 +84,9 @@ impl LimitsPanel {
         LimitsPanel {
             cut_to: (is.rpm < held.rpm).then(|| format::number(is.rpm.into())),
             idle: held.scopes.without(is.scopes).names(),
-            loses: loses(&policy, &held, now).filter(|_| living).map(|(scopes, limit, date)| {
-                let limit =
-                    limit.map(|limit| format!("requests above {} a minute", format::number(limit.into())));
-                let names = scopes.names().into_iter().map(str::to_owned).chain(limit);
-                (names.collect::<Vec<_>>().join(", "), format::date(date, &visit.zone))
-            }),
+            loses: loses(&policy, &held, now)
+                .filter(|_| living)
+                .map(|(losses, date)| (losses.join(", "), format::date(date, &visit.zone))),
             may_ask: living && !waits && more && !visit.role.manages_all_keys() && visit.manager().edits(key),
             may_decide: visit.role.may(Act::DecideRequests),
             requests: requests
@@ -99,12 +98,18 @@ impl LimitsPanel {
 }
 
 /// What the key loses when a pending policy takes effect, and the date.
-fn loses(policy: &Policy, held: &KeyTerms, now: Time) -> Option<(Scopes, Option<u32>, Time)> {
+fn loses(policy: &Policy, held: &KeyTerms, now: Time) -> Option<(Vec<String>, Time)> {
     let date = policy.earlier.as_ref().map(|earlier| earlier.until).filter(|date| now < *date)?;
     let (is, then) = (policy.effective(held, now), policy.effective(held, date));
     let scopes = is.scopes.without(then.scopes);
-    let limit = (then.rpm < is.rpm).then_some(then.rpm);
-    (!scopes.is_empty() || limit.is_some()).then_some((scopes, limit, date))
+    let mut losses: Vec<String> = scopes.names().into_iter().map(str::to_owned).collect();
+    if then.rpm < is.rpm {
+        losses.push(format!("requests above {} a minute", format::number(then.rpm.into())));
+    }
+    if list::reaches_further(is.models.as_ref(), then.models.as_ref()) {
+        losses.push(format!("models other than {}", models::text(then.models.as_ref())));
+    }
+    (!losses.is_empty()).then_some((losses, date))
 }
 
 impl RequestRow {
