@@ -23,7 +23,7 @@ use crate::config::{Config, PublicUrl};
 use crate::crypto::{self, Keyring};
 use crate::db::Db;
 use crate::gateway::router::Router;
-use crate::gateway::upstream::{ClientOptions, Upstream};
+use crate::gateway::upstream::{ClientOptions, Patience, Upstream};
 use crate::keys::feed;
 use crate::keys::lifecycle::{self, KeyDefaults};
 use crate::keys::list::Numbers;
@@ -151,6 +151,7 @@ impl Application {
         });
         let workers = std::thread::available_parallelism().map_or(1, usize::from);
         let (url, key, patience) = (options.upstream_url, options.upstream_key, options.upstream_timeout);
+        let patience = Patience { time: patience, setting: "KEYDESK_UPSTREAM_TIMEOUT" };
         let clients = ClientOptions { patience, threads: workers, outbound };
         let single = Upstream::new(url, key, &clients)?;
         let router = Router::new(site.catalogue.clone(), single, clients, site.health.clone())?;

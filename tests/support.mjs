@@ -47,6 +47,15 @@ export async function startKeydesk(settings = {}) {
     data,
     /** What it has logged so far. */
     log: () => log,
+    /** The lines of the log with this text, once there is one. */
+    logged: async (text) => {
+      const deadline = Date.now() + 20_000;
+      for (;;) {
+        const lines = log.split("\n").slice(0, -1).filter((line) => line.includes(text));
+        if (lines.length || Date.now() > deadline) return lines;
+        await new Promise((resolve) => setTimeout(resolve, 20));
+      }
+    },
     run: (args, input = "") => run(data, args, input),
     async setUp() {
       const { organization, name, email } = person;

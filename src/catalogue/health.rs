@@ -1,4 +1,4 @@
-//! How upstreams and models did lately, judged by the requests that went to them. In memory: each process knows only its
+//! The health of upstreams and models, derived from the requests that went to them. In memory: each process knows only its
 //! own requests, and Keydesk never sends one just to find out.
 
 use dashmap::DashMap;
@@ -51,6 +51,16 @@ impl Health {
         add(&self.models, name, failure, now);
     }
 
+    /// Records that a response failed after it had been recorded as one that works. Nothing happens for names without
+    /// a record.
+    pub fn record_break(&self, upstream: &str, model: &str, cause: &str, now: Time) {
+        for (records, name) in [(&self.upstreams, upstream), (&self.models, model)] {
+            if let Some(mut record) = records.get_mut(name) {
+                record.break_off(cause, now);
+            }
+        }
+    }
+
     /// The record of an upstream.
     pub fn upstream(&self, name: &str) -> Record {
         self.upstreams.get(name).map(|record| record.clone()).unwrap_or_default()
@@ -71,21 +81,37 @@ fn add(records: &DashMap<String, Record>, name: &str, failure: Option<&str>, now
 
 impl Record {
     fn add(&mut self, failure: Option<&str>, now: Time) {
+        let place = self.place(now);
+        place.1 = place.1.saturating_add(1);
+        self.last = Some(now);
+        match failure {
+            Some(cause) => self.fail(cause, now),
+            None => self.failing_since = None,
+        }
+    }
+
+    /// A request of this or an earlier minute failed after all.
+    fn break_off(&mut self, cause: &str, now: Time) {
+        self.fail(cause, now);
+        let place = self.place(now);
+        place.1 = place.1.max(place.2);
+    }
+
+    fn fail(&mut self, cause: &str, now: Time) {
+        let place = self.place(now);
+        place.2 = place.2.saturating_add(1);
+        self.failing_since.get_or_insert(now);
+        cause.clone_into(&mut self.cause);
+    }
+
+    /// The counts of the current minute.
+    fn place(&mut self, now: Time) -> &mut (i64, u32, u32) {
         let minute = now.seconds() / MINUTE;
         let place = &mut self.minutes[usize::try_from(minute).unwrap_or(0) % MINUTES];
         if place.0 != minute {
             *place = (minute, 0, 0);
         }
-        place.1 = place.1.saturating_add(1);
-        self.last = Some(now);
-        match failure {
-            Some(cause) => {
-                place.2 = place.2.saturating_add(1);
-                self.failing_since.get_or_insert(now);
-                cause.clone_into(&mut self.cause);
-            }
-            None => self.failing_since = None,
-        }
+        place
     }
 
     /// Requests and failures of the last [`MINUTES`] minutes.
@@ -128,6 +154,24 @@ mod tests {
         health.record_upstream("one", None, at(40));
         assert_eq!(state(40), State::Working);
         assert_eq!(state(40 + FORGOTTEN + 1), State::NotCalled);
+    }
+
+    #[test]
+    fn response_that_breaks_off_counts_as_failed() {
+        let health = Health::default();
+        health.record_break("one", "m", "broke off", at(0));
+        assert_eq!(health.upstream("one").state(at(0)), State::NotCalled);
+        health.record_upstream("one", None, at(0));
+        health.record_model("m", None, at(0));
+        health.record_break("one", "m", "broke off", at(10));
+        for record in [health.upstream("one"), health.model("m")] {
+            assert_eq!(record.state(at(10)), State::Failing { since: at(10), cause: "broke off".to_owned() });
+            assert_eq!(record.recent(at(10)), (1, 1));
+        }
+        // Even if its minute is over.
+        health.record_model("m", None, at(20));
+        health.record_break("one", "m", "broke off", at(20 + MINUTE));
+        assert_eq!(health.model("m").recent(at(20 + MINUTE)), (3, 2));
     }
 
     #[test]

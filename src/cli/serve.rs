@@ -144,12 +144,12 @@ async fn reload_at_each(mut hangups: Signal, catalogue: Arc<CurrentCatalogue>) {
         let reloaded = tokio::task::spawn_blocking(move || catalogue.reload(Time::now())).await;
         match reloaded {
             Ok(Ok(Some(difference))) => {
-                tracing::info!(changes = difference.summary(), "the model catalogue was read again");
+                tracing::info!(changes = difference.summary(), "reloaded the model catalogue");
             }
             Ok(Ok(None)) => tracing::info!("nothing to read again, because KEYDESK_MODELS_FILE is not set"),
             Ok(Err(error)) => tracing::error!(
                 cause = %error,
-                "the model catalogue can't be read again; the previous one stays in effect"
+                "reloading the model catalogue failed; the previous one stays in effect"
             ),
             Err(error) => tracing::error!(cause = %error, "reading the model catalogue again failed"),
         }

@@ -15,6 +15,10 @@ struct Outer<'a> {
 /// The body with another name in its member `model`; every other byte stays. `None` if it is no JSON object with
 /// exactly one such member.
 pub(super) fn replaced(body: &Bytes, model: &str) -> Option<Bytes> {
+    // A struct can also be read from an array.
+    if body.trim_ascii_start().first() != Some(&b'{') {
+        return None;
+    }
     let outer: Outer<'_> = serde_json::from_slice(body).ok()?;
     let place = place_of(outer.model.get(), body)?;
     let name = serde_json::to_string(model).ok()?;

@@ -120,8 +120,7 @@ pub async fn infer(
             let mut response = HttpResponse::Ok();
             unbuffered(&mut response);
             let observer = Observer::new(Protocol::Chunks, false, counter);
-            let events = translate(watch::parts(ticket, parts), observer).await;
-            let events = events.map_err(|failure| failure.problem().into_owned())?;
+            let events = translate(watch::parts(ticket, parts), observer);
             Ok(response.content_type("text/event-stream").streaming(events))
         }
         whole => {

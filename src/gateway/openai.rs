@@ -3,13 +3,14 @@
 
 use actix_web::HttpResponse;
 use actix_web::web::Data;
+use futures_util::{StreamExt, stream};
 use serde::Deserialize;
 
 use crate::gateway::observer::Observer;
 use crate::gateway::outgoing::Outgoing;
 use crate::gateway::protocol::Protocol;
 use crate::gateway::relay;
-use crate::gateway::reply::{Body, Reply, Route};
+use crate::gateway::reply::{Body, Interruption, Reply, Route};
 use crate::gateway::router::Router;
 use crate::gateway::tokens::{Member, Scanner, TokenCounter};
 use crate::gateway::upstream::forward::Forwarded;
@@ -87,13 +88,14 @@ async fn respond(
         }
         Body::Stream(parts) if is_event_stream && reply.status.is_success() => {
             let observer = Observer::new(protocol, request.adds_usage(), counter);
-            match relay::events(watch::parts(ticket, parts), observer).await {
-                Ok(events) => response.streaming(events),
-                Err(failure) => return Err(failure.problem().into_owned()),
-            }
+            response.streaming(relay::events(watch::parts(ticket, parts), observer))
         }
         Body::Stream(parts) => {
-            response.streaming(relay::whole(watch::parts(ticket, parts), meaning, counter))
+            let mut parts = watch::parts(ticket, parts).fuse();
+            // Nothing was sent yet, so a body that breaks off at once can become an error response.
+            let first = parts.next().await.transpose().map_err(Interruption::into_problem)?;
+            let parts = stream::iter(first.map(Ok)).chain(parts);
+            response.streaming(relay::whole(Box::pin(parts), meaning, counter))
         }
     })
 }

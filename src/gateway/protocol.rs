@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use actix_web::http::header;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::gateway::reply::Route;
 use crate::gateway::tokens::Facts;
@@ -69,7 +69,7 @@ impl Protocol {
         }
         if name == "error" || facts.kind == "error" || is_failure {
             let error = String::from_utf8_lossy(start).into_owned();
-            let is_in_form = self == Protocol::Responses && !facts.kind.is_empty();
+            let is_in_form = self == Protocol::Responses && (facts.kind == "error" || is_failure);
             return Some(StreamError { error, is_in_form });
         }
         let reason = facts.choices.values().flatten().find(|reason| *reason == "error")?;
@@ -109,9 +109,8 @@ enum Cause {
 impl StreamError {
     /// The upstream's words, shortened.
     pub fn message(&self) -> String {
-        let error: Value = serde_json::from_str(&self.error).unwrap_or(Value::Null);
-        let error = if error["error"].is_null() { &error } else { &error["error"] };
-        let message = [&error["message"], &error["detail"], error].into_iter().find_map(Value::as_str);
+        let error = self.value();
+        let message = [&error["message"], &error["detail"], &error].into_iter().find_map(Value::as_str);
         let message = message.unwrap_or(&self.error);
         message.chars().filter(|letter| !letter.is_control()).take(MAX_QUOTE).collect()
     }
@@ -140,9 +139,23 @@ impl StreamError {
         }
     }
 
+    /// The data of an event that clients recognise as an error: the upstream's own error, if the client may see it.
+    pub fn event(&self) -> Value {
+        let error = self.value();
+        if self.cause() == Cause::Credential || !error["message"].is_string() {
+            return self.problem().event();
+        }
+        json!({ "error": error })
+    }
+
+    /// The error as JSON; null if it is only text.
+    fn value(&self) -> Value {
+        let mut error: Value = serde_json::from_str(&self.error).unwrap_or(Value::Null);
+        if error["error"].is_null() { error } else { error["error"].take() }
+    }
+
     fn cause(&self) -> Cause {
-        let error: Value = serde_json::from_str(&self.error).unwrap_or(Value::Null);
-        let error = if error["error"].is_null() { &error } else { &error["error"] };
+        let error = self.value();
         let mut cause = Cause::Other;
         for name in ["code", "status", "status_code", "type"] {
             let said = match &error[name] {
@@ -181,11 +194,6 @@ impl StreamError {
         }
         cause
     }
-}
-
-/// The problem of a stream that stopped before its end.
-pub fn broken_off() -> Problem {
-    Problem::new(Code::UpstreamError, "The upstream broke off its response.")
 }
 
 #[cfg(test)]
@@ -262,7 +270,9 @@ mod tests {
         let error = |data: &str| Protocol::Chunks.error("", data.as_bytes(), &facts(data)).unwrap();
         let hidden = error(r#"{"error": {"message": "Incorrect API key sk-1", "code": "invalid_api_key"}}"#);
         assert!(!hidden.may_be_passed_on() && !hidden.problem().detail.contains("sk-1"));
+        assert!(!hidden.event().to_string().contains("sk-1"));
         let limited = error(r#"{"error": {"message": "Slow down", "code": 429}}"#);
+        assert_eq!(limited.event(), json!({"error": {"message": "Slow down", "code": 429}}));
         assert!(limited.may_be_passed_on() && limited.problem().code == Code::RateLimited);
         assert_eq!(error(r#"{"error": {"type": "overloaded_error"}}"#).problem().code, Code::Unavailable);
         assert_eq!(error(r#"{"error": {"type": "server_error"}}"#).problem().code, Code::UpstreamError);

@@ -1,6 +1,6 @@
 //! Passes responses on to the client as they arrive, unchanged, and observes them.
 //!
-//! Of an event stream, at most one event of [`MAX_HELD`] bytes is held until its end, which a client waits for
+//! Of an event stream, at most one event of `MAX_HELD` bytes is held until its end, which a client waits for
 //! anyway. So the event with the usage that only Keydesk requested can be removed. Other chunks keep the
 //! `"usage": null` that OpenAI then adds to them: clients ignore it, and removing it would rewrite each chunk.
 
@@ -9,12 +9,14 @@ use std::ops::Range;
 
 use actix_web::web::Bytes;
 use futures_util::{Stream, StreamExt, stream};
+use serde_json::Value;
 
 use crate::gateway::event_stream::{Part, Reader, event};
 use crate::gateway::observer::{Observer, Verdict};
-use crate::gateway::protocol::{StreamError, broken_off};
+use crate::gateway::protocol::StreamError;
 use crate::gateway::reply::{Interruption, Parts};
 use crate::gateway::tokens::{Member, Scanner, TokenCounter};
+use crate::gateway::upstream::failure::broken_off;
 use crate::web::problem::Problem;
 
 /// The longest event that is held until its end, in bytes. A longer one is passed on as it arrives.
@@ -37,6 +39,14 @@ impl Failure {
         !matches!(self, Failure::KeyRefused(_))
     }
 
+    /// The data of the event that tells a client of the OpenAI API.
+    fn event(&self) -> Value {
+        match self {
+            Failure::Reported(error) => error.event(),
+            Failure::Broken(problem) | Failure::KeyRefused(problem) => problem.event(),
+        }
+    }
+
     /// The problem to report to the client.
     pub fn problem(&self) -> Cow<'_, Problem> {
         match self {
@@ -51,7 +61,7 @@ impl From<Interruption> for Failure {
         match interruption {
             Interruption::Upstream(break_off) => {
                 break_off.report();
-                Failure::Broken(broken_off())
+                Failure::Broken(break_off.problem())
             }
             Interruption::KeyRefused(problem) => Failure::KeyRefused(problem),
             Interruption::Stopping(problem) => Failure::Broken(problem),
@@ -59,13 +69,10 @@ impl From<Interruption> for Failure {
     }
 }
 
-/// Begins to pass an event stream on. Returns when the first bytes can be sent, so that an error at the beginning can
-/// still become an HTTP error.
-pub async fn events(
-    events: Parts,
-    observer: Observer,
-) -> Result<impl Stream<Item = Result<Bytes, Interruption>>, Failure> {
-    let mut relay = Relay {
+/// Passes an event stream on. Every failure becomes an event in it, also one before the first event: a client that
+/// repeats requests after HTTP errors does so exactly as often as without Keydesk.
+pub fn events(events: Parts, observer: Observer) -> impl Stream<Item = Result<Bytes, Interruption>> {
+    let relay = Relay {
         events,
         observer,
         reader: Reader::default(),
@@ -73,17 +80,7 @@ pub async fn events(
         is_released: false,
         is_over: false,
     };
-    let first = match relay.next().await {
-        Some((before, Some(end))) if before.is_empty() => return Err(end.failure),
-        first => first,
-    };
-    Ok(stream::unfold((relay, first), |(mut relay, first)| async move {
-        let step = match first {
-            Some(first) => first,
-            None => relay.next().await?,
-        };
-        Some((Ok(relay.send(step)), (relay, None)))
-    }))
+    stream::unfold(relay, |mut relay| async move { Some((Ok(relay.next().await?), relay)) })
 }
 
 struct Relay {
@@ -97,46 +94,26 @@ struct Relay {
     is_over: bool,
 }
 
-/// The failure that ends a stream, and the event that tells the client.
-struct End {
-    failure: Failure,
-    event: Vec<u8>,
-}
-
-/// Bytes to send, and the end that follows them.
-type Step = (Bytes, Option<End>);
-
 impl Relay {
-    /// The next step; `None` after the end.
-    async fn next(&mut self) -> Option<Step> {
+    /// The next bytes to send; `None` after the end.
+    async fn next(&mut self) -> Option<Bytes> {
         while !self.is_over {
-            let step = match self.events.next().await {
+            let bytes = match self.events.next().await {
                 Some(Ok(bytes)) => self.take(&bytes),
                 // A connection that breaks after the end does no harm.
                 Some(Err(Interruption::Upstream(_))) if self.observer.is_complete() => self.finish(),
-                Some(Err(interruption)) => (Bytes::new(), Some(self.end(interruption.into()))),
+                Some(Err(interruption)) => self.end(&interruption.into()).into(),
                 None => self.finish(),
             };
-            self.is_over |= step.1.is_some();
-            if step.1.is_some() || !step.0.is_empty() {
-                return Some(step);
+            if !bytes.is_empty() {
+                return Some(bytes);
             }
         }
         None
     }
 
-    /// The bytes of a step.
-    fn send(&self, step: Step) -> Bytes {
-        let (bytes, end) = step;
-        let Some(end) = end else { return bytes };
-        if end.failure.is_break() {
-            self.observer.record_break();
-        }
-        [&bytes[..], &end.event].concat().into()
-    }
-
     /// Takes bytes of the upstream.
-    fn take(&mut self, chunk: &Bytes) -> Step {
+    fn take(&mut self, chunk: &Bytes) -> Bytes {
         let mut out = Output { chunk, range: 0..0, bytes: Vec::new() };
         let (mut rest, mut from) = (&chunk[..], 0);
         while let Some(part) = self.reader.next(&mut rest) {
@@ -154,7 +131,7 @@ impl Relay {
                 Verdict::PassOn | Verdict::Hide => out.add(&mut self.held, from..end),
                 Verdict::Failed(error) => {
                     let event = [&self.held[..], &chunk[from..end]].concat();
-                    return (out.finish(), Some(self.fail(error, event)));
+                    return [&out.finish()[..], &self.fail(error, event)].concat().into();
                 }
             }
             self.is_released = false;
@@ -167,11 +144,11 @@ impl Relay {
         } else {
             self.held.extend_from_slice(&chunk[from..]);
         }
-        (out.finish(), None)
+        out.finish()
     }
 
     /// Ends the stream as the upstream did, which may have left out the end of the last event.
-    fn finish(&mut self) -> Step {
+    fn finish(&mut self) -> Bytes {
         self.is_over = true;
         let mut last = std::mem::take(&mut self.held);
         let name = self.reader.end();
@@ -185,31 +162,36 @@ impl Relay {
                 Verdict::PassOn => {}
                 Verdict::Hide if self.is_released => {}
                 Verdict::Hide => last.clear(),
-                Verdict::Failed(error) => return (Bytes::new(), Some(self.fail(error, last))),
+                Verdict::Failed(error) => return self.fail(error, last).into(),
             }
             self.is_released = false;
         }
-        let end = (!self.observer.is_complete()).then(|| {
+        if !self.observer.is_complete() {
             self.observer.report("the upstream ended a stream before its end", "");
-            self.end(Failure::Broken(broken_off()))
-        });
-        (last.into(), end)
+            last.extend(self.end(&Failure::Broken(broken_off())));
+        }
+        last.into()
     }
 
-    /// Ends the stream because the upstream reported an error in this event.
-    fn fail(&self, error: StreamError, event: Vec<u8>) -> End {
+    /// Ends the stream because the upstream reported an error in this event. Returns the event to send.
+    fn fail(&mut self, error: StreamError, event: Vec<u8>) -> Vec<u8> {
         self.observer.report("the upstream reported an error in a stream", &error.message());
         if error.may_be_passed_on() {
-            return End { failure: Failure::Reported(error), event };
+            self.is_over = true;
+            return event;
         }
-        self.end(Failure::Reported(error))
+        self.end(&Failure::Reported(error))
     }
 
-    fn end(&self, failure: Failure) -> End {
+    /// Ends the stream. Returns the event that names the failure.
+    fn end(&mut self, failure: &Failure) -> Vec<u8> {
+        self.is_over = true;
+        if failure.is_break() {
+            self.observer.record_break();
+        }
         // The part of an event that was passed on must not become a part of this one.
         let gap = if self.is_released { "\n\n" } else { "" };
-        let event = format!("{gap}{}", event(&failure.problem().event().to_string()));
-        End { failure, event: event.into() }
+        format!("{gap}{}", event(&failure.event().to_string())).into()
     }
 }
 

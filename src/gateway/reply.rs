@@ -75,12 +75,12 @@ pub enum Interruption {
 }
 
 impl Interruption {
-    /// The problem to send to a client that has not received anything yet.
+    /// The problem to send to a client that has not received anything yet. Reports a failure of the upstream.
     pub fn into_problem(self) -> Problem {
         match self {
             Interruption::Upstream(break_off) => {
                 break_off.report();
-                Problem::new(Code::UpstreamError, "The upstream broke off its response. Try again.")
+                break_off.problem()
             }
             Interruption::KeyRefused(problem) | Interruption::Stopping(problem) => problem,
         }

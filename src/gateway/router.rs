@@ -16,7 +16,7 @@ use crate::gateway::body_model;
 use crate::gateway::off_thread::off_thread;
 use crate::gateway::reply::{Reply, Route, unreadable};
 use crate::gateway::upstream::forward::Forwarded;
-use crate::gateway::upstream::{ClientOptions, Miss, Server, Turn, Upstream};
+use crate::gateway::upstream::{ClientOptions, Miss, Patience, Server, Turn, Upstream};
 use crate::time::Time;
 use crate::verify::decision;
 use crate::web::problem::{Code, Problem};
@@ -95,7 +95,8 @@ impl Router {
     }
 
     fn connect(&self, server: &ModelServer) -> Result<Server, reqwest::Error> {
-        let patience = server.timeout.unwrap_or(self.options.patience);
+        let own = server.timeout.map(|time| Patience { time, setting: "timeout in the model catalogue" });
+        let patience = own.unwrap_or(self.options.patience);
         let options = ClientOptions { patience, ..self.options.clone() };
         Server::new(Some(&server.name), &server.url, server.key.clone(), &options)
     }
@@ -147,7 +148,7 @@ impl Router {
         for (place, (server_name, server)) in servers.iter().enumerate() {
             let turn = if place + 1 == servers.len() { Turn::Last } else { Turn::NotLast };
             let result = server.call(route, body.clone(), ticket, forwarded, turn).await;
-            let failure = failure_of(&result);
+            let failure = failure_of(&result, ticket);
             let ended = Time::now();
             self.health.record_upstream(server_name, failure.as_deref(), ended);
             if turn == Turn::NotLast && matches!(result, Err(Miss::TryNext(_))) {
@@ -199,15 +200,20 @@ impl Router {
     }
 }
 
-/// Why an upstream failed; `None` if it works, even if it refused the request.
-fn failure_of(result: &Result<Reply, Miss>) -> Option<String> {
-    match result {
+/// Why an upstream failed, in a few words; `None` if it works, even if it refused the request.
+fn failure_of(result: &Result<Reply, Miss>, ticket: &Ticket) -> Option<String> {
+    let reason = match result {
         Ok(reply) => {
             let status = reply.status.as_u16();
-            (status == 429 || status >= 500).then(|| format!("status {status}"))
+            return (status == 429 || status >= 500).then(|| format!("status {status}"));
         }
-        Err(Miss::TryNext(reason)) => Some(reason.clone()),
-        Err(Miss::Problem(problem)) => Some(problem.detail.to_string()),
+        Err(Miss::TryNext(reason)) => reason.as_str(),
+        Err(Miss::Problem(problem)) => &*problem.detail,
+    };
+    match ticket.upstream().status {
+        Some(status) if status >= 400 => Some(format!("status {status}")),
+        // The rest of a problem's text is advice for the client.
+        _ => Some(reason.split(". ").next().unwrap_or_default().trim_end_matches('.').to_owned()),
     }
 }
 

@@ -8,20 +8,17 @@ use serde_json::json;
 
 use crate::gateway::event_stream::{Part, Reader, event};
 use crate::gateway::observer::{Observer, Verdict};
-use crate::gateway::protocol::{DONE, broken_off};
+use crate::gateway::protocol::DONE;
 use crate::gateway::relay::Failure;
 use crate::gateway::reply::{Interruption, Parts, unreadable};
+use crate::gateway::upstream::failure::broken_off;
 
 /// The longest event that is translated, in bytes.
 const MAX_EVENT: usize = 1024 * 1024;
 
-/// Begins to translate a stream. Returns when the first bytes can be sent, so that an error at the beginning can still
-/// become an HTTP error.
-pub async fn translate(
-    parts: Parts,
-    observer: Observer,
-) -> Result<impl Stream<Item = Result<Bytes, std::io::Error>>, Failure> {
-    let mut translation = Translation {
+/// Translates a stream. Every failure becomes an event in it, also one before the first event.
+pub fn translate(parts: Parts, observer: Observer) -> impl Stream<Item = Result<Bytes, std::io::Error>> {
+    let translation = Translation {
         parts,
         observer,
         reader: Reader::default(),
@@ -29,17 +26,9 @@ pub async fn translate(
         ready: String::new(),
         is_over: false,
     };
-    let first = match translation.next().await {
-        Some((text, Some(failure))) if text.is_empty() => return Err(failure),
-        first => first,
-    };
-    Ok(stream::unfold((translation, first), |(mut translation, first)| async move {
-        let step = match first {
-            Some(first) => first,
-            None => translation.next().await?,
-        };
-        Some((Ok(translation.send(step)), (translation, None)))
-    }))
+    stream::unfold(translation, |mut translation| async move {
+        Some((Ok(translation.next().await?.into()), translation))
+    })
 }
 
 struct Translation {
@@ -54,8 +43,8 @@ struct Translation {
 }
 
 impl Translation {
-    /// The next events to send, and the failure that ends the stream after them; `None` after the end.
-    async fn next(&mut self) -> Option<(String, Option<Failure>)> {
+    /// The next events to send; `None` after the end.
+    async fn next(&mut self) -> Option<String> {
         while !self.is_over {
             let done = match self.parts.next().await {
                 Some(Ok(bytes)) => self.take(&bytes),
@@ -64,25 +53,24 @@ impl Translation {
                 Some(Err(interruption)) => Err(interruption.into()),
                 None => self.finish(),
             };
-            self.is_over |= done.is_err();
-            let failure = done.err();
-            if failure.is_some() || !self.ready.is_empty() {
-                return Some((std::mem::take(&mut self.ready), failure));
+            if let Err(failure) = done {
+                self.fail(&failure);
+            }
+            if !self.ready.is_empty() {
+                return Some(std::mem::take(&mut self.ready));
             }
         }
         None
     }
 
-    fn send(&self, (mut text, failure): (String, Option<Failure>)) -> Bytes {
-        if let Some(failure) = failure {
-            if failure.is_break() {
-                self.observer.record_break();
-            }
-            let problem = failure.problem();
-            let error = json!({"code": problem.code.name(), "message": problem.detail});
-            text.push_str(&event(&json!({ "error": error }).to_string()));
+    fn fail(&mut self, failure: &Failure) {
+        self.is_over = true;
+        if failure.is_break() {
+            self.observer.record_break();
         }
-        text.into()
+        let problem = failure.problem();
+        let error = json!({"code": problem.code.name(), "message": problem.detail});
+        self.ready.push_str(&event(&json!({ "error": error }).to_string()));
     }
 
     fn take(&mut self, mut bytes: &[u8]) -> Result<(), Failure> {

@@ -23,6 +23,7 @@ use serde_json::Value;
 use crate::config::Outbound;
 use crate::gateway::echo;
 use crate::gateway::reply::{Body, Reply, Route, unreadable};
+pub use crate::gateway::upstream::failure::Patience;
 use crate::gateway::upstream::forward::Forwarded;
 use crate::gateway::upstream::treatment::{NoResponse, Treatment};
 pub use crate::gateway::upstream::turn::{Miss, Turn};
@@ -41,7 +42,7 @@ const MAX_ERROR: (usize, Duration) = (64 * 1024, Duration::from_secs(5));
 #[derive(Clone)]
 pub struct ClientOptions {
     /// How long an upstream may stay silent.
-    pub patience: Duration,
+    pub patience: Patience,
     /// The number of server threads. Each has a client with connections of its own.
     pub threads: usize,
     pub outbound: Outbound,
@@ -68,7 +69,7 @@ pub struct Server {
     /// Its credential.
     key: Option<SecretString>,
     /// How long it may stay silent.
-    patience: Duration,
+    patience: Patience,
 }
 
 impl Upstream {
@@ -197,7 +198,7 @@ impl Server {
                     NoResponse::of(error, self.patience, CONNECT_TIMEOUT);
                 if may_try_next {
                     failure::log(ticket, turn::EVENT, &cause);
-                    return Err(Miss::TryNext(event.to_owned()));
+                    return Err(Miss::TryNext(problem.detail.to_string()));
                 }
                 failure::report(ticket, event, &cause);
                 Err(Miss::Problem(problem))
@@ -249,7 +250,8 @@ impl Server {
 
 /// A client for the upstream. `patience` is how long it may stay silent.
 fn client(options: &ClientOptions) -> Result<reqwest::Client, reqwest::Error> {
-    let builder = options.outbound.client().connect_timeout(CONNECT_TIMEOUT).read_timeout(options.patience);
+    let builder =
+        options.outbound.client().connect_timeout(CONNECT_TIMEOUT).read_timeout(options.patience.time);
     builder.tcp_nodelay(true).build()
 }
 

@@ -35,6 +35,8 @@ pub const PARAMETERS: &[(&str, Value)] = &[
     ("token", Value::Secret),
     // The path of a request to another service.
     ("rest", Value::Secret),
+    // The name of a model may be any text that a client sends.
+    ("model", Value::Secret),
     ("org", Value::Public(is_slug)),
     ("id", Value::Public(is_id)),
     ("index", Value::Public(is_number)),
@@ -244,6 +246,9 @@ mod tests {
             (format!("/calendar/{TOKEN}"), "/calendar/{unknown}".to_owned()),
             ("/v1/authorize/a/b?c".to_owned(), "/v1/authorize/{rest}".to_owned()),
             ("/v1/authorize".to_owned(), "/v1/authorize".to_owned()),
+            (format!("/v1/models/{TOKEN}"), "/v1/models/{model}".to_owned()),
+            ("/v1/models/acme/large?key=c".to_owned(), "/v1/models/{model}".to_owned()),
+            ("/v1/models/".to_owned(), "/v1/models".to_owned()),
             ("/chat/completions".to_owned(), "/chat/completions".to_owned()),
             ("/wp-admin/keys".to_owned(), "/{unknown}".to_owned()),
             ("/v1/".repeat(50), "/v1/v1/v1/v1/v1/v1/v1/v1/{unknown}".to_owned()),

@@ -108,8 +108,15 @@ impl Ticket {
     }
 
     /// Records that the upstream failed, whatever status the client gets: an upstream's 429 is no limit of the key.
-    pub fn record_upstream_failure(&self) {
+    /// `event` says what happened.
+    pub fn record_upstream_failure(&self, event: &str) {
         self.0.has_failed.set(true);
+        let upstream = self.upstream();
+        // Failures before a response are recorded where the upstream was called.
+        if upstream.status.is_some_and(|status| status < 400) {
+            let cause = event.strip_prefix("the upstream ").unwrap_or(event);
+            self.0.site.health.record_break(&upstream.name, &self.0.model.borrow(), cause, Time::now());
+        }
     }
 
     /// Records the upstream that the request is sent to and, later, its response. Failures of earlier attempts no

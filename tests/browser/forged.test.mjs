@@ -278,7 +278,7 @@ test("confirming requests a new sign-in, and accepts only a fresh one of the sam
       const refused = await go(visit, link);
       forge = {};
       assert.equal(refused.status, 403, refused.text);
-      assert.match(refused.text, /<title>Error: It is not confirmed that it is you/);
+      assert.match(refused.text, /<title>Error: Your identity is not confirmed/);
       await logs(keydesk, reason, seen);
       assert.ok(await isAsked(), "it is still to be confirmed");
     });

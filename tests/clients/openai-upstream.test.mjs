@@ -237,14 +237,14 @@ describe("the openai client with an upstream", { concurrency: true }, () => {
     assert.equal(call.headers.authorization, `Bearer ${credential}`);
     assert.ok(!JSON.stringify(call).includes(key.key), "the key goes no further");
     assert.equal(call.headers.cookie, undefined);
-    assert.match(desk.keydesk.log(), /mine-1/);
+    assert.equal((await desk.keydesk.logged("mine-1")).length, 1);
   });
 
   test("leaves one log line with the cause of a failure", async () => {
     const { key, chat } = await own("logged", { maxRetries: 0 });
     const error = await failure(chat("403-credential"));
     const [call] = desk.upstream.calls("403-credential@logged");
-    const lines = desk.keydesk.log().split("\n").filter((line) => line.includes(`up_req_${call.number}"`));
+    const lines = await desk.keydesk.logged(`up_req_${call.number}"`);
     assert.equal(lines.length, 1, "one line names the upstream’s request");
     for (const part of [error.requestID, key.id, "403-credential@logged", "403", "Incorrect API key provided", "org_"]) {
       assert.ok(lines[0].includes(part), `${part} in ${lines[0]}`);

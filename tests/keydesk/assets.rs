@@ -61,6 +61,11 @@ fn links_use_the_configured_url_and_never_the_request() {
         let answer = server.api(&org.admin.key).send("GET", path, &forged, None);
         let headers: String =
             answer.headers.iter().map(|(name, value)| format!("{name}: {value}\n")).collect();
-        assert!(!answer.body.contains("evil.example") && !headers.contains("evil.example"), "{path}");
+        // A page may say at which address it was opened, but no tag may contain it.
+        let tags = answer.body.split('<').filter_map(|rest| rest.split('>').next());
+        assert!(
+            !headers.contains("evil.example") && tags.into_iter().all(|tag| !tag.contains("evil.example")),
+            "{path}"
+        );
     }
 }

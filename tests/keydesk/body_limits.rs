@@ -211,7 +211,8 @@ fn compressed_bodies_of_many_keys_stay_within_their_memory() {
         answered > 20
     });
     println!("30 unfinished compressed bodies: {before} KiB before, {most} KiB at most");
-    assert!(most < 150 * 1024, "{most} KiB");
+    // A debug binary alone takes twice as much as a release.
+    assert!(most - before < 120 * 1024, "{before} KiB before, {most} KiB at most");
     drop(held);
     eventually("room again", || {
         apis[0]

@@ -46,7 +46,7 @@ fn a_secret_that_was_ended_at_once_works_for_no_clock() {
         }
         assert_eq!(org.admin.get(&format!("/v1/api-keys/{id}")).json()["rotation"], Value::Null);
         let shown = server.signed_in(&org).get(&format!("/o/{}/keys/{id}", org.slug));
-        assert!(shown.body.contains("ended "), "{}", shown.body);
+        assert!(shown.body.contains("Ended "), "{}", shown.body);
         // No rotation is open, so the next one can begin.
         rotate(&org, id, "1h");
     }

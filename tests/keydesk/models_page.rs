@@ -64,7 +64,7 @@ fn page_shows_models_prices_callers_and_health() {
     let page = browser.get(&path);
     assert_eq!(page.text("nav.tabs [aria-current=page]"), "Models");
     let rows = page.texts("[data-table=models] tbody tr");
-    // The key of the set-up, and two more.
+    // Two keys can call models; the one of the set-up lacks the scope.
     for (row, parts) in rows.iter().zip([
         &[
             "gpt-4",
@@ -77,9 +77,23 @@ fn page_shows_models_prices_callers_and_health() {
             "0 of 1 failed",
             "All keys",
         ][..],
-        &["second", "gone, then main", "no price", "On second choice", "gone fails since", "2 of 3 keys"],
-        &["lost", "gone", "no price", "Failing", "1 of 1 failed", "2 of 3 keys"],
-        &["unused", "main", "no price", "Not called", "2 of 3 keys"],
+        &[
+            "second",
+            "gone, then main",
+            "no price",
+            "On second choice",
+            "gone has been failing since",
+            "1 of 2 keys",
+        ],
+        &[
+            "lost",
+            "gone",
+            "no price",
+            "Failing",
+            ": Keydesk can't connect to the upstream, 1 of 1 failed",
+            "1 of 2 keys",
+        ],
+        &["unused", "main", "no price", "Not called", "1 of 2 keys"],
     ]) {
         for part in parts {
             assert!(row.contains(part), "{part} in {row}");
@@ -104,6 +118,31 @@ fn page_shows_models_prices_callers_and_health() {
     let page = server.signed_in_as("bo@example.com").get(&path);
     assert_eq!(page.status, 200);
     assert!(page.body.contains("gpt-4") && !page.body.contains(&stub.url) && !page.body.contains("All keys"));
+    // Nor empty columns in their place.
+    assert_eq!(page.texts("[data-table=models] thead th"), ["Name", "Upstreams", "Price", "Last 15 minutes"]);
+    assert_eq!(page.texts("[data-table=upstreams] thead th"), ["Name", "API", "Last 15 minutes"]);
+}
+
+#[test]
+fn failure_within_a_response_counts_against_model_and_upstream() {
+    let stub = Stub::new(200, r#"{"error":{"message":"boom"}}"#);
+    let desk = Desk::new();
+    let file = desk.data.path().join("models.toml");
+    std::fs::write(&file, catalogue(&stub.url)).unwrap();
+    let desk = desk.with("KEYDESK_MODELS_FILE", file.to_str().unwrap()).with("MAIN_KEY", "sk-never-shown");
+    let server = desk.start();
+    let org = desk.set_up(&server, "Acme");
+    let made = org.admin.create(&json!({"name": "caller", "scopes": ["inference:write"]}));
+    let body = json!({"model": "gpt-4", "messages": [{"role": "user", "content": "x"}]});
+    server.api(made["key"].as_str().unwrap()).post("/v1/chat/completions", &body);
+    let mut browser = server.signed_in(&org);
+    let path = format!("/o/{}/settings/models", org.slug);
+    let shown = ": reported an error, 1 of 1 failed";
+    crate::support::eventually("the failure is shown", || {
+        browser.get(&path).texts("[data-table=models] tbody tr")[0].contains(shown)
+    });
+    let server_row = &browser.get(&path).texts("[data-table=upstreams] tbody tr")[0];
+    assert!(server_row.contains("Failing") && server_row.contains(shown), "{server_row}");
 }
 
 #[test]
@@ -114,7 +153,7 @@ fn page_without_a_catalogue_explains_how_to_set_one() {
     assert!(page.body.contains("KEYDESK_MODELS_FILE"));
     // The example is a catalogue that works.
     let file = desk.data.path().join("models.toml");
-    std::fs::write(&file, page.source("pre code")).unwrap();
+    std::fs::write(&file, page.source("pre")).unwrap();
     drop(server);
     let desk = desk.with("KEYDESK_MODELS_FILE", file.to_str().unwrap()).with("OPENAI_API_KEY", "sk-x");
     let page = desk.start().signed_in(&org).get(&format!("/o/{}/settings/models", org.slug));

@@ -93,7 +93,7 @@ fn matching_address_opens_no_account_and_creates_none() {
     }
     assert_eq!(desk.database.count("SELECT COUNT(*) AS count FROM people"), 1);
     assert_eq!(desk.database.count("SELECT COUNT(*) AS count FROM sign_in_methods"), 1);
-    server.wait_for_log("nobody signs in by this identity");
+    server.wait_for_log("no account has this identity");
 }
 
 #[test]
@@ -213,8 +213,8 @@ fn state_is_valid_once_in_its_browser_for_its_provider_for_ten_minutes() {
     refused(&mut one, &of_one);
     // Too late.
     let mut late = server.signed_in(&org);
-    let link = connect_link(&mut late);
-    let back = github.grant(&location(&late.get(&link)), &ada());
+    let again = location(&late.get("/sign-in/again/github?next=%2Faccount"));
+    let back = github.grant(&again, &ada());
     assert!(desk.database.count("SELECT COUNT(*) AS count FROM sign_in_flows") > 0);
     desk.database.execute("UPDATE sign_in_flows SET created_at = created_at - 600000000");
     assert_eq!(late.get(&back).status, 400);
@@ -248,7 +248,7 @@ fn starting_a_sign_in_stores_nothing_in_the_database_and_reveals_nothing_to_the_
     let mut browser = server.browser();
     let [one, two] = [0, 1].map(|_| github.grant(&location(&browser.get("/sign-in/github")), &ada()));
     let refused = browser.get(&one);
-    assert_eq!(refused.status, 403, "nobody signs in by this identity");
+    assert_eq!(refused.status, 403, "no account has this identity");
     let removal = refused.header("set-cookie").unwrap();
     assert!(removal.contains("Max-Age=0"), "{removal}");
     assert_eq!(browser.get(&one).status, 400, "used up");

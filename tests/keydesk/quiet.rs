@@ -58,7 +58,10 @@ fn populate(desk: &Desk, server: &Server, org: &Org) -> (String, String) {
 fn path_for(pattern: &str, org: &Org, key: &str, member: &str) -> String {
     let id = if pattern.contains("keys/{id}") { key } else { member };
     let path = pattern.replace("{org}", &org.slug).replace("{id}", id).replace("{index}", "0");
-    path.replace("{token}", "unknown").replace("{provider}", "github").replace("{file}", "app.css")
+    path.replace("{token}", "unknown")
+        .replace("{provider}", "github")
+        .replace("{file}", "app.css")
+        .replace("{model:.*}", "echo")
 }
 
 #[test]
@@ -89,10 +92,10 @@ fn get_changes_nothing() {
     settle(&desk);
     let gets = || TABLE.iter().filter(|(method, _, _)| *method == "GET");
     let is_api = |path: &str| path.starts_with("/v1/");
-    // A visit to a provider stores a state for its return, and without an open request for a limit, the session
-    // stores why the page leads elsewhere.
+    // Connecting and confirming with a provider store a state for its return, and without an open request for a limit,
+    // the session stores why the page leads elsewhere.
     let stores = |path: &str| {
-        path.starts_with("/sign-in/")
+        path.starts_with("/sign-in/again/")
             || path.starts_with("/account/connect/")
             || path.ends_with("/limit/decision")
     };

@@ -100,9 +100,13 @@ fn secrets_reach_neither_log_nor_database() {
     raw::request(&server.base, MARK, "/docs", &[], "");
     let log = server.whole_log();
     assert!(log.contains(r#""level":"TRACE""#));
-    for known in
-        ["/invitations/{token}", "/unsubscribe/{token}", "/calendar/{token}.ics", "/v1/authorize/{rest}"]
-    {
+    for known in [
+        "/invitations/{token}",
+        "/unsubscribe/{token}",
+        "/calendar/{token}.ics",
+        "/v1/authorize/{rest}",
+        "/v1/models/{model}",
+    ] {
         assert!(log.contains(&format!(r#""path":"{known}""#)), "an operator sees {known}");
     }
     let leak = log.lines().find(|line| line.to_ascii_lowercase().contains(MARK));

@@ -87,7 +87,7 @@ fn root_secret_is_replaced_process_by_process_and_no_key_fails_meanwhile() {
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("2 of 7 secrets"), "{said}");
     let page = servers[0].signed_in(&org).get(&format!("/o/{}/settings", org.slug));
-    assert!(page.body.contains("2 of 7 secrets of keys still use the one before"), "{}", page.body);
+    assert!(page.body.contains("2 of 7 secrets still use the previous one"), "{}", page.body);
     // Idle keys would stop working, so the secret before can't be taken away yet.
     desk = at(desk, 3);
     let refused = desk.run(&["serve"]);

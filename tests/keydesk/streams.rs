@@ -147,46 +147,75 @@ fn a_stream_that_fails_or_stops_ends_with_an_error_and_counts_as_a_failure() {
 }
 
 #[test]
-fn an_error_at_the_beginning_becomes_an_http_error() {
-    let cases = [
-        ("", 502, "upstream_error"),
+fn an_error_at_the_beginning_is_an_error_event_too_and_keeps_what_the_upstream_says() {
+    let broken = json!({"message": "Broken", "type": "server_error", "code": "broken"});
+    let busy = json!({"message": "Busy", "type": "overloaded_error"});
+    let limited = json!({"message": "Slow down", "code": 429});
+    let text = |error: &Value| format!("data: {}\n\n", json!({ "error": error }));
+    let cut_off = ("upstream_error", "The upstream broke off its response.");
+    // The upstream's events, the error of the API that has its form, and the code and words of `/v1/inference`.
+    let cases: Vec<(String, Option<&Value>, (&str, &str))> = vec![
+        (String::new(), None, cut_off),
+        (": hello\n\n".to_owned(), None, cut_off),
+        ("event: x\n".to_owned(), None, cut_off),
+        (format!("{}data: [DONE]\n\n", text(&broken)), Some(&broken), ("upstream_error", "Broken")),
+        (format!("event: error\ndata: {broken}\n\n"), Some(&broken), ("upstream_error", "Broken")),
+        (text(&busy), Some(&busy), ("unavailable", "Busy")),
+        (text(&busy).trim_end().to_owned(), Some(&busy), ("unavailable", "Busy")),
+        (text(&limited), Some(&limited), ("rate_limited", "Slow down")),
         (
-            "data: {\"error\":{\"message\":\"Broken\",\"type\":\"server_error\"}}\n\ndata: [DONE]\n\n",
-            502,
-            "upstream_error",
-        ),
-        ("event: error\ndata: {\"message\":\"Broken\"}\n\n", 502, "upstream_error"),
-        ("data: {\"error\":{\"message\":\"Busy\",\"type\":\"overloaded_error\"}}\n\n", 503, "unavailable"),
-        ("data: {\"error\":{\"message\":\"Broken\",\"code\":503}}", 503, "unavailable"),
-        (
-            "data: {\"error\":{\"message\":\"key sk-1 is wrong\",\"code\":\"invalid_api_key\"}}\n\n",
-            502,
-            "upstream_error",
+            "data: {\"error\":{\"message\":\"key sk-1 is wrong\",\"code\":\"invalid_api_key\"}}\n\n"
+                .to_owned(),
+            None,
+            ("upstream_error", "The upstream returned an error."),
         ),
     ];
-    let limited = "data: {\"error\":{\"message\":\"Slow down\",\"code\":429}}\n\n";
-    let mut contents: Vec<_> = cases
+    let contents = cases
         .iter()
         .enumerate()
-        .map(|(number, (text, _, _))| (format!("m{number}"), EVENTS, text.as_bytes().to_vec()))
-        .collect();
-    contents.push(("limited".to_owned(), EVENTS, limited.into()));
-    let (desk, server, org) = with_upstream(&by_model(contents));
+        .map(|(number, (text, _, _))| (format!("m{number}"), EVENTS, text.as_bytes().to_vec()));
+    let (desk, server, org) = with_upstream(&by_model(contents.collect()));
     let api = server.api(&desk.key(&org.slug, "caller", "inference:write,analytics:read"));
-    for path in ["/v1/chat/completions", "/v1/inference", "/v1/responses"] {
-        for (number, (text, status, code)) in cases.iter().enumerate() {
+    let paths = ["/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/inference"];
+    for path in paths {
+        for (number, (text, kept, (code, words))) in cases.iter().enumerate() {
             let answer = stream_of(&api, path, &format!("m{number}"));
-            assert_eq!(answer.refusal(), (*status, (*code).to_owned()), "{path} {text}");
-            assert!(!answer.body.contains("sk-1"), "{}", answer.body);
+            assert_eq!(answer.status, 200, "{path} {text}: {}", answer.body);
+            assert_eq!(answer.header("content-type"), Some(EVENTS));
+            assert!(!answer.body.contains("sk-1") && !answer.body.contains("[DONE]"), "{}", answer.body);
+            let events: Vec<&str> = answer.body.split("data: ").skip(1).collect();
+            let [event] = events[..] else { panic!("{path} {text:?}: {}", answer.body) };
+            let error = &serde_json::from_str::<Value>(event).unwrap()["error"];
+            match kept {
+                Some(kept) if path != "/v1/inference" => assert_eq!(error, *kept, "{path} {text}"),
+                _ => {
+                    assert_eq!(error["code"], *code, "{path} {text}");
+                    assert!(error["message"].as_str().unwrap().contains(words), "{path} {text}: {error}");
+                }
+            }
         }
     }
-    for path in ["/v1/chat/completions", "/v1/inference"] {
-        let answer = stream_of(&api, path, "limited");
-        assert_eq!(answer.refusal(), (429, "rate_limited".to_owned()));
-        assert!(answer.body.contains("Slow down"), "{}", answer.body);
-    }
     // A limit of the upstream is none of the key.
-    assert_eq!(outcomes(&api, 20)["server_errors"], 20);
+    let requests = (paths.len() * cases.len()) as i64;
+    assert_eq!(outcomes(&api, requests)["server_errors"], requests);
+}
+
+#[test]
+fn the_response_begins_before_the_first_event() {
+    let (go_on, may_go_on) = mpsc::channel::<()>();
+    let url = upstream(move |_, mut stream| {
+        stream.write_all(STREAM_HEAD.as_bytes()).unwrap();
+        may_go_on.recv().unwrap();
+        send_chunk(&mut stream, "data: [DONE]\n\n").unwrap();
+        send_chunk(&mut stream, "").unwrap();
+    });
+    let (desk, server, org) = with_upstream(&url);
+    let api = server.api(&desk.key(&org.slug, "caller", "inference:write"));
+    let body = json!({"model": "m", "messages": [], "stream": true});
+    let mut open = Open::post(&api, &server, "/v1/chat/completions", &body);
+    assert!(open.until("\r\n").starts_with("HTTP/1.1 200 OK"));
+    go_on.send(()).unwrap();
+    open.until("[DONE]");
 }
 
 #[test]

@@ -65,7 +65,8 @@ fn refusals_keep_their_meaning_in_keydesks_own_format() {
 #[test]
 fn failures_say_that_the_upstream_failed_and_may_be_retried_unless_that_cannot_help() {
     // Status, further headers, expected status and code, and whether a retry is prevented.
-    let cases: Vec<(u16, &[(&str, &str)], u16, &str, Option<&str>)> = vec![
+    type Case = (u16, &'static [(&'static str, &'static str)], u16, &'static str, Option<&'static str>);
+    let cases: Vec<Case> = vec![
         (500, &[], 502, "upstream_error", None),
         (500, &[("x-should-retry", "false")], 502, "upstream_error", Some("false")),
         (500, &[("x-should-retry", "true")], 502, "upstream_error", Some("true")),

@@ -8,7 +8,7 @@ use serde_json::json;
 use socket2::{Domain, Socket, Type};
 
 use crate::support::scripted::{response, scripted};
-use crate::support::stream::{STREAM_HEAD, send_chunk, upstream, with_upstream};
+use crate::support::stream::{STREAM_HEAD, many_upstreams, send_chunk, upstream, with_upstream};
 use crate::support::{Answer, Api, Desk, Org, Server};
 
 fn impatient(url: &str) -> (Desk, Server, Org) {
@@ -70,19 +70,33 @@ fn a_response_that_keeps_arriving_may_take_longer_than_the_silence_that_is_allow
 
 #[test]
 fn an_upstream_that_falls_silent_within_its_response_is_given_up_and_named_in_the_log() {
-    let url = upstream(|_, mut stream| {
-        stream.write_all(STREAM_HEAD.as_bytes()).unwrap();
-        send_chunk(&mut stream, "data: {\"choices\":[{\"delta\":{\"content\":\"Hi\"}}]}\n\n").unwrap();
+    let url = many_upstreams(|request, mut stream| {
+        if request.contains("\"stream\":true") {
+            stream.write_all(STREAM_HEAD.as_bytes()).unwrap();
+            send_chunk(&mut stream, "data: {\"choices\":[{\"delta\":{\"content\":\"Hi\"}}]}\n\n").unwrap();
+        } else {
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n{").unwrap();
+        }
         std::thread::sleep(Duration::from_secs(20));
     });
     let (desk, server, org) = impatient(&url);
     let api = caller(&desk, &server, &org);
     let started = Instant::now();
-    let answer = api.post("/v1/inference", &json!({"model": "m", "prompt": "Hello", "stream": true}));
-    assert!(answer.body.starts_with("data: {\"delta\":\"Hi\"}\n\n"), "{}", answer.body);
-    assert!(answer.body.contains("upstream_error") && !answer.body.contains("[DONE]"), "{}", answer.body);
-    assert!(started.elapsed() < Duration::from_secs(10));
-    assert!(server.whole_log().contains("the upstream fell silent within its response"));
+    let infer =
+        |stream| api.post("/v1/inference", &json!({"model": "m", "prompt": "Hello", "stream": stream}));
+    let names_the_setting =
+        |text: &str| text.contains("The upstream sent nothing for 1 s (KEYDESK_UPSTREAM_TIMEOUT)");
+    for (answer, piece) in [(infer(true), "data: {\"delta\":\"Hi\"}\n\n"), (chat(&api, true), "\"Hi\"")] {
+        assert!(answer.status == 200 && answer.body.contains(piece), "{}", answer.body);
+        assert!(answer.body.contains("upstream_error") && !answer.body.contains("[DONE]"), "{}", answer.body);
+        assert!(names_the_setting(answer.body.rsplit("data: ").next().unwrap()), "{}", answer.body);
+    }
+    let whole = infer(false);
+    assert_eq!(whole.refusal(), (502, "upstream_error".into()));
+    assert!(names_the_setting(&whole.body), "{}", whole.body);
+    assert_eq!(whole.header("x-should-retry"), Some("false"));
+    assert!(started.elapsed() < Duration::from_secs(15));
+    assert_eq!(server.whole_log().matches("the upstream fell silent within its response").count(), 3);
 }
 
 #[test]

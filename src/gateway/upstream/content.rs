@@ -8,7 +8,7 @@ use futures_util::{Stream, StreamExt, stream};
 use reqwest::header::{CONTENT_ENCODING, HeaderMap, HeaderValue};
 
 use crate::gateway::reply::{Interruption, Parts};
-use crate::gateway::upstream::failure::{self, BreakOff};
+use crate::gateway::upstream::failure::{self, BreakOff, Cut, Patience};
 use crate::web::encoding::{Decoder, Encoding};
 use crate::web::ticket::Ticket;
 
@@ -18,32 +18,17 @@ const STEP: usize = 16 * 1024;
 /// The content of a response as it arrives.
 pub(super) type Content = Pin<Box<dyn Stream<Item = Result<Bytes, Cut>>>>;
 
-/// Why content was cut short.
-pub(super) struct Cut {
-    event: &'static str,
-    cause: String,
-}
-
 /// The decoders that a response needs; `None` if its encoding is unknown.
 pub(super) fn encodings(headers: &HeaderMap) -> Option<Vec<Encoding>> {
     Encoding::list(headers.get_all(CONTENT_ENCODING).iter().map(HeaderValue::as_bytes)).ok()
 }
 
 /// The content of a response as it was sent. `patience` is how long the upstream may stay silent.
-pub(super) fn raw(response: reqwest::Response, patience: Duration) -> Content {
+pub(super) fn raw(response: reqwest::Response, patience: Patience) -> Content {
     Box::pin(response.bytes_stream().map(move |part| {
-        part.map_err(|error| {
-            if error.is_timeout() {
-                Cut {
-                    event: "the upstream fell silent within its response",
-                    cause: failure::silence(patience),
-                }
-            } else {
-                Cut {
-                    event: "the upstream broke off its response",
-                    cause: failure::chain(&error.without_url()),
-                }
-            }
+        part.map_err(|error| match error.is_timeout() {
+            true => Cut::Silence(patience),
+            false => Cut::Broken(failure::chain(&error.without_url())),
         })
     }))
 }
@@ -52,7 +37,9 @@ pub(super) fn raw(response: reqwest::Response, patience: Duration) -> Content {
 pub(super) fn decoded(content: Content, encodings: &[Encoding]) -> Content {
     let decoder = Decoder::new(encodings);
     let state = Decoding { content, decoder, part: Bytes::new(), buffer: vec![0; STEP].into() };
-    Box::pin(stream::unfold(state, |mut state| async move { Some((state.next().await?, state)) }))
+    let decoded = stream::unfold(state, |mut state| async move { Some((state.next().await?, state)) });
+    // After the beginning of an error response was read, which may be all, the rest is read again.
+    Box::pin(decoded.fuse())
 }
 
 struct Decoding {
@@ -65,9 +52,7 @@ struct Decoding {
 
 impl Decoding {
     async fn next(&mut self) -> Option<Result<Bytes, Cut>> {
-        let broken = |error: std::io::Error| {
-            Some(Err(Cut { event: "the upstream's response can't be decoded", cause: error.to_string() }))
-        };
+        let broken = |error: std::io::Error| Some(Err(Cut::Undecodable(error.to_string())));
         loop {
             let mut rest = &self.part[..];
             let decoded = self.decoder.decode(&mut rest, &mut self.buffer);
@@ -93,9 +78,7 @@ pub(super) fn passed_on(content: Content, ticket: Ticket) -> Parts {
         let (mut content, ticket) = state?;
         match content.next().await? {
             Ok(part) => Some((Ok(part), Some((content, ticket)))),
-            Err(Cut { event, cause }) => {
-                Some((Err(Interruption::Upstream(BreakOff { ticket, event, cause })), None))
-            }
+            Err(cut) => Some((Err(Interruption::Upstream(BreakOff { ticket, cut })), None)),
         }
     }))
 }

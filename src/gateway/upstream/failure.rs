@@ -8,6 +8,7 @@ use reqwest::header::HeaderMap;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
+use crate::web::problem::{Code, Problem};
 use crate::web::redact;
 use crate::web::ticket::Ticket;
 
@@ -17,13 +18,28 @@ const MAX_MESSAGE: usize = 300;
 const REQUEST_IDS: [&str; 5] =
     ["x-request-id", "request-id", "apim-request-id", "x-amzn-requestid", "cf-ray"];
 
-/// Says that the upstream was silent for too long.
-pub(super) fn silence(patience: Duration) -> String {
-    format!(
-        "The upstream sent nothing for {} s, the longest that this server waits. The operator can raise \
-         KEYDESK_UPSTREAM_TIMEOUT.",
-        patience.as_secs()
-    )
+/// How long an upstream may stay silent.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    pub time: Duration,
+    /// The setting with which the operator can change it.
+    pub setting: &'static str,
+}
+
+/// The problem of an upstream that was silent for too long. It may have done the work, which would be paid for twice.
+pub(super) fn silence(patience: Patience) -> Problem {
+    let Patience { time, setting } = patience;
+    let detail = format!(
+        "The upstream sent nothing for {} s ({setting}), the longest that Keydesk waits. The operator can raise this \
+         setting.",
+        time.as_secs()
+    );
+    Problem::new(Code::UpstreamError, detail).without_retry()
+}
+
+/// The problem of a response that stopped before its end.
+pub fn broken_off() -> Problem {
+    Problem::new(Code::UpstreamError, "The upstream broke off its response.")
 }
 
 /// An error and all its causes.
@@ -41,7 +57,7 @@ pub(super) fn chain(error: &dyn Error) -> String {
 /// Writes the one log line of a failure of the upstream and counts the request as failed. `message` is the upstream's,
 /// or the cause.
 pub fn report(ticket: &Ticket, event: &str, message: &str) {
-    ticket.record_upstream_failure();
+    ticket.record_upstream_failure(event);
     log(ticket, event, message);
 }
 
@@ -57,24 +73,58 @@ pub(super) fn log(ticket: &Ticket, event: &str, message: &str) {
     );
 }
 
-/// Why the upstream cut its response short.
+/// Why a response was cut short.
+#[derive(Debug)]
+pub enum Cut {
+    /// The upstream was silent for too long.
+    Silence(Patience),
+    /// The connection broke, with the cause.
+    Broken(String),
+    /// The content does not have the encoding that it should have, with the cause.
+    Undecodable(String),
+}
+
+/// A response that the upstream cut short.
 #[derive(Debug)]
 pub struct BreakOff {
     pub(super) ticket: Ticket,
-    pub(super) event: &'static str,
-    pub(super) cause: String,
+    pub(super) cut: Cut,
 }
 
 impl BreakOff {
     /// Reports the failure. After all that the client needs, it does no harm and is not reported.
     pub fn report(&self) {
-        report(&self.ticket, self.event, &self.cause);
+        let event = match self.cut {
+            Cut::Silence(_) => "the upstream fell silent within its response",
+            Cut::Broken(_) => "the upstream broke off its response",
+            Cut::Undecodable(_) => "the upstream's response can't be decoded",
+        };
+        report(&self.ticket, event, &self.cut.to_string());
+    }
+
+    /// The problem that the client gets.
+    pub fn problem(&self) -> Problem {
+        match self.cut {
+            Cut::Silence(patience) => silence(patience),
+            Cut::Broken(_) | Cut::Undecodable(_) => broken_off(),
+        }
     }
 }
 
 impl fmt::Display for BreakOff {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.cause)
+        self.cut.fmt(f)
+    }
+}
+
+impl fmt::Display for Cut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Cut::Silence(Patience { time, setting }) => {
+                write!(f, "nothing was sent for {} s ({setting})", time.as_secs())
+            }
+            Cut::Broken(cause) | Cut::Undecodable(cause) => f.write_str(cause),
+        }
     }
 }
 

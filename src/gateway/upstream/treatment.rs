@@ -9,7 +9,7 @@ use actix_web::http::header::HeaderName;
 use reqwest::header::HeaderMap;
 use serde_json::Value;
 
-use crate::gateway::upstream::failure::{chain, silence};
+use crate::gateway::upstream::failure::{Patience, chain, silence};
 use crate::web::problem::{Code, Problem};
 
 /// The headers that say whether and when a client may retry.
@@ -127,7 +127,7 @@ pub(super) struct NoResponse {
 
 impl NoResponse {
     /// `patience` is how long the upstream may stay silent, `connecting` how long a connection may take.
-    pub(super) fn of(error: reqwest::Error, patience: Duration, connecting: Duration) -> NoResponse {
+    pub(super) fn of(error: reqwest::Error, patience: Patience, connecting: Duration) -> NoResponse {
         let failed = |detail: String| Problem::new(Code::UpstreamError, detail);
         let (event, problem) = match (error.is_connect(), error.is_timeout()) {
             (true, true) => (
@@ -141,10 +141,7 @@ impl NoResponse {
                 "connecting to the upstream failed",
                 failed("Keydesk can't connect to the upstream. Try again later.".to_owned()),
             ),
-            // The upstream may have done the work.
-            (false, true) => {
-                ("the upstream did not respond in time", failed(silence(patience)).without_retry())
-            }
+            (false, true) => ("the upstream did not respond in time", silence(patience)),
             (false, false) => (
                 "the upstream broke off before its response",
                 failed(

@@ -11,10 +11,20 @@ pub const ALL: &str = "*";
 pub struct ModelChoice {
     /// Whether all models are chosen.
     pub all: bool,
-    /// The models of the catalogue, each with whether it is chosen.
-    pub offered: Vec<(String, bool)>,
+    /// The models of the catalogue.
+    pub offered: Vec<OfferedModel>,
+    /// The currency of their prices; `None` without prices.
+    pub currency: Option<String>,
     /// The chosen names and prefixes that are not offered, one per line.
     pub others: String,
+}
+
+/// A model of the catalogue that can be ticked.
+pub struct OfferedModel {
+    pub name: String,
+    pub is_chosen: bool,
+    /// Input and output per million tokens.
+    pub price: Option<(String, String)>,
 }
 
 impl ModelChoice {
@@ -30,13 +40,28 @@ impl ModelChoice {
         let chosen = chosen.unwrap_or_default();
         let loaded = catalogue.get();
         let models = loaded.iter().flat_map(|loaded| &loaded.catalogue.models);
-        let offered: Vec<(String, bool)> = models
+        let offered: Vec<OfferedModel> = models
             .filter(|model| list::allows(allowed, &model.name))
-            .map(|model| (model.name.clone(), chosen.contains(&model.name)))
+            .map(|model| OfferedModel {
+                name: model.name.clone(),
+                is_chosen: chosen.contains(&model.name),
+                price: model.price.map(|price| (price.input.to_string(), price.output.to_string())),
+            })
             .collect();
-        let is_offered = |name: &&String| offered.iter().any(|(model, _)| model == *name);
+        let currency = loaded.as_ref().and_then(|loaded| loaded.catalogue.currency);
+        let is_offered = |name: &&String| offered.iter().any(|model| model.name == **name);
         let others: Vec<String> = chosen.iter().filter(|name| !is_offered(name)).cloned().collect();
-        ModelChoice { all, others: others.join("\n"), offered }
+        ModelChoice {
+            all,
+            others: others.join("\n"),
+            offered,
+            currency: currency.map(|currency| currency.to_string()),
+        }
+    }
+
+    /// The lines of the text field, so that most lists are seen whole.
+    pub fn rows(&self) -> usize {
+        self.others.lines().count().clamp(2, 8)
     }
 }
 

@@ -45,6 +45,8 @@ struct CatalogueView {
     failing: Vec<String>,
     /// Models that were called lately and have no price.
     unpriced: Vec<String>,
+    /// Whether the visitor may see addresses and how many keys may call a model.
+    sees_all: bool,
 }
 
 struct ModelRow {
@@ -133,6 +135,7 @@ impl CatalogueView {
             failing: names(&mut catalogue.models.iter().filter(is_failing)),
             unpriced: names(&mut catalogue.models.iter().filter(is_unpriced)),
             models,
+            sees_all,
         }
     }
 }
@@ -175,7 +178,7 @@ fn of_model(visit: &Visit, catalogue: &Catalogue, model: &Model, health: &Health
         && record.state(visit.now) == State::Working
         && let State::Failing { since, .. } = first.state(visit.now)
     {
-        let detail = format!("{} fails since {}", server.name, format::clock(since, &visit.zone));
+        let detail = format!("{} has been failing since {}", server.name, format::clock(since, &visit.zone));
         return HealthView { class: "expiring", label: "On second choice", detail };
     }
     HealthView::new(visit, &record)
@@ -196,7 +199,7 @@ impl HealthView {
             State::Failing { since, cause } => {
                 let since = format::clock(since, &visit.zone);
                 HealthView {
-                    class: "revoked",
+                    class: "expired",
                     label: "Failing",
                     detail: format!("since {since}: {cause}, {rate}"),
                 }

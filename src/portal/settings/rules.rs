@@ -179,8 +179,8 @@ pub fn marks(rules: &Rules, fields: &PolicyFields) -> Vec<(&'static str, String)
     };
     let names = |fields: &PolicyFields| ModelNames::of_form(fields.member_models.clone()).0;
     let models = match &rules.member_models {
-        None => "all".to_owned(),
-        Some(list) => format::number(i64::try_from(list.names().count()).unwrap_or(0)),
+        None => "every model".to_owned(),
+        Some(list) => format::count(i64::try_from(list.names().count()).unwrap_or(0), "model", "models"),
     };
     let plain = [
         ("longest", as_it_is.longest != fields.longest, days(rules.longest_days, "up to 10 years")),

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-/// Random numbers (SplitMix64) that are the same for the same seed.
+/// Random numbers (`SplitMix64`) that are the same for the same seed.
 struct Random(u64);
 
 impl Random {

@@ -132,7 +132,7 @@ fn is_issuer(claimed: &str, issuer: &str) -> bool {
     claimed == issuer || (issuer == "https://accounts.google.com" && claimed == "accounts.google.com")
 }
 
-/// The algorithm of a token, if it is allowed. RFC 9864 section 2.2 names EdDSA with Ed25519 `Ed25519`.
+/// The algorithm of a token, if it is allowed. `Ed25519` is the name that RFC 9864 section 2.2 gives to `EdDSA` with that curve.
 fn algorithm(value: &Value) -> Result<CoreJwsSigningAlgorithm, ProviderError> {
     let name = if value == "Ed25519" { &json!("EdDSA") } else { value };
     let known: Option<CoreJwsSigningAlgorithm> = serde_json::from_value(name.clone()).ok();

@@ -53,10 +53,12 @@ async fn finish(id: ProviderId, visit: GuestVisit) -> Result<HttpResponse, Probl
     };
     let https = visit.site.public_url.is_https();
     let sealed = cookie::read(&visit.request, &state, https);
-    let has_cookie = sealed.is_some();
+    let is_sealed = sealed.is_some();
     let flow = taken(id, &state, sealed, &visit).await?;
+    // A flow that another provider's callback does not accept stays valid.
+    let is_used_up = is_sealed && flow.is_some();
     let mut response = complete(provider, flow, &answer, &visit).await?;
-    if has_cookie {
+    if is_used_up {
         response
             .add_cookie(&cookie::removal(&state, https))
             .map_err(|_| Error::internal("a cookie has no header form"))?;

@@ -76,7 +76,7 @@ impl Refused {
                 format!("Keydesk can’t accept what {provider} sent. Nothing was changed. Try again. If it happens again, sign in another way and tell your administrator."),
             ),
             Refused::Provider(refusal @ ProviderError::Denied(_)) => {
-                (refusal.to_string(), forbidden, format!("{provider} did not let you through. Nothing was changed."))
+                (refusal.to_string(), forbidden, format!("{provider} refused the sign-in. Nothing was changed."))
             }
             Refused::Lost => (
                 "there is no such state in this browser".to_owned(),
@@ -84,7 +84,7 @@ impl Refused {
                 "This sign-in was started in another browser, was already used, or took longer than 10 minutes. Start again.".to_owned(),
             ),
             Refused::Unknown => (
-                "nobody signs in by this identity".to_owned(),
+                "no account has this identity".to_owned(),
                 forbidden,
                 format!("No account here uses this sign-in at {provider}. Ask an admin for an invitation, or sign in another way and connect {provider} on your account page."),
             ),
@@ -102,7 +102,7 @@ impl Refused {
             Refused::Taken => (
                 "the identity belongs to an account".to_owned(),
                 StatusCode::CONFLICT,
-                format!("This sign-in at {provider} belongs to an account here already."),
+                format!("This sign-in at {provider} already belongs to another account."),
             ),
             Refused::OtherIdentity => (
                 "another identity signed in".to_owned(),
@@ -112,12 +112,12 @@ impl Refused {
             Refused::OldSignIn => (
                 "auth_time is not the time of this sign-in".to_owned(),
                 forbidden,
-                format!("{provider} did not ask you to sign in again, so it did not confirm that it is you. Sign out there and try again, or confirm with your Keydesk password."),
+                format!("{provider} did not ask you to sign in again, so it did not confirm your identity. Sign out there and try again, or confirm with your Keydesk password."),
             ),
             Refused::NoTimeOfSignIn => (
                 "auth_time is missing".to_owned(),
                 forbidden,
-                format!("{provider} does not report when you signed in there, so it can’t confirm that it is you. Signing out and in again does not help. Confirm with your Keydesk password instead."),
+                format!("{provider} does not report when you signed in there, so it can’t confirm your identity. Signing out and in again does not help. Confirm with your Keydesk password instead."),
             ),
             Refused::Problem(problem) => (problem.to_string(), problem.code.status(), problem.detail.clone()),
         }

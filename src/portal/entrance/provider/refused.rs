@@ -63,7 +63,7 @@ pub(super) fn refuse<V>(
             (format!("{} was not connected", provider.name()), (path::account(), "Back to your account"))
         }
         Purpose::Again(_) => {
-            ("It is not confirmed that it is you".to_owned(), (path::sign_in_again().then(next), "Try again"))
+            ("Your identity is not confirmed".to_owned(), (path::sign_in_again().then(next), "Try again"))
         }
     };
     let layout = visit.layout(NavSection::None);
