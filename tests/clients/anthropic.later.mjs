@@ -59,7 +59,7 @@ describe("Anthropic’s client", { concurrency: true }, () => {
   });
 
   for (const model of faults.failing) {
-    test(`is told that ${model} failed`, async () => {
+    test(`learns that ${model} failed`, async () => {
       const { key, client } = await own(`anthropic-${model}`);
       const error = await failure(client.messages.stream({ model, max_tokens, messages }).finalMessage());
       assert.ok(error instanceof Anthropic.AnthropicError, error);

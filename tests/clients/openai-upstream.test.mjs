@@ -128,7 +128,7 @@ describe("the openai client with an upstream", { concurrency: true }, () => {
   }
 
   for (const model of faults.failing) {
-    test(`is told that ${model} failed, and it is counted as a failure`, async () => {
+    test(`learns that ${model} failed, and it is counted as a failure`, async () => {
       const { key, client, chat } = await own(`failing-${model}`, { maxRetries: 0 });
       const streamed = await read(() => chat(model, { stream: true }));
       assert.ok(streamed.error instanceof OpenAI.APIError, `chat ended without an error: ${streamed.text}`);

@@ -202,7 +202,7 @@ function stored(bytes) {
   return Buffer.concat([frame, bytes]);
 }
 
-/** The encodings in which the stand-in answers whether it was asked for them or not. */
+/** The encodings in which the stand-in responds, requested or not. */
 function encoded(text, behaviour) {
   const encode = encodings[behaviour];
   return encode ? [encode(Buffer.from(text)), { "content-encoding": behaviour }] : [Buffer.from(text), {}];

@@ -62,7 +62,7 @@ fn a_form_asks_for_a_date_as_its_field_takes_it() {
     }
     let list = browser.get(&format!("/o/{}/audit?range=custom&from=2026-11-01&to=2026-11-29", org.slug));
     assert!(list.status == 200 && !list.body.contains(WANTED));
-    // Programs send instants, and are asked for one.
+    // Programs send instants, so their message requests one.
     let body = json!({"name": "x", "scopes": ["inference:read"], "expires_at": "29.11.2027"});
     let refused = org.admin.post("/v1/api-keys", &body);
     assert!(refused.status == 422 && refused.body.contains("2027-02-21T15:00:00Z"), "{}", refused.body);
