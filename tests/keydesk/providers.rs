@@ -257,6 +257,22 @@ fn starting_a_sign_in_stores_nothing_in_the_database_and_reveals_nothing_to_the_
 }
 
 #[test]
+fn browser_keeps_few_sign_ins_however_many_are_started() {
+    let (github, _desk, server, _org) = desk();
+    let mut browser = server.browser();
+    let starts: Vec<_> = (0..20).map(|_| browser.get("/sign-in/github")).collect();
+    let set = |page: &Page| page.headers.iter().filter(|(name, _)| name == "set-cookie").count();
+    assert_eq!(starts.iter().map(set).max(), Some(9), "one is set, and eight are removed");
+    let back = |page: &Page| github.grant(&location(page), &ada());
+    assert_eq!(browser.get(&back(&starts[0])).status, 400, "the first one is forgotten");
+    assert_eq!(
+        browser.get(&back(&starts[19])).status,
+        403,
+        "the last one is completed; no account has this identity"
+    );
+}
+
+#[test]
 fn concurrent_callbacks_sign_in_once() {
     let (github, _desk, server, org) = desk();
     connected(&github, &server, &org, &ada());

@@ -8,6 +8,9 @@ use actix_web::cookie::{Cookie, CookieBuilder, SameSite};
 use crate::crypto::sha256;
 use crate::people::oauth::flow;
 
+/// How many flows a browser may have started and not completed.
+const MOST: usize = 8;
+
 /// The cookie for the flow with this state.
 pub(super) fn with(state: &str, sealed: String, https: bool) -> Cookie<'static> {
     let lasts = Duration::seconds(flow::LASTS);
@@ -26,14 +29,39 @@ pub(super) fn removal(state: &str, https: bool) -> Cookie<'static> {
     cookie
 }
 
+/// Removals of all cookies of flows that were started before, once there are [`MOST`]. Otherwise, links that open many
+/// sign-ins would fill the browser's store until it drops the session, or requests become too long.
+pub(super) fn removals(request: &HttpRequest, https: bool) -> Vec<Cookie<'static>> {
+    let Ok(cookies) = request.cookies() else { return Vec::new() };
+    let prefix = prefix(https);
+    let names = cookies.iter().map(Cookie::name).filter(|name| name.starts_with(&prefix));
+    let names: Vec<String> = names.map(str::to_owned).collect();
+    if names.len() < MOST {
+        return Vec::new();
+    }
+    let remove = |name| {
+        let mut cookie = named(name, String::new(), https).finish();
+        cookie.make_removal();
+        cookie
+    };
+    names.into_iter().map(remove).collect()
+}
+
 /// Each flow has a cookie of its own, because people may start several in different tabs.
 fn name(state: &str, https: bool) -> String {
-    let prefix = if https { "__Host-" } else { "" };
-    format!("{prefix}keydesk-sign-in-{}", hex::encode(&sha256(state.as_bytes())[..8]))
+    format!("{}{}", prefix(https), hex::encode(&sha256(state.as_bytes())[..8]))
+}
+
+fn prefix(https: bool) -> String {
+    format!("{}keydesk-sign-in-", if https { "__Host-" } else { "" })
 }
 
 fn base(state: &str, value: String, https: bool) -> CookieBuilder<'static> {
-    Cookie::build(name(state, https), value)
+    named(name(state, https), value, https)
+}
+
+fn named(name: String, value: String, https: bool) -> CookieBuilder<'static> {
+    Cookie::build(name, value)
         .path("/")
         .secure(https)
         .http_only(true)

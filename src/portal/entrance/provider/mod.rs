@@ -90,10 +90,11 @@ async fn begin<V>(
 ) -> Result<HttpResponse, Problem> {
     let (id, now, keyring) = (provider.id(), visit.now, visit.site.defaults.keyring.clone());
     let https = visit.site.public_url.is_https();
-    let (challenge, cookie) = if purpose == Purpose::SignIn {
+    let (challenge, cookies) = if purpose == Purpose::SignIn {
         let (challenge, sealed) = flow::begin_sealed(&keyring, id, next.as_str(), now)?;
-        let cookie = cookie::with(&challenge.state, sealed, https);
-        (challenge, Some(cookie))
+        let mut cookies = cookie::removals(&visit.request, https);
+        cookies.push(cookie::with(&challenge.state, sealed, https));
+        (challenge, cookies)
     } else {
         let session = visit.session();
         let browser = match session::browser(&session) {
@@ -103,13 +104,13 @@ async fn begin<V>(
         session::set_browser(&session, &browser);
         let wanted = next.to_string();
         let begun = move |tx: &mut Tx<'_>| flow::begin(tx, &keyring, id, &browser, purpose, &wanted, now);
-        (visit.site.db.write(begun).await?, None)
+        (visit.site.db.write(begun).await?, Vec::new())
     };
     match provider.authorize_url(&challenge).await {
         Ok(url) => {
             let mut response = HttpResponse::SeeOther();
             response.insert_header((header::LOCATION, url));
-            if let Some(cookie) = cookie {
+            for cookie in cookies {
                 response.cookie(cookie);
             }
             Ok(response.finish())
